@@ -1,0 +1,107 @@
+import { COMMENTARY, type Commentary } from './commentary.js';
+import { drawDocument, type FunctionDocument, type Sample } from './compose.js';
+import { type Bug, ISSUES, type Issue } from './issues.js';
+import { Rng } from './rng.js';
+
+const SPEAKERS = ['Ana', 'Ben', 'Kim', 'Lee', 'Mia', 'Tom'];
+const OPENERS = ['can you look at {f}?', 'is {f} ok?', 'what do you think of {f}?'];
+const NOTES = ['NOTE', 'TODO', 'FIXME'];
+
+/**
+ * The pretraining corpus: an endless, seeded stream of short documents, each some code and what
+ * people say about it. It teaches the language of code and of its problems, never the form of a
+ * review, which is left for fine-tuning. Only train names and unreserved combinations occur.
+ */
+export function* corpus(seed: number): Generator<string> {
+  const rng = new Rng(seed);
+  for (;;) {
+    const issue = rng.pick(ISSUES);
+    const { document, sample } = drawSample(rng, issue);
+    yield rng.pick(FORMS)(rng, document, sample);
+  }
+}
+
+/** Draws families until one can show the issue, so that the classes are equally common. */
+export function drawSample(
+  rng: Rng,
+  issue: Issue,
+): { document: FunctionDocument; sample: Sample } {
+  for (;;) {
+    const document = drawDocument(rng, 'train');
+    const fitting = document.samples.filter((sample) => sample.issue === issue);
+    if (fitting.length > 0) return { document, sample: rng.pick(fitting) };
+  }
+}
+
+type Form = (rng: Rng, document: FunctionDocument, sample: Sample) => string;
+
+const fill = (text: string, document: FunctionDocument, sample: Sample): string =>
+  text.replaceAll('{s}', sample.subject).replaceAll('{f}', document.name);
+
+const talk = (sample: Sample): Commentary => COMMENTARY[sample.issue];
+
+const remark: Form = (rng, document, sample) =>
+  fill(rng.pick(talk(sample).remarks), document, sample);
+
+const comment = (document: FunctionDocument, text: string): string =>
+  `${document.language === 'py' ? '#' : '//'} ${text}`;
+
+const trailingNote: Form = (rng, document, sample) =>
+  `${sample.code}\n${comment(document, `${rng.pick(NOTES)} ${remark(rng, document, sample)}`)}`;
+
+const documented: Form = (rng, document, sample) =>
+  [
+    comment(document, document.purpose),
+    sample.code,
+    comment(document, remark(rng, document, sample)),
+  ].join('\n');
+
+const commit: Form = (rng, document, sample) =>
+  `${sample.code}\n---\ncommit: ${fill(rng.pick(talk(sample).commits), document, sample)}`;
+
+const chat: Form = (rng, document, sample) => {
+  const [asks, answers] = rng.shuffle(SPEAKERS);
+  const opener = fill(rng.pick(OPENERS), document, sample);
+  return `${asks}: ${opener}\n${sample.code}\n${answers}: ${remark(rng, document, sample)}`;
+};
+
+const whatIsWrong: Form = (rng, document, sample) => {
+  const question = `Q: What is wrong with ${document.name}?`;
+  const answer = rng.chance(0.5) ? `${talk(sample).term}, ${sample.subject}` : remark(rng, document, sample);
+  return `${sample.code}\n${question}\nA: ${answer}`;
+};
+
+/**
+ * Questions about everything that could have gone wrong in this function. The densest form: one
+ * reading of the code is judged for several issues, and the answers differ only where it does.
+ */
+const checklist: Form = (rng, document, sample) => {
+  const bugs = document.samples.map((other) => other.issue).filter((issue) => issue !== 'none');
+  const strangers = ISSUES.filter((issue) => issue !== 'none' && !bugs.includes(issue));
+  const asked = rng.shuffle([...new Set<Issue>([...bugs, rng.pick(strangers)])]) as Bug[];
+  const lines = asked.map((bug) => {
+    const bad = bug === sample.issue;
+    return `${COMMENTARY[bug].question} ${bad ? `no, ${sample.subject}` : 'yes'}`;
+  });
+  return [sample.code, ...lines].join('\n');
+};
+
+const lesson: Form = (rng, document, sample) =>
+  `## Notes on ${talk(sample).term}\n${rng.pick(talk(sample).lessons)}\n${document.purpose}:\n${sample.code}`;
+
+/** Forms with their weight as repetition. */
+const FORMS: readonly Form[] = [
+  trailingNote,
+  trailingNote,
+  documented,
+  commit,
+  chat,
+  chat,
+  whatIsWrong,
+  whatIsWrong,
+  whatIsWrong,
+  checklist,
+  checklist,
+  checklist,
+  lesson,
+];

@@ -1,0 +1,67 @@
+import type { DType, HostArray } from '../tensor/dtype.js';
+import type { BufferHandle, OpCall } from './opCall.js';
+
+export interface BackendInfo {
+  /** e.g. "dawn" or "reference". */
+  readonly name: string;
+  /** The device in words, e.g. "llvmpipe (LLVM 19.1.7, 256 bits)". */
+  readonly device: string;
+  readonly vendor: string;
+  /** True when a CPU pretends to be the GPU: good for tests, never for a benchmark of GPUs. */
+  readonly software: boolean;
+  readonly features: readonly string[];
+}
+
+export interface BackendLimits {
+  /** Largest single tensor in bytes. */
+  readonly maxBufferBytes: number;
+}
+
+/** Counters since the backend was made; the promises about a steady step are tests over these. */
+export interface BackendStats {
+  dispatches: number;
+  submits: number;
+  readbacks: number;
+  pipelines: number;
+  bindGroups: number;
+  /** GPU buffers created (a reuse from the pool does not count). */
+  buffersCreated: number;
+  /** Bytes handed out and not yet freed. */
+  liveBytes: number;
+  /** Highest `liveBytes` seen; may be reset by assigning. */
+  peakBytes: number;
+  /** Bytes that exist on the device, in use or pooled. */
+  reservedBytes: number;
+}
+
+/**
+ * The seam between tensors and a device. Everything but `read` and `sync` records and returns at
+ * once; calls take effect in the order in which they were made, uploads included.
+ */
+export interface Backend extends AsyncDisposable {
+  readonly info: BackendInfo;
+  readonly limits: BackendLimits;
+  readonly stats: BackendStats;
+
+  /** Whether `dispatch` has a kernel for this op; if not, the op's decomposition runs instead. */
+  supports(op: string): boolean;
+  /** Contents are undefined until written. @throws OUT_OF_MEMORY */
+  alloc(byteLength: number, dtype: DType): BufferHandle;
+  /** Gives the memory back; safe while recorded work still names it (reuse is ordered after it). */
+  free(buffer: BufferHandle): void;
+  /** Copies host data in, ordered with dispatches. The array may be reused right after. */
+  write(buffer: BufferHandle, byteOffset: number, data: HostArray): void;
+  dispatch(call: OpCall): void;
+  /** Sends what was recorded to the device. */
+  flush(): void;
+  /** Flushes, waits, copies out. Rejects when the device was lost or a command was refused. */
+  read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
+  /** Resolves when everything recorded until now has run. Rejects as `read` does. */
+  sync(): Promise<void>;
+}
+
+/** What a backend plugin adds to the `Backends` extension point. */
+export interface BackendFactory {
+  readonly name: string;
+  create(): Promise<Backend>;
+}

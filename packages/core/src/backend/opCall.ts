@@ -1,0 +1,35 @@
+import type { DType } from '../tensor/dtype.js';
+
+/** A device allocation. What it is made of is the backend's own business. */
+export interface BufferHandle {
+  readonly id: number;
+  readonly byteLength: number;
+}
+
+/**
+ * A contiguous, row-major view of a buffer: what an op reads or writes.
+ * `byteOffset` is a multiple of 256 (WebGPU's largest storage offset alignment).
+ */
+export interface Operand {
+  readonly buffer: BufferHandle;
+  readonly byteOffset: number;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+/** Numbers travel to the kernel as data; strings and booleans may pick a variant of it. */
+export type AttrValue = number | boolean | string | readonly number[];
+export type Attrs = Readonly<Record<string, AttrValue>>;
+
+/**
+ * One op, ready to run: the whole contract between tensors and a backend.
+ *
+ * Outputs are allocated by the caller and never share a buffer with an input. An op that updates in
+ * place (optimizer steps, accumulation) names the updated tensors as outputs and reads them too.
+ */
+export interface OpCall {
+  readonly op: string;
+  readonly inputs: readonly Operand[];
+  readonly outputs: readonly Operand[];
+  readonly attrs: Attrs;
+}

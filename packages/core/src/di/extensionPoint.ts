@@ -1,0 +1,28 @@
+/**
+ * A named place where plugins add things of one type: PEFT methods, model families, callbacks, ...
+ * A package that owns such a place exports its point; the symbol is global, so two copies agree.
+ */
+export interface ExtensionPoint<T> {
+  readonly id: symbol;
+  readonly name: string;
+  /** What users call a contribution: its `peftType`, `modelType`, ... */
+  keyOf(value: T): string;
+  /** Never set: carries the type. */
+  readonly type?: T;
+}
+
+export function extensionPoint<T>(name: string, keyOf: (value: T) => string): ExtensionPoint<T> {
+  return { id: Symbol.for(`attune.point.${name}`), name, keyOf };
+}
+
+/** A contribution that the container builds when it is asked for, injecting its constructor. */
+export interface ClassContribution<T> {
+  readonly name: string;
+  readonly useClass: new (...dependencies: never[]) => T;
+}
+
+/** A value as it is, or a class with the name under which it is found. */
+export type Contribution<T> = T | ClassContribution<T>;
+
+export const isClassContribution = <T>(value: Contribution<T>): value is ClassContribution<T> =>
+  typeof value === 'object' && value !== null && 'useClass' in value;

@@ -1,0 +1,21 @@
+import type { ServiceIdentifier } from 'inversify';
+import type { Attune } from '../attune.js';
+import type { Backend } from '../backend/backend.js';
+import type { AdapterService } from '../nn/adapterHost.js';
+import type { Engine } from '../tensor/engine.js';
+import type { Logger } from '../util/logger.js';
+
+export type Token<T> = ServiceIdentifier<T> & symbol;
+
+/** A typed injection token; `Symbol.for`, so that two copies of core agree. */
+export const token = <T>(name: string): Token<T> => Symbol.for(`attune.${name}`) as Token<T>;
+
+/** Services that a plugin's classes may `@inject`. */
+export const TOKENS = {
+  Logger: token<Logger>('Logger'),
+  Backend: token<Backend>('Backend'),
+  Engine: token<Engine>('Engine'),
+  Attune: token<Attune>('Attune'),
+  /** Applies a `peftConfig` to a model; a PEFT plugin provides it. */
+  AdapterService: token<AdapterService>('AdapterService'),
+} as const;

@@ -1,0 +1,11 @@
+export * from './backend/backend.js';
+export * from './backend/opCall.js';
+export * from './tensor/dtype.js';
+export { Engine } from './tensor/engine.js';
+export * from './tensor/op.js';
+export * as ops from './tensor/ops/index.js';
+export { opTable } from './tensor/opTable.js';
+export * from './tensor/shape.js';
+export { Tensor } from './tensor/tensor.js';
+export * from './util/errors.js';
+export * from './util/rng.js';

@@ -1,0 +1,62 @@
+import type { Attune } from '../attune.js';
+import type { AdapterHost } from '../nn/adapterHost.js';
+import type { Module } from '../nn/module.js';
+import type { Engine } from '../tensor/engine.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { GenerateOptions, GenerateOutput } from './generate.js';
+import type { KvCache } from './kvCache.js';
+
+/** The facts of a config.json that code outside of a model family relies on. */
+export interface ModelConfig {
+  readonly modelType: string;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly numHiddenLayers: number;
+  readonly numAttentionHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+  /** Longest sequence that the model allows. */
+  readonly maxPositionEmbeddings: number;
+  readonly tieWordEmbeddings: boolean;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: readonly number[];
+  readonly padTokenId: number | null;
+  /** config.json as it was read, snake_case: written back unchanged. */
+  readonly raw: Readonly<Record<string, unknown>>;
+}
+
+export interface ForwardInput {
+  /** int32 [B, T] */
+  readonly inputIds: Tensor;
+  /** int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. */
+  readonly positions?: Tensor | null;
+  /** int32 [B, S]: tokens attend only within their own segment. Padding has one of its own. */
+  readonly segments?: Tensor | null;
+  readonly cache?: KvCache | null;
+}
+
+/**
+ * A causal language model as the Trainer, generation and adapters see it. `CausalLM` is one; a
+ * PeftModel, which is a CausalLM with adapters, is another.
+ */
+export interface LanguageModel {
+  readonly attune: Attune;
+  readonly engine: Engine;
+  readonly config: ModelConfig;
+  /** The module tree: parameters by their checkpoint names, adapters included. */
+  readonly root: Module;
+  /** The adapters on it, if any. */
+  adapters: AdapterHost | null;
+  /** Where it was loaded from; PEFT's base_model_name_or_path. */
+  readonly nameOrPath: string;
+  /** The last hidden states after the final norm, [B, T, hidden]: what the head reads. */
+  hiddenStates(input: ForwardInput): Tensor;
+  /** Hidden states [..., hidden] -> logits [..., V]. */
+  head(hidden: Tensor): Tensor;
+  /** head(hiddenStates(input)): [B, T, V]. */
+  forward(input: ForwardInput): Tensor;
+  generate(options: GenerateOptions): Promise<GenerateOutput>;
+  generateStream(options: GenerateOptions): AsyncGenerator<number>;
+  /** Writes config.json, generation_config.json and model.safetensors. */
+  savePretrained(folder: string): Promise<void>;
+}

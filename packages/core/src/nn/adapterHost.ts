@@ -1,0 +1,24 @@
+import type { LanguageModel } from '../models/languageModel.js';
+
+/**
+ * How the rest of the SDK reaches the adapters of a model without knowing any method: the Trainer
+ * saves through it, an alignment objective switches adapters off for its reference model.
+ */
+export interface AdapterHost {
+  /** Names of the adapters that take part in `forward`. */
+  readonly activeAdapters: readonly string[];
+  /** Runs `fn` with the base model alone. Works for recording functions and for async ones. */
+  withAdaptersDisabled<T>(fn: () => T): T;
+  /** Writes adapter_config.json and adapter_model.safetensors. */
+  savePretrained(folder: string): Promise<void>;
+  /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
+  loadWeights(folder: string): Promise<void>;
+}
+
+/** What a PEFT plugin registers under `TOKENS.AdapterService`, so that a Trainer can apply a `peftConfig`. */
+export interface AdapterService {
+  /**
+   * Freezes the model and adds an adapter. @param config as in PEFT, camelCase or snake_case
+   */
+  apply(model: LanguageModel, config: Readonly<Record<string, unknown>>): LanguageModel;
+}

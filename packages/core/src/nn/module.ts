@@ -1,0 +1,160 @@
+import type { Tensor } from '../tensor/tensor.js';
+import { AttuneError, nearest } from '../util/errors.js';
+
+/**
+ * A tensor that a module owns: a weight. `tensor` may be exchanged (moved into an optimizer's arena,
+ * cast, loaded), so code that computes reads `parameter.tensor` each time.
+ */
+export class Parameter {
+  #tensor: Tensor;
+
+  constructor(tensor: Tensor) {
+    this.#tensor = tensor.engine.keep(tensor);
+  }
+
+  get tensor(): Tensor {
+    return this.#tensor;
+  }
+
+  get shape(): readonly number[] {
+    return this.#tensor.shape;
+  }
+
+  get size(): number {
+    return this.#tensor.size;
+  }
+
+  /** Whether training changes it. */
+  get trainable(): boolean {
+    return this.#tensor.requiresGrad;
+  }
+
+  set trainable(value: boolean) {
+    this.#tensor.requiresGrad = value;
+    if (!value) this.clearGrad();
+  }
+
+  /** Takes over `tensor` and disposes the old one. Trainability stays. */
+  replace(tensor: Tensor): void {
+    const { trainable } = this;
+    this.clearGrad();
+    this.#tensor.dispose();
+    this.#tensor = tensor.engine.keep(tensor);
+    this.#tensor.requiresGrad = trainable;
+  }
+
+  clearGrad(): void {
+    this.#tensor.grad?.dispose();
+    this.#tensor.grad = null;
+  }
+
+  dispose(): void {
+    this.clearGrad();
+    this.#tensor.dispose();
+  }
+}
+
+/**
+ * A node of a model: parameters and children under the names that they have in a Hugging Face
+ * checkpoint (`model.layers.0.self_attn.q_proj.weight`), so that loading is looking up.
+ */
+export abstract class Module {
+  readonly #parameters = new Map<string, Parameter>();
+  readonly #children = new Map<string, Module>();
+  #training = false;
+
+  protected addParameter(name: string, tensor: Tensor): Parameter {
+    const parameter = new Parameter(tensor);
+    this.#parameters.set(name, parameter);
+    return parameter;
+  }
+
+  protected addChild<M extends Module>(name: string, module: M): M {
+    this.#children.set(name, module);
+    return module;
+  }
+
+  protected removeParameter(name: string): void {
+    this.#parameters.get(name)?.dispose();
+    this.#parameters.delete(name);
+  }
+
+  /** A direct child. Read it each time: an adapter may have taken its place. */
+  child<M extends Module = Module>(name: string): M {
+    const found = this.#children.get(name);
+    if (!found)
+      throw new AttuneError('MODULE_UNKNOWN', `there is no module "${name}" in ${this.constructor.name}.`, {
+        remedy: `Its modules: ${[...this.#children.keys()].join(', ') || 'none'}.`,
+      });
+    return found as M;
+  }
+
+  get children(): ReadonlyMap<string, Module> {
+    return this.#children;
+  }
+
+  /** Parameters of this module alone. */
+  get ownParameters(): ReadonlyMap<string, Parameter> {
+    return this.#parameters;
+  }
+
+  /** Every module below, depth first, with its dotted path; this one first, under `prefix`. */
+  *namedModules(prefix = ''): Generator<[string, Module]> {
+    yield [prefix, this];
+    for (const [name, child] of this.#children)
+      yield* child.namedModules(prefix ? `${prefix}.${name}` : name);
+  }
+
+  /** Every parameter below, with its dotted path as in the checkpoint. */
+  *namedParameters(prefix = ''): Generator<[string, Parameter]> {
+    for (const [path, module] of this.namedModules(prefix))
+      for (const [name, parameter] of module.ownParameters) yield [path ? `${path}.${name}` : name, parameter];
+  }
+
+  /** @throws MODULE_UNKNOWN with the nearest path. */
+  submodule<M extends Module = Module>(path: string): M {
+    let module: Module = this;
+    for (const part of path ? path.split('.') : []) {
+      const next = module.children.get(part);
+      if (!next) {
+        const paths = [...this.namedModules()].map(([p]) => p);
+        throw new AttuneError('MODULE_UNKNOWN', `there is no module "${path}".`, {
+          remedy: `Nearest: "${nearest(path, paths) ?? paths.at(-1)}".`,
+        });
+      }
+      module = next;
+    }
+    return module as M;
+  }
+
+  /** Puts `module` in the place of the one at `path` and returns the old one (not disposed). */
+  replaceSubmodule(path: string, module: Module): Module {
+    const at = path.lastIndexOf('.');
+    const parent = this.submodule(path.slice(0, Math.max(at, 0)));
+    const name = path.slice(at + 1);
+    const old = parent.child(name);
+    parent.#children.set(name, module);
+    module.train(old.training);
+    return old;
+  }
+
+  /** True while training: dropout draws masks. */
+  get training(): boolean {
+    return this.#training;
+  }
+
+  train(mode = true): this {
+    for (const [, module] of this.namedModules()) module.#training = mode;
+    return this;
+  }
+
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Frees every parameter below. */
+  dispose(): void {
+    for (const [, module] of this.namedModules())
+      for (const parameter of module.ownParameters.values()) parameter.dispose();
+  }
+}

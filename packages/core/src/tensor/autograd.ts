@@ -1,0 +1,162 @@
+import type { Attrs } from '../backend/opCall.js';
+import { AttuneError } from '../util/errors.js';
+import { isFloat } from './dtype.js';
+import type { Engine } from './engine.js';
+import type { OpDef } from './op.js';
+import { accumulate, assign } from './ops/update.js';
+import { formatShape, sameShape } from './shape.js';
+import type { Tensor } from './tensor.js';
+
+/** One recorded op: what its backward rule needs, held by views of its own. */
+interface TapeNode {
+  readonly def: OpDef;
+  readonly attrs: Attrs;
+  /** The tensors as they were given, for shapes, ids and leaves; their memory may be gone. */
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  /** Views that keep the memory of what the rule reads. */
+  readonly saved: Map<Tensor, Tensor>;
+}
+
+/** The list of recorded ops, in order. Walked backwards once, then cleared. */
+export class Tape {
+  #nodes: TapeNode[] = [];
+
+  get length(): number {
+    return this.#nodes.length;
+  }
+
+  record<A extends Attrs>(
+    engine: Engine,
+    def: OpDef<A>,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    attrs: A,
+  ): void {
+    const saved = new Map<Tensor, Tensor>();
+    const save = (tensor: Tensor | undefined) => {
+      if (tensor && !saved.has(tensor)) saved.set(tensor, engine.keep(engine.alias(tensor)));
+    };
+    const inputIndices = def.saves ? (def.saves.inputs ?? []) : inputs.map((_, i) => i);
+    for (const i of inputIndices) save(inputs[i]);
+    for (const i of def.saves?.outputs ?? []) save(outputs[i]);
+    this.#nodes.push({ def: def as unknown as OpDef, attrs, inputs, outputs, saved });
+  }
+
+  pop(): TapeNode | undefined {
+    return this.#nodes.pop();
+  }
+
+  /** Forgets the nodes from `length` on and lets go of what they hold. */
+  truncate(length: number): void {
+    while (this.#nodes.length > length) release(this.#nodes.pop()!);
+  }
+}
+
+function release(node: TapeNode): void {
+  for (const view of node.saved.values()) view.dispose();
+}
+
+export interface BackwardOptions {
+  /** The gradient that the loss starts with: 1 / items turns a sum into a mean. Default 1. */
+  readonly scale?: number;
+}
+
+/** Reverse-mode differentiation over the tape. See {@link Engine.backward}. */
+export function backward(engine: Engine, loss: Tensor, options: BackwardOptions): void {
+  if (loss.size !== 1)
+    throw new AttuneError('NOT_A_SCALAR', `backward: the loss has shape ${formatShape(loss.shape)}.`, {
+      remedy: 'Reduce it to one number, e.g. with sum().',
+    });
+  if (!loss.requiresGrad)
+    throw new AttuneError('NO_GRADIENT', 'backward: the loss depends on no trainable parameter.', {
+      remedy: 'Unfreeze a parameter or apply an adapter, and compute the loss outside of noGrad().',
+    });
+  engine.scope('backward', () =>
+    engine.noGrad(() => {
+      const grads = new Map<number, Tensor>();
+      grads.set(loss.id, engine.full(loss.shape, options.scale ?? 1));
+      for (let node = engine.tape.pop(); node; node = engine.tape.pop()) {
+        const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);
+        if (outputGrads.some((g) => g !== null)) {
+          for (const [input, grad] of inputGradients(engine, node, outputGrads)) {
+            if (input.isLeaf) addToLeaf(engine, input, grad);
+            else addTo(engine, grads, input, grad);
+          }
+          for (const t of node.outputs) {
+            grads.get(t.id)?.dispose();
+            grads.delete(t.id);
+          }
+        }
+        release(node);
+      }
+    }),
+  );
+}
+
+/** Runs one backward rule; each gradient comes back as a tensor of its own (views are re-counted). */
+function inputGradients(
+  engine: Engine,
+  node: TapeNode,
+  grads: readonly (Tensor | null)[],
+): [Tensor, Tensor][] {
+  const needs = node.inputs.map((t) => t.requiresGrad);
+  const rule = node.def.vjp;
+  if (!rule)
+    throw new AttuneError('OP_NOT_DIFFERENTIABLE', `op "${node.def.name}" has no backward rule.`, {
+      remedy: 'Give it `vjp`, or call it inside engine.noGrad().',
+    });
+  return engine.scope(`vjp:${node.def.name}`, () => {
+    const results = rule({
+      engine,
+      attrs: node.attrs,
+      inputs: node.inputs.map((t) => node.saved.get(t) ?? t),
+      outputs: node.outputs.map((t) => node.saved.get(t) ?? t),
+      grads,
+      needs,
+    });
+    const out: [Tensor, Tensor][] = [];
+    node.inputs.forEach((input, i) => {
+      const grad = results[i];
+      if (!needs[i] || !grad || !isFloat(input.dtype)) return;
+      if (!sameShape(grad.shape, input.shape))
+        throw new AttuneError(
+          'VJP_SHAPE',
+          `the backward rule of "${node.def.name}" returned ${formatShape(grad.shape)} for input ${i} of shape ${formatShape(input.shape)}.`,
+          { remedy: 'A gradient has the shape of its input: sum over broadcast axes.' },
+        );
+      const alreadyOwned = out.some(([, g]) => g === grad) || grads.includes(grad);
+      out.push([input, alreadyOwned ? engine.alias(grad) : grad]);
+    });
+    return out;
+  });
+}
+
+function addTo(engine: Engine, grads: Map<number, Tensor>, input: Tensor, grad: Tensor): void {
+  const held = grads.get(input.id);
+  if (!held) {
+    grads.set(input.id, grad);
+  } else if (held.storage.references === 1) {
+    accumulate(held, grad);
+    grad.dispose();
+  } else {
+    grads.set(input.id, held.add(grad));
+    held.dispose();
+    grad.dispose();
+  }
+}
+
+function addToLeaf(engine: Engine, leaf: Tensor, grad: Tensor): void {
+  if (!leaf.grad) {
+    // A gradient that nobody else sees is adopted as it is; a view is copied.
+    const own = grad.storage.references === 1 && grad.byteOffset === 0;
+    leaf.grad = engine.keep(own ? grad : engine.empty(grad.shape));
+    if (!own) assign(leaf.grad, grad);
+  } else if (leaf.gradIsStale) {
+    assign(leaf.grad, grad);
+  } else {
+    accumulate(leaf.grad, grad);
+  }
+  leaf.gradIsStale = false;
+  if (grad !== leaf.grad) grad.dispose();
+}

@@ -1,0 +1,129 @@
+import { AttuneError } from '../util/errors.js';
+
+/**
+ * How numbers are stored. Arithmetic is float32 everywhere: float16 and bfloat16 are storage formats
+ * that kernels widen when they load (frozen weights at half the memory), int32/uint32 hold ids and
+ * positions.
+ */
+export type DType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint32';
+
+export const bytesPerElement: Readonly<Record<DType, 2 | 4>> = {
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int32: 4,
+  uint32: 4,
+};
+
+export const isFloat = (dtype: DType): boolean => dtype !== 'int32' && dtype !== 'uint32';
+
+/** Host arrays as they lie in a buffer: 16-bit floats travel as their bits. */
+export type HostArray = Float32Array | Uint16Array | Int32Array | Uint32Array;
+
+const scratch = new ArrayBuffer(4);
+const asFloat = new Float32Array(scratch);
+const asBits = new Uint32Array(scratch);
+
+/** float32 -> bfloat16 bits, round to nearest even; NaN stays NaN. */
+export function bfloat16Bits(value: number): number {
+  asFloat[0] = value;
+  const bits = asBits[0]!;
+  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+export function fromBfloat16Bits(bits: number): number {
+  asBits[0] = bits << 16;
+  return asFloat[0]!;
+}
+
+/** float32 -> IEEE binary16 bits, round to nearest even; above 65504 becomes infinity as in IEEE. */
+export function float16Bits(value: number): number {
+  asFloat[0] = value;
+  const bits = asBits[0]!;
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x47800000) return sign | 0x7c00;
+  if (magnitude < 0x38800000) {
+    // Subnormal half: value / 2^-24, rounded to nearest even.
+    const scaled = Math.abs(asFloat[0]!) * 2 ** 24;
+    const floor = Math.floor(scaled);
+    const rest = scaled - floor;
+    const rounded = rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
+    return sign | rounded;
+  }
+  const rebased = magnitude - 0x38000000;
+  return sign | ((rebased + 0xfff + ((rebased >>> 13) & 1)) >>> 13);
+}
+
+export function fromFloat16Bits(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >>> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** Numbers -> the host array that a buffer of `dtype` holds. */
+export function encode(values: ArrayLike<number>, dtype: DType): HostArray {
+  switch (dtype) {
+    case 'float32':
+      return values instanceof Float32Array ? values : Float32Array.from(values);
+    case 'int32':
+      return values instanceof Int32Array ? values : Int32Array.from(values);
+    case 'uint32':
+      return values instanceof Uint32Array ? values : Uint32Array.from(values);
+    case 'float16':
+      return Uint16Array.from(values, float16Bits);
+    case 'bfloat16':
+      return Uint16Array.from(values, bfloat16Bits);
+  }
+}
+
+/** The bytes of a buffer -> numbers (`Float32Array` for the float types). */
+export function decode(
+  bytes: ArrayBuffer,
+  dtype: DType,
+  elements: number,
+): Float32Array | Int32Array | Uint32Array {
+  switch (dtype) {
+    case 'float32':
+      return new Float32Array(bytes, 0, elements);
+    case 'int32':
+      return new Int32Array(bytes, 0, elements);
+    case 'uint32':
+      return new Uint32Array(bytes, 0, elements);
+    case 'float16':
+      return Float32Array.from(new Uint16Array(bytes, 0, elements), fromFloat16Bits);
+    case 'bfloat16':
+      return Float32Array.from(new Uint16Array(bytes, 0, elements), fromBfloat16Bits);
+  }
+}
+
+const aliases: Readonly<Record<string, DType>> = {
+  float32: 'float32',
+  f32: 'float32',
+  F32: 'float32',
+  float16: 'float16',
+  f16: 'float16',
+  F16: 'float16',
+  bfloat16: 'bfloat16',
+  bf16: 'bfloat16',
+  BF16: 'bfloat16',
+  I32: 'int32',
+  int32: 'int32',
+  U32: 'uint32',
+  uint32: 'uint32',
+};
+
+/** Reads `float16`, `f16`, safetensors' `F16` and torch's `torch.float16` alike. */
+export function parseDType(name: string): DType {
+  const dtype = aliases[name.replace(/^torch\./, '')];
+  if (!dtype)
+    throw new AttuneError('DTYPE_UNKNOWN', `dtype "${name}" is not one that Attune stores.`, {
+      remedy: `Use one of: ${Object.keys(bytesPerElement).join(', ')}.`,
+    });
+  return dtype;
+}

@@ -1,0 +1,297 @@
+import type { Backend } from '../backend/backend.js';
+import type { Attrs } from '../backend/opCall.js';
+import { AttuneError } from '../util/errors.js';
+import { Rng } from '../util/rng.js';
+import { type BackwardOptions, backward, Tape } from './autograd.js';
+import { bytesPerElement, type DType, encode, type HostArray, isFloat } from './dtype.js';
+import type { OpDef } from './op.js';
+import { reshapeOp } from './ops/view.js';
+import { fill } from './ops/update.js';
+import { Scope } from './scope.js';
+import { formatShape, numel, type Shape } from './shape.js';
+import { Storage } from './storage.js';
+import { Tensor } from './tensor.js';
+
+/**
+ * Runs ops on one backend: allocates, records, follows gradients, owns lifetimes.
+ *
+ * One engine belongs to one Attune; two engines in a process share nothing.
+ */
+export class Engine {
+  readonly tape = new Tape();
+  readonly rng: Rng;
+  #scope = new Scope('root', null, 0);
+  #gradEnabled = true;
+  #nextId = 1;
+  #dropoutDraws = 0;
+
+  constructor(
+    readonly backend: Backend,
+    readonly seed = 0,
+  ) {
+    this.rng = new Rng(seed);
+  }
+
+  nextId(): number {
+    return this.#nextId++;
+  }
+
+  get currentScope(): Scope {
+    return this.#scope;
+  }
+
+  get gradEnabled(): boolean {
+    return this.#gradEnabled;
+  }
+
+  /** Tensors alive now, in all open scopes. After a training step this is what it was before it. */
+  get liveTensors(): number {
+    let count = 0;
+    for (let scope: Scope | null = this.#scope; scope; scope = scope.parent) count += scope.tensors.size;
+    return count;
+  }
+
+  // Lifetime
+
+  /**
+   * Runs `fn`; tensors made in it are disposed at its end unless they are part of the result.
+   * `fn` must not be async: a scope is a place in the program, and awaiting leaves it.
+   */
+  scope<T>(name: string, fn: () => T): T {
+    const scope = new Scope(name, this.#scope, this.tape.length);
+    this.#scope = scope;
+    try {
+      const result = fn();
+      if (result instanceof Promise)
+        throw new AttuneError('SCOPE_ASYNC', `scope "${name}" was given an async function.`, {
+          remedy: 'Do the awaiting outside of the scope; record inside of it.',
+        });
+      let resultHasHistory = false;
+      forEachTensor(result, (tensor) => {
+        if (tensor.scope !== scope) return;
+        resultHasHistory ||= tensor.requiresGrad && !tensor.isLeaf;
+        this.#own(tensor, scope.parent!);
+      });
+      if (!resultHasHistory) this.tape.truncate(scope.tapeStart);
+      return result;
+    } catch (error) {
+      this.tape.truncate(scope.tapeStart);
+      throw error;
+    } finally {
+      for (const tensor of [...scope.tensors]) tensor.dispose();
+      this.#scope = scope.parent!;
+    }
+  }
+
+  /** Takes a tensor out of every scope: its new owner must dispose it. */
+  keep<T extends Tensor>(tensor: T): T {
+    tensor.scope?.tensors.delete(tensor);
+    tensor.scope = null;
+    return tensor;
+  }
+
+  #own(tensor: Tensor, scope: Scope): void {
+    tensor.scope?.tensors.delete(tensor);
+    tensor.scope = scope;
+    scope.tensors.add(tensor);
+  }
+
+  noGrad<T>(fn: () => T): T {
+    const before = this.#gradEnabled;
+    this.#gradEnabled = false;
+    try {
+      return fn();
+    } finally {
+      this.#gradEnabled = before;
+    }
+  }
+
+  // Creation
+
+  /** Memory with undefined contents. */
+  empty(shape: Shape, dtype: DType = 'float32'): Tensor {
+    return this.#allocate(shape, dtype, false);
+  }
+
+  /** @param recorded whether the tensor is the output of a recorded op: a float one then has history. */
+  #allocate(shape: Shape, dtype: DType, recorded: boolean): Tensor {
+    const bytes = numel(shape) * bytesPerElement[dtype];
+    if (bytes > this.backend.limits.maxBufferBytes)
+      throw new AttuneError(
+        'TENSOR_TOO_LARGE',
+        `a ${dtype} tensor ${formatShape(shape)} needs ${bytes} bytes; ${this.backend.info.device} binds at most ${this.backend.limits.maxBufferBytes} in one tensor.`,
+        { remedy: 'Use a 16-bit dtype, a smaller batch or a shorter maxLength.' },
+      );
+    const storage = new Storage(this.backend, this.backend.alloc(Math.max(bytes, 4), dtype));
+    return this.#make(storage, 0, shape, dtype, recorded && isFloat(dtype), !recorded);
+  }
+
+  /** Uploads host values. 16-bit dtypes are rounded to nearest even. */
+  tensor(values: ArrayLike<number>, shape: Shape = [values.length], dtype: DType = 'float32'): Tensor {
+    if (values.length !== numel(shape))
+      throw new AttuneError(
+        'SHAPE_MISMATCH',
+        `${values.length} values do not fill a tensor ${formatShape(shape)} of ${numel(shape)}.`,
+        { remedy: 'Give as many values as the shape holds.' },
+      );
+    return this.fromBytes(encode(values, dtype), shape, dtype);
+  }
+
+  /** Uploads values that are already in their storage form (16-bit floats as bits). */
+  fromBytes(values: HostArray, shape: Shape, dtype: DType): Tensor {
+    const tensor = this.empty(shape, dtype);
+    if (tensor.size > 0) this.backend.write(tensor.storage.buffer, 0, values);
+    return tensor;
+  }
+
+  full(shape: Shape, value: number, dtype: DType = 'float32'): Tensor {
+    const tensor = this.empty(shape, dtype);
+    fill(tensor, value);
+    return tensor;
+  }
+
+  zeros(shape: Shape, dtype: DType = 'float32'): Tensor {
+    return this.full(shape, 0, dtype);
+  }
+
+  ones(shape: Shape, dtype: DType = 'float32'): Tensor {
+    return this.full(shape, 1, dtype);
+  }
+
+  /** A view with its own lifetime and without history. */
+  alias(tensor: Tensor): Tensor {
+    return this.#make(tensor.storage.retain(), tensor.byteOffset, tensor.shape, tensor.dtype);
+  }
+
+  /** A reshaped view; gradients pass through. */
+  view(tensor: Tensor, shape: Shape): Tensor {
+    const recorded = this.#gradEnabled && tensor.requiresGrad;
+    const view = this.#make(
+      tensor.storage.retain(),
+      tensor.byteOffset,
+      shape,
+      tensor.dtype,
+      recorded,
+      !recorded,
+    );
+    if (recorded) this.tape.record(this, reshapeOp, [tensor], [view], {});
+    return view;
+  }
+
+  /** A window of a flat tensor; `offset` in elements, at a multiple of 256 bytes. For parameter arenas. */
+  window(flat: Tensor, offset: number, shape: Shape): Tensor {
+    return this.#make(
+      flat.storage.retain(),
+      flat.byteOffset + offset * bytesPerElement[flat.dtype],
+      shape,
+      flat.dtype,
+    );
+  }
+
+  // Ops
+
+  /** Runs an op: shape rule, kernel or decomposition, tape. */
+  run<A extends Attrs>(def: OpDef<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
+    const specs = def.infer(inputs, attrs);
+    const recorded =
+      this.#gradEnabled &&
+      inputs.some((t) => t.requiresGrad) &&
+      specs.some((spec) => isFloat(spec.dtype));
+    if (!this.backend.supports(def.name)) {
+      const { decompose } = def;
+      if (!decompose)
+        throw new AttuneError(
+          'OP_UNSUPPORTED',
+          `backend "${this.backend.info.name}" has no kernel for op "${def.name}", and the op has no decomposition.`,
+          { remedy: 'Add a kernel, or give the op `decompose`.' },
+        );
+      if (recorded && !def.vjp) return [...decompose(inputs, attrs, this)];
+      const outputs = this.scope(def.name, () => this.noGrad(() => [...decompose(inputs, attrs, this)]));
+      return recorded ? this.#withHistory(def, inputs, outputs, attrs) : outputs;
+    }
+    const outputs = specs.map((spec) => this.#allocate(spec.shape, spec.dtype, recorded));
+    if (outputs.some((t) => t.size > 0)) this.#dispatch(def.name, inputs, outputs, attrs);
+    if (recorded) this.tape.record(this, def, inputs, outputs, attrs);
+    return outputs;
+  }
+
+  /** Runs an op that writes into existing tensors (optimizer steps, caches). Never recorded. */
+  runInto<A extends Attrs>(
+    def: OpDef<A>,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    attrs: A,
+  ): void {
+    def.infer([...inputs, ...outputs], attrs);
+    if (outputs.some((t) => t.size > 0)) this.#dispatch(def.name, inputs, outputs, attrs);
+  }
+
+  #dispatch(op: string, inputs: readonly Tensor[], outputs: readonly Tensor[], attrs: Attrs): void {
+    this.backend.dispatch({
+      op,
+      inputs: inputs.map((t) => t.operand),
+      outputs: outputs.map((t) => t.operand),
+      attrs,
+    });
+  }
+
+  #withHistory<A extends Attrs>(
+    def: OpDef<A>,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    attrs: A,
+  ): Tensor[] {
+    const tracked = outputs.map((t) => {
+      const out = this.#make(t.storage.retain(), t.byteOffset, t.shape, t.dtype, isFloat(t.dtype), false);
+      t.dispose();
+      return out;
+    });
+    this.tape.record(this, def, inputs, tracked, attrs);
+    return tracked;
+  }
+
+  /**
+   * Fills `grad` of every leaf that `loss` depends on: grad += scale * dLoss/dLeaf (overwriting grads
+   * marked stale), then clears the tape.
+   *
+   * @param loss a one-element tensor
+   */
+  backward(loss: Tensor, options: BackwardOptions = {}): void {
+    backward(this, loss, options);
+  }
+
+  /** A fresh offset into the dropout stream; part of a checkpoint's state. */
+  nextDropoutDraw(): number {
+    return this.#dropoutDraws++;
+  }
+
+  get dropoutDraws(): number {
+    return this.#dropoutDraws;
+  }
+
+  set dropoutDraws(value: number) {
+    this.#dropoutDraws = value;
+  }
+
+  #make(
+    storage: Storage,
+    byteOffset: number,
+    shape: Shape,
+    dtype: DType,
+    requiresGrad = false,
+    isLeaf = true,
+  ): Tensor {
+    const tensor = new Tensor(this, storage, byteOffset, shape, dtype, requiresGrad, isLeaf);
+    this.#own(tensor, this.#scope);
+    return tensor;
+  }
+}
+
+/** Calls `visit` for each tensor in a result: the value itself, arrays, maps and plain objects. */
+function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
+  if (value instanceof Tensor) visit(value);
+  else if (Array.isArray(value)) for (const item of value) forEachTensor(item, visit);
+  else if (value instanceof Map) for (const item of value.values()) forEachTensor(item, visit);
+  else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) forEachTensor(item, visit);
+}

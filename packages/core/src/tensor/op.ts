@@ -1,0 +1,61 @@
+import type { Attrs } from '../backend/opCall.js';
+import type { DType } from './dtype.js';
+import type { Engine } from './engine.js';
+import type { Shape } from './shape.js';
+import type { Tensor } from './tensor.js';
+
+/** Shape and dtype: what the shape rule of an op sees. */
+export interface TensorSpec {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** An operand in the reference backend: floats as float64, whatever their storage dtype. */
+export interface ReferenceArray extends TensorSpec {
+  readonly data: Float64Array | Int32Array | Uint32Array;
+}
+
+export interface ReferenceCall<A extends Attrs = Attrs> {
+  readonly inputs: readonly ReferenceArray[];
+  readonly outputs: readonly ReferenceArray[];
+  readonly attrs: A;
+}
+
+/** What a backward rule may use. */
+export interface VjpContext<A extends Attrs = Attrs> {
+  readonly engine: Engine;
+  readonly attrs: A;
+  /** The forward's inputs. Only those listed in `saves.inputs` may be read; all have shape and dtype. */
+  readonly inputs: readonly Tensor[];
+  /** The forward's outputs. Only those listed in `saves.outputs` may be read. */
+  readonly outputs: readonly Tensor[];
+  /** dLoss/dOutput, one for each output; null where the loss does not depend on it. */
+  readonly grads: readonly (Tensor | null)[];
+  /** Which inputs want a gradient: skip the work for the others. */
+  readonly needs: readonly boolean[];
+}
+
+/**
+ * One row of the op table.
+ *
+ * - `infer` is the shape rule: it checks the inputs and says what comes out.
+ * - the meaning is `reference` (float64 arithmetic, for the primitives) or `decompose` (the same in
+ *   simpler ops, for everything fused). A backend without a kernel of that name runs `decompose`, so
+ *   an op from another package works everywhere on the day it is written; a kernel makes it faster.
+ * - `vjp` is the backward rule, itself written in ops. Without it, gradients flow through `decompose`.
+ */
+export interface OpDef<A extends Attrs = Attrs> {
+  readonly name: string;
+  infer(inputs: readonly TensorSpec[], attrs: A): readonly TensorSpec[];
+  reference?(call: ReferenceCall<A>): void;
+  decompose?(inputs: readonly Tensor[], attrs: A, engine: Engine): readonly Tensor[];
+  vjp?(context: VjpContext<A>): readonly (Tensor | null)[];
+  /** Indices of what the tape keeps for `vjp`. Default: every input, no output. */
+  readonly saves?: { readonly inputs?: readonly number[]; readonly outputs?: readonly number[] };
+}
+
+export function defineOp<A extends Attrs>(def: OpDef<A>): OpDef<A> {
+  if (!def.reference && !def.decompose)
+    throw new Error(`defineOp("${def.name}"): give \`reference\` or \`decompose\`, the op's meaning.`);
+  return def;
+}

@@ -1,0 +1,160 @@
+import { AttuneError } from '../../util/errors.js';
+import type { Engine } from '../engine.js';
+import { defineOp, type TensorSpec } from '../op.js';
+import { formatShape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import { equal } from './elementwise.js';
+import { concat } from './movement.js';
+
+export interface AttentionOptions {
+  /** Multiplies q k^T. Default 1/sqrt(D). */
+  readonly scale?: number;
+  /** A query sees keys at its own position and before. Default true. */
+  readonly causal?: boolean;
+  /** Position of the first query among the keys: the number of cached tokens. Default 0. */
+  readonly queryOffset?: number;
+  /** Sliding window: a query sees at most this many latest keys, itself included. 0: all. Default 0. */
+  readonly window?: number;
+  /**
+   * int32 [B, S], one for each key: a query sees only keys of its own segment. One mechanism for
+   * right padding, left padding and packed rows: give padding a number of its own.
+   */
+  readonly segments?: Tensor | null;
+}
+
+interface AttentionAttrs extends Record<string, number | boolean> {
+  readonly scale: number;
+  readonly causal: boolean;
+  readonly queryOffset: number;
+  readonly window: number;
+}
+
+function check([q, k, v, segments]: readonly TensorSpec[], attrs: AttentionAttrs): void {
+  const [b, t, h, d] = q!.shape;
+  const [bKey, s, hKey, dKey] = k!.shape;
+  const fits =
+    q!.shape.length === 4 &&
+    b === bKey &&
+    d === dKey &&
+    h! % hKey! === 0 &&
+    v!.shape.join() === k!.shape.join() &&
+    attrs.queryOffset + t! <= s! &&
+    (!segments || segments.shape.join() === `${b},${s}`);
+  if (!fits)
+    throw new AttuneError(
+      'SHAPE_MISMATCH',
+      `attention: q ${formatShape(q!.shape)}, k ${formatShape(k!.shape)}, v ${formatShape(v!.shape)}${segments ? `, segments ${formatShape(segments.shape)}` : ''} at offset ${attrs.queryOffset} do not fit.`,
+      { remedy: 'q [B, T, H, D]; k, v [B, S, Hkv, D] with H a multiple of Hkv and offset + T <= S; segments [B, S].' },
+    );
+}
+
+/** 0 where a query may look, -1e30 where not: [B or 1, 1, T, L] with L = queryOffset + T keys. */
+function mask(engine: Engine, t: number, segments: Tensor | undefined, attrs: AttentionAttrs): Tensor {
+  const length = attrs.queryOffset + t;
+  const allowed = new Float32Array(t * length);
+  for (let i = 0; i < t; i++)
+    for (let j = 0; j < length; j++) {
+      const position = attrs.queryOffset + i;
+      const past = !attrs.causal || j <= position;
+      const near = attrs.window === 0 || j > position - attrs.window;
+      allowed[i * length + j] = past && near ? 1 : 0;
+    }
+  let visible = engine.tensor(allowed, [1, 1, t, length]);
+  if (segments) {
+    const keys = segments.slice(1, 0, length);
+    const queries = segments.slice(1, attrs.queryOffset, length);
+    visible = visible.mul(equal(queries.unsqueeze(2), keys.unsqueeze(1)).unsqueeze(1));
+  }
+  return visible.sub(1).mul(1e30);
+}
+
+/** [B, L, Hkv, D] -> [B, H, L, D], each key-value head repeated for its group of queries. */
+function headsFirst(x: Tensor, heads: number): Tensor {
+  const [b, l, hKey, d] = x.shape as [number, number, number, number];
+  const group = heads / hKey;
+  const out = x.permute(0, 2, 1, 3);
+  return group === 1
+    ? out
+    : out.reshape(b, hKey, 1, l, d).expand(b, hKey, group, l, d).reshape(b, heads, l, d);
+}
+
+function scores(q: Tensor, k: Tensor, segments: Tensor | undefined, attrs: AttentionAttrs): Tensor {
+  const [, t, h] = q.shape as [number, number, number, number];
+  const keys = headsFirst(k.slice(1, 0, attrs.queryOffset + t), h);
+  const raw = q.permute(0, 2, 1, 3).matmul(keys, { transposeB: true }).mul(attrs.scale);
+  return raw.add(mask(q.engine, t, segments, attrs));
+}
+
+/** Inputs: q, k, v, optionally segments. Outputs: out [B, T, H, D], lse [B, H, T] (log-sum-exp of the scores). */
+export const attentionOp = defineOp<AttentionAttrs>({
+  name: 'attention',
+  infer: (inputs, attrs) => {
+    check(inputs, attrs);
+    const [b, t, h] = inputs[0]!.shape as [number, number, number, number];
+    return [
+      { shape: inputs[0]!.shape, dtype: 'float32' },
+      { shape: [b, h, t], dtype: 'float32' },
+    ];
+  },
+  decompose: ([q, k, v, segments], attrs) => {
+    const [, t, h] = q!.shape as [number, number, number, number];
+    const s = scores(q!, k!, segments, attrs);
+    const logP = s.logSoftmax();
+    const values = headsFirst(v!.slice(1, 0, attrs.queryOffset + t), h);
+    const out = logP.exp().matmul(values).permute(0, 2, 1, 3);
+    return [out, s.max(-1).sub(logP.max(-1))];
+  },
+  vjp: ({ inputs, outputs: [out, lse], grads: [g], attrs, engine }) => {
+    const [q, k, v, segments] = inputs;
+    const rest = segments ? [segments] : [];
+    const d = engine.run(attentionGradOp, [q!, k!, v!, out!, lse!, g!, ...rest], attrs);
+    return [...d, ...rest.map(() => null)];
+  },
+  saves: { inputs: [0, 1, 2, 3], outputs: [0, 1] },
+});
+
+/** Inputs: q, k, v, out, lse, g, optionally segments. Outputs: dq, dk, dv. */
+export const attentionGradOp = defineOp<AttentionAttrs>({
+  name: 'attentionGrad',
+  infer: ([q, k, v]) => [q!, k!, v!].map((x) => ({ shape: x.shape, dtype: 'float32' })),
+  decompose: ([q, k, v, out, lse, g, segments], attrs) => {
+    const [b, t, h, d] = q!.shape as [number, number, number, number];
+    const [, s, hKey] = k!.shape as [number, number, number, number];
+    const length = attrs.queryOffset + t;
+    const p = scores(q!, k!, segments, attrs).sub(lse!.unsqueeze(3)).exp(); // [B, H, T, L]
+    const dOut = g!.permute(0, 2, 1, 3);
+    const dP = dOut.matmul(headsFirst(v!.slice(1, 0, length), h), { transposeB: true });
+    const delta = g!.mul(out!).sum(-1).permute(0, 2, 1).unsqueeze(3); // [B, H, T, 1]
+    const dS = p.mul(dP.sub(delta)).mul(attrs.scale);
+    const dQ = dS.matmul(headsFirst(k!.slice(1, 0, length), h)).permute(0, 2, 1, 3);
+    const toKeys = (perHead: Tensor) => {
+      const grouped = perHead.reshape(b, hKey, h / hKey, length, d).sum(2).permute(0, 2, 1, 3);
+      if (length === s) return grouped;
+      const padding = q!.engine.zeros([b, s - length, hKey, d]);
+      return concat([grouped, padding], 1);
+    };
+    const dK = toKeys(dS.matmul(q!.permute(0, 2, 1, 3), { transposeA: true }));
+    const dV = toKeys(p.matmul(dOut, { transposeA: true }));
+    return [dQ, dK, dV];
+  },
+});
+
+
+/**
+ * softmax(scale * q k^T + mask) v, for each head; several query heads may share a key-value head.
+ *
+ * @param q [B, T, H, D]
+ * @param k [B, S, Hkv, D], H a multiple of Hkv
+ * @param v [B, S, Hkv, D]
+ * @returns [B, T, H, D]
+ */
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const attrs = {
+    scale: options.scale ?? 1 / Math.sqrt(q.shape[3]!),
+    causal: options.causal ?? true,
+    queryOffset: options.queryOffset ?? 0,
+    window: options.window ?? 0,
+  };
+  const inputs = options.segments ? [q, k, v, options.segments] : [q, k, v];
+  return q.engine.run(attentionOp, inputs, attrs)[0]!;
+}

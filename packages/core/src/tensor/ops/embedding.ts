@@ -1,0 +1,38 @@
+import { defineOp } from '../op.js';
+import { numel } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+
+export const embeddingOp = defineOp({
+  name: 'embedding',
+  infer: ([weight, ids]) => [{ shape: [...ids!.shape, weight!.shape[1]!], dtype: 'float32' }],
+  reference: ({ inputs: [weight, ids], outputs: [out] }) => {
+    const width = weight!.shape[1]!;
+    ids!.data.forEach((id, i) => {
+      out!.data.set(weight!.data.subarray(id * width, (id + 1) * width), i * width);
+    });
+  },
+  vjp: ({ inputs: [weight, ids], grads: [g], needs, engine }) => [
+    needs[0] ? engine.run(embeddingGradOp, [ids!, g!], { rows: weight!.shape[0]! })[0]! : null,
+    null,
+  ],
+  saves: { inputs: [1] },
+});
+
+/** out[v] = sum of g over the positions whose id is v. Inputs: ids [...], g [..., D]; out [rows, D]. */
+export const embeddingGradOp = defineOp<{ rows: number }>({
+  name: 'embeddingGrad',
+  infer: ([, g], { rows }) => [{ shape: [rows, g!.shape.at(-1)!], dtype: 'float32' }],
+  reference: ({ inputs: [ids, g], outputs: [out] }) => {
+    const width = g!.shape.at(-1)!;
+    out!.data.fill(0);
+    for (let i = 0; i < numel(ids!.shape); i++)
+      for (let d = 0; d < width; d++) {
+        const at = ids!.data[i]! * width + d;
+        out!.data[at] = out!.data[at]! + g!.data[i * width + d]!;
+      }
+  },
+});
+
+/** Rows of `weight` [V, D] by `ids` (int32 [...], each in 0..V-1) -> [..., D]. */
+export const embedding = (weight: Tensor, ids: Tensor): Tensor =>
+  weight.engine.run(embeddingOp, [weight, ids], {})[0]!;

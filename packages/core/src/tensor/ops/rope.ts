@@ -1,0 +1,40 @@
+import { defineOp, type OpDef } from '../op.js';
+import type { Tensor } from '../tensor.js';
+import { concat } from './movement.js';
+import { embedding } from './embedding.js';
+
+/** Inputs: x [B, T, H, D], cos and sin [positions, R/2], positions int32 [B, T]; R <= D features turn. */
+export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({
+  name: 'rope',
+  infer: ([x]) => [{ shape: x!.shape, dtype: 'float32' }],
+  decompose: ([x, cosTable, sinTable, positions], { inverse }) => {
+    const half = cosTable!.shape[1]!;
+    const cos = embedding(cosTable!, positions!).unsqueeze(2); // [B, T, 1, R/2]
+    const table = embedding(sinTable!, positions!).unsqueeze(2);
+    const sin = inverse ? table.neg() : table;
+    const first = x!.slice(3, 0, half);
+    const second = x!.slice(3, half, 2 * half);
+    const parts = [first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin))];
+    if (2 * half < x!.shape[3]!) parts.push(x!.slice(3, 2 * half, x!.shape[3]!));
+    return [concat(parts, 3)];
+  },
+  // A rotation's transpose is the rotation back.
+  vjp: ({ inputs: [, cos, sin, positions], grads: [g], attrs, engine }) => [
+    engine.run(ropeOp, [g!, cos!, sin!, positions!], { inverse: !attrs.inverse })[0]!,
+    null,
+    null,
+    null,
+  ],
+  saves: { inputs: [1, 2, 3] },
+});
+
+/**
+ * Rotary position embedding (Su et al., arXiv:2104.09864) in the half-split layout of Hugging Face
+ * checkpoints: feature i turns with feature i + R/2, by the angle of its position.
+ *
+ * @param x [B, T, H, D]
+ * @param tables cos and sin, [positions, R/2]
+ * @param positions int32 [B, T]
+ */
+export const rope = (x: Tensor, tables: { cos: Tensor; sin: Tensor }, positions: Tensor): Tensor =>
+  x.engine.run(ropeOp, [x, tables.cos, tables.sin, positions], { inverse: false })[0]!;

@@ -1,0 +1,65 @@
+import { AttuneError } from '../util/errors.js';
+
+export type Shape = readonly number[];
+
+export const numel = (shape: Shape): number => shape.reduce((n, d) => n * d, 1);
+
+/** Row-major strides in elements. */
+export function strides(shape: Shape): number[] {
+  const out = new Array<number>(shape.length);
+  for (let i = shape.length - 1, stride = 1; i >= 0; i--) {
+    out[i] = stride;
+    stride *= shape[i]!;
+  }
+  return out;
+}
+
+export const sameShape = (a: Shape, b: Shape): boolean =>
+  a.length === b.length && a.every((d, i) => d === b[i]);
+
+export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
+
+/** NumPy's broadcasting rule. @throws SHAPE_MISMATCH */
+export function broadcastShapes(a: Shape, b: Shape, op: string): number[] {
+  const rank = Math.max(a.length, b.length);
+  const out = new Array<number>(rank);
+  for (let i = 1; i <= rank; i++) {
+    const da = a[a.length - i] ?? 1;
+    const db = b[b.length - i] ?? 1;
+    if (da !== db && da !== 1 && db !== 1)
+      throw new AttuneError(
+        'SHAPE_MISMATCH',
+        `${op}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast (${da} against ${db}, counted from the end ${i}).`,
+        { remedy: 'Make the dimensions equal, or 1, counted from the last.' },
+      );
+    out[rank - i] = da === 1 ? db : da;
+  }
+  return out;
+}
+
+/** Negative axes count from the end. @throws AXIS_OUT_OF_RANGE */
+export function normalizeAxis(axis: number, rank: number, op: string): number {
+  const normalized = axis < 0 ? axis + rank : axis;
+  if (!Number.isInteger(axis) || normalized < 0 || normalized >= rank)
+    throw new AttuneError(
+      'AXIS_OUT_OF_RANGE',
+      `${op}: axis ${axis} does not exist in a tensor of rank ${rank}.`,
+      { remedy: `Use ${-rank} to ${rank - 1}.` },
+    );
+  return normalized;
+}
+
+/** Resolves one -1 in a reshape. @throws SHAPE_MISMATCH */
+export function resolveReshape(from: Shape, to: Shape): number[] {
+  const total = numel(from);
+  const unknown = to.filter((d) => d === -1).length;
+  const known = to.reduce((n, d) => (d === -1 ? n : n * d), 1);
+  const resolved = to.map((d) => (d === -1 ? total / known : d));
+  if (unknown > 1 || !resolved.every(Number.isInteger) || numel(resolved) !== total)
+    throw new AttuneError(
+      'SHAPE_MISMATCH',
+      `reshape: ${formatShape(from)} (${total} elements) cannot become ${formatShape(to)}.`,
+      { remedy: 'Keep the number of elements; at most one dimension may be -1.' },
+    );
+  return resolved;
+}

@@ -1,0 +1,28 @@
+"""Writes parity/fixtures. `python parity/make.py` writes all; `python parity/make.py ops lora_runs` only those."""
+
+import importlib
+import sys
+import time
+
+from common import FIXTURES, open_modes
+
+PARTS = ["ops", "models", "stories", "lora_runs", "losses", "optim", "trainer", "lora", "targets", "adapters"]
+
+
+def main():
+    wanted = sys.argv[1:] or PARTS
+    unknown = [w for w in wanted if w not in PARTS]
+    if unknown:
+        sys.exit(f"no such part: {unknown}; parts are {PARTS}")
+    for part in wanted:
+        start = time.time()
+        print(f"{part}:")
+        importlib.import_module(f"rows_{part}").main()
+        print(f"  {time.time() - start:.1f} s")
+    open_modes()
+    total = sum(p.stat().st_size for p in FIXTURES.rglob("*") if p.is_file())
+    print(f"fixtures: {total:,} bytes")
+    assert total < 4_000_000, "the fixtures must stay below 4 MB"
+
+
+main()
