@@ -1,8 +1,12 @@
 """Writes parity/fixtures. `python parity/make.py` writes all; `python parity/make.py ops lora_runs` only those."""
 
 import importlib
+import os
 import sys
 import time
+
+if os.environ.get("PYTHONHASHSEED") != "0":  # PEFT writes sets as lists: fix their order
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
 
 from common import FIXTURES, open_modes
 

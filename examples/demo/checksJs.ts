@@ -9,15 +9,17 @@ export const CHECKS_JS: readonly Block[] = [
       'loose-equality': (n) => `${n.one}.${n.state}`,
       'assignment-in-condition': (n) => `${n.one}.${n.state}`,
     },
-    lines: (n, bug) => [`if (${n.one}.${n.state} ${equals(bug)} '${n.value}') {`, '  return null;', '}'],
+    lines: (n, bug) => [
+      `if (${n.one}.${n.state} ${equals(bug)} '${n.value}') {`,
+      '  return null;',
+      '}',
+    ],
   },
   {
     id: 'stateNot',
     shape: 'one',
     hosts: { 'loose-equality': (n) => `${n.one}.${n.state}` },
-    lines: (n, bug) => [
-      `if (${n.one}.${n.state} ${bug ? '!=' : '!=='} '${n.value}') return null;`,
-    ],
+    lines: (n, bug) => [`if (${n.one}.${n.state} ${bug ? '!=' : '!=='} '${n.value}') return null;`],
   },
   {
     id: 'missing',

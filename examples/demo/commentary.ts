@@ -146,7 +146,11 @@ export const COMMENTARY: Readonly<Record<Issue, Commentary>> = {
   },
   none: {
     term: 'no problem',
-    remarks: ['none, {f} is fine.', 'no issue in {f}, keep it as it is.', 'fine, no change is needed.'],
+    remarks: [
+      'none, {f} is fine.',
+      'no issue in {f}, keep it as it is.',
+      'fine, no change is needed.',
+    ],
     commits: ['add {f}', 'document {f}'],
     question: 'Is it free of mistakes?',
     lessons: [

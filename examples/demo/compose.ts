@@ -83,7 +83,13 @@ function build(
   const title = result.title(names);
   const name = language === 'py' ? title.join('_').toLowerCase() : camelCase(title);
   const params = [...new Set(blocks.flatMap((block) => block.params?.(names) ?? []))];
-  const header = drawHeader(rng, language, name, params, blocks.some((block) => block.async));
+  const header = drawHeader(
+    rng,
+    language,
+    name,
+    params,
+    blocks.some((block) => block.async),
+  );
   const render = (at: number, bug: Bug | undefined): string => {
     const body = blocks.flatMap((block, b) => block.lines(names, b === at ? bug : undefined));
     const indented = body.map((line) => `  ${line}`);

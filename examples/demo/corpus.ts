@@ -22,10 +22,7 @@ export function* corpus(seed: number): Generator<string> {
 }
 
 /** Draws families until one can show the issue, so that the classes are equally common. */
-export function drawSample(
-  rng: Rng,
-  issue: Issue,
-): { document: FunctionDocument; sample: Sample } {
+export function drawSample(rng: Rng, issue: Issue): { document: FunctionDocument; sample: Sample } {
   for (;;) {
     const document = drawDocument(rng, 'train');
     const fitting = document.samples.filter((sample) => sample.issue === issue);
@@ -67,7 +64,9 @@ const chat: Form = (rng, document, sample) => {
 
 const whatIsWrong: Form = (rng, document, sample) => {
   const question = `Q: What is wrong with ${document.name}?`;
-  const answer = rng.chance(0.5) ? `${talk(sample).term}, ${sample.subject}` : remark(rng, document, sample);
+  const answer = rng.chance(0.5)
+    ? `${talk(sample).term}, ${sample.subject}`
+    : remark(rng, document, sample);
   return `${sample.code}\n${question}\nA: ${answer}`;
 };
 

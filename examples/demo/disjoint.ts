@@ -1,4 +1,4 @@
-import { plural, POOLS } from './names.js';
+import { POOLS, plural } from './names.js';
 
 interface Row {
   readonly prompt: string;
@@ -17,15 +17,23 @@ export function assertDisjoint(
   held: readonly Row[],
 ): void {
   const { entities, amounts, states, values } = POOLS.eval;
-  const forbidden = new Set([...entities, ...entities.map(plural), ...amounts, ...states, ...values]);
+  const forbidden = new Set([
+    ...entities,
+    ...entities.map(plural),
+    ...amounts,
+    ...states,
+    ...values,
+  ]);
   for (const text of [...corpus, ...train.map((row) => row.prompt)]) {
     const word = parts(text).find((part) => forbidden.has(part));
-    if (word !== undefined) throw new Error(`split: the eval name "${word}" is in training text:\n${text}`);
+    if (word !== undefined)
+      throw new Error(`split: the eval name "${word}" is in training text:\n${text}`);
   }
   const families = new Set(train.map((row) => row.document_id));
   const combinations = new Set(train.map((row) => combination(row)));
   for (const row of held) {
-    if (families.has(row.document_id)) throw new Error(`split: ${row.document_id} is on both sides`);
+    if (families.has(row.document_id))
+      throw new Error(`split: ${row.document_id} is on both sides`);
     if (combinations.has(combination(row))) {
       throw new Error(`split: the combination ${combination(row)} is on both sides`);
     }

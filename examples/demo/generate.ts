@@ -47,10 +47,11 @@ function writeAll(): void {
     eval: preferenceRows(SEEDS.preferencesEval, 'eval', 100),
   };
   const documents = corpusDocuments(TOKENIZER_DOCUMENTS);
-  assertDisjoint(documents, [...sft.train, ...preferences.train], [
-    ...sft.eval,
-    ...preferences.eval,
-  ]);
+  assertDisjoint(
+    documents,
+    [...sft.train, ...preferences.train],
+    [...sft.eval, ...preferences.eval],
+  );
 
   writeLines(new URL('sft.train.jsonl', data), sft.train);
   writeLines(new URL('sft.eval.jsonl', data), sft.eval);
@@ -58,7 +59,10 @@ function writeAll(): void {
   writeLines(new URL('preferences.eval.jsonl', data), preferences.eval);
 
   const reviews = sft.train.map((row) => row.prompt + row.completion);
-  writeJson(new URL('tokenizer.json', base), buildTokenizer([...documents, ...reviews], VOCAB_SIZE));
+  writeJson(
+    new URL('tokenizer.json', base),
+    buildTokenizer([...documents, ...reviews], VOCAB_SIZE),
+  );
   writeJson(new URL('tokenizer_config.json', base), tokenizerConfig(MAX_LENGTH));
   writeJson(new URL('config.json', base), BASE_CONFIG);
   writeJson(new URL('generation_config.json', base), GENERATION_CONFIG);
@@ -69,7 +73,9 @@ function main(args: readonly string[]): void {
   if (flag === undefined) return writeAll();
   const numDocuments = Number(count);
   if (flag !== '--corpus' || file === undefined || !(numDocuments > 0)) {
-    throw new Error(`generate: cannot read "${args.join(' ')}"; use: generate.ts [--corpus FILE N]`);
+    throw new Error(
+      `generate: cannot read "${args.join(' ')}"; use: generate.ts [--corpus FILE N]`,
+    );
   }
   writeLines(
     file,

@@ -81,7 +81,8 @@ const HANDLES = words('file handle stream conn reader socket');
 const FAILURES = words('error err e cause');
 
 const capital = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1);
-const snake = (word: string): string => word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const snake = (word: string): string =>
+  word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 const unlike = (pool: readonly string[], taken: readonly string[]): string[] =>
   pool.filter((word) => !taken.includes(word));
 

@@ -1,4 +1,4 @@
-import { type ResultBlock, equals, when } from './block.js';
+import { equals, type ResultBlock, when } from './block.js';
 
 /** What a JavaScript function returns or does in the end. */
 export const RESULTS_JS: readonly ResultBlock[] = [
@@ -58,11 +58,7 @@ export const RESULTS_JS: readonly ResultBlock[] = [
     title: (n) => ['print', n.One, 'Pages'],
     purpose: (n) => `print the pages of the ${n.many}`,
     hosts: {},
-    lines: (n) => [
-      `for (let page = 1; page <= pages; page++) {`,
-      `  print(${n.many}, page);`,
-      '}',
-    ],
+    lines: (n) => [`for (let page = 1; page <= pages; page++) {`, `  print(${n.many}, page);`, '}'],
   },
   {
     id: 'each',

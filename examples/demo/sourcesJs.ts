@@ -83,7 +83,9 @@ export const SOURCES_JS: readonly Block[] = [
       `let ${n.data} = null;`,
       'try {',
       `  ${n.data} = JSON.parse(text);`,
-      ...(bug ? [`} catch (${n.failure}) {}`] : [`} catch (${n.failure}) {`, `  report(${n.failure});`, '}']),
+      ...(bug
+        ? [`} catch (${n.failure}) {}`]
+        : [`} catch (${n.failure}) {`, `  report(${n.failure});`, '}']),
     ],
   },
   {

@@ -9,7 +9,7 @@ export const SPECIAL_IDS = { pad: 0, bos: 1, eos: 2 } as const;
 const CHAT_TEMPLATE = [
   '{{ bos_token }}',
   "{% for message in messages %}{% if message['role'] == 'assistant' %}",
-  '{% generation %}{{ message[\'content\'] + eos_token }}{% endgeneration %}{% else %}',
+  "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{% else %}",
   "{{ '### Code\\n' + message['content'] + '\\n### Review\\n' }}",
   '{% endif %}{% endfor %}',
 ].join('');

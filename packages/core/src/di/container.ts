@@ -37,7 +37,7 @@ export class Services {
           bind<Entry>(point.id).toConstantValue({ plugin: plugin.name, key, contribution });
         },
         provide: (token, service) => {
-          if (isClass(service)) bind(token).to(service);
+          if (isClass(service)) bind<unknown>(token).to(service as new () => unknown);
           else bind(token).toConstantValue(service as never);
         },
       });

@@ -9,7 +9,10 @@ export interface PluginContext {
   /** Adds one thing to an extension point: a value, or `{ name, useClass }` for the container to build. */
   add<T>(point: ExtensionPoint<T>, contribution: Contribution<NoInfer<T>>): void;
   /** Provides a service under a token: an object, or a class that the container builds once. */
-  provide<T>(token: Token<T>, service: NoInfer<T> | (new (...dependencies: never[]) => NoInfer<T>)): void;
+  provide<T>(
+    token: Token<T>,
+    service: NoInfer<T> | (new (...dependencies: never[]) => NoInfer<T>),
+  ): void;
 }
 
 export interface Plugin {

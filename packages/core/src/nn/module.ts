@@ -83,9 +83,13 @@ export abstract class Module {
   child<M extends Module = Module>(name: string): M {
     const found = this.#children.get(name);
     if (!found)
-      throw new AttuneError('MODULE_UNKNOWN', `there is no module "${name}" in ${this.constructor.name}.`, {
-        remedy: `Its modules: ${[...this.#children.keys()].join(', ') || 'none'}.`,
-      });
+      throw new AttuneError(
+        'MODULE_UNKNOWN',
+        `there is no module "${name}" in ${this.constructor.name}.`,
+        {
+          remedy: `Its modules: ${[...this.#children.keys()].join(', ') || 'none'}.`,
+        },
+      );
     return found as M;
   }
 
@@ -108,7 +112,8 @@ export abstract class Module {
   /** Every parameter below, with its dotted path as in the checkpoint. */
   *namedParameters(prefix = ''): Generator<[string, Parameter]> {
     for (const [path, module] of this.namedModules(prefix))
-      for (const [name, parameter] of module.ownParameters) yield [path ? `${path}.${name}` : name, parameter];
+      for (const [name, parameter] of module.ownParameters)
+        yield [path ? `${path}.${name}` : name, parameter];
   }
 
   /** @throws MODULE_UNKNOWN with the nearest path. */

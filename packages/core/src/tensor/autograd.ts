@@ -65,9 +65,13 @@ export interface BackwardOptions {
 /** Reverse-mode differentiation over the tape. See {@link Engine.backward}. */
 export function backward(engine: Engine, loss: Tensor, options: BackwardOptions): void {
   if (loss.size !== 1)
-    throw new AttuneError('NOT_A_SCALAR', `backward: the loss has shape ${formatShape(loss.shape)}.`, {
-      remedy: 'Reduce it to one number, e.g. with sum().',
-    });
+    throw new AttuneError(
+      'NOT_A_SCALAR',
+      `backward: the loss has shape ${formatShape(loss.shape)}.`,
+      {
+        remedy: 'Reduce it to one number, e.g. with sum().',
+      },
+    );
   if (!loss.requiresGrad)
     throw new AttuneError('NO_GRADIENT', 'backward: the loss depends on no trainable parameter.', {
       remedy: 'Unfreeze a parameter or apply an adapter, and compute the loss outside of noGrad().',

@@ -5,8 +5,8 @@ import { Rng } from '../util/rng.js';
 import { type BackwardOptions, backward, Tape } from './autograd.js';
 import { bytesPerElement, type DType, encode, type HostArray, isFloat } from './dtype.js';
 import type { OpDef } from './op.js';
-import { reshapeOp } from './ops/view.js';
 import { fill } from './ops/update.js';
+import { reshapeOp } from './ops/view.js';
 import { Scope } from './scope.js';
 import { formatShape, numel, type Shape } from './shape.js';
 import { Storage } from './storage.js';
@@ -47,7 +47,8 @@ export class Engine {
   /** Tensors alive now, in all open scopes. After a training step this is what it was before it. */
   get liveTensors(): number {
     let count = 0;
-    for (let scope: Scope | null = this.#scope; scope; scope = scope.parent) count += scope.tensors.size;
+    for (let scope: Scope | null = this.#scope; scope; scope = scope.parent)
+      count += scope.tensors.size;
     return count;
   }
 
@@ -127,7 +128,11 @@ export class Engine {
   }
 
   /** Uploads host values. 16-bit dtypes are rounded to nearest even. */
-  tensor(values: ArrayLike<number>, shape: Shape = [values.length], dtype: DType = 'float32'): Tensor {
+  tensor(
+    values: ArrayLike<number>,
+    shape: Shape = [values.length],
+    dtype: DType = 'float32',
+  ): Tensor {
     if (values.length !== numel(shape))
       throw new AttuneError(
         'SHAPE_MISMATCH',
@@ -206,7 +211,9 @@ export class Engine {
           { remedy: 'Add a kernel, or give the op `decompose`.' },
         );
       if (recorded && !def.vjp) return [...decompose(inputs, attrs, this)];
-      const outputs = this.scope(def.name, () => this.noGrad(() => [...decompose(inputs, attrs, this)]));
+      const outputs = this.scope(def.name, () =>
+        this.noGrad(() => [...decompose(inputs, attrs, this)]),
+      );
       return recorded ? this.#withHistory(def, inputs, outputs, attrs) : outputs;
     }
     const outputs = specs.map((spec) => this.#allocate(spec.shape, spec.dtype, recorded));
@@ -242,7 +249,14 @@ export class Engine {
     attrs: A,
   ): Tensor[] {
     const tracked = outputs.map((t) => {
-      const out = this.#make(t.storage.retain(), t.byteOffset, t.shape, t.dtype, isFloat(t.dtype), false);
+      const out = this.#make(
+        t.storage.retain(),
+        t.byteOffset,
+        t.shape,
+        t.dtype,
+        isFloat(t.dtype),
+        false,
+      );
       t.dispose();
       return out;
     });
@@ -292,6 +306,10 @@ function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
   if (value instanceof Tensor) visit(value);
   else if (Array.isArray(value)) for (const item of value) forEachTensor(item, visit);
   else if (value instanceof Map) for (const item of value.values()) forEachTensor(item, visit);
-  else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+  else if (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.getPrototypeOf(value) === Object.prototype
+  )
     for (const item of Object.values(value)) forEachTensor(item, visit);
 }

@@ -56,6 +56,8 @@ export interface OpDef<A extends Attrs = Attrs> {
 
 export function defineOp<A extends Attrs>(def: OpDef<A>): OpDef<A> {
   if (!def.reference && !def.decompose)
-    throw new Error(`defineOp("${def.name}"): give \`reference\` or \`decompose\`, the op's meaning.`);
+    throw new Error(
+      `defineOp("${def.name}"): give \`reference\` or \`decompose\`, the op's meaning.`,
+    );
   return def;
 }

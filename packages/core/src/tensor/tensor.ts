@@ -1,10 +1,10 @@
 import type { Operand } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
-import { type DType, bytesPerElement, decode } from './dtype.js';
+import { bytesPerElement, type DType, decode } from './dtype.js';
 import type { Engine } from './engine.js';
 import * as ops from './ops/index.js';
 import type { Scope } from './scope.js';
-import { formatShape, numel, resolveReshape, sameShape, type Shape } from './shape.js';
+import { formatShape, numel, resolveReshape, type Shape, sameShape } from './shape.js';
 import type { Storage } from './storage.js';
 
 /**
@@ -103,9 +103,13 @@ export class Tensor {
   /** The value of a one-element tensor: a wait for the device. @throws NOT_A_SCALAR */
   async item(): Promise<number> {
     if (this.size !== 1)
-      throw new AttuneError('NOT_A_SCALAR', `item(): the tensor has shape ${formatShape(this.shape)}.`, {
-        remedy: 'Reduce it first (sum(), mean()), or read it with data().',
-      });
+      throw new AttuneError(
+        'NOT_A_SCALAR',
+        `item(): the tensor has shape ${formatShape(this.shape)}.`,
+        {
+          remedy: 'Reduce it first (sum(), mean()), or read it with data().',
+        },
+      );
     return (await this.data())[0]!;
   }
 
@@ -128,7 +132,13 @@ export class Tensor {
   /** Drops one axis of size 1. */
   squeeze(axis: number): Tensor {
     const at = axis < 0 ? axis + this.rank : axis;
-    return this.engine.view(this, resolveReshape(this.shape, this.shape.filter((_, i) => i !== at)));
+    return this.engine.view(
+      this,
+      resolveReshape(
+        this.shape,
+        this.shape.filter((_, i) => i !== at),
+      ),
+    );
   }
   permute(...order: number[]): Tensor {
     return ops.permute(this, order);

@@ -103,7 +103,12 @@ export class Rng {
 
   /** What a checkpoint needs to go on from here. */
   state(): RngState {
-    return { seed: this.seed, stream: this.stream, counter: this.#counter, buffer: [...this.#buffer] };
+    return {
+      seed: this.seed,
+      stream: this.stream,
+      counter: this.#counter,
+      buffer: [...this.#buffer],
+    };
   }
 
   static fromState(state: RngState): Rng {

@@ -101,7 +101,8 @@ export class ReferenceBackend implements Backend {
     const reference = this.#ops.get(call.op);
     if (!reference)
       throw new AttuneError('OP_UNSUPPORTED', `the reference backend has no op "${call.op}".`, {
-        remedy: 'Give the op `reference` and pass it to the ReferenceBackend, or give it `decompose`.',
+        remedy:
+          'Give the op `reference` and pass it to the ReferenceBackend, or give it `decompose`.',
       });
     this.stats.dispatches++;
     const outputs = call.outputs.map((o) => this.#view(o));
@@ -142,4 +143,3 @@ function roundToStorage(out: ReferenceArray): void {
     out.dtype === 'float16' ? [float16Bits, fromFloat16Bits] : [bfloat16Bits, fromBfloat16Bits];
   for (let i = 0; i < out.data.length; i++) out.data[i] = widen(narrow(out.data[i]!));
 }
-

@@ -44,12 +44,20 @@ function check([q, k, v, segments]: readonly TensorSpec[], attrs: AttentionAttrs
     throw new AttuneError(
       'SHAPE_MISMATCH',
       `attention: q ${formatShape(q!.shape)}, k ${formatShape(k!.shape)}, v ${formatShape(v!.shape)}${segments ? `, segments ${formatShape(segments.shape)}` : ''} at offset ${attrs.queryOffset} do not fit.`,
-      { remedy: 'q [B, T, H, D]; k, v [B, S, Hkv, D] with H a multiple of Hkv and offset + T <= S; segments [B, S].' },
+      {
+        remedy:
+          'q [B, T, H, D]; k, v [B, S, Hkv, D] with H a multiple of Hkv and offset + T <= S; segments [B, S].',
+      },
     );
 }
 
 /** 0 where a query may look, -1e30 where not: [B or 1, 1, T, L] with L = queryOffset + T keys. */
-function mask(engine: Engine, t: number, segments: Tensor | undefined, attrs: AttentionAttrs): Tensor {
+function mask(
+  engine: Engine,
+  t: number,
+  segments: Tensor | undefined,
+  attrs: AttentionAttrs,
+): Tensor {
   const length = attrs.queryOffset + t;
   const allowed = new Float32Array(t * length);
   for (let i = 0; i < t; i++)
@@ -128,7 +136,10 @@ export const attentionGradOp = defineOp<AttentionAttrs>({
     const dS = p.mul(dP.sub(delta)).mul(attrs.scale);
     const dQ = dS.matmul(headsFirst(k!.slice(1, 0, length), h)).permute(0, 2, 1, 3);
     const toKeys = (perHead: Tensor) => {
-      const grouped = perHead.reshape(b, hKey, h / hKey, length, d).sum(2).permute(0, 2, 1, 3);
+      const grouped = perHead
+        .reshape(b, hKey, h / hKey, length, d)
+        .sum(2)
+        .permute(0, 2, 1, 3);
       if (length === s) return grouped;
       const padding = q!.engine.zeros([b, s - length, hKey, d]);
       return concat([grouped, padding], 1);
@@ -138,7 +149,6 @@ export const attentionGradOp = defineOp<AttentionAttrs>({
     return [dQ, dK, dV];
   },
 });
-
 
 /**
  * softmax(scale * q k^T + mask) v, for each head; several query heads may share a key-value head.

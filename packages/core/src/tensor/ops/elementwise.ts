@@ -1,7 +1,7 @@
 import { erf } from '../../util/erf.js';
 import type { DType } from '../dtype.js';
 import { defineOp, type OpDef } from '../op.js';
-import { broadcastShapes, sameShape, type Shape, strides } from '../shape.js';
+import { broadcastShapes, type Shape, sameShape, strides } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { sum } from './reduce.js';
 
@@ -9,7 +9,9 @@ import { sum } from './reduce.js';
 export function sumTo(grad: Tensor, shape: Shape): Tensor {
   if (sameShape(grad.shape, shape)) return grad;
   const lead = grad.rank - shape.length;
-  const axes = grad.shape.map((_, i) => i).filter((i) => i < lead || (shape[i - lead] === 1 && grad.shape[i] !== 1));
+  const axes = grad.shape
+    .map((_, i) => i)
+    .filter((i) => i < lead || (shape[i - lead] === 1 && grad.shape[i] !== 1));
   return sum(grad, axes, true).reshape(...shape);
 }
 
@@ -33,7 +35,10 @@ function binaryOp(
   return defineOp({
     name,
     infer: (inputs) => [
-      { shape: broadcastShapes(inputs[0]!.shape, inputs[1]!.shape, name), dtype: 'float32' as DType },
+      {
+        shape: broadcastShapes(inputs[0]!.shape, inputs[1]!.shape, name),
+        dtype: 'float32' as DType,
+      },
     ],
     reference: ({ inputs, outputs }) => {
       const [a, b] = inputs;
@@ -161,7 +166,12 @@ export const rsqrtOp = unaryOp(
   'output',
   ({ y, g }) => g.mul(y.square().mul(y)).mul(-0.5),
 );
-export const squareOp = unaryOp('square', (x) => x * x, 'input', ({ x, g }) => g.mul(x).mul(2));
+export const squareOp = unaryOp(
+  'square',
+  (x) => x * x,
+  'input',
+  ({ x, g }) => g.mul(x).mul(2),
+);
 export const absOp = unaryOp('abs', Math.abs, 'input', ({ x, g }) => g.mul(sign(x)));
 export const signOp = unaryOp('sign', Math.sign, 'none', ({ g }) => g.mul(0));
 export const sinOp = unaryOp('sin', Math.sin, 'input', ({ x, g }) => g.mul(cos(x)));
@@ -220,7 +230,9 @@ export const geluTanhGradOp = unaryOp(
   'geluTanhGrad',
   (x) => {
     const t = Math.tanh(tanhInner(x));
-    return (1 + t) / 2 + (x / 2) * (1 - t * t) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+    return (
+      (1 + t) / 2 + (x / 2) * (1 - t * t) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x)
+    );
   },
   'none',
   secondOrder,
@@ -279,4 +291,3 @@ export const castOp = defineOp<{ dtype: DType }>({
 /** The same numbers in another storage dtype: nearest even for 16-bit floats, truncation to integers. */
 export const cast = (x: Tensor, dtype: DType): Tensor =>
   x.dtype === dtype ? x : x.engine.run(castOp, [x], { dtype })[0]!;
-

@@ -33,11 +33,18 @@ export const matmulOp = defineOp<MatmulAttrs>({
   name: 'matmul',
   infer: ([a, b], attrs) => {
     const { m, k, kOther, n, batch, batchOther } = matmulSizes(a!.shape, b!.shape, attrs);
-    if (a!.shape.length < 2 || b!.shape.length < 2 || k !== kOther || (batchOther !== batch && batchOther !== 1))
+    if (
+      a!.shape.length < 2 ||
+      b!.shape.length < 2 ||
+      k !== kOther ||
+      (batchOther !== batch && batchOther !== 1)
+    )
       throw new AttuneError(
         'SHAPE_MISMATCH',
         `matmul: ${formatShape(a!.shape)}${attrs.transposeA ? ' transposed' : ''} times ${formatShape(b!.shape)}${attrs.transposeB ? ' transposed' : ''} do not fit.`,
-        { remedy: 'The inner sizes must agree; batch sizes must be equal, or b must be one matrix.' },
+        {
+          remedy: 'The inner sizes must agree; batch sizes must be equal, or b must be one matrix.',
+        },
       );
     return [{ shape: [...a!.shape.slice(0, -2), m, n], dtype: 'float32' }];
   },
@@ -52,7 +59,8 @@ export const matmulOp = defineOp<MatmulAttrs>({
         for (let j = 0; j < n; j++) {
           let total = 0;
           for (let l = 0; l < k; l++)
-            total += a!.data[aStart + i * aRow + l * aCol]! * b!.data[bStart + l * bRow + j * bCol]!;
+            total +=
+              a!.data[aStart + i * aRow + l * aCol]! * b!.data[bStart + l * bRow + j * bCol]!;
           out!.data[(z * m + i) * n + j] = total;
         }
     }
@@ -66,26 +74,37 @@ export const matmulOp = defineOp<MatmulAttrs>({
         : matmul(g!, b!, { transposeB: !transposeB });
     const dB = () => {
       // One b for the whole batch: its gradient sums over the batch, which is one tall product.
-      const shared = b!.rank < a!.rank || numel(b!.shape.slice(0, -2)) < numel(a!.shape.slice(0, -2));
+      const shared =
+        b!.rank < a!.rank || numel(b!.shape.slice(0, -2)) < numel(a!.shape.slice(0, -2));
       const left = shared && !transposeA ? a!.reshape(-1, a!.shape.at(-1)!) : a!;
       const right = shared && !transposeA ? g!.reshape(-1, g!.shape.at(-1)!) : g!;
       const product = transposeB
         ? matmul(right, left, { transposeA: true, transposeB: transposeA })
         : matmul(left, right, { transposeA: !transposeA });
-      const summed = product.rank > 2 && shared ? product.sum(product.shape.slice(0, -2).map((_, i) => i)) : product;
+      const summed =
+        product.rank > 2 && shared
+          ? product.sum(product.shape.slice(0, -2).map((_, i) => i))
+          : product;
       return summed.reshape(...b!.shape);
     };
     if (transposeA && needs[0] && b!.rank < a!.rank)
-      throw new AttuneError('OP_NOT_DIFFERENTIABLE', 'matmul: the gradient of a transposed batch times one matrix is not defined here.', {
-        remedy: 'Permute a before the product.',
-      });
+      throw new AttuneError(
+        'OP_NOT_DIFFERENTIABLE',
+        'matmul: the gradient of a transposed batch times one matrix is not defined here.',
+        {
+          remedy: 'Permute a before the product.',
+        },
+      );
     return [needs[0] ? dA() : null, needs[1] ? dB() : null];
   },
 });
 
 /** [..., M, K] x [..., K, N] -> [..., M, N], float32 accumulation. A two-dimensional b serves every batch. */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  const attrs = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
+  const attrs = {
+    transposeA: options.transposeA ?? false,
+    transposeB: options.transposeB ?? false,
+  };
   // A batch against one matrix is one tall product.
   if (b.rank === 2 && a.rank > 2 && !attrs.transposeA) {
     const flat = a.reshape(-1, a.shape.at(-1)!);

@@ -1,11 +1,24 @@
 import { AttuneError } from '../../util/errors.js';
 import { defineOp, type ReferenceArray } from '../op.js';
-import { broadcastShapes, formatShape, normalizeAxis, numel, sameShape, type Shape, strides } from '../shape.js';
+import {
+  broadcastShapes,
+  formatShape,
+  normalizeAxis,
+  numel,
+  type Shape,
+  sameShape,
+  strides,
+} from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { broadcastStrides, sumTo } from './elementwise.js';
 
 /** out[index] = x[sum(index * steps)]: permute, expand and slice are three choices of steps. */
-function readStrided(x: ReferenceArray, out: ReferenceArray, steps: readonly number[], start = 0): void {
+function readStrided(
+  x: ReferenceArray,
+  out: ReferenceArray,
+  steps: readonly number[],
+  start = 0,
+): void {
   const index = new Array<number>(out.shape.length).fill(0);
   for (let i = 0; i < out.data.length; i++) {
     let at = start;
@@ -20,9 +33,18 @@ export const permuteOp = defineOp<{ order: readonly number[] }>({
   infer: ([x], { order }) => [{ shape: order.map((d) => x!.shape[d]!), dtype: x!.dtype }],
   reference: ({ inputs: [x], outputs: [out], attrs }) => {
     const own = strides(x!.shape);
-    readStrided(x!, out!, attrs.order.map((d) => own[d]!));
+    readStrided(
+      x!,
+      out!,
+      attrs.order.map((d) => own[d]!),
+    );
   },
-  vjp: ({ grads, attrs }) => [permute(grads[0]!, attrs.order.map((_, i) => attrs.order.indexOf(i)))],
+  vjp: ({ grads, attrs }) => [
+    permute(
+      grads[0]!,
+      attrs.order.map((_, i) => attrs.order.indexOf(i)),
+    ),
+  ],
   saves: {},
 });
 
@@ -30,9 +52,13 @@ export const permuteOp = defineOp<{ order: readonly number[] }>({
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   const axes = order.map((d) => normalizeAxis(d, x.rank, 'permute'));
   if (axes.length !== x.rank || new Set(axes).size !== x.rank)
-    throw new AttuneError('AXIS_OUT_OF_RANGE', `permute: [${order}] is not an order of ${x.rank} axes.`, {
-      remedy: 'Name each axis once.',
-    });
+    throw new AttuneError(
+      'AXIS_OUT_OF_RANGE',
+      `permute: [${order}] is not an order of ${x.rank} axes.`,
+      {
+        remedy: 'Name each axis once.',
+      },
+    );
   if (axes.every((d, i) => d === i)) return x;
   return x.engine.run(permuteOp, [x], { order: axes })[0]!;
 }
@@ -88,9 +114,13 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
   const from = start < 0 ? start + size : start;
   const to = end < 0 ? end + size : end;
   if (from < 0 || to > size || from > to)
-    throw new AttuneError('AXIS_OUT_OF_RANGE', `slice: ${start}..${end} leaves axis ${axis} of size ${size}.`, {
-      remedy: 'Keep 0 <= start <= end <= size.',
-    });
+    throw new AttuneError(
+      'AXIS_OUT_OF_RANGE',
+      `slice: ${start}..${end} leaves axis ${axis} of size ${size}.`,
+      {
+        remedy: 'Keep 0 <= start <= end <= size.',
+      },
+    );
   if (from === 0 && to === size) return x;
   return x.engine.run(sliceOp, [x], { axis: at, start: from, end: to })[0]!;
 }
@@ -100,7 +130,10 @@ export const concatOp = defineOp<{ axis: number }>({
   infer: (inputs, { axis }) => {
     const [first] = inputs;
     for (const t of inputs)
-      if (t.shape.length !== first!.shape.length || t.shape.some((d, i) => i !== axis && d !== first!.shape[i]))
+      if (
+        t.shape.length !== first!.shape.length ||
+        t.shape.some((d, i) => i !== axis && d !== first!.shape[i])
+      )
         throw new AttuneError(
           'SHAPE_MISMATCH',
           `concat: ${formatShape(t.shape)} does not join ${formatShape(first!.shape)} along axis ${axis}.`,
@@ -135,14 +168,18 @@ export const concatOp = defineOp<{ axis: number }>({
 /** Joins tensors along an axis; at most four in one dispatch, more in a tree of them. */
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
   if (parts.length === 0)
-    throw new AttuneError('SHAPE_MISMATCH', 'concat: no tensors were given.', { remedy: 'Give at least one.' });
+    throw new AttuneError('SHAPE_MISMATCH', 'concat: no tensors were given.', {
+      remedy: 'Give at least one.',
+    });
   const at = normalizeAxis(axis, parts[0]!.rank, 'concat');
   let level = parts;
   while (level.length > 1) {
     const next: Tensor[] = [];
     for (let i = 0; i < level.length; i += 4) {
       const group = level.slice(i, i + 4);
-      next.push(group.length === 1 ? group[0]! : group[0]!.engine.run(concatOp, group, { axis: at })[0]!);
+      next.push(
+        group.length === 1 ? group[0]! : group[0]!.engine.run(concatOp, group, { axis: at })[0]!,
+      );
     }
     level = next;
   }

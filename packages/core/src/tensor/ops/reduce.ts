@@ -20,7 +20,10 @@ export function splitAxes(shape: Shape, { start, end }: ReduceAttrs) {
 }
 
 const reducedSpec = (dtype: DType) => (inputs: readonly TensorSpec[], attrs: ReduceAttrs) => [
-  { shape: [...inputs[0]!.shape.slice(0, attrs.start), ...inputs[0]!.shape.slice(attrs.end)], dtype },
+  {
+    shape: [...inputs[0]!.shape.slice(0, attrs.start), ...inputs[0]!.shape.slice(attrs.end)],
+    dtype,
+  },
 ];
 
 function forEachGroup(
@@ -39,10 +42,7 @@ function forEachGroup(
 
 /** The reduced tensor with size-1 axes where they were, then stretched back. */
 const restore = (reduced: Tensor, shape: Shape, { start, end }: ReduceAttrs): Tensor =>
-  expand(
-    reduced.reshape(...shape.map((d, i) => (i >= start && i < end ? 1 : d))),
-    shape,
-  );
+  expand(reduced.reshape(...shape.map((d, i) => (i >= start && i < end ? 1 : d))), shape);
 
 export const sumOp = defineOp<ReduceAttrs>({
   name: 'sum',
@@ -92,8 +92,11 @@ export const argmaxOp = defineOp<ReduceAttrs>({
 
 /** Neighbouring axes in one pass; separate runs in several, from the last. */
 export function sum(x: Tensor, axes?: number | readonly number[], keepDim = false): Tensor {
-  const list = axes === undefined ? x.shape.map((_, i) => i) : typeof axes === 'number' ? [axes] : axes;
-  const sorted = [...new Set(list.map((a) => normalizeAxis(a, x.rank, 'sum')))].sort((a, b) => a - b);
+  const list =
+    axes === undefined ? x.shape.map((_, i) => i) : typeof axes === 'number' ? [axes] : axes;
+  const sorted = [...new Set(list.map((a) => normalizeAxis(a, x.rank, 'sum')))].sort(
+    (a, b) => a - b,
+  );
   const keptShape = x.shape.map((d, i) => (sorted.includes(i) ? 1 : d));
   let out = x;
   for (let i = sorted.length - 1; i >= 0; i--) {

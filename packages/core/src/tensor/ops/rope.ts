@@ -1,7 +1,7 @@
 import { defineOp, type OpDef } from '../op.js';
 import type { Tensor } from '../tensor.js';
-import { concat } from './movement.js';
 import { embedding } from './embedding.js';
+import { concat } from './movement.js';
 
 /** Inputs: x [B, T, H, D], cos and sin [positions, R/2], positions int32 [B, T]; R <= D features turn. */
 export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({

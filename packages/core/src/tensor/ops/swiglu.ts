@@ -5,7 +5,8 @@ export const swigluOp = defineOp({
   name: 'swiglu',
   infer: ([gate]) => [{ shape: gate!.shape, dtype: 'float32' }],
   decompose: ([gate, up]) => [gate!.silu().mul(up!)],
-  vjp: ({ inputs: [gate, up], grads: [g], engine }) => engine.run(swigluGradOp, [gate!, up!, g!], {}),
+  vjp: ({ inputs: [gate, up], grads: [g], engine }) =>
+    engine.run(swigluGradOp, [gate!, up!, g!], {}),
 });
 
 /** [dGate, dUp] = [g up silu'(gate), g silu(gate)]. */

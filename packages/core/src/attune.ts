@@ -1,0 +1,88 @@
+import type { Backend } from './backend/backend.js';
+import { builtins } from './builtins.js';
+import { Services } from './di/container.js';
+import type { ExtensionPoint } from './di/extensionPoint.js';
+import type { Plugin } from './di/plugin.js';
+import type { Registry } from './di/registry.js';
+import { TOKENS, type Token } from './di/tokens.js';
+import { Backends } from './points.js';
+import { Engine } from './tensor/engine.js';
+import { AttuneError } from './util/errors.js';
+import { consoleLogger, type Logger } from './util/logger.js';
+
+export interface CreateAttuneOptions {
+  /** What this Attune can do beyond core: a backend, PEFT methods, your own. */
+  readonly plugins?: readonly Plugin[];
+  /** Which backend when plugins bring several, or "reference" for the slow exact one. */
+  readonly backend?: string;
+  /** Seed of dropout and of adapter initialisation outside of a Trainer. Default 0. */
+  readonly seed?: number;
+  /** Default: the console. */
+  readonly logger?: Logger;
+}
+
+/**
+ * One device with its plugins: the owner of everything that `fromPretrained`, trainers and adapters
+ * allocate. Two Attunes in one process share nothing.
+ */
+export class Attune implements AsyncDisposable {
+  readonly engine: Engine;
+  #disposed = false;
+
+  constructor(
+    readonly backend: Backend,
+    readonly logger: Logger,
+    private readonly services: Services,
+    seed: number,
+  ) {
+    this.engine = new Engine(backend, seed);
+    services.provide(TOKENS.Backend, backend);
+    services.provide(TOKENS.Engine, this.engine);
+    services.provide(TOKENS.Attune, this);
+  }
+
+  /** What plugins added to an extension point. @throws DUPLICATE_NAME */
+  registry<T>(point: ExtensionPoint<T>): Registry<T> {
+    return this.services.registry(point);
+  }
+
+  /** A service, if a plugin provides it. */
+  service<T>(token: Token<T>): T | undefined {
+    return this.services.has(token) ? this.services.get(token) : undefined;
+  }
+
+  /** Frees the device and everything on it. Also called by `await using`. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    await this.services.dispose();
+    await this.backend[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+}
+
+/**
+ * Loads plugins, opens the device.
+ *
+ * @example await using attune = await createAttune({ plugins: [dawn(), peft()] });
+ * @throws NO_BACKEND when no plugin brings a device; PLUGIN_TWICE; DUPLICATE_NAME; UNKNOWN_NAME
+ */
+export async function createAttune(options: CreateAttuneOptions = {}): Promise<Attune> {
+  const { plugins = [], logger = consoleLogger, seed = 0 } = options;
+  const services = new Services();
+  services.provide(TOKENS.Logger, logger);
+  services.load(builtins);
+  for (const plugin of plugins) services.load(plugin);
+  const backends = services.registry(Backends);
+  const added = backends.names.filter((name) => name !== 'reference');
+  const name = options.backend ?? added[0];
+  if (!name)
+    throw new AttuneError('NO_BACKEND', 'no plugin brings a device to compute on.', {
+      remedy:
+        'npm install @attune/backend-dawn, then createAttune({ plugins: [dawn(), ...] }). Or pass backend: "reference" for the slow exact one.',
+    });
+  return new Attune(await backends.get(name).create(), logger, services, seed);
+}

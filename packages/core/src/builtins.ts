@@ -1,0 +1,13 @@
+import { ReferenceBackend } from './backend/reference/referenceBackend.js';
+import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
+import { Backends } from './points.js';
+
+/** What core itself adds, through the same door as everybody else. */
+export const builtins = definePlugin({
+  name: 'core',
+  version: '0.1.0',
+  apiVersion: PLUGIN_API_VERSION,
+  register: (context) => {
+    context.add(Backends, { name: 'reference', create: async () => new ReferenceBackend() });
+  },
+});

@@ -1,0 +1,42 @@
+import type { LanguageModel } from '../models/languageModel.js';
+import type { HostArray } from '../tensor/dtype.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** One array of a batch on the host, ready to upload. */
+export interface HostTensor {
+  readonly data: HostArray;
+  readonly shape: readonly number[];
+  readonly dtype: 'float32' | 'int32';
+}
+
+/** What `collate` makes of a few examples: named arrays that the Trainer uploads. */
+export type HostBatch = Readonly<Record<string, HostTensor>>;
+
+/** The same names on the device, alive for one micro-batch. */
+export type DeviceBatch = Readonly<Record<string, Tensor>>;
+
+export interface LossOutput {
+  /** One element: the SUM of the loss over the batch's items, never its mean. */
+  readonly loss: Tensor;
+  /** Further sums to log as `sum / count`, e.g. correct tokens. One element each. */
+  readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count: number }>>;
+}
+
+/**
+ * What is trained for: SFT, a preference loss, a reward model. There is one Trainer; methods differ
+ * in this.
+ *
+ * `loss` returns a sum over items and the Trainer divides by the items of the whole accumulated
+ * batch, so k micro-batches of b rows give the gradient of one batch of k*b rows.
+ */
+export interface Objective<Example = unknown> {
+  readonly name: string;
+  /** Rows -> padded arrays. Pure host work; called ahead of the step by the loader. */
+  collate(examples: readonly Example[]): HostBatch;
+  /** How many items `loss` sums over in this batch (tokens for SFT, pairs for DPO). */
+  countItems(batch: HostBatch): number;
+  /** Work that must wait for the device or for the outside before the losses: rollouts, reference log-probs. */
+  prepare?(model: LanguageModel, group: readonly HostBatch[]): Promise<readonly HostBatch[]>;
+  /** Records the forward pass. Must not wait for the device. */
+  loss(model: LanguageModel, batch: DeviceBatch): LossOutput;
+}
