@@ -1,4 +1,4 @@
-import { Container, ContainerModule } from 'inversify';
+import { Container, ContainerModule, type Newable } from 'inversify';
 import { AttuneError } from '../util/errors.js';
 import { type Contribution, type ExtensionPoint, isClassContribution } from './extensionPoint.js';
 import type { Plugin } from './plugin.js';
@@ -33,12 +33,15 @@ export class Services {
         add: (point, contribution) => {
           const isClassEntry = isClassContribution(contribution);
           const key = isClassEntry ? contribution.name : point.keyOf(contribution);
-          if (isClassEntry) bind(contribution.useClass).toSelf().inTransientScope();
+          if (isClassEntry)
+            bind(contribution.useClass as unknown as Newable<unknown>)
+              .toSelf()
+              .inTransientScope();
           bind<Entry>(point.id).toConstantValue({ plugin: plugin.name, key, contribution });
         },
         provide: (token, service) => {
-          if (isClass(service)) bind<unknown>(token).to(service as new () => unknown);
-          else bind(token).toConstantValue(service as never);
+          if (isClass(service)) bind<unknown>(token).to(service);
+          else bind<unknown>(token).toConstantValue(service as never);
         },
       });
     });
@@ -72,7 +75,7 @@ export class Services {
       entries.set(
         key,
         isClassContribution(contribution)
-          ? () => this.#container.get(contribution.useClass) as T
+          ? () => this.#container.get(contribution.useClass as unknown as Newable<T>)
           : () => contribution as T,
       );
     }
