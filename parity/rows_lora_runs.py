@@ -4,13 +4,12 @@ The initial adapter (default init: A kaiming-uniform, B zero) and the final one 
 """
 
 import json
-import shutil
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 import rows_stories as stories
-from common import FIXTURES, SHARED, SHARED_NAME, VERSIONS, fresh_folder, seed, write_json, write_tensors
+from common import SHARED, SHARED_NAME, VERSIONS, fresh_folder, seed, write_json, write_tensors
 from recording import TRACE, Recording, arguments, collate, settings, spread, train
 from tiny import load
 

@@ -10,7 +10,7 @@ from common import E, G, S, case, grid, seed, write_row
 SHIFT = "labels [B,T] are unshifted: logits[:, t] predicts labels[:, t+1]; -100 is ignored; the last position predicts nothing"
 
 
-def causal(name, logits, labels, dtype=torch.float64, **kw):
+def causal(name, logits, labels, **kw):
     """ForCausalLMLoss upcasts to float32; the float64 values come from the same formula without that cast."""
     leaf = logits.float().requires_grad_(True)
     loss = ForCausalLMLoss(leaf, labels, logits.shape[-1], **kw)

@@ -2,7 +2,7 @@
 
 import torch
 
-from common import FIXTURES, M, VERSIONS, case, fresh_folder, seed, tensor, write_json, write_tensors
+from common import M, VERSIONS, case, fresh_folder, seed, tensor, write_json, write_tensors
 from tiny import build, load
 
 

@@ -5,7 +5,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Trainer
 from transformers import optimization as hf
 
-from common import S, E, case, grid, seed, tensor, write_row
+from common import E, S, case, grid, seed, write_row
 from tiny import load
 
 
@@ -70,7 +70,7 @@ def clip_row():
         for p, g in zip(params, grads):
             p.grad = g.to(dtype)
         norm = torch.nn.utils.clip_grad_norm_(params, max_norm)
-        coef = min(1.0, max_norm / (norm.item() + 1e-6))
+        coef = torch.clamp(max_norm / (norm.detach() + 1e-6), max=1.0).item()  # NaN stays NaN
         cases.append(case(name, inputs={f"g{i}": g.to(dtype) for i, g in enumerate(grads)}, attrs={"maxNorm": max_norm},
                           outputs={"totalNorm": norm, "coefficient": coef, **{f"clipped{i}": p.grad for i, p in enumerate(params)}}))
 

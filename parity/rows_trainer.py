@@ -2,13 +2,13 @@
 
 import torch
 
-from common import G, M, VERSIONS, case, seed, write_json, write_row
+from common import G, VERSIONS, case, seed, write_json, write_row
 from recording import TRACE, arguments, collate, label_counts, settings, spread, train
 from rows_lora_runs import patterned_rows, report
 from tiny import load
 
-# Whole gradients of a few small parameters, norms of all: enough to see a wrong scale or a missing micro-batch.
-SHOWN = ["model.norm.weight", "model.layers.0.input_layernorm.weight", "model.layers.1.post_attention_layernorm.weight", "model.layers.1.self_attn.k_proj.weight"]
+# Whole gradients of the norm weights, L2 norms of all: enough to see a wrong scale or a missing micro-batch.
+SHOWN = ["model.norm.weight", "model.layers.0.input_layernorm.weight", "model.layers.1.post_attention_layernorm.weight"]
 
 
 def shown(model):
