@@ -1,1 +1,5 @@
-export {};
+export { type AdapterChoice, type AdapterKind, chooseAdapter } from './adapter.js';
+export { createDawnBackend, type DawnOptions, dawn } from './dawn.js';
+export { DawnBackend } from './dawnBackend.js';
+export * from './kernels/kernel.js';
+export { type ShaderSource, shader } from './kernels/shader.js';

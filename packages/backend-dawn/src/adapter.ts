@@ -1,0 +1,112 @@
+import { tmpdir } from 'node:os';
+import { AttuneError } from '@attune/core';
+import { hasSystemLoader, unpackSwiftShader, useDriver } from './swiftshader.js';
+
+/** Which kind of device: a real GPU, Mesa's software Vulkan, or the one that comes with npm. */
+export type AdapterKind = 'gpu' | 'lavapipe' | 'swiftshader';
+
+export interface AdapterChoice {
+  readonly kind: AdapterKind;
+  readonly adapter: GPUAdapter;
+  /** Keeps Dawn's instance alive as long as the adapter. */
+  readonly gpu: GPU;
+  /** e.g. "llvmpipe (LLVM 19.1.7, 256 bits)". */
+  readonly description: string;
+  readonly software: boolean;
+  /** Lanes of a subgroup, 0 when there are no subgroups of one fixed size. */
+  readonly subgroupSize: number;
+  /** One line: why this one. */
+  readonly reason: string;
+}
+
+const isKind = (value: string | undefined): value is AdapterKind =>
+  value === 'gpu' || value === 'lavapipe' || value === 'swiftshader';
+
+function kindOf(adapter: GPUAdapter): AdapterKind {
+  const { description, device } = adapter.info;
+  const name = `${description} ${device}`;
+  if (/swiftshader/i.test(name)) return 'swiftshader';
+  if (/llvmpipe|lavapipe/i.test(name) || adapter.info.isFallbackAdapter) return 'lavapipe';
+  return 'gpu';
+}
+
+function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice {
+  const info = adapter.info as GPUAdapterInfo & {
+    subgroupMinSize?: number;
+    subgroupMaxSize?: number;
+  };
+  const kind = kindOf(adapter);
+  const fixed = adapter.features.has('subgroups') && info.subgroupMinSize === info.subgroupMaxSize;
+  return {
+    kind,
+    adapter,
+    gpu,
+    description: info.description || info.device || info.vendor,
+    software: kind !== 'gpu',
+    subgroupSize: fixed ? (info.subgroupMinSize ?? 0) : 0,
+    reason,
+  };
+}
+
+/**
+ * A real GPU if there is one, else an installed software Vulkan that Dawn accepts, else the
+ * SwiftShader of `@sparticuz/chromium`.
+ *
+ * @param want a kind, or 'auto'. Default: ATTUNE_VULKAN from the environment, else 'auto'.
+ * @throws NO_ADAPTER with everything that was tried and what to install
+ */
+export async function chooseAdapter(
+  want: AdapterKind | 'auto' | undefined,
+): Promise<AdapterChoice> {
+  const fromEnvironment = process.env.ATTUNE_VULKAN;
+  const kind = want ?? (isKind(fromEnvironment) ? fromEnvironment : 'auto');
+  process.env.XDG_RUNTIME_DIR ??= tmpdir(); // lavapipe warns without it
+  const { create } = await import('webgpu');
+  const request = async (): Promise<[GPUAdapter, GPU] | null> => {
+    const gpu = create([]);
+    const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+    return adapter ? [adapter, gpu] : null;
+  };
+  const tried: string[] = [];
+
+  if (kind !== 'swiftshader') {
+    const found = hasSystemLoader() ? await request() : null;
+    if (found) {
+      const choice = describe(...found, 'found on the system');
+      if (kind === 'auto' || kind === choice.kind) {
+        const why =
+          choice.kind === 'gpu'
+            ? 'a GPU with Vulkan, Metal or Direct3D'
+            : 'no GPU; the software Vulkan that is installed';
+        return { ...choice, reason: why };
+      }
+      tried.push(`system Vulkan: ${choice.description} is ${choice.kind}, not ${kind}`);
+    } else
+      tried.push(
+        'system Vulkan: no loader, no driver, or a driver that Dawn refuses (Mesa before 23)',
+      );
+  }
+  if (kind === 'auto' || kind === 'swiftshader') {
+    try {
+      useDriver(unpackSwiftShader());
+      const found = await request();
+      if (found)
+        return describe(
+          ...found,
+          kind === 'auto' ? 'no GPU and no usable Vulkan driver; the one from npm' : 'asked for',
+        );
+      tried.push('SwiftShader from npm: unpacked, but no adapter came of it');
+    } catch (cause) {
+      tried.push(`SwiftShader from npm: ${(cause as Error).message}`);
+    }
+  }
+  throw new AttuneError(
+    'NO_ADAPTER',
+    `no device for WebGPU (wanted: ${kind}).\n  - ${tried.join('\n  - ')}`,
+    {
+      remedy:
+        'Install your GPU driver with Vulkan; or a software one: as root on Debian 12 `apt-get install -t bookworm-backports mesa-vulkan-drivers`; or without root `npm install @sparticuz/chromium@143.0.4` (linux-x64).',
+      details: { tried },
+    },
+  );
+}

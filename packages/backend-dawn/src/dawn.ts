@@ -1,0 +1,44 @@
+import { Backends, definePlugin, PLUGIN_API_VERSION, type Plugin } from '@attune/core';
+import { type AdapterKind, chooseAdapter } from './adapter.js';
+import { DawnBackend } from './dawnBackend.js';
+import type { Kernel } from './kernels/kernel.js';
+
+export interface DawnOptions {
+  /**
+   * Which device. 'auto': a GPU, else an installed software Vulkan, else SwiftShader from npm.
+   * Default: the environment variable ATTUNE_VULKAN, else 'auto'.
+   */
+  readonly adapter?: AdapterKind | 'auto';
+  /** Kernels of your own; one for an op that has one already replaces it. */
+  readonly kernels?: readonly Kernel[];
+}
+
+/** Opens the device. Most people use the plugin, {@link dawn}. @throws NO_ADAPTER */
+export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
+  const choice = await chooseAdapter(options.adapter);
+  const { adapter } = choice;
+  const { limits } = adapter;
+  const wanted: GPUFeatureName[] = ['subgroups' as GPUFeatureName, 'timestamp-query'];
+  const device = await adapter.requestDevice({
+    requiredFeatures: wanted.filter((f) => adapter.features.has(f)),
+    requiredLimits: {
+      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+      maxBufferSize: limits.maxBufferSize,
+      maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+      maxImmediateSize: 64,
+    } as Record<string, number>,
+  });
+  return new DawnBackend(device, choice, options.kernels);
+}
+
+/** The plugin that computes on WebGPU: `createAttune({ plugins: [dawn()] })`. */
+export const dawn = (options: DawnOptions = {}): Plugin =>
+  definePlugin({
+    name: 'backend-dawn',
+    version: '0.1.0',
+    apiVersion: PLUGIN_API_VERSION,
+    register: (context) => {
+      context.add(Backends, { name: 'dawn', create: () => createDawnBackend(options) });
+    },
+  });

@@ -1,0 +1,305 @@
+import {
+  AttuneError,
+  type Backend,
+  type BackendInfo,
+  type BackendLimits,
+  type BackendStats,
+  type BufferHandle,
+  bytesPerElement,
+  type DType,
+  type HostArray,
+  numel,
+  type OpCall,
+  type Operand,
+} from '@attune/core';
+import type { AdapterChoice } from './adapter.js';
+import { BindGroupCache, type Binding } from './bindGroupCache.js';
+import { BufferPool, type DawnBuffer } from './bufferPool.js';
+import { kernels as builtinKernels } from './kernels/index.js';
+import type { DeviceFacts, Kernel, Param, Stage } from './kernels/kernel.js';
+import { PipelineCache } from './pipelineCache.js';
+import { Waiter } from './waiter.js';
+
+const STORAGE = 0x80;
+const COPY_DST = 0x08;
+const COPY_SRC = 0x04;
+const MAP_READ = 0x01;
+/** Uploads between two submits go through this; larger ones submit first and are written directly. */
+const STAGING_BYTES = 4 * 2 ** 20;
+
+/**
+ * WebGPU through Dawn: ops are recorded into one command encoder and submitted at `flush`, `read` or
+ * `sync`. Buffers, pipelines and bind groups are kept, so that a step like the one before makes none.
+ */
+export class DawnBackend implements Backend {
+  readonly info: BackendInfo;
+  readonly limits: BackendLimits;
+  readonly stats: BackendStats = {
+    dispatches: 0,
+    submits: 0,
+    readbacks: 0,
+    pipelines: 0,
+    bindGroups: 0,
+    buffersCreated: 0,
+    liveBytes: 0,
+    peakBytes: 0,
+    reservedBytes: 0,
+  };
+  readonly #kernels: ReadonlyMap<string, Kernel>;
+  readonly #facts: DeviceFacts;
+  readonly #pool: BufferPool;
+  readonly #pipelines: PipelineCache;
+  readonly #bindGroups: BindGroupCache;
+  readonly #waiter: Waiter;
+  readonly #immediates = new ArrayBuffer(64);
+  readonly #immediateWords = new Uint32Array(this.#immediates);
+  readonly #immediateFloats = new Float32Array(this.#immediates);
+
+  #encoder: GPUCommandEncoder | null = null;
+  #pass: GPUComputePassEncoder | null = null;
+  #staging: GPUBuffer | null = null;
+  #stagingUsed = 0;
+  #readback: GPUBuffer[] = [];
+  /** The first thing that went wrong on the device; every later wait rejects with it. */
+  #failure: AttuneError | null = null;
+  #disposed = false;
+
+  constructor(
+    readonly device: GPUDevice,
+    /** Held, not only read: when Dawn's instance is collected as garbage its devices go with it. */
+    readonly choice: AdapterChoice,
+    extraKernels: readonly Kernel[] = [],
+  ) {
+    this.info = {
+      name: 'dawn',
+      device: choice.description,
+      vendor: choice.adapter.info.vendor,
+      software: choice.software,
+      features: [...device.features].sort(),
+    };
+    this.limits = {
+      maxBufferBytes: Math.min(
+        device.limits.maxStorageBufferBindingSize,
+        device.limits.maxBufferSize,
+      ),
+    };
+    this.#facts = { subgroupSize: choice.subgroupSize, software: choice.software };
+    // A kernel that comes later replaces an earlier one of the same op.
+    this.#kernels = new Map([...builtinKernels, ...extraKernels].map((k) => [k.op, k]));
+    this.#pool = new BufferPool(
+      device,
+      STORAGE | COPY_DST | COPY_SRC,
+      this.stats,
+      this.limits.maxBufferBytes,
+    );
+    this.#pipelines = new PipelineCache(device, this.stats);
+    this.#bindGroups = new BindGroupCache(device, this.stats);
+    this.#waiter = new Waiter(choice.software);
+    device.addEventListener('uncapturederror', (event) => {
+      const { error } = event as GPUUncapturedErrorEvent;
+      this.#fail(
+        new AttuneError('GPU_ERROR', `the device refused a command: ${error.message}`, {
+          remedy: 'This is a defect of a kernel: please report it with the message above.',
+        }),
+      );
+    });
+    void device.lost.then((info) => {
+      if (this.#disposed) return;
+      this.#fail(
+        new AttuneError(
+          'DEVICE_LOST',
+          `the GPU device was lost (${info.reason}): ${info.message}`,
+          {
+            remedy: 'Start again; a training run resumes from its last checkpoint.',
+          },
+        ),
+      );
+    });
+  }
+
+  supports(op: string): boolean {
+    return this.#kernels.has(op);
+  }
+
+  alloc(byteLength: number, _dtype: DType): BufferHandle {
+    this.#check();
+    return this.#pool.take(byteLength);
+  }
+
+  free(buffer: BufferHandle): void {
+    if (!this.#disposed) this.#pool.give(buffer as DawnBuffer);
+  }
+
+  write(buffer: BufferHandle, byteOffset: number, data: HostArray): void {
+    this.#check();
+    const target = (buffer as DawnBuffer).gpu;
+    // WebGPU writes whole words: an odd number of 16-bit values is padded.
+    const bytes =
+      data.byteLength % 4 === 0
+        ? new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength)
+        : paddedBytes(data);
+    // queue.writeBuffer runs before everything that is recorded but not submitted, so once something
+    // is recorded the bytes take a detour through a staging buffer and a copy inside the encoder.
+    if (this.#encoder && bytes.byteLength + this.#stagingUsed > STAGING_BYTES) this.flush();
+    if (!this.#encoder) {
+      this.device.queue.writeBuffer(target, byteOffset, bytes);
+      return;
+    }
+    this.#staging ??= this.device.createBuffer({ size: STAGING_BYTES, usage: COPY_SRC | COPY_DST });
+    this.device.queue.writeBuffer(this.#staging, this.#stagingUsed, bytes);
+    this.#endPass();
+    this.#encoder.copyBufferToBuffer(
+      this.#staging,
+      this.#stagingUsed,
+      target,
+      byteOffset,
+      bytes.byteLength,
+    );
+    this.#stagingUsed += bytes.byteLength;
+  }
+
+  dispatch(call: OpCall): void {
+    this.#check();
+    const kernel = this.#kernels.get(call.op);
+    if (!kernel)
+      throw new AttuneError(
+        'OP_UNSUPPORTED',
+        `the Dawn backend has no kernel for op "${call.op}".`,
+        {
+          remedy: 'Give the op `decompose`, or pass a kernel to dawn({ kernels }).',
+        },
+      );
+    const lent: BufferHandle[] = [];
+    const scratch = (elements: number, dtype: DType): Operand => {
+      const buffer = this.alloc(elements * bytesPerElement[dtype], dtype);
+      lent.push(buffer);
+      return { buffer, byteOffset: 0, shape: [elements], dtype };
+    };
+    for (const stage of kernel.plan(call, this.#facts, scratch)) this.#record(stage);
+    for (const buffer of lent) this.free(buffer);
+    this.stats.dispatches++;
+  }
+
+  #record(stage: Stage): void {
+    const { pipeline, layout } = this.#pipelines.get(stage);
+    const group = this.#bindGroups.get(
+      layout,
+      `${stage.reads}/${stage.operands.length}`,
+      stage.operands.map(bindingOf),
+    );
+    const pass = this.#openPass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    if (stage.params.length > 0) this.#setImmediates(pass, stage.params);
+    pass.dispatchWorkgroups(...stage.grid);
+  }
+
+  #setImmediates(pass: GPUComputePassEncoder, params: readonly Param[]): void {
+    if (params.length > 16)
+      throw new AttuneError('KERNEL_PARAMS', `a kernel passes ${params.length} numbers; 16 fit.`, {
+        remedy: 'Reduce the rank of the operands (reshape neighbouring axes together).',
+      });
+    params.forEach(([type, value], i) => {
+      if (type === 'u32') this.#immediateWords[i] = value;
+      else this.#immediateFloats[i] = value;
+    });
+    // Newer than the types in use: a proposal that Dawn implements.
+    const target = pass as unknown as {
+      setImmediates(offset: number, data: Uint32Array, start: number, size: number): void;
+    };
+    target.setImmediates(0, this.#immediateWords, 0, params.length);
+  }
+
+  #openPass(): GPUComputePassEncoder {
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#pass ??= this.#encoder.beginComputePass();
+    return this.#pass;
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = null;
+  }
+
+  flush(): void {
+    if (!this.#encoder) return;
+    this.#endPass();
+    this.device.queue.submit([this.#encoder.finish()]);
+    this.#encoder = null;
+    this.#stagingUsed = 0;
+    this.stats.submits++;
+  }
+
+  async read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer> {
+    this.#check();
+    const size = Math.ceil(byteLength / 4) * 4;
+    const target = this.#takeReadback(size);
+    this.#openPass();
+    this.#endPass();
+    this.#encoder!.copyBufferToBuffer((buffer as DawnBuffer).gpu, byteOffset, target, 0, size);
+    this.flush();
+    this.stats.readbacks++;
+    try {
+      await this.#waiter.wait(target.mapAsync(1, 0, size));
+    } catch (cause) {
+      throw (
+        this.#failure ??
+        new AttuneError('READ_FAILED', 'reading from the device failed.', { cause })
+      );
+    }
+    this.#check();
+    const bytes = target.getMappedRange(0, size).slice(0, byteLength);
+    target.unmap();
+    this.#readback.push(target);
+    return bytes;
+  }
+
+  async sync(): Promise<void> {
+    this.flush();
+    await this.#waiter.wait(this.device.queue.onSubmittedWorkDone());
+    this.#check();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#endPass();
+    this.#encoder = null;
+    if (!this.#failure) await this.device.queue.onSubmittedWorkDone().catch(() => {});
+    this.#pool.destroy();
+    this.#staging?.destroy();
+    for (const buffer of this.#readback) buffer.destroy();
+    this.device.destroy();
+  }
+
+  /** A mappable buffer that nobody waits for; kept for the next read. */
+  #takeReadback(size: number): GPUBuffer {
+    const at = this.#readback.findIndex((b) => b.size >= size && b.size <= 8 * size + 4096);
+    if (at >= 0) return this.#readback.splice(at, 1)[0]!;
+    return this.device.createBuffer({ size: Math.max(size, 256), usage: MAP_READ | COPY_DST });
+  }
+
+  #fail(error: AttuneError): void {
+    this.#failure ??= error;
+  }
+
+  #check(): void {
+    if (this.#failure) throw this.#failure;
+    if (this.#disposed)
+      throw new AttuneError('BACKEND_DISPOSED', 'the backend was disposed.', {
+        remedy: 'Keep the Attune open (await using) as long as its tensors are used.',
+      });
+  }
+}
+
+function bindingOf(operand: Operand): Binding {
+  const { id, gpu } = operand.buffer as DawnBuffer;
+  const bytes = numel(operand.shape) * bytesPerElement[operand.dtype];
+  return { id, gpu, offset: operand.byteOffset, size: Math.max(16, Math.ceil(bytes / 16) * 16) };
+}
+
+function paddedBytes(data: HostArray): Uint8Array<ArrayBuffer> {
+  const padded = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
+  padded.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return padded;
+}

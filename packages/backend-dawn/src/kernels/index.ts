@@ -1,0 +1,17 @@
+import { attentionKernels } from './attention.js';
+import { elementwiseKernels } from './elementwise.js';
+import type { Kernel } from './kernel.js';
+import { matmulKernel } from './matmul.js';
+import { movementKernels } from './movement.js';
+import { reduceKernels } from './reduce.js';
+import { rowwiseKernels } from './rowwise.js';
+
+/** Every kernel of this backend. An op that is not here runs as its decomposition. */
+export const kernels: readonly Kernel[] = [
+  ...elementwiseKernels,
+  ...movementKernels,
+  ...reduceKernels,
+  ...rowwiseKernels,
+  ...attentionKernels,
+  matmulKernel,
+];

@@ -1,0 +1,51 @@
+import type { DType, OpCall, Operand } from '@attune/core';
+
+/** What a kernel may ask about the device it runs on. */
+export interface DeviceFacts {
+  /** Lanes of a subgroup when subgroups exist and have one size; 0 otherwise. */
+  readonly subgroupSize: number;
+  /** A CPU that pretends to be a GPU: loads cost more than arithmetic, barriers are dear. */
+  readonly software: boolean;
+}
+
+/** A number that travels with a dispatch: `['u32', n]`. */
+export type Param = readonly ['u32' | 'f32', number];
+
+/** One dispatch: which shader, over which operands, with which numbers, on which grid. */
+export interface Stage {
+  /** Names the shader: everything that its text depends on, and nothing that changes from step to step. */
+  readonly key: string;
+  readonly wgsl: () => string;
+  /** In binding order; the first `reads` are read-only. */
+  readonly operands: readonly Operand[];
+  readonly reads: number;
+  /** At most 16 words, in the order of the shader's struct `Params`. */
+  readonly params: readonly Param[];
+  readonly grid: readonly [number, number, number];
+}
+
+/**
+ * A way to run one op on the device. Most are one stage; `scratch(bytes)` lends memory between the
+ * stages of one call.
+ */
+export interface Kernel {
+  readonly op: string;
+  plan(
+    call: OpCall,
+    facts: DeviceFacts,
+    scratch: (elements: number, dtype: DType) => Operand,
+  ): readonly Stage[];
+}
+
+export const defineKernel = (kernel: Kernel): Kernel => kernel;
+
+/** Workgroups for `count` items, `perGroup` each, folded into two dimensions of at most 65535. */
+export function grid1d(count: number, perGroup: number): [number, number, number] {
+  const groups = Math.max(1, Math.ceil(count / perGroup));
+  if (groups <= 65535) return [groups, 1, 1];
+  const y = Math.ceil(groups / 65535);
+  return [Math.ceil(groups / y), y, 1];
+}
+
+export const u32 = (value: number): Param => ['u32', value];
+export const f32 = (value: number): Param => ['f32', value];

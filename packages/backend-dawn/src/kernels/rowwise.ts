@@ -1,0 +1,210 @@
+import { numel, type OpCall, type Operand } from '@attune/core';
+import {
+  type DeviceFacts,
+  defineKernel,
+  f32,
+  grid1d,
+  type Kernel,
+  type Param,
+  type Stage,
+  u32,
+} from './kernel.js';
+import { laneReductions, shader } from './shader.js';
+
+/** Kernels in which one workgroup owns one row of the last axis: softmax, norms, cross-entropy. */
+function rowKernel(
+  call: OpCall,
+  facts: DeviceFacts,
+  name: string,
+  options: {
+    width: number;
+    rows: number;
+    body: (lanes: number) => string;
+    params?: Readonly<Record<string, 'u32' | 'f32'>>;
+    values?: readonly Param[];
+  },
+): Stage[] {
+  const { width, rows, body, params = {}, values = [] } = options;
+  const lanes = laneReductions(facts);
+  return [
+    {
+      key: `${name}:${call.inputs.map((o) => o.dtype).join()}`,
+      wgsl: () =>
+        shader({
+          reads: call.inputs.map((o) => o.dtype),
+          writes: call.outputs.map((o) => o.dtype),
+          params: { rows: 'u32', width: 'u32', ...params },
+          ...lanes,
+          body: `  if (group >= p.rows) { return; }
+  let first = group * p.width;
+${body(lanes.workgroup)}`,
+        }),
+      operands: [...call.inputs, ...call.outputs],
+      reads: call.inputs.length,
+      params: [u32(rows), u32(width), ...values],
+      grid: grid1d(rows, 1),
+    },
+  ];
+}
+
+const lastAxis = (x: Operand) => ({ width: x.shape.at(-1)!, rows: numel(x.shape.slice(0, -1)) });
+const loop = (lanes: number, body: string) =>
+  `  for (var i = lane; i < p.width; i += ${lanes}u) { ${body} }\n`;
+
+const rowMaximum = (lanes: number) =>
+  `  var top = -3.4e38;\n${loop(lanes, 'top = max(top, x0(first + i));')}  top = laneMax(top, lane);\n`;
+const rowLogSumExp = (lanes: number) =>
+  `${rowMaximum(lanes)}  var total = 0.0;\n${loop(lanes, 'total += exp(x0(first + i) - top);')}  total = laneSum(total, lane);\n`;
+
+const softmaxKernel = defineKernel({
+  op: 'softmax',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'softmax', {
+      ...lastAxis(call.inputs[0]!),
+      body: (lanes) =>
+        rowLogSumExp(lanes) + loop(lanes, 'w0[first + i] = exp(x0(first + i) - top) / total;'),
+    }),
+});
+
+const logSoftmaxKernel = defineKernel({
+  op: 'logSoftmax',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'logSoftmax', {
+      ...lastAxis(call.inputs[0]!),
+      body: (lanes) =>
+        `${rowLogSumExp(lanes)}  let offset = top + log(total);\n${loop(lanes, 'w0[first + i] = x0(first + i) - offset;')}`,
+    }),
+});
+
+const softmaxGradKernel = defineKernel({
+  op: 'softmaxGrad',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'softmaxGrad', {
+      ...lastAxis(call.inputs[0]!),
+      body: (lanes) =>
+        `  var dot = 0.0;\n${loop(lanes, 'dot = fma(x0(first + i), x1(first + i), dot);')}  dot = laneSum(dot, lane);\n${loop(lanes, 'w0[first + i] = x0(first + i) * (x1(first + i) - dot);')}`,
+    }),
+});
+
+const rmsNormKernel = defineKernel({
+  op: 'rmsNorm',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'rmsNorm', {
+      ...lastAxis(call.inputs[0]!),
+      params: { eps: 'f32' },
+      values: [f32(call.attrs.eps as number)],
+      body: (lanes) =>
+        `  var squares = 0.0;\n${loop(lanes, 'let v = x0(first + i); squares = fma(v, v, squares);')}  squares = laneSum(squares, lane);
+  let rstd = inverseSqrt(squares / f32(p.width) + p.eps);
+${loop(lanes, 'w0[first + i] = x0(first + i) * rstd * x1(i);')}  if (lane == 0u) { w1[group] = rstd; }`,
+    }),
+});
+
+const rmsNormGradKernel = defineKernel({
+  op: 'rmsNormGrad',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'rmsNormGrad', {
+      ...lastAxis(call.inputs[0]!),
+      // Inputs: x, weight, rstd, g.
+      body: (lanes) =>
+        `  let rstd = x2(group);
+  var dot = 0.0;\n${loop(lanes, 'dot = fma(x3(first + i) * x1(i), x0(first + i), dot);')}  dot = laneSum(dot, lane) / f32(p.width) * rstd * rstd;
+${loop(lanes, 'w0[first + i] = (x3(first + i) * x1(i) - x0(first + i) * dot) * rstd;')}`,
+    }),
+});
+
+const crossEntropyKernel = defineKernel({
+  op: 'crossEntropy',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'crossEntropy', {
+      ...lastAxis(call.inputs[0]!),
+      body: (lanes) => `${rowLogSumExp(lanes)}  if (lane == 0u) {
+    let lse = top + log(total);
+    let label = x1(group);
+    w1[group] = lse;
+    if (label < 0) { w0[group] = 0.0; } else { w0[group] = lse - x0(first + u32(label)); }
+  }`,
+    }),
+});
+
+const crossEntropyGradKernel = defineKernel({
+  op: 'crossEntropyGrad',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'crossEntropyGrad', {
+      ...lastAxis(call.inputs[0]!),
+      // Inputs: logits, labels, lse, g.
+      body: (lanes) =>
+        `  let label = x1(group);
+  let lse = x2(group);
+  let g = select(x3(group), 0.0, label < 0);
+${loop(lanes, 'w0[first + i] = g * (exp(x0(first + i) - lse) - select(0.0, 1.0, i32(i) == label));')}`,
+    }),
+});
+
+const ropeKernel = defineKernel({
+  op: 'rope',
+  plan: (call) => {
+    const [x, cos, , positions] = call.inputs as [Operand, Operand, Operand, Operand];
+    const [, , heads, depth] = x.shape as [number, number, number, number];
+    const half = cos.shape[1]!;
+    // A lane turns one pair; features beyond 2 * half pass through.
+    const perHead = Math.max(half, depth - half);
+    const n = numel(positions.shape) * heads * perHead;
+    return [
+      {
+        key: 'rope',
+        wgsl: () =>
+          shader({
+            reads: ['float32', 'float32', 'float32', 'int32'],
+            writes: ['float32'],
+            params: {
+              n: 'u32',
+              heads: 'u32',
+              depth: 'u32',
+              half_: 'u32',
+              perHead: 'u32',
+              turn: 'f32',
+            },
+            workgroup: 64,
+            body: `  if (gid >= p.n) { return; }
+  let i = gid % p.perHead;
+  let head = gid / p.perHead;
+  let first = head * p.depth;
+  if (i < p.half_) {
+    let at = u32(x3(head / p.heads)) * p.half_ + i;
+    let c = x1(at);
+    let s = x2(at) * p.turn;
+    let a = x0(first + i);
+    let b = x0(first + i + p.half_);
+    w0[first + i] = a * c - b * s;
+    w0[first + i + p.half_] = b * c + a * s;
+  }
+  let beyond = i + 2u * p.half_;
+  if (beyond < p.depth) { w0[first + beyond] = x0(first + beyond); }`,
+          }),
+        operands: [...call.inputs, call.outputs[0]!],
+        reads: 4,
+        params: [
+          u32(n),
+          u32(heads),
+          u32(depth),
+          u32(half),
+          u32(perHead),
+          f32(call.attrs.inverse ? -1 : 1),
+        ],
+        grid: grid1d(n, 64),
+      },
+    ];
+  },
+});
+
+export const rowwiseKernels: readonly Kernel[] = [
+  softmaxKernel,
+  logSoftmaxKernel,
+  softmaxGradKernel,
+  rmsNormKernel,
+  rmsNormGradKernel,
+  crossEntropyKernel,
+  crossEntropyGradKernel,
+  ropeKernel,
+];

@@ -1,0 +1,154 @@
+import type { DType } from '@attune/core';
+
+/** How a binding is declared and read. `vec4`: four float32 at a time. */
+export type Access = DType | 'vec4';
+
+export interface ShaderSource {
+  readonly reads: readonly Access[];
+  readonly writes: readonly Access[];
+  /** Fields of `Params`, in order: name -> type. */
+  readonly params: Readonly<Record<string, 'u32' | 'f32'>>;
+  readonly workgroup: number;
+  readonly subgroups?: boolean;
+  /** Declarations before `main`: helper functions, workgroup memory. */
+  readonly declarations?: string;
+  /**
+   * The body of `main`. In scope: `p` (params), `lane` (index in the workgroup), `group` (linear
+   * index of the workgroup), `wid` (its vector), `gid` (group * workgroup + lane).
+   */
+  readonly body: string;
+}
+
+const element: Readonly<Record<Access, string>> = {
+  float32: 'f32',
+  int32: 'i32',
+  uint32: 'u32',
+  float16: 'u32', // two in a word
+  bfloat16: 'u32',
+  vec4: 'vec4f',
+};
+
+/** `x0(i)`, `x1(i)`, ...: element i of each input, 16-bit floats widened. */
+function loader(index: number, access: Access): string {
+  const name = `x${index}`;
+  const word = `r${index}[i >> 1u]`;
+  switch (access) {
+    case 'vec4':
+      return `fn ${name}(i: u32) -> vec4f { return r${index}[i]; }`;
+    case 'float16':
+      return `fn ${name}(i: u32) -> f32 { return unpack2x16float(${word})[i & 1u]; }`;
+    case 'bfloat16':
+      return `fn ${name}(i: u32) -> f32 { return bitcast<f32>(select(${word} << 16u, ${word} & 0xffff0000u, (i & 1u) == 1u)); }`;
+    default:
+      return `fn ${name}(i: u32) -> ${element[access]} { return r${index}[i]; }`;
+  }
+}
+
+/** The whole WGSL module around a body. */
+export function shader(source: ShaderSource): string {
+  const { reads, writes, params, workgroup, subgroups, declarations = '', body } = source;
+  const bindings = [
+    ...reads.map(
+      (a, i) => `@group(0) @binding(${i}) var<storage, read> r${i}: array<${element[a]}>;`,
+    ),
+    ...writes.map(
+      (a, i) =>
+        `@group(0) @binding(${reads.length + i}) var<storage, read_write> w${i}: array<${element[a]}>;`,
+    ),
+  ];
+  const fields = Object.entries(params).map(([name, type]) => `${name}: ${type},`);
+  return `${subgroups ? 'enable subgroups;\n' : ''}requires immediate_address_space;
+struct Params { ${fields.length ? fields.join(' ') : 'unused: u32,'} }
+var<immediate> p: Params;
+${bindings.join('\n')}
+${reads.map((a, i) => loader(i, a)).join('\n')}
+fn packBfloat16(v: f32) -> u32 {
+  let u = bitcast<u32>(v);
+  if ((u & 0x7fffffffu) > 0x7f800000u) { return (u >> 16u) | 0x40u; }
+  return (u + 0x7fffu + ((u >> 16u) & 1u)) >> 16u;
+}
+fn packFloat16(v: f32) -> u32 {
+  let u = bitcast<u32>(v);
+  let sign = (u >> 16u) & 0x8000u;
+  let m = u & 0x7fffffffu;
+  if (m > 0x7f800000u) { return sign | 0x7e00u; }
+  if (m >= 0x477ff000u) { return sign | 0x7c00u; }
+  if (m < 0x38800000u) {
+    // Below the normal halves: count in steps of 2^-24; adding 1.5 * 2^23 rounds to nearest even.
+    let steps = bitcast<f32>(m) * 16777216.0;
+    let low = u32(steps);
+    let rest = steps - f32(low);
+    let up = rest > 0.5 || (rest == 0.5 && (low & 1u) == 1u);
+    return sign | (low + select(0u, 1u, up));
+  }
+  let r = m - 0x38000000u;
+  return sign | ((r + 0xfffu + ((r >> 13u) & 1u)) >> 13u);
+}
+${declarations}
+@compute @workgroup_size(${workgroup})
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let group = wid.y * groups.x + wid.x;
+  let gid = group * ${workgroup}u + lane;
+${body}
+}
+`;
+}
+
+/** How many elements one lane makes: 16-bit results are written two to a word. */
+export const perLane = (dtype: DType): number =>
+  dtype === 'float16' || dtype === 'bfloat16' ? 2 : 1;
+
+/**
+ * A body that computes `value(i)` for every i < p.n and stores it as `dtype` into w0. `value` is
+ * declared by the caller and returns f32 (or i32/u32 for integer dtypes).
+ */
+export function storeEach(dtype: DType): string {
+  if (dtype === 'float16' || dtype === 'bfloat16') {
+    const pack = dtype === 'float16' ? 'packFloat16' : 'packBfloat16';
+    // Above 65504 + half a step the hardware packing is undefined, so packing is done by hand.
+    return `  let i = gid * 2u;
+  if (i >= p.n) { return; }
+  let low = ${pack}(value(i));
+  var high = w0[gid] >> 16u;
+  if (i + 1u < p.n) { high = ${pack}(value(i + 1u)); }
+  w0[gid] = low | (high << 16u);`;
+  }
+  return `  if (gid >= p.n) { return; }
+  w0[gid] = value(gid);`;
+}
+
+/**
+ * Reductions over the lanes of a workgroup, available to every lane afterwards: in registers when a
+ * workgroup is one subgroup, else through workgroup memory.
+ */
+export function laneReductions(facts: { subgroupSize: number }): {
+  workgroup: number;
+  subgroups: boolean;
+  declarations: string;
+} {
+  if (facts.subgroupSize > 0)
+    return {
+      workgroup: facts.subgroupSize,
+      subgroups: true,
+      declarations: `fn laneSum(v: f32, lane: u32) -> f32 { return subgroupAdd(v); }
+fn laneMax(v: f32, lane: u32) -> f32 { return subgroupMax(v); }`,
+    };
+  const tree = (name: string, combine: string) => `fn ${name}(v: f32, lane: u32) -> f32 {
+  shared_[lane] = v;
+  workgroupBarrier();
+  for (var s = 32u; s > 0u; s >>= 1u) {
+    if (lane < s) { shared_[lane] = ${combine}; }
+    workgroupBarrier();
+  }
+  let total = shared_[0];
+  workgroupBarrier();
+  return total;
+}`;
+  return {
+    workgroup: 64,
+    subgroups: false,
+    declarations: `var<workgroup> shared_: array<f32, 64>;
+${tree('laneSum', 'shared_[lane] + shared_[lane + s]')}
+${tree('laneMax', 'max(shared_[lane], shared_[lane + s])')}`,
+  };
+}

@@ -1,0 +1,70 @@
+import { AttuneError, type BackendStats } from '@attune/core';
+import type { Stage } from './kernels/kernel.js';
+
+export interface CachedPipeline {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+/** Bytes of the immediates that every pipeline reserves: 16 words. */
+const IMMEDIATE_BYTES = 64;
+
+/** Compiled shaders by their structural key, and bind group layouts by their number of bindings. */
+export class PipelineCache {
+  readonly #pipelines = new Map<string, CachedPipeline>();
+  readonly #layouts = new Map<
+    string,
+    { layout: GPUBindGroupLayout; pipeline: GPUPipelineLayout }
+  >();
+
+  constructor(
+    private readonly device: GPUDevice,
+    private readonly stats: BackendStats,
+  ) {}
+
+  get(stage: Stage): CachedPipeline {
+    const found = this.#pipelines.get(stage.key);
+    if (found) return found;
+    const { layout, pipeline: pipelineLayout } = this.#layout(stage.reads, stage.operands.length);
+    const module = this.device.createShaderModule({ code: stage.wgsl(), label: stage.key });
+    const pipeline = this.device.createComputePipeline({
+      label: stage.key,
+      layout: pipelineLayout,
+      compute: { module, entryPoint: 'main' },
+    });
+    this.stats.pipelines++;
+    const entry = { pipeline, layout };
+    this.#pipelines.set(stage.key, entry);
+    return entry;
+  }
+
+  #layout(reads: number, bindings: number) {
+    const key = `${reads}/${bindings}`;
+    let found = this.#layouts.get(key);
+    if (!found) {
+      const limit = this.device.limits.maxStorageBuffersPerShaderStage;
+      if (bindings > limit)
+        throw new AttuneError(
+          'KERNEL_BINDINGS',
+          `a kernel binds ${bindings} buffers; the device allows ${limit}.`,
+          {
+            remedy: 'Split the op.',
+          },
+        );
+      const layout = this.device.createBindGroupLayout({
+        entries: Array.from({ length: bindings }, (_, binding) => ({
+          binding,
+          visibility: 4, // GPUShaderStage.COMPUTE
+          buffer: { type: binding < reads ? ('read-only-storage' as const) : ('storage' as const) },
+        })),
+      });
+      const descriptor: GPUPipelineLayoutDescriptor & { immediateSize: number } = {
+        bindGroupLayouts: [layout],
+        immediateSize: IMMEDIATE_BYTES,
+      };
+      found = { layout, pipeline: this.device.createPipelineLayout(descriptor) };
+      this.#layouts.set(key, found);
+    }
+    return found;
+  }
+}
