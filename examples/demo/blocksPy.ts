@@ -73,6 +73,20 @@ export const CHECKS_PY: readonly Block[] = [
       bug ? `log.info("${n.value}")` : `log.info("${n.value}", ${n.local})`,
     ],
   },
+  {
+    id: 'count',
+    shape: 'many',
+    hosts: { 'unused-variable': (n) => n.local },
+    lines: (n, bug) => [
+      `${n.local} = len(${n.many})`,
+      bug ? `log.info("${n.value}")` : `log.info(${n.local})`,
+    ],
+  },
+  {
+    id: 'log',
+    hosts: {},
+    lines: (n) => [`log.info("${n.value} " + ${n.data})`],
+  },
 ];
 
 export const RESULTS_PY: readonly ResultBlock[] = [

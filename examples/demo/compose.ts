@@ -32,10 +32,10 @@ const BLOCKS = {
 } as const;
 
 const PYTHON_SHARE = 0.2;
-const CHECK_SHARE = 0.55;
+const CHECK_SHARE = 0.45;
 const RESERVED_PERCENT = 15;
 /** Longer functions are drawn again, so that a row of the demo stays below about 110 tokens. */
-const MAX_CODE_LENGTH = 220;
+const MAX_CODE_LENGTH = 190;
 
 /**
  * Whether a combination of blocks is kept for the eval side. Decided by a hash of the combination

@@ -1,10 +1,12 @@
 import { COMMENTARY, type Commentary } from './commentary.js';
 import { drawDocument, type FunctionDocument, type Sample } from './compose.js';
-import { type Bug, ISSUES, type Issue } from './issues.js';
+import { type Bug, ISSUES, type Issue, SEVERITY } from './issues.js';
 import { Rng } from './rng.js';
 
 const SPEAKERS = ['Ana', 'Ben', 'Kim', 'Lee', 'Mia', 'Tom'];
 const OPENERS = ['can you look at {f}?', 'is {f} ok?', 'what do you think of {f}?'];
+/** `none` needs more examples than a bug: it is the verdict that nothing else holds. */
+const NONE_EXTRA = 0.1;
 const NOTES = ['NOTE', 'TODO', 'FIXME'];
 
 /**
@@ -15,7 +17,7 @@ const NOTES = ['NOTE', 'TODO', 'FIXME'];
 export function* corpus(seed: number): Generator<string> {
   const rng = new Rng(seed);
   for (;;) {
-    const issue = rng.pick(ISSUES);
+    const issue = rng.chance(NONE_EXTRA) ? 'none' : rng.pick(ISSUES);
     const { document, sample } = drawSample(rng, issue);
     yield rng.pick(FORMS)(rng, document, sample);
   }
@@ -85,22 +87,49 @@ const checklist: Form = (rng, document, sample) => {
   return [sample.code, ...lines].join('\n');
 };
 
-const lesson: Form = (rng, document, sample) =>
-  `## Notes on ${talk(sample).term}\n${rng.pick(talk(sample).lessons)}\n${document.purpose}:\n${sample.code}`;
+/** A line of a bug tracker: the words that a review will use, in another order and in running text. */
+const ticket: Form = (rng, document, sample) => {
+  const severity = SEVERITY[sample.issue];
+  const closing = rng.pick([
+    `issue with ${document.name} - ${sample.issue}, severity ${severity}`,
+    `severity ${severity} - issue ${sample.issue} in ${document.name}`,
+    `suggestion for ${document.name} - ${remark(rng, document, sample)}`,
+  ]);
+  return `${sample.code}\n${closing}`;
+};
 
-/** Forms with their weight as repetition. */
-const FORMS: readonly Form[] = [
-  trailingNote,
-  trailingNote,
-  documented,
-  commit,
-  chat,
-  chat,
-  whatIsWrong,
-  whatIsWrong,
-  whatIsWrong,
-  checklist,
-  checklist,
-  checklist,
-  lesson,
+/** The output of a linter: short, and the one place that uses the class names as they stand. */
+const lint: Form = (_rng, document, sample) =>
+  `${sample.code}\nlint: ${sample.issue}, ${sample.subject} (${document.name})`;
+
+/**
+ * A listing with a remark behind every line. It ties each problem to the line where it shows, which
+ * a remark below the whole function does only after many more documents.
+ */
+const annotated: Form = (rng, document, sample) => {
+  const lines = sample.code.split('\n');
+  const correct = document.samples[0]?.code.split('\n') ?? [];
+  const faulty = sample.issue === 'none' ? -1 : lines.findIndex((line, at) => line !== correct[at]);
+  return lines
+    .map((line, at) => `${line} ${comment(document, at === faulty ? talk(sample).term : 'ok')}`)
+    .concat(comment(document, remark(rng, document, sample)))
+    .join('\n');
+};
+
+const lesson: Form = (rng, document, sample) =>
+  `### Notes on ${talk(sample).term}\n${rng.pick(talk(sample).lessons)}\n${document.purpose}:\n${sample.code}`;
+
+/** Forms with their weight: how often each occurs among 19 documents. */
+const WEIGHTED: readonly (readonly [Form, number])[] = [
+  [annotated, 4],
+  [lint, 2],
+  [ticket, 4],
+  [whatIsWrong, 2],
+  [checklist, 2],
+  [trailingNote, 1],
+  [documented, 1],
+  [commit, 1],
+  [chat, 1],
+  [lesson, 1],
 ];
+const FORMS = WEIGHTED.flatMap(([form, weight]) => Array<Form>(weight).fill(form));

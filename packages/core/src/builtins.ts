@@ -1,5 +1,8 @@
 import { ReferenceBackend } from './backend/reference/referenceBackend.js';
 import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
+import { ModelFamilies } from './models/family.js';
+import { llama } from './models/llama.js';
+import { qwen2 } from './models/qwen2.js';
 import { Backends } from './points.js';
 
 /** What core itself adds, through the same door as everybody else. */
@@ -9,5 +12,7 @@ export const builtins = definePlugin({
   apiVersion: PLUGIN_API_VERSION,
   register: (context) => {
     context.add(Backends, { name: 'reference', create: async () => new ReferenceBackend() });
+    context.add(ModelFamilies, llama);
+    context.add(ModelFamilies, qwen2);
   },
 });

@@ -3,12 +3,33 @@ export * from './backend/backend.js';
 export * from './backend/opCall.js';
 export { ReferenceBackend } from './backend/reference/referenceBackend.js';
 export * from './di/index.js';
+export * from './io/atomic.js';
+export * from './io/hfConfig.js';
+export * from './io/safetensors.js';
+export * from './io/safetensorsHeader.js';
+export * from './io/safetensorsWriter.js';
+export * from './io/weights.js';
+export {
+  AutoModelForCausalLM,
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+} from './models/auto.js';
+export { CausalLM } from './models/causalLm.js';
+export { decoderConfig, decoderOptions } from './models/decoderConfig.js';
+export * from './models/family.js';
+export * from './models/generate.js';
+export * from './models/kvCache.js';
 export * from './models/languageModel.js';
 export * from './nn/adapterHost.js';
+export * from './nn/attention.js';
+export * from './nn/decoder.js';
 export * from './nn/embedding.js';
+export * from './nn/init.js';
 export * from './nn/linear.js';
+export * from './nn/mlp.js';
 export * from './nn/module.js';
 export * from './nn/norm.js';
+export * from './nn/rotary.js';
 export * from './points.js';
 export * from './tensor/dtype.js';
 export { Engine } from './tensor/engine.js';
@@ -17,6 +38,11 @@ export * as ops from './tensor/ops/index.js';
 export { opTable } from './tensor/opTable.js';
 export * from './tensor/shape.js';
 export { Tensor } from './tensor/tensor.js';
+export { AutoTokenizer } from './tokenizer/autoTokenizer.js';
+export type { ChatMessage } from './tokenizer/chatTemplate.js';
+export { DecodeStream } from './tokenizer/decodeStream.js';
+export * from './tokenizer/tokenizer.js';
 export * from './util/errors.js';
+export * from './util/json.js';
 export * from './util/logger.js';
 export * from './util/rng.js';

@@ -111,8 +111,11 @@ const writeRowsKernel = defineKernel({
     const [source, target] = [call.inputs[0]!, call.outputs[0]!];
     const block = numel(source.shape.slice(1));
     const targetBlock = numel(target.shape.slice(1));
-    const row = numel(source.shape.slice(2));
-    const n = numel(source.shape);
+    const start = (call.attrs.start as number) * numel(source.shape.slice(2));
+    // 16-bit targets are written word by word, by a lane each, so that halves of a word never race.
+    const pairs = perLane(target.dtype) === 2;
+    const n = pairs ? Math.ceil(numel(target.shape) / 2) : numel(source.shape);
+    const pack = target.dtype === 'float16' ? 'packFloat16' : 'packBfloat16';
     return [
       {
         key: `writeRows:${source.dtype}>${target.dtype}`,
@@ -120,14 +123,26 @@ const writeRowsKernel = defineKernel({
           shader({
             reads: [source.dtype],
             writes: [target.dtype],
-            params: { n: 'u32', block: 'u32', targetBlock: 'u32', start: 'u32' },
+            params: { n: 'u32', block: 'u32', targetBlock: 'u32', start: 'u32', size: 'u32' },
             workgroup: 64,
-            body: `  if (gid >= p.n) { return; }
+            body: pairs
+              ? `  if (gid >= p.n) { return; }
+  let word = w0[gid];
+  var halves = array<u32, 2>(word & 0xffffu, word >> 16u);
+  for (var h = 0u; h < 2u; h++) {
+    let i = gid * 2u + h;
+    let at = i % p.targetBlock;
+    if (i < p.size && at >= p.start && at < p.start + p.block) {
+      halves[h] = ${pack}(x0((i / p.targetBlock) * p.block + at - p.start));
+    }
+  }
+  w0[gid] = halves[0] | (halves[1] << 16u);`
+              : `  if (gid >= p.n) { return; }
   w0[(gid / p.block) * p.targetBlock + p.start + gid % p.block] = x0(gid);`,
           }),
         operands: [source, target],
         reads: 1,
-        params: [u32(n), u32(block), u32(targetBlock), u32((call.attrs.start as number) * row)],
+        params: [u32(n), u32(block), u32(targetBlock), u32(start), u32(numel(target.shape))],
         grid: grid1d(n, 64),
       },
     ];

@@ -23,6 +23,8 @@ export interface ModelConfig {
   readonly padTokenId: number | null;
   /** config.json as it was read, snake_case: written back unchanged. */
   readonly raw: Readonly<Record<string, unknown>>;
+  /** generation_config.json as it was read, snake_case: defaults of `generate`. Null without the file. */
+  readonly generation?: Readonly<Record<string, unknown>> | null;
 }
 
 export interface ForwardInput {

@@ -43,8 +43,8 @@ export class Tape {
     this.#nodes.push({ def: def as unknown as OpDef, attrs, inputs, outputs, saved });
   }
 
-  pop(): TapeNode | undefined {
-    return this.#nodes.pop();
+  get last(): TapeNode | undefined {
+    return this.#nodes.at(-1);
   }
 
   /** Forgets the nodes from `length` on and lets go of what they hold. */
@@ -80,19 +80,23 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
     engine.noGrad(() => {
       const grads = new Map<number, Tensor>();
       grads.set(loss.id, engine.full(loss.shape, options.scale ?? 1));
-      for (let node = engine.tape.pop(); node; node = engine.tape.pop()) {
-        const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);
-        if (outputGrads.some((g) => g !== null)) {
-          for (const [input, grad] of inputGradients(engine, node, outputGrads)) {
-            if (input.isLeaf) addToLeaf(engine, input, grad);
-            else addTo(engine, grads, input, grad);
+      try {
+        for (let node = engine.tape.last; node; node = engine.tape.last) {
+          const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);
+          if (outputGrads.some((g) => g !== null)) {
+            for (const [input, grad] of inputGradients(engine, node, outputGrads)) {
+              if (input.isLeaf) addToLeaf(engine, input, grad);
+              else addTo(grads, input, grad);
+            }
+            for (const t of node.outputs) {
+              grads.get(t.id)?.dispose();
+              grads.delete(t.id);
+            }
           }
-          for (const t of node.outputs) {
-            grads.get(t.id)?.dispose();
-            grads.delete(t.id);
-          }
+          engine.tape.truncate(engine.tape.length - 1);
         }
-        release(node);
+      } finally {
+        engine.tape.truncate(0); // after an error, too
       }
     }),
   );
@@ -136,7 +140,7 @@ function inputGradients(
   });
 }
 
-function addTo(engine: Engine, grads: Map<number, Tensor>, input: Tensor, grad: Tensor): void {
+function addTo(grads: Map<number, Tensor>, input: Tensor, grad: Tensor): void {
   const held = grads.get(input.id);
   if (!held) {
     grads.set(input.id, grad);

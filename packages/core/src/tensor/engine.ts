@@ -202,17 +202,20 @@ export class Engine {
       this.#gradEnabled &&
       inputs.some((t) => t.requiresGrad) &&
       specs.some((spec) => isFloat(spec.dtype));
+    const { decompose } = def;
+    if (recorded && !def.vjp && decompose) return [...decompose(inputs, attrs, this)];
     if (!this.backend.supports(def.name)) {
-      const { decompose } = def;
       if (!decompose)
         throw new AttuneError(
           'OP_UNSUPPORTED',
           `backend "${this.backend.info.name}" has no kernel for op "${def.name}", and the op has no decomposition.`,
           { remedy: 'Add a kernel, or give the op `decompose`.' },
         );
-      if (recorded && !def.vjp) return [...decompose(inputs, attrs, this)];
       const outputs = this.scope(def.name, () =>
-        this.noGrad(() => [...decompose(inputs, attrs, this)]),
+        this.noGrad(() =>
+          // An output has a lifetime of its own, even where it is an input passed through.
+          decompose(inputs, attrs, this).map((t) => (inputs.includes(t) ? this.alias(t) : t)),
+        ),
       );
       return recorded ? this.#withHistory(def, inputs, outputs, attrs) : outputs;
     }

@@ -19,6 +19,20 @@ export const sameShape = (a: Shape, b: Shape): boolean =>
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 
+/** What an op needs of its inputs. @throws SHAPE_MISMATCH with all of them unless `fits` */
+export function requireFit(
+  fits: boolean,
+  op: string,
+  inputs: readonly { readonly shape: Shape; readonly dtype: string }[],
+  expected: string,
+): void {
+  if (fits) return;
+  const found = inputs.map((t) => `${t.dtype} ${formatShape(t.shape)}`).join(', ');
+  throw new AttuneError('SHAPE_MISMATCH', `${op}: ${found} do not fit.`, {
+    remedy: `${expected}.`,
+  });
+}
+
 /** NumPy's broadcasting rule. @throws SHAPE_MISMATCH */
 export function broadcastShapes(a: Shape, b: Shape, op: string): number[] {
   const rank = Math.max(a.length, b.length);

@@ -24,7 +24,8 @@ export class Tensor {
   gradIsStale = false;
 
   #storage: Storage | null;
-  #diedIn: string | undefined;
+  readonly #bornIn: Scope;
+  #diedIn: Scope | null = null;
   scope: Scope | null = null;
 
   constructor(
@@ -41,6 +42,7 @@ export class Tensor {
     this.id = engine.nextId();
     this.size = numel(shape);
     this.#storage = storage;
+    this.#bornIn = engine.currentScope;
   }
 
   get rank(): number {
@@ -60,7 +62,7 @@ export class Tensor {
     if (!this.#storage)
       throw new AttuneError(
         'TENSOR_DISPOSED',
-        `tensor ${formatShape(this.shape)} was disposed in scope "${this.#diedIn}".`,
+        `tensor ${formatShape(this.shape)}, made in scope "${this.#bornIn.path}", was disposed in scope "${this.#diedIn?.path}".`,
         { remedy: 'Return it from that scope, or keep it with engine.keep(tensor).' },
       );
     return this.#storage;
@@ -78,7 +80,7 @@ export class Tensor {
   /** Gives the memory back (at the last view). Disposing twice is harmless. */
   dispose(): void {
     if (!this.#storage) return;
-    this.#diedIn = this.engine.currentScope.path;
+    this.#diedIn = this.engine.currentScope;
     this.scope?.tensors.delete(this);
     this.scope = null;
     this.#storage.release();

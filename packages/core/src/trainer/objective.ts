@@ -1,3 +1,4 @@
+import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { HostArray } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -22,6 +23,21 @@ export interface LossOutput {
   readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count: number }>>;
 }
 
+/** What `encode` may need beside the row. */
+export interface EncodeContext {
+  readonly model: LanguageModel;
+  readonly tokenizer: TextTokenizer | null;
+  /** Where the row came from, for errors: "train.jsonl:12". */
+  readonly origin: string;
+}
+
+export interface EncodedRow<Example> {
+  /** null: the row has nothing to learn from; it is left out and counted. */
+  readonly example: Example | null;
+  /** Remarks such as "cut off after 160 tokens"; the Trainer counts equal ones and reports each once. */
+  readonly notes?: readonly string[];
+}
+
 /**
  * What is trained for: SFT, a preference loss, a reward model. There is one Trainer; methods differ
  * in this.
@@ -31,7 +47,12 @@ export interface LossOutput {
  */
 export interface Objective<Example = unknown> {
   readonly name: string;
-  /** Rows -> padded arrays. Pure host work; called ahead of the step by the loader. */
+  /**
+   * Row of a data set -> example: formats, tokens, masks, truncation. Once for each row, before the
+   * first step. Without it, rows are examples as they are.
+   */
+  encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
+  /** Examples -> padded arrays. Pure host work; called ahead of the step by the loader. */
   collate(examples: readonly Example[]): HostBatch;
   /** How many items `loss` sums over in this batch (tokens for SFT, pairs for DPO). */
   countItems(batch: HostBatch): number;

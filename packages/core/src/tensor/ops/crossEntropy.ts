@@ -1,14 +1,26 @@
+import { isFloat } from '../dtype.js';
 import { defineOp } from '../op.js';
+import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { logSumExp } from './softmax.js';
 
 /** Inputs: logits [N, V], labels int32 [N]. Outputs: nll [N], lse [N] (log-sum-exp of each row). */
 export const crossEntropyOp = defineOp({
   name: 'crossEntropy',
-  infer: ([logits]) => [
-    { shape: [logits!.shape[0]!], dtype: 'float32' },
-    { shape: [logits!.shape[0]!], dtype: 'float32' },
-  ],
+  infer: (inputs) => {
+    const [logits, labels] = inputs;
+    const fits =
+      logits!.shape.length === 2 &&
+      labels!.shape.length === 1 &&
+      labels!.shape[0] === logits!.shape[0] &&
+      !isFloat(labels!.dtype);
+    requireFit(fits, 'crossEntropy', inputs, 'Give logits [N, V] and int32 labels [N]');
+    const shape = [logits!.shape[0]!];
+    return [
+      { shape, dtype: 'float32' },
+      { shape, dtype: 'float32' },
+    ];
+  },
   reference: ({ inputs: [logits, labels], outputs: [nll, lse] }) => {
     const width = logits!.shape[1]!;
     const data = logits!.data as Float64Array;

@@ -1,10 +1,16 @@
+import { isFloat } from '../dtype.js';
 import { defineOp } from '../op.js';
-import { numel } from '../shape.js';
+import { numel, requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 export const embeddingOp = defineOp({
   name: 'embedding',
-  infer: ([weight, ids]) => [{ shape: [...ids!.shape, weight!.shape[1]!], dtype: 'float32' }],
+  infer: (inputs) => {
+    const [weight, ids] = inputs;
+    const fits = weight!.shape.length === 2 && !isFloat(ids!.dtype);
+    requireFit(fits, 'embedding', inputs, 'Give weight [V, D] and int32 ids');
+    return [{ shape: [...ids!.shape, weight!.shape[1]!], dtype: 'float32' }];
+  },
   reference: ({ inputs: [weight, ids], outputs: [out] }) => {
     const width = weight!.shape[1]!;
     ids!.data.forEach((id, i) => {

@@ -67,15 +67,16 @@ export const matmulOp = defineOp<MatmulAttrs>({
   },
   vjp: ({ inputs: [a, b], grads: [g], attrs, needs }) => {
     const { transposeA, transposeB } = attrs;
+    const shared = numel(b!.shape.slice(0, -2)) < numel(a!.shape.slice(0, -2));
     // C = A B: dA = dC B^T, dB = A^T dC; for a transposed operand the roles swap.
-    const dA = () =>
-      transposeA
-        ? matmul(b!, g!, { transposeA: transposeB, transposeB: true })
-        : matmul(g!, b!, { transposeB: !transposeB });
+    const dA = () => {
+      if (!transposeA) return matmul(g!, b!, { transposeB: !transposeB });
+      return shared // b serves as the right operand only
+        ? matmul(g!, b!, { transposeB: !transposeB }).transpose()
+        : matmul(b!, g!, { transposeA: transposeB, transposeB: true }).reshape(...a!.shape);
+    };
     const dB = () => {
       // One b for the whole batch: its gradient sums over the batch, which is one tall product.
-      const shared =
-        b!.rank < a!.rank || numel(b!.shape.slice(0, -2)) < numel(a!.shape.slice(0, -2));
       const left = shared && !transposeA ? a!.reshape(-1, a!.shape.at(-1)!) : a!;
       const right = shared && !transposeA ? g!.reshape(-1, g!.shape.at(-1)!) : g!;
       const product = transposeB
@@ -87,14 +88,6 @@ export const matmulOp = defineOp<MatmulAttrs>({
           : product;
       return summed.reshape(...b!.shape);
     };
-    if (transposeA && needs[0] && b!.rank < a!.rank)
-      throw new AttuneError(
-        'OP_NOT_DIFFERENTIABLE',
-        'matmul: the gradient of a transposed batch times one matrix is not defined here.',
-        {
-          remedy: 'Permute a before the product.',
-        },
-      );
     return [needs[0] ? dA() : null, needs[1] ? dB() : null];
   },
 });

@@ -1,22 +1,36 @@
-import { defineOp } from '../op.js';
-import { numel } from '../shape.js';
+import { defineOp, type TensorSpec } from '../op.js';
+import { numel, requireFit, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 interface NormAttrs extends Record<string, number> {
   readonly eps: number;
 }
 
-const rows = (shape: readonly number[]) => [numel(shape.slice(0, -1))];
+const rows = (shape: Shape) => [numel(shape.slice(0, -1))];
+
+/** Each of `vectors` must be [D]. */
+function check(op: string, inputs: readonly TensorSpec[]): void {
+  const [x, ...vectors] = inputs;
+  const width = x!.shape.at(-1);
+  const fits =
+    width !== undefined && vectors.every((v) => v.shape.length === 1 && v.shape[0] === width);
+  requireFit(fits, op, inputs, 'Give x [..., D] and weight (and bias) [D]');
+}
+
 const byRow = (statistic: Tensor, x: Tensor) => statistic.reshape(...x.shape.slice(0, -1), 1);
 const allButLast = (x: Tensor) => x.shape.slice(0, -1).map((_, i) => i);
 
 /** Root-mean-square norm (Zhang and Sennrich, arXiv:1910.07467). Outputs: y [..., D], rstd [rows]. */
 export const rmsNormOp = defineOp<NormAttrs>({
   name: 'rmsNorm',
-  infer: ([x]) => [
-    { shape: x!.shape, dtype: 'float32' },
-    { shape: rows(x!.shape), dtype: 'float32' },
-  ],
+  infer: (inputs) => {
+    check('rmsNorm', inputs);
+    const { shape } = inputs[0]!;
+    return [
+      { shape, dtype: 'float32' },
+      { shape: rows(shape), dtype: 'float32' },
+    ];
+  },
   decompose: ([x, weight], { eps }) => {
     const rstd = x!.square().mean(-1, true).add(eps).rsqrt();
     return [x!.mul(rstd).mul(weight!), rstd.reshape(-1)];
@@ -47,11 +61,15 @@ export const rmsNorm = (x: Tensor, weight: Tensor, eps: number): Tensor =>
 /** Layer norm (Ba et al., arXiv:1607.06450). Outputs: y [..., D], mean [rows], rstd [rows]. */
 export const layerNormOp = defineOp<NormAttrs>({
   name: 'layerNorm',
-  infer: ([x]) => [
-    { shape: x!.shape, dtype: 'float32' },
-    { shape: rows(x!.shape), dtype: 'float32' },
-    { shape: rows(x!.shape), dtype: 'float32' },
-  ],
+  infer: (inputs) => {
+    check('layerNorm', inputs);
+    const { shape } = inputs[0]!;
+    return [
+      { shape, dtype: 'float32' },
+      { shape: rows(shape), dtype: 'float32' },
+      { shape: rows(shape), dtype: 'float32' },
+    ];
+  },
   decompose: ([x, weight, bias], { eps }) => {
     const mean = x!.mean(-1, true);
     const centred = x!.sub(mean);

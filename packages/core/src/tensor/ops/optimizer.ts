@@ -1,4 +1,5 @@
 import { defineOp } from '../op.js';
+import { numel, requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 /** [1]: the sum of squares of all elements. */
@@ -44,7 +45,13 @@ export interface AdamWAttrs extends Record<string, number> {
 /** Inputs: grad [n], clip [norm, coefficient, finite]. Updates: parameter, first and second moment, each [n]. */
 export const adamwOp = defineOp<AdamWAttrs>({
   name: 'adamw',
-  infer: () => [],
+  infer: (specs) => {
+    const [grad, clip, ...state] = specs;
+    const fits =
+      numel(clip!.shape) === 3 && state.every((t) => numel(t.shape) === numel(grad!.shape));
+    requireFit(fits, 'adamw', specs, 'Give gradient, parameter and moments [n], clip [3]');
+    return [];
+  },
   reference: ({ inputs: [grad, clip], outputs: [parameter, first, second], attrs }) => {
     const [, coefficient, finite] = clip!.data;
     if (!finite) return;

@@ -1,4 +1,6 @@
+import { isFloat } from '../dtype.js';
 import { defineOp, type OpDef } from '../op.js';
+import { requireFit, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { embedding } from './embedding.js';
 import { concat } from './movement.js';
@@ -6,7 +8,23 @@ import { concat } from './movement.js';
 /** Inputs: x [B, T, H, D], cos and sin [positions, R/2], positions int32 [B, T]; R <= D features turn. */
 export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({
   name: 'rope',
-  infer: ([x]) => [{ shape: x!.shape, dtype: 'float32' }],
+  infer: (inputs) => {
+    const [x, cos, sin, positions] = inputs;
+    const fits =
+      x!.shape.length === 4 &&
+      cos!.shape.length === 2 &&
+      sameShape(cos!.shape, sin!.shape) &&
+      2 * cos!.shape[1]! <= x!.shape[3]! &&
+      sameShape(positions!.shape, x!.shape.slice(0, 2)) &&
+      !isFloat(positions!.dtype);
+    requireFit(
+      fits,
+      'rope',
+      inputs,
+      'Give x [B, T, H, D], cos and sin [positions, R/2] with R <= D, int32 positions [B, T]',
+    );
+    return [{ shape: x!.shape, dtype: 'float32' }];
+  },
   decompose: ([x, cosTable, sinTable, positions], { inverse }) => {
     const half = cosTable!.shape[1]!;
     const cos = embedding(cosTable!, positions!).unsqueeze(2); // [B, T, 1, R/2]

@@ -1,9 +1,14 @@
 import { defineOp } from '../op.js';
+import { requireFit, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 export const swigluOp = defineOp({
   name: 'swiglu',
-  infer: ([gate]) => [{ shape: gate!.shape, dtype: 'float32' }],
+  infer: (inputs) => {
+    const [gate, up] = inputs;
+    requireFit(sameShape(gate!.shape, up!.shape), 'swiglu', inputs, 'Give gate and up one shape');
+    return [{ shape: gate!.shape, dtype: 'float32' }];
+  },
   decompose: ([gate, up]) => [gate!.silu().mul(up!)],
   vjp: ({ inputs: [gate, up], grads: [g], engine }) =>
     engine.run(swigluGradOp, [gate!, up!, g!], {}),

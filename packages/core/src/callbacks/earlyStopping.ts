@@ -1,0 +1,86 @@
+import { AttuneError } from '../util/errors.js';
+import type { CallbackContext, EvalMetrics, TrainerCallback } from './callback.js';
+
+export interface EarlyStoppingOptions {
+  /** Stop after this many evaluations in a row without improvement. Default 1. */
+  readonly earlyStoppingPatience?: number;
+  /** An improvement must be larger than this, in units of the metric. Default 0. */
+  readonly earlyStoppingThreshold?: number;
+}
+
+/**
+ * Ends a run when `metricForBestModel` has stopped improving, as transformers' EarlyStoppingCallback.
+ * The counter is part of a checkpoint.
+ *
+ * Needs `evalStrategy` and `metricForBestModel` (which `loadBestModelAtEnd` sets to the loss).
+ */
+export class EarlyStoppingCallback implements TrainerCallback {
+  readonly name = 'EarlyStoppingCallback';
+  readonly #patience: number;
+  readonly #threshold: number;
+  #counter = 0;
+
+  /** @throws EARLY_STOPPING */
+  constructor(options: EarlyStoppingOptions = {}) {
+    const { earlyStoppingPatience = 1, earlyStoppingThreshold = 0 } = options;
+    if (!Number.isInteger(earlyStoppingPatience) || earlyStoppingPatience < 1)
+      throw new AttuneError(
+        'EARLY_STOPPING',
+        `earlyStoppingPatience is ${earlyStoppingPatience}; it counts evaluations.`,
+        { remedy: 'Give a whole number of at least 1.' },
+      );
+    this.#patience = earlyStoppingPatience;
+    this.#threshold = earlyStoppingThreshold;
+  }
+
+  /** Evaluations in a row without improvement. */
+  get counter(): number {
+    return this.#counter;
+  }
+
+  onTrainBegin({ args }: CallbackContext): void {
+    if (args.evalStrategy === 'no')
+      throw new AttuneError('EARLY_STOPPING', 'early stopping needs evaluations to judge by.', {
+        remedy: 'Set evalStrategy: "steps" with evalSteps, or "epoch", and give an evalDataset.',
+      });
+    if (args.metricForBestModel === null)
+      throw new AttuneError('EARLY_STOPPING', 'early stopping needs a metric to judge by.', {
+        remedy: 'Set loadBestModelAtEnd: true, or metricForBestModel: "loss".',
+      });
+  }
+
+  onEvaluate({ args, state, control, logger }: CallbackContext, metrics: EvalMetrics): void {
+    const name = args.metricForBestModel ?? 'evalLoss';
+    const value = metrics[name];
+    if (value === undefined) return;
+    // state.bestMetric is still the one before this evaluation: the Trainer updates it afterwards.
+    const { bestMetric } = state;
+    const gain =
+      bestMetric === null
+        ? Number.POSITIVE_INFINITY
+        : args.greaterIsBetter
+          ? value - bestMetric
+          : bestMetric - value;
+    this.#counter = gain > 0 && gain > this.#threshold ? 0 : this.#counter + 1;
+    if (this.#counter < this.#patience) return;
+    control.shouldTrainingStop = true;
+    logger.info(
+      `early stopping at step ${state.globalStep}: ${name} ${value} has not improved on ${bestMetric} for ${this.#counter} evaluations`,
+    );
+  }
+
+  exportState(): Record<string, unknown> {
+    return {
+      args: {
+        early_stopping_patience: this.#patience,
+        early_stopping_threshold: this.#threshold,
+      },
+      attributes: { early_stopping_patience_counter: this.#counter },
+    };
+  }
+
+  importState(state: Readonly<Record<string, unknown>>): void {
+    const { attributes } = state as { attributes?: { early_stopping_patience_counter?: number } };
+    this.#counter = attributes?.early_stopping_patience_counter ?? 0;
+  }
+}

@@ -1,0 +1,28 @@
+import { defineCallback, type TrainerCallback } from './callback.js';
+
+/**
+ * Says when to log, evaluate, save and stop, by the strategies of the arguments. Always the first
+ * callback, so that others see its flags and may change them.
+ */
+export const flowCallback = (): TrainerCallback =>
+  defineCallback({
+    name: 'DefaultFlowCallback',
+    onStepEnd({ args, state, control }) {
+      const step = state.globalStep;
+      const isLast = step >= state.maxSteps;
+      if (isLast) control.shouldTrainingStop = true;
+      if (step === 1 && args.loggingFirstStep) control.shouldLog = true;
+      if (args.loggingStrategy === 'steps' && step % args.loggingSteps === 0)
+        control.shouldLog = true;
+      // The last step counts as due: a run does not end between two evaluations.
+      if (args.evalStrategy === 'steps' && (isLast || step % args.evalSteps === 0))
+        control.shouldEvaluate = true;
+      if (args.saveStrategy === 'steps' && (isLast || step % args.saveSteps === 0))
+        control.shouldSave = true;
+    },
+    onEpochEnd({ args, control }) {
+      if (args.loggingStrategy === 'epoch') control.shouldLog = true;
+      if (args.evalStrategy === 'epoch') control.shouldEvaluate = true;
+      if (args.saveStrategy === 'epoch') control.shouldSave = true;
+    },
+  });

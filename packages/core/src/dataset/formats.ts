@@ -1,0 +1,147 @@
+import { AttuneError } from '../util/errors.js';
+import type { Row } from './dataset.js';
+
+/** One turn of a conversation. Further fields (tool calls, ...) go to the chat template as they are. */
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly [field: string]: unknown;
+}
+
+export type Messages = readonly ChatMessage[];
+
+/** What a row is, whatever its spelling: the cases that tokenising tells apart. */
+export type SftRow =
+  | { readonly kind: 'tokens'; readonly inputIds: readonly number[]; readonly labels: Labels }
+  | { readonly kind: 'prompt'; readonly prompt: string; readonly completion: string }
+  | { readonly kind: 'chatPrompt'; readonly prompt: Messages; readonly completion: Messages }
+  | { readonly kind: 'messages'; readonly messages: Messages }
+  | { readonly kind: 'text'; readonly text: string };
+
+type Labels = readonly number[] | undefined;
+
+const ACCEPTED =
+  '{ prompt, completion } as strings or message lists; { messages: [{ role, content }] }; { text }; ' +
+  '{ instruction, input, output } (Alpaca); { conversations: [{ from, value }] } (ShareGPT); { input_ids, labels }';
+
+const hint = (row: Row): string =>
+  'chosen' in row && 'rejected' in row
+    ? ' Preference pairs train with DPOTrainer of @attune/align.'
+    : '';
+
+/**
+ * Recognises the format of a row for supervised fine-tuning.
+ *
+ * @param origin where the row came from, for the error: "train.jsonl:12"
+ * @throws ROW_FORMAT with the fields found and the formats accepted
+ */
+export function readSftRow(row: unknown, origin: string): SftRow {
+  if (typeof row !== 'object' || row === null)
+    throw rowError(origin, `a row is an object with named fields; this is ${preview(row)}.`);
+  const fields = row as Row;
+  const ids = fields.input_ids ?? fields.inputIds;
+  if (ids !== undefined) return readTokens(fields, ids, origin);
+  if ('prompt' in fields && 'completion' in fields) {
+    const { prompt, completion } = fields;
+    if (typeof prompt === 'string' && typeof completion === 'string')
+      return { kind: 'prompt', prompt, completion };
+    if (Array.isArray(prompt) && Array.isArray(completion))
+      return {
+        kind: 'chatPrompt',
+        prompt: readMessages(prompt, 'prompt', origin),
+        completion: readMessages(completion, 'completion', origin),
+      };
+    throw rowError(
+      origin,
+      `prompt (${preview(prompt)}) and completion (${preview(completion)}) are to be two strings or two message lists.`,
+    );
+  }
+  if ('messages' in fields)
+    return { kind: 'messages', messages: readMessages(fields.messages, 'messages', origin) };
+  if ('conversations' in fields)
+    return {
+      kind: 'messages',
+      messages: readMessages(fields.conversations, 'conversations', origin),
+    };
+  if ('instruction' in fields && 'output' in fields) return readAlpaca(fields, origin);
+  if ('text' in fields) return { kind: 'text', text: readString(fields, 'text', origin) };
+  const found = Object.keys(fields);
+  throw rowError(
+    origin,
+    `the row has ${found.length > 0 ? `the fields ${found.map((f) => `"${f}"`).join(', ')}` : 'no fields'}; that is no format for supervised fine-tuning.${hint(fields)}`,
+  );
+}
+
+const rowError = (origin: string, message: string): AttuneError =>
+  new AttuneError('ROW_FORMAT', `${origin}: ${message}`, {
+    remedy: `Accepted: ${ACCEPTED}. Or give a formattingFunc that returns the text.`,
+    details: { origin },
+  });
+
+const preview = (value: unknown): string => {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+};
+
+function readString(row: Row, field: string, origin: string): string {
+  const value = row[field];
+  if (typeof value === 'string') return value;
+  throw rowError(origin, `"${field}" is to be a string; it is ${preview(value)}.`);
+}
+
+/** Stanford Alpaca's two prompts (tatsu-lab/stanford_alpaca), with and without an input. */
+function readAlpaca(row: Row, origin: string): SftRow {
+  const instruction = readString(row, 'instruction', origin);
+  const completion = readString(row, 'output', origin);
+  const input = row.input == null ? '' : readString(row, 'input', origin);
+  const prompt = input
+    ? `Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Input:\n${input}\n\n### Response:\n`
+    : `Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Response:\n`;
+  return { kind: 'prompt', prompt, completion };
+}
+
+/** ShareGPT's names of who speaks -> the roles that chat templates know. */
+const SPEAKERS: Readonly<Record<string, string>> = {
+  human: 'user',
+  gpt: 'assistant',
+  bing: 'assistant',
+  chatgpt: 'assistant',
+  function_call: 'assistant',
+  observation: 'tool',
+};
+
+/** A list of { role, content }, or of ShareGPT's { from, value }. @throws ROW_FORMAT */
+export function readMessages(value: unknown, field: string, origin: string): Messages {
+  if (!Array.isArray(value) || value.length === 0)
+    throw rowError(origin, `"${field}" is to be a list of messages; it is ${preview(value)}.`);
+  return value.map((message: unknown, i) => {
+    const { from, value: said, ...rest } = (message ?? {}) as Record<string, unknown>;
+    const role = rest.role ?? (typeof from === 'string' ? (SPEAKERS[from] ?? from) : undefined);
+    const content = rest.content ?? said ?? ('tool_calls' in rest ? '' : undefined);
+    if (typeof role !== 'string' || typeof content !== 'string')
+      throw rowError(
+        origin,
+        `"${field}"[${i}] is to be { role, content } with two strings; it is ${preview(message)}.`,
+      );
+    return { ...rest, role, content };
+  });
+}
+
+function readTokens(row: Row, ids: unknown, origin: string): SftRow {
+  const isIds = (value: unknown): value is number[] =>
+    Array.isArray(value) && value.every(Number.isInteger);
+  if (!isIds(ids) || ids.length === 0)
+    throw rowError(origin, `"input_ids" is to be a list of token ids; it is ${preview(ids)}.`);
+  const mask = row.completion_mask ?? row.completionMask;
+  const labels =
+    row.labels ??
+    (isIds(mask) && mask.length === ids.length
+      ? ids.map((id, i) => (mask[i] ? id : -100))
+      : undefined);
+  if (labels !== undefined && !(isIds(labels) && labels.length === ids.length))
+    throw rowError(
+      origin,
+      `"labels" is to be a list of ${ids.length} numbers, one for each of input_ids; it is ${preview(labels)}.`,
+    );
+  return { kind: 'tokens', inputIds: ids, labels: labels as Labels };
+}

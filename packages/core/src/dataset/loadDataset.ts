@@ -1,0 +1,108 @@
+import { AttuneError, nearest } from '../util/errors.js';
+import { Dataset } from './dataset.js';
+import { type PlacedRow, readJsonRows, readTextRows } from './readRows.js';
+
+type Files = string | readonly string[];
+
+export interface LoadDatasetOptions {
+  /** A file, several, or files for each split: `{ train: 'a.jsonl', test: ['b.jsonl', 'c.jsonl'] }`. */
+  readonly dataFiles: Files | Readonly<Record<string, Files>>;
+  /**
+   * Which split, as in Hugging Face datasets: `'train'`, `'train[:100]'`, `'test[10%:20%]'`. Needed
+   * when `dataFiles` names several; files without a split are "train".
+   */
+  readonly split?: string;
+}
+
+const readers: Readonly<Record<string, (file: string) => Promise<PlacedRow[]>>> = {
+  json: readJsonRows,
+  text: readTextRows,
+};
+
+/**
+ * Reads a data set from local files.
+ *
+ * @param format `'json'`: JSON Lines or an array of objects; `'text'`: `{ text }` from each line
+ * @example await loadDataset('json', { dataFiles: 'train.jsonl' })
+ * @throws DATASET_FILE, DATASET_JSON, DATASET_EMPTY with the file and line; DATASET_FORMAT; DATASET_SPLIT
+ */
+export async function loadDataset(
+  format: 'json' | 'text',
+  options: LoadDatasetOptions,
+): Promise<Dataset> {
+  const read = readers[format];
+  if (!read)
+    throw new AttuneError(
+      'DATASET_FORMAT',
+      `loadDataset("${format}"): there is no such reader.`,
+      {
+        remedy: `Use ${Object.keys(readers)
+          .map((name) => `"${name}"`)
+          .join(' or ')} with local dataFiles; download data sets of the Hub first.`,
+      },
+    );
+  const { files, bounds } = chooseSplit(options);
+  const rows: PlacedRow['row'][] = [];
+  const origins: string[] = [];
+  for (const file of files)
+    for (const { row, place } of await read(file)) {
+      rows.push(row);
+      origins.push(place.startsWith('[') ? `${file}${place}` : `${file}:${place}`);
+    }
+  const dataset = Dataset.from(rows, (i) => origins[i]!);
+  return bounds ? dataset.select(rangeOf(bounds, dataset.length)) : dataset;
+}
+
+function chooseSplit({ dataFiles, split }: LoadDatasetOptions): {
+  files: readonly string[];
+  bounds: readonly [string, string] | null;
+} {
+  const bySplit = toSplits(dataFiles);
+  const names = Object.keys(bySplit);
+  const match = /^([^[\]]+)(?:\[([^:\]]*):([^:\]]*)\])?$/.exec(split ?? names[0] ?? '');
+  const name = match?.[1]?.trim();
+  const chosen = name === undefined ? undefined : bySplit[name];
+  if (!chosen || (split === undefined && names.length > 1)) {
+    const near = split === undefined ? undefined : nearest(name ?? split, names);
+    throw new AttuneError(
+      'DATASET_SPLIT',
+      split === undefined
+        ? `dataFiles names ${names.length} splits and none was chosen.`
+        : `split "${split}" is not in dataFiles.`,
+      {
+        remedy: `Pass split: one of ${names.map((n) => `"${n}"`).join(', ') || 'none'}.${near ? ` Did you mean "${near}"?` : ''}`,
+      },
+    );
+  }
+  const files = typeof chosen === 'string' ? [chosen] : chosen;
+  return { files, bounds: match![2] === undefined ? null : [match![2], match![3]!] };
+}
+
+function toSplits(dataFiles: LoadDatasetOptions['dataFiles']): Readonly<Record<string, Files>> {
+  if (typeof dataFiles === 'string') return { train: dataFiles };
+  if (Array.isArray(dataFiles) && dataFiles.length > 0) return { train: dataFiles };
+  if (typeof dataFiles === 'object' && dataFiles !== null && !Array.isArray(dataFiles))
+    return dataFiles as Readonly<Record<string, Files>>;
+  throw new AttuneError('DATASET_FILE', 'loadDataset was given no dataFiles.', {
+    remedy: 'Pass { dataFiles: "train.jsonl" }.',
+  });
+}
+
+/** Row numbers of `[from:to]`, each a count, a percentage or empty; negative counts from the end. */
+function rangeOf([from, to]: readonly [string, string], length: number): number[] {
+  const bound = (text: string, empty: number) => {
+    const trimmed = text.trim();
+    if (trimmed === '') return empty;
+    const value = trimmed.endsWith('%')
+      ? Math.round((Number(trimmed.slice(0, -1)) / 100) * length)
+      : Number(trimmed);
+    if (!Number.isInteger(value))
+      throw new AttuneError('DATASET_SPLIT', `"${text}" in a split is no number of rows.`, {
+        remedy: 'Write e.g. "train[:100]" or "train[10%:20%]".',
+      });
+    return Math.min(Math.max(value < 0 ? value + length : value, 0), length);
+  };
+  const start = bound(from, 0);
+  const end = bound(to, length);
+  return Array.from({ length: Math.max(end - start, 0) }, (_, i) => start + i);
+}

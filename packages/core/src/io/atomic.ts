@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+
+/**
+ * A file is either the old one or the whole new one, also after a crash: written beside its place,
+ * fsynced, renamed. Makes the folder if it is missing.
+ *
+ * @param contents the bytes, or a function that writes them
+ */
+export async function writeFileAtomic(
+  path: string,
+  contents: string | Uint8Array | ((file: FileHandle) => Promise<void>),
+): Promise<void> {
+  const folder = dirname(resolve(path));
+  await mkdir(folder, { recursive: true });
+  const temporary = temporaryName(path);
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      if (typeof contents === 'function') await contents(file);
+      else await file.writeFile(contents);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(folder);
+}
+
+/**
+ * A folder is there whole or not at all: `write` fills a temporary sibling, which is fsynced and
+ * renamed into place. A folder that is already there is replaced; if the process dies between the two
+ * renames, the old one survives under its `.old-` name.
+ *
+ * @param write receives the temporary folder
+ */
+export async function writeFolderAtomic(
+  folder: string,
+  write: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const parent = dirname(resolve(folder));
+  await mkdir(parent, { recursive: true });
+  const temporary = temporaryName(folder);
+  const old = temporaryName(folder, 'old');
+  try {
+    await mkdir(temporary);
+    await write(temporary);
+    await syncTree(temporary);
+    const replaced = await moveIfThere(folder, old);
+    try {
+      await rename(temporary, folder);
+    } catch (error) {
+      if (replaced) await rename(old, folder);
+      throw error;
+    }
+    await syncFolder(parent);
+    if (replaced) await rm(old, { recursive: true, force: true });
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** `.name.tmp-1a2b3c` beside `path`: hidden, so that nobody takes it for the finished thing. */
+function temporaryName(path: string, kind = 'tmp'): string {
+  const full = resolve(path);
+  return join(dirname(full), `.${basename(full)}.${kind}-${randomBytes(4).toString('hex')}`);
+}
+
+async function moveIfThere(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+async function syncTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await syncTree(path);
+    else if (entry.isFile()) await syncPath(path);
+  }
+  await syncFolder(folder);
+}
+
+async function syncPath(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes a rename durable. Windows cannot open folders: there the rename is all we have. */
+async function syncFolder(folder: string): Promise<void> {
+  try {
+    const handle = await open(folder, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EPERM' && code !== 'EISDIR' && code !== 'EACCES' && code !== 'EINVAL')
+      throw error;
+  }
+}

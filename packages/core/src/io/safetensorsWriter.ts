@@ -1,0 +1,142 @@
+import type { FileHandle } from 'node:fs/promises';
+import { type DType, encode, type HostArray } from '../tensor/dtype.js';
+import { formatShape, numel } from '../tensor/shape.js';
+import { AttuneError } from '../util/errors.js';
+import { writeFileAtomic } from './atomic.js';
+import {
+  isSafetensorsDType,
+  type SafetensorsDType,
+  safetensorsBytes,
+} from './safetensorsHeader.js';
+
+type Bytes = HostArray | Uint8Array;
+
+/** One tensor to write. `data` in storage form (16-bit floats as bits), or a function that fetches it. */
+export interface TensorToWrite {
+  readonly name: string;
+  /** Ours ("bfloat16") or the format's ("BF16"). */
+  readonly dtype: DType | SafetensorsDType;
+  readonly shape: readonly number[];
+  /** Called once, in the order of the file: with functions, memory holds one tensor at a time. */
+  readonly data: Bytes | (() => Bytes | Promise<Bytes>);
+}
+
+const formatNames: Readonly<Record<DType, SafetensorsDType>> = {
+  float32: 'F32',
+  float16: 'F16',
+  bfloat16: 'BF16',
+  int32: 'I32',
+  uint32: 'U32',
+};
+
+/** The order of safetensors' own writer: wide dtypes first, so that every tensor is aligned; then by name. */
+const dtypeOrder: readonly SafetensorsDType[] = [
+  'U64',
+  'I64',
+  'F64',
+  'F32',
+  'U32',
+  'I32',
+  'BF16',
+  'F16',
+  'U16',
+  'I16',
+  'F8_E4M3',
+  'F8_E5M2',
+  'I8',
+  'U8',
+  'BOOL',
+];
+
+/** @throws DTYPE_UNKNOWN */
+export function safetensorsDType(dtype: DType | SafetensorsDType): SafetensorsDType {
+  return isSafetensorsDType(dtype) ? dtype : formatNames[dtype];
+}
+
+/**
+ * Writes a `.safetensors` file as Python's `save_file` does: the same bytes for the same tensors,
+ * whatever order they are given in. The file appears only when it is whole (temporary file, fsync, rename).
+ *
+ * @param metadata strings for `__metadata__`; default `{ format: 'pt' }`, which transformers asks for
+ * @throws SAFETENSORS_WRITE when data do not fill their shape, or a name comes twice
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<TensorToWrite> | AsyncIterable<TensorToWrite>,
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): Promise<void> {
+  const entries = await collect(path, tensors);
+  await writeFileAtomic(path, async (file) => {
+    await writeFully(file, header(entries, metadata));
+    for (const entry of entries) {
+      const data = typeof entry.data === 'function' ? await entry.data() : entry.data;
+      if (data.byteLength !== entry.byteLength)
+        throw new AttuneError(
+          'SAFETENSORS_WRITE',
+          `${path}: tensor "${entry.name}" ${entry.format} ${formatShape(entry.shape)} needs ${entry.byteLength} bytes, but its data have ${data.byteLength}.`,
+          { remedy: 'Give data in the storage form of the dtype: 16-bit floats as Uint16Array.' },
+        );
+      await writeFully(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+  });
+}
+
+/** Numbers -> a tensor to write, rounded to `dtype`. */
+export const tensorToWrite = (
+  name: string,
+  values: ArrayLike<number>,
+  shape: readonly number[],
+  dtype: DType = 'float32',
+): TensorToWrite => ({ name, dtype, shape, data: encode(values, dtype) });
+
+interface Entry extends TensorToWrite {
+  readonly format: SafetensorsDType;
+  readonly byteLength: number;
+}
+
+async function collect(
+  path: string,
+  tensors: Iterable<TensorToWrite> | AsyncIterable<TensorToWrite>,
+): Promise<Entry[]> {
+  const entries = new Map<string, Entry>();
+  for await (const tensor of tensors) {
+    if (entries.has(tensor.name) || tensor.name === '__metadata__')
+      throw new AttuneError(
+        'SAFETENSORS_WRITE',
+        `${path}: ${entries.has(tensor.name) ? `two tensors are named "${tensor.name}"` : 'a tensor is named "__metadata__"'}.`,
+        { remedy: 'Give every tensor a name of its own.' },
+      );
+    const format = safetensorsDType(tensor.dtype);
+    const byteLength = numel(tensor.shape) * safetensorsBytes[format];
+    entries.set(tensor.name, { ...tensor, format, byteLength });
+  }
+  const rank = (e: Entry) => dtypeOrder.indexOf(e.format);
+  return [...entries.values()].sort((a, b) => rank(a) - rank(b) || compareBytes(a.name, b.name));
+}
+
+/** By UTF-8 bytes, as Rust compares strings. */
+const compareBytes = (a: string, b: string): number =>
+  Buffer.compare(Buffer.from(a), Buffer.from(b));
+
+function header(entries: readonly Entry[], metadata: Readonly<Record<string, string>>): Buffer {
+  const json: [string, unknown][] = [];
+  if (Object.keys(metadata).length > 0) json.push(['__metadata__', metadata]);
+  let at = 0;
+  for (const { name, format, shape, byteLength } of entries) {
+    json.push([name, { dtype: format, shape, data_offsets: [at, at + byteLength] }]);
+    at += byteLength;
+  }
+  // Built by hand: an object would move integer-like names to the front.
+  const text = `{${json.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`;
+  const body = Buffer.from(text);
+  const padded = Math.ceil(body.length / 8) * 8;
+  const out = Buffer.alloc(8 + padded, ' ');
+  out.writeBigUInt64LE(BigInt(padded), 0);
+  body.copy(out, 8);
+  return out;
+}
+
+async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length; )
+    at += (await file.write(bytes, at, Math.min(2 ** 30, bytes.length - at))).bytesWritten;
+}

@@ -1,0 +1,143 @@
+import { join } from 'node:path';
+import type { Attune } from '../attune.js';
+import { type RawConfig, readHfConfig } from '../io/hfConfig.js';
+import { WeightFolder } from '../io/weights.js';
+import type { CausalDecoder } from '../nn/decoder.js';
+import { initWeights } from '../nn/init.js';
+import { bytesPerElement, type DType, isFloat, parseDType } from '../tensor/dtype.js';
+import { AttuneError, nearest } from '../util/errors.js';
+import { CausalLM } from './causalLm.js';
+import { ModelFamilies, type ModelFamily } from './family.js';
+import type { ModelConfig } from './languageModel.js';
+import { loadWeights } from './loadWeights.js';
+
+export interface FromPretrainedOptions {
+  /** The device, and the plugins that may know the family. */
+  readonly attune: Attune;
+  /** Storage of the weights. Default "auto": as in the checkpoint (config.json's `dtype`). */
+  readonly dtype?: DType | 'auto';
+  /** Accept tensors in the checkpoint that the model has no place for. Default false: an error. */
+  readonly ignoreUnexpected?: boolean;
+}
+
+export interface FromConfigOptions {
+  readonly attune: Attune;
+  /** Same seed, same weights. Default 0. */
+  readonly seed?: number;
+  /** Default "float32". */
+  readonly dtype?: DType;
+}
+
+/** Causal language models of every family that is registered, by `model_type` of their config.json. */
+export const AutoModelForCausalLM = {
+  /**
+   * Loads a model folder in Hugging Face's layout: config.json, model.safetensors (or shards with their
+   * index), generation_config.json. Every parameter is trainable until an adapter freezes it.
+   *
+   * @param folder on this machine
+   * @throws HUB_UNSUPPORTED, MODEL_FOLDER_MISSING, CONFIG_INVALID, UNKNOWN_NAME (model_type),
+   * WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors), WEIGHTS_SHAPE, DTYPE_OVERFLOW
+   */
+  async fromPretrained(folder: string, options: FromPretrainedOptions): Promise<CausalLM> {
+    checkOptions(options, ['attune', 'dtype', 'ignoreUnexpected'], 'fromPretrained');
+    const { attune } = options;
+    const { config: raw, generationConfig } = await readHfConfig(folder);
+    const where = join(folder, 'config.json');
+    const family = familyOf(attune, raw, where);
+    const config = modelConfig(family, raw, generationConfig, where);
+    await using weights = await WeightFolder.open(folder);
+    const dtype = storageDType(options.dtype ?? 'auto', raw, weights);
+    const root = family.build(attune.engine, raw, { dtype });
+    try {
+      await loadWeights(root, weights, {
+        config,
+        ignored: family.ignoredWeights,
+        ignoreUnexpected: options.ignoreUnexpected ?? false,
+      });
+    } catch (error) {
+      root.dispose();
+      throw error;
+    }
+    return assemble(attune, config, root, dtype, folder);
+  },
+
+  /**
+   * A new model with random weights, for training from scratch: N(0, initializer_range²), norms 1.
+   *
+   * @param config as in a config.json, with its `model_type`
+   * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type)
+   */
+  async fromConfig(config: RawConfig, options: FromConfigOptions): Promise<CausalLM> {
+    checkOptions(options, ['attune', 'seed', 'dtype'], 'fromConfig');
+    const { attune, seed = 0, dtype = 'float32' } = options;
+    const family = familyOf(attune, config, 'config');
+    const facts = modelConfig(family, config, null, 'config');
+    const root = family.build(attune.engine, config, { dtype });
+    const std = config.initializer_range;
+    initWeights(root, { std: typeof std === 'number' ? std : 0.02, seed });
+    return assemble(attune, facts, root, dtype, '');
+  },
+};
+
+function assemble(
+  attune: Attune,
+  config: ModelConfig,
+  root: CausalDecoder,
+  dtype: DType,
+  nameOrPath: string,
+): CausalLM {
+  for (const [, parameter] of root.namedParameters()) parameter.trainable = true;
+  return new CausalLM({ attune, config, root, dtype, nameOrPath });
+}
+
+/** An option that nobody reads would be a silent mistake: `quantization` above all. */
+function checkOptions(options: object, known: readonly string[], where: string): void {
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const near = nearest(key, known);
+    throw new AttuneError('OPTION_UNKNOWN', `${where}: there is no option "${key}".`, {
+      remedy: `Options: ${known.join(', ')}.${near ? ` Did you mean "${near}"?` : ''}`,
+    });
+  }
+}
+
+function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFamily {
+  if (typeof raw.model_type !== 'string')
+    throw new AttuneError('CONFIG_INVALID', `${where} has no "model_type".`, {
+      remedy: 'Add it, e.g. "model_type": "llama".',
+    });
+  if (raw.quantization_config)
+    throw new AttuneError(
+      'CHECKPOINT_QUANTIZED',
+      `${where}: the weights are quantised (quantization_config), which is not read.`,
+      { remedy: 'Use the checkpoint that it was made from.' },
+    );
+  return attune.registry(ModelFamilies).get(raw.model_type);
+}
+
+const modelConfig = (
+  family: ModelFamily,
+  raw: RawConfig,
+  generation: RawConfig | null,
+  where: string,
+): ModelConfig => ({
+  modelType: family.modelType,
+  ...family.describe(raw, where),
+  generation,
+  raw,
+});
+
+/** "auto": what config.json says, else the first float tensor's dtype (float64 is read as float32). */
+function storageDType(asked: DType | 'auto', raw: RawConfig, weights: WeightFolder): DType {
+  if (asked !== 'auto') {
+    if (Object.hasOwn(bytesPerElement, asked) && isFloat(asked)) return asked;
+    throw new AttuneError('DTYPE_UNKNOWN', `fromPretrained: dtype "${asked}" stores no weights.`, {
+      remedy: 'Use "auto", "float32", "float16" or "bfloat16".',
+    });
+  }
+  const named = raw.dtype ?? raw.torch_dtype;
+  const first = () =>
+    weights.names.map((n) => weights.info(n).dtype).find((d) => /^(B?F16|F32|F64)$/.test(d));
+  const name = typeof named === 'string' ? named : (first() ?? 'float32');
+  return /^(torch\.)?(float64|F64)$/.test(name) ? 'float32' : parseDType(name);
+}

@@ -1,0 +1,145 @@
+import { join } from 'node:path';
+import type { Attune } from '../attune.js';
+import { type RawConfig, writeJson } from '../io/hfConfig.js';
+import { type TensorToWrite, writeSafetensors } from '../io/safetensorsWriter.js';
+import type { AdapterHost } from '../nn/adapterHost.js';
+import type { CausalDecoder } from '../nn/decoder.js';
+import type { Parameter } from '../nn/module.js';
+import type { DType } from '../tensor/dtype.js';
+import type { Engine } from '../tensor/engine.js';
+import { formatShape, sameShape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { AttuneError } from '../util/errors.js';
+import { type GenerateOptions, type GenerateOutput, generate, generateStream } from './generate.js';
+import type { ForwardInput, LanguageModel, ModelConfig } from './languageModel.js';
+
+export interface CausalLMParts {
+  readonly attune: Attune;
+  readonly config: ModelConfig;
+  readonly root: CausalDecoder;
+  /** Storage of the weights, for config.json. */
+  readonly dtype: DType;
+  readonly nameOrPath: string;
+}
+
+/** A causal language model of any family: modules that a family built, with what all of them do. */
+export class CausalLM implements LanguageModel {
+  readonly attune: Attune;
+  readonly config: ModelConfig;
+  readonly root: CausalDecoder;
+  readonly dtype: DType;
+  readonly nameOrPath: string;
+  adapters: AdapterHost | null = null;
+
+  constructor(parts: CausalLMParts) {
+    this.attune = parts.attune;
+    this.config = parts.config;
+    this.root = parts.root;
+    this.dtype = parts.dtype;
+    this.nameOrPath = parts.nameOrPath;
+  }
+
+  get engine(): Engine {
+    return this.attune.engine;
+  }
+
+  /**
+   * @throws SEQUENCE_TOO_LONG when default positions pass maxPositionEmbeddings (positions that are
+   * given are the caller's to keep below it), INPUT_SHAPE
+   */
+  hiddenStates(input: ForwardInput): Tensor {
+    const { inputIds, segments = null, cache = null } = input;
+    checkIds(inputIds);
+    if (input.positions && !sameShape(input.positions.shape, inputIds.shape))
+      throw new AttuneError(
+        'INPUT_SHAPE',
+        `positions are ${formatShape(input.positions.shape)}, inputIds ${formatShape(inputIds.shape)}.`,
+        { remedy: 'Give one position for each id.' },
+      );
+    const positions = input.positions ?? this.#defaultPositions(inputIds, cache?.length ?? 0);
+    const hidden = this.root.hiddenStates({ inputIds, positions, segments, cache });
+    cache?.advance(inputIds.shape[1]!);
+    return hidden;
+  }
+
+  head(hidden: Tensor): Tensor {
+    return this.root.head(hidden);
+  }
+
+  forward(input: ForwardInput): Tensor {
+    return this.head(this.hiddenStates(input));
+  }
+
+  generate(options: GenerateOptions): Promise<GenerateOutput> {
+    return generate(this, options);
+  }
+
+  generateStream(options: GenerateOptions): AsyncGenerator<number> {
+    return generateStream(this, options);
+  }
+
+  /**
+   * Writes config.json, generation_config.json and model.safetensors as transformers does: a tied head
+   * is not written twice. With adapters on it, writes the adapters (as PEFT does): merge them first to
+   * save a whole model.
+   */
+  async savePretrained(folder: string): Promise<void> {
+    if (this.adapters) return this.adapters.savePretrained(folder);
+    await writeSafetensors(
+      join(folder, 'model.safetensors'),
+      [...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
+    );
+    const { raw, generation } = this.config;
+    await writeJson(join(folder, 'config.json'), withDType(raw, this.dtype));
+    if (generation) await writeJson(join(folder, 'generation_config.json'), generation);
+  }
+
+  /** Frees the weights. The model cannot be used after. */
+  dispose(): void {
+    this.root.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** int32 [B, T]: start, start + 1, ... in every row. */
+  #defaultPositions(inputIds: Tensor, start: number): Tensor {
+    const [batch, length] = inputIds.shape as [number, number];
+    const most = this.config.maxPositionEmbeddings;
+    if (start + length > most)
+      throw new AttuneError(
+        'SEQUENCE_TOO_LONG',
+        `a sequence of ${start + length} tokens is longer than the model's ${most} positions (max_position_embeddings).`,
+        { remedy: `Truncate to ${most} tokens: maxLength in the Trainer's arguments.` },
+      );
+    const values = Int32Array.from({ length: batch * length }, (_, i) => start + (i % length));
+    return inputIds.engine.tensor(values, [batch, length], 'int32');
+  }
+}
+
+function checkIds(inputIds: Tensor): void {
+  if (inputIds.rank !== 2 || inputIds.size === 0 || inputIds.dtype !== 'int32')
+    throw new AttuneError(
+      'INPUT_SHAPE',
+      `inputIds are ${inputIds.dtype} ${formatShape(inputIds.shape)}; expected int32 [B, T], not empty.`,
+      { remedy: 'engine.tensor(ids, [batch, length], "int32")' },
+    );
+}
+
+/** Read back when the writer comes to it: one tensor in host memory at a time. */
+const toWrite = (name: string, parameter: Parameter): TensorToWrite => ({
+  name,
+  dtype: parameter.tensor.dtype,
+  shape: parameter.shape,
+  data: async () => {
+    const { engine, storage, byteOffset, byteLength } = parameter.tensor;
+    return new Uint8Array(await engine.backend.read(storage.buffer, byteOffset, byteLength));
+  },
+});
+
+/** The config as it was read, with the dtype in which the weights are now. */
+function withDType(raw: RawConfig, dtype: DType): RawConfig {
+  const key = 'torch_dtype' in raw && !('dtype' in raw) ? 'torch_dtype' : 'dtype';
+  return { ...raw, [key]: dtype };
+}

@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import type { DecoderOptions } from '../nn/decoder.js';
+import type { DType } from '../tensor/dtype.js';
+import { AttuneError } from '../util/errors.js';
+import { rotaryFromConfig, rotaryKeys } from './rotaryConfig.js';
+
+const size = z.int().positive();
+
+/** The keys that Llama and its relatives share. A family extends this with its own. */
+export const decoderConfig = z.object({
+  vocab_size: size,
+  hidden_size: size,
+  intermediate_size: size,
+  num_hidden_layers: size,
+  num_attention_heads: size,
+  /** Default: as many as num_attention_heads. */
+  num_key_value_heads: size.nullish(),
+  /** Default: hidden_size / num_attention_heads. */
+  head_dim: size.nullish(),
+  max_position_embeddings: size,
+  rms_norm_eps: z.number().positive().default(1e-6),
+  hidden_act: z.literal('silu').default('silu'),
+  /** Attention masks of training only; not implemented, so only 0 is accepted. */
+  attention_dropout: z.literal(0).nullish(),
+  ...rotaryKeys,
+});
+
+/** config.json -> sizes of the blocks. @throws CONFIG_INVALID where sizes do not divide, ROPE_UNSUPPORTED */
+export function decoderOptions(
+  config: z.output<typeof decoderConfig>,
+  rest: {
+    readonly dtype: DType;
+    readonly tieWordEmbeddings: boolean;
+    readonly qkvBias: boolean;
+    readonly outputBias: boolean;
+    readonly mlpBias: boolean;
+  },
+): DecoderOptions {
+  const heads = config.num_attention_heads;
+  const keyValueHeads = config.num_key_value_heads ?? heads;
+  mustDivide('num_attention_heads', heads, 'num_key_value_heads', keyValueHeads);
+  if (!config.head_dim) mustDivide('hidden_size', config.hidden_size, 'num_attention_heads', heads);
+  const { theta, scaling } = rotaryFromConfig(config);
+  return {
+    vocabSize: config.vocab_size,
+    hiddenSize: config.hidden_size,
+    intermediateSize: config.intermediate_size,
+    numHiddenLayers: config.num_hidden_layers,
+    numAttentionHeads: heads,
+    numKeyValueHeads: keyValueHeads,
+    headDim: config.head_dim ?? config.hidden_size / heads,
+    rmsNormEps: config.rms_norm_eps,
+    ropeTheta: theta,
+    ropeScaling: scaling,
+    maxPositionEmbeddings: config.max_position_embeddings,
+    ...rest,
+  };
+}
+
+function mustDivide(name: string, value: number, by: string, divisor: number): void {
+  if (value % divisor !== 0)
+    throw new AttuneError(
+      'CONFIG_INVALID',
+      `config.json: ${name} (${value}) is not a multiple of ${by} (${divisor}).`,
+      { remedy: 'Use the config.json that came with the checkpoint.' },
+    );
+}

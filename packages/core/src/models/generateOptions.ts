@@ -1,0 +1,244 @@
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { AttuneError } from '../util/errors.js';
+import type { LanguageModel } from './languageModel.js';
+
+/** A device tensor or anything that looks like one: `[T]` or `[B, T]`. */
+export interface IdsTensor {
+  readonly shape: readonly number[];
+  data(): Promise<ArrayLike<number>>;
+}
+
+/** One row, several rows, or a tensor of rows. */
+export type Ids = ArrayLike<number> | readonly ArrayLike<number>[] | IdsTensor;
+
+/**
+ * Options of `generate`, named as in transformers. Where an option is missing, the model's
+ * generation_config.json decides, then the default given here.
+ */
+export interface GenerateOptions {
+  /** The prompt, or a batch of prompts of any lengths. */
+  readonly inputIds: Ids;
+  /** 0 where a prompt is padding, which is left out; same shape as `inputIds`. Default: all ones. */
+  readonly attentionMask?: Ids;
+  /** Most tokens to add. Default 20. */
+  readonly maxNewTokens?: number;
+  /** Most tokens of prompt and answer together (of the longest prompt); `maxNewTokens` wins over it. */
+  readonly maxLength?: number;
+  /** Draw tokens by their probability instead of taking the likeliest. Default false. */
+  readonly doSample?: boolean;
+  /** Divides the logits when sampling; above 0. Default 1. */
+  readonly temperature?: number;
+  /** Sample from the k likeliest tokens; 0 for all. Default 50. */
+  readonly topK?: number;
+  /** Sample from the fewest tokens whose probabilities reach this; 0 to 1. Default 1: all. */
+  readonly topP?: number;
+  /** Leave out tokens less likely than this times the likeliest; 0 to 1. Default 0. */
+  readonly minP?: number;
+  /** Above 1 makes tokens of the prompt and of the answer so far less likely. Default 1. */
+  readonly repetitionPenalty?: number;
+  /** Same seed, same tokens. Each row has a stream of its own. Default: drawn from the Attune's seed. */
+  readonly seed?: number;
+  /** Ends a row; several end it alike. Default: generation_config.json, then config.json. */
+  readonly eosTokenId?: number | readonly number[] | null;
+  /** Fed for rows that have ended while others go on; no influence on the result. */
+  readonly padTokenId?: number | null;
+  /** A row ends when its answer contains one of these. */
+  readonly stopStrings?: string | readonly string[];
+  /** Reads `stopStrings`. Default: the tokenizer in the model's own folder. */
+  readonly tokenizer?: Tokenizer;
+  /** Keep keys and values instead of computing them again at every step. Default true. */
+  readonly useCache?: boolean;
+  /** Ends generation early with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface GenerateOutput {
+  /** For each prompt: its ids, then the answer's, up to and with the token that ended it. No padding. */
+  readonly sequences: number[][];
+  /** Why each row ended: an eos token, a stop string, or its length. */
+  readonly finishReasons: ('eos' | 'stop' | 'length')[];
+}
+
+/** Options with every default filled in and checked against the model. */
+export interface GenerationPlan {
+  readonly prompts: readonly (readonly number[])[];
+  readonly maxNewTokens: number;
+  readonly doSample: boolean;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly seed: number;
+  readonly eosTokenIds: ReadonlySet<number>;
+  readonly padTokenId: number;
+  readonly useCache: boolean;
+}
+
+/**
+ * Resolves options: the caller's, then generation_config.json's, then transformers' defaults.
+ *
+ * @throws GENERATE_OPTION, GENERATE_PROMPT_EMPTY, GENERATE_TOKEN_OUT_OF_RANGE, SEQUENCE_TOO_LONG
+ */
+export async function planGeneration(
+  model: LanguageModel,
+  options: GenerateOptions,
+): Promise<GenerationPlan> {
+  const { config } = model;
+  const saved = config.generation ?? {};
+  const number = (name: keyof GenerateOptions, key: string, fallback: number): number => {
+    const value = options[name] ?? saved[key] ?? fallback;
+    if (typeof value !== 'number' || Number.isNaN(value)) throw badOption(name, value, 'a number');
+    return value;
+  };
+  const doSample = options.doSample ?? saved.do_sample === true;
+  const eosTokenIds = idList(options.eosTokenId, saved.eos_token_id, config.eosTokenId);
+  const padTokenId =
+    options.padTokenId ?? savedId(saved.pad_token_id) ?? config.padTokenId ?? eosTokenIds[0] ?? 0;
+  const prompts = await promptRows(options);
+  checkPrompts(prompts, config.vocabSize);
+  const plan: GenerationPlan = {
+    prompts,
+    maxNewTokens: newTokens(model, options, prompts),
+    doSample,
+    temperature: number('temperature', 'temperature', 1),
+    topK: number('topK', 'top_k', 50),
+    topP: number('topP', 'top_p', 1),
+    minP: number('minP', 'min_p', 0),
+    repetitionPenalty: number('repetitionPenalty', 'repetition_penalty', 1),
+    seed: options.seed ?? model.engine.rng.next(),
+    eosTokenIds: new Set(eosTokenIds),
+    // Never seen by a row that counts, but it must be a row of the embedding.
+    padTokenId: padTokenId >= 0 && padTokenId < config.vocabSize ? padTokenId : 0,
+    useCache: options.useCache ?? true,
+  };
+  checkRanges(plan);
+  return plan;
+}
+
+function badOption(name: string, value: unknown, expected: string, remedy?: string): AttuneError {
+  return new AttuneError(
+    'GENERATE_OPTION',
+    `generate: ${name} is ${JSON.stringify(value)}; expected ${expected}.`,
+    { remedy: remedy ?? `Pass ${expected}, or leave ${name} out.` },
+  );
+}
+
+function checkRanges(plan: GenerationPlan): void {
+  if (plan.doSample && !(plan.temperature > 0))
+    throw badOption(
+      'temperature',
+      plan.temperature,
+      'a number above 0',
+      'For the likeliest token each time pass doSample: false.',
+    );
+  if (!Number.isInteger(plan.topK) || plan.topK < 0)
+    throw badOption('topK', plan.topK, 'an integer >= 0 (0: all tokens)');
+  if (!(plan.topP >= 0 && plan.topP <= 1)) throw badOption('topP', plan.topP, 'a number in 0..1');
+  if (!(plan.minP >= 0 && plan.minP <= 1)) throw badOption('minP', plan.minP, 'a number in 0..1');
+  if (!(plan.repetitionPenalty > 0))
+    throw badOption('repetitionPenalty', plan.repetitionPenalty, 'a number above 0 (1: none)');
+  if (!Number.isSafeInteger(plan.seed) || plan.seed < 0)
+    throw badOption('seed', plan.seed, 'an integer >= 0');
+}
+
+const savedId = (value: unknown): number | undefined =>
+  typeof value === 'number' ? value : undefined;
+
+/** The first of the sources that says something; `null` from the caller means: none ends a row. */
+function idList(
+  asked: number | readonly number[] | null | undefined,
+  saved: unknown,
+  config: readonly number[],
+): readonly number[] {
+  if (asked === null) return [];
+  const source = asked ?? (saved as number | readonly number[] | null | undefined) ?? config;
+  return typeof source === 'number' ? [source] : source;
+}
+
+async function promptRows(options: GenerateOptions): Promise<number[][]> {
+  const rows = await toRows(options.inputIds, 'inputIds');
+  if (!options.attentionMask) return rows;
+  const mask = await toRows(options.attentionMask, 'attentionMask');
+  if (mask.length !== rows.length || mask.some((m, i) => m.length !== rows[i]!.length))
+    throw badOption(
+      'attentionMask',
+      mask.map((m) => m.length),
+      `rows of ${rows.map((r) => r.length).join(', ')} values, as inputIds`,
+    );
+  return rows.map((row, i) => row.filter((_, t) => mask[i]![t] !== 0));
+}
+
+const isTensor = (ids: Ids): ids is IdsTensor => 'shape' in ids && 'data' in ids;
+const isNested = (
+  ids: ArrayLike<number> | readonly ArrayLike<number>[],
+): ids is readonly ArrayLike<number>[] => typeof ids[0] === 'object' && ids[0] !== null;
+
+async function toRows(ids: Ids, name: string): Promise<number[][]> {
+  if (typeof ids !== 'object' || ids === null)
+    throw badOption(name, ids, 'token ids: tokenizer.encode(text), or a list of such');
+  if (!isTensor(ids)) return isNested(ids) ? ids.map((row) => Array.from(row)) : [Array.from(ids)];
+  if (ids.shape.length > 2) throw badOption(name, ids.shape, 'a tensor [T] or [B, T]');
+  const values = Array.from(await ids.data());
+  const [batch, length] =
+    ids.shape.length === 2 ? (ids.shape as [number, number]) : [1, values.length];
+  return Array.from({ length: batch }, (_, b) => values.slice(b * length, (b + 1) * length));
+}
+
+function checkPrompts(prompts: readonly (readonly number[])[], vocabSize: number): void {
+  for (const [row, prompt] of prompts.entries()) {
+    if (prompt.length === 0)
+      throw new AttuneError(
+        'GENERATE_PROMPT_EMPTY',
+        `generate: prompt ${row} has no tokens; a model continues at least one.`,
+        { remedy: 'Start with the bos token: tokenizer.encode("") or [tokenizer.bosTokenId].' },
+      );
+    for (const [at, id] of prompt.entries())
+      if (!Number.isInteger(id) || id < 0 || id >= vocabSize)
+        throw new AttuneError(
+          'GENERATE_TOKEN_OUT_OF_RANGE',
+          `generate: prompt ${row} has the id ${id} at position ${at}; the model knows 0 to ${vocabSize - 1}.`,
+          { remedy: 'Use the tokenizer that belongs to this model.' },
+        );
+  }
+  if (prompts.length === 0)
+    throw new AttuneError('GENERATE_PROMPT_EMPTY', 'generate: there are no prompts.', {
+      remedy: 'Give inputIds at least one row.',
+    });
+}
+
+/** How many tokens to add. A number that the caller asked for must fit; a default is cut to what fits. */
+function newTokens(
+  model: LanguageModel,
+  options: GenerateOptions,
+  prompts: readonly (readonly number[])[],
+): number {
+  const saved = model.config.generation ?? {};
+  const most = model.config.maxPositionEmbeddings;
+  const longest = Math.max(...prompts.map((p) => p.length));
+  const wanted =
+    options.maxNewTokens ??
+    (options.maxLength === undefined ? undefined : options.maxLength - longest);
+  const byDefault =
+    savedId(saved.max_new_tokens) ??
+    (savedId(saved.max_length) === undefined ? 20 : savedId(saved.max_length)! - longest);
+  const count = wanted ?? Math.min(byDefault, most - longest);
+  if (longest + Math.max(count, 1) > most)
+    throw new AttuneError(
+      'SEQUENCE_TOO_LONG',
+      `generate: a prompt of ${longest} tokens and ${Math.max(count, 1)} new ones are longer than the model's ${most} positions (max_position_embeddings).`,
+      {
+        remedy:
+          longest < most
+            ? `Ask for maxNewTokens <= ${most - longest}, or shorten the prompt.`
+            : `Shorten the prompt below ${most} tokens.`,
+      },
+    );
+  if (!Number.isInteger(count) || count < 1)
+    throw badOption(
+      options.maxNewTokens === undefined ? 'maxLength' : 'maxNewTokens',
+      options.maxNewTokens ?? options.maxLength,
+      `an integer that leaves room for at least one token after the prompt of ${longest}`,
+    );
+  return count;
+}

@@ -1,0 +1,78 @@
+import type { KvCache } from '../nn/attention.js';
+import type { Engine } from '../tensor/engine.js';
+import { writeRows } from '../tensor/ops/update.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { AttuneError } from '../util/errors.js';
+
+export type { KvCache } from '../nn/attention.js';
+
+export interface StaticKvCacheOptions {
+  readonly numLayers: number;
+  readonly batchSize: number;
+  /** Tokens that fit, prompt included. */
+  readonly capacity: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+}
+
+/** Memory for `capacity` tokens taken once: every step of generation has the same shapes and buffers. */
+export class StaticKvCache implements KvCache {
+  readonly capacity: number;
+  readonly #layers: readonly { readonly keys: Tensor; readonly values: Tensor }[];
+  #length = 0;
+
+  constructor(
+    readonly engine: Engine,
+    readonly options: StaticKvCacheOptions,
+  ) {
+    const { numLayers, batchSize, capacity, numKeyValueHeads, headDim } = options;
+    this.capacity = capacity;
+    const shape = [batchSize, capacity, numKeyValueHeads, headDim];
+    this.#layers = Array.from({ length: numLayers }, () => ({
+      keys: engine.keep(engine.empty(shape)),
+      values: engine.keep(engine.empty(shape)),
+    }));
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** @throws KV_CACHE_FULL, KV_CACHE_GRADIENT */
+  append(layer: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor } {
+    if (this.engine.gradEnabled && (keys.requiresGrad || values.requiresGrad))
+      throw new AttuneError(
+        'KV_CACHE_GRADIENT',
+        'gradients do not pass through a key-value cache.',
+        {
+          remedy: 'Call the model inside engine.noGrad(), or without a cache.',
+        },
+      );
+    if (this.#length + keys.shape[1]! > this.capacity)
+      throw new AttuneError(
+        'KV_CACHE_FULL',
+        `the cache holds ${this.#length} of ${this.capacity} tokens; ${keys.shape[1]} more do not fit.`,
+        { remedy: 'Make the cache with a larger capacity: prompt length + maxNewTokens.' },
+      );
+    const held = this.#layers[layer]!;
+    writeRows(held.keys, keys, this.#length);
+    writeRows(held.values, values, this.#length);
+    return held;
+  }
+
+  advance(tokens: number): void {
+    this.#length += tokens;
+  }
+
+  /** Forgets every token; the memory stays. */
+  reset(): void {
+    this.#length = 0;
+  }
+
+  dispose(): void {
+    for (const { keys, values } of this.#layers) {
+      keys.dispose();
+      values.dispose();
+    }
+  }
+}

@@ -1,0 +1,129 @@
+import type { HostTensorData } from '../io/safetensors.js';
+import type { WeightFolder } from '../io/weights.js';
+import type { Module, Parameter } from '../nn/module.js';
+import {
+  bytesPerElement,
+  type DType,
+  decode,
+  encode,
+  type HostArray,
+  isFloat,
+} from '../tensor/dtype.js';
+import { numel } from '../tensor/shape.js';
+import { AttuneError, nearest } from '../util/errors.js';
+import type { ModelConfig } from './languageModel.js';
+
+export interface LoadWeightsOptions {
+  readonly config: ModelConfig;
+  /** Names in the checkpoint that are no mistake. */
+  readonly ignored: readonly RegExp[];
+  readonly ignoreUnexpected: boolean;
+}
+
+/** Uploads are let through in portions, so that staging memory does not grow to the size of the model. */
+const portionBytes = 64 * 2 ** 20;
+
+/**
+ * Fills every parameter of a model, one tensor in host memory at a time, converting dtypes.
+ *
+ * @throws WEIGHTS_MISMATCH, WEIGHTS_SHAPE, DTYPE_OVERFLOW
+ */
+export async function loadWeights(
+  root: Module,
+  weights: WeightFolder,
+  options: LoadWeightsOptions,
+): Promise<void> {
+  const parameters = new Map(root.namedParameters());
+  checkNames(parameters, weights, options);
+  let pending = 0;
+  for (const [name, parameter] of parameters) {
+    const found = await weights.get(name, parameter.shape, configKeys(name));
+    const data = convert(found, parameter.tensor.dtype, weights.file(name).path);
+    const { engine, storage, byteOffset, byteLength } = parameter.tensor;
+    engine.backend.write(storage.buffer, byteOffset, data);
+    pending += byteLength;
+    if (pending >= portionBytes) {
+      await engine.backend.sync();
+      pending = 0;
+    }
+  }
+  await root.namedParameters().next().value?.[1].tensor.engine.backend.sync();
+}
+
+function checkNames(
+  parameters: ReadonlyMap<string, Parameter>,
+  weights: WeightFolder,
+  { config, ignored, ignoreUnexpected }: LoadWeightsOptions,
+): void {
+  const missing = [...parameters.keys()].filter((name) => !weights.has(name));
+  // A tied head that was saved all the same is the embedding once more.
+  const isExpected = (name: string) =>
+    parameters.has(name) ||
+    (config.tieWordEmbeddings && name === 'lm_head.weight') ||
+    ignored.some((pattern) => pattern.test(name));
+  const unexpected = ignoreUnexpected ? [] : weights.names.filter((name) => !isExpected(name));
+  if (missing.length === 0 && unexpected.length === 0) return;
+  const parts = [
+    missing.length && `${missing.length} tensors are missing (${some(missing)})`,
+    unexpected.length && `${unexpected.length} have no place in the model (${some(unexpected)})`,
+  ].filter(Boolean);
+  throw new AttuneError('WEIGHTS_MISMATCH', `${weights.folder}: ${parts.join('; ')}.`, {
+    remedy: remedyFor(missing, unexpected, config),
+    details: { missing, unexpected },
+  });
+}
+
+const some = (names: readonly string[]): string =>
+  names
+    .slice(0, 3)
+    .map((n) => `"${n}"`)
+    .join(', ') + (names.length > 3 ? ', ...' : '');
+
+function remedyFor(
+  missing: readonly string[],
+  unexpected: readonly string[],
+  config: ModelConfig,
+): string {
+  if (missing.length === 1 && missing[0] === 'lm_head.weight')
+    return 'The checkpoint has no output layer: set "tie_word_embeddings": true in config.json if it shares the embedding.';
+  const near = missing[0] && nearest(missing[0], unexpected);
+  if (near)
+    return `Is "${near}" what "${missing[0]}" should be? Names must be as transformers writes them.`;
+  if (missing.length === 0)
+    return `Is this a "${config.modelType}" model? Pass ignoreUnexpected: true to leave these tensors out.`;
+  return `Compare num_hidden_layers (${config.numHiddenLayers}) and model_type ("${config.modelType}") in config.json with the checkpoint.`;
+}
+
+/** The keys of config.json that decide the shape of a tensor, for messages. */
+function configKeys(name: string): readonly string[] {
+  if (/embed_tokens|lm_head/.test(name)) return ['vocab_size', 'hidden_size'];
+  if (/[qo]_proj/.test(name)) return ['num_attention_heads', 'head_dim', 'hidden_size'];
+  if (/[kv]_proj/.test(name)) return ['num_key_value_heads', 'head_dim', 'hidden_size'];
+  if (/mlp/.test(name)) return ['intermediate_size', 'hidden_size'];
+  return ['hidden_size'];
+}
+
+/** @throws DTYPE_OVERFLOW where float16 cannot hold a value: infinity would be another model */
+function convert(found: HostTensorData, dtype: DType, path: string): HostArray {
+  if (found.dtype === dtype) return found.data;
+  if (!isFloat(found.dtype))
+    throw new AttuneError(
+      'WEIGHTS_DTYPE',
+      `${path}: tensor "${found.name}" holds ${found.dtype}, expected floats.`,
+      { remedy: 'Quantised checkpoints are not read: use the one it was made from.' },
+    );
+  const size = numel(found.shape);
+  const { buffer, byteOffset } = found.data;
+  const bytes = buffer.slice(byteOffset, byteOffset + size * bytesPerElement[found.dtype]);
+  const values = decode(bytes as ArrayBuffer, found.dtype, size);
+  if (dtype === 'float16') {
+    const at = values.findIndex((v) => Math.abs(v) >= 65520 && Number.isFinite(v));
+    if (at >= 0)
+      throw new AttuneError(
+        'DTYPE_OVERFLOW',
+        `${path}: tensor "${found.name}" holds ${values[at]} at element ${at}; float16 ends at 65504.`,
+        { remedy: 'Load with dtype "bfloat16" or "float32".' },
+      );
+  }
+  return encode(values, dtype);
+}

@@ -1,0 +1,40 @@
+import { encode } from '../tensor/dtype.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { Rng } from '../util/rng.js';
+import type { Module, Parameter } from './module.js';
+import { LayerNorm, RMSNorm } from './norm.js';
+
+/** Writes host values into a tensor that exists, rounded to its dtype. */
+export function writeValues(tensor: Tensor, values: ArrayLike<number>): void {
+  tensor.engine.backend.write(
+    tensor.storage.buffer,
+    tensor.byteOffset,
+    encode(values, tensor.dtype),
+  );
+}
+
+export interface InitOptions {
+  /** Standard deviation of weights and embeddings: config.json's `initializer_range`. */
+  readonly std: number;
+  readonly seed: number;
+}
+
+/**
+ * Fills every parameter below `root` as transformers does before pretraining: weights N(0, std²), norms 1,
+ * biases 0. The same seed gives the same model.
+ */
+export function initWeights(root: Module, { std, seed }: InitOptions): void {
+  const rng = new Rng(seed);
+  for (const [, module] of root.namedModules()) {
+    const isNorm = module instanceof RMSNorm || module instanceof LayerNorm;
+    for (const [name, parameter] of module.ownParameters) {
+      if (name === 'bias') fillWith(parameter, () => 0);
+      else if (isNorm) fillWith(parameter, () => 1);
+      else fillWith(parameter, () => std * rng.normal());
+    }
+  }
+}
+
+function fillWith(parameter: Parameter, next: () => number): void {
+  writeValues(parameter.tensor, Float32Array.from({ length: parameter.size }, next));
+}

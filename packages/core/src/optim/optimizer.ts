@@ -1,0 +1,41 @@
+import type { Tensor } from '../tensor/tensor.js';
+
+/** A named float32 array of an optimizer's state on its way into a checkpoint; fetched when it is its turn. */
+export interface StateTensor {
+  /** `exp_avg.<parameter>`, `exp_avg_sq.<parameter>` as torch calls Adam's moments. */
+  readonly name: string;
+  readonly dtype: 'float32';
+  readonly shape: readonly number[];
+  readonly data: () => Promise<Float32Array>;
+}
+
+/** Where a checkpoint's arrays come from: undefined where it has none of that name. */
+export type ReadState = (name: string) => Promise<Float32Array | undefined>;
+
+/**
+ * One update: `backward` of every micro-batch, `clipGradNorm`, `step`, `zeroGrad`. Nothing of it
+ * waits for the device; every number that changes from step to step travels as data.
+ */
+export interface Optimizer {
+  /**
+   * The clip factor of the gradients that lie ready: [norm, coefficient, finite], see `ops.clipFactor`.
+   * The caller owns the tensor.
+   *
+   * @param maxNorm 0: no clipping; the norm is measured all the same
+   */
+  clipGradNorm(maxNorm: number): Tensor;
+  /** Changes the parameters, unless `clip` says that the norm was not finite: then the device leaves them. */
+  step(options: { readonly lr: number; readonly clip: Tensor }): void;
+  /** The next backward overwrites the gradients instead of adding to them. */
+  zeroGrad(): void;
+  /** Updates done. */
+  readonly stepCount: number;
+  exportState(): StateTensor[];
+  /**
+   * @param stepCount updates that the saved run had done
+   * @throws OPTIMIZER_STATE when names or sizes are not those of the trainable parameters
+   */
+  importState(stepCount: number, read: ReadState): Promise<void>;
+  /** Frees gradients and state; the parameters stay. */
+  dispose(): void;
+}

@@ -1,0 +1,129 @@
+import { AttuneError } from '../util/errors.js';
+
+/** The shapes of a learning rate over a run, under Hugging Face's names. */
+export const SCHEDULER_TYPES = [
+  'linear',
+  'cosine',
+  'cosine_with_restarts',
+  'cosine_with_min_lr',
+  'polynomial',
+  'constant',
+  'constant_with_warmup',
+  'inverse_sqrt',
+] as const;
+export type SchedulerType = (typeof SCHEDULER_TYPES)[number];
+
+export interface ScheduleOptions {
+  /** Updates of linear rise from 0. The first update then has rate 0, as in Hugging Face's Trainer. */
+  readonly warmupSteps: number;
+  /** Updates in the whole run. */
+  readonly totalSteps: number;
+  /** The rate that the factor multiplies; only polynomial decay and `minLr` need it. */
+  readonly learningRate: number;
+  /** Waves of a cosine. Default 0.5: one fall from 1 to 0. Of restarts: how many falls. Default 1. */
+  readonly numCycles?: number | undefined;
+  /** Exponent of polynomial decay. Default 1. */
+  readonly power?: number | undefined;
+  /** Rate at the end of polynomial decay. Default 1e-7. */
+  readonly lrEnd?: number | undefined;
+  /** Lowest rate of cosine_with_min_lr; give this or minLrRate. */
+  readonly minLr?: number | undefined;
+  /** The same as a share of the learning rate. */
+  readonly minLrRate?: number | undefined;
+  /** Time scale of inverse_sqrt. Default: warmupSteps, or 10,000 without warmup. */
+  readonly timescale?: number | undefined;
+}
+
+/** Updates done so far -> factor on the learning rate of the next update. */
+export type Schedule = (step: number) => number;
+
+type MakeSchedule = (options: ScheduleOptions) => Schedule;
+
+/** A linear rise over `warmupSteps`, then `after`. */
+const warm =
+  (warmupSteps: number, after: Schedule): Schedule =>
+  (step) =>
+    step < warmupSteps ? step / Math.max(1, warmupSteps) : after(step);
+
+/** How much of the run after warmup is over; above 1 beyond its end. */
+const progress = ({ warmupSteps, totalSteps }: ScheduleOptions, step: number) =>
+  (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
+
+function cosine(options: ScheduleOptions, minimum: number): Schedule {
+  const cycles = options.numCycles ?? 0.5;
+  return warm(options.warmupSteps, (step) => {
+    const wave = 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * progress(options, step)));
+    return Math.max(0, wave * (1 - minimum) + minimum);
+  });
+}
+
+function restarts(options: ScheduleOptions): Schedule {
+  const cycles = options.numCycles ?? 1;
+  return warm(options.warmupSteps, (step) => {
+    const done = progress(options, step);
+    if (done >= 1) return 0;
+    return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * ((cycles * done) % 1))));
+  });
+}
+
+function polynomial(options: ScheduleOptions): Schedule {
+  const { warmupSteps, totalSteps, learningRate, power = 1, lrEnd = 1e-7 } = options;
+  if (learningRate <= lrEnd)
+    throw new AttuneError(
+      'SCHEDULE_INVALID',
+      `polynomial: lrEnd ${lrEnd} is not below the learning rate ${learningRate}.`,
+      { remedy: 'Lower lrSchedulerKwargs.lrEnd.' },
+    );
+  return warm(warmupSteps, (step) => {
+    if (step > totalSteps) return lrEnd / learningRate;
+    const remaining = 1 - (step - warmupSteps) / (totalSteps - warmupSteps);
+    return ((learningRate - lrEnd) * remaining ** power + lrEnd) / learningRate;
+  });
+}
+
+function minimumRate({ minLr, minLrRate, learningRate }: ScheduleOptions): number {
+  if ((minLr === undefined) === (minLrRate === undefined))
+    throw new AttuneError(
+      'SCHEDULE_INVALID',
+      'cosine_with_min_lr needs one of minLr and minLrRate.',
+      { remedy: 'Pass e.g. lrSchedulerKwargs: { minLrRate: 0.1 }.' },
+    );
+  return minLrRate ?? minLr! / learningRate;
+}
+
+const schedules: Readonly<Record<SchedulerType, MakeSchedule>> = {
+  constant: () => () => 1,
+  constant_with_warmup: ({ warmupSteps }) => warm(warmupSteps, () => 1),
+  linear: (options) =>
+    warm(options.warmupSteps, (step) =>
+      Math.max(
+        0,
+        (options.totalSteps - step) / Math.max(1, options.totalSteps - options.warmupSteps),
+      ),
+    ),
+  cosine: (options) => cosine(options, 0),
+  cosine_with_min_lr: (options) => cosine(options, minimumRate(options)),
+  cosine_with_restarts: restarts,
+  polynomial,
+  inverse_sqrt: ({ warmupSteps, timescale = warmupSteps || 10_000 }) =>
+    warm(warmupSteps, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale)),
+};
+
+/**
+ * The factor that multiplies the learning rate, by Hugging Face's formulas.
+ *
+ * @see transformers `optimization.py`
+ * @throws SCHEDULE_INVALID
+ */
+export const schedule = (type: SchedulerType, options: ScheduleOptions): Schedule =>
+  schedules[type](options);
+
+/** Warmup as Hugging Face counts it: a number of updates, or (below 1) a share of them rounded up. */
+export function resolveWarmupSteps(
+  warmup: { readonly warmupSteps: number; readonly warmupRatio: number },
+  totalSteps: number,
+): number {
+  const { warmupSteps, warmupRatio } = warmup;
+  if (warmupSteps >= 1) return warmupSteps;
+  return Math.ceil((warmupSteps > 0 ? warmupSteps : warmupRatio) * totalSteps);
+}

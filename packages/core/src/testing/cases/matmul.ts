@@ -1,0 +1,92 @@
+import type { DType } from '../../tensor/dtype.js';
+import { matmulOp } from '../../tensor/ops/index.js';
+import { f32, type OpCase, opCase, operand, sumOf } from '../opCase.js';
+
+interface Layout {
+  readonly name: string;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
+
+const layouts: readonly Layout[] = [
+  { name: 'nn', transposeA: false, transposeB: false },
+  { name: 'nt', transposeA: false, transposeB: true },
+  { name: 'tn', transposeA: true, transposeB: false },
+  { name: 'tt', transposeA: true, transposeB: true },
+];
+
+type Sizes = readonly [m: number, k: number, n: number];
+
+/** Each of 1, 3, 8, 32, 33, 64, 172 in each place; tiles that fit, that overhang, that are one line. */
+const sizes: readonly Sizes[] = [
+  [1, 1, 1],
+  [1, 64, 33],
+  [3, 8, 1],
+  [8, 3, 32],
+  [32, 32, 32],
+  [33, 172, 3],
+  [64, 64, 64],
+  [64, 33, 172],
+  [172, 32, 8],
+  [1, 172, 64],
+  [33, 1, 33],
+  [65, 65, 65],
+  [128, 64, 128],
+];
+
+interface Variant {
+  readonly batch?: readonly number[];
+  readonly batchOther?: readonly number[];
+  readonly dtype?: DType;
+  readonly dtypeA?: DType;
+}
+
+function matmulCase(
+  [m, k, n]: Sizes,
+  { name, transposeA, transposeB }: Layout,
+  { batch = [], batchOther = batch, dtype = 'float32', dtypeA = 'float32' }: Variant = {},
+): OpCase {
+  const a = [...batch, ...(transposeA ? [k, m] : [m, k])];
+  const b = [...batchOther, ...(transposeB ? [n, k] : [k, n])];
+  const label = [
+    name,
+    `${batch.map((d) => `${d}x`).join('')}${m}x${k}x${n}`,
+    ...(batchOther === batch ? [] : [`batch${batchOther.join('x') || 'none'}`]),
+    ...(dtypeA === 'float32' ? [] : [`a-${dtypeA}`]),
+    ...(dtype === 'float32' ? [] : [dtype]),
+  ].join('-');
+  return opCase(
+    matmulOp,
+    label,
+    [operand(dtypeA, a), dtype === 'float32' ? f32(b) : operand(dtype, b)],
+    { transposeA, transposeB },
+    sumOf(k),
+  );
+}
+
+const narrow: readonly DType[] = ['float16', 'bfloat16'];
+
+export const matmulCases: readonly OpCase[] = layouts.flatMap((layout) => [
+  ...sizes.map((size) => matmulCase(size, layout)),
+  matmulCase([0, 8, 4], layout),
+  // Frozen weights: 16-bit b, odd sizes too (a row may begin in the middle of a 32-bit word).
+  ...narrow.flatMap((dtype) =>
+    (
+      [
+        [1, 64, 172],
+        [33, 32, 64],
+        [64, 172, 33],
+        [3, 33, 3],
+        [8, 8, 8],
+      ] as const
+    ).map((size) => matmulCase(size, layout, { dtype })),
+  ),
+  matmulCase([5, 32, 7], layout, { dtypeA: 'bfloat16' }),
+  matmulCase([3, 8, 33], layout, { batch: [4] }),
+  matmulCase([17, 33, 5], layout, { batch: [2, 3] }),
+  matmulCase([64, 64, 64], layout, { batch: [2] }),
+  matmulCase([1, 32, 33], layout, { batch: [3] }),
+  // One b for the whole batch.
+  matmulCase([9, 8, 33], layout, { batch: [3], batchOther: [] }),
+  matmulCase([9, 8, 33], layout, { batch: [3], batchOther: [1] }),
+]);

@@ -1,0 +1,215 @@
+import type { DType } from '../../tensor/dtype.js';
+import * as ops from '../../tensor/ops/index.js';
+import type { Shape } from '../../tensor/shape.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import {
+  below,
+  f32,
+  float32Kernel,
+  i32,
+  labels,
+  normal,
+  type OpCase,
+  opCase,
+  operand,
+  scaled,
+  uniform,
+} from '../opCase.js';
+
+/** Rows of one element, around one workgroup, longer than one, of no multiple of 4; many and few rows. */
+const shapes: readonly Shape[] = [
+  [1, 1],
+  [3, 63],
+  [2, 3, 64],
+  [5, 65],
+  [2, 3, 4, 8],
+  [70, 33],
+  [2, 1000],
+  [7],
+  [0, 8],
+];
+const label = (shape: Shape) => shape.join('x');
+const last = (shape: Shape) => shape.at(-1)!;
+
+/** Logits up to 100: exp overflows unless the maximum is taken off; one ulp of such a logit is 8e-6. */
+const large = uniform(-100, 100);
+const largeTolerance = { abs: 2e-5, rel: 1e-5 };
+
+const softmaxCases: OpCase[] = [
+  ...[ops.softmaxOp, ops.logSoftmaxOp].flatMap((op) => [
+    ...shapes.map((shape) => opCase(op, label(shape), [f32(shape, normal(2))], {}, float32Kernel)),
+    opCase(op, 'large', [f32([4, 65], large)], {}, largeTolerance),
+  ]),
+  ...shapes.map((shape) =>
+    opCase(
+      ops.softmaxGradOp,
+      label(shape),
+      [f32(shape, normal(2)), f32(shape)],
+      {},
+      float32Kernel,
+      {
+        derive: ([x, g]) => [x!.softmax(), g!],
+      },
+    ),
+  ),
+];
+
+const vocabularies: readonly (readonly [rows: number, vocabulary: number])[] = [
+  [1, 1],
+  [3, 63],
+  [4, 64],
+  [65, 65],
+  [9, 1000],
+  [0, 5],
+];
+
+const crossEntropyCases: OpCase[] = [
+  ...vocabularies.map(([n, v]) =>
+    opCase(
+      ops.crossEntropyOp,
+      `${n}x${v}`,
+      [f32([n, v], normal(2)), i32([n], labels(v))],
+      {},
+      float32Kernel,
+    ),
+  ),
+  opCase(
+    ops.crossEntropyOp,
+    'large',
+    [f32([6, 65], large), i32([6], labels(65))],
+    {},
+    largeTolerance,
+  ),
+  opCase(
+    ops.crossEntropyOp,
+    'no-label-ignored',
+    [f32([5, 7]), i32([5], below(7))],
+    {},
+    float32Kernel,
+  ),
+  ...vocabularies.map(([n, v]) =>
+    opCase(
+      ops.crossEntropyGradOp,
+      `${n}x${v}`,
+      [f32([n, v], normal(2)), i32([n], labels(v)), f32([n])],
+      {},
+      float32Kernel,
+      {
+        derive: ([logits, ids, g]) => [
+          logits!,
+          ids!,
+          logits!.engine.run(ops.crossEntropyOp, [logits!, ids!], {})[1]!,
+          g!,
+        ],
+      },
+    ),
+  ),
+];
+
+const eps = Math.fround(1e-5);
+const weight = uniform(0.5, 1.5);
+const dtypes: readonly DType[] = ['float32', 'float16', 'bfloat16'];
+const tagged = (shape: Shape, dtype: DType) =>
+  dtype === 'float32' ? label(shape) : `${label(shape)}-${dtype}`;
+
+/** Outputs 1 and on of an op: the statistics that its gradient op reads. */
+const statistics = (
+  [x]: readonly Tensor[],
+  run: (x: Tensor) => readonly Tensor[],
+): readonly Tensor[] => run(x!).slice(1);
+
+const normCases: OpCase[] = dtypes.flatMap((dtype) =>
+  (dtype === 'float32' ? shapes : shapes.slice(1, 4)).flatMap((shape) => {
+    const w = operand(dtype, [last(shape)], weight);
+    const b = operand(dtype, [last(shape)]);
+    const name = tagged(shape, dtype);
+    // A row of one element has no variance: 1/sqrt(eps) = 316 multiplies every rounding.
+    const layerTolerance = last(shape) === 1 ? scaled(float32Kernel, 316) : float32Kernel;
+    return [
+      opCase(ops.rmsNormOp, name, [f32(shape), w], { eps }, float32Kernel),
+      opCase(ops.rmsNormGradOp, name, [f32(shape), w, f32(shape)], {}, scaled(float32Kernel, 2), {
+        derive: ([x, scale, g]) => [
+          x!,
+          scale!,
+          ...statistics([x!], (t) => t.engine.run(ops.rmsNormOp, [t, scale!], { eps })),
+          g!,
+        ],
+      }),
+      opCase(ops.layerNormOp, name, [f32(shape), w, b], { eps }, layerTolerance),
+      opCase(ops.layerNormGradOp, name, [f32(shape), w, f32(shape)], {}, layerTolerance, {
+        derive: ([x, scale, g]) => [
+          x!,
+          scale!,
+          ...statistics([x!], (t) => t.engine.run(ops.layerNormOp, [t, scale!, scale!], { eps })),
+          g!,
+        ],
+      }),
+    ];
+  }),
+);
+
+const offsetCases: OpCase[] = [
+  // Small rows: eps decides.
+  opCase(
+    ops.rmsNormOp,
+    'tiny',
+    [f32([3, 33], normal(1e-3)), f32([33], weight)],
+    { eps },
+    float32Kernel,
+  ),
+  // A large mean: mean(x^2) - mean(x)^2 would cancel. 1000 has an ulp of 6e-5, the deviation is 1.
+  opCase(
+    ops.layerNormOp,
+    'large-mean',
+    [f32([3, 64], uniform(999, 1001)), f32([64], weight), f32([64])],
+    { eps },
+    { abs: 1e-3, rel: 1e-4 },
+  ),
+];
+
+const swigluCases: OpCase[] = [[1], [63], [64], [65], [3, 5, 172], [0]].flatMap((shape) => [
+  opCase(ops.swigluOp, label(shape), [f32(shape, normal(2)), f32(shape)], {}, float32Kernel),
+  opCase(
+    ops.swigluGradOp,
+    label(shape),
+    [f32(shape, normal(2)), f32(shape), f32(shape)],
+    {},
+    float32Kernel,
+  ),
+]);
+
+/** [B, T, H, D] with R of the D features turned, and how many positions the table has. */
+const ropeShapes: readonly (readonly [Shape, number, number])[] = [
+  [[1, 1, 1, 2], 2, 4],
+  [[2, 5, 3, 8], 8, 64],
+  [[2, 17, 4, 16], 16, 33],
+  [[1, 65, 2, 64], 64, 65],
+  [[2, 5, 2, 8], 4, 20],
+];
+
+/** cos and sin of random angles; float32 tables, so a rotation costs three roundings. */
+const ropeCases: OpCase[] = ropeShapes.flatMap(([shape, turned, positions]) =>
+  [false, true].map((inverse) =>
+    opCase(
+      ops.ropeOp,
+      `${label(shape)}-R${turned}${inverse ? '-inverse' : ''}`,
+      [
+        f32(shape),
+        f32([positions, turned / 2], uniform(-Math.PI, Math.PI)),
+        i32(shape.slice(0, 2), below(positions)),
+      ],
+      { inverse },
+      { abs: 2e-6, rel: 1e-6 },
+      { derive: ([x, angles, at]) => [x!, angles!.cos(), angles!.sin(), at!] },
+    ),
+  ),
+);
+
+export const rowwiseCases: readonly OpCase[] = [
+  ...softmaxCases,
+  ...crossEntropyCases,
+  ...normCases,
+  ...offsetCases,
+  ...swigluCases,
+  ...ropeCases,
+];

@@ -1,0 +1,223 @@
+import { copyFile, mkdir, readdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+import { writeFileAtomic } from '../io/atomic.js';
+import { AttuneError } from '../util/errors.js';
+import {
+  type ChatMessage,
+  type ChatTemplates,
+  chooseTemplate,
+  type RenderOptions,
+  renderChat,
+} from './chatTemplate.js';
+import { DecodeStream } from './decodeStream.js';
+
+/** What a tokenizer folder says, read. */
+export interface TokenizerFiles {
+  readonly folder: string;
+  /** tokenizer.json */
+  readonly tokenizer: Readonly<Record<string, unknown>>;
+  /** tokenizer_config.json, with special_tokens_map.json below it. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly chatTemplate: ChatTemplates | null;
+}
+
+export interface EncodeOptions {
+  /** Add what the tokenizer puts around a text (a bos token, often). Default true. */
+  readonly addSpecialTokens?: boolean;
+}
+
+export interface DecodeOptions {
+  /** Leave out bos, eos and the like. Default true (transformers: false). */
+  readonly skipSpecialTokens?: boolean;
+}
+
+export interface ApplyChatTemplateOptions extends RenderOptions {
+  /** Return ids; false returns the text. Default true. */
+  readonly tokenize?: boolean;
+}
+
+/** Files that make up a tokenizer, as transformers names them. */
+const tokenizerFiles =
+  /^(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|tokenizer\.model|spiece\.model|chat_template\.(jinja|json))$/;
+
+/** Text to token ids and back, by a tokenizer.json. Open one with `AutoTokenizer.fromPretrained`. */
+export class Tokenizer {
+  readonly bosToken: string | null;
+  readonly eosToken: string | null;
+  readonly padToken: string | null;
+  readonly unkToken: string | null;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+  /** Null when the tokenizer has none: batches are then padded with the eos token, which is masked. */
+  readonly padTokenId: number | null;
+  readonly unkTokenId: number | null;
+  /** Ids run from 0 to vocabSize - 1, added tokens included. */
+  readonly vocabSize: number;
+  /** Longest sequence the model was made for, in tokens; Infinity where the files do not say. */
+  readonly modelMaxLength: number;
+  readonly #tokenizer: HfTokenizer;
+  readonly #folder: string;
+  readonly #readTemplate: ChatTemplates | null;
+  #chatTemplate: ChatTemplates | null;
+  #stream: DecodeStream | null = null;
+
+  /** @throws TOKENIZER_INVALID when tokenizer.json is of a kind that is not known */
+  constructor(files: TokenizerFiles) {
+    this.#folder = files.folder;
+    this.#readTemplate = files.chatTemplate;
+    this.#chatTemplate = files.chatTemplate;
+    try {
+      this.#tokenizer = new HfTokenizer(files.tokenizer, files.config);
+    } catch (cause) {
+      throw new AttuneError(
+        'TOKENIZER_INVALID',
+        `${join(files.folder, 'tokenizer.json')} does not make a tokenizer: ${(cause as Error).message}.`,
+        { remedy: 'Save it again with tokenizer.save_pretrained in a recent transformers.', cause },
+      );
+    }
+    const special = (key: string) => tokenText(files.config[key]);
+    this.bosToken = special('bos_token');
+    this.eosToken = special('eos_token');
+    this.padToken = special('pad_token');
+    this.unkToken = special('unk_token') ?? modelUnknown(files.tokenizer);
+    this.bosTokenId = this.#idOf(this.bosToken);
+    this.eosTokenId = this.#idOf(this.eosToken);
+    this.padTokenId = this.#idOf(this.padToken);
+    this.unkTokenId = this.#idOf(this.unkToken);
+    let highest = -1;
+    for (const id of this.#tokenizer.get_vocab(true).values()) highest = Math.max(highest, id);
+    this.vocabSize = highest + 1;
+    const length = files.config.model_max_length;
+    // transformers writes 1e30 for "unknown".
+    this.modelMaxLength =
+      typeof length === 'number' && length < 1e15 ? length : Number.POSITIVE_INFINITY;
+  }
+
+  encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
+    if (typeof text !== 'string')
+      throw new AttuneError('TOKENIZER_INPUT', `encode: expected a string, found ${typeof text}.`, {
+        remedy: 'Call encode once for each text.',
+      });
+    // The library says [] for '' without asking the post-processor.
+    return this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+  }
+
+  decode(ids: ArrayLike<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
+    if (ids.length === 0) return '';
+    return this.#tokenizer.decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens });
+  }
+
+  /**
+   * The text that a token adds to those passed before: for printing while a model generates. Bytes of
+   * an unfinished character are held back. `null` ends the text (returns what was held back) and
+   * starts anew; so does an eos token.
+   */
+  decodeStream(token: number | null): string {
+    this.#stream ??= this.createDecodeStream();
+    if (token !== null && token !== this.eosTokenId) return this.#stream.push(token);
+    const rest = this.#stream.end();
+    this.#stream = null;
+    return rest;
+  }
+
+  /** A stream of its own, for several texts at once. Special tokens are left out by default. */
+  createDecodeStream({ skipSpecialTokens = true }: DecodeOptions = {}): DecodeStream {
+    return new DecodeStream(this, { skipSpecialTokens });
+  }
+
+  /** The id of a token by its exact name in the vocabulary; null when there is none. */
+  tokenToId(token: string): number | null {
+    return this.#idOf(token);
+  }
+
+  idToToken(id: number): string | null {
+    return this.#tokenizer.id_to_token(id) ?? null;
+  }
+
+  /** The chat template, if there is one (the one called "default" of several). Assign to change it. */
+  get chatTemplate(): string | null {
+    return this.#chatTemplate === null ? null : chooseTemplate(this.#chatTemplate, false);
+  }
+
+  set chatTemplate(template: string | null) {
+    this.#chatTemplate = template;
+  }
+
+  /**
+   * A conversation as the model was taught to see it. The template writes special tokens itself, so
+   * none are added when its text is tokenised.
+   *
+   * @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE
+   */
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options: ApplyChatTemplateOptions & { readonly tokenize: false },
+  ): string;
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options?: ApplyChatTemplateOptions & { readonly tokenize?: true },
+  ): number[];
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options?: ApplyChatTemplateOptions,
+  ): number[] | string;
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options: ApplyChatTemplateOptions = {},
+  ): number[] | string {
+    if (this.#chatTemplate === null)
+      throw new AttuneError(
+        'CHAT_TEMPLATE_MISSING',
+        `the tokenizer of ${this.#folder} has no chat template.`,
+        {
+          remedy:
+            'Set tokenizer.chatTemplate to a Jinja template, or give prompts and completions instead of messages.',
+        },
+      );
+    const template = chooseTemplate(this.#chatTemplate, options.tools !== undefined);
+    const text = renderChat(template, messages, this.#specialTokens(), options);
+    return (options.tokenize ?? true) ? this.encode(text, { addSpecialTokens: false }) : text;
+  }
+
+  /** Copies the tokenizer's files, and the chat template when it was changed. */
+  async savePretrained(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true });
+    if (resolve(folder) !== resolve(this.#folder))
+      for (const name of await readdir(this.#folder))
+        if (tokenizerFiles.test(name)) await copyFile(join(this.#folder, name), join(folder, name));
+    if (this.#chatTemplate !== this.#readTemplate && typeof this.#chatTemplate === 'string')
+      await writeFileAtomic(join(folder, 'chat_template.jinja'), this.#chatTemplate);
+  }
+
+  #idOf(token: string | null): number | null {
+    return token === null ? null : (this.#tokenizer.token_to_id(token) ?? null);
+  }
+
+  #specialTokens(): Record<string, string> {
+    const entries = {
+      bos_token: this.bosToken,
+      eos_token: this.eosToken,
+      pad_token: this.padToken,
+      unk_token: this.unkToken,
+    };
+    return Object.fromEntries(
+      Object.entries(entries).filter((e): e is [string, string] => e[1] !== null),
+    );
+  }
+}
+
+/** Special tokens stand as text, or as an added token with its text in `content`. */
+function tokenText(value: unknown): string | null {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'object' && value !== null && 'content' in value)
+    return tokenText(value.content);
+  return null;
+}
+
+function modelUnknown(tokenizer: Readonly<Record<string, unknown>>): string | null {
+  const { model } = tokenizer;
+  return typeof model === 'object' && model !== null && 'unk_token' in model
+    ? tokenText(model.unk_token)
+    : null;
+}

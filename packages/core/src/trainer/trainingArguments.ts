@@ -1,0 +1,194 @@
+import { z } from 'zod';
+import { SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
+import { AttuneError } from '../util/errors.js';
+import { parseArguments } from './parseArguments.js';
+
+export type IntervalStrategy = 'no' | 'steps' | 'epoch';
+
+/**
+ * How to train. Names and defaults are those of transformers' TrainingArguments; snake_case is
+ * understood too. An "update" is one change of the parameters, after `gradientAccumulationSteps`
+ * micro-batches.
+ */
+export interface TrainingArguments {
+  /** Folder of the checkpoints. Default "trainer_output". */
+  readonly outputDir: string;
+  /** Passes over the training rows; may be fractional. Default 3. */
+  readonly numTrainEpochs: number;
+  /** Updates to do, whatever `numTrainEpochs` says; -1: by epochs. Default -1. */
+  readonly maxSteps: number;
+  /** Rows of a micro-batch. Default 8. */
+  readonly perDeviceTrainBatchSize: number;
+  /** Rows of a batch in evaluation. Default 8. The result does not depend on it. */
+  readonly perDeviceEvalBatchSize: number;
+  /** Micro-batches of one update; the same gradient as one batch of all their rows. Default 1. */
+  readonly gradientAccumulationSteps: number;
+  /** Highest learning rate. Default 5e-5 (SFTTrainer: 2e-5). With LoRA usually ten times as much. */
+  readonly learningRate: number;
+  /** Decoupled weight decay of everything but biases and norms. Default 0. */
+  readonly weightDecay: number;
+  /** Decay rate of AdamW's first moment. Default 0.9. */
+  readonly adamBeta1: number;
+  /** Decay rate of AdamW's second moment. Default 0.999. */
+  readonly adamBeta2: number;
+  /** Added to the root of AdamW's second moment. Default 1e-8. */
+  readonly adamEpsilon: number;
+  /** Largest L2 norm of the gradient; 0: no clipping. Default 1. */
+  readonly maxGradNorm: number;
+  /** How the rate moves over the run. Default "linear": to zero. */
+  readonly lrSchedulerType: SchedulerType;
+  /** numCycles, power, lrEnd, minLr, minLrRate, timescale: see `schedule`. Default {}. */
+  readonly lrSchedulerKwargs: Readonly<Partial<Record<SchedulerOption, number>>>;
+  /** Updates of linear warmup from 0; below 1, a share of all updates. Before `warmupRatio`. Default 0. */
+  readonly warmupSteps: number;
+  /** Share of all updates that are warmup, rounded up. Default 0. */
+  readonly warmupRatio: number;
+  /** When to log. Default "steps". */
+  readonly loggingStrategy: IntervalStrategy;
+  /** Updates between two logs; the only regular reading back from the device. Default 500 (SFTTrainer: 10). */
+  readonly loggingSteps: number;
+  /** Log the first update too. Default false. */
+  readonly loggingFirstStep: boolean;
+  /** When to evaluate. Default "no". */
+  readonly evalStrategy: IntervalStrategy;
+  /** Updates between two evaluations. Default: loggingSteps. */
+  readonly evalSteps: number;
+  /** When to write a checkpoint; "best": when an evaluation was the best so far. Default "steps". */
+  readonly saveStrategy: IntervalStrategy | 'best';
+  /** Updates between two checkpoints. Default 500. */
+  readonly saveSteps: number;
+  /** Checkpoints to keep, the latest and the best always among them; null: all. Default null. */
+  readonly saveTotalLimit: number | null;
+  /** Load the weights of the best evaluation when the run is over. Default false. */
+  readonly loadBestModelAtEnd: boolean;
+  /** Which evaluation metric decides what is best: "loss", "evalLoss" and "eval_loss" are the same. Default: the loss, if loadBestModelAtEnd. */
+  readonly metricForBestModel: string | null;
+  /** Whether more of that metric is better. Default: true, unless its name ends in "loss" or "perplexity". */
+  readonly greaterIsBetter: boolean;
+  /** Seed of the order of rows, of dropout and of new adapters. Default 42. */
+  readonly seed: number;
+  /** Tokens of a row beyond which its end is cut off; null: what the model allows. Default null (SFTTrainer: 1024). */
+  readonly maxLength: number | null;
+  /** A fresh order of rows each epoch; false: the order of the file. Default true. */
+  readonly shuffle: boolean;
+  /** Leave out a last micro-batch that is not full. Default false. */
+  readonly dataloaderDropLast: boolean;
+  /** What `train()` without options resumes from: a checkpoint folder, true for the latest, false for none. Default false. */
+  readonly resumeFromCheckpoint: boolean | string;
+}
+
+const schedulerOptions = ['numCycles', 'power', 'lrEnd', 'minLr', 'minLrRate', 'timescale'] as const;
+type SchedulerOption = (typeof schedulerOptions)[number];
+
+/** What a user writes: every option may be left out. */
+export type TrainingArgumentsInput = {
+  readonly [K in keyof TrainingArguments]?: TrainingArguments[K] | undefined;
+};
+
+const count = z.int().min(1);
+const strategy = z.enum(['no', 'steps', 'epoch']);
+
+/** Keys and values as users write them. Extend it for a trainer with options of its own. */
+export const trainingArgumentsSchema = z.strictObject({
+  outputDir: z.string().min(1).default('trainer_output'),
+  numTrainEpochs: z.number().positive().default(3),
+  maxSteps: z
+    .int()
+    .refine((n) => n === -1 || n > 0, 'expected -1 or a count of at least 1')
+    .default(-1),
+  perDeviceTrainBatchSize: count.default(8),
+  perDeviceEvalBatchSize: count.default(8),
+  gradientAccumulationSteps: count.default(1),
+  learningRate: z.number().min(0).default(5e-5),
+  weightDecay: z.number().min(0).default(0),
+  adamBeta1: z.number().min(0).lt(1).default(0.9),
+  adamBeta2: z.number().min(0).lt(1).default(0.999),
+  adamEpsilon: z.number().min(0).default(1e-8),
+  maxGradNorm: z.number().min(0).default(1),
+  lrSchedulerType: z.enum(SCHEDULER_TYPES).default('linear'),
+  lrSchedulerKwargs: z.partialRecord(z.enum(schedulerOptions), z.number()).default({}),
+  warmupSteps: z
+    .number()
+    .min(0)
+    .refine((n) => n < 1 || Number.isInteger(n), 'expected a whole number, or a share below 1')
+    .default(0),
+  warmupRatio: z.number().min(0).max(1).default(0),
+  loggingStrategy: strategy.default('steps'),
+  loggingSteps: count.default(500),
+  loggingFirstStep: z.boolean().default(false),
+  evalStrategy: strategy.default('no'),
+  evalSteps: count.optional(),
+  saveStrategy: z.enum(['no', 'steps', 'epoch', 'best']).default('steps'),
+  saveSteps: count.default(500),
+  saveTotalLimit: count.nullable().default(null),
+  loadBestModelAtEnd: z.boolean().default(false),
+  metricForBestModel: z.string().min(1).nullable().default(null),
+  greaterIsBetter: z.boolean().optional(),
+  seed: z.int().min(0).default(42),
+  maxLength: z.int().min(2).nullable().default(null),
+  shuffle: z.boolean().default(true),
+  dataloaderDropLast: z.boolean().default(false),
+  resumeFromCheckpoint: z.union([z.boolean(), z.string().min(1)]).default(false),
+});
+
+/** "loss", "eval_loss", "evalLoss" -> "evalLoss"; "rewards/margins" -> "eval_rewards/margins". */
+export function evalName(metric: string): string {
+  const name = metric.replace(/^eval_/, '').replace(/^eval(?=[A-Z])/, '');
+  return name.includes('/') ? `eval_${name}` : `eval${name[0]!.toUpperCase()}${name.slice(1)}`;
+}
+
+const invalid = (message: string, remedy: string): AttuneError =>
+  new AttuneError('ARGUMENTS_INVALID', message, { remedy });
+
+/**
+ * Checks arguments, fills in defaults.
+ *
+ * @param schema `trainingArgumentsSchema`, or an extension of it
+ * @param defaults what this trainer has instead of the general defaults
+ * @throws ARGUMENTS_INVALID with the option in the user's spelling, its value and what is allowed
+ */
+export function parseTrainingArguments<S extends z.ZodObject>(
+  schema: S,
+  input: Readonly<Record<string, unknown>>,
+  defaults: Readonly<Record<string, unknown>> = {},
+): z.output<S> & TrainingArguments {
+  const parsed = parseArguments(schema, input, defaults) as z.output<S> & RawArguments;
+  const { loadBestModelAtEnd } = parsed;
+  const metric = parsed.metricForBestModel ?? (loadBestModelAtEnd || parsed.saveStrategy === 'best' ? 'loss' : null);
+  const args = {
+    ...parsed,
+    evalSteps: parsed.evalSteps ?? parsed.loggingSteps,
+    metricForBestModel: metric === null ? null : evalName(metric),
+    greaterIsBetter: parsed.greaterIsBetter ?? !/(loss|perplexity)$/i.test(metric ?? 'loss'),
+  };
+  checkTogether(args);
+  return args;
+}
+
+type RawArguments = z.output<typeof trainingArgumentsSchema>;
+
+/** What no option can see alone. */
+function checkTogether(args: TrainingArguments): void {
+  const { evalStrategy, evalSteps, saveStrategy, saveSteps, warmupSteps, maxSteps } = args;
+  if (maxSteps > 0 && warmupSteps >= 1 && warmupSteps > maxSteps)
+    throw invalid(
+      `warmupSteps ${warmupSteps} is more than maxSteps ${maxSteps}: the learning rate would never arrive.`,
+      'Lower warmupSteps, or use warmupRatio.',
+    );
+  if (saveStrategy === 'best' && evalStrategy === 'no')
+    throw invalid(
+      'saveStrategy is "best", but nothing is evaluated.',
+      'Set evalStrategy: "steps" or "epoch".',
+    );
+  if (!args.loadBestModelAtEnd || saveStrategy === 'best') return;
+  if (evalStrategy === 'no' || saveStrategy !== evalStrategy)
+    throw invalid(
+      `loadBestModelAtEnd needs a checkpoint of each evaluation, but evalStrategy is "${evalStrategy}" and saveStrategy is "${saveStrategy}".`,
+      'Give both the same strategy, "steps" or "epoch".',
+    );
+  if (evalStrategy === 'steps' && saveSteps % evalSteps !== 0)
+    throw invalid(
+      `loadBestModelAtEnd needs saveSteps to be a multiple of evalSteps, but they are ${saveSteps} and ${evalSteps}.`,
+      `Set saveSteps: ${Math.max(1, Math.round(saveSteps / evalSteps)) * evalSteps}.`,
+    );
+}

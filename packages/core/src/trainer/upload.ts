@@ -1,0 +1,11 @@
+import type { Engine } from '../tensor/engine.js';
+import type { DeviceBatch, HostBatch } from './objective.js';
+
+/** Host arrays -> tensors of the current scope, in order with the dispatches that read them. */
+export const upload = (engine: Engine, batch: HostBatch): DeviceBatch =>
+  Object.fromEntries(
+    Object.entries(batch).map(([name, { data, shape, dtype }]) => [
+      name,
+      engine.fromBytes(data, shape, dtype),
+    ]),
+  );

@@ -1,0 +1,44 @@
+import { numel, opTable, ReferenceBackend } from '@attune/core';
+import { type CaseResult, compareCase, opCases } from '@attune/core/testing';
+import { describe, expect, it } from 'vitest';
+
+describe('opCases', () => {
+  it('has a case for every op of the table', () => {
+    const covered = new Set(opCases.map((c) => c.op.name));
+    expect(opTable.map((op) => op.name).filter((name) => !covered.has(name))).toEqual([]);
+  });
+
+  it('names each case once', () => {
+    const names = opCases.map((c) => c.name);
+    expect(names.filter((name, i) => names.indexOf(name) !== i)).toEqual([]);
+  });
+
+  it('compares something in each case that has outputs', async () => {
+    const passed: string[] = [];
+    for (const c of opCases) {
+      const judged = c.derive ? c.inputs.slice(0, 1) : c.op.infer(c.inputs, c.attrs);
+      const compared = c.targets.length > 0 ? c.targets : judged;
+      if (compared.every((t) => numel(t.shape) === 0) ) continue;
+      if ((await compareCase(new NanBackend(), c)).ok) passed.push(c.name);
+    }
+    expect(passed).toEqual([]);
+  });
+});
+
+/** A backend whose every result is NaN (-1 for integers): a comparison that it passes compares nothing. */
+class NanBackend extends ReferenceBackend {
+  override async read(_: unknown, __: number, byteLength: number): Promise<ArrayBuffer> {
+    return new Uint8Array(byteLength).fill(0xff).buffer as ArrayBuffer;
+  }
+}
+
+describe.each(opTable.map((op) => op.name))('%s on the reference backend', (name) => {
+  it('agrees with itself and leaves nothing behind', async () => {
+    const backend = new ReferenceBackend();
+    const results: CaseResult[] = [];
+    for (const c of opCases.filter((c) => c.op.name === name))
+      results.push(await compareCase(backend, c));
+    expect(results.filter((r) => !r.ok).map((r) => r.message)).toEqual([]);
+    expect(backend.stats.liveBytes).toBe(0);
+  });
+});

@@ -1,0 +1,162 @@
+import {
+  AttuneError,
+  type Engine,
+  type LinearLike,
+  ops,
+  type Parameter,
+  type Tensor,
+} from '@attune/core';
+import {
+  AdapterSlot,
+  type AdapterSwitch,
+  type Folded,
+  original,
+  type UnaryModule,
+} from './adapterSlot.js';
+import type { PeftConfig } from './config.js';
+import type { AdapterContext, LayerInfo, ParamSpecs, PeftMethod } from './definePeftMethod.js';
+import { initialised } from './init.js';
+
+/** One adapter on one layer. */
+interface Attached {
+  readonly method: PeftMethod;
+  /** The options of this layer. */
+  readonly config: PeftConfig;
+  /** By the names that the method uses. */
+  readonly parameters: ReadonlyMap<string, Parameter>;
+  /** The same by their names in files. */
+  readonly byFileName: ReadonlyMap<string, Parameter>;
+  /** The same by their names in the tree. */
+  readonly treeNames: readonly string[];
+}
+
+/**
+ * A linear layer with adapters of any method around it: y = forward_n(x, ... forward_1(x, base)).
+ *
+ * The base may be stored in 16 bits or quantised; adapters are float32, as all arithmetic is. In the
+ * tree, as in PEFT: the original under `base_layer`, parameters as `lora_A.<adapter>.weight`.
+ */
+export class AdaptedLinear extends AdapterSlot implements LinearLike {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly #attached = new Map<string, Attached>();
+  readonly #context: AdapterContext;
+
+  constructor(
+    private readonly engine: Engine,
+    base: LinearLike,
+    readonly layer: LayerInfo,
+    private readonly state: AdapterSwitch,
+  ) {
+    super();
+    this.inFeatures = layer.inFeatures;
+    this.outFeatures = layer.outFeatures;
+    this.addChild('base_layer', base);
+    const slot = this;
+    this.#context = {
+      layer,
+      get training() {
+        return slot.training;
+      },
+      dropout: (x, p) => (slot.training ? ops.dropout(x, p) : x),
+    };
+  }
+
+  get path(): string {
+    return this.layer.path;
+  }
+
+  get inner(): UnaryModule {
+    return this.child<LinearLike>('base_layer');
+  }
+
+  /** @param values tensors from a file by their names in it; without, they start as the method says */
+  addAdapter(
+    adapter: string,
+    method: PeftMethod,
+    config: PeftConfig,
+    specs: ParamSpecs,
+    values?: ReadonlyMap<string, Tensor>,
+  ): void {
+    const parameters = new Map<string, Parameter>();
+    const byFileName = new Map<string, Parameter>();
+    const treeNames: string[] = [];
+    for (const [name, spec] of Object.entries(specs)) {
+      const key = spec.key ?? name;
+      const fileName = `${this.path}.${key}`;
+      const [head, ...rest] = key.split('.');
+      const treeName = [head, adapter, ...rest].join('.');
+      const parameter = this.addParameter(
+        treeName,
+        values?.get(fileName) ?? initialised(this.engine, spec),
+      );
+      parameters.set(name, parameter);
+      byFileName.set(fileName, parameter);
+      treeNames.push(treeName);
+    }
+    this.#attached.set(adapter, { method, config, parameters, byFileName, treeNames });
+  }
+
+  /** [..., in] -> [..., out] */
+  forward(x: Tensor): Tensor {
+    const { inner } = this;
+    let run = (input: Tensor) => inner.forward(input);
+    for (const adapter of this.state.computing) {
+      const attached = this.#attached.get(adapter);
+      if (!attached) continue;
+      const within = run;
+      run = (input) =>
+        attached.method.forward(
+          input,
+          within,
+          tensors(attached),
+          attached.config,
+          this.#context,
+        );
+    }
+    return run(x);
+  }
+
+  override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
+    return this.#attached.get(adapter)?.byFileName ?? new Map();
+  }
+
+  override removeAdapter(adapter: string): void {
+    for (const name of this.#attached.get(adapter)?.treeNames ?? []) this.removeParameter(name);
+    this.#attached.delete(adapter);
+  }
+
+  override folded(adapters: readonly string[]): readonly Folded[] {
+    const base = original(this).ownParameters;
+    const weight = base.get('weight');
+    const bias = base.get('bias');
+    let newWeight = weight?.tensor;
+    let newBias = bias?.tensor;
+    for (const adapter of adapters) {
+      const attached = this.#attached.get(adapter);
+      if (!attached) continue;
+      const { method, config } = attached;
+      if (!method.mergedWeight || !newWeight)
+        throw new AttuneError(
+          'PEFT_NOT_MERGEABLE',
+          method.mergedWeight
+            ? `${this.path} has no plain weight to merge adapter "${adapter}" into.`
+            : `${method.peftType} adapters cannot be merged: the method defines no mergedWeight.`,
+          { remedy: 'Keep the adapter beside the base model.' },
+        );
+      const p = tensors(attached);
+      // In float32, rounded to the base's dtype once, after the last adapter.
+      newWeight = method.mergedWeight(newWeight.cast('float32'), p, config, this.#context);
+      if (newBias && method.mergedBias)
+        newBias = method.mergedBias(newBias.cast('float32'), p, config, this.#context);
+    }
+    const changed: Folded[] = [];
+    if (weight && newWeight && newWeight !== weight.tensor) changed.push([weight, newWeight]);
+    if (bias && newBias && newBias !== bias.tensor) changed.push([bias, newBias]);
+    return changed;
+  }
+}
+
+/** Read each time: an optimizer may have moved them. */
+const tensors = ({ parameters }: Attached): Record<string, Tensor> =>
+  Object.fromEntries([...parameters].map(([name, parameter]) => [name, parameter.tensor]));

@@ -1,0 +1,133 @@
+import { AttuneError, type Tensor } from '@attune/core';
+import type { z } from 'zod';
+import type { CommonConfig } from './config.js';
+
+/**
+ * How a new parameter starts.
+ *
+ * `kaimingUniform` is PyTorch's default for a linear layer, kaiming_uniform(a = sqrt 5): uniform in
+ * +-1/sqrt(fan in), the fan in being the last dimension. `uniform` is the bound, `normal` the
+ * standard deviation; both have mean 0. Draws come from the engine's seed.
+ */
+export type Init =
+  | 'zeros'
+  | 'ones'
+  | 'kaimingUniform'
+  | { readonly constant: number }
+  | { readonly uniform: number }
+  | { readonly normal: number };
+
+/** One trainable tensor that a method adds to a layer: float32, whatever the base is stored in. */
+export interface ParamSpec {
+  readonly shape: readonly number[];
+  readonly init: Init;
+  /**
+   * Its name in adapter_model.safetensors, after the layer's path, e.g. `lora_A.weight`. The model
+   * tree has the adapter's name after the first part: `lora_A.default.weight`. Default: the name here.
+   */
+  readonly key?: string;
+}
+
+export type ParamSpecs = Readonly<Record<string, ParamSpec>>;
+
+/** The layer that is adapted: all that `params` may depend on. */
+export interface LayerInfo {
+  /** e.g. `model.layers.0.self_attn.q_proj` */
+  readonly path: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly hasBias: boolean;
+}
+
+export interface AdapterContext {
+  readonly layer: LayerInfo;
+  /** True while training. */
+  readonly training: boolean;
+  /** Zeroes elements with probability p and scales the rest by 1/(1-p); while not training, x itself. */
+  dropout(x: Tensor, p: number): Tensor;
+}
+
+export type ConfigSchema = z.ZodObject<z.ZodRawShape>;
+
+/** What a method's functions see: its own options, parsed, beside those of every method. */
+export type MethodConfig<C extends ConfigSchema> = z.output<C> & CommonConfig;
+
+type TensorsOf<P extends ParamSpecs> = { readonly [K in keyof P]: Tensor };
+
+/** A PEFT method as its author writes it. See {@link definePeftMethod}. */
+export interface PeftMethodDefinition<C extends ConfigSchema, P extends ParamSpecs> {
+  /** Its name in configs and in adapter_config.json, e.g. "LORA". */
+  readonly peftType: string;
+  /** Its own options, camelCase (files have them in snake_case). targetModules, modulesToSave, ... come with every method. */
+  readonly config: C;
+  /** The parameters that one layer gets. Step 0 must equal the base: choose the inits so. */
+  params(layer: LayerInfo, config: MethodConfig<C>): P;
+  /**
+   * The adapted layer. Records ops; must not wait for the device.
+   *
+   * @param x [..., in]
+   * @param base the layer without this adapter (quantised, or with other adapters, it may be): [..., in] -> [..., out]
+   * @param p the parameters of `params`, by name
+   * @returns [..., out]
+   */
+  forward(
+    x: Tensor,
+    base: (x: Tensor) => Tensor,
+    p: TensorsOf<P>,
+    config: MethodConfig<C>,
+    context: AdapterContext,
+  ): Tensor;
+  /** The weight [out, in], float32, that makes the plain layer equal to the adapted one. Absent: cannot be merged. */
+  mergedWeight?(
+    weight: Tensor,
+    p: TensorsOf<P>,
+    config: MethodConfig<C>,
+    context: AdapterContext,
+  ): Tensor;
+  /** The same for the bias [out], of layers that have one. Absent: the bias stays. */
+  mergedBias?(
+    bias: Tensor,
+    p: TensorsOf<P>,
+    config: MethodConfig<C>,
+    context: AdapterContext,
+  ): Tensor;
+  /** The options of one layer, e.g. a rank of its own. Default: the same for all. */
+  layerConfig?(config: MethodConfig<C>, path: string): MethodConfig<C>;
+  /** Which layers are adapted when targetModules is not given, by `model_type`. */
+  readonly defaultTargetModules?: Readonly<Record<string, readonly string[]>>;
+  /**
+   * Fields of adapter_config.json (snake_case) that other tools write and this method has no option
+   * for, with the values that mean "not used". Written as they are; any other value is refused.
+   */
+  readonly fileFields?: Readonly<Record<string, unknown>>;
+}
+
+/** A PEFT method as the rest of the package handles it: the types of its options are erased. */
+export type PeftMethod = PeftMethodDefinition<ConfigSchema, ParamSpecs>;
+
+/**
+ * Makes a PEFT method. Everything around it is done once for all methods: matching layers, several
+ * adapters, switching, disabling, casting, merging, saving, loading.
+ *
+ * @example
+ * export const channelScale = definePeftMethod({
+ *   peftType: 'CHANNEL_SCALE',
+ *   config: z.object({ init: z.number().default(1) }),
+ *   params: (layer, config) => ({ scale: { shape: [layer.outFeatures], init: { constant: config.init } } }),
+ *   forward: (x, base, p) => base(x).mul(p.scale),
+ *   mergedWeight: (weight, p) => weight.mul(p.scale.unsqueeze(1)),
+ * });
+ * @throws PEFT_METHOD_INVALID
+ */
+export function definePeftMethod<C extends ConfigSchema, P extends ParamSpecs>(
+  method: PeftMethodDefinition<C, P>,
+): PeftMethod {
+  if (!/^[A-Z][A-Z0-9_]*$/.test(method.peftType))
+    throw new AttuneError(
+      'PEFT_METHOD_INVALID',
+      `definePeftMethod: peftType "${method.peftType}" is not written as PEFT writes them.`,
+      { remedy: 'Use capitals, digits and underscores, e.g. "CHANNEL_SCALE".' },
+    );
+  // Only the method's own functions read these types, and they get what they declared.
+  return method as unknown as PeftMethod;
+}

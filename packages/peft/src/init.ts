@@ -1,0 +1,23 @@
+import type { Engine, Tensor } from '@attune/core';
+import type { ParamSpec } from './definePeftMethod.js';
+
+/** A new float32 tensor with its first values; random ones come from the engine's seed, in order. */
+export function initialised(engine: Engine, { shape, init }: ParamSpec): Tensor {
+  if (init === 'zeros') return engine.zeros(shape);
+  if (init === 'ones') return engine.ones(shape);
+  if (typeof init === 'object' && 'constant' in init) return engine.full(shape, init.constant);
+  const draw = sampler(engine, shape, init);
+  const size = shape.reduce((n, d) => n * d, 1);
+  return engine.tensor(Float32Array.from({ length: size }, draw), shape);
+}
+
+function sampler(
+  { rng }: Engine,
+  shape: readonly number[],
+  init: 'kaimingUniform' | { readonly uniform: number } | { readonly normal: number },
+): () => number {
+  if (typeof init === 'object' && 'normal' in init) return () => init.normal * rng.normal();
+  // kaiming_uniform(a): bound = sqrt(6 / ((1 + a^2) fanIn)), which for a = sqrt 5 is 1 / sqrt(fanIn).
+  const bound = init === 'kaimingUniform' ? 1 / Math.sqrt(shape.at(-1) ?? 1) : init.uniform;
+  return () => bound * (2 * rng.uniform() - 1);
+}

@@ -1,0 +1,143 @@
+import { AttuneError, ops } from '@attune/core';
+import { z } from 'zod';
+import type { PeftConfigBase } from '../config.js';
+import { definePeftMethod } from '../definePeftMethod.js';
+import { patternValue } from '../targets.js';
+
+/** What a user may write for LoRA. Names and defaults are PEFT's. */
+export interface LoraConfig extends PeftConfigBase {
+  readonly peftType: 'LORA';
+  /** Rank of the update: trainable parameters are r (in + out) a layer. Usual 4-64. Default 8. */
+  readonly r?: number;
+  /** The update is scaled by loraAlpha / r. Usual r or 2r. Default 8. */
+  readonly loraAlpha?: number;
+  /** Dropout of what the adapter reads, while training. Usual 0-0.1. Default 0. */
+  readonly loraDropout?: number;
+  /** Scale by loraAlpha / sqrt(r) instead, which keeps high ranks learning (arXiv:2312.03732). Default false. */
+  readonly useRslora?: boolean;
+  /** How A starts: true kaiming-uniform, "gaussian" N(0, 1/r); B is zero for both. false: B is random too. Default true. */
+  readonly initLoraWeights?: boolean | 'gaussian';
+  /** A rank of its own for layers whose path ends with the key (a regular expression). Default none. */
+  readonly rankPattern?: Readonly<Record<string, number>>;
+  /** The same for loraAlpha. Default none. */
+  readonly alphaPattern?: Readonly<Record<string, number>>;
+  /** Gives B a bias. Can be merged into layers that have one. Default false. */
+  readonly loraBias?: boolean;
+  /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
+  readonly fanInFanOut?: boolean;
+}
+
+const rank = z.int().min(1);
+
+const config = z.object({
+  r: rank.default(8),
+  loraAlpha: z.number().positive().default(8),
+  loraDropout: z.number().min(0).lt(1).default(0),
+  useRslora: z.boolean().default(false),
+  initLoraWeights: z.union([z.boolean(), z.literal('gaussian')]).default(true),
+  rankPattern: z.record(z.string(), rank).default({}),
+  alphaPattern: z.record(z.string(), z.number().positive()).default({}),
+  loraBias: z.boolean().default(false),
+  fanInFanOut: z.boolean().default(false),
+});
+
+/** alpha / r, with rsLoRA alpha / sqrt(r). */
+const scaling = (options: { loraAlpha: number; r: number; useRslora: boolean }): number =>
+  options.loraAlpha / (options.useRslora ? Math.sqrt(options.r) : options.r);
+
+const queryAndValue = ['q_proj', 'v_proj'] as const;
+
+/**
+ * LoRA: y = W x + b + s B A dropout(x), with A [r, in], B [out, r] and s = alpha / r.
+ *
+ * A starts uniform in +-1/sqrt(in), B at 0, so that step 0 is the base model. Only A and B are
+ * trained, in float32; W may be stored in 16 bits or quantised.
+ *
+ * @see arXiv:2106.09685 (Hu et al.), eq. 3; arXiv:2312.03732 (rsLoRA). The paper draws A from a normal
+ *   distribution; the default here is PEFT's. "gaussian" has standard deviation 1/r, as in PEFT.
+ */
+export const lora = definePeftMethod({
+  peftType: 'LORA',
+  config,
+  params: (layer, { r, initLoraWeights: init, loraBias }) => ({
+    A: {
+      shape: [r, layer.inFeatures],
+      init: init === 'gaussian' ? { normal: 1 / r } : 'kaimingUniform',
+      key: 'lora_A.weight',
+    },
+    B: {
+      shape: [layer.outFeatures, r],
+      init: init === false ? 'kaimingUniform' : 'zeros',
+      key: 'lora_B.weight',
+    },
+    ...(loraBias && {
+      bias: {
+        shape: [layer.outFeatures],
+        // PyTorch's default for the bias of B, a linear layer of r inputs.
+        init: init === false ? { uniform: 1 / Math.sqrt(r) } : 'zeros',
+        key: 'lora_B.bias',
+      },
+    }),
+  }),
+  forward: (x, base, p, options, { dropout }) => {
+    const scale = scaling(options);
+    const low = ops.linear(dropout(x, options.loraDropout), p.A); // [.., r]
+    // Scaled where it is r wide: the same value for r/out of the work.
+    const update = ops.linear(low.mul(scale), p.B, p.bias?.mul(scale)); // [.., out]
+    return base(x).add(update);
+  },
+  mergedWeight: (weight, p, options, { layer }) => {
+    if (p.bias && !layer.hasBias)
+      throw new AttuneError(
+        'PEFT_NOT_MERGEABLE',
+        `loraBias cannot be merged into ${layer.path}, which has no bias of its own.`,
+        { remedy: 'Keep the adapter as it is, or train one without loraBias.' },
+      );
+    return weight.add(p.B.matmul(p.A).mul(scaling(options))); // W + s B A
+  },
+  mergedBias: (bias, p, options) => (p.bias ? bias.add(p.bias.mul(scaling(options))) : bias),
+  layerConfig: (options, path) => ({
+    ...options,
+    r: patternValue(options.rankPattern, path) ?? options.r,
+    loraAlpha: patternValue(options.alphaPattern, path) ?? options.loraAlpha,
+  }),
+  defaultTargetModules: {
+    llama: queryAndValue,
+    mistral: queryAndValue,
+    mixtral: queryAndValue,
+    qwen2: queryAndValue,
+    qwen3: queryAndValue,
+    gemma: queryAndValue,
+    gemma2: queryAndValue,
+    gemma3_text: queryAndValue,
+    opt: queryAndValue,
+    gptj: queryAndValue,
+    gpt_neo: queryAndValue,
+    gpt2: ['c_attn'],
+    gpt_neox: ['query_key_value'],
+    bloom: ['query_key_value'],
+    falcon: ['query_key_value'],
+    phi: ['q_proj', 'v_proj', 'fc1', 'fc2'],
+  },
+  fileFields: {
+    alora_invocation_tokens: null,
+    arrow_config: null,
+    corda_config: null,
+    ensure_weight_tying: false,
+    eva_config: null,
+    kasa_config: null,
+    layer_replication: null,
+    loftq_config: {},
+    lora_ga_config: null,
+    megatron_config: null,
+    megatron_core: 'megatron.core',
+    monteclora_config: null,
+    qalora_group_size: 16,
+    target_parameters: null,
+    trainable_token_indices: null,
+    use_bdlora: null,
+    use_dora: false,
+    use_qalora: false,
+    velora_config: null,
+  },
+});

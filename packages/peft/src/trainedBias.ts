@@ -1,0 +1,83 @@
+import type { Parameter, Tensor } from '@attune/core';
+import {
+  AdapterSlot,
+  type AdapterSwitch,
+  type Folded,
+  original,
+  type UnaryModule,
+} from './adapterSlot.js';
+
+/**
+ * A module whose bias adapters train (`bias: 'all' | 'lora_only'`): y = f(x) + (b' - b).
+ *
+ * PEFT trains the base's own bias, so that its base model changes for good; here each adapter has a
+ * copy b', and the model with adapters off stays the base. In files the copy is called as in PEFT.
+ */
+export class TrainedBias extends AdapterSlot {
+  readonly #copies = new Map<string, { readonly fileName: string; readonly bias: Parameter }>();
+
+  constructor(
+    inner: UnaryModule,
+    readonly path: string,
+    private readonly state: AdapterSwitch,
+  ) {
+    super();
+    this.addChild('base_layer', inner);
+  }
+
+  get inner(): UnaryModule {
+    return this.child<UnaryModule>('base_layer');
+  }
+
+  // What a projection is asked for, when it is one.
+  get inFeatures(): number | undefined {
+    return feature(this.inner, 'inFeatures');
+  }
+
+  get outFeatures(): number | undefined {
+    return feature(this.inner, 'outFeatures');
+  }
+
+  get #base(): Parameter {
+    return original(this).ownParameters.get('bias')!;
+  }
+
+  /** @param fileName `<path>.base_layer.bias` where the adapter also adapts the layer, else `<path>.bias` */
+  addAdapter(adapter: string, fileName: string, value?: Tensor): void {
+    const start = () => {
+      const base = this.#base.tensor;
+      return base.engine.noGrad(() => base.cast('float32').mul(1));
+    };
+    const bias = this.addParameter(`bias.${adapter}`, value ?? start());
+    this.#copies.set(adapter, { fileName, bias });
+  }
+
+  forward(x: Tensor): Tensor {
+    let y = this.inner.forward(x);
+    for (const adapter of this.state.computing) {
+      const copy = this.#copies.get(adapter);
+      if (copy) y = y.add(copy.bias.tensor.sub(this.#base.tensor));
+    }
+    return y;
+  }
+
+  override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
+    const copy = this.#copies.get(adapter);
+    return new Map(copy && [[copy.fileName, copy.bias]]);
+  }
+
+  override removeAdapter(adapter: string): void {
+    if (this.#copies.delete(adapter)) this.removeParameter(`bias.${adapter}`);
+  }
+
+  override folded(adapters: readonly string[]): readonly Folded[] {
+    const base = this.#base;
+    let sum = base.tensor.cast('float32');
+    const copies = adapters.flatMap((adapter) => this.#copies.get(adapter) ?? []);
+    for (const { bias } of copies) sum = sum.add(bias.tensor.sub(base.tensor));
+    return copies.length > 0 ? [[base, sum]] : [];
+  }
+}
+
+const feature = (module: object, name: 'inFeatures' | 'outFeatures'): number | undefined =>
+  (module as Partial<Record<typeof name, number>>)[name];
