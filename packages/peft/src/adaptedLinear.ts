@@ -106,13 +106,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       if (!attached) continue;
       const within = run;
       run = (input) =>
-        attached.method.forward(
-          input,
-          within,
-          tensors(attached),
-          attached.config,
-          this.#context,
-        );
+        attached.method.forward(input, within, tensors(attached), attached.config, this.#context);
     }
     return run(x);
   }

@@ -61,3 +61,9 @@ export function slotsOf(root: Module): AdapterSlot[] {
     .filter((module) => module instanceof AdapterSlot)
     .reverse();
 }
+
+/** A size of a projection, for slots that stand in the place of one; undefined of other modules. */
+export function feature(module: Module, name: 'inFeatures' | 'outFeatures'): number | undefined {
+  const value = (module as unknown as Record<string, unknown>)[name];
+  return typeof value === 'number' ? value : undefined;
+}

@@ -7,8 +7,14 @@ const names = z.array(z.string().min(1));
 /** The options of every method, with PEFT's defaults. */
 export const commonConfig = z.object({
   peftType: z.string(),
-  targetModules: z.union([names, z.string().min(1)]).nullable().default(null),
-  excludeModules: z.union([names, z.string().min(1)]).nullable().default(null),
+  targetModules: z
+    .union([names, z.string().min(1)])
+    .nullable()
+    .default(null),
+  excludeModules: z
+    .union([names, z.string().min(1)])
+    .nullable()
+    .default(null),
   modulesToSave: names.nullable().default(null),
   layersToTransform: z
     .union([z.int().min(0), z.array(z.int().min(0))])
@@ -94,8 +100,7 @@ export function parsePeftConfig(
     else if (key in commonConfig.shape) common[key] = value;
     else if (method.fileFields && fileField in method.fileFields)
       refuseUnlessInert(method, fileField, value, source.label);
-    else if (key !== 'peftVersion')
-      refuseUnknown(method, spelling.get(key) ?? key, value, source);
+    else if (key !== 'peftVersion') refuseUnknown(method, spelling.get(key) ?? key, value, source);
   }
   const at = (path: readonly PropertyKey[]) =>
     [source.label, spelling.get(String(path[0])) ?? path[0], ...path.slice(1)].join('.');

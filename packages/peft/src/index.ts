@@ -1,3 +1,4 @@
+export type { CustomPeftConfig, PeftConfig, PeftConfigBase } from './config.js';
 export {
   type AdapterContext,
   type ConfigSchema,
@@ -10,4 +11,14 @@ export {
   type PeftMethod,
   type PeftMethodDefinition,
 } from './definePeftMethod.js';
-export { lora } from './methods/lora.js';
+export { type LoraConfig, lora } from './methods/lora.js';
+export {
+  getPeftModel,
+  type LoadAdapterOptions,
+  type MergeOptions,
+  type PeftConfigInput,
+  PeftModel,
+} from './peftModel.js';
+export { PeftMethods } from './points.js';
+export { peft } from './service.js';
+export { patternValue } from './targets.js';

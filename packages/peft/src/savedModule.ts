@@ -4,13 +4,19 @@ import {
   type Engine,
   LayerNorm,
   Linear,
-  Module,
+  type Module,
   ops,
   type Parameter,
   RMSNorm,
   type Tensor,
 } from '@attune/core';
-import { AdapterSlot, type AdapterSwitch, type Folded, type UnaryModule } from './adapterSlot.js';
+import {
+  AdapterSlot,
+  type AdapterSwitch,
+  type Folded,
+  feature,
+  type UnaryModule,
+} from './adapterSlot.js';
 
 /**
  * A module of `modulesToSave`: each adapter trains a float32 copy of it, saved whole with the adapter.
@@ -57,17 +63,17 @@ export class SavedModule extends AdapterSlot {
   }
 
   get inFeatures(): number | undefined {
-    return (this.inner as Partial<Linear>).inFeatures;
+    return feature(this.inner, 'inFeatures');
   }
 
   get outFeatures(): number | undefined {
-    return (this.inner as Partial<Linear>).outFeatures;
+    return feature(this.inner, 'outFeatures');
   }
 
   /** The parameters of the copies: they are no children, so that they can be removed. */
   override get ownParameters(): ReadonlyMap<string, Parameter> {
     const all = new Map<string, Parameter>();
-    for (const [adapter, copy] of this.#copies ?? [])
+    for (const [adapter, copy] of this.#copies)
       for (const [name, parameter] of copy.ownParameters)
         all.set(`modules_to_save.${adapter}.${name}`, parameter);
     return all;

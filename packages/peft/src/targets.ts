@@ -21,10 +21,11 @@ const OUTPUT_HEADS: ReadonlySet<string> = new Set(['lm_head', 'embed_out', 'scor
  */
 export function matchTargets(
   candidates: readonly Candidate[],
-  config: CommonConfig & { readonly targetModules: string | readonly string[] },
+  targetModules: string | readonly string[],
+  config: CommonConfig,
   modelType: string,
 ): string[] {
-  const { targetModules, excludeModules, modulesToSave } = config;
+  const { excludeModules, modulesToSave } = config;
   const excluded = excludeModules === null ? () => false : matcher(excludeModules);
   const saved = (path: string) =>
     (modulesToSave ?? []).some((name) => `.${path}.`.includes(`.${name}.`));
@@ -33,7 +34,8 @@ export function matchTargets(
     : pathTest(targetModules, config);
   const hits = candidates.filter(wanted);
   const matched = hits.filter(({ path }) => !excluded(path) && !saved(path));
-  if (matched.length === 0) throw noTarget(candidates, config, hits.length, modelType);
+  if (matched.length === 0)
+    throw noTarget(candidates, targetModules, config, hits.length, modelType);
   const notLinear = matched.find((m) => !m.isLinear);
   if (notLinear)
     throw new AttuneError(
@@ -66,10 +68,7 @@ export const endsWithName = (path: string, name: string): boolean =>
  *
  * @throws PEFT_BAD_REGEX
  */
-export function patternValue<T>(
-  table: Readonly<Record<string, T>>,
-  path: string,
-): T | undefined {
+export function patternValue<T>(table: Readonly<Record<string, T>>, path: string): T | undefined {
   const key = Object.keys(table).find((k) => regex(`(.*\\.)?(${k})`, k).test(path));
   return key === undefined ? undefined : table[key];
 }
@@ -127,13 +126,14 @@ function layerNumber(layersPattern: string | readonly string[] | null): (path: s
 
 function noTarget(
   candidates: readonly Candidate[],
+  targetModules: string | readonly string[],
   config: CommonConfig,
   hits: number,
   modelType: string,
 ): AttuneError {
   const linear = candidates.filter((c) => c.isLinear);
   const names = [...new Set(linear.map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))];
-  const { targetModules, layersToTransform } = config;
+  const { layersToTransform } = config;
   const found = `targetModules ${JSON.stringify(targetModules)}`;
   if (hits > 0)
     return new AttuneError(
@@ -141,9 +141,10 @@ function noTarget(
       `${found} match ${hits} modules of ${modelType}, and excludeModules ${JSON.stringify(config.excludeModules)} or modulesToSave ${JSON.stringify(config.modulesToSave)} leave out all of them.`,
       { remedy: 'Exclude less, or target more.' },
     );
-  const wanted = typeof targetModules === 'string' ? [targetModules] : (targetModules ?? []);
+  const wanted = typeof targetModules === 'string' ? [targetModules] : targetModules;
   const near = wanted.map((name) => nearest(name, names)).find((name) => name !== undefined);
-  const within = layersToTransform === null ? '' : ` in layers ${JSON.stringify(layersToTransform)}`;
+  const within =
+    layersToTransform === null ? '' : ` in layers ${JSON.stringify(layersToTransform)}`;
   return new AttuneError(
     'PEFT_NO_TARGET',
     `${found} match none of the ${linear.length} linear layers of ${modelType}${within}.`,

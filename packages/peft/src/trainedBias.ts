@@ -3,6 +3,7 @@ import {
   AdapterSlot,
   type AdapterSwitch,
   type Folded,
+  feature,
   original,
   type UnaryModule,
 } from './adapterSlot.js';
@@ -78,6 +79,3 @@ export class TrainedBias extends AdapterSlot {
     return copies.length > 0 ? [[base, sum]] : [];
   }
 }
-
-const feature = (module: object, name: 'inFeatures' | 'outFeatures'): number | undefined =>
-  (module as Partial<Record<typeof name, number>>)[name];

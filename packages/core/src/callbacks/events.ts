@@ -35,7 +35,9 @@ export class Events {
 
   emit<E extends EventName>(name: E, event: Parameters<TrainerEvents[E]>[0]): void {
     const report = (error: unknown) =>
-      this.logger.error(`a listener of "${name}" failed: ${error instanceof Error ? error.message : error}`);
+      this.logger.error(
+        `a listener of "${name}" failed: ${error instanceof Error ? error.message : error}`,
+      );
     for (const listener of this.#emitter.listeners(name)) {
       try {
         const result: unknown = (listener as (e: unknown) => unknown)(event);

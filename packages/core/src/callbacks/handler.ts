@@ -58,7 +58,8 @@ export class CallbackHandler {
       if (!state) continue;
       const name = callbackName(callback);
       const held = states[name];
-      states[name] = held === undefined ? state : Array.isArray(held) ? [...held, state] : [held, state];
+      states[name] =
+        held === undefined ? state : Array.isArray(held) ? [...held, state] : [held, state];
     }
     return states;
   }

@@ -32,15 +32,11 @@ export async function loadDataset(
 ): Promise<Dataset> {
   const read = readers[format];
   if (!read)
-    throw new AttuneError(
-      'DATASET_FORMAT',
-      `loadDataset("${format}"): there is no such reader.`,
-      {
-        remedy: `Use ${Object.keys(readers)
-          .map((name) => `"${name}"`)
-          .join(' or ')} with local dataFiles; download data sets of the Hub first.`,
-      },
-    );
+    throw new AttuneError('DATASET_FORMAT', `loadDataset("${format}"): there is no such reader.`, {
+      remedy: `Use ${Object.keys(readers)
+        .map((name) => `"${name}"`)
+        .join(' or ')} with local dataFiles; download data sets of the Hub first.`,
+    });
   const { files, bounds } = chooseSplit(options);
   const rows: PlacedRow['row'][] = [];
   const origins: string[] = [];

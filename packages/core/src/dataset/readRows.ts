@@ -23,7 +23,8 @@ export async function readJsonRows(file: string): Promise<PlacedRow[]> {
     number++;
     isArray ??= line.trim() === '' ? undefined : line.trimStart().startsWith('[');
     if (isArray) arrayLines.push(line);
-    else if (line.trim() !== '') rows.push({ row: parseRow(line, file, number), place: `${number}` });
+    else if (line.trim() !== '')
+      rows.push({ row: parseRow(line, file, number), place: `${number}` });
   }
   if (isArray) rows.push(...parseArray(arrayLines.join('\n'), file));
   if (rows.length === 0)

@@ -78,10 +78,16 @@ function tokens(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
   if (row.kind === 'tokens') return { ids: row.inputIds };
   const { tokenizer, completionOnlyLoss, assistantOnlyLoss } = options;
   if (!tokenizer)
-    throw new AttuneError('TOKENIZER_MISSING', `${origin}: the row is text and there is no tokenizer.`, {
-      remedy: 'Pass tokenizer: await AutoTokenizer.fromPretrained(...), or rows of { input_ids }.',
-    });
-  const assistantOnly = assistantOnlyLoss || (completionOnlyLoss === true && row.kind === 'messages');
+    throw new AttuneError(
+      'TOKENIZER_MISSING',
+      `${origin}: the row is text and there is no tokenizer.`,
+      {
+        remedy:
+          'Pass tokenizer: await AutoTokenizer.fromPretrained(...), or rows of { input_ids }.',
+      },
+    );
+  const assistantOnly =
+    assistantOnlyLoss || (completionOnlyLoss === true && row.kind === 'messages');
   switch (row.kind) {
     case 'text':
       if (completionOnlyLoss || assistantOnlyLoss)
@@ -114,9 +120,12 @@ const withEos = (text: string, { eosToken }: TextTokenizer): string =>
 
 /** The template writes special tokens itself, so none are added: no doubled BOS. */
 const render = (tokenizer: TextTokenizer, messages: Messages, addGenerationPrompt: boolean) =>
-  tokenizer.encode(tokenizer.applyChatTemplate(messages, { tokenize: false, addGenerationPrompt }), {
-    addSpecialTokens: false,
-  });
+  tokenizer.encode(
+    tokenizer.applyChatTemplate(messages, { tokenize: false, addGenerationPrompt }),
+    {
+      addSpecialTokens: false,
+    },
+  );
 
 function completionOf(prompt: readonly number[], ids: readonly number[], only: boolean): Tokens {
   const start = commonPrefix(prompt, ids);
@@ -159,12 +168,7 @@ function assistantTurns(
   return (index) => spans.some(([start, end]) => index >= start && index < end);
 }
 
-function checkIds(
-  ids: readonly number[],
-  row: SftRow,
-  origin: string,
-  vocabSize: number,
-): void {
+function checkIds(ids: readonly number[], row: SftRow, origin: string, vocabSize: number): void {
   const check = (id: number, what: string) => {
     if (id < vocabSize && id >= 0) return;
     throw new AttuneError(

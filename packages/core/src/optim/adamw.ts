@@ -1,7 +1,7 @@
 import type { Engine } from '../tensor/engine.js';
-import { formatShape } from '../tensor/shape.js';
 import { concat } from '../tensor/ops/movement.js';
 import { adamw, clipFactor, sumSquares } from '../tensor/ops/optimizer.js';
+import { formatShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { type ArenaChunk, ParameterArena } from './arena.js';

@@ -19,17 +19,33 @@ import { Tensor } from './tensor.js';
  */
 export class Engine {
   readonly tape = new Tape();
-  readonly rng: Rng;
+  /** Host draws: adapter initialisation. */
+  rng: Rng;
   #scope = new Scope('root', null, 0);
   #gradEnabled = true;
   #nextId = 1;
   #dropoutDraws = 0;
 
+  #seed: number;
+
   constructor(
     readonly backend: Backend,
-    readonly seed = 0,
+    seed = 0,
   ) {
+    this.#seed = seed;
     this.rng = new Rng(seed);
+  }
+
+  /** Of initialisation and dropout. */
+  get seed(): number {
+    return this.#seed;
+  }
+
+  /** Starts the streams of `seed` from their beginning: what follows depends on nothing before. */
+  reseed(seed: number): void {
+    this.#seed = seed;
+    this.rng = new Rng(seed);
+    this.#dropoutDraws = 0;
   }
 
   nextId(): number {

@@ -69,16 +69,18 @@ export function checkGradients(
     // An input that nothing depends on has no gradient: all zero.
     const analytic = leaf.grad ? backend.peek(leaf.grad.operand) : new Float64Array(leaf.size);
     const x = backend.peek(leaf.operand);
-    const numeric = x.map((value, i) => {
+    const numeric = Float64Array.from(x, (value, i) => {
       const h = step * Math.max(1, Math.abs(value));
-      const at = (shifted: number): number => {
+      const put = (shifted: number): void => {
         x[i] = shifted;
         backend.poke(leaf.operand, x);
-        return evaluate();
       };
-      const slope = (at(value + h) - at(value - h)) / (value + h - (value - h));
-      at(value);
-      return slope;
+      put(value + h);
+      const above = evaluate();
+      put(value - h);
+      const below = evaluate();
+      put(value);
+      return (above - below) / (value + h - (value - h));
     });
     const scale = Math.max(1, ...numeric.map(Math.abs));
     numeric.forEach((n, i) => {

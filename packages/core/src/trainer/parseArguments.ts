@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import { AttuneError, nearest } from '../util/errors.js';
 import { keysToCamel, snakeToCamel } from '../util/json.js';
 

@@ -28,8 +28,6 @@ export function planTraining(
     updatesPerEpoch,
     maxSteps,
     numTrainEpochs:
-      args.maxSteps > 0
-        ? Math.ceil(maxSteps / updatesPerEpoch)
-        : Math.ceil(args.numTrainEpochs),
+      args.maxSteps > 0 ? Math.ceil(maxSteps / updatesPerEpoch) : Math.ceil(args.numTrainEpochs),
   };
 }

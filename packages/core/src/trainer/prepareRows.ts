@@ -41,7 +41,11 @@ export async function prepareRows<Example>(
   for (let i = 0; i < rows.length; i++) {
     if (i % ROWS_PER_TURN === ROWS_PER_TURN - 1) await new Promise(setImmediate);
     const origin = rows.origin(i);
-    const { example, notes = [] } = objective.encode?.(rows.at(i), { model, tokenizer, origin }) ?? {
+    const { example, notes = [] } = objective.encode?.(rows.at(i), {
+      model,
+      tokenizer,
+      origin,
+    }) ?? {
       example: rows.at(i) as Example,
     };
     for (const note of notes) count(note, origin);
@@ -49,7 +53,8 @@ export async function prepareRows<Example>(
     else examples.push(example);
   }
   const report = [...counted].map(
-    ([note, { count: n, first }]) => `${n} of ${rows.length} ${name} rows: ${note} (first: ${first})`,
+    ([note, { count: n, first }]) =>
+      `${n} of ${rows.length} ${name} rows: ${note} (first: ${first})`,
   );
   if (examples.length === 0)
     throw new AttuneError(

@@ -28,6 +28,11 @@ export class TrainerState {
   /** Every row that was logged, in order; the last one of a finished run is its summary. */
   logHistory: LogEntry[] = [];
 
+  /** Back to the beginning, for a new run. */
+  reset(): void {
+    Object.assign(this, new TrainerState());
+  }
+
   /** trainer_state.json: keys sorted, two spaces; what transformers' TrainerState.load_from_json reads. */
   toJson(args: TrainingArguments, statefulCallbacks: Readonly<Record<string, unknown>>): string {
     const json: Record<string, unknown> = {

@@ -77,7 +77,14 @@ export interface TrainingArguments {
   readonly resumeFromCheckpoint: boolean | string;
 }
 
-const schedulerOptions = ['numCycles', 'power', 'lrEnd', 'minLr', 'minLrRate', 'timescale'] as const;
+const schedulerOptions = [
+  'numCycles',
+  'power',
+  'lrEnd',
+  'minLr',
+  'minLrRate',
+  'timescale',
+] as const;
 type SchedulerOption = (typeof schedulerOptions)[number];
 
 /** What a user writes: every option may be left out. */
@@ -154,7 +161,9 @@ export function parseTrainingArguments<S extends z.ZodObject>(
 ): z.output<S> & TrainingArguments {
   const parsed = parseArguments(schema, input, defaults) as z.output<S> & RawArguments;
   const { loadBestModelAtEnd } = parsed;
-  const metric = parsed.metricForBestModel ?? (loadBestModelAtEnd || parsed.saveStrategy === 'best' ? 'loss' : null);
+  const metric =
+    parsed.metricForBestModel ??
+    (loadBestModelAtEnd || parsed.saveStrategy === 'best' ? 'loss' : null);
   const args = {
     ...parsed,
     evalSteps: parsed.evalSteps ?? parsed.loggingSteps,

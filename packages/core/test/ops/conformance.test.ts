@@ -18,7 +18,7 @@ describe('opCases', () => {
     for (const c of opCases) {
       const judged = c.derive ? c.inputs.slice(0, 1) : c.op.infer(c.inputs, c.attrs);
       const compared = c.targets.length > 0 ? c.targets : judged;
-      if (compared.every((t) => numel(t.shape) === 0) ) continue;
+      if (compared.every((t) => numel(t.shape) === 0)) continue;
       if ((await compareCase(new NanBackend(), c)).ok) passed.push(c.name);
     }
     expect(passed).toEqual([]);

@@ -1,0 +1,16 @@
+export { applyPeft, type PeftConfigInput } from './applyPeft.js';
+export * from './causalLmObjective.js';
+export * from './objective.js';
+export { parseArguments } from './parseArguments.js';
+export type { RowSource } from './prepareRows.js';
+export * from './sftTrainer.js';
+export * from './trainer.js';
+export { type LogEntry, TrainerState } from './trainerState.js';
+export {
+  evalName,
+  type IntervalStrategy,
+  parseTrainingArguments,
+  type TrainingArguments,
+  type TrainingArgumentsInput,
+  trainingArgumentsSchema,
+} from './trainingArguments.js';

@@ -1,0 +1,392 @@
+import type {
+  CallbackContext,
+  EvalMetrics,
+  Logs,
+  TrainerCallback,
+  TrainerControl,
+  TrainLogs,
+} from '../callbacks/callback.js';
+import { Events, type TrainerEvents } from '../callbacks/events.js';
+import { CallbackHandler } from '../callbacks/handler.js';
+import { Loader } from '../dataset/loader.js';
+import type { TextTokenizer } from '../dataset/tokenizeSft.js';
+import type { LanguageModel } from '../models/languageModel.js';
+import { AttuneError } from '../util/errors.js';
+import { applyPeft, type PeftConfigInput } from './applyPeft.js';
+import { findCheckpoint } from './checkpoint.js';
+import { countTokens, evaluate } from './evaluate.js';
+import { loadModelWeights } from './modelWeights.js';
+import type { HostBatch, Objective } from './objective.js';
+import { prepareRows, type RowSource } from './prepareRows.js';
+import { interrupted, resolveMaxLength } from './trainerChecks.js';
+import { TrainerState } from './trainerState.js';
+import {
+  parseTrainingArguments,
+  type TrainingArguments,
+  type TrainingArgumentsInput,
+  trainingArgumentsSchema,
+} from './trainingArguments.js';
+import { TrainingRun } from './trainingRun.js';
+import { upload } from './upload.js';
+
+export interface TrainerOptions<
+  Args extends TrainingArguments = TrainingArguments,
+  ArgsInput = TrainingArgumentsInput,
+> {
+  readonly model: LanguageModel;
+  /** What to learn, or a function that makes it from the checked arguments. */
+  readonly objective: Objective | ((args: Args, model: LanguageModel) => Objective);
+  /** Needed for rows of text. */
+  readonly tokenizer?: SavableTokenizer | null | undefined;
+  readonly trainDataset?: RowSource | undefined;
+  readonly evalDataset?: RowSource | undefined;
+  /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. */
+  readonly peftConfig?: PeftConfigInput | undefined;
+  readonly args?: ArgsInput | undefined;
+  /** Callbacks in their order; a string names one that a plugin added. */
+  readonly callbacks?: readonly (TrainerCallback | string)[] | undefined;
+}
+
+/** A tokenizer; if it can be saved, `saveModel` puts it beside the weights. */
+export type SavableTokenizer = TextTokenizer & { savePretrained?(folder: string): Promise<void> };
+
+/** How a trainer differs from the general one: its options and their defaults. */
+export interface TrainerFlavor {
+  readonly schema?: typeof trainingArgumentsSchema;
+  readonly defaults?: Readonly<Record<string, unknown>>;
+}
+
+export interface TrainOptions {
+  /** A checkpoint folder, or true for the latest whole one of outputDir. Default: args.resumeFromCheckpoint. */
+  readonly resumeFromCheckpoint?: boolean | string | undefined;
+  /** Ends the run cleanly after the update in progress. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TrainOutput {
+  readonly globalStep: number;
+  /** Mean loss over all updates of the run. */
+  readonly trainingLoss: number;
+  /** trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond, trainLoss, epoch. */
+  readonly metrics: Logs;
+}
+
+/**
+ * The one training loop. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are
+ * this with an objective and its defaults.
+ *
+ * @example
+ * const trainer = new Trainer({ model, objective, trainDataset, args: { outputDir: 'out', maxSteps: 100 } });
+ * await trainer.train();
+ */
+export class Trainer<
+  Args extends TrainingArguments = TrainingArguments,
+  ArgsInput = TrainingArgumentsInput,
+> {
+  readonly model: LanguageModel;
+  readonly args: Args;
+  readonly state = new TrainerState();
+  readonly objective: Objective;
+  readonly #options: TrainerOptions<Args, ArgsInput>;
+  readonly #control: TrainerControl = {
+    shouldTrainingStop: false,
+    shouldEpochStop: false,
+    shouldLog: false,
+    shouldEvaluate: false,
+    shouldSave: false,
+  };
+  readonly #callbacks: CallbackHandler;
+  readonly #events: Events;
+  readonly #context: CallbackContext;
+  readonly #examples = new Map<RowSource, Promise<unknown[]>>();
+  #run: TrainingRun | null = null;
+
+  /** @throws ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
+  constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
+    const { model, args = {}, evalDataset, peftConfig, callbacks = [] } = options;
+    const { attune } = model;
+    const { schema = trainingArgumentsSchema, defaults = {} } = flavor;
+    const parsed = parseTrainingArguments(schema, args, defaults);
+    if (parsed.evalStrategy !== 'no' && !evalDataset)
+      throw new AttuneError(
+        'ARGUMENTS_INVALID',
+        `evalStrategy is "${parsed.evalStrategy}", but there is no evalDataset.`,
+        { remedy: 'Pass evalDataset, or leave evalStrategy at "no".' },
+      );
+    this.#options = options;
+    const maxLength = resolveMaxLength(parsed, args, model);
+    this.args = { ...parsed, maxLength } as unknown as Args;
+    attune.engine.reseed(parsed.seed);
+    this.model = peftConfig ? applyPeft(model, peftConfig) : model;
+    const { objective } = options;
+    this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
+    this.#events = new Events(attune.logger);
+    this.#callbacks = new CallbackHandler(attune, callbacks);
+    this.#context = {
+      args: this.args,
+      state: this.state,
+      control: this.#control,
+      model: this.model,
+      logger: attune.logger,
+    };
+    this.#callbacks.initEnd(this.#context);
+  }
+
+  /** Watches the run: `log`, `evaluate`, `save`, `step`, `trainBegin`, `trainEnd`. Cannot disturb it. */
+  on<E extends keyof TrainerEvents>(name: E, listener: TrainerEvents[E]): this {
+    this.#events.on(name, listener);
+    return this;
+  }
+
+  off<E extends keyof TrainerEvents>(name: E, listener: TrainerEvents[E]): this {
+    this.#events.off(name, listener);
+    return this;
+  }
+
+  /**
+   * Trains from the start, or on from a checkpoint: then every number is that of the uninterrupted run.
+   *
+   * @throws NO_ROWS, ROW_FORMAT, NO_TRAINABLE, CHECKPOINT_NONE, CHECKPOINT_MISMATCH, DEVICE_LOST, ...
+   */
+  async train(options: TrainOptions = {}): Promise<TrainOutput> {
+    const { trainDataset } = this.#options;
+    if (!trainDataset)
+      throw new AttuneError('NO_ROWS', 'train() needs training rows.', {
+        remedy: 'Pass trainDataset to the trainer.',
+      });
+    if (this.#run)
+      throw new AttuneError('ALREADY_TRAINING', 'this trainer is training already.', {
+        remedy: 'Await the first train() before the second.',
+      });
+    const { args, model } = this;
+    const resume = options.resumeFromCheckpoint ?? args.resumeFromCheckpoint;
+    const checkpoint = resume
+      ? await findCheckpoint(resume, args.outputDir, model.attune.logger)
+      : null;
+    const examples = await this.#prepare(trainDataset, 'training');
+    const run = await TrainingRun.start(this.#context, this.#callbacks, examples, checkpoint);
+    this.#run = run;
+    try {
+      await this.#loop(run, options.signal);
+      return await this.#finish(run);
+    } catch (error) {
+      throw await interrupted(error, this.state, args.outputDir);
+    } finally {
+      this.#run = null;
+      await run.dispose();
+    }
+  }
+
+  async #loop(run: TrainingRun, signal: AbortSignal | undefined): Promise<void> {
+    const { args, state } = this;
+    const control = this.#control;
+    const { plan, loader } = run;
+    control.shouldTrainingStop = state.globalStep >= plan.maxSteps;
+    this.#events.emit('trainBegin', { step: state.globalStep, maxSteps: plan.maxSteps });
+    await this.#callbacks.call('onTrainBegin', this.#context);
+    // The position in the data is counted, not stored: updates done -> epoch and micro-batches to skip.
+    const firstEpoch = Math.floor(state.globalStep / plan.updatesPerEpoch);
+    let skip = (state.globalStep % plan.updatesPerEpoch) * args.gradientAccumulationSteps;
+    for (
+      let epoch = firstEpoch;
+      epoch < plan.numTrainEpochs && !control.shouldTrainingStop;
+      epoch++
+    ) {
+      control.shouldEpochStop = false;
+      await this.#callbacks.call('onEpochBegin', this.#context);
+      let batchesDone = skip;
+      for (const group of loader.groups(epoch, args.gradientAccumulationSteps, skip)) {
+        batchesDone += group.length;
+        await this.#step(run, group, epoch + batchesDone / plan.batchesPerEpoch);
+        if (signal?.aborted) control.shouldTrainingStop = true;
+        if (control.shouldTrainingStop || control.shouldEpochStop) break;
+      }
+      skip = 0;
+      this.#clearFlags();
+      await this.#callbacks.call('onEpochEnd', this.#context);
+      await this.#logEvaluateSave(run);
+    }
+    await run.pacer.drain();
+  }
+
+  /** One update: see "One training step" in docs/architecture.md. */
+  async #step(run: TrainingRun, group: readonly unknown[][], epoch: number): Promise<void> {
+    const { args, state, objective, model } = this;
+    const { engine } = model;
+    const { optimizer, meter } = run;
+    this.#clearFlags();
+    await this.#callbacks.call('onStepBegin', this.#context);
+    const collated = group.map((examples) => objective.collate(examples));
+    const batches = (await objective.prepare?.(model, collated)) ?? collated;
+    const items = this.#countItems(batches);
+    meter.beginStep();
+    for (const [i, batch] of batches.entries()) {
+      engine.scope('micro', () => {
+        const output = objective.loss(model, upload(engine, batch));
+        meter.add(output, 1 / items);
+        engine.backward(output.loss, { scale: 1 / items });
+      });
+      engine.backend.flush(); // the device works while the host records on
+      if (i < batches.length - 1) await this.#callbacks.call('onSubstepEnd', this.#context);
+    }
+    const clip = optimizer.clipGradNorm(args.maxGradNorm); // [norm, coefficient, finite]
+    await this.#callbacks.call('onPreOptimizerStep', this.#context);
+    run.learningRate = args.learningRate * run.schedule(state.globalStep);
+    optimizer.step({ lr: run.learningRate, clip });
+    await meter.endStep(clip);
+    clip.dispose();
+    engine.backend.flush();
+    await this.#callbacks.call('onOptimizerStep', this.#context);
+    optimizer.zeroGrad();
+    state.globalStep++;
+    state.epoch = epoch;
+    state.numInputTokensSeen += batches.reduce((n, batch) => n + countTokens(batch), 0);
+    run.samples += group.reduce((n, examples) => n + examples.length, 0);
+    await run.pacer.admit();
+    await this.#callbacks.call('onStepEnd', this.#context);
+    this.#events.emit('step', { step: state.globalStep, epoch });
+    await this.#logEvaluateSave(run);
+  }
+
+  #countItems(batches: readonly HostBatch[]): number {
+    const items = batches.reduce((n, batch) => n + this.objective.countItems(batch), 0);
+    if (items > 0) return items;
+    throw new AttuneError(
+      'NO_ITEMS',
+      `update ${this.state.globalStep + 1}: its batches have nothing to learn from, so there is no loss to divide.`,
+      { remedy: 'Look at the labels of these rows: all of them are -100.' },
+    );
+  }
+
+  async #logEvaluateSave(run: TrainingRun): Promise<void> {
+    const { state, args } = this;
+    const control = this.#control;
+    if (control.shouldLog && state.globalStep > run.loggedStep) await this.#log(run);
+    if (control.shouldEvaluate) {
+      const metrics = await this.evaluate();
+      const isBest = this.#noteBest(metrics);
+      if (args.saveStrategy === 'best') control.shouldSave = isBest;
+    }
+    if (control.shouldSave && state.globalStep > run.savedStep) {
+      const folder = await run.save();
+      await this.#callbacks.call('onSave', this.#context);
+      this.#events.emit('save', { step: state.globalStep, folder });
+    }
+    this.#clearFlags();
+  }
+
+  async #log(run: TrainingRun): Promise<void> {
+    const from = run.loggedStep + 1;
+    const { logs, skipped } = await run.readMeter();
+    run.loggedStep = this.state.globalStep;
+    if (skipped > 0)
+      this.model.attune.logger.warn(
+        `updates ${from} to ${this.state.globalStep}: loss or gradient was not finite in ${skipped} of them; the device left the parameters as they were. Lower learningRate or maxGradNorm, or look at the rows.`,
+      );
+    const row = {
+      ...logs,
+      learningRate: run.learningRate,
+      epoch: this.state.epoch,
+      ...(skipped > 0 && { skippedSteps: skipped }),
+    } satisfies TrainLogs;
+    await this.#enterLog(row);
+    this.#events.emit('log', { step: this.state.globalStep, logs: row });
+  }
+
+  async #enterLog(logs: Logs): Promise<void> {
+    const { state } = this;
+    state.logHistory.push({ ...logs, epoch: state.epoch, step: state.globalStep });
+    await this.#callbacks.logged(this.#context, logs);
+  }
+
+  /** `bestMetric` moves after the callbacks, so that they see what it was. */
+  #noteBest(metrics: EvalMetrics): boolean {
+    const { state, args } = this;
+    const name = args.metricForBestModel;
+    if (name === null) return false;
+    const value = metrics[name];
+    if (value === undefined)
+      throw new AttuneError(
+        'METRIC_UNKNOWN',
+        `metricForBestModel: evaluation gives no "${name}".`,
+        {
+          remedy: `It gives ${Object.keys(metrics).join(', ')}.`,
+        },
+      );
+    const { bestMetric } = state;
+    const isBest =
+      !Number.isNaN(value) &&
+      (bestMetric === null || (args.greaterIsBetter ? value > bestMetric : value < bestMetric));
+    if (!isBest) return false;
+    state.bestMetric = value;
+    state.bestGlobalStep = state.globalStep;
+    return true;
+  }
+
+  async #finish(run: TrainingRun): Promise<TrainOutput> {
+    const { state, args, model } = this;
+    await run.readMeter();
+    if (args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
+      model.attune.logger.info(
+        `loading the best checkpoint ${state.bestModelCheckpoint} (${args.metricForBestModel} ${state.bestMetric})`,
+      );
+      await loadModelWeights(model, state.bestModelCheckpoint);
+    }
+    const metrics = run.summary();
+    await this.#enterLog(metrics);
+    await this.#callbacks.call('onTrainEnd', this.#context);
+    this.#events.emit('trainEnd', { step: state.globalStep, metrics });
+    return { globalStep: state.globalStep, trainingLoss: metrics.trainLoss!, metrics };
+  }
+
+  /**
+   * The objective's loss over `dataset`, every item weighing the same.
+   *
+   * @param dataset default: the trainer's evalDataset
+   */
+  async evaluate(dataset: RowSource | undefined = this.#options.evalDataset): Promise<EvalMetrics> {
+    if (!dataset)
+      throw new AttuneError('NO_ROWS', 'evaluate() needs rows.', {
+        remedy: 'Pass evalDataset to the trainer, or a data set to evaluate().',
+      });
+    const examples = await this.#prepare(dataset, 'evaluation');
+    const loader = new Loader(examples, {
+      batchSize: this.args.perDeviceEvalBatchSize,
+      shuffle: false,
+      seed: 0,
+      dropLast: false,
+    });
+    const metrics = await evaluate(this.model, this.objective, loader);
+    await this.#enterLog(metrics);
+    await this.#callbacks.evaluated(this.#context, metrics);
+    this.#events.emit('evaluate', { step: this.state.globalStep, metrics });
+    return metrics;
+  }
+
+  /** The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out. Default: outputDir. */
+  async saveModel(folder: string = this.args.outputDir): Promise<void> {
+    await (this.model.adapters ?? this.model).savePretrained(folder);
+    await this.#options.tokenizer?.savePretrained?.(folder);
+  }
+
+  /** Rows are tokenised once, and checked before the first step. */
+  async #prepare(source: RowSource, name: string): Promise<unknown[]> {
+    const held = this.#examples.get(source);
+    if (held) return held;
+    const examples = prepareRows(source, this.objective, {
+      name,
+      model: this.model,
+      tokenizer: this.#options.tokenizer ?? null,
+      logger: this.model.attune.logger,
+    });
+    this.#examples.set(source, examples);
+    examples.catch(() => this.#examples.delete(source));
+    return examples;
+  }
+
+  #clearFlags(): void {
+    this.#control.shouldLog = false;
+    this.#control.shouldEvaluate = false;
+    this.#control.shouldSave = false;
+  }
+}

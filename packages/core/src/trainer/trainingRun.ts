@@ -1,0 +1,241 @@
+import { stat } from 'node:fs/promises';
+import type { CallbackContext, Logs } from '../callbacks/callback.js';
+import type { CallbackHandler } from '../callbacks/handler.js';
+import { Loader } from '../dataset/loader.js';
+import { AdamW } from '../optim/adamw.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { decayGroups } from '../optim/parameterGroups.js';
+import { resolveWarmupSteps, type Schedule, schedule } from '../optim/schedulers.js';
+import { AttuneError } from '../util/errors.js';
+import { keysToSnake } from '../util/json.js';
+import { ensureTrainable } from './applyPeft.js';
+import {
+  checkpointFolder,
+  readCheckpointJson,
+  readOptimizer,
+  rotateCheckpoints,
+  writeCheckpoint,
+} from './checkpoint.js';
+import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.js';
+import { loadModelWeights } from './modelWeights.js';
+import { Pacer } from './pacer.js';
+import { planTraining, type TrainingPlan } from './plan.js';
+
+/** The order of the data and where it is cut into updates: what a resumed run must share. */
+interface Geometry {
+  readonly rows: number;
+  readonly batchSize: number;
+  readonly gradientAccumulationSteps: number;
+  readonly seed: number;
+  readonly shuffle: boolean;
+  readonly dropLast: boolean;
+}
+
+/**
+ * What exists while a run lasts: optimizer, schedule, meters, the order of the data; and how all of it
+ * goes into a checkpoint and comes back.
+ */
+export class TrainingRun {
+  readonly meter: StepMeter;
+  readonly pacer: Pacer;
+  readonly optimizer: Optimizer;
+  readonly schedule: Schedule;
+  /** The rate of the last update. */
+  learningRate = 0;
+  /** The update of the last row of the log. */
+  loggedStep: number;
+  /** The update of the last checkpoint. */
+  savedStep: number;
+  samples = 0;
+  readonly #startedMs = performance.now();
+  readonly #tokensBefore: number;
+  readonly #stepsBefore: number;
+  #lossSum = 0;
+  #lossSteps = 0;
+
+  private constructor(
+    private readonly context: CallbackContext,
+    private readonly callbacks: CallbackHandler,
+    readonly loader: Loader<unknown>,
+    readonly plan: TrainingPlan,
+  ) {
+    const { args, model, state } = context;
+    const { engine } = model;
+    const totalSteps = plan.maxSteps;
+    this.schedule = schedule(args.lrSchedulerType, {
+      ...args.lrSchedulerKwargs,
+      warmupSteps: resolveWarmupSteps(args, totalSteps),
+      totalSteps,
+      learningRate: args.learningRate,
+    });
+    this.optimizer = new AdamW(engine, decayGroups(model.root, args.weightDecay), {
+      beta1: args.adamBeta1,
+      beta2: args.adamBeta2,
+      eps: args.adamEpsilon,
+    });
+    this.meter = new StepMeter(engine);
+    this.pacer = new Pacer(engine.backend);
+    this.loggedStep = state.globalStep;
+    this.savedStep = state.globalStep;
+    this.#tokensBefore = state.numInputTokensSeen;
+    this.#stepsBefore = state.globalStep;
+  }
+
+  /**
+   * Readies everything for the first update, or for the one after a checkpoint.
+   *
+   * @throws NO_TRAINABLE, OPTIMIZER_DTYPE, CHECKPOINT_MISMATCH
+   */
+  static async start(
+    context: CallbackContext,
+    callbacks: CallbackHandler,
+    examples: readonly unknown[],
+    checkpoint: string | null,
+  ): Promise<TrainingRun> {
+    const { args, model, state, control } = context;
+    const loader = new Loader(examples, {
+      batchSize: args.perDeviceTrainBatchSize,
+      shuffle: args.shuffle,
+      seed: args.seed,
+      dropLast: args.dataloaderDropLast,
+    });
+    const plan = planTraining(loader.batchesPerEpoch, args);
+    state.reset();
+    Object.assign(control, { shouldTrainingStop: false, shouldEpochStop: false });
+    ensureTrainable(model);
+    model.engine.reseed(args.seed);
+    // Weights before the optimizer, which moves them into its arenas.
+    if (checkpoint) {
+      await loadModelWeights(model, checkpoint);
+      state.load(await readCheckpointJson(checkpoint, 'trainer_state.json'));
+    }
+    state.maxSteps = plan.maxSteps;
+    state.numTrainEpochs = plan.numTrainEpochs;
+    const run = new TrainingRun(context, callbacks, loader, plan);
+    try {
+      if (checkpoint) await run.#restore(checkpoint);
+      model.root.train();
+      return run;
+    } catch (error) {
+      await run.dispose();
+      throw error;
+    }
+  }
+
+  /** Summary of the updates since the last call: the only wait for the device between evaluations. */
+  async readMeter(): Promise<WindowSummary> {
+    const summary = summarize(await this.meter.take());
+    this.#lossSum += summary.lossSum;
+    this.#lossSteps += summary.steps;
+    this.context.state.skippedSteps += summary.skipped;
+    return summary;
+  }
+
+  summary(): Logs {
+    const { state } = this.context;
+    const seconds = (performance.now() - this.#startedMs) / 1000;
+    const steps = state.globalStep - this.#stepsBefore;
+    const tokens = state.numInputTokensSeen - this.#tokensBefore;
+    return {
+      trainRuntime: seconds,
+      trainSamplesPerSecond: this.samples / seconds,
+      trainStepsPerSecond: steps / seconds,
+      trainTokensPerSecond: tokens / seconds,
+      trainLoss: this.#lossSteps > 0 ? this.#lossSum / this.#lossSteps : Number.NaN,
+      epoch: state.epoch,
+      ...(state.skippedSteps > 0 && { skippedSteps: state.skippedSteps }),
+    };
+  }
+
+  /** Writes checkpoint-N, deletes what saveTotalLimit no longer allows. @returns its folder */
+  async save(): Promise<string> {
+    const { args, state, model } = this.context;
+    const folder = checkpointFolder(args.outputDir, state.globalStep);
+    if (state.bestGlobalStep !== null) {
+      const best = checkpointFolder(args.outputDir, state.bestGlobalStep);
+      const exists =
+        state.bestGlobalStep === state.globalStep || (await stat(best).catch(() => null));
+      if (exists) state.bestModelCheckpoint = best;
+    }
+    const rows = await this.meter.take();
+    this.meter.putBack(rows);
+    const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+    await writeCheckpoint(folder, {
+      model,
+      optimizer: this.optimizer,
+      texts: {
+        'trainer_state.json': state.toJson(args, this.callbacks.exportState()),
+        'training_args.json': json(keysToSnake({ ...args })),
+        'scheduler.json': json({
+          type: args.lrSchedulerType,
+          base_lrs: [args.learningRate],
+          last_epoch: state.globalStep,
+          last_lr: this.learningRate,
+          max_steps: this.plan.maxSteps,
+        }),
+        'rng_state.json': json({ seed: args.seed, dropout_draws: model.engine.dropoutDraws }),
+        'attune_state.json': json({
+          geometry: this.#geometry(),
+          logged_step: this.loggedStep,
+          skipped_steps: state.skippedSteps,
+          loss_sum: this.#lossSum,
+          loss_steps: this.#lossSteps,
+          rows_since_log: rows,
+        }),
+      },
+    });
+    this.savedStep = state.globalStep;
+    await rotateCheckpoints(args.outputDir, args.saveTotalLimit, state.bestModelCheckpoint);
+    return folder;
+  }
+
+  async #restore(folder: string): Promise<void> {
+    const { model, state } = this.context;
+    const saved = await readCheckpointJson(folder, 'attune_state.json');
+    this.#checkGeometry(folder, saved.geometry as Geometry);
+    await readOptimizer(folder, this.optimizer);
+    const rng = await readCheckpointJson(folder, 'rng_state.json');
+    model.engine.dropoutDraws = rng.dropout_draws as number;
+    const scheduler = await readCheckpointJson(folder, 'scheduler.json');
+    this.learningRate = scheduler.last_lr as number;
+    this.loggedStep = saved.logged_step as number;
+    this.#lossSum = saved.loss_sum as number;
+    this.#lossSteps = saved.loss_steps as number;
+    state.skippedSteps = saved.skipped_steps as number;
+    this.meter.putBack(saved.rows_since_log as StepRow[]);
+    const { stateful_callbacks } = await readCheckpointJson(folder, 'trainer_state.json');
+    this.callbacks.importState(stateful_callbacks as Record<string, unknown>);
+  }
+
+  #geometry(): Geometry {
+    const { args } = this.context;
+    return {
+      rows: this.loader.examples.length,
+      batchSize: args.perDeviceTrainBatchSize,
+      gradientAccumulationSteps: args.gradientAccumulationSteps,
+      seed: args.seed,
+      shuffle: args.shuffle,
+      dropLast: args.dataloaderDropLast,
+    };
+  }
+
+  /** With another cut of the data, "go on where it stopped" has no meaning. */
+  #checkGeometry(folder: string, saved: Geometry): void {
+    const now = this.#geometry();
+    const changed = (Object.keys(now) as (keyof Geometry)[])
+      .filter((key) => saved[key] !== now[key])
+      .map((key) => `${key} was ${saved[key]} and is ${now[key]}`);
+    if (changed.length === 0) return;
+    throw new AttuneError('CHECKPOINT_MISMATCH', `${folder}: ${changed.join(', ')}.`, {
+      remedy:
+        'Resume with the rows and batch sizes of the saved run; or load its weights and start a new one.',
+    });
+  }
+
+  async dispose(): Promise<void> {
+    await this.pacer.drain().catch(() => undefined);
+    this.optimizer.dispose();
+    this.meter.dispose();
+    this.context.model.root.eval();
+  }
+}

@@ -1,0 +1,194 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { AutoTokenizer, DecodeStream, type Tokenizer } from '@attune/core';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fixtureJson, fixtures, hasStories, stories, storiesNote } from '../models/support.js';
+
+const demo = resolve(fixtures, '../../examples/demo/base');
+let scratch: string;
+beforeAll(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'attune-tokenizer-'));
+});
+afterAll(() => rm(scratch, { recursive: true }));
+
+/** The pieces of a stream, joined. */
+function streamed(tokenizer: Tokenizer, ids: readonly number[]): string {
+  const stream = tokenizer.createDecodeStream();
+  return ids.map((id) => stream.push(id)).join('') + stream.end();
+}
+
+describe.skipIf(!hasStories)(`the tokenizer of stories260k${storiesNote}`, () => {
+  let tokenizer: Tokenizer;
+  beforeAll(async () => {
+    tokenizer = await AutoTokenizer.fromPretrained(stories);
+  });
+
+  it('gives the ids and the text of Python tokenizers', () => {
+    for (const { text, ids, decoded } of fixtureJson('stories260k/texts.json').texts) {
+      expect(tokenizer.encode(text)).toEqual(ids);
+      expect(tokenizer.encode(text, { addSpecialTokens: false })).toEqual(ids.slice(1));
+      expect(tokenizer.decode(ids)).toBe(decoded);
+      expect(streamed(tokenizer, ids)).toBe(decoded);
+    }
+  });
+
+  it('knows its special tokens', () => {
+    expect(tokenizer).toMatchObject({
+      bosTokenId: 1,
+      eosTokenId: 2,
+      padTokenId: null,
+      unkTokenId: 0,
+      vocabSize: 512,
+      modelMaxLength: 512,
+    });
+    expect(tokenizer.decode([1, 2], { skipSpecialTokens: false })).toBe('<s></s>');
+    expect(tokenizer.encode('')).toEqual([1]);
+  });
+
+  it('never emits a broken character while it streams', () => {
+    const text = 'a 日本 🙂 é';
+    const pieces = tokenizer.encode(text).map((id) => tokenizer.decodeStream(id));
+    expect(pieces.join('')).toBe(text);
+    for (const piece of pieces) expect(piece).not.toContain('\ufffd');
+  });
+
+  it('holds back the bytes of an unfinished character, and gives them up at the end', () => {
+    const ids = tokenizer.encode('🙂', { addSpecialTokens: false });
+    const stream = tokenizer.createDecodeStream();
+    expect(ids.slice(0, -1).map((id) => stream.push(id)).join('')).toBe('');
+    expect(stream.end()).toContain('\ufffd');
+    expect(ids.map((id) => tokenizer.decodeStream(id)).join('')).toBe('🙂');
+    expect(tokenizer.decodeStream(tokenizer.eosTokenId)).toBe('');
+  });
+
+  it('streams what decode gives, for any text', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 30 }), (text) => {
+        const ids = tokenizer.encode(text);
+        expect(streamed(tokenizer, ids)).toBe(tokenizer.decode(ids));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('renders the chat template of tokenizer_config.json', () => {
+    const messages = [
+      { role: 'user', content: 'Hello' },
+      { role: 'assistant', content: 'Hi' },
+    ];
+    const text = tokenizer.applyChatTemplate(messages, {
+      tokenize: false,
+      addGenerationPrompt: true,
+    });
+    expect(text).toBe('user: Hello\nassistant: Hi\nassistant: ');
+    expect(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })).toEqual(
+      tokenizer.encode(text, { addSpecialTokens: false }),
+    );
+  });
+
+  it('saves its files, and a changed template', async () => {
+    const folder = join(scratch, 'saved');
+    const own = await AutoTokenizer.fromPretrained(stories);
+    await own.savePretrained(folder);
+    expect((await readdir(folder)).sort()).toEqual(['tokenizer.json', 'tokenizer_config.json']);
+    own.chatTemplate = '{{ bos_token }}{{ messages[0].content }}';
+    await own.savePretrained(folder);
+    const again = await AutoTokenizer.fromPretrained(folder);
+    const messages = [{ role: 'user', content: 'x' }];
+    expect(again.applyChatTemplate(messages, { tokenize: false })).toBe('<s>x');
+    // The template wrote bos itself: it is not added again.
+    expect(again.applyChatTemplate(messages)[0]).toBe(1);
+    expect(again.applyChatTemplate(messages)[1]).not.toBe(1);
+    expect(await readFile(join(folder, 'tokenizer.json'))).toEqual(
+      await readFile(join(stories, 'tokenizer.json')),
+    );
+  });
+});
+
+describe('AutoTokenizer.fromPretrained', () => {
+  it.each([
+    ['HUB_UNSUPPORTED', 'meta-llama/Llama-3.2-1B'],
+    ['MODEL_FOLDER_MISSING', './no/such/folder'],
+  ])('says %s for %s', async (code, folder) => {
+    await expect(AutoTokenizer.fromPretrained(folder)).rejects.toMatchObject({ code });
+  });
+
+  it('says which file is missing or broken', async () => {
+    await expect(AutoTokenizer.fromPretrained(scratch)).rejects.toMatchObject({
+      code: 'TOKENIZER_MISSING',
+      message: expect.stringContaining('tokenizer.json'),
+    });
+    const folder = await mkdtemp(join(scratch, 'broken-'));
+    await writeFile(join(folder, 'tokenizer.json'), '{');
+    await expect(AutoTokenizer.fromPretrained(folder)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
+    await writeFile(join(folder, 'tokenizer.json'), '{"model":{"type":"Strange"}}');
+    await expect(AutoTokenizer.fromPretrained(folder)).rejects.toMatchObject({
+      code: 'TOKENIZER_INVALID',
+    });
+  });
+
+  it('reads several templates, template files and special tokens written as objects', async () => {
+    const folder = await mkdtemp(join(scratch, 'many-'));
+    await (await AutoTokenizer.fromPretrained(demo)).savePretrained(folder);
+    const path = join(folder, 'tokenizer_config.json');
+    const config = JSON.parse(await readFile(path, 'utf8'));
+    config.eos_token = { content: config.eos_token, special: true };
+    config.chat_template = [
+      { name: 'default', template: 'D{{ eos_token }}' },
+      { name: 'tool_use', template: 'T{{ tools[0].name }}' },
+    ];
+    await writeFile(path, JSON.stringify(config));
+    const tokenizer = await AutoTokenizer.fromPretrained(folder);
+    expect(tokenizer.eosTokenId).not.toBeNull();
+    const text = (tools?: readonly unknown[]) =>
+      tokenizer.applyChatTemplate([], { tokenize: false, ...(tools ? { tools } : {}) });
+    expect(text()).toBe(`D${tokenizer.eosToken}`);
+    expect(text([{ name: 'f' }])).toBe('Tf');
+    await writeFile(join(folder, 'chat_template.jinja'), 'F');
+    expect((await AutoTokenizer.fromPretrained(folder)).chatTemplate).toBe('F');
+  });
+
+  it('has a byte-level tokenizer decode what it encoded', async () => {
+    const tokenizer = await AutoTokenizer.fromPretrained(demo);
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), (text) => {
+        const ids = tokenizer.encode(text, { addSpecialTokens: false });
+        expect(tokenizer.decode(ids)).toBe(text);
+        expect(streamed(tokenizer, ids)).toBe(text);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('explains a missing template and one that refuses', async () => {
+    const tokenizer = await AutoTokenizer.fromPretrained(demo);
+    tokenizer.chatTemplate = null;
+    expect(() => tokenizer.applyChatTemplate([])).toThrowError(/CHAT_TEMPLATE_MISSING/);
+    tokenizer.chatTemplate = "{{ raise_exception('roles must alternate') }}";
+    expect(() => tokenizer.applyChatTemplate([{ role: 'system', content: '' }])).toThrowError(
+      /CHAT_TEMPLATE:.*roles system.*roles must alternate/,
+    );
+  });
+});
+
+describe('DecodeStream', () => {
+  /** A decoder whose tokens carry a leading space that the first of a text loses, as SentencePiece's do. */
+  const words = ['▁one', '▁two', '<skip>'];
+  const tokenizer = {
+    decode: (ids: readonly number[]) =>
+      ids
+        .map((id) => words[id]!.replace('<skip>', ''))
+        .join('')
+        .replaceAll('▁', ' ')
+        .replace(/^ /, ''),
+  };
+
+  it('keeps the space of a word after a token without text', () => {
+    const stream = new DecodeStream(tokenizer, { skipSpecialTokens: true });
+    expect([0, 2, 1].map((id) => stream.push(id))).toEqual(['one', '', ' two']);
+  });
+});

@@ -1,0 +1,108 @@
+import {
+  type Engine,
+  type HostTensorData,
+  type LinearLike,
+  type Module,
+  ops,
+  type Parameter,
+  type Tensor,
+} from '@attune/core';
+import { AdaptedLinear } from './adaptedLinear.js';
+import {
+  AdapterSlot,
+  type AdapterSwitch,
+  baseModules,
+  original,
+  type UnaryModule,
+} from './adapterSlot.js';
+import type { AdapterPlan } from './plan.js';
+import { SavedModule } from './savedModule.js';
+import { TrainedBias } from './trainedBias.js';
+
+/**
+ * Puts an adapter into the model: wraps the planned modules in place, where they are not wrapped yet.
+ *
+ * @param values its tensors by their names in files; without, they start as the method says
+ */
+export function inject(
+  engine: Engine,
+  root: Module,
+  plan: AdapterPlan,
+  adapter: string,
+  state: AdapterSwitch,
+  values?: ReadonlyMap<string, HostTensorData>,
+): void {
+  engine.noGrad(() =>
+    engine.scope('inject adapter', () => {
+      const uploaded = values && upload(engine, values);
+      for (const { info, config, specs } of plan.layers)
+        slot(
+          root,
+          info.path,
+          (inner) => new AdaptedLinear(engine, inner as LinearLike, info, state),
+          AdaptedLinear,
+        ).addAdapter(adapter, plan.method, config, specs, uploaded);
+      for (const { path, fileName } of plan.biases) {
+        // Inside of an adapted layer: its methods see the trained bias as the base's.
+        const at = root.submodule(path) instanceof AdaptedLinear ? `${path}.base_layer` : path;
+        slot(root, at, (inner) => new TrainedBias(inner, path, state), TrainedBias).addAdapter(
+          adapter,
+          fileName,
+          uploaded?.get(fileName),
+        );
+      }
+      for (const path of plan.saved)
+        slot(
+          root,
+          path,
+          (inner) => new SavedModule(engine, inner, path, state),
+          SavedModule,
+        ).addAdapter(adapter, uploaded);
+    }),
+  );
+}
+
+/** Takes every slot out: the model has its own modules again. What adapters held is freed. */
+export function extract(root: Module, adapters: Iterable<string>): void {
+  const names = [...adapters];
+  for (const [path, module] of [...baseModules(root)]) {
+    if (!(module instanceof AdapterSlot)) continue;
+    root.replaceSubmodule(path, original(module));
+    for (let found: Module = module; found instanceof AdapterSlot; found = found.inner)
+      for (const name of names) found.removeAdapter(name);
+  }
+}
+
+/** The slot at a path, made around what is there when there is none. */
+function slot<S extends AdapterSlot>(
+  root: Module,
+  path: string,
+  make: (inner: UnaryModule) => S,
+  type: new (...args: never[]) => S,
+): S {
+  const found = root.submodule<UnaryModule>(path);
+  if (found instanceof type) return found;
+  const made = make(found);
+  root.replaceSubmodule(path, made);
+  return made;
+}
+
+/** Files may hold 16-bit adapters; parameters are float32. */
+const upload = (engine: Engine, values: ReadonlyMap<string, HostTensorData>): Map<string, Tensor> =>
+  new Map(
+    [...values].map(([name, { data, shape, dtype }]) => [
+      name,
+      engine.fromBytes(data, shape, dtype).cast('float32'),
+    ]),
+  );
+
+/** Overwrites a parameter's values; an optimizer that knows the parameter sees the new ones. */
+export function writeInto(
+  engine: Engine,
+  parameter: Parameter,
+  { data, shape, dtype }: HostTensorData,
+): void {
+  engine.scope('load adapter', () => {
+    ops.assign(parameter.tensor, engine.fromBytes(data, shape, dtype));
+  });
+}

@@ -1,0 +1,442 @@
+import {
+  type AdapterHost,
+  type Attune,
+  AttuneError,
+  type Engine,
+  type ForwardInput,
+  type LanguageModel,
+  type ModelConfig,
+  type Module,
+  type Parameter,
+  type Tensor,
+} from '@attune/core';
+import { AdapterSwitch, slotsOf } from './adapterSlot.js';
+import { type CustomPeftConfig, type PeftConfig, parsePeftConfig } from './config.js';
+import type { PeftMethod } from './definePeftMethod.js';
+import { extract, inject, writeInto } from './inject.js';
+import { type Backup, fold, restore } from './merge.js';
+import type { LoraConfig } from './methods/lora.js';
+import { type AdapterPlan, planAdapter } from './plan.js';
+import { PeftMethods } from './points.js';
+import {
+  adapterFolder,
+  hasAdapter,
+  readAdapterConfig,
+  readAdapterTensors,
+  writeAdapter,
+} from './saveLoad.js';
+
+/** The config of any method: `{ peftType: 'LORA', r: 8, ... }`. snake_case keys parse too. */
+export type PeftConfigInput = LoraConfig | CustomPeftConfig | Readonly<Record<string, unknown>>;
+
+export interface LoadAdapterOptions {
+  /** What to call it. Default "default". */
+  readonly adapterName?: string;
+  /** Whether training goes on with it. Default false. */
+  readonly isTrainable?: boolean;
+}
+
+export interface MergeOptions {
+  /** Refuse a merge that would give infinite or not-a-number weights, before anything is written. Default false. */
+  readonly safeMerge?: boolean;
+}
+
+interface AttachedAdapter {
+  readonly method: PeftMethod;
+  readonly config: PeftConfig;
+  trainable: boolean;
+}
+
+type GenerateOptions = Parameters<LanguageModel['generate']>[0];
+
+/**
+ * A language model with adapters. Its modules are wrapped in place: the base model given to it
+ * computes with the adapters too, and there is one PeftModel for a base.
+ */
+export class PeftModel implements LanguageModel, AdapterHost {
+  /** Itself: how the Trainer finds the adapters. */
+  adapters: AdapterHost | null = this;
+  readonly #switch = new AdapterSwitch();
+  readonly #attached = new Map<string, AttachedAdapter>();
+  /** What was trainable before the first adapter; so again after the last. */
+  #trainableBefore: ReadonlySet<Parameter> = new Set();
+  #backup: Backup = new Map();
+
+  private constructor(readonly base: LanguageModel) {}
+
+  /** The PeftModel of a model: the one that it has, or a new one without adapters. @throws PEFT_OTHER_HOST */
+  static on(model: LanguageModel): PeftModel {
+    if (model.adapters === null) return new PeftModel(model);
+    if (model.adapters instanceof PeftModel) return model.adapters;
+    throw new AttuneError('PEFT_OTHER_HOST', 'the model has adapters of another library.', {
+      remedy: 'Load the model again, without them.',
+    });
+  }
+
+  /**
+   * Loads an adapter that Attune or PEFT saved onto a model, and makes it the active one. A model
+   * that has adapters keeps them.
+   *
+   * @param folder with adapter_config.json and adapter_model.safetensors
+   * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_TYPE_UNKNOWN
+   */
+  static async fromPretrained(
+    model: LanguageModel,
+    folder: string,
+    options: LoadAdapterOptions = {},
+  ): Promise<PeftModel> {
+    const host = PeftModel.on(model);
+    await host.loadAdapter(folder, options);
+    host.setAdapter(options.adapterName ?? 'default');
+    return host;
+  }
+
+  // The language model
+
+  get attune(): Attune {
+    return this.base.attune;
+  }
+  get engine(): Engine {
+    return this.base.engine;
+  }
+  get config(): ModelConfig {
+    return this.base.config;
+  }
+  get root(): Module {
+    return this.base.root;
+  }
+  get nameOrPath(): string {
+    return this.base.nameOrPath;
+  }
+  hiddenStates(input: ForwardInput): Tensor {
+    return this.base.hiddenStates(input);
+  }
+  head(hidden: Tensor): Tensor {
+    return this.base.head(hidden);
+  }
+  forward(input: ForwardInput): Tensor {
+    return this.base.forward(input);
+  }
+  generate(options: GenerateOptions): ReturnType<LanguageModel['generate']> {
+    return this.base.generate(options);
+  }
+  generateStream(options: GenerateOptions): AsyncGenerator<number> {
+    return this.base.generateStream(options);
+  }
+
+  // Adapters
+
+  /** Names of all adapters, in the order in which they came. */
+  get adapterNames(): readonly string[] {
+    return [...this.#attached.keys()];
+  }
+
+  get activeAdapters(): readonly string[] {
+    return this.#switch.active;
+  }
+
+  /** The parsed config of each adapter. */
+  get peftConfig(): Readonly<Record<string, PeftConfig>> {
+    return Object.fromEntries([...this.#attached].map(([name, { config }]) => [name, config]));
+  }
+
+  /**
+   * Adds a new adapter beside those that are there; `setAdapter` makes it the active one.
+   *
+   * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_ADAPTER_EXISTS
+   */
+  addAdapter(adapterName: string, config: PeftConfigInput): void {
+    this.#checkFree(adapterName);
+    const given = config as Readonly<Record<string, unknown>>;
+    const plan = this.#plan(given, { label: 'peftConfig', isFile: false });
+    inject(this.engine, this.root, plan, adapterName, this.#switch);
+    this.#attach(adapterName, plan, !plan.config.inferenceMode);
+  }
+
+  /** Loads an adapter beside those that are there; `setAdapter` makes it the active one. @throws as fromPretrained */
+  async loadAdapter(folder: string, options: LoadAdapterOptions = {}): Promise<void> {
+    const { adapterName = 'default', isTrainable = false } = options;
+    this.#checkFree(adapterName);
+    const { path, fields } = await readAdapterConfig(folder);
+    const plan = this.#plan(fields, { label: path, isFile: true });
+    const tensors = await readAdapterTensors(folder, plan);
+    this.#checkFree(adapterName);
+    const trained = { ...plan, config: { ...plan.config, inferenceMode: !isTrainable } };
+    inject(this.engine, this.root, trained, adapterName, this.#switch, tensors);
+    this.#attach(adapterName, trained, isTrainable);
+  }
+
+  /**
+   * Chooses which adapters compute: one, or several whose effects add up. No weight is copied.
+   *
+   * An adapter that was made here or loaded with `isTrainable` is trained while it is active; one that
+   * was loaded for inference stays frozen (PEFT would unfreeze it).
+   *
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED
+   */
+  setAdapter(adapterNames: string | readonly string[]): void {
+    this.#refuseMerged('setAdapter');
+    const names = typeof adapterNames === 'string' ? [adapterNames] : [...adapterNames];
+    for (const name of names) this.#get(name);
+    this.#switch.active = names;
+    this.#markTrainable();
+  }
+
+  /** Frees an adapter. When it was the only active one, the first of the others becomes active. */
+  deleteAdapter(adapterName: string): void {
+    this.#refuseMerged('deleteAdapter');
+    this.#get(adapterName);
+    for (const slot of slotsOf(this.root)) slot.removeAdapter(adapterName);
+    this.#attached.delete(adapterName);
+    const left = this.#switch.active.filter((name) => name !== adapterName);
+    this.#switch.active = left.length > 0 ? left : this.adapterNames.slice(0, 1);
+    this.#markTrainable();
+  }
+
+  /**
+   * Runs `fn` with the base model alone, trained biases and modulesToSave included. Until an async
+   * `fn` settles, everybody who uses the model sees the base.
+   *
+   * @throws PEFT_MERGED
+   */
+  withAdaptersDisabled<T>(fn: () => T): T {
+    this.#refuseMerged('withAdaptersDisabled');
+    const enable = () => {
+      this.#switch.disabled--;
+    };
+    this.#switch.disabled++;
+    let result: T;
+    try {
+      result = fn();
+    } catch (error) {
+      enable();
+      throw error;
+    }
+    if (result instanceof Promise) return result.finally(enable) as T;
+    enable();
+    return result;
+  }
+
+  // Merging
+
+  /**
+   * Folds the active adapters into the base weights, so that they cost nothing in `forward`. The
+   * weights they overwrite are kept on the host until `unmergeAdapter`.
+   *
+   * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE, PEFT_MERGED
+   */
+  async mergeAdapter({ safeMerge = false }: MergeOptions = {}): Promise<void> {
+    this.#refuseMerged('mergeAdapter');
+    const { active } = this.#switch;
+    this.#backup = await fold(this.engine, this.root, active, { safe: safeMerge, backup: true });
+    this.#switch.merged = active;
+  }
+
+  /** Takes the adapters out of the base weights again: bit for bit what they were. */
+  unmergeAdapter(): void {
+    restore(this.#backup);
+    this.#backup = new Map();
+    this.#switch.merged = [];
+  }
+
+  /**
+   * Folds the active adapters in for good and gives the plain model back; all adapters are freed.
+   *
+   * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
+   */
+  async mergeAndUnload({ safeMerge = false }: MergeOptions = {}): Promise<LanguageModel> {
+    if (this.#switch.merged.length === 0)
+      await fold(this.engine, this.root, this.#switch.active, { safe: safeMerge, backup: false });
+    return this.#detach();
+  }
+
+  /** Gives the plain model back as it was before the first adapter; all adapters are freed. */
+  unload(): LanguageModel {
+    this.unmergeAdapter();
+    return this.#detach();
+  }
+
+  // Files
+
+  /**
+   * Writes adapter_config.json and adapter_model.safetensors, as PEFT does: the adapter "default" into
+   * the folder, others into subfolders of their names.
+   *
+   * @param options.selectedAdapters default all
+   */
+  async savePretrained(
+    folder: string,
+    options: { readonly selectedAdapters?: readonly string[] } = {},
+  ): Promise<void> {
+    for (const name of options.selectedAdapters ?? this.adapterNames) {
+      const { method, config } = this.#get(name);
+      await writeAdapter(adapterFolder(folder, name), method, config, this.#parametersOf(name));
+    }
+  }
+
+  /** Reads the weights of the active adapters back from what `savePretrained` wrote, into the parameters as they are. */
+  async loadWeights(folder: string): Promise<void> {
+    this.#refuseMerged('loadWeights');
+    for (const name of this.#switch.active) {
+      const { method, config } = this.#get(name);
+      const own = adapterFolder(folder, name);
+      const from = (await hasAdapter(own)) ? own : folder;
+      await readAdapterConfig(from);
+      const tensors = await readAdapterTensors(from, planAdapter(this.base, method, config));
+      for (const [key, parameter] of this.#parametersOf(name))
+        writeInto(this.engine, parameter, tensors.get(key)!);
+    }
+  }
+
+  // Counting
+
+  /** How many numbers are trained, and how many there are, adapters included. */
+  getNbTrainableParameters(): { readonly trainable: number; readonly all: number } {
+    const parameters = new Set([...this.root.namedParameters()].map(([, p]) => p));
+    let trainable = 0;
+    let all = 0;
+    for (const parameter of parameters) {
+      all += parameter.size;
+      if (parameter.trainable) trainable += parameter.size;
+    }
+    return { trainable, all };
+  }
+
+  /** Logs, and returns, `trainable params: 4,399,104 || all params: 498,431,872 || trainable%: 0.8826`. */
+  printTrainableParameters(): string {
+    const { trainable, all } = this.getNbTrainableParameters();
+    const grouped = (n: number) => n.toLocaleString('en-US');
+    const line = `trainable params: ${grouped(trainable)} || all params: ${grouped(all)} || trainable%: ${((100 * trainable) / all).toFixed(4)}`;
+    this.attune.logger.info(line);
+    return line;
+  }
+
+  // What these share
+
+  #plan(
+    fields: Readonly<Record<string, unknown>>,
+    source: { readonly label: string; readonly isFile: boolean },
+  ): AdapterPlan {
+    const method = this.#method(fields.peftType ?? fields.peft_type, source.label);
+    const { logger } = this.attune;
+    const parsed = parsePeftConfig(method, fields, {
+      ...source,
+      warn: (message) => logger.warn(message),
+    });
+    return planAdapter(this.base, method, {
+      ...parsed,
+      taskType: parsed.taskType ?? 'CAUSAL_LM',
+      baseModelNameOrPath: parsed.baseModelNameOrPath ?? this.nameOrPath,
+    });
+  }
+
+  #method(peftType: unknown, label: string): PeftMethod {
+    const methods = this.attune.registry(PeftMethods);
+    if (typeof peftType === 'string' && methods.has(peftType)) return methods.get(peftType);
+    throw new AttuneError(
+      'PEFT_TYPE_UNKNOWN',
+      peftType === undefined
+        ? `${label} has no peftType.`
+        : `${label}: unknown peftType ${JSON.stringify(peftType)}.`,
+      {
+        remedy: `Known: ${methods.names.join(', ') || 'none'}. Methods come with plugins: createAttune({ plugins: [..., peft()] }).`,
+        details: { known: methods.names },
+      },
+    );
+  }
+
+  #attach(name: string, { method, config }: AdapterPlan, trainable: boolean): void {
+    if (this.#attached.size === 0) {
+      const parameters = [...this.root.namedParameters()].map(([, p]) => p);
+      const added = new Set(this.#parametersOf(name).values());
+      this.#trainableBefore = new Set(parameters.filter((p) => p.trainable && !added.has(p)));
+      this.base.adapters = this;
+    }
+    this.#attached.set(name, { method, config, trainable });
+    if (this.#switch.active.length === 0) this.#switch.active = [name];
+    this.#markTrainable();
+  }
+
+  /** Everything is frozen but the active adapters that are for training. */
+  #markTrainable(): void {
+    const trained = new Set<Parameter>();
+    for (const name of this.#switch.active)
+      if (this.#get(name).trainable)
+        for (const parameter of this.#parametersOf(name).values()) trained.add(parameter);
+    for (const [, parameter] of this.root.namedParameters()) {
+      const should = trained.has(parameter);
+      if (parameter.trainable !== should) parameter.trainable = should;
+    }
+  }
+
+  #detach(): LanguageModel {
+    extract(this.root, this.adapterNames);
+    for (const parameter of this.#trainableBefore) parameter.trainable = true;
+    this.#attached.clear();
+    this.#switch.active = [];
+    this.#switch.merged = [];
+    this.#backup = new Map();
+    this.base.adapters = null;
+    return this.base;
+  }
+
+  #parametersOf(name: string): Map<string, Parameter> {
+    // slotsOf is innermost first; files are sorted anyway, people read them in the model's order.
+    return new Map(
+      slotsOf(this.root)
+        .reverse()
+        .flatMap((slot) => [...slot.parametersOf(name)]),
+    );
+  }
+
+  #get(name: string): AttachedAdapter {
+    const found = this.#attached.get(name);
+    if (found) return found;
+    throw new AttuneError('PEFT_ADAPTER_UNKNOWN', `there is no adapter "${name}".`, {
+      remedy: `Adapters: ${this.adapterNames.map((n) => `"${n}"`).join(', ') || 'none'}.`,
+    });
+  }
+
+  #checkFree(name: string): void {
+    this.#refuseMerged('adding an adapter');
+    if (!/^[\w-]+$/.test(name))
+      throw new AttuneError('PEFT_ADAPTER_NAME', `"${name}" cannot name an adapter.`, {
+        remedy: 'Use letters, digits, "_" and "-": the name becomes part of paths.',
+      });
+    if (!this.#attached.has(name)) return;
+    throw new AttuneError(
+      'PEFT_ADAPTER_EXISTS',
+      `the model has an adapter "${name}" already (${this.#get(name).method.peftType}).`,
+      {
+        remedy:
+          'Give another adapterName, or take the old one off first: deleteAdapter(name), unload(), or mergeAndUnload().',
+      },
+    );
+  }
+
+  #refuseMerged(what: string): void {
+    if (this.#switch.merged.length === 0) return;
+    throw new AttuneError(
+      'PEFT_MERGED',
+      `${what}: ${this.#switch.merged.map((n) => `"${n}"`).join(', ')} ${this.#switch.merged.length > 1 ? 'are' : 'is'} merged into the base weights.`,
+      { remedy: 'Call unmergeAdapter() first.' },
+    );
+  }
+}
+
+/**
+ * Freezes a model and adds a new, trainable adapter to it, which becomes the active one.
+ *
+ * @param config e.g. `{ peftType: 'LORA', r: 16, loraAlpha: 32, targetModules: 'all-linear' }`, in PEFT's names
+ * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_TYPE_UNKNOWN, PEFT_ADAPTER_EXISTS
+ */
+export function getPeftModel(
+  model: LanguageModel,
+  config: PeftConfigInput,
+  adapterName = 'default',
+): PeftModel {
+  const host = PeftModel.on(model);
+  host.addAdapter(adapterName, config);
+  host.setAdapter(adapterName);
+  return host;
+}

@@ -1,0 +1,205 @@
+import { AttuneError, type LanguageModel, type LinearLike, type Module } from '@attune/core';
+import { AdaptedLinear } from './adaptedLinear.js';
+import { baseModules, feature, original } from './adapterSlot.js';
+import type { PeftConfig } from './config.js';
+import type { LayerInfo, ParamSpecs, PeftMethod } from './definePeftMethod.js';
+import { isCopyable, SavedModule } from './savedModule.js';
+import { endsWithName, isAllLinear, matchTargets, unmatchedEntries } from './targets.js';
+
+/** What a config means on one model: known in full before anything is changed. */
+export interface AdapterPlan {
+  readonly method: PeftMethod;
+  /** The config with targetModules as they were resolved. */
+  readonly config: PeftConfig;
+  readonly layers: readonly PlannedLayer[];
+  /** Modules whose bias is trained, and its name in files. */
+  readonly biases: readonly { readonly path: string; readonly fileName: string }[];
+  /** Modules of modulesToSave: those in them that hold parameters. */
+  readonly saved: readonly string[];
+  /** Names in files of everything that is trained, with the shapes. */
+  readonly tensors: ReadonlyMap<string, readonly number[]>;
+}
+
+interface PlannedLayer {
+  readonly info: LayerInfo;
+  readonly config: PeftConfig;
+  readonly specs: ParamSpecs;
+}
+
+type ModuleTable = ReadonlyMap<string, Module>;
+
+/**
+ * Matches a config to a model.
+ *
+ * @throws PEFT_NO_TARGET, PEFT_TARGETS_NEEDED, PEFT_TARGET_NOT_LINEAR, PEFT_NOT_COPYABLE,
+ *   PEFT_TIED_EMBEDDING, PEFT_CONFLICT
+ */
+export function planAdapter(
+  model: LanguageModel,
+  method: PeftMethod,
+  given: PeftConfig,
+): AdapterPlan {
+  const modules: ModuleTable = new Map(baseModules(model.root));
+  const { config, paths } = resolveTargets(model, method, given, modules);
+  const saved = savedPaths(model, config.modulesToSave ?? [], modules);
+  const layers = paths.map((path) => planLayer(path, modules, method, config));
+  const biases = biasesOf(config, paths, saved, modules);
+  refuseConflicts(paths, saved, modules);
+  return { method, config, layers, biases, saved, tensors: shapes(layers, biases, saved, modules) };
+}
+
+function resolveTargets(
+  model: LanguageModel,
+  method: PeftMethod,
+  given: PeftConfig,
+  modules: ModuleTable,
+) {
+  const { modelType } = model.config;
+  const targetModules = given.targetModules ?? method.defaultTargetModules?.[modelType];
+  if (!targetModules)
+    throw new AttuneError(
+      'PEFT_TARGETS_NEEDED',
+      `${method.peftType} has no default targetModules for ${modelType}.`,
+      { remedy: 'Give targetModules, e.g. "all-linear".' },
+    );
+  const candidates = [...modules]
+    .filter(([path]) => path !== '')
+    .map(([path, module]) => ({ path, isLinear: isLinearLike(original(module)) }));
+  const paths = matchTargets(candidates, targetModules, given, modelType);
+  const unmatched = unmatchedEntries(candidates, targetModules);
+  if (unmatched.length > 0)
+    model.attune.logger.warn(
+      `targetModules ${JSON.stringify(unmatched)} match no module of ${modelType}; the others do.`,
+    );
+  const resolved = isAllLinear(targetModules)
+    ? shortestNames(
+        paths,
+        candidates.map((c) => c.path),
+      )
+    : typeof targetModules === 'string'
+      ? targetModules
+      : [...targetModules];
+  return { config: { ...given, targetModules: resolved }, paths };
+}
+
+/** Plain, quantised or from a plugin: what says how wide it is. */
+const isLinearLike = (module: Module): module is LinearLike =>
+  feature(module, 'inFeatures') !== undefined && feature(module, 'outFeatures') !== undefined;
+
+/** "all-linear" as a list that other tools read: last names where they are enough, whole paths where not. */
+function shortestNames(paths: readonly string[], all: readonly string[]): string[] {
+  const chosen = new Set(paths);
+  const shorten = (path: string) => {
+    const name = path.slice(path.lastIndexOf('.') + 1);
+    return all.every((p) => chosen.has(p) || !endsWithName(p, name)) ? name : path;
+  };
+  return [...new Set(paths.map(shorten))];
+}
+
+function savedPaths(
+  model: LanguageModel,
+  names: readonly string[],
+  modules: ModuleTable,
+): string[] {
+  const found = new Set<string>();
+  for (const name of names) {
+    const matches = [...modules.keys()].filter((path) => endsWithName(path, name));
+    if (matches.length === 0)
+      throw new AttuneError(
+        'PEFT_NO_TARGET',
+        `modulesToSave: ${model.config.modelType} has no module "${name}".${model.config.tieWordEmbeddings && name === 'lm_head' ? ' Its head is the embedding (tie_word_embeddings).' : ''}`,
+        { remedy: `Modules at the top: ${[...model.root.children.keys()].join(', ')}.` },
+      );
+    for (const [path, module] of modules)
+      if (matches.some((match) => path === match || path.startsWith(`${match}.`)))
+        if (original(module).ownParameters.size > 0) found.add(path);
+  }
+  for (const path of found) checkCopy(model, path, original(modules.get(path)!));
+  return [...found];
+}
+
+function checkCopy(model: LanguageModel, path: string, module: Module): void {
+  if (!isCopyable(module))
+    throw new AttuneError(
+      'PEFT_NOT_COPYABLE',
+      `modulesToSave: "${path}" (${module.constructor.name}) cannot be copied.`,
+      { remedy: 'Linear layers, embeddings and norms can; name those in it.' },
+    );
+  // PEFT would train the embedding alone and leave the head as it was: the file would mean two things.
+  if (model.config.tieWordEmbeddings && path.endsWith('embed_tokens'))
+    throw new AttuneError(
+      'PEFT_TIED_EMBEDDING',
+      `modulesToSave: "${path}" is also the output head of this model (tie_word_embeddings).`,
+      { remedy: 'Adapt other modules; or untie the model before training.' },
+    );
+}
+
+function planLayer(
+  path: string,
+  modules: ModuleTable,
+  method: PeftMethod,
+  config: PeftConfig,
+): PlannedLayer {
+  const linear = original(modules.get(path)!) as LinearLike;
+  const info: LayerInfo = {
+    path,
+    inFeatures: linear.inFeatures,
+    outFeatures: linear.outFeatures,
+    hasBias: linear.ownParameters.has('bias'),
+  };
+  const layerConfig = method.layerConfig?.(config, path) ?? config;
+  return { info, config: layerConfig, specs: method.params(info, layerConfig) };
+}
+
+function biasesOf(
+  config: PeftConfig,
+  paths: readonly string[],
+  saved: readonly string[],
+  modules: ModuleTable,
+) {
+  if (config.bias === 'none') return [];
+  const adapted = new Set(paths);
+  const whole = new Set(saved);
+  return [...modules]
+    .filter(([path, module]) => original(module).ownParameters.has('bias') && !whole.has(path))
+    .filter(([path]) => config.bias === 'all' || adapted.has(path))
+    .map(([path]) => ({
+      path,
+      fileName: adapted.has(path) ? `${path}.base_layer.bias` : `${path}.bias`,
+    }));
+}
+
+/** A module is either adapted or saved whole, for all adapters of a model. */
+function refuseConflicts(
+  paths: readonly string[],
+  saved: readonly string[],
+  modules: ModuleTable,
+): void {
+  const conflict =
+    paths.find((path) => modules.get(path) instanceof SavedModule) ??
+    saved.find((path) => modules.get(path) instanceof AdaptedLinear);
+  if (conflict === undefined) return;
+  throw new AttuneError(
+    'PEFT_CONFLICT',
+    `"${conflict}" is in modulesToSave of one adapter and in targetModules of another.`,
+    { remedy: 'Delete the other adapter, or leave the module out of one of them.' },
+  );
+}
+
+function shapes(
+  layers: readonly PlannedLayer[],
+  biases: AdapterPlan['biases'],
+  saved: readonly string[],
+  modules: ModuleTable,
+): Map<string, readonly number[]> {
+  const all = new Map<string, readonly number[]>();
+  for (const { info, specs } of layers)
+    for (const [name, spec] of Object.entries(specs))
+      all.set(`${info.path}.${spec.key ?? name}`, spec.shape);
+  for (const { path, fileName } of biases)
+    all.set(fileName, original(modules.get(path)!).ownParameters.get('bias')!.shape);
+  for (const path of saved)
+    for (const [name, parameter] of original(modules.get(path)!).ownParameters)
+      all.set(`${path}.${name}`, parameter.shape);
+  return all;
+}

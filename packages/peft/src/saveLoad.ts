@@ -1,0 +1,159 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  AttuneError,
+  formatShape,
+  type HostTensorData,
+  type Parameter,
+  readJsonObject,
+  SafetensorsFile,
+  sameShape,
+  writeFileAtomic,
+  writeSafetensors,
+} from '@attune/core';
+import { formatPeftConfig, type PeftConfig } from './config.js';
+import type { PeftMethod } from './definePeftMethod.js';
+import type { AdapterPlan } from './plan.js';
+
+const CONFIG_FILE = 'adapter_config.json';
+const WEIGHTS_FILE = 'adapter_model.safetensors';
+/** How PEFT's own wrappers call the base model. */
+const PREFIX = 'base_model.model.';
+
+/**
+ * Writes an adapter's folder as PEFT does. The config comes last: a folder without one was not
+ * finished.
+ */
+export async function writeAdapter(
+  folder: string,
+  method: PeftMethod,
+  config: PeftConfig,
+  parameters: ReadonlyMap<string, Parameter>,
+): Promise<void> {
+  await writeSafetensors(
+    join(folder, WEIGHTS_FILE),
+    [...parameters].map(([name, parameter]) => ({
+      name: PREFIX + name,
+      dtype: 'float32',
+      shape: parameter.shape,
+      data: async () => (await parameter.tensor.data()) as Float32Array,
+    })),
+  );
+  const saved = { ...config, inferenceMode: true };
+  await writeFileAtomic(join(folder, CONFIG_FILE), formatPeftConfig(method, saved));
+}
+
+/** Where the adapter of a name lies below a folder: the default one in it, others in one of their own. */
+export const adapterFolder = (folder: string, adapter: string): string =>
+  adapter === 'default' ? folder : join(folder, adapter);
+
+/** Whether a folder holds an adapter. */
+export const hasAdapter = (folder: string): Promise<boolean> => isFile(join(folder, CONFIG_FILE));
+
+/**
+ * Reads adapter_config.json, unchecked.
+ *
+ * @throws PEFT_ADAPTER_MISSING, CONFIG_INVALID
+ */
+export async function readAdapterConfig(
+  folder: string,
+): Promise<{ readonly path: string; readonly fields: Record<string, unknown> }> {
+  const path = join(folder, CONFIG_FILE);
+  const fields = await readJsonObject(path, { optional: true });
+  if (fields) return { path, fields };
+  const unfinished = await isFile(join(folder, WEIGHTS_FILE));
+  throw new AttuneError('PEFT_ADAPTER_MISSING', `${folder} has no ${CONFIG_FILE}.`, {
+    remedy: unfinished
+      ? `There is an ${WEIGHTS_FILE}: the folder was not written to its end, or not copied whole.`
+      : 'Give the folder that savePretrained (or PEFT) wrote.',
+  });
+}
+
+/**
+ * Reads an adapter's tensors and checks them against the model: all of them, no others, these shapes.
+ *
+ * @returns tensors by their names in the base model
+ * @throws PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_TENSOR_UNKNOWN, SAFETENSORS_...
+ */
+export async function readAdapterTensors(
+  folder: string,
+  plan: AdapterPlan,
+): Promise<Map<string, HostTensorData>> {
+  const path = join(folder, WEIGHTS_FILE);
+  if (!(await isFile(path))) throw await noWeights(folder);
+  const file = await SafetensorsFile.open(path);
+  try {
+    checkNames(file, plan);
+    const tensors = new Map<string, HostTensorData>();
+    for (const name of plan.tensors.keys()) tensors.set(name, await file.read(PREFIX + name));
+    return tensors;
+  } finally {
+    await file.close();
+  }
+}
+
+function checkNames(file: SafetensorsFile, plan: AdapterPlan): void {
+  const expected = [...plan.tensors];
+  const disagree = expected
+    .filter(([name]) => file.has(PREFIX + name))
+    .map(([name, shape]) => ({ name, shape, found: file.info(PREFIX + name).shape }))
+    .filter(({ shape, found }) => !sameShape(shape, found));
+  if (disagree.length > 0) {
+    const shown = disagree
+      .slice(0, 3)
+      .map((d) => `${d.name} is ${formatShape(d.found)}, this model needs ${formatShape(d.shape)}`);
+    throw new AttuneError(
+      'PEFT_OTHER_BASE',
+      `${file.path} does not fit this model in ${disagree.length} of ${expected.length} tensors: ${list(shown, disagree.length, '; ')}.`,
+      {
+        remedy: `Load it on the model that it was trained on${plan.config.baseModelNameOrPath ? `: ${plan.config.baseModelNameOrPath}` : ''}.`,
+        details: { disagree },
+      },
+    );
+  }
+  const missing = expected.map(([name]) => name).filter((name) => !file.has(PREFIX + name));
+  if (missing.length > 0)
+    throw new AttuneError(
+      'PEFT_ADAPTER_INCOMPLETE',
+      `${file.path} lacks ${missing.length} of the ${expected.length} tensors that its config asks for on this model: ${list(missing.slice(0, 3), missing.length)}.`,
+      {
+        remedy: 'The file is damaged, or belongs to another config or base model.',
+        details: { missing },
+      },
+    );
+  const unknown = file.names.filter(
+    (name) => !name.startsWith(PREFIX) || !plan.tensors.has(name.slice(PREFIX.length)),
+  );
+  if (unknown.length > 0)
+    throw new AttuneError(
+      'PEFT_TENSOR_UNKNOWN',
+      `${file.path} has ${unknown.length} tensors that its config gives no place to on this model: ${list(unknown.slice(0, 3), unknown.length)}.`,
+      {
+        remedy:
+          'It was trained on another base model, or with options that its config does not name.',
+        details: { unknown },
+      },
+    );
+}
+
+const list = (shown: readonly string[], count: number, separator = ', '): string =>
+  shown.join(separator) + (count > shown.length ? `${separator}...` : '');
+
+async function noWeights(folder: string): Promise<AttuneError> {
+  const pickled = await isFile(join(folder, 'adapter_model.bin'));
+  return new AttuneError(
+    'PEFT_ADAPTER_INCOMPLETE',
+    `${folder} has ${CONFIG_FILE} but no ${WEIGHTS_FILE}.`,
+    {
+      remedy: pickled
+        ? 'adapter_model.bin is a pickle, which can run code, so it is not read: save it with safe_serialization=True in Python.'
+        : 'Copy or download the whole folder.',
+    },
+  );
+}
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (s) => s.isFile(),
+    () => false,
+  );
