@@ -14,10 +14,12 @@ export class Waiter {
     const start = performance.now();
     const nap = Math.min(this.#expectedMs * 0.7, 500);
     if (nap > 2) Atomics.wait(this.#cell, 0, 0, nap);
+    const woke = performance.now();
     const result = await promise;
-    const took = performance.now() - start;
-    // Falls at once (never oversleep twice), rises slowly.
-    this.#expectedMs = took < this.#expectedMs ? took : this.#expectedMs * 0.7 + took * 0.3;
+    const end = performance.now();
+    // Ready at once: the nap was too long, so expect much less. Else follow what was seen.
+    const overslept = nap > 2 && end - woke < 1;
+    this.#expectedMs = overslept ? nap / 2 : this.#expectedMs * 0.5 + (end - start) * 0.5;
     return result;
   }
 }

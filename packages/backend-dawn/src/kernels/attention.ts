@@ -1,5 +1,14 @@
 import { numel, type OpCall, type Operand } from '@attune/core';
-import { defineKernel, f32, grid1d, type Kernel, type Param, type Stage, u32 } from './kernel.js';
+import {
+  type DeviceFacts,
+  defineKernel,
+  f32,
+  grid1d,
+  type Kernel,
+  type Param,
+  type Stage,
+  u32,
+} from './kernel.js';
 import { type Access, shader } from './shader.js';
 
 /**
@@ -7,7 +16,7 @@ import { type Access, shader } from './shader.js';
  * (Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135).
  *
  * One lane owns one query (or one key, in the backward pass to keys and values); the lanes of a
- * workgroup share a head, so that they read the same keys at the same time.
+ * workgroup share a head, so that they want the same keys at the same time.
  */
 
 interface Sizes {
@@ -26,14 +35,57 @@ function sizesOf(q: Operand, k: Operand): Sizes {
 
 const vectorised = (d: number) => d % 4 === 0;
 
-/** The head's features as `N` registers of type V. */
-const vectors = (d: number) =>
-  vectorised(d) ? { type: 'vec4f', count: d / 4 } : { type: 'f32', count: d };
+/** A head's features as named registers: `each` writes one line for every register. */
+function registers(d: number) {
+  const width = vectorised(d) ? 4 : 1;
+  const count = d / width;
+  const each = (line: (i: number) => string) =>
+    Array.from({ length: count }, (_, i) => line(i)).join(' ');
+  return {
+    type: width === 4 ? 'vec4f' : 'f32',
+    count,
+    each,
+    /** sum over all features of a_i * b_i, as an expression. */
+    dot: (a: string, b: string) =>
+      Array.from({ length: count }, (_, i) =>
+        width === 4 ? `dot(${a}${i}, ${b}${i})` : `${a}${i} * ${b}${i}`,
+      ).join(' + '),
+  };
+}
 
-const dotDeclaration = (d: number) =>
-  vectorised(d)
-    ? 'fn dot_(a: V, b: V) -> f32 { return dot(a, b); }'
-    : 'fn dot_(a: V, b: V) -> f32 { return a * b; }';
+/**
+ * A loop over neighbouring rows that all lanes want: `rows[j]` for j in [from, to). With subgroups
+ * each lane loads one row of a block and a shuffle hands it round (a load costs more than a shuffle);
+ * without, every lane loads the same row.
+ *
+ * @param names registers to fill for row j, with the expression that loads register i of row `r`
+ */
+function overRows(
+  facts: DeviceFacts,
+  d: number,
+  range: { from: string; to: string },
+  names: Readonly<Record<string, (row: string, i: number) => string>>,
+  body: string,
+): string {
+  const { each } = registers(d);
+  const entries = Object.entries(names);
+  const S = facts.subgroupSize;
+  if (S === 0)
+    return `for (var j = ${range.from}; j < ${range.to}; j++) {
+    ${entries.map(([name, load]) => each((i) => `let ${name}${i} = ${load('j', i)};`)).join('\n    ')}
+    ${body}
+  }`;
+  return `for (var block = ${range.from}; block < ${range.to}; block += ${S}u) {
+    let mine = min(block + lane, ${range.to} - 1u);
+    ${entries.map(([name, load]) => each((i) => `let ${name}Mine${i} = ${load('mine', i)};`)).join('\n    ')}
+    let steps = min(${S}u, ${range.to} - block);
+    for (var turn = 0u; turn < steps; turn++) {
+      let j = block + turn;
+      ${entries.map(([name]) => each((i) => `let ${name}${i} = subgroupShuffle(${name}Mine${i}, turn);`)).join('\n      ')}
+      ${body}
+    }
+  }`;
+}
 
 const commonParams = {
   t: 'u32',
@@ -68,7 +120,8 @@ const visible = (causal: boolean, segments: string | null) =>
     segments ? `${segments}(b * p.s + j) == segment` : 'true',
   ].join(' && ');
 
-const LANES = 64;
+/** Lanes of a workgroup: one subgroup, so that shuffles reach all of them. */
+const lanesOf = (facts: DeviceFacts): number => facts.subgroupSize || 64;
 
 function structure(call: OpCall, sizes: Sizes, segments: Operand | undefined) {
   const causal = call.attrs.causal as boolean;
@@ -82,12 +135,14 @@ function structure(call: OpCall, sizes: Sizes, segments: Operand | undefined) {
 
 const attentionKernel = defineKernel({
   op: 'attention',
-  plan: (call) => {
+  plan: (call, facts) => {
     const [q, k, v, segments] = call.inputs as [Operand, Operand, Operand, Operand?];
     const sizes = sizesOf(q, k);
     const { causal, access, key } = structure(call, sizes, segments);
-    const { type, count } = vectors(sizes.d);
-    const groups = Math.ceil(sizes.t / LANES);
+    const { type, count, each, dot } = registers(sizes.d);
+    const lanes = lanesOf(facts);
+    const groups = Math.ceil(sizes.t / lanes);
+    const keyRow = (row: string) => `((b * p.s + ${row}) * p.hKey + headKey) * ${count}u`;
     return [
       {
         key: `attention:${key}`,
@@ -96,37 +151,38 @@ const attentionKernel = defineKernel({
             reads: [access, access, access, ...(segments ? (['int32'] as const) : [])],
             writes: [access, 'float32'],
             params: commonParams,
-            workgroup: LANES,
-            declarations: `alias V = ${type};\nconst N = ${count}u;\n${dotDeclaration(sizes.d)}`,
+            workgroup: lanes,
+            subgroups: facts.subgroupSize > 0,
             body: `  let head = (group / p.groups) % p.h;
   let b = group / p.groups / p.h;
-  let first = (group % p.groups) * ${LANES}u;
-  let row = first + lane;
-  let position = p.offset + min(row, p.t - 1u);
+  let first = (group % p.groups) * ${lanes}u;
+  let row = min(first + lane, p.t - 1u);
+  let position = p.offset + row;
   let headKey = head / (p.h / p.hKey);
-  let at = ((b * p.t + min(row, p.t - 1u)) * p.h + head) * N;
+  let at = ((b * p.t + row) * p.h + head) * ${count}u;
   ${segments ? 'let segment = x3(b * p.s + position);' : ''}
-  var query: array<V, N>;
-  var out: array<V, N>;
-  for (var i = 0u; i < N; i++) { query[i] = x0(at + i) * p.scale; out[i] = V(0.0); }
+  ${each((i) => `let q${i} = x0(at + ${i}u) * p.scale; var out${i} = ${type}(0.0);`)}
   var top = -3.0e38;
   var total = 0.0;
-  let last = ${causal ? `min(p.offset + min(first + ${LANES}u, p.t), p.offset + p.t)` : 'p.offset + p.t'};
-  for (var j = 0u; j < last; j++) {
-    if (${visible(causal, segments ? 'x3' : null)}) {
-      let key = ((b * p.s + j) * p.hKey + headKey) * N;
-      var score = 0.0;
-      for (var i = 0u; i < N; i++) { score += dot_(query[i], x1(key + i)); }
-      let newTop = max(top, score);
-      let shrink = exp(top - newTop);
-      let weight = exp(score - newTop);
-      total = total * shrink + weight;
-      for (var i = 0u; i < N; i++) { out[i] = out[i] * shrink + weight * x2(key + i); }
-      top = newTop;
-    }
-  }
-  if (row < p.t) {
-    for (var i = 0u; i < N; i++) { w0[at + i] = out[i] / total; }
+  let last = ${causal ? `p.offset + min(first + ${lanes}u, p.t)` : 'p.offset + p.t'};
+  let begin = ${windowStart(causal)};
+  ${overRows(
+    facts,
+    sizes.d,
+    { from: 'begin', to: 'last' },
+    { k: (r, i) => `x1(${keyRow(r)} + ${i}u)`, v: (r, i) => `x2(${keyRow(r)} + ${i}u)` },
+    `if (${visible(causal, segments ? 'x3' : null)}) {
+        let score = ${dot('q', 'k')};
+        let newTop = max(top, score);
+        let shrink = exp(top - newTop);
+        let weight = exp(score - newTop);
+        total = total * shrink + weight;
+        ${each((i) => `out${i} = out${i} * shrink + weight * v${i};`)}
+        top = newTop;
+      }`,
+  )}
+  if (first + lane < p.t) {
+    ${each((i) => `w0[at + ${i}u] = out${i} / total;`)}
     w1[(b * p.h + head) * p.t + row] = top + log(total);
   }`,
           }),
@@ -138,6 +194,12 @@ const attentionKernel = defineKernel({
     ];
   },
 });
+
+/** First key that any lane of the workgroup can see: keys before the sliding window are skipped. */
+const windowStart = (causal: boolean): string =>
+  causal
+    ? 'select(0u, p.offset + first + 1u - min(p.window, p.offset + first + 1u), p.window > 0u)'
+    : '0u';
 
 /** delta[b, h, t] = sum(g * out): what the softmax's backward pass subtracts. */
 function deltaStage(out: Operand, g: Operand, delta: Operand, { b, t, h, d }: Sizes): Stage {
@@ -166,7 +228,7 @@ function deltaStage(out: Operand, g: Operand, delta: Operand, { b, t, h, d }: Si
 
 const attentionGradKernel = defineKernel({
   op: 'attentionGrad',
-  plan: (call, _facts, scratch) => {
+  plan: (call, facts, scratch) => {
     const [q, k, v, out, lse, g, segments] = call.inputs as [
       Operand,
       Operand,
@@ -179,7 +241,9 @@ const attentionGradKernel = defineKernel({
     const [dq, dk, dv] = call.outputs as [Operand, Operand, Operand];
     const sizes = sizesOf(q, k);
     const { causal, access, key } = structure(call, sizes, segments);
-    const { type, count } = vectors(sizes.d);
+    const { type, count, each, dot } = registers(sizes.d);
+    const lanes = lanesOf(facts);
+    const subgroups = facts.subgroupSize > 0;
     const delta = {
       ...scratch(sizes.b * sizes.h * sizes.t, 'float32'),
       shape: [sizes.b, sizes.h, sizes.t],
@@ -187,9 +251,10 @@ const attentionGradKernel = defineKernel({
     const reads: Access[] = [access, access, access, access, 'float32', 'float32'];
     if (segments) reads.push('int32');
     const operands = [q, k, v, g, lse, delta, ...(segments ? [segments] : [])];
-    const declarations = `alias V = ${type};\nconst N = ${count}u;\n${dotDeclaration(sizes.d)}`;
-    const queryGroups = Math.ceil(sizes.t / LANES);
-    const keyGroups = Math.ceil(sizes.s / LANES);
+    const queryGroups = Math.ceil(sizes.t / lanes);
+    const keyGroups = Math.ceil(sizes.s / lanes);
+    const keyRow = (row: string) => `((b * p.s + ${row}) * p.hKey + headKey) * ${count}u`;
+    const queryRow = (row: string) => `((b * p.t + ${row}) * p.h + head) * ${count}u`;
 
     const toQueries: Stage = {
       key: `attentionGrad:q:${key}`,
@@ -198,34 +263,34 @@ const attentionGradKernel = defineKernel({
           reads,
           writes: [access],
           params: commonParams,
-          workgroup: LANES,
-          declarations,
+          workgroup: lanes,
+          subgroups,
           body: `  let head = (group / p.groups) % p.h;
   let b = group / p.groups / p.h;
-  let first = (group % p.groups) * ${LANES}u;
+  let first = (group % p.groups) * ${lanes}u;
   let row = min(first + lane, p.t - 1u);
   let position = p.offset + row;
   let headKey = head / (p.h / p.hKey);
-  let at = ((b * p.t + row) * p.h + head) * N;
+  let at = ${queryRow('row')};
   ${segments ? 'let segment = x6(b * p.s + position);' : ''}
   let lse = x4((b * p.h + head) * p.t + row);
   let delta = x5((b * p.h + head) * p.t + row);
-  var query: array<V, N>;
-  var dOut: array<V, N>;
-  var dQuery: array<V, N>;
-  for (var i = 0u; i < N; i++) { query[i] = x0(at + i) * p.scale; dOut[i] = x3(at + i); dQuery[i] = V(0.0); }
-  let last = ${causal ? `p.offset + min(first + ${LANES}u, p.t)` : 'p.offset + p.t'};
-  for (var j = 0u; j < last; j++) {
-    if (${visible(causal, segments ? 'x6' : null)}) {
-      let key = ((b * p.s + j) * p.hKey + headKey) * N;
-      var score = 0.0;
-      var dP = 0.0;
-      for (var i = 0u; i < N; i++) { score += dot_(query[i], x1(key + i)); dP += dot_(dOut[i], x2(key + i)); }
-      let dS = exp(score - lse) * (dP - delta) * p.scale;
-      for (var i = 0u; i < N; i++) { dQuery[i] += dS * x1(key + i); }
-    }
-  }
-  if (first + lane < p.t) { for (var i = 0u; i < N; i++) { w0[at + i] = dQuery[i]; } }`,
+  ${each((i) => `let q${i} = x0(at + ${i}u) * p.scale; let g${i} = x3(at + ${i}u); var dQ${i} = ${type}(0.0);`)}
+  let last = ${causal ? `p.offset + min(first + ${lanes}u, p.t)` : 'p.offset + p.t'};
+  let begin = ${windowStart(causal)};
+  ${overRows(
+    facts,
+    sizes.d,
+    { from: 'begin', to: 'last' },
+    { k: (r, i) => `x1(${keyRow(r)} + ${i}u)`, v: (r, i) => `x2(${keyRow(r)} + ${i}u)` },
+    `if (${visible(causal, segments ? 'x6' : null)}) {
+        let score = ${dot('q', 'k')};
+        let dP = ${dot('g', 'v')};
+        let dS = exp(score - lse) * (dP - delta) * p.scale;
+        ${each((i) => `dQ${i} += dS * k${i};`)}
+      }`,
+  )}
+  if (first + lane < p.t) { ${each((i) => `w0[at + ${i}u] = dQ${i};`)} }`,
         }),
       operands: [...operands, dq],
       reads: reads.length,
@@ -240,43 +305,41 @@ const attentionGradKernel = defineKernel({
           reads,
           writes: [access, access],
           params: commonParams,
-          workgroup: LANES,
-          declarations,
+          workgroup: lanes,
+          subgroups,
           body: `  let headKey = (group / p.groups) % p.hKey;
   let b = group / p.groups / p.hKey;
-  let j = (group % p.groups) * ${LANES}u + lane;
-  if (j >= p.s) { return; }
-  let at = ((b * p.s + j) * p.hKey + headKey) * N;
+  let first = (group % p.groups) * ${lanes}u;
+  let key = min(first + lane, p.s - 1u);
+  let at = ${keyRow('key')};
   let perKey = p.h / p.hKey;
-  ${segments ? 'let own = x6(b * p.s + j);' : ''}
-  var key: array<V, N>;
-  var value: array<V, N>;
-  var dKey: array<V, N>;
-  var dValue: array<V, N>;
-  for (var i = 0u; i < N; i++) { key[i] = x1(at + i); value[i] = x2(at + i); dKey[i] = V(0.0); dValue[i] = V(0.0); }
-  if (j < p.offset + p.t) {
-    for (var row = ${causal ? 'select(0u, j - p.offset, j > p.offset)' : '0u'}; row < p.t; row++) {
-      let position = p.offset + row;
-      ${segments ? 'let segment = x6(b * p.s + position);' : ''}
+  ${segments ? 'let segment = x6(b * p.s + key);' : ''}
+  ${each((i) => `let k${i} = x1(at + ${i}u); let v${i} = x2(at + ${i}u); var dK${i} = ${type}(0.0); var dV${i} = ${type}(0.0);`)}
+  // The first query of the workgroup that can see any of its keys.
+  let begin = ${causal ? 'select(0u, first - p.offset, first > p.offset)' : '0u'};
+  let end = ${causal ? `select(p.t, min(p.t, first + ${lanes}u + p.window - min(p.offset, first + ${lanes}u + p.window)), p.window > 0u)` : 'p.t'};
+  for (var head = headKey * perKey; head < (headKey + 1u) * perKey; head++) {
+    ${overRows(
+      facts,
+      sizes.d,
+      { from: 'begin', to: 'end' },
+      { q: (r, i) => `x0(${queryRow(r)} + ${i}u)`, g: (r, i) => `x3(${queryRow(r)} + ${i}u)` },
+      `let position = p.offset + j;
       if (${[
-        causal ? 'j <= position' : 'true',
-        '(p.window == 0u || j + p.window > position)',
-        segments ? 'own == segment' : 'true',
+        causal ? 'key <= position' : 'key < p.offset + p.t',
+        '(p.window == 0u || key + p.window > position)',
+        segments ? 'x6(b * p.s + position) == segment' : 'true',
       ].join(' && ')}) {
-        for (var head = headKey * perKey; head < (headKey + 1u) * perKey; head++) {
-          let query = ((b * p.t + row) * p.h + head) * N;
-          let statistic = (b * p.h + head) * p.t + row;
-          var score = 0.0;
-          var dP = 0.0;
-          for (var i = 0u; i < N; i++) { score += dot_(x0(query + i), key[i]); dP += dot_(x3(query + i), value[i]); }
-          let weight = exp(score * p.scale - x4(statistic));
-          let dS = weight * (dP - x5(statistic)) * p.scale;
-          for (var i = 0u; i < N; i++) { dKey[i] += dS * x0(query + i); dValue[i] += weight * x3(query + i); }
-        }
-      }
-    }
+        let statistic = (b * p.h + head) * p.t + j;
+        let score = ${dot('q', 'k')};
+        let dP = ${dot('g', 'v')};
+        let weight = exp(score * p.scale - x4(statistic));
+        let dS = weight * (dP - x5(statistic)) * p.scale;
+        ${each((i) => `dK${i} += dS * q${i}; dV${i} += weight * g${i};`)}
+      }`,
+    )}
   }
-  for (var i = 0u; i < N; i++) { w0[at + i] = dKey[i]; w1[at + i] = dValue[i]; }`,
+  if (first + lane < p.s) { ${each((i) => `w0[at + ${i}u] = dK${i}; w1[at + ${i}u] = dV${i};`)} }`,
         }),
       operands: [...operands, dk, dv],
       reads: reads.length,

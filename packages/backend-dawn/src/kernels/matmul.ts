@@ -54,6 +54,9 @@ function vec4Loader(operand: Operand): string {
  * loaded once for all lanes. On a software adapter, where loads decide everything, this is 2-4 times
  * a direct kernel.
  *
+ * `transposed` stores out[col, row]: an NT product with few columns is computed as its transpose, so
+ * that the lanes lie along the long side.
+ *
  * Needs float32 a; K a multiple of 4 (NN, NT), N of 4 (NN, TN), M of 4 (TN). Edges are clamped when
  * loading and skipped when storing.
  */
@@ -62,6 +65,7 @@ export function subgroupProduct(
   S: number,
   TM: number,
   TN: number,
+  transposed = false,
 ): string {
   const { layout, b } = problem;
   const columns = layout === 'NT';
@@ -82,7 +86,8 @@ ${range(TM / 4)
     for (var j = 0u; j < steps; j++) {
 ${range(TN / 4)
   .map(
-    (n) => `      let b${n} = loadB4((bFirst + (k0 + j) * p.n + min(col + ${n * 4}u, p.n - 4u)) / 4u);`,
+    (n) =>
+      `      let b${n} = loadB4((bFirst + (k0 + j) * p.n + min(col + ${n * 4}u, p.n - 4u)) / 4u);`,
   )
   .join('\n')}
 ${range(TM)
@@ -96,7 +101,8 @@ ${range(TM)
   } else {
     const loadB = columns
       ? range(TN).map(
-          (n) => `      let b${n} = loadB4((bFirst + min(col + ${n * S}u, p.n - 1u) * p.k + k) / 4u);`,
+          (n) =>
+            `      let b${n} = loadB4((bFirst + min(col + ${n * S}u, p.n - 1u) * p.k + k) / 4u);`,
         )
       : range(4).flatMap((q) =>
           range(TN / 4).map(
@@ -130,7 +136,10 @@ ${range(TM)
   const store = columns
     ? (m: number) =>
         range(TN)
-          .map((n) => `if (col + ${n * S}u < p.n) { w0[at + ${n * S}u] = c${m}_${n}; }`)
+          .map(
+            (n) =>
+              `if (col + ${n * S}u < p.n) { w0[${transposed ? `at + ${n * S}u * p.m` : `at + ${n * S}u`}] = c${m}_${n}; }`,
+          )
           .join(' ')
     : (m: number) =>
         range(TN / 4)
@@ -159,7 +168,7 @@ ${loop}
 ${range(TM)
   .map(
     (m) =>
-      `  if (row + ${m}u < p.m) { let at = (wid.z * p.m + row + ${m}u) * p.n + col; ${store(m)} }`,
+      `  if (row + ${m}u < p.m) { let at = ${transposed ? `(wid.z * p.n + col) * p.m + row + ${m}u` : `(wid.z * p.m + row + ${m}u) * p.n + col`}; ${store(m)} }`,
   )
   .join('\n')}`,
   });
@@ -236,30 +245,47 @@ export function tileSize(
 ): { TM: number; TN: number } {
   const TM = m <= 8 ? 8 : 16;
   if (layout !== 'NT') return { TM, TN: layout === 'TN' && n > 4 * lanes ? 8 : 4 };
-  return { TM, TN: n <= lanes ? 1 : n <= 4 * lanes ? 4 : 8 };
+  return { TM, TN: n <= 4 * lanes ? 4 : 8 };
 }
 
+/** Products with few columns and many rows gain from being made as their transpose. */
+const isNarrow = (p: Problem, facts: DeviceFacts): boolean =>
+  p.layout === 'NT' && p.n <= 2 * facts.subgroupSize && p.m > p.n && p.b.dtype === 'float32';
+
+const transpose = (p: Problem): Problem => ({ ...p, m: p.n, n: p.m, a: p.b, b: p.a });
+
 function plan(problem: Problem, facts: DeviceFacts): Stage {
-  const { layout, m, n, k, batch, a, b, out, bStep } = problem;
-  const subgroups = useSubgroups(problem, facts);
-  const { TM, TN } = tileSize(layout, m, n, facts.subgroupSize);
-  const [tileRows, tileColumns] = subgroups ? [TM, facts.subgroupSize * TN] : [32, 32];
-  const columns = Math.ceil(n / tileColumns);
+  const { m, n, k, batch, out, bStep } = problem;
+  if (!useSubgroups(problem, facts)) {
+    const columns = Math.ceil(n / 32);
+    return {
+      key: `matmul:${problem.layout}:tiled:${problem.a.dtype}:${problem.b.dtype}`,
+      wgsl: () => tiledProduct(problem),
+      operands: [problem.a, problem.b, out],
+      reads: 2,
+      params: [u32(m), u32(n), u32(k), u32(m * k), u32(bStep), u32(columns)],
+      grid: batched(Math.ceil(m / 32) * columns, batch),
+    };
+  }
+  const S = facts.subgroupSize;
+  const transposed = isNarrow(problem, facts);
+  const { layout, a, b, m: rows, n: width } = transposed ? transpose(problem) : problem;
+  const { TM, TN } = tileSize(layout, rows, width, S);
+  const columns = Math.ceil(width / (S * TN));
+  const [aStep, otherStep] = transposed ? [bStep, m * k] : [m * k, bStep];
   return {
-    key: subgroups
-      ? `matmul:${layout}:subgroup${facts.subgroupSize}:${TM}x${TN}:${b.dtype}`
-      : `matmul:${layout}:tiled:${a.dtype}:${b.dtype}`,
-    wgsl: () =>
-      subgroups ? subgroupProduct(problem, facts.subgroupSize, TM, TN) : tiledProduct(problem),
+    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${b.dtype}`,
+    wgsl: () => subgroupProduct({ layout, b }, S, TM, TN, transposed),
     operands: [a, b, out],
     reads: 2,
-    params: [u32(m), u32(n), u32(k), u32(m * k), u32(bStep), u32(columns)],
-    grid: [...grid1d(Math.ceil(m / tileRows) * columns, 1).slice(0, 2), batch] as [
-      number,
-      number,
-      number,
-    ],
+    params: [u32(rows), u32(width), u32(k), u32(aStep), u32(otherStep), u32(columns)],
+    grid: batched(Math.ceil(rows / TM) * columns, batch),
   };
+}
+
+function batched(tiles: number, batch: number): [number, number, number] {
+  const [x, y] = grid1d(tiles, 1);
+  return [x, y, batch];
 }
 
 export const matmulKernel: Kernel = defineKernel({
