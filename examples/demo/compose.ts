@@ -13,6 +13,8 @@ export interface Sample {
   readonly issue: Issue;
   /** The identifier at fault; for a function without a fault, its own name. */
   readonly subject: string;
+  /** The lines that decide: those of the faulty block, or of any block of a correct function. */
+  readonly snippets: readonly string[];
 }
 
 /** A function family: one correct version and one broken version for each bug that fits. */
@@ -90,15 +92,21 @@ function build(
     params,
     blocks.some((block) => block.async),
   );
-  const render = (at: number, bug: Bug | undefined): string => {
-    const body = blocks.flatMap((block, b) => block.lines(names, b === at ? bug : undefined));
-    const indented = body.map((line) => `  ${line}`);
-    return [header.open, ...indented, ...header.close].join('\n');
+  const version = (faulty: number, bug: Bug | undefined, subject: string): Sample => {
+    const bodies = blocks.map((block, at) => block.lines(names, at === faulty ? bug : undefined));
+    const indented = bodies.flat().map((line) => `  ${line}`);
+    const deciding = faulty < 0 ? bodies : [bodies[faulty] ?? []];
+    return {
+      code: [header.open, ...indented, ...header.close].join('\n'),
+      issue: bug ?? 'none',
+      subject,
+      snippets: deciding.filter((body) => body.length > 0).map((body) => body.join('\n')),
+    };
   };
-  const samples: Sample[] = [{ code: render(-1, undefined), issue: 'none', subject: name }];
+  const samples: Sample[] = [version(-1, undefined, name)];
   blocks.forEach((block, at) => {
     for (const [bug, subject] of Object.entries(block.hosts) as [Bug, (n: Names) => string][]) {
-      samples.push({ code: render(at, bug), issue: bug, subject: subject(names) });
+      samples.push(version(at, bug, subject(names)));
     }
   });
   return {

@@ -73,7 +73,7 @@ export const POOLS: Readonly<Record<Split, NamePool>> = {
 
 /** Names that both sides share: they carry no meaning of their own, like keywords. */
 const KEYS = words('id ownerId userId teamId groupId code name slug email parentId');
-const SERVICES = words('api client service repo store gateway');
+const SERVICES = words('api store');
 const INDEXES = words('i i i j k index pos');
 const SUMS = words('total sum result count acc');
 const LOCALS = words('label limit start prefix copy rate extra next temp offset');

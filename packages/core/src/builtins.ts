@@ -1,4 +1,6 @@
 import { ReferenceBackend } from './backend/reference/referenceBackend.js';
+import { Callbacks } from './callbacks/points.js';
+import { ProgressCallback } from './callbacks/progress.js';
 import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
 import { ModelFamilies } from './models/family.js';
 import { llama } from './models/llama.js';
@@ -14,5 +16,6 @@ export const builtins = definePlugin({
     context.add(Backends, { name: 'reference', create: async () => new ReferenceBackend() });
     context.add(ModelFamilies, llama);
     context.add(ModelFamilies, qwen2);
+    context.add(Callbacks, { name: 'progress', useClass: ProgressCallback });
   },
 });

@@ -4,6 +4,7 @@ import {
   AttuneError,
   type Engine,
   type ForwardInput,
+  type HostTensorData,
   type LanguageModel,
   type ModelConfig,
   type Module,
@@ -11,13 +12,12 @@ import {
   type Tensor,
 } from '@attune/core';
 import { AdapterSwitch, slotsOf } from './adapterSlot.js';
-import { type CustomPeftConfig, type PeftConfig, parsePeftConfig } from './config.js';
+import type { CustomPeftConfig, PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import { extract, inject, writeInto } from './inject.js';
 import { type Backup, fold, restore } from './merge.js';
 import type { LoraConfig } from './methods/lora.js';
-import { type AdapterPlan, planAdapter } from './plan.js';
-import { PeftMethods } from './points.js';
+import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
 import {
   adapterFolder,
   hasAdapter,
@@ -44,7 +44,14 @@ export interface MergeOptions {
 interface AttachedAdapter {
   readonly method: PeftMethod;
   readonly config: PeftConfig;
-  trainable: boolean;
+  readonly trainable: boolean;
+}
+
+/** An adapter that fits a model, about to be put on it. */
+interface NewAdapter {
+  readonly plan: AdapterPlan;
+  /** From a file; without, it starts as its method says. */
+  readonly tensors?: ReadonlyMap<string, HostTensorData>;
 }
 
 type GenerateOptions = Parameters<LanguageModel['generate']>[0];
@@ -85,9 +92,12 @@ export class PeftModel implements LanguageModel, AdapterHost {
     folder: string,
     options: LoadAdapterOptions = {},
   ): Promise<PeftModel> {
+    const loaded = await readAdapter(model, folder);
+    // Only now: of two that load at once onto a new model, the second joins the first.
     const host = PeftModel.on(model);
-    await host.loadAdapter(folder, options);
-    host.setAdapter(options.adapterName ?? 'default');
+    const { adapterName = 'default', isTrainable = false } = options;
+    host.#attach(adapterName, loaded, isTrainable);
+    host.setAdapter(adapterName);
     return host;
   }
 
@@ -146,24 +156,15 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_ADAPTER_EXISTS
    */
   addAdapter(adapterName: string, config: PeftConfigInput): void {
-    this.#checkFree(adapterName);
-    const given = config as Readonly<Record<string, unknown>>;
-    const plan = this.#plan(given, { label: 'peftConfig', isFile: false });
-    inject(this.engine, this.root, plan, adapterName, this.#switch);
-    this.#attach(adapterName, plan, !plan.config.inferenceMode);
+    const plan = planFrom(this.base, config, { label: 'peftConfig', isFile: false });
+    this.#attach(adapterName, { plan }, !plan.config.inferenceMode);
   }
 
   /** Loads an adapter beside those that are there; `setAdapter` makes it the active one. @throws as fromPretrained */
   async loadAdapter(folder: string, options: LoadAdapterOptions = {}): Promise<void> {
     const { adapterName = 'default', isTrainable = false } = options;
     this.#checkFree(adapterName);
-    const { path, fields } = await readAdapterConfig(folder);
-    const plan = this.#plan(fields, { label: path, isFile: true });
-    const tensors = await readAdapterTensors(folder, plan);
-    this.#checkFree(adapterName);
-    const trained = { ...plan, config: { ...plan.config, inferenceMode: !isTrainable } };
-    inject(this.engine, this.root, trained, adapterName, this.#switch, tensors);
-    this.#attach(adapterName, trained, isTrainable);
+    this.#attach(adapterName, await readAdapter(this.base, folder), isTrainable);
   }
 
   /**
@@ -313,46 +314,16 @@ export class PeftModel implements LanguageModel, AdapterHost {
 
   // What these share
 
-  #plan(
-    fields: Readonly<Record<string, unknown>>,
-    source: { readonly label: string; readonly isFile: boolean },
-  ): AdapterPlan {
-    const method = this.#method(fields.peftType ?? fields.peft_type, source.label);
-    const { logger } = this.attune;
-    const parsed = parsePeftConfig(method, fields, {
-      ...source,
-      warn: (message) => logger.warn(message),
-    });
-    return planAdapter(this.base, method, {
-      ...parsed,
-      taskType: parsed.taskType ?? 'CAUSAL_LM',
-      baseModelNameOrPath: parsed.baseModelNameOrPath ?? this.nameOrPath,
-    });
-  }
-
-  #method(peftType: unknown, label: string): PeftMethod {
-    const methods = this.attune.registry(PeftMethods);
-    if (typeof peftType === 'string' && methods.has(peftType)) return methods.get(peftType);
-    throw new AttuneError(
-      'PEFT_TYPE_UNKNOWN',
-      peftType === undefined
-        ? `${label} has no peftType.`
-        : `${label}: unknown peftType ${JSON.stringify(peftType)}.`,
-      {
-        remedy: `Known: ${methods.names.join(', ') || 'none'}. Methods come with plugins: createAttune({ plugins: [..., peft()] }).`,
-        details: { known: methods.names },
-      },
-    );
-  }
-
-  #attach(name: string, { method, config }: AdapterPlan, trainable: boolean): void {
+  #attach(name: string, { plan, tensors }: NewAdapter, trainable: boolean): void {
+    this.#checkFree(name);
     if (this.#attached.size === 0) {
       const parameters = [...this.root.namedParameters()].map(([, p]) => p);
-      const added = new Set(this.#parametersOf(name).values());
-      this.#trainableBefore = new Set(parameters.filter((p) => p.trainable && !added.has(p)));
-      this.base.adapters = this;
+      this.#trainableBefore = new Set(parameters.filter((p) => p.trainable));
     }
-    this.#attached.set(name, { method, config, trainable });
+    inject(this.engine, this.root, plan, name, this.#switch, tensors);
+    const config = { ...plan.config, inferenceMode: !trainable };
+    this.#attached.set(name, { method: plan.method, config, trainable });
+    this.base.adapters = this;
     if (this.#switch.active.length === 0) this.#switch.active = [name];
     this.#markTrainable();
   }
@@ -439,4 +410,11 @@ export function getPeftModel(
   host.addAdapter(adapterName, config);
   host.setAdapter(adapterName);
   return host;
+}
+
+/** Reads and checks an adapter's files; the model is not changed. */
+async function readAdapter(model: LanguageModel, folder: string): Promise<NewAdapter> {
+  const { path, fields } = await readAdapterConfig(folder);
+  const plan = planFrom(model, fields, { label: path, isFile: true });
+  return { plan, tensors: await readAdapterTensors(folder, plan) };
 }

@@ -1,8 +1,9 @@
 import { AttuneError, type LanguageModel, type LinearLike, type Module } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
 import { baseModules, feature, original } from './adapterSlot.js';
-import type { PeftConfig } from './config.js';
+import { type PeftConfig, parsePeftConfig } from './config.js';
 import type { LayerInfo, ParamSpecs, PeftMethod } from './definePeftMethod.js';
+import { PeftMethods } from './points.js';
 import { isCopyable, SavedModule } from './savedModule.js';
 import { endsWithName, isAllLinear, matchTargets, unmatchedEntries } from './targets.js';
 
@@ -18,6 +19,14 @@ export interface AdapterPlan {
   readonly saved: readonly string[];
   /** Names in files of everything that is trained, with the shapes. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
+  /** Entries of targetModules that match nothing, beside others that do. */
+  readonly unmatched: readonly string[];
+}
+
+interface ConfigSource {
+  /** How messages call it, e.g. "peftConfig" or a file's path. */
+  readonly label: string;
+  readonly isFile: boolean;
 }
 
 interface PlannedLayer {
@@ -27,6 +36,48 @@ interface PlannedLayer {
 }
 
 type ModuleTable = ReadonlyMap<string, Module>;
+
+/**
+ * Parses a config as it was written and matches it to a model.
+ *
+ * @throws PEFT_TYPE_UNKNOWN, PEFT_CONFIG_INVALID, PEFT_CONFIG_UNKNOWN_KEY, PEFT_UNSUPPORTED_OPTION,
+ *   and as planAdapter
+ */
+export function planFrom(
+  model: LanguageModel,
+  fields: Readonly<Record<string, unknown>>,
+  source: ConfigSource,
+): AdapterPlan {
+  const { logger } = model.attune;
+  const method = methodOf(model, fields.peftType ?? fields.peft_type, source.label);
+  const warn = (message: string) => logger.warn(message);
+  const parsed = parsePeftConfig(method, fields, { ...source, warn });
+  const plan = planAdapter(model, method, {
+    ...parsed,
+    taskType: parsed.taskType ?? 'CAUSAL_LM',
+    baseModelNameOrPath: parsed.baseModelNameOrPath ?? model.nameOrPath,
+  });
+  if (plan.unmatched.length > 0)
+    warn(
+      `targetModules ${JSON.stringify(plan.unmatched)} match no module of ${model.config.modelType}; the others do.`,
+    );
+  return plan;
+}
+
+function methodOf(model: LanguageModel, peftType: unknown, label: string): PeftMethod {
+  const methods = model.attune.registry(PeftMethods);
+  if (typeof peftType === 'string' && methods.has(peftType)) return methods.get(peftType);
+  throw new AttuneError(
+    'PEFT_TYPE_UNKNOWN',
+    peftType === undefined
+      ? `${label} has no peftType.`
+      : `${label}: unknown peftType ${JSON.stringify(peftType)}.`,
+    {
+      remedy: `Known: ${methods.names.join(', ') || 'none'}. Methods come with plugins: createAttune({ plugins: [..., peft()] }).`,
+      details: { known: methods.names },
+    },
+  );
+}
 
 /**
  * Matches a config to a model.
@@ -40,12 +91,13 @@ export function planAdapter(
   given: PeftConfig,
 ): AdapterPlan {
   const modules: ModuleTable = new Map(baseModules(model.root));
-  const { config, paths } = resolveTargets(model, method, given, modules);
+  const { config, paths, unmatched } = resolveTargets(model, method, given, modules);
   const saved = savedPaths(model, config.modulesToSave ?? [], modules);
   const layers = paths.map((path) => planLayer(path, modules, method, config));
   const biases = biasesOf(config, paths, saved, modules);
   refuseConflicts(paths, saved, modules);
-  return { method, config, layers, biases, saved, tensors: shapes(layers, biases, saved, modules) };
+  const tensors = shapes(layers, biases, saved, modules);
+  return { method, config, layers, biases, saved, tensors, unmatched };
 }
 
 function resolveTargets(
@@ -67,10 +119,6 @@ function resolveTargets(
     .map(([path, module]) => ({ path, isLinear: isLinearLike(original(module)) }));
   const paths = matchTargets(candidates, targetModules, given, modelType);
   const unmatched = unmatchedEntries(candidates, targetModules);
-  if (unmatched.length > 0)
-    model.attune.logger.warn(
-      `targetModules ${JSON.stringify(unmatched)} match no module of ${modelType}; the others do.`,
-    );
   const resolved = isAllLinear(targetModules)
     ? shortestNames(
         paths,
@@ -79,7 +127,7 @@ function resolveTargets(
     : typeof targetModules === 'string'
       ? targetModules
       : [...targetModules];
-  return { config: { ...given, targetModules: resolved }, paths };
+  return { config: { ...given, targetModules: resolved }, paths, unmatched };
 }
 
 /** Plain, quantised or from a plugin: what says how wide it is. */

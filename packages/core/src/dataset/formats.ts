@@ -1,21 +1,28 @@
+import type { ChatMessage } from '../tokenizer/chatTemplate.js';
 import { AttuneError } from '../util/errors.js';
 import type { Row } from './dataset.js';
 
-/** One turn of a conversation. Further fields (tool calls, ...) go to the chat template as they are. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-  readonly [field: string]: unknown;
-}
-
 export type Messages = readonly ChatMessage[];
+
+/** What a row gives to the chat template beside its messages. */
+export interface TemplateInput {
+  /** Functions that the model may call. */
+  readonly tools?: readonly unknown[];
+  /** A row's `chat_template_kwargs`. */
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
 
 /** What a row is, whatever its spelling: the cases that tokenising tells apart. */
 export type SftRow =
   | { readonly kind: 'tokens'; readonly inputIds: readonly number[]; readonly labels: Labels }
   | { readonly kind: 'prompt'; readonly prompt: string; readonly completion: string }
-  | { readonly kind: 'chatPrompt'; readonly prompt: Messages; readonly completion: Messages }
-  | { readonly kind: 'messages'; readonly messages: Messages }
+  | {
+      readonly kind: 'chatPrompt';
+      readonly prompt: Messages;
+      readonly completion: Messages;
+      readonly template: TemplateInput;
+    }
+  | { readonly kind: 'messages'; readonly messages: Messages; readonly template: TemplateInput }
   | { readonly kind: 'text'; readonly text: string };
 
 type Labels = readonly number[] | undefined;
@@ -50,18 +57,19 @@ export function readSftRow(row: unknown, origin: string): SftRow {
         kind: 'chatPrompt',
         prompt: readMessages(prompt, 'prompt', origin),
         completion: readMessages(completion, 'completion', origin),
+        template: readTemplateInput(fields, origin),
       };
     throw rowError(
       origin,
       `prompt (${preview(prompt)}) and completion (${preview(completion)}) are to be two strings or two message lists.`,
     );
   }
-  if ('messages' in fields)
-    return { kind: 'messages', messages: readMessages(fields.messages, 'messages', origin) };
-  if ('conversations' in fields)
+  const conversation = ['messages', 'conversations'].find((field) => field in fields);
+  if (conversation)
     return {
       kind: 'messages',
-      messages: readMessages(fields.conversations, 'conversations', origin),
+      messages: readMessages(fields[conversation], conversation, origin),
+      template: readTemplateInput(fields, origin),
     };
   if ('instruction' in fields && 'output' in fields) return readAlpaca(fields, origin);
   if ('text' in fields) return { kind: 'text', text: readString(fields, 'text', origin) };
@@ -125,6 +133,20 @@ export function readMessages(value: unknown, field: string, origin: string): Mes
       );
     return { ...rest, role, content };
   });
+}
+
+/** `tools` is a list, or the JSON of one, as data sets of one column type store it. */
+function readTemplateInput(row: Row, origin: string): TemplateInput {
+  let { tools } = row;
+  const variables = row.chat_template_kwargs as TemplateInput['variables'];
+  try {
+    if (typeof tools === 'string') tools = JSON.parse(tools);
+  } catch {
+    // Reported below as what it is.
+  }
+  if (tools != null && !Array.isArray(tools))
+    throw rowError(origin, `"tools" is to be a list of functions; it is ${preview(tools)}.`);
+  return { ...(tools ? { tools: tools as unknown[] } : {}), ...(variables ? { variables } : {}) };
 }
 
 function readTokens(row: Row, ids: unknown, origin: string): SftRow {

@@ -1,6 +1,6 @@
 import { AttuneError } from '../util/errors.js';
 import { IGNORE_INDEX, type TokenExample } from './collator.js';
-import { type Messages, readSftRow, type SftRow } from './formats.js';
+import { type Messages, readSftRow, type SftRow, type TemplateInput } from './formats.js';
 
 /** What tokenising a row asks of a tokenizer. */
 export interface TextTokenizer {
@@ -10,7 +10,7 @@ export interface TextTokenizer {
   /** A conversation as the model was trained to see it. @throws when the model has no chat template */
   applyChatTemplate(
     messages: Messages,
-    options: { readonly tokenize: false; readonly addGenerationPrompt?: boolean },
+    options: TemplateInput & { readonly tokenize: false; readonly addGenerationPrompt?: boolean },
   ): string;
 }
 
@@ -102,15 +102,17 @@ function tokens(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
       return completionOf(tokenizer.encode(row.prompt), ids, completionOnlyLoss ?? true);
     }
     case 'chatPrompt': {
+      const render = renderer(tokenizer, row.template);
       const whole = [...row.prompt, ...row.completion];
-      const ids = render(tokenizer, whole, false);
-      if (assistantOnly) return { ids, learned: assistantTurns(tokenizer, whole, ids, origin) };
-      return completionOf(render(tokenizer, row.prompt, true), ids, completionOnlyLoss ?? true);
+      const ids = render(whole, false);
+      if (assistantOnly) return { ids, learned: assistantTurns(render, whole, ids, origin) };
+      return completionOf(render(row.prompt, true), ids, completionOnlyLoss ?? true);
     }
     case 'messages': {
-      const ids = render(tokenizer, row.messages, false);
+      const render = renderer(tokenizer, row.template);
+      const ids = render(row.messages, false);
       if (!assistantOnly) return { ids };
-      return { ids, learned: assistantTurns(tokenizer, row.messages, ids, origin) };
+      return { ids, learned: assistantTurns(render, row.messages, ids, origin) };
     }
   }
 }
@@ -118,14 +120,16 @@ function tokens(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
 const withEos = (text: string, { eosToken }: TextTokenizer): string =>
   eosToken === null || text.endsWith(eosToken) ? text : text + eosToken;
 
+type Render = (messages: Messages, addGenerationPrompt: boolean) => readonly number[];
+
 /** The template writes special tokens itself, so none are added: no doubled BOS. */
-const render = (tokenizer: TextTokenizer, messages: Messages, addGenerationPrompt: boolean) =>
-  tokenizer.encode(
-    tokenizer.applyChatTemplate(messages, { tokenize: false, addGenerationPrompt }),
-    {
-      addSpecialTokens: false,
-    },
-  );
+const renderer =
+  (tokenizer: TextTokenizer, template: TemplateInput): Render =>
+  (messages, addGenerationPrompt) =>
+    tokenizer.encode(
+      tokenizer.applyChatTemplate(messages, { ...template, tokenize: false, addGenerationPrompt }),
+      { addSpecialTokens: false },
+    );
 
 function completionOf(prompt: readonly number[], ids: readonly number[], only: boolean): Tokens {
   const start = commonPrefix(prompt, ids);
@@ -147,7 +151,7 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
  * with the generation prompt, ends, and lasts as long as the conversation with it agrees.
  */
 function assistantTurns(
-  tokenizer: TextTokenizer,
+  render: Render,
   messages: Messages,
   ids: readonly number[],
   origin: string,
@@ -155,8 +159,8 @@ function assistantTurns(
   const spans: [number, number][] = [];
   messages.forEach((message, i) => {
     if (message.role !== 'assistant' || i === 0) return;
-    const before = render(tokenizer, messages.slice(0, i), true);
-    const until = render(tokenizer, messages.slice(0, i + 1), false);
+    const before = render(messages.slice(0, i), true);
+    const until = render(messages.slice(0, i + 1), false);
     spans.push([commonPrefix(before, ids), commonPrefix(until, ids)]);
   });
   if (!spans.some(([start, end]) => start < end))

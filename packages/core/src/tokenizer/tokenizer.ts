@@ -99,7 +99,6 @@ export class Tokenizer {
       throw new AttuneError('TOKENIZER_INPUT', `encode: expected a string, found ${typeof text}.`, {
         remedy: 'Call encode once for each text.',
       });
-    // The library says [] for '' without asking the post-processor.
     return this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
   }
 

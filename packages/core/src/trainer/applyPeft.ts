@@ -15,18 +15,12 @@ export function applyPeft(model: LanguageModel, config: PeftConfigInput): Langua
   return service.apply(model, config);
 }
 
-/**
- * What shall learn: the parameters that are trainable already or, for a model that was just loaded and
- * has no adapter, all of them (full fine-tuning, as in transformers).
- *
- * @throws NO_TRAINABLE when every adapter is frozen
- */
-export function ensureTrainable(model: LanguageModel): void {
-  const parameters = [...model.root.namedParameters()].map(([, parameter]) => parameter);
-  if (parameters.some((parameter) => parameter.trainable)) return;
-  if (model.adapters)
-    throw new AttuneError('NO_TRAINABLE', 'the model has adapters, but all of them are frozen.', {
-      remedy: 'Load the adapter with isTrainable: true.',
-    });
-  for (const parameter of parameters) parameter.trainable = true;
+/** @throws NO_TRAINABLE when everything is frozen */
+export function checkTrainable(model: LanguageModel): void {
+  for (const [, parameter] of model.root.namedParameters()) if (parameter.trainable) return;
+  throw new AttuneError('NO_TRAINABLE', 'every parameter of the model is frozen.', {
+    remedy: model.adapters
+      ? 'Load the adapter with isTrainable: true, or add a new one.'
+      : 'Pass a peftConfig, or set `parameter.trainable = true` on what shall learn.',
+  });
 }

@@ -31,7 +31,7 @@ import { upload } from './upload.js';
 
 export interface TrainerOptions<
   Args extends TrainingArguments = TrainingArguments,
-  ArgsInput = TrainingArgumentsInput,
+  ArgsInput extends object = TrainingArgumentsInput,
 > {
   readonly model: LanguageModel;
   /** What to learn, or a function that makes it from the checked arguments. */
@@ -81,7 +81,7 @@ export interface TrainOutput {
  */
 export class Trainer<
   Args extends TrainingArguments = TrainingArguments,
-  ArgsInput = TrainingArgumentsInput,
+  ArgsInput extends object = TrainingArgumentsInput,
 > {
   readonly model: LanguageModel;
   readonly args: Args;
@@ -103,7 +103,8 @@ export class Trainer<
 
   /** @throws ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
-    const { model, args = {}, evalDataset, peftConfig, callbacks = [] } = options;
+    const { model, evalDataset, peftConfig, callbacks = [] } = options;
+    const args = (options.args ?? {}) as Readonly<Record<string, unknown>>;
     const { attune } = model;
     const { schema = trainingArgumentsSchema, defaults = {} } = flavor;
     const parsed = parseTrainingArguments(schema, args, defaults);

@@ -8,7 +8,7 @@ import { decayGroups } from '../optim/parameterGroups.js';
 import { resolveWarmupSteps, type Schedule, schedule } from '../optim/schedulers.js';
 import { AttuneError } from '../util/errors.js';
 import { keysToSnake } from '../util/json.js';
-import { ensureTrainable } from './applyPeft.js';
+import { checkTrainable } from './applyPeft.js';
 import {
   checkpointFolder,
   readCheckpointJson,
@@ -102,7 +102,7 @@ export class TrainingRun {
     const plan = planTraining(loader.batchesPerEpoch, args);
     state.reset();
     Object.assign(control, { shouldTrainingStop: false, shouldEpochStop: false });
-    ensureTrainable(model);
+    checkTrainable(model);
     model.engine.reseed(args.seed);
     // Weights before the optimizer, which moves them into its arenas.
     if (checkpoint) {
@@ -202,7 +202,14 @@ export class TrainingRun {
     this.#lossSum = saved.loss_sum as number;
     this.#lossSteps = saved.loss_steps as number;
     state.skippedSteps = saved.skipped_steps as number;
-    this.meter.putBack(saved.rows_since_log as StepRow[]);
+    // JSON has no NaN: what was not finite comes back as null.
+    this.meter.putBack(
+      (saved.rows_since_log as StepRow[]).map((row) => ({
+        ...row,
+        loss: row.loss ?? Number.NaN,
+        gradNorm: row.gradNorm ?? Number.NaN,
+      })),
+    );
     const { stateful_callbacks } = await readCheckpointJson(folder, 'trainer_state.json');
     this.callbacks.importState(stateful_callbacks as Record<string, unknown>);
   }

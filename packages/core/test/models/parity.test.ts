@@ -94,7 +94,9 @@ describe.skipIf(!hasStories)(`stories260k${storiesNote}`, () => {
       const theirs = await expected.read(`logits.${i}`);
       const logits = attune.engine.noGrad(() =>
         attune.engine.scope('text', () =>
-          model.forward({ inputIds: attune.engine.tensor(ids.data, [1, ids.data.length], 'int32') }),
+          model.forward({
+            inputIds: attune.engine.tensor(ids.data, [1, ids.data.length], 'int32'),
+          }),
         ),
       );
       // Logits reach 20 here, so float32's own error is tenfold that of the tiny models.

@@ -1,5 +1,5 @@
-import { numel, opTable, ReferenceBackend } from '@attune/core';
-import { type CaseResult, compareCase, opCases } from '@attune/core/testing';
+import { numel, opTable, ReferenceBackend, type TensorSpec } from '@attune/core';
+import { type CaseResult, compareCase, type OpCase, opCases } from '@attune/core/testing';
 import { describe, expect, it } from 'vitest';
 
 describe('opCases', () => {
@@ -16,14 +16,18 @@ describe('opCases', () => {
   it('compares something in each case that has outputs', async () => {
     const passed: string[] = [];
     for (const c of opCases) {
-      const judged = c.derive ? c.inputs.slice(0, 1) : c.op.infer(c.inputs, c.attrs);
-      const compared = c.targets.length > 0 ? c.targets : judged;
-      if (compared.every((t) => numel(t.shape) === 0)) continue;
+      if (outputsOf(c).every((t) => numel(t.shape) === 0)) continue;
       if ((await compareCase(new NanBackend(), c)).ok) passed.push(c.name);
     }
     expect(passed).toEqual([]);
   });
 });
+
+function outputsOf(c: OpCase): readonly TensorSpec[] {
+  if (c.targets.length > 0) return c.targets;
+  // The ops whose inputs are derived have outputs shaped like their first input.
+  return c.derive ? c.inputs.slice(0, 1) : c.op.infer(c.inputs, c.attrs);
+}
 
 /** A backend whose every result is NaN (-1 for integers): a comparison that it passes compares nothing. */
 class NanBackend extends ReferenceBackend {

@@ -74,7 +74,6 @@ for (const name of ['abs', 'relu', 'sign'] as const)
 check('gelu', 'exact', ([x]) => x!.gelu(), input([9]));
 check('geluTanh', 'tanh', ([x]) => x!.gelu('tanh'), input([9]));
 check('affine', 'scale and shift', ([x]) => x!.mul(-3).add(2).div(7).sub(1).neg(), input([5]));
-check('cast', 'there and back', ([x]) => ops.cast(x!.mul(2), 'float32'), input([5]));
 
 // Reductions
 check('sum', 'all', ([x]) => x!.sum(), input([2, 3]));
@@ -280,9 +279,10 @@ describe('gradients equal central differences', () => {
   });
 
   it('covers every op of the table that has a gradient', () => {
-    // Backward rules are first order, updates in place and choices have no gradient.
+    // Backward rules are first order; updates in place and choices have no gradient; the gradient of
+    // a cast passes straight through, which differences of rounded numbers cannot show (tape.test.ts).
     const without =
-      /Grad$|^(equal|greater|less|argmax|fill|assign|accumulate|writeRows|adamw|clipFactor)$/;
+      /Grad$|^(equal|greater|less|argmax|fill|assign|accumulate|writeRows|adamw|clipFactor|cast)$/;
     const missing = opTable.map((op) => op.name).filter((n) => !without.test(n) && !covered.has(n));
     expect(missing).toEqual([]);
   });

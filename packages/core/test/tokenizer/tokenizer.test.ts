@@ -50,6 +50,7 @@ describe.skipIf(!hasStories)(`the tokenizer of stories260k${storiesNote}`, () =>
   it('never emits a broken character while it streams', () => {
     const text = 'a 日本 🙂 é';
     const pieces = tokenizer.encode(text).map((id) => tokenizer.decodeStream(id));
+    tokenizer.decodeStream(null);
     expect(pieces.join('')).toBe(text);
     for (const piece of pieces) expect(piece).not.toContain('\ufffd');
   });
@@ -57,7 +58,12 @@ describe.skipIf(!hasStories)(`the tokenizer of stories260k${storiesNote}`, () =>
   it('holds back the bytes of an unfinished character, and gives them up at the end', () => {
     const ids = tokenizer.encode('🙂', { addSpecialTokens: false });
     const stream = tokenizer.createDecodeStream();
-    expect(ids.slice(0, -1).map((id) => stream.push(id)).join('')).toBe('');
+    expect(
+      ids
+        .slice(0, -1)
+        .map((id) => stream.push(id))
+        .join(''),
+    ).toBe('');
     expect(stream.end()).toContain('\ufffd');
     expect(ids.map((id) => tokenizer.decodeStream(id)).join('')).toBe('🙂');
     expect(tokenizer.decodeStream(tokenizer.eosTokenId)).toBe('');

@@ -1,0 +1,46 @@
+import {
+  type CallbackContext,
+  Callbacks,
+  definePlugin,
+  type EvalMetrics,
+  inject,
+  injectable,
+  type Logger,
+  TOKENS,
+  type TrainerCallback,
+} from '@attune/core';
+import { definePeftMethod, PeftMethods } from '@attune/peft';
+import { z } from 'zod';
+
+/** y = s * (W x + b): one scale per output feature, starting at 1, so that step 0 equals the base model. */
+export const channelScale = definePeftMethod({
+  peftType: 'CHANNEL_SCALE',
+  config: z.object({ init: z.number().default(1) }), // targetModules, modulesToSave, ... come with every method
+  params: (layer, config) => ({
+    scale: { shape: [layer.outFeatures], init: { constant: config.init } },
+  }),
+  forward: (x, base, p) => base(x).mul(p.scale), // [.., out] * [out]; base may be quantised
+  mergedWeight: (weight, p) => weight.mul(p.scale.unsqueeze(1)), // [out, in] * [out, 1]
+  mergedBias: (bias, p) => bias.mul(p.scale), // the scale is on W x + b
+});
+
+@injectable()
+export class StopBelow implements TrainerCallback {
+  constructor(@inject(TOKENS.Logger) private readonly logger: Logger) {}
+  // TypeScript infers no parameter types from `implements`; JavaScript needs neither.
+  onEvaluate({ state, control }: CallbackContext, metrics: EvalMetrics) {
+    this.logger.info(`step ${state.globalStep}: ${metrics.evalLoss}`);
+    if (metrics.evalLoss < 1) control.shouldTrainingStop = true;
+  }
+}
+
+export const acme = () =>
+  definePlugin({
+    name: 'acme',
+    version: '1.0.0',
+    apiVersion: 1,
+    register: (ctx) => {
+      ctx.add(PeftMethods, channelScale);
+      ctx.add(Callbacks, { name: 'stop-below', useClass: StopBelow });
+    },
+  });

@@ -1,0 +1,52 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { writeFileAtomic, writeFolderAtomic } from '@attune/core';
+import { afterAll, beforeEach, expect, it } from 'vitest';
+
+const made: string[] = [];
+let scratch: string;
+beforeEach(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'attune-atomic-'));
+  made.push(scratch);
+});
+afterAll(() => Promise.all(made.map((folder) => rm(folder, { recursive: true }))));
+
+it('writes a file, making its folder, and replaces it', async () => {
+  const path = join(scratch, 'deep/er/state.json');
+  await writeFileAtomic(path, 'one');
+  await writeFileAtomic(path, new TextEncoder().encode('two'));
+  expect(await readFile(path, 'utf8')).toBe('two');
+  expect(await readdir(join(scratch, 'deep/er'))).toEqual(['state.json']);
+});
+
+it('shows a folder only when it is whole', async () => {
+  const folder = join(scratch, 'checkpoint-5');
+  await writeFolderAtomic(folder, async (temporary) => {
+    await mkdir(join(temporary, 'inner'));
+    await writeFile(join(temporary, 'inner/a'), '1');
+    expect(await readdir(scratch)).not.toContain('checkpoint-5');
+  });
+  expect(await readFile(join(folder, 'inner/a'), 'utf8')).toBe('1');
+  expect(await readdir(scratch)).toEqual(['checkpoint-5']);
+});
+
+it('keeps the old folder when writing the new one fails', async () => {
+  const folder = join(scratch, 'checkpoint-5');
+  await writeFolderAtomic(folder, (temporary) => writeFile(join(temporary, 'a'), 'old'));
+  const torn = writeFolderAtomic(folder, async (temporary) => {
+    await writeFile(join(temporary, 'a'), 'new');
+    throw new Error('disk full');
+  });
+  await expect(torn).rejects.toThrow('disk full');
+  expect(await readFile(join(folder, 'a'), 'utf8')).toBe('old');
+  expect(await readdir(scratch)).toEqual(['checkpoint-5']);
+});
+
+it('replaces a folder as a whole', async () => {
+  const folder = join(scratch, 'checkpoint-5');
+  await writeFolderAtomic(folder, (temporary) => writeFile(join(temporary, 'a'), '1'));
+  await writeFolderAtomic(folder, (temporary) => writeFile(join(temporary, 'b'), '2'));
+  expect(await readdir(folder)).toEqual(['b']);
+  expect(await readdir(scratch)).toEqual(['checkpoint-5']);
+});

@@ -1,0 +1,74 @@
+import { resolveWarmupSteps, type SchedulerType, schedule } from '@attune/core';
+import { describe, expect, test } from 'vitest';
+import { fixtureJson } from './support.js';
+
+interface Case {
+  name: string;
+  attrs: { schedule: SchedulerType; warmupSteps: number; totalSteps: number; numCycles?: number };
+  outputs: { steps: { data: number[] }; factors: { data: number[] } };
+}
+
+for (const [row, tolerance] of [
+  ['row22-schedules-linear', 0],
+  ['row23-schedules-cosine', 1e-15],
+] as const)
+  describe(`${row}: transformers.optimization`, () => {
+    for (const { name, attrs, outputs } of fixtureJson(`${row}.json`).cases as Case[])
+      test(name, () => {
+        const factor = schedule(attrs.schedule, { ...attrs, learningRate: 1 });
+        outputs.steps.data.forEach((step, i) => {
+          expect(Math.abs(factor(step) - outputs.factors.data[i]!)).toBeLessThanOrEqual(tolerance);
+        });
+      });
+  });
+
+test('row 30: the rate of each update, the first with warmup 0', () => {
+  for (const { attrs, outputs } of fixtureJson('row30-learning-rate-logged.json').cases) {
+    const warmupSteps = resolveWarmupSteps(
+      { warmupSteps: attrs.warmupGiven, warmupRatio: 0 },
+      attrs.maxSteps,
+    );
+    expect(warmupSteps).toBe(attrs.warmupSteps);
+    const factor = schedule(attrs.lrSchedulerType, {
+      warmupSteps,
+      totalSteps: attrs.maxSteps,
+      learningRate: attrs.learningRate,
+    });
+    (outputs.learningRatePerUpdate as number[]).forEach((rate, step) => {
+      expect(attrs.learningRate * factor(step)).toBeCloseTo(rate, 15);
+    });
+  }
+});
+
+const at = (type: SchedulerType, steps: number[], more: object = {}) => {
+  const factor = schedule(type, { warmupSteps: 10, totalSteps: 110, learningRate: 0.1, ...more });
+  return steps.map((step) => Number(factor(step).toFixed(10)));
+};
+
+test('restarts begin again at 1 and end at 0', () => {
+  expect(at('cosine_with_restarts', [0, 5, 10, 60, 110], { numCycles: 2 })).toEqual([
+    0, 0.5, 1, 1, 0,
+  ]);
+});
+
+test('cosine_with_min_lr ends at the least rate, as a rate or as a share', () => {
+  expect(at('cosine_with_min_lr', [10, 60, 110], { minLr: 0.02 })).toEqual([1, 0.6, 0.2]);
+  expect(at('cosine_with_min_lr', [110], { minLrRate: 0.2 })).toEqual([0.2]);
+  expect(() => at('cosine_with_min_lr', [0])).toThrow(/minLr/);
+});
+
+test('polynomial falls to lrEnd and stays there', () => {
+  expect(at('polynomial', [10, 60, 110, 200], { lrEnd: 0.01, power: 2 })).toEqual([
+    1, 0.325, 0.1, 0.1,
+  ]);
+  expect(() => at('polynomial', [0], { lrEnd: 1 })).toThrow(/SCHEDULE_INVALID/);
+});
+
+test('inverse_sqrt joins its warmup at 1', () => {
+  expect(at('inverse_sqrt', [5, 10, 40, 90])).toEqual([0.5, 1, 0.5, Number((1 / 3).toFixed(10))]);
+});
+
+test('a warmup ratio is rounded up; steps come before it', () => {
+  expect(resolveWarmupSteps({ warmupSteps: 0, warmupRatio: 0.05 }, 61)).toBe(4);
+  expect(resolveWarmupSteps({ warmupSteps: 3, warmupRatio: 0.5 }, 60)).toBe(3);
+});

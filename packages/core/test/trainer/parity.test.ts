@@ -1,0 +1,138 @@
+import { createAttune, SFTTrainer, silentLogger, Trainer, type TrainLogs } from '@attune/core';
+import { describe, expect, test } from 'vitest';
+import { causalLmObjective } from '../../src/trainer/causalLmObjective.js';
+import { fixtureJson, temporaryFolder, tinyLlama } from './support.js';
+
+/**
+ * Traces of transformers.Trainer on tiny-llama in float32. Ours runs in float64, so the differences
+ * are theirs: about 1e-6 of the loss.
+ */
+const close = (ours: number, theirs: number, relative: number) =>
+  expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(relative * Math.abs(theirs) + 1e-12);
+
+interface TraceEntry {
+  step: number;
+  loss: number;
+  gradNorm: number;
+  learningRate: number;
+  epoch: number;
+}
+
+async function run(rows: unknown[], args: Record<string, unknown>): Promise<TrainLogs[]> {
+  await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
+  const logs: TrainLogs[] = [];
+  const trainer = new SFTTrainer({
+    model: await tinyLlama(attune),
+    trainDataset: rows as object[],
+    args: {
+      outputDir: await temporaryFolder(),
+      saveStrategy: 'no',
+      shuffle: false,
+      loggingSteps: 1,
+      ...args,
+    },
+  });
+  trainer.on('log', (event) => logs.push(event.logs));
+  await trainer.train();
+  return logs;
+}
+
+function compare(logs: readonly TrainLogs[], trace: readonly TraceEntry[]): void {
+  expect(logs).toHaveLength(trace.length);
+  logs.forEach((ours, i) => {
+    const theirs = trace[i]!;
+    close(ours.loss, theirs.loss, 1e-4);
+    close(ours.gradNorm, theirs.gradNorm, 1e-3);
+    close(ours.learningRate, theirs.learningRate, 1e-9);
+    close(ours.epoch, theirs.epoch, 1e-9);
+  });
+}
+
+const argumentsOf = (settings: Record<string, unknown>, maxSteps: number) => ({
+  maxSteps,
+  perDeviceTrainBatchSize: settings.perDeviceTrainBatchSize,
+  gradientAccumulationSteps: settings.gradientAccumulationSteps,
+  learningRate: settings.learningRate,
+  lrSchedulerType: settings.lrSchedulerType,
+  warmupSteps: settings.warmupSteps,
+  weightDecay: settings.weightDecay,
+  maxGradNorm: settings.maxGradNorm,
+});
+
+describe('row 29: the trace of transformers.Trainer', () => {
+  const { cases } = fixtureJson('row29-trainer-trace.json');
+  for (const { name, rows, settings, trace } of cases)
+    test(name, async () => {
+      // The schedule spans the whole run, so all of it is run.
+      compare(await run(rows, argumentsOf(settings, 20)), trace);
+    });
+});
+
+test('row 28: a last window of one micro-batch is divided by its own items', async () => {
+  const { settings, inputs, cases } = fixtureJson('row28-short-last-window.json');
+  const rows: { input_ids: number[]; labels: number[] }[] = [];
+  for (let i = 0; `input_ids${i}` in inputs; i++) {
+    const [b, t] = inputs[`input_ids${i}`].shape;
+    for (let r = 0; r < b; r++) {
+      const cut = (key: string) => inputs[`${key}${i}`].data.slice(r * t, (r + 1) * t);
+      const real = cut('attention_mask').filter((m: number) => m === 1).length;
+      rows.push({
+        input_ids: cut('input_ids').slice(0, real),
+        labels: cut('labels').slice(0, real),
+      });
+    }
+  }
+  const logs = await run(rows, argumentsOf(settings, 2));
+  compare(
+    logs,
+    cases.map((c: { attrs: TraceEntry }) => c.attrs),
+  );
+});
+
+test('row 27: four unequal micro-batches equal one batch, in loss and gradient norm', async () => {
+  const [row] = fixtureJson('row27-gradient-accumulation.json').cases;
+  await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
+  const model = await tinyLlama(attune);
+  const { engine } = attune;
+  const objective = causalLmObjective({ maxLength: 64 });
+  let total = 0;
+  for (let i = 0; i < 4; i++) {
+    const { shape } = row.inputs[`input_ids${i}`];
+    const [b, t] = shape;
+    const examples = Array.from({ length: b }, (_, r) => ({
+      inputIds: row.inputs[`input_ids${i}`].data.slice(r * t, (r + 1) * t),
+      labels: row.inputs[`labels${i}`].data.slice(r * t, (r + 1) * t),
+    }));
+    const batch = objective.collate(examples);
+    total += await engine
+      .scope('micro', () => {
+        const device = Object.fromEntries(
+          Object.entries(batch).map(([k, v]) => [k, engine.fromBytes(v.data, v.shape, v.dtype)]),
+        );
+        const { loss } = objective.loss(model, device);
+        engine.backward(loss, { scale: 1 / row.attrs.numItems });
+        return loss;
+      })
+      .item();
+  }
+  close(total / row.attrs.numItems, row.outputs.loss.data?.[0] ?? row.outputs.loss, 1e-5);
+  for (const [name, parameter] of model.root.namedParameters()) {
+    const grad = await parameter.tensor.grad!.data();
+    close(Math.hypot(...grad), row.attrs.gradNorm[name], 1e-4);
+    const expected = row.grads[name]?.data as number[] | undefined;
+    expected?.forEach((value, i) => {
+      expect(Math.abs(grad[i]! - value)).toBeLessThan(1e-5);
+    });
+  }
+});
+
+test('Trainer is the general name: the same objective by hand', async () => {
+  await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
+  const trainer = new Trainer({
+    model: await tinyLlama(attune),
+    objective: causalLmObjective({ maxLength: 32 }),
+    trainDataset: [{ input_ids: [1, 2, 3, 4] }],
+    args: { maxSteps: 1, saveStrategy: 'no' },
+  });
+  expect((await trainer.train()).globalStep).toBe(1);
+});
