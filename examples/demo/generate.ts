@@ -70,7 +70,10 @@ function writeAll(): void {
 
 function main(args: readonly string[]): void {
   const [flag, file, count] = args;
-  if (flag === undefined) return writeAll();
+  if (flag === undefined) {
+    writeAll();
+    return;
+  }
   const numDocuments = Number(count);
   if (flag !== '--corpus' || file === undefined || !(numDocuments > 0)) {
     throw new Error(

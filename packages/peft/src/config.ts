@@ -45,7 +45,10 @@ export interface PeftConfigBase {
   readonly targetModules?: readonly string[] | string | null;
   /** Layers to leave out, in the same notation. Applied first. Default none. */
   readonly excludeModules?: readonly string[] | string | null;
-  /** Modules that are trained whole, as a copy saved with the adapter, e.g. ["lm_head"]. Default none. */
+  /**
+   * Modules that are trained whole, as a copy saved with the adapter, e.g. ["lm_head"]: those whose path
+   * ends with one of these, in the middle of a name too, as in PEFT. Default none.
+   */
   readonly modulesToSave?: readonly string[] | null;
   /** Only the layers of these numbers (with a list of targetModules). Default all. */
   readonly layersToTransform?: number | readonly number[] | null;

@@ -156,7 +156,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_ADAPTER_EXISTS
    */
   addAdapter(adapterName: string, config: PeftConfigInput): void {
-    const plan = planFrom(this.base, config, { label: 'peftConfig', isFile: false });
+    const plan = planFrom(this.base, { ...config }, { label: 'peftConfig', isFile: false });
     this.#attach(adapterName, { plan }, !plan.config.inferenceMode);
   }
 

@@ -138,11 +138,13 @@ const isLinearLike = (module: Module): module is LinearLike =>
 function shortestNames(paths: readonly string[], all: readonly string[]): string[] {
   const chosen = new Set(paths);
   const shorten = (path: string) => {
-    const name = path.slice(path.lastIndexOf('.') + 1);
+    const name = lastName(path);
     return all.every((p) => chosen.has(p) || !endsWithName(p, name)) ? name : path;
   };
   return [...new Set(paths.map(shorten))];
 }
+
+const lastName = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
 function savedPaths(
   model: LanguageModel,
@@ -151,12 +153,15 @@ function savedPaths(
 ): string[] {
   const found = new Set<string>();
   for (const name of names) {
-    const matches = [...modules.keys()].filter((path) => endsWithName(path, name));
+    // PEFT's rule here is a plain suffix: "norm" is input_layernorm too. Its files depend on it.
+    const matches = [...modules.keys()].filter((path) => path.endsWith(name));
     if (matches.length === 0)
       throw new AttuneError(
         'PEFT_NO_TARGET',
         `modulesToSave: ${model.config.modelType} has no module "${name}".${model.config.tieWordEmbeddings && name === 'lm_head' ? ' Its head is the embedding (tie_word_embeddings).' : ''}`,
-        { remedy: `Modules at the top: ${[...model.root.children.keys()].join(', ')}.` },
+        {
+          remedy: `Modules: ${[...new Set([...modules.keys()].map(lastName))].filter((n) => /\D/.test(n)).join(', ')}.`,
+        },
       );
     for (const [path, module] of modules)
       if (matches.some((match) => path === match || path.startsWith(`${match}.`)))
@@ -224,13 +229,13 @@ function refuseConflicts(
   modules: ModuleTable,
 ): void {
   const conflict =
-    paths.find((path) => modules.get(path) instanceof SavedModule) ??
+    paths.find((path) => saved.includes(path) || modules.get(path) instanceof SavedModule) ??
     saved.find((path) => modules.get(path) instanceof AdaptedLinear);
   if (conflict === undefined) return;
   throw new AttuneError(
     'PEFT_CONFLICT',
-    `"${conflict}" is in modulesToSave of one adapter and in targetModules of another.`,
-    { remedy: 'Delete the other adapter, or leave the module out of one of them.' },
+    `"${conflict}" is in modulesToSave and in targetModules, of one adapter or of two on this model.`,
+    { remedy: 'Leave the module out of one of them, or delete the other adapter.' },
   );
 }
 

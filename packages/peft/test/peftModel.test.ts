@@ -46,10 +46,15 @@ describe('a new adapter', () => {
       expect(parameter.trainable, name).toBe(own);
       expect(parameter.tensor.grad !== null, name).toBe(own);
     }
-    expect(names(model, (n) => n.includes('modules_to_save'))).toEqual([
-      'model.norm.modules_to_save.default.weight',
-      'lm_head.modules_to_save.default.weight',
-    ]);
+    // PEFT's rule for modulesToSave is a plain suffix.
+    const norms = ['input_layernorm', 'post_attention_layernorm'];
+    expect(names(model, (n) => n.includes('modules_to_save'))).toEqual(
+      [
+        ...[0, 1].flatMap((i) => norms.map((name) => `model.layers.${i}.${name}`)),
+        'model.norm',
+        'lm_head',
+      ].map((path) => `${path}.modules_to_save.default.weight`),
+    );
   });
 
   test('is float32 over a 16-bit base', async () => {
@@ -193,8 +198,8 @@ describe('several adapters', () => {
     expect(() => model.addAdapter('x', { ...lora, targetModules: ['qproj'] })).toThrow(
       /PEFT_NO_TARGET: targetModules \["qproj"\] match none of the 15 linear layers of llama/,
     );
-    expect(() => model.addAdapter('x', { ...lora, modulesToSave: ['head'] })).toThrow(
-      /PEFT_NO_TARGET: modulesToSave: llama has no module "head"/,
+    expect(() => model.addAdapter('x', { ...lora, modulesToSave: ['header'] })).toThrow(
+      /PEFT_NO_TARGET: modulesToSave: llama has no module "header"/,
     );
     expect(model.adapterNames).toEqual(['math', 'code']);
   });

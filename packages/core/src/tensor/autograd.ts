@@ -79,7 +79,9 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
   engine.scope('backward', () =>
     engine.noGrad(() => {
       const grads = new Map<number, Tensor>();
-      grads.set(loss.id, engine.full(loss.shape, options.scale ?? 1));
+      const seed = engine.full(loss.shape, options.scale ?? 1);
+      if (loss.isLeaf) addToLeaf(engine, loss, seed);
+      else grads.set(loss.id, seed);
       try {
         for (let node = engine.tape.last; node; node = engine.tape.last) {
           const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);

@@ -1,0 +1,187 @@
+import {
+  createAttune,
+  parseTrainingArguments,
+  SFTTrainer,
+  silentLogger,
+  trainingArgumentsSchema,
+} from '@attune/core';
+import { describe, expect, test } from 'vitest';
+import { planTraining } from '../../src/trainer/plan.js';
+import { ListLogger, minuteLlama } from './support.js';
+
+const parse = (input: object, defaults = {}) =>
+  parseTrainingArguments(trainingArgumentsSchema, input as Record<string, unknown>, defaults);
+
+describe('defaults are those of transformers', () => {
+  test('all of them', () => {
+    expect(parse({})).toMatchObject({
+      numTrainEpochs: 3,
+      maxSteps: -1,
+      perDeviceTrainBatchSize: 8,
+      gradientAccumulationSteps: 1,
+      learningRate: 5e-5,
+      weightDecay: 0,
+      adamBeta1: 0.9,
+      adamBeta2: 0.999,
+      adamEpsilon: 1e-8,
+      maxGradNorm: 1,
+      lrSchedulerType: 'linear',
+      loggingSteps: 500,
+      evalStrategy: 'no',
+      evalSteps: 500,
+      saveStrategy: 'steps',
+      saveSteps: 500,
+      saveTotalLimit: null,
+      metricForBestModel: null,
+      seed: 42,
+    });
+  });
+
+  test("a trainer's own defaults lie below what is written; undefined is not written", () => {
+    const args = parse(
+      { learningRate: undefined, loggingSteps: 3 },
+      { learningRate: 1, loggingSteps: 7 },
+    );
+    expect([args.learningRate, args.loggingSteps]).toEqual([1, 3]);
+  });
+
+  test('snake_case is understood', () => {
+    expect(parse({ max_steps: 5, adam_beta1: 0.8 })).toMatchObject({ maxSteps: 5, adamBeta1: 0.8 });
+  });
+
+  test('evalSteps follows loggingSteps; the metric of the best model is spelled one way', () => {
+    expect(parse({ loggingSteps: 4 }).evalSteps).toBe(4);
+    const best = { loadBestModelAtEnd: true, evalStrategy: 'steps', evalSteps: 5, saveSteps: 10 };
+    expect(parse(best)).toMatchObject({ metricForBestModel: 'evalLoss', greaterIsBetter: false });
+    for (const metricForBestModel of ['accuracy', 'eval_accuracy', 'evalAccuracy'])
+      expect(parse({ ...best, metricForBestModel })).toMatchObject({
+        metricForBestModel: 'evalAccuracy',
+        greaterIsBetter: true,
+      });
+  });
+});
+
+describe('what is refused, in the spelling of the user', () => {
+  const cases: [string, object, RegExp][] = [
+    [
+      'an unknown option',
+      { learningrate: 1 },
+      /no option "learningrate"\. Did you mean "learningRate"/,
+    ],
+    ['an unknown option in snake_case', { learning_rat: 1 }, /no option "learning_rat"/],
+    [
+      'one option in two spellings',
+      { maxSteps: 1, max_steps: 2 },
+      /"maxSteps" and "max_steps" are the same/,
+    ],
+    ['a negative rate', { learningRate: -1 }, /learningRate is -1/],
+    [
+      'a rate that is text',
+      { learning_rate: '1e-4' },
+      /learning_rate is "1e-4": .*expected number/,
+    ],
+    ['NaN', { learningRate: Number.NaN }, /learningRate is null|learningRate is NaN/],
+    ['a batch of none', { perDeviceTrainBatchSize: 0 }, /perDeviceTrainBatchSize is 0/],
+    [
+      'half an accumulation',
+      { gradientAccumulationSteps: 1.5 },
+      /gradientAccumulationSteps is 1.5/,
+    ],
+    ['maxSteps 0', { maxSteps: 0 }, /maxSteps is 0: expected -1 or a count/],
+    [
+      'a scheduler that is none',
+      { lrSchedulerType: 'cos' },
+      /lrSchedulerType is "cos": .*"cosine"/,
+    ],
+    ['a scheduler option that is none', { lrSchedulerKwargs: { cycles: 2 } }, /lrSchedulerKwargs/],
+    ['a share of warmup above 1', { warmupRatio: 2 }, /warmupRatio is 2/],
+    ['warmup of 1.5 updates', { warmupSteps: 1.5 }, /warmupSteps is 1.5/],
+    [
+      'more warmup than updates',
+      { warmupSteps: 20, maxSteps: 10 },
+      /warmupSteps 20 is more than maxSteps 10/,
+    ],
+    ['a strategy that is none', { evalStrategy: 'always' }, /evalStrategy is "always"/],
+    [
+      'the best model without evaluation',
+      { loadBestModelAtEnd: true },
+      /evalStrategy is "no" and saveStrategy is "steps"/,
+    ],
+    [
+      'the best model with strategies that differ',
+      { loadBestModelAtEnd: true, evalStrategy: 'epoch' },
+      /evalStrategy is "epoch" and saveStrategy is "steps"/,
+    ],
+    [
+      'the best model with checkpoints between evaluations',
+      { loadBestModelAtEnd: true, evalStrategy: 'steps', evalSteps: 20, saveSteps: 30 },
+      /multiple of evalSteps, but they are 30 and 20\.\n.*saveSteps: 40/,
+    ],
+    [
+      'saving the best without evaluation',
+      { saveStrategy: 'best' },
+      /saveStrategy is "best", but nothing is evaluated/,
+    ],
+  ];
+  for (const [name, input, message] of cases)
+    test(name, () => {
+      expect(() => parse(input)).toThrow(message);
+    });
+});
+
+describe('what a trainer refuses', () => {
+  const make = async (options: object, args: object = {}, logger = silentLogger) => {
+    const attune = await createAttune({ backend: 'reference', logger });
+    return new SFTTrainer({ model: await minuteLlama(attune), args, ...options });
+  };
+
+  test('evaluation without rows for it', async () => {
+    await expect(make({}, { evalStrategy: 'steps' })).rejects.toThrow(/no evalDataset/);
+  });
+
+  test('more tokens than the model has positions; a default is lowered instead', async () => {
+    await expect(make({}, { maxLength: 65 })).rejects.toThrow(
+      /MAX_LENGTH: maxLength is 65, .*64 tokens/,
+    );
+    const logger = new ListLogger();
+    expect((await make({}, {}, logger)).args.maxLength).toBe(64);
+    expect(logger.lines).toEqual([expect.stringMatching(/info: maxLength is 64.*default 1024/)]);
+  });
+
+  test('a peftConfig without the plugin', async () => {
+    await expect(make({ peftConfig: { peftType: 'LORA' } })).rejects.toThrow(
+      /PEFT_MISSING.*\n.*@attune\/peft/,
+    );
+  });
+
+  test('a callback that nobody added', async () => {
+    await expect(make({ callbacks: ['progres'] })).rejects.toThrow(/Did you mean "progress"/);
+  });
+
+  test('no rows, empty rows, rows with nothing to learn, a frozen model', async () => {
+    const train = async (trainDataset: object[] | undefined, args = {}) =>
+      (await make({ trainDataset }, { maxSteps: 1, saveStrategy: 'no', ...args })).train();
+    await expect(train(undefined)).rejects.toThrow(/NO_ROWS: train\(\) needs training rows/);
+    await expect(train([])).rejects.toThrow(/NO_ROWS: there are no training rows/);
+    await expect(train([{ input_ids: [1, 2], labels: [-100, -100] }])).rejects.toThrow(
+      /none of the 1 training rows.*left out \(first: training rows\[0\]\)/,
+    );
+    await expect(train([{ input_ids: [1, 2] }], { dataloaderDropLast: true })).rejects.toThrow(
+      /NO_TRAINING_ROWS/,
+    );
+    const trainer = await make({ trainDataset: [{ input_ids: [1, 2] }] });
+    for (const [, parameter] of trainer.model.root.namedParameters()) parameter.trainable = false;
+    await expect(trainer.train()).rejects.toThrow(/NO_TRAINABLE/);
+  });
+});
+
+test('row 26: updates of a run, accumulation counted', () => {
+  const batches = Math.ceil(103 / 2);
+  const args = { gradientAccumulationSteps: 16, maxSteps: -1, numTrainEpochs: 3 };
+  expect(planTraining(batches, args)).toMatchObject({ updatesPerEpoch: 4, maxSteps: 12 });
+  expect(planTraining(batches, { ...args, numTrainEpochs: 0.3 })).toMatchObject({
+    maxSteps: 2,
+    numTrainEpochs: 1,
+  });
+  expect(planTraining(batches, { ...args, maxSteps: 9 }).numTrainEpochs).toBe(3);
+});

@@ -1,0 +1,367 @@
+import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  AttuneError,
+  causalLmObjective,
+  createAttune,
+  EarlyStoppingCallback,
+  type LogEntry,
+  type Objective,
+  ops,
+  Trainer,
+  type TrainerCallback,
+  type TrainingArgumentsInput,
+  type TrainOptions,
+} from '@attune/core';
+import { describe, expect, test } from 'vitest';
+import {
+  backendPlugin,
+  Float32Backend,
+  float32Attune,
+  idRows,
+  ListLogger,
+  minuteLlama,
+  temporaryFolder,
+  weightsOf,
+} from './support.js';
+
+/** Next-token prediction with dropout on the hidden states: a resumed run must draw the same masks. */
+const noisy: Objective = {
+  ...causalLmObjective({ maxLength: 32 }),
+  loss(model, { inputIds, labels }) {
+    const hidden = model.hiddenStates({ inputIds: inputIds! });
+    const logits = model.head(model.root.training ? ops.dropout(hidden, 0.3) : hidden);
+    const nll = ops.crossEntropy(logits.reshape(labels!.size, -1), labels!.reshape(labels!.size));
+    return { loss: nll.sum(), metrics: { nllAgain: { sum: nll.sum(), count: 2 } } };
+  },
+};
+
+interface RunOptions extends TrainOptions {
+  readonly args: TrainingArgumentsInput;
+  readonly stopAt?: number;
+  readonly logger?: ListLogger;
+  readonly callbacks?: TrainerCallback[];
+  readonly rows?: object[];
+}
+
+/** A run in an Attune of its own, as after a restart of the process. */
+async function run(options: RunOptions) {
+  const { args, stopAt, logger = new ListLogger(), callbacks = [], rows = idRows(11) } = options;
+  await using attune = await float32Attune(logger);
+  const model = await minuteLlama(attune, 3);
+  const controller = new AbortController();
+  const trainer = new Trainer({
+    model,
+    objective: noisy,
+    trainDataset: rows,
+    evalDataset: idRows(4),
+    callbacks,
+    args: {
+      perDeviceTrainBatchSize: 2,
+      gradientAccumulationSteps: 2,
+      learningRate: 0.01,
+      seed: 5,
+      ...args,
+    },
+  });
+  trainer.on('step', ({ step }) => step === stopAt && controller.abort());
+  const output = await trainer.train({ ...options, signal: controller.signal });
+  return { output, weights: await weightsOf(model), state: trainer.state, logger };
+}
+
+/** The log without what the clock decides. */
+const timeless = (history: readonly LogEntry[]) =>
+  history.map((row) =>
+    Object.fromEntries(Object.entries(row).filter(([name]) => !/Runtime|PerSecond/.test(name))),
+  );
+
+describe('resume', () => {
+  // 11 rows, 2 to a batch, 2 batches to an update: 3 updates an epoch, the last with 1 row and a half window.
+  const args = {
+    maxSteps: 10,
+    loggingSteps: 4,
+    evalStrategy: 'steps',
+    evalSteps: 5,
+    saveSteps: 1,
+    lrSchedulerType: 'cosine',
+    warmupSteps: 2,
+    weightDecay: 0.1,
+  } as const;
+
+  test('row 32: from any update on, bit for bit the uninterrupted run', async () => {
+    const whole = await run({ args: { ...args, outputDir: await temporaryFolder() } });
+    for (const stopAt of [1, 3, 5, 8]) {
+      const outputDir = await temporaryFolder();
+      await run({ args: { ...args, outputDir }, stopAt });
+      const resumed = await run({ args: { ...args, outputDir }, resumeFromCheckpoint: true });
+      expect(resumed.weights).toEqual(whole.weights);
+      expect(timeless(resumed.state.logHistory)).toEqual(timeless(whole.state.logHistory));
+      expect(resumed.output.trainingLoss).toBe(whole.output.trainingLoss);
+      expect(resumed.output.globalStep).toBe(10);
+    }
+  });
+
+  test('of a finished run changes nothing', async () => {
+    const outputDir = await temporaryFolder();
+    const done = await run({ args: { ...args, outputDir } });
+    const again = await run({ args: { ...args, outputDir, resumeFromCheckpoint: true } });
+    expect(again.weights).toEqual(done.weights);
+  });
+
+  test('refuses rows or batches of another cut, and names them', async () => {
+    const outputDir = await temporaryFolder();
+    await run({ args: { ...args, outputDir }, stopAt: 2 });
+    const resume = (more: object, rows = idRows(11)) =>
+      run({ args: { ...args, outputDir, ...more }, rows, resumeFromCheckpoint: true });
+    await expect(resume({ perDeviceTrainBatchSize: 4 })).rejects.toThrow(
+      /CHECKPOINT_MISMATCH: .*checkpoint-2: batchSize was 2 and is 4/,
+    );
+    await expect(resume({}, idRows(9))).rejects.toThrow(/rows was 11 and is 9/);
+  });
+
+  test('keeps the counter of early stopping', async () => {
+    const outputDir = await temporaryFolder();
+    const patient = () => {
+      const callback = new EarlyStoppingCallback({
+        earlyStoppingPatience: 100,
+        earlyStoppingThreshold: 99,
+      });
+      return { callback, args: { ...args, outputDir, evalSteps: 1, metricForBestModel: 'loss' } };
+    };
+    const first = patient();
+    await run({ args: first.args, callbacks: [first.callback], stopAt: 4 });
+    expect(first.callback.counter).toBe(3);
+    const second = patient();
+    await run({
+      args: second.args,
+      callbacks: [second.callback],
+      stopAt: 6,
+      resumeFromCheckpoint: true,
+    });
+    expect(second.callback.counter).toBe(5);
+  });
+});
+
+describe('a torn checkpoint', () => {
+  const prepare = async () => {
+    const outputDir = await temporaryFolder();
+    const args = { outputDir, maxSteps: 6, saveSteps: 2 };
+    await run({ args, stopAt: 4 });
+    return { args, last: join(outputDir, 'checkpoint-4'), outputDir };
+  };
+  const damages: [string, (folder: string) => Promise<void>, RegExp][] = [
+    [
+      'without its manifest',
+      (f) => rm(join(f, 'attune_checkpoint.json')),
+      /has no attune_checkpoint/,
+    ],
+    [
+      'with a file cut off',
+      (f) => truncate(join(f, 'optimizer.safetensors'), 100),
+      /optimizer.safetensors has 100 bytes instead of \d+/,
+    ],
+    [
+      'with a file missing',
+      (f) => rm(join(f, 'model.safetensors')),
+      /model.safetensors is missing/,
+    ],
+    [
+      'with JSON overwritten',
+      async (f) => {
+        const { length } = await readFile(join(f, 'rng_state.json'));
+        await writeFile(join(f, 'rng_state.json'), ' '.repeat(length));
+      },
+      /cannot be read/,
+    ],
+  ];
+  for (const [name, tear, message] of damages)
+    test(`${name} is skipped with a warning, and refused when it is asked for`, async () => {
+      const { args, last } = await prepare();
+      await tear(last);
+      await expect(run({ args, resumeFromCheckpoint: last })).rejects.toThrow(message);
+      const { logger, output } = await run({ args, resumeFromCheckpoint: true });
+      expect(logger.lines[0]).toMatch(/warn: .*checkpoint-4 is not whole/);
+      expect(logger.lines[0]).toMatch(message);
+      expect(output.globalStep).toBe(6);
+    });
+
+  test('none at all is an error', async () => {
+    const args = { outputDir: await temporaryFolder(), maxSteps: 1 };
+    await expect(run({ args, resumeFromCheckpoint: true })).rejects.toThrow(/CHECKPOINT_NONE/);
+    await expect(run({ args, resumeFromCheckpoint: 'nowhere' })).rejects.toThrow(
+      /there is no checkpoint nowhere/,
+    );
+  });
+});
+
+describe('files', () => {
+  test('have the names of transformers, and trainer_state.json its keys', async () => {
+    const outputDir = await temporaryFolder();
+    await run({
+      args: {
+        outputDir,
+        maxSteps: 2,
+        loggingSteps: 1,
+        saveSteps: 2,
+        evalStrategy: 'steps',
+        evalSteps: 2,
+        loadBestModelAtEnd: true,
+      },
+    });
+    const folder = join(outputDir, 'checkpoint-2');
+    expect((await readdir(folder)).sort()).toEqual([
+      'attune_checkpoint.json',
+      'attune_state.json',
+      'config.json',
+      'model.safetensors',
+      'optimizer.safetensors',
+      'rng_state.json',
+      'scheduler.json',
+      'trainer_state.json',
+      'training_args.json',
+    ]);
+    const state = JSON.parse(await readFile(join(folder, 'trainer_state.json'), 'utf8'));
+    expect(Object.keys(state)).toEqual([
+      'best_global_step',
+      'best_metric',
+      'best_model_checkpoint',
+      'epoch',
+      'eval_steps',
+      'global_step',
+      'is_hyper_param_search',
+      'is_local_process_zero',
+      'is_world_process_zero',
+      'log_history',
+      'logging_steps',
+      'max_steps',
+      'num_input_tokens_seen',
+      'num_train_epochs',
+      'save_steps',
+      'stateful_callbacks',
+      'total_flos',
+      'train_batch_size',
+      'trial_name',
+      'trial_params',
+    ]);
+    expect(state).toMatchObject({
+      best_global_step: 2,
+      best_model_checkpoint: folder,
+      global_step: 2,
+      max_steps: 2,
+      epoch: 2 / 3,
+    });
+    expect(Object.keys(state.log_history[0])).toEqual([
+      'epoch',
+      'grad_norm',
+      'learning_rate',
+      'loss',
+      'nll_again',
+      'step',
+    ]);
+    expect(state.log_history[2]).toMatchObject({
+      eval_loss: expect.any(Number),
+      eval_nll_again: expect.any(Number),
+      step: 2,
+    });
+    expect(await readdir(outputDir)).toEqual(['checkpoint-2']);
+  });
+
+  for (const [limit, kept] of [
+    [1, [2, 6]],
+    [2, [2, 6]],
+    [3, [2, 5, 6]],
+  ] as const)
+    test(`row 34: saveTotalLimit ${limit} keeps the best and the latest`, async () => {
+      const outputDir = await temporaryFolder();
+      // Evaluation after update 2 is the best: the rate is absurd from then on.
+      const best = {
+        name: 'best-at-2',
+        onEvaluate: ({ state }, metrics) => {
+          Object.assign(metrics, { evalScore: state.globalStep === 2 ? 1 : 0 });
+        },
+      } satisfies TrainerCallback;
+      await run({
+        args: {
+          outputDir,
+          maxSteps: 6,
+          saveSteps: 1,
+          evalSteps: 1,
+          evalStrategy: 'steps',
+          saveTotalLimit: limit,
+          metricForBestModel: 'score',
+        },
+        callbacks: [best],
+      });
+      expect((await readdir(outputDir)).sort()).toEqual(kept.map((n) => `checkpoint-${n}`));
+    });
+});
+
+test('loadBestModelAtEnd brings back the weights of the best evaluation', async () => {
+  const outputDir = await temporaryFolder();
+  const atBest: Record<string, Record<string, number[]>> = {};
+  const spoil: TrainerCallback = {
+    async onEvaluate({ state, model }, metrics) {
+      Object.assign(metrics, { evalScore: state.globalStep === 2 ? 1 : 0 });
+      atBest[state.globalStep] = await weightsOf(model as never);
+    },
+  };
+  const { weights, state, logger } = await run({
+    args: {
+      outputDir,
+      maxSteps: 4,
+      saveSteps: 1,
+      evalSteps: 1,
+      evalStrategy: 'steps',
+      loadBestModelAtEnd: true,
+      metricForBestModel: 'score',
+    },
+    callbacks: [spoil],
+  });
+  expect(state).toMatchObject({
+    bestMetric: 1,
+    bestGlobalStep: 2,
+    bestModelCheckpoint: join(outputDir, 'checkpoint-2'),
+  });
+  expect(weights).toEqual(atBest[2]);
+  expect(weights).not.toEqual(atBest[4]);
+  expect(logger.lines).toContainEqual(expect.stringContaining('loading the best checkpoint'));
+});
+
+describe('a lost device', () => {
+  class Lost extends Float32Backend {
+    calls = 0;
+    override async sync(): Promise<void> {
+      if (++this.calls > 5) throw new AttuneError('DEVICE_LOST', 'the GPU is gone.');
+    }
+  }
+  const train = async (saveSteps: number) => {
+    const attune = await createAttune({
+      plugins: [backendPlugin('lost', () => new Lost())],
+      logger: new ListLogger(),
+    });
+    const outputDir = await temporaryFolder();
+    const trainer = new Trainer({
+      model: await minuteLlama(attune),
+      objective: causalLmObjective({ maxLength: 32 }),
+      trainDataset: idRows(4),
+      args: { outputDir, maxSteps: 20, saveSteps },
+    });
+    const error: unknown = await trainer.train().catch((e: unknown) => e);
+    return { error: error as AttuneError, outputDir };
+  };
+
+  test('ends with an error that says what is left and how to go on', async () => {
+    const { error, outputDir } = await train(2);
+    expect(error.code).toBe('DEVICE_LOST');
+    expect(error.message).toMatch(
+      /after update \d of 20\. The checkpoint .*checkpoint-\d is intact\./,
+    );
+    expect(error.remedy).toContain(`resumeFromCheckpoint: "${outputDir}/checkpoint-`);
+    expect((error.cause as AttuneError).message).toContain('the GPU is gone');
+  });
+
+  test('also when there is no checkpoint yet', async () => {
+    const { error } = await train(100);
+    expect(error.message).toContain('No checkpoint had been written');
+  });
+});
