@@ -65,7 +65,7 @@ async function tryFold(
     slot.folded(adapters).map(([target, value]) => ({
       target,
       // A copy as it would be stored: 16-bit weights may overflow only there.
-      stored: safe ? value.mul(1) : null,
+      stored: safe ? value.mul(1).cast(target.tensor.dtype) : null,
     })),
   );
   try {

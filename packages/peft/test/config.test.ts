@@ -54,6 +54,10 @@ describe('spelling', () => {
     );
   });
 
+  test('an option that is undefined is not given', () => {
+    expect(parse({ peftType: 'LORA', loraAlpha: undefined, lora_alpha: 4 }).loraAlpha).toBe(4);
+  });
+
   test('both at once is an error', () => {
     expect(() => parse({ peftType: 'LORA', loraAlpha: 4, lora_alpha: 8 })).toThrow(
       /has both "loraAlpha" and "lora_alpha"/,

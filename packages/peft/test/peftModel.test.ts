@@ -83,20 +83,26 @@ describe('a new adapter', () => {
     expect(said).toEqual([line]);
   });
 
-  test('leaves nothing behind but its parameters', async () => {
-    const attune = await open();
-    const model = await load(attune);
-    const live = attune.engine.liveTensors;
-    const bytes = () => attune.backend.stats.liveBytes;
-    const before = bytes();
-    const adapted = getPeftModel(model, everything);
-    const parameters = adapted.getNbTrainableParameters().trainable;
-    expect(bytes()).toBe(before + 4 * parameters);
-    await logits(adapted);
-    expect(attune.engine.liveTensors).toBe(live);
-    adapted.unload();
-    expect(bytes()).toBe(before);
-  });
+  for (const [base, dtype, config] of [
+    ['tiny-llama', 'float32', everything],
+    ['tiny-qwen2', 'bfloat16', { ...lora, bias: 'all' }],
+  ] as const)
+    test(`leaves nothing behind but its parameters: ${base}`, async () => {
+      const attune = await open();
+      const model = await load(attune, base, dtype);
+      const live = attune.engine.liveTensors;
+      const bytes = () => attune.backend.stats.liveBytes;
+      const before = bytes();
+      const adapted = getPeftModel(model, config);
+      const parameters = adapted.getNbTrainableParameters().trainable;
+      expect(bytes()).toBe(before + 4 * parameters);
+      await logits(adapted);
+      await adapted.mergeAdapter({ safeMerge: true });
+      adapted.unmergeAdapter();
+      expect(attune.engine.liveTensors).toBe(live);
+      adapted.unload();
+      expect(bytes()).toBe(before);
+    });
 });
 
 describe('several adapters', () => {

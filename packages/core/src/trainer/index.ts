@@ -5,6 +5,7 @@ export { parseArguments } from './parseArguments.js';
 export type { RowSource } from './prepareRows.js';
 export * from './sftTrainer.js';
 export * from './trainer.js';
+export * from './trainerOptions.js';
 export { type LogEntry, TrainerState } from './trainerState.js';
 export {
   evalName,

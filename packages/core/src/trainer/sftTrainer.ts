@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { causalLmObjective } from './causalLmObjective.js';
-import { Trainer, type TrainerOptions } from './trainer.js';
+import { Trainer } from './trainer.js';
+import type { TrainerOptions } from './trainerOptions.js';
 import {
   type TrainingArguments,
   type TrainingArgumentsInput,

@@ -18,7 +18,8 @@ import { countTokens, evaluate } from './evaluate.js';
 import { loadModelWeights } from './modelWeights.js';
 import type { HostBatch, Objective } from './objective.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
-import { interrupted, resolveMaxLength } from './trainerChecks.js';
+import { interrupted, noteBest, resolveMaxLength } from './trainerChecks.js';
+import type { TrainerFlavor, TrainerOptions, TrainOptions, TrainOutput } from './trainerOptions.js';
 import { TrainerState } from './trainerState.js';
 import {
   parseTrainingArguments,
@@ -28,48 +29,6 @@ import {
 } from './trainingArguments.js';
 import { TrainingRun } from './trainingRun.js';
 import { upload } from './upload.js';
-
-export interface TrainerOptions<
-  Args extends TrainingArguments = TrainingArguments,
-  ArgsInput extends object = TrainingArgumentsInput,
-> {
-  readonly model: LanguageModel;
-  /** What to learn, or a function that makes it from the checked arguments. */
-  readonly objective: Objective | ((args: Args, model: LanguageModel) => Objective);
-  /** Needed for rows of text. */
-  readonly tokenizer?: SavableTokenizer | null | undefined;
-  readonly trainDataset?: RowSource | undefined;
-  readonly evalDataset?: RowSource | undefined;
-  /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. */
-  readonly peftConfig?: PeftConfigInput | undefined;
-  readonly args?: ArgsInput | undefined;
-  /** Callbacks in their order; a string names one that a plugin added. */
-  readonly callbacks?: readonly (TrainerCallback | string)[] | undefined;
-}
-
-/** A tokenizer; if it can be saved, `saveModel` puts it beside the weights. */
-export type SavableTokenizer = TextTokenizer & { savePretrained?(folder: string): Promise<void> };
-
-/** How a trainer differs from the general one: its options and their defaults. */
-export interface TrainerFlavor {
-  readonly schema?: typeof trainingArgumentsSchema;
-  readonly defaults?: Readonly<Record<string, unknown>>;
-}
-
-export interface TrainOptions {
-  /** A checkpoint folder, or true for the latest whole one of outputDir. Default: args.resumeFromCheckpoint. */
-  readonly resumeFromCheckpoint?: boolean | string | undefined;
-  /** Ends the run cleanly after the update in progress. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface TrainOutput {
-  readonly globalStep: number;
-  /** Mean loss over all updates of the run. */
-  readonly trainingLoss: number;
-  /** trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond, trainLoss, epoch. */
-  readonly metrics: Logs;
-}
 
 /**
  * The one training loop. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are
@@ -227,9 +186,9 @@ export class Trainer<
         meter.add(output, 1 / items);
         engine.backward(output.loss, { scale: 1 / items });
       });
-      engine.backend.flush(); // the device works while the host records on
       if (i < batches.length - 1) await this.#callbacks.call('onSubstepEnd', this.#context);
     }
+    engine.backend.flush(); // the device works while the host records on
     const clip = optimizer.clipGradNorm(args.maxGradNorm); // [norm, coefficient, finite]
     await this.#callbacks.call('onPreOptimizerStep', this.#context);
     run.learningRate = args.learningRate * run.schedule(state.globalStep);
@@ -265,7 +224,8 @@ export class Trainer<
     if (control.shouldLog && state.globalStep > run.loggedStep) await this.#log(run);
     if (control.shouldEvaluate) {
       const metrics = await this.evaluate();
-      const isBest = this.#noteBest(metrics);
+      // After the callbacks, so that they see what the best was.
+      const isBest = noteBest(state, args, metrics);
       if (args.saveStrategy === 'best') control.shouldSave = isBest;
     }
     if (control.shouldSave && state.globalStep > run.savedStep) {
@@ -298,30 +258,6 @@ export class Trainer<
     const { state } = this;
     state.logHistory.push({ ...logs, epoch: state.epoch, step: state.globalStep });
     await this.#callbacks.logged(this.#context, logs);
-  }
-
-  /** `bestMetric` moves after the callbacks, so that they see what it was. */
-  #noteBest(metrics: EvalMetrics): boolean {
-    const { state, args } = this;
-    const name = args.metricForBestModel;
-    if (name === null) return false;
-    const value = metrics[name];
-    if (value === undefined)
-      throw new AttuneError(
-        'METRIC_UNKNOWN',
-        `metricForBestModel: evaluation gives no "${name}".`,
-        {
-          remedy: `It gives ${Object.keys(metrics).join(', ')}.`,
-        },
-      );
-    const { bestMetric } = state;
-    const isBest =
-      !Number.isNaN(value) &&
-      (bestMetric === null || (args.greaterIsBetter ? value > bestMetric : value < bestMetric));
-    if (!isBest) return false;
-    state.bestMetric = value;
-    state.bestGlobalStep = state.globalStep;
-    return true;
   }
 
   async #finish(run: TrainingRun): Promise<TrainOutput> {

@@ -1,3 +1,4 @@
+import type { EvalMetrics } from '../callbacks/callback.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
 import { damage, listCheckpoints } from './checkpoint.js';
@@ -26,6 +27,33 @@ export function resolveMaxLength(
     `maxLength is ${allowed}, the most that the model allows (default ${args.maxLength})`,
   );
   return allowed;
+}
+
+/**
+ * Moves `state.bestMetric` when an evaluation was the best so far.
+ *
+ * @throws METRIC_UNKNOWN when evaluation does not give `metricForBestModel`
+ */
+export function noteBest(
+  state: TrainerState,
+  args: TrainingArguments,
+  metrics: EvalMetrics,
+): boolean {
+  const name = args.metricForBestModel;
+  if (name === null) return false;
+  const value = metrics[name];
+  if (value === undefined)
+    throw new AttuneError('METRIC_UNKNOWN', `metricForBestModel: evaluation gives no "${name}".`, {
+      remedy: `It gives ${Object.keys(metrics).join(', ')}.`,
+    });
+  const { bestMetric } = state;
+  const isBest =
+    !Number.isNaN(value) &&
+    (bestMetric === null || (args.greaterIsBetter ? value > bestMetric : value < bestMetric));
+  if (!isBest) return false;
+  state.bestMetric = value;
+  state.bestGlobalStep = state.globalStep;
+  return true;
 }
 
 /** An error that ended a run; a lost device with what is left and how to go on. */

@@ -1,0 +1,53 @@
+import type { Logs, TrainerCallback } from '../callbacks/callback.js';
+import type { TextTokenizer } from '../dataset/tokenizeSft.js';
+import type { LanguageModel } from '../models/languageModel.js';
+import type { PeftConfigInput } from './applyPeft.js';
+import type { Objective } from './objective.js';
+import type { RowSource } from './prepareRows.js';
+import type {
+  TrainingArguments,
+  TrainingArgumentsInput,
+  trainingArgumentsSchema,
+} from './trainingArguments.js';
+
+export interface TrainerOptions<
+  Args extends TrainingArguments = TrainingArguments,
+  ArgsInput extends object = TrainingArgumentsInput,
+> {
+  readonly model: LanguageModel;
+  /** What to learn, or a function that makes it from the checked arguments. */
+  readonly objective: Objective | ((args: Args, model: LanguageModel) => Objective);
+  /** Needed for rows of text. */
+  readonly tokenizer?: SavableTokenizer | null | undefined;
+  readonly trainDataset?: RowSource | undefined;
+  readonly evalDataset?: RowSource | undefined;
+  /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. */
+  readonly peftConfig?: PeftConfigInput | undefined;
+  readonly args?: ArgsInput | undefined;
+  /** Callbacks in their order; a string names one that a plugin added. */
+  readonly callbacks?: readonly (TrainerCallback | string)[] | undefined;
+}
+
+/** A tokenizer; if it can be saved, `saveModel` puts it beside the weights. */
+export type SavableTokenizer = TextTokenizer & { savePretrained?(folder: string): Promise<void> };
+
+/** How a trainer differs from the general one: its options and their defaults. */
+export interface TrainerFlavor {
+  readonly schema?: typeof trainingArgumentsSchema;
+  readonly defaults?: Readonly<Record<string, unknown>>;
+}
+
+export interface TrainOptions {
+  /** A checkpoint folder, or true for the latest whole one of outputDir. Default: args.resumeFromCheckpoint. */
+  readonly resumeFromCheckpoint?: boolean | string | undefined;
+  /** Ends the run cleanly after the update in progress. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TrainOutput {
+  readonly globalStep: number;
+  /** Mean loss over all updates of the run. */
+  readonly trainingLoss: number;
+  /** trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond, trainLoss, epoch. */
+  readonly metrics: Logs;
+}
