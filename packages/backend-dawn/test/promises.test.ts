@@ -116,7 +116,9 @@ describe('recording', () => {
     const small = engine.tensor([1]).add(1);
     const values = Float32Array.from({ length: 3_000_000 }, (_, i) => i % 1000);
     const large = engine.tensor(values);
-    expect(Buffer.compare(Buffer.from((await large.data()).buffer), Buffer.from(values.buffer))).toBe(0);
+    expect(
+      Buffer.compare(Buffer.from((await large.data()).buffer), Buffer.from(values.buffer)),
+    ).toBe(0);
     expect(await small.item()).toBe(2);
   });
 

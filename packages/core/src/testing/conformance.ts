@@ -119,7 +119,7 @@ async function outputs(
 type Comparison = Pick<CaseResult, 'ok' | 'maxError' | 'worst' | 'message'>;
 
 function compare(
-  { name, tolerance }: OpCase,
+  { name, tolerance, defined }: OpCase,
   got: readonly Output[],
   expected: readonly Output[],
 ): Comparison {
@@ -132,7 +132,7 @@ function compare(
     for (let i = 0; i < data.length; i++) {
       const e = data[i]!;
       const g = ours[i]!;
-      if (Object.is(e, g) || e === g) continue;
+      if (Object.is(e, g) || e === g || defined?.(i) === false) continue;
       const error = Math.abs(g - e);
       const allowed = tolerance.abs + tolerance.rel * Math.abs(e);
       // NaN on one side only, or an infinity missed: as wrong as can be.

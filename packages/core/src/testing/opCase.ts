@@ -30,12 +30,15 @@ export interface OpCase {
   readonly targets: readonly CaseOperand[];
   readonly attrs: Attrs;
   readonly tolerance: Tolerance;
+  /** Whether element i of the outputs has a defined value. Default: all have. */
+  readonly defined?: (i: number) => boolean;
   /** Turns the drawn inputs into the op's operands where some follow from others (a log-sum-exp). */
   readonly derive?: (drawn: readonly Tensor[]) => readonly Tensor[];
 }
 
 interface CaseOptions {
   readonly targets?: readonly CaseOperand[];
+  readonly defined?: (i: number) => boolean;
   readonly derive?: (drawn: readonly Tensor[]) => readonly Tensor[];
 }
 
@@ -55,6 +58,7 @@ export function opCase<A extends Attrs>(
     targets: options.targets ?? [],
     attrs,
     tolerance,
+    ...(options.defined && { defined: options.defined }),
     ...(options.derive && { derive: options.derive }),
   };
 }

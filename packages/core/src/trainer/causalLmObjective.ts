@@ -1,8 +1,15 @@
-import { collateTokens, countLabels, type TokenExample } from '../dataset/collator.js';
+import {
+  collateTokens,
+  countLabels,
+  IGNORE_INDEX,
+  type TokenBatch,
+  type TokenExample,
+} from '../dataset/collator.js';
 import { tokenizeSft } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
-import type { DeviceBatch, LossOutput, Objective } from './objective.js';
+import { embedding } from '../tensor/ops/embedding.js';
+import type { DeviceBatch, HostBatch, LossOutput, Objective } from './objective.js';
 
 export interface CausalLmOptions {
   /** Tokens of a row beyond which its end is cut off. */
@@ -47,17 +54,52 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
         );
       return { example, notes };
     },
-    collate: (examples) => collateTokens(examples, maxLength),
+    collate(examples) {
+      const batch = collateTokens(examples, maxLength);
+      return { ...batch, ...labelledRows(batch) };
+    },
     countItems: ({ labels }) => countLabels(labels!.data),
     loss: causalLmLoss,
   };
 }
 
-/** Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T] -> the summed loss. */
+/** Counts of labelled rows are rounded up to a multiple of this, so that shapes settle. */
+const ROW_BUCKET = 64;
+
+/**
+ * Where most positions have no label (completion-only loss), the flat indices of those that have one
+ * and their labels, both [R]: only these rows then go through the head, the widest layer of a model.
+ */
+function labelledRows({ labels }: TokenBatch): HostBatch {
+  const labelled: number[] = [];
+  labels.data.forEach((label, at) => {
+    if (label !== IGNORE_INDEX) labelled.push(at);
+  });
+  const rows = Math.ceil(labelled.length / ROW_BUCKET) * ROW_BUCKET;
+  if (rows === 0 || rows > 0.8 * labels.data.length) return {};
+  const indices = new Int32Array(rows);
+  const values = new Int32Array(rows).fill(IGNORE_INDEX);
+  labelled.forEach((at, i) => {
+    indices[i] = at;
+    values[i] = labels.data[at]!;
+  });
+  return {
+    targetRows: { data: indices, shape: [rows], dtype: 'int32' },
+    targetLabels: { data: values, shape: [rows], dtype: 'int32' },
+  };
+}
+
+/**
+ * Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T], and optionally
+ * `targetRows`, `targetLabels` [R] -> the summed loss.
+ */
 export function causalLmLoss(model: LanguageModel, batch: DeviceBatch): LossOutput {
-  const { inputIds, labels, positions = null, segments = null } = batch;
-  const logits = model.forward({ inputIds: inputIds!, positions, segments }); // [B, T, V]
-  const tokens = labels!.size;
-  const nll = crossEntropy(logits.reshape(tokens, -1), labels!.reshape(tokens)); // [B*T]
-  return { loss: nll.sum() };
+  const { inputIds, labels, positions = null, segments = null, targetRows, targetLabels } = batch;
+  const hidden = model.hiddenStates({ inputIds: inputIds!, positions, segments }); // [B, T, D]
+  const flat = hidden.reshape(labels!.size, -1); // [B*T, D]
+  const [rows, targets] =
+    targetRows && targetLabels
+      ? [embedding(flat, targetRows), targetLabels] // [R, D], [R]
+      : [flat, labels!.reshape(labels!.size)];
+  return { loss: crossEntropy(model.head(rows), targets).sum() };
 }

@@ -2,17 +2,15 @@ import type {
   CallbackContext,
   EvalMetrics,
   Logs,
-  TrainerCallback,
   TrainerControl,
   TrainLogs,
 } from '../callbacks/callback.js';
 import { Events, type TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler } from '../callbacks/handler.js';
 import { Loader } from '../dataset/loader.js';
-import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
-import { applyPeft, type PeftConfigInput } from './applyPeft.js';
+import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
 import { countTokens, evaluate } from './evaluate.js';
 import { loadModelWeights } from './modelWeights.js';

@@ -13,7 +13,8 @@ export const sumSquares = (x: Tensor): Tensor => x.engine.run(sumSquaresOp, [x],
 
 /**
  * From sums of squares [n] to [norm, coefficient, finite]: coefficient = min(1, maxNorm / (norm + 1e-6))
- * as torch.nn.utils.clip_grad_norm_ (1 when maxNorm is 0: no clipping); finite is 1, or 0 when the norm is not.
+ * as torch.nn.utils.clip_grad_norm_ (1 when maxNorm is 0: no clipping); finite is 1, or 0 when the norm is not;
+ * the coefficient then means nothing.
  */
 export const clipFactorOp = defineOp<{ maxNorm: number }>({
   name: 'clipFactor',
