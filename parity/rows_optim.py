@@ -32,14 +32,14 @@ def adamw_rows():
         for g in grads[3]:
             g.zero_()  # a step with zero gradients still decays and moves by momentum
         lrs = [1e-2 * min(1, step / 5) * (1 - step / 25) for step in range(20)]
-        params = [torch.nn.Parameter(p.to(dtype)) for p in start]
+        params = [torch.nn.Parameter(p.to(dtype).clone()) for p in start]
         opt = torch.optim.AdamW([{"params": params[:5], "weight_decay": 0.1}, {"params": params[5:], "weight_decay": 0.0}], lr=1.0)
         path = []
         for step in range(20):
             for group in opt.param_groups:
                 group["lr"] = lrs[step]
             for p, g in zip(params, grads[step]):
-                p.grad = g.to(dtype)
+                p.grad = g.to(dtype).clone()
             opt.step()
             path.append(torch.cat([p.detach().flatten() for p in params]))
         cases.append(case(f"20-steps-{str(dtype)[6:]}",
@@ -68,7 +68,7 @@ def clip_row():
     def clip(name, grads, max_norm, dtype=torch.float64):
         params = [torch.nn.Parameter(torch.zeros_like(g, dtype=dtype)) for g in grads]
         for p, g in zip(params, grads):
-            p.grad = g.to(dtype)
+            p.grad = g.to(dtype).clone()
         norm = torch.nn.utils.clip_grad_norm_(params, max_norm)
         coef = torch.clamp(max_norm / (norm.detach() + 1e-6), max=1.0).item()  # NaN stays NaN
         cases.append(case(name, inputs={f"g{i}": g.to(dtype) for i, g in enumerate(grads)}, attrs={"maxNorm": max_norm},

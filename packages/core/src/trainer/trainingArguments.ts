@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
 import { AttuneError } from '../util/errors.js';
+import { dropAbsentOptions } from './absentOptions.js';
 import { parseArguments } from './parseArguments.js';
 
 export type IntervalStrategy = 'no' | 'steps' | 'epoch';
@@ -152,14 +153,16 @@ const invalid = (message: string, remedy: string): AttuneError =>
  *
  * @param schema `trainingArgumentsSchema`, or an extension of it
  * @param defaults what this trainer has instead of the general defaults
- * @throws ARGUMENTS_INVALID with the option in the user's spelling, its value and what is allowed
+ * @throws ARGUMENTS_INVALID with the option in the user's spelling, its value and what is allowed;
+ *   OPTION_ABSENT for an option of transformers that is not here yet
  */
 export function parseTrainingArguments<S extends z.ZodObject>(
   schema: S,
   input: Readonly<Record<string, unknown>>,
   defaults: Readonly<Record<string, unknown>> = {},
 ): z.output<S> & TrainingArguments {
-  const parsed = parseArguments(schema, input, defaults) as z.output<S> & RawArguments;
+  const parsed = parseArguments(schema, dropAbsentOptions(input), defaults) as z.output<S> &
+    RawArguments;
   const { loadBestModelAtEnd } = parsed;
   const metric =
     parsed.metricForBestModel ??

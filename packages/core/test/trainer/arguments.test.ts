@@ -185,3 +185,20 @@ test('row 26: updates of a run, accumulation counted', () => {
   });
   expect(planTraining(batches, { ...args, maxSteps: 9 }).numTrainEpochs).toBe(3);
 });
+
+describe('options of transformers that are not here yet', () => {
+  test('set to what they do here anyway, they are taken silently', () => {
+    const parsed = parse({
+      bf16: false,
+      gradient_checkpointing: false,
+      reportTo: [],
+      packing: false,
+    });
+    expect(parsed).toEqual(parse({}));
+  });
+
+  test('switched on, they are an error that says so', () => {
+    expect(() => parse({ bf16: true })).toThrow(/OPTION_ABSENT: bf16: true.*does not have yet/);
+    expect(() => parse({ label_smoothing_factor: 0.1 })).toThrow(/label_smoothing_factor: 0.1/);
+  });
+});
