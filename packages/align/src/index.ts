@@ -1,1 +1,2 @@
+// Nothing yet: the name is reserved.
 export {};

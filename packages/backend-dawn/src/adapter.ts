@@ -19,8 +19,18 @@ export interface AdapterChoice {
   readonly reason: string;
 }
 
-const isKind = (value: string | undefined): value is AdapterKind =>
-  value === 'gpu' || value === 'lavapipe' || value === 'swiftshader';
+const choices: readonly string[] = ['auto', 'gpu', 'lavapipe', 'swiftshader'];
+
+function wantedKind(option: string | undefined): AdapterKind | 'auto' {
+  const wanted = option ?? (process.env.ATTUNE_VULKAN || 'auto');
+  if (!choices.includes(wanted))
+    throw new AttuneError(
+      'ADAPTER_KIND',
+      `${option === undefined ? 'ATTUNE_VULKAN' : 'adapter'} is "${wanted}".`,
+      { remedy: `Use one of: ${choices.join(', ')}.` },
+    );
+  return wanted as AdapterKind | 'auto';
+}
 
 function kindOf(adapter: GPUAdapter): AdapterKind {
   const { description, device } = adapter.info;
@@ -53,13 +63,12 @@ function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice 
  * SwiftShader of `@sparticuz/chromium`.
  *
  * @param want a kind, or 'auto'. Default: ATTUNE_VULKAN from the environment, else 'auto'.
- * @throws NO_ADAPTER with everything that was tried and what to install
+ * @throws ADAPTER_KIND; NO_ADAPTER with everything that was tried and what to install
  */
 export async function chooseAdapter(
   want: AdapterKind | 'auto' | undefined,
 ): Promise<AdapterChoice> {
-  const fromEnvironment = process.env.ATTUNE_VULKAN;
-  const kind = want ?? (isKind(fromEnvironment) ? fromEnvironment : 'auto');
+  const kind = wantedKind(want);
   process.env.XDG_RUNTIME_DIR ??= tmpdir(); // lavapipe warns without it
   const { create } = await import('webgpu');
   const request = async (): Promise<[GPUAdapter, GPU] | null> => {

@@ -33,9 +33,9 @@ export class BufferPool {
     private readonly maxBytes: number,
   ) {}
 
+  /** @throws TENSOR_TOO_LARGE */
   take(byteLength: number): DawnBuffer {
-    const capacity = sizeClass(byteLength);
-    if (capacity > this.maxBytes)
+    if (byteLength > this.maxBytes)
       throw new AttuneError(
         'TENSOR_TOO_LARGE',
         `a buffer of ${byteLength} bytes exceeds the device's ${this.maxBytes}.`,
@@ -43,6 +43,7 @@ export class BufferPool {
           remedy: 'Use a 16-bit dtype, a smaller batch or a shorter maxLength.',
         },
       );
+    const capacity = Math.min(sizeClass(byteLength), this.maxBytes);
     const buffer = this.#free.get(capacity)?.shift() ?? this.#create(capacity);
     this.#handedOut.add(buffer);
     this.stats.liveBytes += capacity;

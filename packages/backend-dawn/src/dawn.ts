@@ -1,4 +1,4 @@
-import { Backends, definePlugin, PLUGIN_API_VERSION, type Plugin } from '@attune/core';
+import { AttuneError, Backends, definePlugin, PLUGIN_API_VERSION, type Plugin } from '@attune/core';
 import { type AdapterKind, chooseAdapter } from './adapter.js';
 import { DawnBackend } from './dawnBackend.js';
 import type { Kernel } from './kernels/kernel.js';
@@ -13,22 +13,34 @@ export interface DawnOptions {
   readonly kernels?: readonly Kernel[];
 }
 
-/** Opens the device. Most people use the plugin, {@link dawn}. @throws NO_ADAPTER */
+/** Opens the device. Most people use the plugin, {@link dawn}. @throws NO_ADAPTER, ADAPTER_KIND, NO_DEVICE */
 export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
   const choice = await chooseAdapter(options.adapter);
   const { adapter } = choice;
   const { limits } = adapter;
   const wanted: GPUFeatureName[] = ['subgroups' as GPUFeatureName, 'timestamp-query'];
-  const device = await adapter.requestDevice({
-    requiredFeatures: wanted.filter((f) => adapter.features.has(f)),
-    requiredLimits: {
-      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-      maxBufferSize: limits.maxBufferSize,
-      maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
-      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
-      maxImmediateSize: 64,
-    } as Record<string, number>,
-  });
+  const device = await adapter
+    .requestDevice({
+      requiredFeatures: wanted.filter((f) => adapter.features.has(f)),
+      requiredLimits: {
+        maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+        maxBufferSize: limits.maxBufferSize,
+        maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+        maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+        maxImmediateSize: 64,
+      } as Record<string, number>,
+    })
+    .catch((cause: Error) => {
+      throw new AttuneError(
+        'NO_DEVICE',
+        `${choice.description} gives no device: ${cause.message}`,
+        {
+          remedy:
+            'Update the GPU driver and the npm package "webgpu", or choose dawn({ adapter }).',
+          cause,
+        },
+      );
+    });
   return new DawnBackend(device, choice, options.kernels);
 }
 

@@ -14,7 +14,7 @@ import {
 } from '@attune/core';
 import type { AdapterChoice } from './adapter.js';
 import { BindGroupCache, type Binding } from './bindGroupCache.js';
-import { BufferPool, type DawnBuffer } from './bufferPool.js';
+import { BufferPool, type DawnBuffer, sizeClass } from './bufferPool.js';
 import { kernels as builtinKernels } from './kernels/index.js';
 import type { DeviceFacts, Kernel, Param, Stage } from './kernels/kernel.js';
 import { PipelineCache } from './pipelineCache.js';
@@ -24,6 +24,8 @@ const STORAGE = 0x80;
 const COPY_DST = 0x08;
 const COPY_SRC = 0x04;
 const MAP_READ = 0x01;
+/** A larger read-back buffer is destroyed after use: host memory should not stay at its peak. */
+const KEPT_READBACK_BYTES = 16 * 2 ** 20;
 /** Uploads between two submits go through this; larger ones submit first and are written directly. */
 const STAGING_BYTES = 4 * 2 ** 20;
 
@@ -77,13 +79,17 @@ export class DawnBackend implements Backend {
       software: choice.software,
       features: [...device.features].sort(),
     };
-    this.limits = {
-      maxBufferBytes: Math.min(
-        device.limits.maxStorageBufferBindingSize,
-        device.limits.maxBufferSize,
-      ),
+    const largest = Math.min(
+      device.limits.maxStorageBufferBindingSize,
+      device.limits.maxBufferSize,
+    );
+    // Bindings are whole 16 bytes, and some devices stop at 2^31 - 4.
+    this.limits = { maxBufferBytes: Math.floor(largest / 16) * 16 };
+    const subgroups = device.features.has('subgroups' as GPUFeatureName);
+    this.#facts = {
+      subgroupSize: subgroups ? choice.subgroupSize : 0,
+      software: choice.software,
     };
-    this.#facts = { subgroupSize: choice.subgroupSize, software: choice.software };
     // A kernel that comes later replaces an earlier one of the same op.
     this.#kernels = new Map([...builtinKernels, ...extraKernels].map((k) => [k.op, k]));
     this.#pool = new BufferPool(
@@ -97,11 +103,7 @@ export class DawnBackend implements Backend {
     this.#waiter = new Waiter(choice.software);
     device.addEventListener('uncapturederror', (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
-      this.#fail(
-        new AttuneError('GPU_ERROR', `the device refused a command: ${error.message}`, {
-          remedy: 'This is a defect of a kernel: please report it with the message above.',
-        }),
-      );
+      this.#fail(deviceError(error, this.stats.reservedBytes));
     });
     void device.lost.then((info) => {
       if (this.#disposed) return;
@@ -175,8 +177,11 @@ export class DawnBackend implements Backend {
       lent.push(buffer);
       return { buffer, byteOffset: 0, shape: [elements], dtype };
     };
-    for (const stage of kernel.plan(call, this.#facts, scratch)) this.#record(stage);
-    for (const buffer of lent) this.free(buffer);
+    try {
+      for (const stage of kernel.plan(call, this.#facts, scratch)) this.#record(stage);
+    } finally {
+      for (const buffer of lent) this.free(buffer);
+    }
     this.stats.dispatches++;
   }
 
@@ -241,16 +246,19 @@ export class DawnBackend implements Backend {
     this.stats.readbacks++;
     try {
       await this.#waiter.wait(target.mapAsync(1, 0, size));
+      this.#check();
     } catch (cause) {
-      throw (
-        this.#failure ??
-        new AttuneError('READ_FAILED', 'reading from the device failed.', { cause })
-      );
+      this.#destroyReadback(target);
+      this.#check();
+      throw new AttuneError('READ_FAILED', 'reading from the device failed.', {
+        remedy: 'Start again; a training run resumes from its last checkpoint.',
+        cause,
+      });
     }
-    this.#check();
     const bytes = target.getMappedRange(0, size).slice(0, byteLength);
     target.unmap();
-    this.#readback.push(target);
+    if (target.size <= KEPT_READBACK_BYTES) this.#readback.push(target);
+    else this.#destroyReadback(target);
     return bytes;
   }
 
@@ -276,7 +284,15 @@ export class DawnBackend implements Backend {
   #takeReadback(size: number): GPUBuffer {
     const at = this.#readback.findIndex((b) => b.size >= size && b.size <= 8 * size + 4096);
     if (at >= 0) return this.#readback.splice(at, 1)[0]!;
-    return this.device.createBuffer({ size: Math.max(size, 256), usage: MAP_READ | COPY_DST });
+    const capacity = sizeClass(size); // so that reads of slowly growing length share buffers
+    this.stats.buffersCreated++;
+    this.stats.reservedBytes += capacity;
+    return this.device.createBuffer({ size: capacity, usage: MAP_READ | COPY_DST });
+  }
+
+  #destroyReadback(buffer: GPUBuffer): void {
+    this.stats.reservedBytes -= buffer.size;
+    buffer.destroy();
   }
 
   #fail(error: AttuneError): void {
@@ -290,6 +306,21 @@ export class DawnBackend implements Backend {
         remedy: 'Keep the Attune open (await using) as long as its tensors are used.',
       });
   }
+}
+
+function deviceError(error: GPUError, reservedBytes: number): AttuneError {
+  if (error.constructor.name === 'GPUOutOfMemoryError')
+    return new AttuneError(
+      'OUT_OF_MEMORY',
+      `the device has no memory left; ${reservedBytes} bytes were asked for in all: ${error.message}`,
+      {
+        remedy:
+          'Use a smaller perDeviceTrainBatchSize with more gradientAccumulationSteps, a shorter maxLength, or a 16-bit dtype.',
+      },
+    );
+  return new AttuneError('GPU_ERROR', `the device refused a command: ${error.message}`, {
+    remedy: 'This is a defect of a kernel: please report it with the message above.',
+  });
 }
 
 function bindingOf(operand: Operand): Binding {

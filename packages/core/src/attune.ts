@@ -13,7 +13,7 @@ import { consoleLogger, type Logger } from './util/logger.js';
 export interface CreateAttuneOptions {
   /** What this Attune can do beyond core: a backend, PEFT methods, your own. */
   readonly plugins?: readonly Plugin[];
-  /** Which backend when plugins bring several, or "reference" for the slow exact one. */
+  /** Which backend, or "reference" for the slow exact one. Default: that of the first plugin with one. */
   readonly backend?: string;
   /** Seed of dropout and of adapter initialisation outside of a Trainer. Default 0. */
   readonly seed?: number;
@@ -55,8 +55,11 @@ export class Attune implements AsyncDisposable {
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
-    await this.services.dispose();
-    await this.backend[Symbol.asyncDispose]();
+    try {
+      await this.services.dispose();
+    } finally {
+      await this.backend[Symbol.asyncDispose]();
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -68,7 +71,8 @@ export class Attune implements AsyncDisposable {
  * Loads plugins, opens the device.
  *
  * @example await using attune = await createAttune({ plugins: [dawn(), peft()] });
- * @throws NO_BACKEND when no plugin brings a device; PLUGIN_TWICE; DUPLICATE_NAME; UNKNOWN_NAME
+ * @throws NO_BACKEND when no plugin brings a device; PLUGIN_TWICE; PLUGIN_API_VERSION;
+ * DUPLICATE_NAME; DUPLICATE_SERVICE; UNKNOWN_NAME
  */
 export async function createAttune(options: CreateAttuneOptions = {}): Promise<Attune> {
   const { plugins = [], logger = consoleLogger, seed = 0 } = options;
@@ -84,5 +88,11 @@ export async function createAttune(options: CreateAttuneOptions = {}): Promise<A
       remedy:
         'npm install @attune/backend-dawn, then createAttune({ plugins: [dawn(), ...] }). Or pass backend: "reference" for the slow exact one.',
     });
-  return new Attune(await backends.get(name).create(), logger, services, seed);
+  const backend = await backends.get(name).create();
+  try {
+    return new Attune(backend, logger, services, seed);
+  } catch (error) {
+    await backend[Symbol.asyncDispose]();
+    throw error;
+  }
 }

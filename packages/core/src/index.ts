@@ -3,7 +3,6 @@ export * from './backend/backend.js';
 export * from './backend/opCall.js';
 export { ReferenceBackend } from './backend/reference/referenceBackend.js';
 export * from './callbacks/index.js';
-export * from './callbacks/index.js';
 export * from './dataset/index.js';
 export * from './di/index.js';
 export * from './io/atomic.js';

@@ -94,7 +94,11 @@ export function parsePeftConfig(
   input: Readonly<Record<string, unknown>>,
   source: Source,
 ): PeftConfig {
-  const { given, spelling } = byCamelCase(input, source.label);
+  const { given: written, spelling } = byCamelCase(input, source.label);
+  const given =
+    source.isFile && method.fromFile
+      ? Object.entries(method.fromFile(Object.fromEntries(written)))
+      : written;
   const common: Record<string, unknown> = {};
   const own: Record<string, unknown> = {};
   for (const [key, value] of given) {

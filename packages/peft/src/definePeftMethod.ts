@@ -100,6 +100,8 @@ export interface PeftMethodDefinition<C extends ConfigSchema, P extends ParamSpe
    * for, with the values that mean "not used". Written as they are; any other value is refused.
    */
   readonly fileFields?: Readonly<Record<string, unknown>>;
+  /** Fields of an adapter_config.json, camelCase, before they are checked: what only mattered for first values may go. */
+  fromFile?(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
 }
 
 /** A PEFT method as the rest of the package handles it: the types of its options are erased. */

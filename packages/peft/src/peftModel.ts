@@ -85,7 +85,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * that has adapters keeps them.
    *
    * @param folder with adapter_config.json and adapter_model.safetensors
-   * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_TYPE_UNKNOWN
+   * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN
    */
   static async fromPretrained(
     model: LanguageModel,
@@ -283,7 +283,11 @@ export class PeftModel implements LanguageModel, AdapterHost {
       const own = adapterFolder(folder, name);
       const from = (await hasAdapter(own)) ? own : folder;
       await readAdapterConfig(from);
-      const tensors = await readAdapterTensors(from, planAdapter(this.base, method, config));
+      const tensors = await readAdapterTensors(
+        from,
+        planAdapter(this.base, method, config),
+        this.root,
+      );
       for (const [key, parameter] of this.#parametersOf(name))
         writeInto(this.engine, parameter, tensors.get(key)!);
     }
@@ -416,5 +420,5 @@ export function getPeftModel(
 async function readAdapter(model: LanguageModel, folder: string): Promise<NewAdapter> {
   const { path, fields } = await readAdapterConfig(folder);
   const plan = planFrom(model, fields, { label: path, isFile: true });
-  return { plan, tensors: await readAdapterTensors(folder, plan) };
+  return { plan, tensors: await readAdapterTensors(folder, plan, model.root) };
 }

@@ -4,6 +4,7 @@ import {
   AttuneError,
   formatShape,
   type HostTensorData,
+  type Module,
   type Parameter,
   readJsonObject,
   SafetensorsFile,
@@ -11,6 +12,7 @@ import {
   writeFileAtomic,
   writeSafetensors,
 } from '@attune/core';
+import { carriedWeights, checkCarriedWeights } from './carriedWeights.js';
 import { formatPeftConfig, type PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import type { AdapterPlan } from './plan.js';
@@ -73,17 +75,18 @@ export async function readAdapterConfig(
  * Reads an adapter's tensors and checks them against the model: all of them, no others, these shapes.
  *
  * @returns tensors by their names in the base model
- * @throws PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_TENSOR_UNKNOWN, SAFETENSORS_...
+ * @throws PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_TENSOR_UNKNOWN, PEFT_BASE_CHANGED, SAFETENSORS_...
  */
 export async function readAdapterTensors(
   folder: string,
   plan: AdapterPlan,
+  root: Module,
 ): Promise<Map<string, HostTensorData>> {
   const path = join(folder, WEIGHTS_FILE);
   if (!(await isFile(path))) throw await noWeights(folder);
   const file = await SafetensorsFile.open(path);
   try {
-    checkNames(file, plan);
+    await checkNames(file, plan, root);
     const tensors = new Map<string, HostTensorData>();
     for (const name of plan.tensors.keys()) tensors.set(name, await file.read(PREFIX + name));
     return tensors;
@@ -92,7 +95,7 @@ export async function readAdapterTensors(
   }
 }
 
-function checkNames(file: SafetensorsFile, plan: AdapterPlan): void {
+async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module): Promise<void> {
   const expected = [...plan.tensors];
   const disagree = expected
     .filter(([name]) => file.has(PREFIX + name))
@@ -121,9 +124,11 @@ function checkNames(file: SafetensorsFile, plan: AdapterPlan): void {
         details: { missing },
       },
     );
-  const unknown = file.names.filter(
+  const others = file.names.filter(
     (name) => !name.startsWith(PREFIX) || !plan.tensors.has(name.slice(PREFIX.length)),
   );
+  const carried = carriedWeights(root, others, PREFIX);
+  const unknown = others.filter((name) => !carried.has(name));
   if (unknown.length > 0)
     throw new AttuneError(
       'PEFT_TENSOR_UNKNOWN',
@@ -134,6 +139,7 @@ function checkNames(file: SafetensorsFile, plan: AdapterPlan): void {
         details: { unknown },
       },
     );
+  await checkCarriedWeights(file, carried);
 }
 
 const list = (shown: readonly string[], count: number, separator = ', '): string =>

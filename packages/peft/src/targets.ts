@@ -73,10 +73,11 @@ export function patternValue<T>(table: Readonly<Record<string, T>>, path: string
   return key === undefined ? undefined : table[key];
 }
 
-/** The whole string must match, as Python's re.fullmatch. */
+/** The whole string must match, as Python's re.fullmatch; Python's named groups are understood. */
 function regex(source: string, asWritten = source): RegExp {
+  const named = source.replaceAll('(?P<', '(?<').replace(/\(\?P=(\w+)\)/g, '\\k<$1>');
   try {
-    return new RegExp(`^(?:${source})$`);
+    return new RegExp(`^(?:${named})$`);
   } catch (cause) {
     throw new AttuneError(
       'PEFT_BAD_REGEX',

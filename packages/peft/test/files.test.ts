@@ -1,5 +1,6 @@
 import { copyFile, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type HostTensorData, writeSafetensors } from '@attune/core';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import {
@@ -154,6 +155,63 @@ describe('our own files', () => {
   });
 });
 
+describe('an adapter on the head, with the base beside it as PEFT writes it', () => {
+  const name = 'base_model.model.lm_head.base_layer.weight';
+
+  /** @returns the adapter's folder, the model's logits with it */
+  async function saved(change: (head: HostTensorData) => HostTensorData = (head) => head) {
+    const attune = await open();
+    const model = getPeftModel(await load(attune), {
+      ...lora,
+      targetModules: ['q_proj', 'lm_head'],
+    });
+    disturb(model);
+    const out = await folder();
+    await model.savePretrained(out);
+    const path = join(out, 'adapter_model.safetensors');
+    const base = await readTensors(join(fixtures, 'tiny-llama', 'model.safetensors'));
+    const head = { ...change(base.get('lm_head.weight')!), name };
+    const tensors = [...(await readTensors(path)).values(), head];
+    await writeSafetensors(
+      path,
+      tensors.map((t) => ({ ...t, data: async () => t.data })),
+    );
+    return { out, attune, expected: await logits(model) };
+  }
+
+  test('the head is the base’s: nothing to load', async () => {
+    const { out, attune, expected } = await saved();
+    const model = await PeftModel.fromPretrained(await load(attune), out);
+    expect(await logits(model)).toEqual(expected);
+    await model.loadWeights(out);
+    // A base stored in 16 bits is the same base.
+    const half = await PeftModel.fromPretrained(await load(attune, 'tiny-llama', 'bfloat16'), out);
+    expect(largestDifference(await logits(half), expected)).toBeLessThan(0.5);
+  });
+
+  test('another head: refused, and the model is as it was', async () => {
+    const one = await saved((head) => {
+      const data = Float32Array.from(head.data);
+      data[70]! *= 1.001;
+      return { ...head, data };
+    });
+    const base = await load(one.attune);
+    await expect(PeftModel.fromPretrained(base, one.out)).rejects.toMatchObject({
+      code: 'PEFT_BASE_CHANGED',
+      message: expect.stringMatching(/lm_head.* has other values .*merge_and_unload/s),
+    });
+    expect(base.adapters).toBeNull();
+    const longer = await saved((head) => ({
+      ...head,
+      shape: [head.shape[0]! + 1, head.shape[1]!],
+      data: new Float32Array((head.shape[0]! + 1) * head.shape[1]!),
+    }));
+    await expect(PeftModel.fromPretrained(base, longer.out)).rejects.toMatchObject({
+      message: expect.stringMatching(/is \[257, 64\], the base has \[256, 64\]/),
+    });
+  });
+});
+
 describe('files that do not fit', () => {
   /** A copy of an adapter that PEFT saved, to be damaged. */
   async function copy(name = 'lora-qv'): Promise<string> {
@@ -189,6 +247,28 @@ describe('files that do not fit', () => {
     expect(await refused(await copy(), 'tiny-qwen2')).toMatch(
       /PEFT_OTHER_BASE: .* does not fit this model in 8 of 8 tensors: model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight is \[8, 64\], this model needs \[8, 32\]; .*\.\.\.\.\n {2}Fix: .* tiny-llama\./,
     );
+  });
+
+  test('initial values: gone when the base stayed, refused when it changed', async () => {
+    const path = await copy();
+    await edit(path, (config) => {
+      config.init_lora_weights = 'orthogonal';
+    });
+    const attune = await open();
+    const model = await PeftModel.fromPretrained(await load(attune), path);
+    expect(model.peftConfig.default).toMatchObject({ initLoraWeights: true });
+    // Asked for, it would have to be done.
+    expect(() => getPeftModel(model, { ...lora, initLoraWeights: 'orthogonal' })).toThrow(
+      /initLoraWeights is "orthogonal"\. Expected true, false or "gaussian"/,
+    );
+    for (const init of ['pissa', 'pissa_niter_4', 'olora', 'corda', 'loftq', 'lora_ga']) {
+      await edit(path, (config) => {
+        config.init_lora_weights = init;
+      });
+      expect(await refused(path)).toMatch(
+        /PEFT_CONFIG_INVALID: .*init_lora_weights is ".*path_initial_model_for_weight_conversion/,
+      );
+    }
   });
 
   test('half a file', async () => {

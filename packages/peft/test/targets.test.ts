@@ -41,6 +41,16 @@ describe('row 39: the layers that PEFT adapts', () => {
   }
 });
 
+test("Python's named groups", () => {
+  const candidates = ['layers.0.q_proj', 'layers.1.q_proj', 'layers.1.v_proj'].map((path) => ({
+    path,
+    isLinear: true,
+  }));
+  const targetModules = String.raw`layers\.(?P<n>\d)\.(?P<kind>[qv])_proj(?P=n)?`;
+  const config = commonConfig.parse({ peftType: 'LORA', targetModules });
+  expect(matchTargets(candidates, targetModules, config, 'llama')).toHaveLength(3);
+});
+
 describe('errors', () => {
   const candidates = ['a.q_proj', 'a.v_proj', 'lm_head'].map((path) => ({ path, isLinear: true }));
   const match = (options: object) => {

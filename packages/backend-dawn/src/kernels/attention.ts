@@ -93,12 +93,19 @@ const commonParams = {
   h: 'u32',
   hKey: 'u32',
   groups: 'u32',
+  count: 'u32',
   offset: 'u32',
   window: 'u32',
   scale: 'f32',
 } as const;
 
-function commonValues({ t, h, s, hKey }: Sizes, call: OpCall, groups: number): Param[] {
+/** @param groups workgroups for each head @param count workgroups that have work: a folded grid may hold more */
+function commonValues(
+  { t, h, s, hKey }: Sizes,
+  call: OpCall,
+  groups: number,
+  count: number,
+): Param[] {
   const { queryOffset, window, scale } = call.attrs as Record<string, number>;
   return [
     u32(t),
@@ -106,6 +113,7 @@ function commonValues({ t, h, s, hKey }: Sizes, call: OpCall, groups: number): P
     u32(h),
     u32(hKey),
     u32(groups),
+    u32(count),
     u32(queryOffset!),
     u32(window!),
     f32(scale!),
@@ -136,12 +144,13 @@ function structure(call: OpCall, sizes: Sizes, segments: Operand | undefined) {
 const attentionKernel = defineKernel({
   op: 'attention',
   plan: (call, facts) => {
-    const [q, k, v, segments] = call.inputs as [Operand, Operand, Operand, Operand?];
+    const [q, k, , segments] = call.inputs as [Operand, Operand, Operand, Operand?];
     const sizes = sizesOf(q, k);
     const { causal, access, key } = structure(call, sizes, segments);
     const { type, count, each, dot } = registers(sizes.d);
     const lanes = lanesOf(facts);
     const groups = Math.ceil(sizes.t / lanes);
+    const workgroups = sizes.b * sizes.h * groups;
     const keyRow = (row: string) => `((b * p.s + ${row}) * p.hKey + headKey) * ${count}u`;
     return [
       {
@@ -153,7 +162,8 @@ const attentionKernel = defineKernel({
             params: commonParams,
             workgroup: lanes,
             subgroups: facts.subgroupSize > 0,
-            body: `  let head = (group / p.groups) % p.h;
+            body: `  if (group >= p.count) { return; }
+  let head = (group / p.groups) % p.h;
   let b = group / p.groups / p.h;
   let first = (group % p.groups) * ${lanes}u;
   let row = min(first + lane, p.t - 1u);
@@ -188,8 +198,8 @@ const attentionKernel = defineKernel({
           }),
         operands: [...call.inputs, ...call.outputs],
         reads: call.inputs.length,
-        params: commonValues(sizes, call, groups),
-        grid: grid1d(sizes.b * sizes.h * groups, 1),
+        params: commonValues(sizes, call, groups, workgroups),
+        grid: grid1d(workgroups, 1),
       },
     ];
   },
@@ -253,6 +263,8 @@ const attentionGradKernel = defineKernel({
     const operands = [q, k, v, g, lse, delta, ...(segments ? [segments] : [])];
     const queryGroups = Math.ceil(sizes.t / lanes);
     const keyGroups = Math.ceil(sizes.s / lanes);
+    const queryCount = sizes.b * sizes.h * queryGroups;
+    const keyCount = sizes.b * sizes.hKey * keyGroups;
     const keyRow = (row: string) => `((b * p.s + ${row}) * p.hKey + headKey) * ${count}u`;
     const queryRow = (row: string) => `((b * p.t + ${row}) * p.h + head) * ${count}u`;
 
@@ -265,7 +277,8 @@ const attentionGradKernel = defineKernel({
           params: commonParams,
           workgroup: lanes,
           subgroups,
-          body: `  let head = (group / p.groups) % p.h;
+          body: `  if (group >= p.count) { return; }
+  let head = (group / p.groups) % p.h;
   let b = group / p.groups / p.h;
   let first = (group % p.groups) * ${lanes}u;
   let row = min(first + lane, p.t - 1u);
@@ -294,8 +307,8 @@ const attentionGradKernel = defineKernel({
         }),
       operands: [...operands, dq],
       reads: reads.length,
-      params: commonValues(sizes, call, queryGroups),
-      grid: grid1d(sizes.b * sizes.h * queryGroups, 1),
+      params: commonValues(sizes, call, queryGroups, queryCount),
+      grid: grid1d(queryCount, 1),
     };
 
     const toKeys: Stage = {
@@ -307,7 +320,8 @@ const attentionGradKernel = defineKernel({
           params: commonParams,
           workgroup: lanes,
           subgroups,
-          body: `  let headKey = (group / p.groups) % p.hKey;
+          body: `  if (group >= p.count) { return; }
+  let headKey = (group / p.groups) % p.hKey;
   let b = group / p.groups / p.hKey;
   let first = (group % p.groups) * ${lanes}u;
   let key = min(first + lane, p.s - 1u);
@@ -343,8 +357,8 @@ const attentionGradKernel = defineKernel({
         }),
       operands: [...operands, dk, dv],
       reads: reads.length,
-      params: commonValues(sizes, call, keyGroups),
-      grid: grid1d(sizes.b * sizes.hKey * keyGroups, 1),
+      params: commonValues(sizes, call, keyGroups, keyCount),
+      grid: grid1d(keyCount, 1),
     };
     return [deltaStage(out, g, delta, sizes), toQueries, toKeys];
   },

@@ -1,4 +1,4 @@
-import { type DType, numel, type OpCall, ops } from '@attune/core';
+import { type DType, isFloat, numel, type OpCall, ops } from '@attune/core';
 import { defineKernel, f32, grid1d, type Kernel, type Param, type Stage, u32 } from './kernel.js';
 import { perLane, type ShaderSource, shader, storeEach } from './shader.js';
 
@@ -6,7 +6,7 @@ const isVec4 = (call: OpCall): boolean =>
   [...call.inputs, ...call.outputs].every((o) => o.dtype === 'float32') &&
   numel(call.outputs[0]!.shape) % 4 === 0;
 
-/** A stage over n elements, one output. `T` is f32 or vec4f in the declarations. */
+/** A stage over n elements, one output. In the declarations `T` is f32 or vec4f, and `U` its bits. */
 function pointwise(
   call: OpCall,
   name: string,
@@ -29,7 +29,7 @@ function pointwise(
     writes: [vec4 ? 'vec4' : out.dtype],
     params: { n: 'u32', ...params },
     workgroup: 64,
-    declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\n${declarations}`,
+    declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\nalias U = ${vec4 ? 'vec4u' : 'u32'};\n${declarations}`,
     body: body ?? (vec4 ? storeEach('float32') : storeEach(out.dtype)),
   };
   return [
@@ -51,7 +51,7 @@ const scalarType = (dtype: DType): string =>
 
 const erfDeclaration = `
 fn erf_(x: T) -> T {
-  // Abramowitz and Stegun 7.1.26 is too coarse; this rational form of W. J. Cody's is good to 1e-7.
+  // erfcc of Numerical Recipes (Press et al.), 1.2e-7 at worst; Abramowitz and Stegun 7.1.26 is too coarse.
   let a = abs(x);
   let t = T(1.0) / (T(1.0) + T(0.5) * a);
   let poly = T(-1.26551223) + t * (T(1.00002368) + t * (T(0.37409196) + t * (T(0.09678418) + t * (T(-0.18628806)
@@ -60,8 +60,9 @@ fn erf_(x: T) -> T {
   return select(-r, r, x >= T(0.0));
 }`;
 const sigmoidDeclaration = 'fn sigmoid_(x: T) -> T { return T(1.0) / (T(1.0) + exp(-x)); }';
-// tanh overflows in some drivers for large arguments.
-const tanhDeclaration = 'fn tanh_(x: T) -> T { return tanh(clamp(x, T(-15.0), T(15.0))); }';
+// tanh overflows in some drivers for large arguments. Not clamp: it may turn NaN into a number.
+const tanhDeclaration =
+  'fn tanh_(x: T) -> T { return select(tanh(x), sign(x), abs(x) > T(15.0)); }';
 const tanhInner = 'T(0.7978845608028654) * (x + T(0.044715) * x * x * x)';
 
 /** op name -> [expression in x, declarations it needs] */
@@ -78,7 +79,8 @@ const unaryExpressions: Readonly<Record<string, readonly [string, string?]>> = {
   tanh: ['tanh_(x)', tanhDeclaration],
   sigmoid: ['sigmoid_(x)', sigmoidDeclaration],
   logSigmoid: ['min(x, T(0.0)) - log(T(1.0) + exp(-abs(x)))'],
-  relu: ['max(x, T(0.0))'],
+  // Not max: it may turn NaN into 0, and a broken step would look sound.
+  relu: ['select(x, T(0.0), x < T(0.0))'],
   silu: ['x * sigmoid_(x)', sigmoidDeclaration],
   siluGrad: ['sigmoid_(x) * (T(1.0) + x * (T(1.0) - sigmoid_(x)))', sigmoidDeclaration],
   gelu: ['T(0.5) * x * (T(1.0) + erf_(x * T(0.7071067811865476)))', erfDeclaration],
@@ -99,7 +101,7 @@ const unaryKernels = Object.entries(unaryExpressions).map(([op, [expression, hel
     plan: (call) =>
       pointwise(call, op, {
         vec4: isVec4(call),
-        declarations: `${helpers}\nfn value(i: u32) -> T { let x = x0(i); return ${expression}; }`,
+        declarations: `${helpers}\nfn value(i: u32) -> T { let x = T(x0(i)); return ${expression}; }`,
       }),
   }),
 );
@@ -111,7 +113,7 @@ const affineKernel = defineKernel({
       vec4: isVec4(call),
       params: { scale: 'f32', shift: 'f32' },
       values: [f32(call.attrs.scale as number), f32(call.attrs.shift as number)],
-      declarations: 'fn value(i: u32) -> T { return x0(i) * T(p.scale) + T(p.shift); }',
+      declarations: 'fn value(i: u32) -> T { return T(x0(i)) * T(p.scale) + T(p.shift); }',
     }),
 });
 
@@ -136,10 +138,11 @@ const fillKernel = defineKernel({
   op: 'fill',
   plan: (call) => {
     const { dtype } = call.outputs[0]!;
+    const type = isFloat(dtype) ? 'f32' : 'u32'; // an integer beyond 2^24 has no float32
     return pointwise(call, 'fill', {
       vec4: isVec4(call),
-      params: { number: 'f32' },
-      values: [f32(call.attrs.value as number)],
+      params: { number: type },
+      values: [[type, call.attrs.value as number]],
       declarations: isVec4(call)
         ? 'fn value(i: u32) -> T { return T(p.number); }'
         : `fn value(i: u32) -> ${scalarType(dtype)} { return ${scalarType(dtype)}(p.number); }`,
@@ -154,19 +157,23 @@ const accumulateKernel = defineKernel({
       vec4: isVec4(call),
       params: { scale: 'f32' },
       values: [f32(call.attrs.scale as number)],
-      declarations: 'fn value(i: u32) -> T { return w0[i] + T(p.scale) * x0(i); }',
+      declarations: 'fn value(i: u32) -> T { return w0[i] + T(p.scale) * T(x0(i)); }',
     }),
 });
 
 // ---- two operands
+
+/** WGSL's max and min may drop a NaN; here, as in torch, it must show. Bits, because `x != x` may be folded away. */
+const keepsNan = (expression: string): string =>
+  `select(${expression}, a + b, max(bitcast<U>(a) & U(0x7fffffffu), bitcast<U>(b) & U(0x7fffffffu)) > U(0x7f800000u))`;
 
 const binaryExpressions: Readonly<Record<string, string>> = {
   add: 'a + b',
   sub: 'a - b',
   mul: 'a * b',
   div: 'a / b',
-  maximum: 'max(a, b)',
-  minimum: 'min(a, b)',
+  maximum: keepsNan('max(a, b)'),
+  minimum: keepsNan('min(a, b)'),
   equal: 'select(T(0.0), T(1.0), a == b)',
   greater: 'select(T(0.0), T(1.0), a > b)',
   less: 'select(T(0.0), T(1.0), a < b)',

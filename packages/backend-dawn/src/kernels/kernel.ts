@@ -25,7 +25,7 @@ export interface Stage {
 }
 
 /**
- * A way to run one op on the device. Most are one stage; `scratch(bytes)` lends memory between the
+ * A way to run one op on the device. Most are one stage; `scratch(elements, dtype)` lends memory between the
  * stages of one call.
  */
 export interface Kernel {
@@ -37,6 +37,7 @@ export interface Kernel {
   ): readonly Stage[];
 }
 
+/** Types a kernel where it is written; pass it to `dawn({ kernels })`. */
 export const defineKernel = (kernel: Kernel): Kernel => kernel;
 
 /** Workgroups for `count` items, `perGroup` each, folded into two dimensions of at most 65535. */
@@ -47,5 +48,7 @@ export function grid1d(count: number, perGroup: number): [number, number, number
   return [Math.ceil(groups / y), y, 1];
 }
 
+/** A parameter of a shader: an unsigned integer. */
 export const u32 = (value: number): Param => ['u32', value];
+/** A parameter of a shader: a float. */
 export const f32 = (value: number): Param => ['f32', value];

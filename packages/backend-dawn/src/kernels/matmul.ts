@@ -36,6 +36,18 @@ function problemOf(call: OpCall): Problem {
   };
 }
 
+/** `columns`: tiles side by side; `tiles`: in one matrix. Workgroups go tile by tile, then matrix by matrix. */
+const params = {
+  m: 'u32',
+  n: 'u32',
+  k: 'u32',
+  aStep: 'u32',
+  bStep: 'u32',
+  columns: 'u32',
+  tiles: 'u32',
+  batch: 'u32',
+} as const;
+
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** Four neighbouring elements of b at vec4 index i, widened. */
@@ -153,14 +165,17 @@ ${range(TM)
   return shader({
     reads: ['vec4', b.dtype === 'float32' ? 'vec4' : b.dtype],
     writes: ['float32'],
-    params: { m: 'u32', n: 'u32', k: 'u32', aStep: 'u32', bStep: 'u32', columns: 'u32' },
+    params,
     workgroup: S,
     subgroups: true,
     declarations: vec4Loader(b),
-    body: `  let row = (group / p.columns) * ${TM}u;
-  let col = (group % p.columns) * ${S * TN}u + lane${columns ? '' : ` * ${TN}u`};
-  let aFirst = wid.z * p.aStep;
-  let bFirst = wid.z * p.bStep;
+    body: `  if (group >= p.tiles * p.batch) { return; }
+  let z = group / p.tiles;
+  let tile = group % p.tiles;
+  let row = (tile / p.columns) * ${TM}u;
+  let col = (tile % p.columns) * ${S * TN}u + lane${columns ? '' : ` * ${TN}u`};
+  let aFirst = z * p.aStep;
+  let bFirst = z * p.bStep;
   ${range(TM)
     .flatMap((m) => range(TN).map((n) => `var c${m}_${n} = 0.0;`))
     .join(' ')}
@@ -168,7 +183,7 @@ ${loop}
 ${range(TM)
   .map(
     (m) =>
-      `  if (row + ${m}u < p.m) { let at = ${transposed ? `(wid.z * p.n + col) * p.m + row + ${m}u` : `(wid.z * p.m + row + ${m}u) * p.n + col`}; ${store(m)} }`,
+      `  if (row + ${m}u < p.m) { let at = ${transposed ? `(z * p.n + col) * p.m + row + ${m}u` : `(z * p.m + row + ${m}u) * p.n + col`}; ${store(m)} }`,
   )
   .join('\n')}`,
   });
@@ -185,16 +200,19 @@ export function tiledProduct(problem: Pick<Problem, 'layout' | 'a' | 'b'>): stri
   return shader({
     reads: [a.dtype, b.dtype],
     writes: ['float32'],
-    params: { m: 'u32', n: 'u32', k: 'u32', aStep: 'u32', bStep: 'u32', columns: 'u32' },
+    params,
     workgroup: 64,
     declarations: `var<workgroup> tileA: array<f32, 512>; // [16][32]
 var<workgroup> tileB: array<f32, 512>; // [16][32]
 fn loadA(first: u32, i: u32, k: u32) -> f32 { if (i < p.m && k < p.k) { return x0(first + ${aIndex}); } return 0.0; }
 fn loadB(first: u32, k: u32, j: u32) -> f32 { if (k < p.k && j < p.n) { return x1(first + ${bIndex}); } return 0.0; }`,
-    body: `  let row = (group / p.columns) * 32u;
-  let col = (group % p.columns) * 32u;
-  let aFirst = wid.z * p.aStep;
-  let bFirst = wid.z * p.bStep;
+    body: `  if (group >= p.tiles * p.batch) { return; }
+  let z = group / p.tiles;
+  let tile = group % p.tiles;
+  let row = (tile / p.columns) * 32u;
+  let col = (tile % p.columns) * 32u;
+  let aFirst = z * p.aStep;
+  let bFirst = z * p.bStep;
   let ty = lane / 8u * 4u;
   let tx = lane % 8u * 4u;
   var c: array<vec4f, 4>;
@@ -213,7 +231,7 @@ fn loadB(first: u32, k: u32, j: u32) -> f32 { if (k < p.k && j < p.n) { return x
   }
   for (var i = 0u; i < 4u; i++) {
     if (row + ty + i < p.m) {
-      let at = (wid.z * p.m + row + ty + i) * p.n + col + tx;
+      let at = (z * p.m + row + ty + i) * p.n + col + tx;
       for (var j = 0u; j < 4u; j++) { if (col + tx + j < p.n) { w0[at + j] = c[i][j]; } }
     }
   }`,
@@ -258,13 +276,14 @@ function plan(problem: Problem, facts: DeviceFacts): Stage {
   const { m, n, k, batch, out, bStep } = problem;
   if (!useSubgroups(problem, facts)) {
     const columns = Math.ceil(n / 32);
+    const tiles = Math.ceil(m / 32) * columns;
     return {
       key: `matmul:${problem.layout}:tiled:${problem.a.dtype}:${problem.b.dtype}`,
       wgsl: () => tiledProduct(problem),
       operands: [problem.a, problem.b, out],
       reads: 2,
-      params: [u32(m), u32(n), u32(k), u32(m * k), u32(bStep), u32(columns)],
-      grid: batched(Math.ceil(m / 32) * columns, batch),
+      params: [m, n, k, m * k, bStep, columns, tiles, batch].map(u32),
+      grid: grid1d(tiles * batch, 1),
     };
   }
   const S = facts.subgroupSize;
@@ -272,20 +291,16 @@ function plan(problem: Problem, facts: DeviceFacts): Stage {
   const { layout, a, b, m: rows, n: width } = transposed ? transpose(problem) : problem;
   const { TM, TN } = tileSize(layout, rows, width, S);
   const columns = Math.ceil(width / (S * TN));
+  const tiles = Math.ceil(rows / TM) * columns;
   const [aStep, otherStep] = transposed ? [bStep, m * k] : [m * k, bStep];
   return {
     key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${b.dtype}`,
     wgsl: () => subgroupProduct({ layout, b }, S, TM, TN, transposed),
     operands: [a, b, out],
     reads: 2,
-    params: [u32(rows), u32(width), u32(k), u32(aStep), u32(otherStep), u32(columns)],
-    grid: batched(Math.ceil(rows / TM) * columns, batch),
+    params: [rows, width, k, aStep, otherStep, columns, tiles, batch].map(u32),
+    grid: grid1d(tiles * batch, 1),
   };
-}
-
-function batched(tiles: number, batch: number): [number, number, number] {
-  const [x, y] = grid1d(tiles, 1);
-  return [x, y, batch];
 }
 
 export const matmulKernel: Kernel = defineKernel({

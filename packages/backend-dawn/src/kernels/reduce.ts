@@ -12,29 +12,30 @@ import { laneReductions, shader } from './shader.js';
 
 type Scratch = (elements: number, dtype: DType) => OpCall['inputs'][number];
 
-/** How a sum-like reduction starts, takes a value in, and joins lanes. */
+/** How a sum-like reduction starts, takes a value in, and joins lanes. `first` is the index of a value of its own. */
 interface Reduction {
   readonly name: string;
-  readonly start: string;
+  readonly start: (first: string) => string;
   readonly take: (accumulator: string, value: string) => string;
   readonly join: 'laneSum' | 'laneMax';
 }
 
 const total: Reduction = {
   name: 'sum',
-  start: '0.0',
+  start: () => '0.0',
   take: (a, v) => `${a} + ${v}`,
   join: 'laneSum',
 };
 const squares: Reduction = {
   name: 'sumSquares',
-  start: '0.0',
+  start: () => '0.0',
   take: (a, v) => `fma(${v}, ${v}, ${a})`,
   join: 'laneSum',
 };
 const largest: Reduction = {
   name: 'max',
-  start: '-3.4e38',
+  // WGSL cannot write -infinity, and a row of nothing else must stay that.
+  start: (first) => `f32(x0(${first}))`,
   take: (a, v) => `max(${a}, ${v})`,
   join: 'laneMax',
 };
@@ -61,7 +62,7 @@ function rows(
         body: `  if (group >= p.n) { return; }
   let first = group * p.reduced;
   let end = min(first + p.reduced, p.size);
-  var a = ${r.start};
+  var a = ${r.start('min(first + lane, end - 1u)')};
   for (var i = first + lane; i < end; i += ${lanes.workgroup}u) { a = ${r.take('a', 'f32(x0(i))')}; }
   a = ${r.join}(a, lane);
   if (lane == 0u) { w0[group] = a; }`,
@@ -87,7 +88,7 @@ function columns(r: Reduction, call: OpCall, reduced: number, inner: number): St
         workgroup: 64,
         body: `  if (gid >= p.n) { return; }
   let first = (gid / p.inner) * p.reduced * p.inner + gid % p.inner;
-  var a = ${r.start};
+  var a = ${r.start('first')};
   for (var j = 0u; j < p.reduced; j++) { a = ${r.take('a', 'f32(x0(first + j * p.inner))')}; }
   w0[gid] = a;`,
       }),

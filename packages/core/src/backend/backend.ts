@@ -45,7 +45,12 @@ export interface Backend extends AsyncDisposable {
 
   /** Whether `dispatch` has a kernel for this op; if not, the op's decomposition runs instead. */
   supports(op: string): boolean;
-  /** Contents are undefined until written. @throws OUT_OF_MEMORY */
+  /**
+   * Contents are undefined until written. When the device has no memory left, the next `read` or
+   * `sync` rejects with OUT_OF_MEMORY: it learns of it later.
+   *
+   * @throws TENSOR_TOO_LARGE above `limits.maxBufferBytes`
+   */
   alloc(byteLength: number, dtype: DType): BufferHandle;
   /** Gives the memory back; safe while recorded work still names it (reuse is ordered after it). */
   free(buffer: BufferHandle): void;

@@ -1,14 +1,18 @@
-import { Container, ContainerModule, type Newable } from 'inversify';
+import { type Bind, Container, ContainerModule, type Newable } from 'inversify';
 import { AttuneError } from '../util/errors.js';
-import { type Contribution, type ExtensionPoint, isClassContribution } from './extensionPoint.js';
-import type { Plugin } from './plugin.js';
+import {
+  type ClassContribution,
+  type ExtensionPoint,
+  isClassContribution,
+} from './extensionPoint.js';
+import { checkApiVersion, type Plugin } from './plugin.js';
 import { Registry } from './registry.js';
 import type { Token } from './tokens.js';
 
 interface Entry {
   readonly plugin: string;
   readonly key: string;
-  readonly contribution: Contribution<unknown>;
+  readonly make: () => unknown;
 }
 
 const isClass = (value: unknown): value is new () => never =>
@@ -21,8 +25,12 @@ const isClass = (value: unknown): value is new () => never =>
 export class Services {
   readonly #container = new Container({ defaultScope: 'Singleton' });
   readonly #plugins = new Set<string>();
+  /** Who provides which service. */
+  readonly #providers = new Map<symbol, string>();
 
+  /** @throws PLUGIN_API_VERSION, PLUGIN_TWICE, DUPLICATE_SERVICE */
   load(plugin: Plugin): void {
+    checkApiVersion(plugin);
     if (this.#plugins.has(plugin.name))
       throw new AttuneError('PLUGIN_TWICE', `plugin "${plugin.name}" is listed twice.`, {
         remedy: 'List each plugin once in createAttune({ plugins }).',
@@ -31,15 +39,13 @@ export class Services {
     const module = new ContainerModule(({ bind }) => {
       plugin.register({
         add: (point, contribution) => {
-          const isClassEntry = isClassContribution(contribution);
-          const key = isClassEntry ? contribution.name : point.keyOf(contribution);
-          if (isClassEntry)
-            bind(contribution.useClass as unknown as Newable<unknown>)
-              .toSelf()
-              .inTransientScope();
-          bind<Entry>(point.id).toConstantValue({ plugin: plugin.name, key, contribution });
+          const entry = isClassContribution(contribution)
+            ? { key: contribution.name, make: this.#factory(bind, contribution.useClass) }
+            : { key: point.keyOf(contribution), make: () => contribution };
+          bind<Entry>(point.id).toConstantValue({ plugin: plugin.name, ...entry });
         },
         provide: (token, service) => {
+          this.#claim(token, plugin.name);
           if (isClass(service)) bind<unknown>(token).to(service);
           else bind<unknown>(token).toConstantValue(service as never);
         },
@@ -48,7 +54,29 @@ export class Services {
     this.#container.load(module);
   }
 
+  /** A binding of its own for each contribution: one class may serve under two names. */
+  #factory(bind: Bind, useClass: ClassContribution<unknown>['useClass']): () => unknown {
+    const id = Symbol(useClass.name);
+    bind(id)
+      .to(useClass as unknown as Newable<unknown>)
+      .inTransientScope();
+    return () => this.#container.get(id);
+  }
+
+  #claim(token: Token<unknown>, plugin: string): void {
+    const owner = this.#providers.get(token);
+    if (owner !== undefined)
+      throw new AttuneError(
+        'DUPLICATE_SERVICE',
+        `plugins "${owner}" and "${plugin}" both provide ${String(token)}.`,
+        { remedy: 'Leave one of them out; a service has one provider.' },
+      );
+    this.#providers.set(token, plugin);
+  }
+
+  /** @throws DUPLICATE_SERVICE when a plugin provides it already */
   provide<T>(token: Token<T>, service: T): void {
+    this.#claim(token, 'core');
     this.#container.bind<unknown>(token).toConstantValue(service);
   }
 
@@ -64,7 +92,7 @@ export class Services {
   registry<T>(point: ExtensionPoint<T>): Registry<T> {
     const entries = new Map<string, () => T>();
     const owners = new Map<string, string>();
-    for (const { plugin, key, contribution } of this.#container.getAll<Entry>(point.id)) {
+    for (const { plugin, key, make } of this.#container.getAll<Entry>(point.id)) {
       if (entries.has(key))
         throw new AttuneError(
           'DUPLICATE_NAME',
@@ -72,12 +100,7 @@ export class Services {
           { remedy: 'Leave one of them out, or rename its contribution.' },
         );
       owners.set(key, plugin);
-      entries.set(
-        key,
-        isClassContribution(contribution)
-          ? () => this.#container.get(contribution.useClass as unknown as Newable<T>)
-          : () => contribution as T,
-      );
+      entries.set(key, make as () => T);
     }
     return new Registry(point.name, entries);
   }

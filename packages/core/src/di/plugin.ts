@@ -25,11 +25,16 @@ export interface Plugin {
 
 /** Checks a plugin where it is written, not where it is used. @throws PLUGIN_API_VERSION */
 export function definePlugin(plugin: Plugin): Plugin {
+  checkApiVersion(plugin);
+  return plugin;
+}
+
+/** Also asked where a plugin is loaded: it may have been defined with another copy of core. */
+export function checkApiVersion(plugin: Plugin): void {
   if (plugin.apiVersion !== PLUGIN_API_VERSION)
     throw new AttuneError(
       'PLUGIN_API_VERSION',
       `plugin "${plugin.name}" ${plugin.version} was written for plugin API ${plugin.apiVersion}; this is ${PLUGIN_API_VERSION}.`,
       { remedy: `Install a version of "${plugin.name}" for API ${PLUGIN_API_VERSION}.` },
     );
-  return plugin;
 }

@@ -1,11 +1,19 @@
 import { encode } from '../tensor/dtype.js';
+import { formatShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
 import type { Module, Parameter } from './module.js';
 import { LayerNorm, RMSNorm } from './norm.js';
 
-/** Writes host values into a tensor that exists, rounded to its dtype. */
+/** Writes host values into a tensor that exists, rounded to its dtype. @throws SHAPE_MISMATCH */
 export function writeValues(tensor: Tensor, values: ArrayLike<number>): void {
+  if (values.length !== tensor.size)
+    throw new AttuneError(
+      'SHAPE_MISMATCH',
+      `${values.length} values do not fill a tensor ${formatShape(tensor.shape)} of ${tensor.size}.`,
+      { remedy: 'Give as many values as the tensor holds.' },
+    );
   tensor.engine.backend.write(
     tensor.storage.buffer,
     tensor.byteOffset,

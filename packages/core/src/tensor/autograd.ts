@@ -97,6 +97,15 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
           }
           engine.tape.truncate(engine.tape.length - 1);
         }
+        if (grads.size > 0)
+          throw new AttuneError(
+            'HISTORY_GONE',
+            `backward: ${grads.size === 1 ? 'a tensor that the loss depends on has' : `${grads.size} tensors that the loss depends on have`} lost the ops that made them.`,
+            {
+              remedy:
+                'Call backward once for each forward pass, inside of the scope that recorded it; what leaves a scope must be returned from it.',
+            },
+          );
       } finally {
         engine.tape.truncate(0); // after an error, too
       }
@@ -135,8 +144,9 @@ function inputGradients(
           `the backward rule of "${node.def.name}" returned ${formatShape(grad.shape)} for input ${i} of shape ${formatShape(input.shape)}.`,
           { remedy: 'A gradient has the shape of its input: sum over broadcast axes.' },
         );
-      const alreadyOwned = out.some(([, g]) => g === grad) || grads.includes(grad);
-      out.push([input, alreadyOwned ? engine.alias(grad) : grad]);
+      // What the rule did not make (a gradient passed on, a saved input) has another owner.
+      const isOwned = grad.scope !== engine.currentScope || out.some(([, g]) => g === grad);
+      out.push([input, isOwned ? engine.alias(grad) : grad]);
     });
     return out;
   });

@@ -85,9 +85,10 @@ export class Engine {
         });
       let resultHasHistory = false;
       forEachTensor(result, (tensor) => {
-        if (tensor.scope !== scope) return;
-        resultHasHistory ||= tensor.requiresGrad && !tensor.isLeaf;
-        this.#own(tensor, scope.parent!);
+        const isOurs = tensor.scope === scope;
+        const isKept = tensor.scope === null;
+        resultHasHistory ||= (isOurs || isKept) && tensor.requiresGrad && !tensor.isLeaf;
+        if (isOurs) this.#own(tensor, scope.parent!);
       });
       if (!resultHasHistory) this.tape.truncate(scope.tapeStart);
       return result;
@@ -143,7 +144,7 @@ export class Engine {
     return this.#make(storage, 0, shape, dtype, recorded && isFloat(dtype), !recorded);
   }
 
-  /** Uploads host values. 16-bit dtypes are rounded to nearest even. */
+  /** Uploads host values. 16-bit dtypes are rounded to nearest even. @throws SHAPE_MISMATCH */
   tensor(
     values: ArrayLike<number>,
     shape: Shape = [values.length],
@@ -158,8 +159,15 @@ export class Engine {
     return this.fromBytes(encode(values, dtype), shape, dtype);
   }
 
-  /** Uploads values that are already in their storage form (16-bit floats as bits). */
+  /** Uploads values that are already in their storage form (16-bit floats as bits). @throws SHAPE_MISMATCH */
   fromBytes(values: HostArray, shape: Shape, dtype: DType): Tensor {
+    const bytes = numel(shape) * bytesPerElement[dtype];
+    if (values.byteLength !== bytes)
+      throw new AttuneError(
+        'SHAPE_MISMATCH',
+        `${values.byteLength} bytes do not fill a ${dtype} tensor ${formatShape(shape)} of ${bytes}.`,
+        { remedy: 'Give as many values as the shape holds, in their storage form (see encode()).' },
+      );
     const tensor = this.empty(shape, dtype);
     if (tensor.size > 0) this.backend.write(tensor.storage.buffer, 0, values);
     return tensor;
@@ -199,14 +207,23 @@ export class Engine {
     return view;
   }
 
-  /** A window of a flat tensor; `offset` in elements, at a multiple of 256 bytes. For parameter arenas. */
+  /**
+   * A window of a flat tensor; `offset` in elements, at a multiple of 256 bytes. For parameter arenas.
+   *
+   * @throws WINDOW_OUT_OF_PLACE
+   */
   window(flat: Tensor, offset: number, shape: Shape): Tensor {
-    return this.#make(
-      flat.storage.retain(),
-      flat.byteOffset + offset * bytesPerElement[flat.dtype],
-      shape,
-      flat.dtype,
-    );
+    const byteOffset = flat.byteOffset + offset * bytesPerElement[flat.dtype];
+    if (byteOffset % 256 !== 0 || offset < 0 || offset + numel(shape) > flat.size)
+      throw new AttuneError(
+        'WINDOW_OUT_OF_PLACE',
+        `a window ${formatShape(shape)} at element ${offset} of ${formatShape(flat.shape)} (byte ${byteOffset}) cannot be bound.`,
+        {
+          remedy:
+            'Start at a multiple of 256 bytes and end within the tensor; or copy with slice().',
+        },
+      );
+    return this.#make(flat.storage.retain(), byteOffset, shape, flat.dtype);
   }
 
   // Ops
@@ -219,7 +236,11 @@ export class Engine {
       inputs.some((t) => t.requiresGrad) &&
       specs.some((spec) => isFloat(spec.dtype));
     const { decompose } = def;
-    if (recorded && !def.vjp && decompose) return [...decompose(inputs, attrs, this)];
+    // An output has a lifetime of its own, even where it is an input passed through.
+    if (recorded && !def.vjp && decompose)
+      return decompose(inputs, attrs, this).map((t) =>
+        inputs.includes(t) ? this.view(t, t.shape) : t,
+      );
     if (!this.backend.supports(def.name)) {
       if (!decompose)
         throw new AttuneError(
@@ -229,7 +250,6 @@ export class Engine {
         );
       const outputs = this.scope(def.name, () =>
         this.noGrad(() =>
-          // An output has a lifetime of its own, even where it is an input passed through.
           decompose(inputs, attrs, this).map((t) => (inputs.includes(t) ? this.alias(t) : t)),
         ),
       );
@@ -241,7 +261,11 @@ export class Engine {
     return outputs;
   }
 
-  /** Runs an op that writes into existing tensors (optimizer steps, caches). Never recorded. */
+  /**
+   * Runs an op that writes into existing tensors (optimizer steps, caches). Never recorded.
+   *
+   * @throws UPDATE_ALIASED when an output shares memory with an input or with another output
+   */
   runInto<A extends Attrs>(
     def: OpDef<A>,
     inputs: readonly Tensor[],
@@ -249,10 +273,23 @@ export class Engine {
     attrs: A,
   ): void {
     def.infer([...inputs, ...outputs], attrs);
+    const storages = outputs.map((t) => t.storage);
+    const isShared = (storage: Storage, i: number) =>
+      storages.indexOf(storage) !== i || inputs.some((t) => t.storage === storage);
+    if (storages.some(isShared))
+      throw new AttuneError(
+        'UPDATE_ALIASED',
+        `${def.name}: a tensor that is written shares its memory with another operand.`,
+        { remedy: 'WebGPU forbids it. Copy the operand first, e.g. x.mul(1).' },
+      );
     if (outputs.some((t) => t.size > 0)) this.#dispatch(def.name, inputs, outputs, attrs);
   }
 
   #dispatch(op: string, inputs: readonly Tensor[], outputs: readonly Tensor[], attrs: Attrs): void {
+    if (inputs.some((t) => t.engine !== this))
+      throw new AttuneError('ENGINE_MIXED', `${op}: an operand belongs to another Attune.`, {
+        remedy: 'Read it with data() and upload it here with engine.tensor().',
+      });
     this.backend.dispatch({
       op,
       inputs: inputs.map((t) => t.operand),
@@ -288,6 +325,7 @@ export class Engine {
    * marked stale), then clears the tape.
    *
    * @param loss a one-element tensor
+   * @throws NOT_A_SCALAR, NO_GRADIENT, HISTORY_GONE (a second backward, or a forward in a closed scope)
    */
   backward(loss: Tensor, options: BackwardOptions = {}): void {
     backward(this, loss, options);

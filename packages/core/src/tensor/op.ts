@@ -1,4 +1,5 @@
 import type { Attrs } from '../backend/opCall.js';
+import { AttuneError } from '../util/errors.js';
 import type { DType } from './dtype.js';
 import type { Engine } from './engine.js';
 import type { Shape } from './shape.js';
@@ -54,10 +55,11 @@ export interface OpDef<A extends Attrs = Attrs> {
   readonly saves?: { readonly inputs?: readonly number[]; readonly outputs?: readonly number[] };
 }
 
+/** Checks a row of the op table where it is written. @throws OP_MEANINGLESS */
 export function defineOp<A extends Attrs>(def: OpDef<A>): OpDef<A> {
   if (!def.reference && !def.decompose)
-    throw new Error(
-      `defineOp("${def.name}"): give \`reference\` or \`decompose\`, the op's meaning.`,
-    );
+    throw new AttuneError('OP_MEANINGLESS', `defineOp("${def.name}"): the op has no meaning.`, {
+      remedy: 'Give `decompose` (in simpler ops), or `reference` (float64 arithmetic).',
+    });
   return def;
 }

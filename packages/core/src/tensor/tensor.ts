@@ -4,7 +4,14 @@ import { bytesPerElement, type DType, decode } from './dtype.js';
 import type { Engine } from './engine.js';
 import * as ops from './ops/index.js';
 import type { Scope } from './scope.js';
-import { formatShape, numel, resolveReshape, type Shape, sameShape } from './shape.js';
+import {
+  formatShape,
+  normalizeAxis,
+  numel,
+  resolveReshape,
+  type Shape,
+  sameShape,
+} from './shape.js';
 import type { Storage } from './storage.js';
 
 /**
@@ -126,14 +133,15 @@ export class Tensor {
     const to = resolveReshape(this.shape, shape);
     return sameShape(to, this.shape) ? this : this.engine.view(this, to);
   }
+  /** Puts an axis of size 1 before `axis`; -1 appends it. @throws AXIS_OUT_OF_RANGE */
   unsqueeze(axis: number): Tensor {
     const shape = [...this.shape];
-    shape.splice(axis < 0 ? axis + this.rank + 1 : axis, 0, 1);
+    shape.splice(normalizeAxis(axis, this.rank + 1, 'unsqueeze'), 0, 1);
     return this.engine.view(this, shape);
   }
-  /** Drops one axis of size 1. */
+  /** Drops one axis of size 1. @throws AXIS_OUT_OF_RANGE, SHAPE_MISMATCH */
   squeeze(axis: number): Tensor {
-    const at = axis < 0 ? axis + this.rank : axis;
+    const at = normalizeAxis(axis, this.rank, 'squeeze');
     return this.engine.view(
       this,
       resolveReshape(

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { writeFileAtomic } from '../io/atomic.js';
 import { AttuneError } from '../util/errors.js';
+import { addByteFallback } from './byteFallback.js';
 import {
   type ChatMessage,
   type ChatTemplates,
@@ -57,6 +58,8 @@ export class Tokenizer {
   /** Longest sequence the model was made for, in tokens; Infinity where the files do not say. */
   readonly modelMaxLength: number;
   readonly #tokenizer: HfTokenizer;
+  /** Whether `decode` takes the spaces before punctuation away. */
+  readonly #cleanUp: boolean;
   readonly #folder: string;
   readonly #readTemplate: ChatTemplates | null;
   #chatTemplate: ChatTemplates | null;
@@ -70,12 +73,22 @@ export class Tokenizer {
     try {
       this.#tokenizer = new HfTokenizer(files.tokenizer, files.config);
     } catch (cause) {
+      const { message } = cause as Error;
       throw new AttuneError(
         'TOKENIZER_INVALID',
-        `${join(files.folder, 'tokenizer.json')} does not make a tokenizer: ${(cause as Error).message}.`,
-        { remedy: 'Save it again with tokenizer.save_pretrained in a recent transformers.', cause },
+        `${join(files.folder, 'tokenizer.json')} does not make a tokenizer: ${message}.`,
+        {
+          remedy: /^Unknown /.test(message)
+            ? 'Attune does not have this part of a tokenizer yet: tokenise in Python, and train on rows of { input_ids, labels }.'
+            : 'Save it again with tokenizer.save_pretrained in a recent transformers.',
+          cause,
+        },
       );
     }
+    addByteFallback(this.#tokenizer, files.tokenizer);
+    // As in transformers 5: never for BPE, whose text it would corrupt, and only where the files ask for it.
+    this.#cleanUp =
+      files.config.clean_up_tokenization_spaces === true && modelType(files.tokenizer) !== 'BPE';
     const special = (key: string) => tokenText(files.config[key]);
     this.bosToken = special('bos_token');
     this.eosToken = special('eos_token');
@@ -103,8 +116,7 @@ export class Tokenizer {
   }
 
   decode(ids: ArrayLike<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
-    if (ids.length === 0) return '';
-    return this.#tokenizer.decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens });
+    return this.#decode(ids, skipSpecialTokens, this.#cleanUp);
   }
 
   /**
@@ -122,7 +134,9 @@ export class Tokenizer {
 
   /** A stream of its own, for several texts at once. Special tokens are left out by default. */
   createDecodeStream({ skipSpecialTokens = true }: DecodeOptions = {}): DecodeStream {
-    return new DecodeStream(this, { skipSpecialTokens });
+    // Without cleaning up: it would shorten text that is out already.
+    const decode = (ids: readonly number[]) => this.#decode(ids, skipSpecialTokens, false);
+    return new DecodeStream({ decode }, { skipSpecialTokens });
   }
 
   /** The id of a token by its exact name in the vocabulary; null when there is none. */
@@ -189,6 +203,14 @@ export class Tokenizer {
       await writeFileAtomic(join(folder, 'chat_template.jinja'), this.#chatTemplate);
   }
 
+  #decode(ids: ArrayLike<number>, skipSpecialTokens: boolean, cleanUp: boolean): string {
+    if (ids.length === 0) return '';
+    return this.#tokenizer.decode(Array.from(ids), {
+      skip_special_tokens: skipSpecialTokens,
+      clean_up_tokenization_spaces: cleanUp,
+    });
+  }
+
   #idOf(token: string | null): number | null {
     return token === null ? null : (this.#tokenizer.token_to_id(token) ?? null);
   }
@@ -214,9 +236,16 @@ function tokenText(value: unknown): string | null {
   return null;
 }
 
-function modelUnknown(tokenizer: Readonly<Record<string, unknown>>): string | null {
-  const { model } = tokenizer;
-  return typeof model === 'object' && model !== null && 'unk_token' in model
-    ? tokenText(model.unk_token)
-    : null;
+type Files = Readonly<Record<string, unknown>>;
+
+/** A field of tokenizer.json's model. */
+function modelField({ model }: Files, key: string): unknown {
+  return typeof model === 'object' && model !== null ? (model as Files)[key] : undefined;
 }
+
+const modelUnknown = (tokenizer: Files): string | null =>
+  tokenText(modelField(tokenizer, 'unk_token'));
+
+/** "BPE", ...; old files leave it out: those with merges are BPE. */
+const modelType = (tokenizer: Files): unknown =>
+  modelField(tokenizer, 'type') ?? (modelField(tokenizer, 'merges') ? 'BPE' : undefined);

@@ -113,6 +113,59 @@ describe.skipIf(!hasStories)(`the tokenizer of stories260k${storiesNote}`, () =>
   });
 });
 
+describe('a tokenizer.json of another kind', () => {
+  const vocab = ['a', 'b', '.', '\u2581', ' '].map((piece): [string, number] => [piece, -1]);
+  const bytes = Array.from({ length: 256 }, (_, i): [string, number] => [
+    `<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`,
+    -20,
+  ]);
+  const metaspace = { type: 'Metaspace', replacement: '\u2581', prepend_scheme: 'always' };
+  const unigram = {
+    model: { type: 'Unigram', unk_id: 0, vocab: [['<unk>', 0], ...vocab], byte_fallback: false },
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: metaspace,
+    post_processor: null,
+    decoder: metaspace,
+  };
+  const open = async (tokenizer: object, config: object = {}) => {
+    const folder = await mkdtemp(join(scratch, 'kind-'));
+    await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer));
+    await writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
+    return AutoTokenizer.fromPretrained(folder);
+  };
+
+  it('Unigram: gives what it does not know as bytes where the file asks for it', async () => {
+    const plain = await open(unigram);
+    expect(plain.encode('aé🙂b')).toEqual([4, 1, 0, 2]);
+    const fallback = await open({
+      ...unigram,
+      model: { ...unigram.model, vocab: [...unigram.model.vocab, ...bytes], byte_fallback: true },
+    });
+    const utf8 = [...new TextEncoder().encode('é🙂')].map((byte) => 6 + byte);
+    expect(fallback.encode('aé🙂b')).toEqual([4, 1, ...utf8, 2]);
+  });
+
+  it('keeps the spaces before punctuation unless the files ask for less, and never in a stream', async () => {
+    const text = 'a . b';
+    for (const config of [{}, { clean_up_tokenization_spaces: false }]) {
+      const tokenizer = await open(unigram, config);
+      expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+      expect(streamed(tokenizer, tokenizer.encode(text))).toBe(text);
+    }
+    const cleaning = await open(unigram, { clean_up_tokenization_spaces: true });
+    expect(cleaning.decode(cleaning.encode(text))).toBe('a. b');
+    expect(streamed(cleaning, cleaning.encode(text))).toBe(text);
+  });
+
+  it('says which part is not there yet', async () => {
+    await expect(open({ ...unigram, normalizer: { type: 'Nmt' } })).rejects.toMatchObject({
+      code: 'TOKENIZER_INVALID',
+      message: expect.stringMatching(/Nmt[\s\S]*input_ids/),
+    });
+  });
+});
+
 describe('AutoTokenizer.fromPretrained', () => {
   it.each([
     ['HUB_UNSUPPORTED', 'meta-llama/Llama-3.2-1B'],

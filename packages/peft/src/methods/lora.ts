@@ -29,12 +29,24 @@ export interface LoraConfig extends PeftConfigBase {
 
 const rank = z.int().min(1);
 
+/** Initial values of PEFT that take a part of the base's weights away: A and B alone are another model. */
+const changesBase = /^(pissa(_niter_\d+)?|olora|corda|loftq|lora_ga)$/;
+const initLoraWeights = z.custom<boolean | 'gaussian'>(
+  (value) => typeof value === 'boolean' || value === 'gaussian',
+  {
+    error: ({ input }) =>
+      typeof input === 'string' && changesBase.test(input)
+        ? `"${input}" changes the base's weights too, so that the adapter fits no other base; PEFT's save_pretrained(folder, path_initial_model_for_weight_conversion=...) makes a plain LoRA of it`
+        : 'Expected true, false or "gaussian"',
+  },
+);
+
 const config = z.object({
   r: rank.default(8),
   loraAlpha: z.number().positive().default(8),
   loraDropout: z.number().min(0).lt(1).default(0),
   useRslora: z.boolean().default(false),
-  initLoraWeights: z.union([z.boolean(), z.literal('gaussian')]).default(true),
+  initLoraWeights: initLoraWeights.default(true),
   rankPattern: z.record(z.string(), rank).default({}),
   alphaPattern: z.record(z.string(), z.number().positive()).default({}),
   loraBias: z.boolean().default(false),
@@ -119,6 +131,11 @@ export const lora = definePeftMethod({
     falcon: ['query_key_value'],
     phi: ['q_proj', 'v_proj', 'fc1', 'fc2'],
   },
+  // How it started does not matter any more.
+  fromFile: (fields) =>
+    fields.initLoraWeights === 'orthogonal' || fields.initLoraWeights === 'eva'
+      ? { ...fields, initLoraWeights: true, evaConfig: null }
+      : fields,
   fileFields: {
     alora_invocation_tokens: null,
     arrow_config: null,

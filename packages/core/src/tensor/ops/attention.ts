@@ -39,14 +39,15 @@ function check([q, k, v, segments]: readonly TensorSpec[], attrs: AttentionAttrs
     h! % hKey! === 0 &&
     v!.shape.join() === k!.shape.join() &&
     attrs.queryOffset + t! <= s! &&
+    [q, k, v].every((x) => x!.dtype === 'float32') &&
     (!segments || segments.shape.join() === `${b},${s}`);
   if (!fits)
     throw new AttuneError(
       'SHAPE_MISMATCH',
-      `attention: q ${formatShape(q!.shape)}, k ${formatShape(k!.shape)}, v ${formatShape(v!.shape)}${segments ? `, segments ${formatShape(segments.shape)}` : ''} at offset ${attrs.queryOffset} do not fit.`,
+      `attention: q ${q!.dtype} ${formatShape(q!.shape)}, k ${k!.dtype} ${formatShape(k!.shape)}, v ${v!.dtype} ${formatShape(v!.shape)}${segments ? `, segments ${formatShape(segments.shape)}` : ''} at offset ${attrs.queryOffset} do not fit.`,
       {
         remedy:
-          'q [B, T, H, D]; k, v [B, S, Hkv, D] with H a multiple of Hkv and offset + T <= S; segments [B, S].',
+          'float32 q [B, T, H, D]; k, v [B, S, Hkv, D] with H a multiple of Hkv and offset + T <= S; segments [B, S].',
       },
     );
 }

@@ -1,4 +1,5 @@
 import { erf } from '../../util/erf.js';
+import { AttuneError } from '../../util/errors.js';
 import type { DType } from '../dtype.js';
 import { defineOp, type OpDef } from '../op.js';
 import { broadcastShapes, type Shape, sameShape, strides } from '../shape.js';
@@ -239,7 +240,13 @@ export const geluTanhGradOp = unaryOp(
 );
 
 function secondOrder(): Tensor {
-  throw new Error('second derivatives are not available: backward() is first order');
+  throw new AttuneError(
+    'SECOND_ORDER',
+    'this op is itself a derivative; backward() is first order.',
+    {
+      remedy: 'Call it inside engine.noGrad().',
+    },
+  );
 }
 
 const unary = (def: OpDef<Record<never, never>>) => (x: Tensor) => x.engine.run(def, [x], {})[0]!;

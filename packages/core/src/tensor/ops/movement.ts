@@ -131,13 +131,14 @@ export const concatOp = defineOp<{ axis: number }>({
     const [first] = inputs;
     for (const t of inputs)
       if (
+        t.dtype !== first!.dtype ||
         t.shape.length !== first!.shape.length ||
         t.shape.some((d, i) => i !== axis && d !== first!.shape[i])
       )
         throw new AttuneError(
           'SHAPE_MISMATCH',
-          `concat: ${formatShape(t.shape)} does not join ${formatShape(first!.shape)} along axis ${axis}.`,
-          { remedy: 'All other axes must agree.' },
+          `concat: ${t.dtype} ${formatShape(t.shape)} does not join ${first!.dtype} ${formatShape(first!.shape)} along axis ${axis}.`,
+          { remedy: 'All other axes must agree, and the dtypes: cast() to one.' },
         );
     const size = inputs.reduce((n, t) => n + t.shape[axis]!, 0);
     return [{ shape: first!.shape.map((d, i) => (i === axis ? size : d)), dtype: first!.dtype }];

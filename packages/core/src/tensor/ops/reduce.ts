@@ -1,6 +1,6 @@
 import type { DType } from '../dtype.js';
 import { defineOp, type ReferenceArray, type TensorSpec } from '../op.js';
-import { normalizeAxis, numel, type Shape } from '../shape.js';
+import { normalizeAxis, numel, requireFit, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { equal } from './elementwise.js';
 import { expand } from './movement.js';
@@ -25,6 +25,14 @@ const reducedSpec = (dtype: DType) => (inputs: readonly TensorSpec[], attrs: Red
     dtype,
   },
 ];
+
+/** Nothing has no largest value. */
+const nonEmpty =
+  (op: string, dtype: DType) => (inputs: readonly TensorSpec[], attrs: ReduceAttrs) => {
+    const fits = splitAxes(inputs[0]!.shape, attrs).reduced > 0;
+    requireFit(fits, op, inputs, 'Give an axis with at least one element');
+    return reducedSpec(dtype)(inputs, attrs);
+  };
 
 function forEachGroup(
   x: ReferenceArray,
@@ -59,7 +67,7 @@ export const sumOp = defineOp<ReduceAttrs>({
 
 export const maxOp = defineOp<ReduceAttrs>({
   name: 'max',
-  infer: reducedSpec('float32'),
+  infer: nonEmpty('max', 'float32'),
   reference: ({ inputs, outputs, attrs }) =>
     forEachGroup(inputs[0]!, attrs, (at, values) => {
       let best = Number.NEGATIVE_INFINITY;
@@ -78,7 +86,7 @@ export const maxOp = defineOp<ReduceAttrs>({
 
 export const argmaxOp = defineOp<ReduceAttrs>({
   name: 'argmax',
-  infer: reducedSpec('int32'),
+  infer: nonEmpty('argmax', 'int32'),
   reference: ({ inputs, outputs, attrs }) =>
     forEachGroup(inputs[0]!, attrs, (at, values) => {
       let best = 0;

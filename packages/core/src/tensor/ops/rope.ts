@@ -16,12 +16,13 @@ export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({
       sameShape(cos!.shape, sin!.shape) &&
       2 * cos!.shape[1]! <= x!.shape[3]! &&
       sameShape(positions!.shape, x!.shape.slice(0, 2)) &&
-      !isFloat(positions!.dtype);
+      !isFloat(positions!.dtype) &&
+      [x, cos, sin].every((t) => t!.dtype === 'float32');
     requireFit(
       fits,
       'rope',
       inputs,
-      'Give x [B, T, H, D], cos and sin [positions, R/2] with R <= D, int32 positions [B, T]',
+      'Give float32 x [B, T, H, D], cos and sin [positions, R/2] with R <= D, int32 positions [B, T]',
     );
     return [{ shape: x!.shape, dtype: 'float32' }];
   },

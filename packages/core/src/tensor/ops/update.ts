@@ -1,14 +1,13 @@
 import { AttuneError } from '../../util/errors.js';
 import { defineOp, type TensorSpec } from '../op.js';
-import { formatShape } from '../shape.js';
+import { formatShape, numel, requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 /** Ops that write into tensors that exist. They are never recorded on the tape. */
 
 const sameSize = (op: string) => (specs: readonly TensorSpec[]) => {
   const [source, target] = specs as [TensorSpec, TensorSpec];
-  const count = (s: TensorSpec) => s.shape.reduce((n, d) => n * d, 1);
-  if (count(source) !== count(target))
+  if (numel(source.shape) !== numel(target.shape))
     throw new AttuneError(
       'SHAPE_MISMATCH',
       `${op}: ${formatShape(source.shape)} does not fit into ${formatShape(target.shape)}.`,
@@ -41,7 +40,16 @@ export function assign(target: Tensor, source: Tensor): void {
 
 export const accumulateOp = defineOp<{ scale: number }>({
   name: 'accumulate',
-  infer: sameSize('accumulate'),
+  infer: (specs) => {
+    const fits = specs[1]!.dtype === 'float32';
+    requireFit(
+      fits,
+      'accumulate',
+      specs,
+      'Accumulate in float32: a 16-bit sum rounds small terms away',
+    );
+    return sameSize('accumulate')(specs);
+  },
   reference: ({ inputs, outputs, attrs }) => {
     const target = outputs[0]!.data;
     const source = inputs[0]!.data;
@@ -49,7 +57,7 @@ export const accumulateOp = defineOp<{ scale: number }>({
   },
 });
 
-/** target += scale * source. */
+/** target += scale * source; the target is float32. */
 export function accumulate(target: Tensor, source: Tensor, scale = 1): void {
   target.engine.runInto(accumulateOp, [source], [target], { scale });
 }
