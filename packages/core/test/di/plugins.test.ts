@@ -1,4 +1,5 @@
 import {
+  Backends,
   createAttune,
   definePlugin,
   type ExtensionPoint,
@@ -8,6 +9,7 @@ import {
   type Logger,
   PLUGIN_API_VERSION,
   type PluginContext,
+  ReferenceBackend,
   silentLogger,
   TOKENS,
   token,
@@ -82,6 +84,16 @@ describe('extension points', () => {
     `);
   });
 
+  it('one class serves under two names', async () => {
+    await using attune = await open(
+      plugin('polite', (c) => {
+        c.add(Greeters, { name: 'polite', useClass: PoliteGreeter });
+        c.add(Greeters, { name: 'courteous', useClass: PoliteGreeter });
+      }),
+    );
+    expect(attune.registry(Greeters).get('courteous').greet()).toBe('good day');
+  });
+
   it('of one Attune are not those of another', async () => {
     await using first = await open(plugin('one', (c) => c.add(Greeters, greeter('ada'))));
     await using second = await open();
@@ -110,6 +122,15 @@ describe('services', () => {
     expect(attune.service(Polite)!.greet()).toBe('good day');
   });
 
+  it('have one provider: two are an error that names both plugins', async () => {
+    const clock = (name: string) => plugin(name, (c) => c.provide(Clock, { now: () => 7 }));
+    await expect(open(clock('one'), clock('two'))).rejects.toThrow(
+      'DUPLICATE_SERVICE: plugins "one" and "two" both provide Symbol(attune.test.Clock).',
+    );
+    const own = plugin('own', (c) => c.provide(TOKENS.Logger, silentLogger));
+    await expect(open(own)).rejects.toThrow('plugins "core" and "own" both provide');
+  });
+
   it('are undefined where no plugin provides them', async () => {
     await using attune = await open();
     expect(attune.service(Clock)).toBeUndefined();
@@ -125,6 +146,11 @@ describe('plugins', () => {
       [AttuneError: PLUGIN_API_VERSION: plugin "old" 0.3.0 was written for plugin API 0; this is 1.
         Fix: Install a version of "old" for API 1.]
     `);
+  });
+
+  it('of another API version are refused by the core that loads them, too', async () => {
+    const defined = { ...plugin('old', () => {}), apiVersion: 0 }; // with a definePlugin of its own
+    await expect(open(defined)).rejects.toThrow('PLUGIN_API_VERSION: plugin "old"');
   });
 
   it('listed twice are refused', async () => {
@@ -153,4 +179,18 @@ it('disposing frees the backend once', async () => {
   const attune = await open();
   await attune.dispose();
   await attune.dispose();
+});
+
+it('an Attune that cannot be made closes its backend', async () => {
+  let closed = 0;
+  const backend = new ReferenceBackend();
+  backend[Symbol.asyncDispose] = async () => void closed++;
+  const device = plugin('device', (context) => {
+    context.add(Backends, { name: 'mine', create: async () => backend });
+    context.provide(TOKENS.Backend, backend);
+  });
+  await expect(createAttune({ plugins: [device], logger: silentLogger })).rejects.toThrow(
+    /DUPLICATE_SERVICE/,
+  );
+  expect(closed).toBe(1);
 });

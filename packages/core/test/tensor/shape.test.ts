@@ -1,4 +1,11 @@
-import { broadcastShapes, Engine, ops, ReferenceBackend, resolveReshape } from '@attune/core';
+import {
+  broadcastShapes,
+  Engine,
+  ops,
+  ReferenceBackend,
+  resolveReshape,
+  writeValues,
+} from '@attune/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
@@ -59,6 +66,23 @@ describe('shape errors name the op, the shapes and the fix', () => {
     ['assign', () => ops.assign(t(4), t(5))],
     ['writeRows', () => ops.writeRows(t(1, 4, 2), t(1, 3, 2), 2)],
     ['too few values', () => engine.tensor([1, 2, 3], [2, 2])],
+    ['too few bytes', () => engine.fromBytes(new Uint16Array(3), [2, 2], 'float16')],
+    ['values to write', () => writeValues(t(2, 2), [1, 2, 3])],
+    ['unsqueeze', () => t(2, 3).unsqueeze(4)],
+    ['squeeze', () => t(2, 3).squeeze(2)],
+    ['squeeze of more than one', () => t(2, 3).squeeze(0)],
+    ['window', () => engine.window(t(128), 3, [4])],
+    ['window beyond', () => engine.window(t(128), 64, [65])],
+    ['largest of nothing', () => t(2, 0).max(1)],
+    ['concat of two dtypes', () => ops.concat([t(2), ids(2)], 0)],
+    ['accumulate in 16 bits', () => ops.accumulate(t(2).cast('float16'), t(2))],
+    [
+      'update of itself',
+      () => {
+        const x = t(2);
+        ops.accumulate(x.reshape(2, 1), x);
+      },
+    ],
   ])('%s', (_, run) => {
     expect(run).toThrowErrorMatchingSnapshot();
   });

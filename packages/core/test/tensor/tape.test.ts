@@ -89,6 +89,56 @@ describe('backward', () => {
     `);
   });
 
+  it('a second backward, or one after the scope of the forward, is an error and not silence', () => {
+    const x = leaf(3);
+    const loss = x.square().sum();
+    engine.backward(loss);
+    expect(() => engine.backward(loss)).toThrowErrorMatchingInlineSnapshot();
+    expect(values(x.grad)).toEqual([6]);
+
+    let hidden: Tensor | undefined;
+    engine.scope('forward', () => {
+      hidden = engine.keep(x.mul(2));
+    });
+    expect(() => engine.backward(hidden!.square().sum())).toThrow(/HISTORY_GONE/);
+  });
+
+  it('a kept loss that leaves its scope keeps its history', () => {
+    const x = leaf(3);
+    const loss = engine.scope('forward', () => engine.keep(x.square().sum()));
+    engine.backward(loss);
+    expect(values(x.grad)).toEqual([6]);
+    loss.dispose();
+  });
+
+  it('a rule may return an input as it is: the leaf gets memory of its own', () => {
+    const product = defineOp({
+      name: 'sumOfProduct',
+      infer: () => [{ shape: [], dtype: 'float32' }],
+      decompose: ([a, b]) => [a!.mul(b!).sum()],
+      vjp: ({ inputs: [a, b] }) => [b!, a!],
+    });
+    const [x, y] = [leaf(1, 2), leaf(3, 4)];
+    engine.backward(engine.scope('forward', () => engine.run(product, [x, y.mul(1)], {})[0]!));
+    expect(values(x.grad)).toEqual([3, 4]);
+    expect(values(y.grad)).toEqual([1, 2]);
+    expect(x.grad!.storage).not.toBe(y.storage);
+  });
+
+  it('an op without a rule that passes its input on gives an output of its own', () => {
+    const same = defineOp({
+      name: 'same',
+      infer: ([x]) => [x!],
+      decompose: ([x]) => [x!],
+    });
+    const x = leaf(1, 2);
+    const out = engine.run(same, [x], {})[0]!;
+    engine.backward(out.sum());
+    out.dispose();
+    expect(x.isDisposed).toBe(false);
+    expect(values(x.grad)).toEqual([1, 1]);
+  });
+
   it('a backward rule that forgets to sum over broadcast axes is named', () => {
     const wrong = defineOp({
       name: 'wrong',
