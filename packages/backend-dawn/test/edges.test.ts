@@ -20,8 +20,8 @@ describe('grids beyond 65535 workgroups in one dimension', () => {
     const count = 65537;
     const scales = Float32Array.from({ length: count }, (_, i) => i % 7);
     const a = engine.tensor(scales, [count, 1, 1]).expand(count, 1, 4);
-    const got = await a.matmul(engine.full([count, 4, 1], 2)).data();
-    expect(got.findIndex((v, i) => v !== 8 * scales[i]!)).toBe(-1);
+    const got = await a.matmul(engine.full([count, 4, 4], 2)).data();
+    expect(got.findIndex((v, i) => v !== 8 * scales[i >> 2]!)).toBe(-1);
   });
 
   test('attention: the workgroups that a folded grid has too many write nothing', async () => {

@@ -100,7 +100,7 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
         if (grads.size > 0)
           throw new AttuneError(
             'HISTORY_GONE',
-            `backward: ${grads.size === 1 ? 'a tensor that the loss depends on has' : `${grads.size} tensors that the loss depends on have`} lost the ops that made them.`,
+            `backward: the ops that made ${grads.size} of the tensors that the loss depends on are no longer on the tape.`,
             {
               remedy:
                 'Call backward once for each forward pass, inside of the scope that recorded it; what leaves a scope must be returned from it.',

@@ -93,7 +93,10 @@ describe('backward', () => {
     const x = leaf(3);
     const loss = x.square().sum();
     engine.backward(loss);
-    expect(() => engine.backward(loss)).toThrowErrorMatchingInlineSnapshot();
+    expect(() => engine.backward(loss)).toThrowErrorMatchingInlineSnapshot(`
+      [AttuneError: HISTORY_GONE: backward: the ops that made 1 of the tensors that the loss depends on are no longer on the tape.
+        Fix: Call backward once for each forward pass, inside of the scope that recorded it; what leaves a scope must be returned from it.]
+    `);
     expect(values(x.grad)).toEqual([6]);
 
     let hidden: Tensor | undefined;
