@@ -36,6 +36,7 @@ export * from './optim/index.js';
 export * from './points.js';
 export * from './tensor/dtype.js';
 export { Engine } from './tensor/engine.js';
+export type { MatmulOptions } from './tensor/matmulOptions.js';
 export * from './tensor/op.js';
 export * as ops from './tensor/ops/index.js';
 export { opTable } from './tensor/opTable.js';

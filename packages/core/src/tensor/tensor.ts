@@ -2,6 +2,7 @@ import type { Operand } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import { bytesPerElement, type DType, decode } from './dtype.js';
 import type { Engine } from './engine.js';
+import type { MatmulOptions } from './matmulOptions.js';
 import * as ops from './ops/index.js';
 import type { Scope } from './scope.js';
 import {
@@ -255,7 +256,7 @@ export class Tensor {
   }
 
   /** [..., M, K] x [..., K, N] -> [..., M, N]; the flags read an operand transposed without copying it. */
-  matmul(other: Tensor, options: ops.MatmulOptions = {}): Tensor {
+  matmul(other: Tensor, options: MatmulOptions = {}): Tensor {
     return ops.matmul(this, other, options);
   }
 }

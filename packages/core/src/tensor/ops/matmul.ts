@@ -1,14 +1,8 @@
 import { AttuneError } from '../../util/errors.js';
+import type { MatmulOptions } from '../matmulOptions.js';
 import { defineOp } from '../op.js';
 import { formatShape, numel, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-
-export interface MatmulOptions {
-  /** Read a as [..., K, M]. Default false. */
-  readonly transposeA?: boolean;
-  /** Read b as [..., N, K]: the layout of a linear layer's weight. Default false. */
-  readonly transposeB?: boolean;
-}
 
 interface MatmulAttrs extends Record<string, boolean> {
   readonly transposeA: boolean;
