@@ -63,7 +63,7 @@ const trainer = new SFTTrainer({
   args: {
     outputDir,
     maxSteps: 40,
-    perDeviceTrainBatchSize: 12,
+    perDeviceTrainBatchSize: 8,
     perDeviceEvalBatchSize: 16,
     learningRate: 5e-3,
     lrSchedulerType: 'linear',
