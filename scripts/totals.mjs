@@ -4,7 +4,7 @@
 // Prints the slowest tests, then "N passed, N failed[, N skipped]". Exits 1 unless tests ran and all
 // of them passed.
 import { existsSync, readFileSync } from 'node:fs';
-import { relative } from 'node:path';
+import { basename, relative } from 'node:path';
 
 let [passed, failed, skipped] = [0, 0, 0];
 const tests = [];
@@ -32,7 +32,10 @@ for (const argument of process.argv.slice(2)) {
   skipped += report.numPendingTests + report.numTodoTests;
   for (const { name, assertionResults } of report.testResults)
     for (const test of assertionResults)
-      tests.push([test.duration ?? 0, `${relative('.', name)} > ${test.fullName}`]);
+      tests.push([
+        test.duration ?? 0,
+        `${basename(file, '.json')}: ${relative('.', name)} > ${test.fullName}`,
+      ]);
 }
 
 console.log('slowest tests:');
