@@ -7,7 +7,7 @@ import type { Registry } from './di/registry.js';
 import { TOKENS, type Token } from './di/tokens.js';
 import { Backends } from './points.js';
 import { Engine } from './tensor/engine.js';
-import { AttuneError } from './util/errors.js';
+import { AttuneError, checkOptionNames } from './util/errors.js';
 import { consoleLogger, type Logger } from './util/logger.js';
 
 export interface CreateAttuneOptions {
@@ -20,6 +20,13 @@ export interface CreateAttuneOptions {
   /** Default: the console. */
   readonly logger?: Logger;
 }
+
+const optionNames: Record<keyof CreateAttuneOptions, true> = {
+  plugins: true,
+  backend: true,
+  seed: true,
+  logger: true,
+};
 
 /**
  * One device with its plugins: the owner of everything that `fromPretrained`, trainers and adapters
@@ -72,9 +79,10 @@ export class Attune implements AsyncDisposable {
  *
  * @example await using attune = await createAttune({ plugins: [dawn(), peft()] });
  * @throws NO_BACKEND when no plugin brings a device; PLUGIN_TWICE; PLUGIN_API_VERSION;
- * DUPLICATE_NAME; DUPLICATE_SERVICE; UNKNOWN_NAME
+ * DUPLICATE_NAME; DUPLICATE_SERVICE; UNKNOWN_NAME; UNKNOWN_OPTION
  */
 export async function createAttune(options: CreateAttuneOptions = {}): Promise<Attune> {
+  checkOptionNames('createAttune', options, optionNames, 'UNKNOWN_OPTION');
   const { plugins = [], logger = consoleLogger, seed = 0 } = options;
   const services = new Services();
   services.provide(TOKENS.Logger, logger);

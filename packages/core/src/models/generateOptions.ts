@@ -1,5 +1,5 @@
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { AttuneError } from '../util/errors.js';
+import { AttuneError, checkOptionNames } from '../util/errors.js';
 import type { LanguageModel } from './languageModel.js';
 
 /** A device tensor or anything that looks like one: `[T]` or `[B, T]`. */
@@ -52,6 +52,26 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal;
 }
 
+const optionNames: Record<keyof GenerateOptions, true> = {
+  inputIds: true,
+  attentionMask: true,
+  maxNewTokens: true,
+  maxLength: true,
+  doSample: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  minP: true,
+  repetitionPenalty: true,
+  seed: true,
+  eosTokenId: true,
+  padTokenId: true,
+  stopStrings: true,
+  tokenizer: true,
+  useCache: true,
+  signal: true,
+};
+
 export interface GenerateOutput {
   /** For each prompt: its ids, then the answer's, up to and with the token that ended it. No padding. */
   readonly sequences: number[][];
@@ -84,6 +104,7 @@ export async function planGeneration(
   model: LanguageModel,
   options: GenerateOptions,
 ): Promise<GenerationPlan> {
+  checkOptionNames('generate', options, optionNames, 'GENERATE_OPTION');
   const { config } = model;
   const saved = config.generation ?? {};
   const number = (name: keyof GenerateOptions, key: string, fallback: number): number => {

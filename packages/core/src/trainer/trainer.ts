@@ -9,7 +9,7 @@ import { Events, type TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler } from '../callbacks/handler.js';
 import { Loader } from '../dataset/loader.js';
 import type { LanguageModel } from '../models/languageModel.js';
-import { AttuneError } from '../util/errors.js';
+import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
 import { countTokens, evaluate } from './evaluate.js';
@@ -17,7 +17,13 @@ import { loadModelWeights } from './modelWeights.js';
 import type { HostBatch, Objective } from './objective.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import { interrupted, noteBest, resolveMaxLength } from './trainerChecks.js';
-import type { TrainerFlavor, TrainerOptions, TrainOptions, TrainOutput } from './trainerOptions.js';
+import {
+  type TrainerFlavor,
+  type TrainerOptions,
+  type TrainOptions,
+  type TrainOutput,
+  trainerOptionNames,
+} from './trainerOptions.js';
 import { TrainerState } from './trainerState.js';
 import {
   parseTrainingArguments,
@@ -58,8 +64,9 @@ export class Trainer<
   readonly #examples = new Map<RowSource, Promise<unknown[]>>();
   #run: TrainingRun | null = null;
 
-  /** @throws ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
+  /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
+    checkOptionNames(new.target.name, options, trainerOptionNames, 'UNKNOWN_OPTION');
     const { model, evalDataset, peftConfig, callbacks = [] } = options;
     const args = (options.args ?? {}) as Readonly<Record<string, unknown>>;
     const { attune } = model;

@@ -28,6 +28,17 @@ export interface TrainerOptions<
   readonly callbacks?: readonly (TrainerCallback | string)[] | undefined;
 }
 
+export const trainerOptionNames: Record<keyof TrainerOptions, true> = {
+  model: true,
+  objective: true,
+  tokenizer: true,
+  trainDataset: true,
+  evalDataset: true,
+  peftConfig: true,
+  args: true,
+  callbacks: true,
+};
+
 /** A tokenizer; if it can be saved, `saveModel` puts it beside the weights. */
 export type SavableTokenizer = TextTokenizer & { savePretrained?(folder: string): Promise<void> };
 

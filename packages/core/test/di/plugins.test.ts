@@ -173,6 +173,12 @@ describe('plugins', () => {
       'Did you mean "reference"?',
     );
   });
+
+  it('an unknown option is refused with the nearest', async () => {
+    await expect(createAttune({ plugin: [] } as object)).rejects.toThrow(
+      'UNKNOWN_OPTION: createAttune: there is no option "plugin". Did you mean "plugins"?',
+    );
+  });
 });
 
 it('disposing frees the backend once', async () => {

@@ -158,6 +158,15 @@ describe('what a trainer refuses', () => {
     await expect(make({ callbacks: ['progres'] })).rejects.toThrow(/Did you mean "progress"/);
   });
 
+  test('an option of the trainer that does not exist', async () => {
+    const attune = await createAttune({ backend: 'reference', logger: silentLogger });
+    const model = await minuteLlama(attune);
+    expect(() => new SFTTrainer({ model, trainDatset: [] } as object as never)).toThrow(
+      'UNKNOWN_OPTION: SFTTrainer: there is no option "trainDatset". Did you mean "trainDataset"?',
+    );
+    await attune.dispose();
+  });
+
   test('no rows, empty rows, rows with nothing to learn, a frozen model', async () => {
     const train = async (trainDataset: object[] | undefined, args = {}) =>
       (await make({ trainDataset }, { maxSteps: 1, saveStrategy: 'no', ...args })).train();

@@ -126,6 +126,18 @@ test('row 27: four unequal micro-batches equal one batch, in loss and gradient n
   }
 });
 
+test('row 3: without a label torch has NaN, ours an error before anything runs', async () => {
+  for (const { inputs } of fixtureJson('row03-cross-entropy-empty.json').cases) {
+    const { shape, data } = inputs.labels;
+    const [b, t] = shape as [number, number];
+    const rows = Array.from({ length: b }, (_, r) => ({
+      input_ids: Array.from({ length: t }, (_, i) => i + 3),
+      labels: data.slice(r * t, (r + 1) * t),
+    }));
+    await expect(run(rows, { maxSteps: 1 })).rejects.toThrow(/NO_ROWS/);
+  }
+});
+
 test('Trainer is the general name: the same objective by hand', async () => {
   await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
   const trainer = new Trainer({
