@@ -11,10 +11,12 @@ import {
   numel,
   type OpCall,
   type Operand,
+  type OpTiming,
 } from '@attune/core';
 import type { AdapterChoice } from './adapter.js';
 import { BindGroupCache, type Binding } from './bindGroupCache.js';
 import { BufferPool, type DawnBuffer, sizeClass } from './bufferPool.js';
+import { DispatchTimer } from './dispatchTimer.js';
 import { kernels as builtinKernels } from './kernels/index.js';
 import type { DeviceFacts, Kernel, Param, Stage } from './kernels/kernel.js';
 import { PipelineCache } from './pipelineCache.js';
@@ -61,6 +63,7 @@ export class DawnBackend implements Backend {
   #pass: GPUComputePassEncoder | null = null;
   #staging: GPUBuffer | null = null;
   #stagingUsed = 0;
+  #timer: DispatchTimer | null = null;
   #readback: GPUBuffer[] = [];
   /** The first thing that went wrong on the device; every later wait rejects with it. */
   #failure: AttuneError | null = null;
@@ -177,6 +180,7 @@ export class DawnBackend implements Backend {
       lent.push(buffer);
       return { buffer, byteOffset: 0, shape: [elements], dtype };
     };
+    this.#timer?.begin(call);
     try {
       for (const stage of kernel.plan(call, this.#facts, scratch)) this.#record(stage);
     } finally {
@@ -192,7 +196,7 @@ export class DawnBackend implements Backend {
       `${stage.reads}/${stage.operands.length}`,
       stage.operands.map(bindingOf),
     );
-    const pass = this.#openPass();
+    const pass = this.#openPass(stage.key);
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, group);
     if (stage.params.length > 0) this.#setImmediates(pass, stage.params);
@@ -215,9 +219,18 @@ export class DawnBackend implements Backend {
     target.setImmediates(0, this.#immediateWords, 0, params.length);
   }
 
-  #openPass(): GPUComputePassEncoder {
+  #openEncoder(): GPUCommandEncoder {
     this.#encoder ??= this.device.createCommandEncoder();
-    this.#pass ??= this.#encoder.beginComputePass();
+    return this.#encoder;
+  }
+
+  #openPass(kernel: string): GPUComputePassEncoder {
+    if (this.#timer) {
+      this.#endPass();
+      const timestampWrites = this.#timer.next(kernel);
+      this.#pass = this.#openEncoder().beginComputePass({ timestampWrites });
+    }
+    this.#pass ??= this.#openEncoder().beginComputePass();
     return this.#pass;
   }
 
@@ -239,9 +252,8 @@ export class DawnBackend implements Backend {
     this.#check();
     const size = Math.ceil(byteLength / 4) * 4;
     const target = this.#takeReadback(size);
-    this.#openPass();
     this.#endPass();
-    this.#encoder!.copyBufferToBuffer((buffer as DawnBuffer).gpu, byteOffset, target, 0, size);
+    this.#openEncoder().copyBufferToBuffer((buffer as DawnBuffer).gpu, byteOffset, target, 0, size);
     this.flush();
     this.stats.readbacks++;
     try {
@@ -266,6 +278,29 @@ export class DawnBackend implements Backend {
     this.flush();
     await this.#waiter.wait(this.device.queue.onSubmittedWorkDone());
     this.#check();
+  }
+
+  /** @throws PROFILE_UNSUPPORTED, PROFILE_NESTED */
+  async profile(work: () => Promise<void>): Promise<readonly OpTiming[]> {
+    if (!this.device.features.has('timestamp-query'))
+      throw new AttuneError('PROFILE_UNSUPPORTED', `${this.info.device} has no timestamps.`, {
+        remedy: 'Profile on another device; dawn({ adapter: "lavapipe" }) has them.',
+      });
+    if (this.#timer)
+      throw new AttuneError('PROFILE_NESTED', 'a profile is running on this device.', {
+        remedy: 'Await the first profile before the second.',
+      });
+    await this.sync();
+    const timer = new DispatchTimer(this.device);
+    this.#timer = timer;
+    try {
+      await work();
+    } finally {
+      this.flush();
+      this.#timer = null;
+    }
+    await this.sync();
+    return timer.read((promise) => this.#waiter.wait(promise));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,5 @@
 import type { DType, HostArray } from '../tensor/dtype.js';
-import type { BufferHandle, OpCall } from './opCall.js';
+import type { Attrs, BufferHandle, OpCall } from './opCall.js';
 
 export interface BackendInfo {
   /** e.g. "dawn" or "reference". */
@@ -34,6 +34,25 @@ export interface BackendStats {
   reservedBytes: number;
 }
 
+/** One op that ran under `Backend.profile`: the call without its memory, and what its kernels took. */
+export interface OpTiming {
+  readonly op: string;
+  readonly inputs: readonly OperandSpec[];
+  readonly outputs: readonly OperandSpec[];
+  readonly attrs: Attrs;
+  /** In order. Microseconds; starts count from the first kernel of the profile. */
+  readonly kernels: readonly {
+    readonly name: string;
+    readonly startUs: number;
+    readonly durationUs: number;
+  }[];
+}
+
+export interface OperandSpec {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
 /**
  * The seam between tensors and a device. Everything but `read` and `sync` records and returns at
  * once; calls take effect in the order in which they were made, uploads included.
@@ -63,6 +82,11 @@ export interface Backend extends AsyncDisposable {
   read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   /** Resolves when everything recorded until now has run. Rejects as `read` does. */
   sync(): Promise<void>;
+  /**
+   * Runs `work` with a clock on every kernel, which slows it down a little, and waits for the device.
+   * Absent, or rejecting with PROFILE_UNSUPPORTED, where the device has no timestamps.
+   */
+  profile?(work: () => Promise<void>): Promise<readonly OpTiming[]>;
 }
 
 /** What a backend plugin adds to the `Backends` extension point. */

@@ -51,6 +51,8 @@ export interface OpDef<A extends Attrs = Attrs> {
   reference?(call: ReferenceCall<A>): void;
   decompose?(inputs: readonly Tensor[], attrs: A, engine: Engine): readonly Tensor[];
   vjp?(context: VjpContext<A>): readonly (Tensor | null)[];
+  /** Multiplications and additions of one call, for the profiler; for ops in which they dominate. */
+  flops?(inputs: readonly TensorSpec[], attrs: A): number;
   /** Indices of what the tape keeps for `vjp`. Default: every input, no output. */
   readonly saves?: { readonly inputs?: readonly number[]; readonly outputs?: readonly number[] };
 }

@@ -3,6 +3,7 @@ export * from './causalLmObjective.js';
 export * from './objective.js';
 export { parseArguments } from './parseArguments.js';
 export type { RowSource } from './prepareRows.js';
+export type { DeviceLimits, ProfileOptions, ProfileRow, TrainingProfile } from './profile.js';
 export * from './sftTrainer.js';
 export * from './trainer.js';
 export * from './trainerOptions.js';

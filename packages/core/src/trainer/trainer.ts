@@ -12,10 +12,11 @@ import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
-import { countTokens, evaluate } from './evaluate.js';
+import { evaluate } from './evaluate.js';
 import { loadModelWeights } from './modelWeights.js';
-import type { HostBatch, Objective } from './objective.js';
+import type { Objective } from './objective.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
+import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { interrupted, noteBest, resolveMaxLength } from './trainerChecks.js';
 import {
   type TrainerFlavor,
@@ -32,7 +33,7 @@ import {
   trainingArgumentsSchema,
 } from './trainingArguments.js';
 import { TrainingRun } from './trainingRun.js';
-import { upload } from './upload.js';
+import { update } from './update.js';
 
 /**
  * The one training loop. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are
@@ -114,16 +115,8 @@ export class Trainer<
    * @throws NO_ROWS, ROW_FORMAT, NO_TRAINABLE, CHECKPOINT_NONE, CHECKPOINT_MISMATCH, DEVICE_LOST, ...
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
-    const { trainDataset } = this.#options;
-    if (!trainDataset)
-      throw new AttuneError('NO_ROWS', 'train() needs training rows.', {
-        remedy: 'Pass trainDataset to the trainer.',
-      });
-    if (this.#run)
-      throw new AttuneError('ALREADY_TRAINING', 'this trainer is training already.', {
-        remedy: 'Await the first train() before the second.',
-      });
     const { args, model } = this;
+    const trainDataset = this.#trainRows('train');
     const resume = options.resumeFromCheckpoint ?? args.resumeFromCheckpoint;
     const checkpoint = resume
       ? await findCheckpoint(resume, args.outputDir, model.attune.logger)
@@ -140,6 +133,49 @@ export class Trainer<
       this.#run = null;
       await run.dispose();
     }
+  }
+
+  /**
+   * Where the time of an update goes: a table by op, and a trace file. The first batch of the training
+   * rows, again and again, with learning rate 0: the weights stay as they are. No callback is called.
+   *
+   * @example console.log(String(await trainer.profile({ steps: 3 })));
+   * @throws NO_ROWS, ALREADY_TRAINING, PROFILE_UNSUPPORTED
+   */
+  async profile(options: ProfileOptions = {}): Promise<TrainingProfile> {
+    const { args, state, model, objective } = this;
+    const examples = await this.#prepare(this.#trainRows('profile'), 'training');
+    const before = { ...state };
+    const run = await TrainingRun.start(this.#context, this.#callbacks, examples, null);
+    this.#run = run;
+    try {
+      const [group] = run.loader.groups(0, args.gradientAccumulationSteps);
+      run.learningRate = 0;
+      const step = async () => {
+        await update(this.#context, objective, run, group!);
+        run.optimizer.zeroGrad();
+      };
+      const traceFile = `${args.outputDir}/profile.trace.json`;
+      return await profileUpdates(model.engine, step, { traceFile, ...options });
+    } finally {
+      this.#run = null;
+      await run.dispose();
+      Object.assign(state, before);
+    }
+  }
+
+  /** @throws NO_ROWS, ALREADY_TRAINING */
+  #trainRows(caller: string): RowSource {
+    const { trainDataset } = this.#options;
+    if (!trainDataset)
+      throw new AttuneError('NO_ROWS', `${caller}() needs training rows.`, {
+        remedy: 'Pass trainDataset to the trainer.',
+      });
+    if (this.#run)
+      throw new AttuneError('ALREADY_TRAINING', 'this trainer is training already.', {
+        remedy: 'Await the first train() or profile() before the second.',
+      });
+    return trainDataset;
   }
 
   async #loop(run: TrainingRun, signal: AbortSignal | undefined): Promise<void> {
@@ -176,51 +212,24 @@ export class Trainer<
 
   /** One update: see "One training step" in docs/architecture.md. */
   async #step(run: TrainingRun, group: readonly unknown[][], epoch: number): Promise<void> {
-    const { args, state, objective, model } = this;
-    const { engine } = model;
-    const { optimizer, meter } = run;
+    const { args, state } = this;
     this.#clearFlags();
     await this.#callbacks.call('onStepBegin', this.#context);
-    const collated = group.map((examples) => objective.collate(examples));
-    const batches = (await objective.prepare?.(model, collated)) ?? collated;
-    const items = this.#countItems(batches);
-    meter.beginStep();
-    for (const [i, batch] of batches.entries()) {
-      engine.scope('micro', () => {
-        const output = objective.loss(model, upload(engine, batch));
-        meter.add(output, 1 / items);
-        engine.backward(output.loss, { scale: 1 / items });
-      });
-      if (i < batches.length - 1) await this.#callbacks.call('onSubstepEnd', this.#context);
-    }
-    engine.backend.flush(); // the device works while the host records on
-    const clip = optimizer.clipGradNorm(args.maxGradNorm); // [norm, coefficient, finite]
-    await this.#callbacks.call('onPreOptimizerStep', this.#context);
     run.learningRate = args.learningRate * run.schedule(state.globalStep);
-    optimizer.step({ lr: run.learningRate, clip });
-    await meter.endStep(clip);
-    clip.dispose();
-    engine.backend.flush();
+    const tokens = await update(this.#context, this.objective, run, group, {
+      substepEnd: () => this.#callbacks.call('onSubstepEnd', this.#context),
+      preOptimizerStep: () => this.#callbacks.call('onPreOptimizerStep', this.#context),
+    });
     await this.#callbacks.call('onOptimizerStep', this.#context);
-    optimizer.zeroGrad();
+    run.optimizer.zeroGrad();
     state.globalStep++;
     state.epoch = epoch;
-    state.numInputTokensSeen += batches.reduce((n, batch) => n + countTokens(batch), 0);
+    state.numInputTokensSeen += tokens;
     run.samples += group.reduce((n, examples) => n + examples.length, 0);
     await run.pacer.admit();
     await this.#callbacks.call('onStepEnd', this.#context);
     this.#events.emit('step', { step: state.globalStep, epoch });
     await this.#logEvaluateSave(run);
-  }
-
-  #countItems(batches: readonly HostBatch[]): number {
-    const items = batches.reduce((n, batch) => n + this.objective.countItems(batch), 0);
-    if (items > 0) return items;
-    throw new AttuneError(
-      'NO_ITEMS',
-      `update ${this.state.globalStep + 1}: its batches have nothing to learn from, so there is no loss to divide.`,
-      { remedy: 'Look at the labels of these rows: all of them are -100.' },
-    );
   }
 
   async #logEvaluateSave(run: TrainingRun): Promise<void> {

@@ -363,6 +363,14 @@ describe('numbers that are not finite', () => {
   });
 });
 
+test('profile: a backend without timestamps says so, and the trainer can go on', async () => {
+  const { trainer } = await make(idRows(4), { maxSteps: 1 });
+  await expect(trainer.profile({ steps: 1, warmupSteps: 0 })).rejects.toThrow(
+    /PROFILE_UNSUPPORTED: backend "reference"/,
+  );
+  expect((await trainer.train()).globalStep).toBe(1);
+});
+
 describe('evaluation', () => {
   test('row 31: weighs every token alike, whatever the batch size', async () => {
     const of = async (perDeviceEvalBatchSize: number) => {

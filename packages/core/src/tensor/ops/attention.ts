@@ -94,6 +94,17 @@ function scores(q: Tensor, k: Tensor, segments: Tensor | undefined, attrs: Atten
   return raw.add(mask(q.engine, t, segments, attrs));
 }
 
+/** Pairs of query and key that may meet, over all heads; segments are not looked into. */
+function visiblePairs([q, k]: readonly TensorSpec[], attrs: AttentionAttrs): number {
+  const [b, t, h] = q!.shape as [number, number, number];
+  let pairs = 0;
+  for (let i = 0; i < t; i++) {
+    const seen = attrs.causal ? attrs.queryOffset + i + 1 : k!.shape[1]!;
+    pairs += attrs.window > 0 ? Math.min(seen, attrs.window) : seen;
+  }
+  return b * h * pairs;
+}
+
 /** Inputs: q, k, v, optionally segments. Outputs: out [B, T, H, D], lse [B, H, T] (log-sum-exp of the scores). */
 export const attentionOp = defineOp<AttentionAttrs>({
   name: 'attention',
@@ -105,6 +116,8 @@ export const attentionOp = defineOp<AttentionAttrs>({
       { shape: [b, h, t], dtype: 'float32' },
     ];
   },
+  // q k^T and p v
+  flops: (inputs, attrs) => 4 * inputs[0]!.shape[3]! * visiblePairs(inputs, attrs),
   decompose: ([q, k, v, segments], attrs) => {
     const [, t, h] = q!.shape as [number, number, number, number];
     const s = scores(q!, k!, segments, attrs);
@@ -126,6 +139,8 @@ export const attentionOp = defineOp<AttentionAttrs>({
 export const attentionGradOp = defineOp<AttentionAttrs>({
   name: 'attentionGrad',
   infer: ([q, k, v]) => [q!, k!, v!].map((x) => ({ shape: x.shape, dtype: 'float32' })),
+  // q k^T again, g v^T, and one product each for dq, dk, dv
+  flops: (inputs, attrs) => 10 * inputs[0]!.shape[3]! * visiblePairs(inputs, attrs),
   decompose: ([q, k, v, out, lse, g, segments], attrs) => {
     const [b, t, h, d] = q!.shape as [number, number, number, number];
     const [, s, hKey] = k!.shape as [number, number, number, number];

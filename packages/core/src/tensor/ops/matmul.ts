@@ -42,6 +42,10 @@ export const matmulOp = defineOp<MatmulAttrs>({
       );
     return [{ shape: [...a!.shape.slice(0, -2), m, n], dtype: 'float32' }];
   },
+  flops: ([a, b], attrs) => {
+    const { m, k, n, batch } = matmulSizes(a!.shape, b!.shape, attrs);
+    return 2 * batch * m * n * k;
+  },
   reference: ({ inputs: [a, b], outputs: [out], attrs }) => {
     const { m, k, n, batch, batchOther } = matmulSizes(a!.shape, b!.shape, attrs);
     const [aRow, aCol] = attrs.transposeA ? [1, m] : [k, 1];

@@ -1,0 +1,64 @@
+import type { CallbackContext } from '../callbacks/callback.js';
+import { AttuneError } from '../util/errors.js';
+import { countTokens } from './evaluate.js';
+import type { HostBatch, Objective } from './objective.js';
+import type { TrainingRun } from './trainingRun.js';
+import { upload } from './upload.js';
+
+/** Moments inside of an update at which others act. */
+export interface UpdateHooks {
+  /** After each micro-batch but the last. */
+  substepEnd?(): Promise<void>;
+  /** The gradient is complete and its norm known to the device. */
+  preOptimizerStep?(): Promise<void>;
+}
+
+/**
+ * One update: forward and backward of each micro-batch, clipping, the optimizer at `run.learningRate`.
+ * Records only; see "One training step" in docs/architecture.md.
+ *
+ * @param group the examples of each micro-batch
+ * @returns tokens put through the model, padding left out
+ * @throws NO_ITEMS
+ */
+export async function update(
+  { args, state, model }: CallbackContext,
+  objective: Objective,
+  run: TrainingRun,
+  group: readonly unknown[][],
+  hooks: UpdateHooks = {},
+): Promise<number> {
+  const { engine } = model;
+  const { optimizer, meter } = run;
+  const collated = group.map((examples) => objective.collate(examples));
+  const batches = (await objective.prepare?.(model, collated)) ?? collated;
+  const items = countItems(objective, batches, state.globalStep + 1);
+  meter.beginStep();
+  for (const [i, batch] of batches.entries()) {
+    engine.scope('micro', () => {
+      const output = objective.loss(model, upload(engine, batch));
+      meter.add(output, 1 / items);
+      engine.backward(output.loss, { scale: 1 / items });
+    });
+    if (i < batches.length - 1) await hooks.substepEnd?.();
+  }
+  engine.backend.flush(); // the device works while the host records on
+  const clip = optimizer.clipGradNorm(args.maxGradNorm); // [norm, coefficient, finite]
+  await hooks.preOptimizerStep?.();
+  optimizer.step({ lr: run.learningRate, clip });
+  await meter.endStep(clip);
+  clip.dispose();
+  engine.backend.flush();
+  return batches.reduce((n, batch) => n + countTokens(batch), 0);
+}
+
+/** The count that every loss of the update is divided by, over all its micro-batches. */
+function countItems(objective: Objective, batches: readonly HostBatch[], step: number): number {
+  const items = batches.reduce((n, batch) => n + objective.countItems(batch), 0);
+  if (items > 0) return items;
+  throw new AttuneError(
+    'NO_ITEMS',
+    `update ${step}: its batches have nothing to learn from, so there is no loss to divide.`,
+    { remedy: 'Look at the labels of these rows: all of them are -100.' },
+  );
+}
