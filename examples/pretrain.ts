@@ -1,7 +1,7 @@
 /**
  * Pretrains the base model of the demo from random weights: `npx tsx examples/pretrain.ts`.
  *
- * Two million tokens of the corpus that `demo/generate.ts` writes, full training of all 0.87 M
+ * Three million tokens of the corpus that `demo/generate.ts` writes, full training of all 0.87 M
  * parameters. About 20 minutes on two cores with lavapipe. `--steps N` and `--out FOLDER` for trials.
  */
 import { cpSync, readFileSync } from 'node:fs';
@@ -21,7 +21,7 @@ import { CORPUS_SEED } from './demo/generate.js';
 const base = fileURLToPath(new URL('./demo/base', import.meta.url));
 const { values } = parseArgs({
   options: {
-    steps: { type: 'string', default: '980' },
+    steps: { type: 'string', default: '1470' },
     out: { type: 'string', default: base },
     resume: { type: 'boolean', default: false },
   },

@@ -24,7 +24,7 @@ export const BASE_CONFIG = {
   attention_bias: false,
   attention_dropout: 0,
   mlp_bias: false,
-  // Above the usual 0.02: at this width and this few tokens a small start costs a tenth of the run.
+  // Above Llama's usual 0.02, which is meant for widths of thousands.
   initializer_range: 0.05,
   tie_word_embeddings: true,
   use_cache: true,

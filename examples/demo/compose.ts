@@ -2,7 +2,7 @@ import type { Block, Language, ResultBlock } from './block.js';
 import { CHECKS_PY, RESULTS_PY, SOURCES_PY } from './blocksPy.js';
 import { CHECKS_JS } from './checksJs.js';
 import type { Bug, Issue } from './issues.js';
-import { drawNames, type Names, type Split } from './names.js';
+import { drawNames, type NamePool, type Names, POOLS, type Split } from './names.js';
 import { RESULTS_JS } from './resultsJs.js';
 import { hashText, type Rng } from './rng.js';
 import { SOURCES_JS } from './sourcesJs.js';
@@ -51,7 +51,11 @@ export function isReserved(signature: string): boolean {
  * Draws a function family. Train families use train names and unreserved combinations, eval
  * families use eval names and reserved combinations: an eval family is new in both respects.
  */
-export function drawDocument(rng: Rng, split: Split): FunctionDocument {
+export function drawDocument(
+  rng: Rng,
+  split: Split,
+  pool: NamePool = POOLS[split],
+): FunctionDocument {
   for (;;) {
     const language: Language = rng.chance(PYTHON_SHARE) ? 'py' : 'js';
     const { sources, checks, results } = BLOCKS[language];
@@ -62,16 +66,20 @@ export function drawDocument(rng: Rng, split: Split): FunctionDocument {
     const blocks: Block[] = [rng.pick(sources.filter(fits)), ...check, result];
     const signature = `${language}:${blocks.map((block) => block.id).join('+')}`;
     if (isReserved(signature) !== (split === 'eval') || clashes(blocks)) continue;
-    const names = drawNames(rng, split, shape);
+    const names = drawNames(rng, pool, shape);
     const document = build(rng, language, signature, blocks, result, names);
     if (document.samples.every((sample) => sample.code.length <= MAX_CODE_LENGTH)) return document;
   }
 }
 
-/** Two blocks that declare the same variable cannot stand in one function. */
+/**
+ * Each bug has one place in a function at most. Two blocks that both declare a local would collide;
+ * and with two files or two promises, one of them treated well, the verdict asks for more bookkeeping
+ * than a model of this size learns in a few million tokens.
+ */
 function clashes(blocks: readonly Block[]): boolean {
-  const locals = blocks.filter((block) => block.hosts['unused-variable'] !== undefined);
-  return locals.length > 1;
+  const bugs = blocks.flatMap((block) => Object.keys(block.hosts));
+  return new Set(bugs).size < bugs.length;
 }
 
 function build(

@@ -1,6 +1,8 @@
 import { COMMENTARY, type Commentary } from './commentary.js';
 import { drawDocument, type FunctionDocument, type Sample } from './compose.js';
 import { type Bug, ISSUES, type Issue, SEVERITY } from './issues.js';
+import { ALL_NAMES, inventedPool } from './names.js';
+import { suggest } from './review.js';
 import { Rng } from './rng.js';
 
 const SPEAKERS = ['Ana', 'Ben', 'Kim', 'Lee', 'Mia', 'Tom'];
@@ -18,12 +20,15 @@ const ABSENCES: readonly Issue[] = [
   'none',
 ];
 const ABSENCE_SHARE = 0.3;
+/** The share of documents whose nouns are invented. */
+const INVENTED_SHARE = 0.15;
 const NOTES = ['NOTE', 'TODO', 'FIXME'];
 
 /**
  * The pretraining corpus: an endless, seeded stream of short documents, each some code and what
  * people say about it. It teaches the language of code and of its problems, never the form of a
- * review, which is left for fine-tuning. Only train names and unreserved combinations occur.
+ * review, which is left for fine-tuning. Combinations kept for
+ * evaluation never occur in it.
  */
 export function* corpus(seed: number): Generator<string> {
   const rng = new Rng(seed);
@@ -37,7 +42,8 @@ export function* corpus(seed: number): Generator<string> {
 /** Draws families until one can show the issue, so that the classes are equally common. */
 export function drawSample(rng: Rng, issue: Issue): { document: FunctionDocument; sample: Sample } {
   for (;;) {
-    const document = drawDocument(rng, 'train');
+    const pool = rng.chance(INVENTED_SHARE) ? inventedPool(rng) : ALL_NAMES;
+    const document = drawDocument(rng, 'train', pool);
     const fitting = document.samples.filter((sample) => sample.issue === issue);
     if (fitting.length > 0) return { document, sample: rng.pick(fitting) };
   }
@@ -101,17 +107,20 @@ const checklist: Form = (rng, document, sample) => {
 /** A line of a bug tracker: the words that a review will use, in another order and in running text. */
 const ticket: Form = (rng, document, sample) => {
   const severity = SEVERITY[sample.issue];
+  const advice = suggest(rng, sample.issue, sample.subject, document.name);
   const closing = rng.pick([
-    `issue with ${document.name} - ${sample.issue}, severity ${severity}`,
-    `severity ${severity} - issue ${sample.issue} in ${document.name}`,
-    `suggestion for ${document.name} - ${remark(rng, document, sample)}`,
+    `issue with ${document.name} - ${sample.issue}, severity ${severity}. ${advice}`,
+    `severity ${severity} - issue ${sample.issue} in ${document.name}. ${advice}`,
+    `suggestion for ${document.name} - ${advice}`,
   ]);
   return `${sample.code}\n${closing}`;
 };
 
 /** The output of a linter: short, and the one place that uses the class names as they stand. */
-const lint: Form = (_rng, document, sample) =>
-  `${sample.code}\nlint: ${sample.issue}, ${sample.subject} (${document.name})`;
+const lint: Form = (rng, document, sample) => {
+  const advice = suggest(rng, sample.issue, sample.subject, document.name);
+  return `${sample.code}\nlint: ${sample.issue}, ${sample.subject}\nfix: ${advice}`;
+};
 
 /** A few lines out of their function: the shortest text that still decides the matter. */
 const snippet: Form = (rng, document, sample) => {

@@ -1,6 +1,6 @@
 import type { Rng } from './rng.js';
 
-/** Which side of the split a text belongs to. The pretraining corpus draws from `train` only. */
+/** Which side of the split a row belongs to. */
 export type Split = 'train' | 'eval';
 
 /** The identifiers of one function. Templates read them; none is special to one issue class. */
@@ -28,7 +28,7 @@ export interface Names {
   readonly failure: string;
 }
 
-interface NamePool {
+export interface NamePool {
   readonly entities: readonly string[];
   readonly amounts: readonly string[];
   readonly states: readonly string[];
@@ -38,8 +38,8 @@ interface NamePool {
 const words = (text: string): string[] => text.trim().split(/\s+/);
 
 /**
- * The nouns that make a function recognisable. The two pools share no entity, field or value, so no
- * identifier built from them in an eval row was ever seen, neither in pretraining nor in fine-tuning.
+ * The nouns that make a function recognisable. The two pools share no entity, field or value, so that
+ * fine-tuning never shows an identifier of an eval row.
  */
 export const POOLS: Readonly<Record<Split, NamePool>> = {
   train: {
@@ -92,9 +92,48 @@ export function plural(word: string): string {
   return /(s|x|ch|sh)$/.test(word) ? `${word}es` : `${word}s`;
 }
 
+const ONSETS = words('b br c ch cl d dr f fl g gr h j k l m n p pl qu r s sh sl sp st t tr v w z');
+const VOWELS = words('a e i o u ai ea oo ou');
+const CODAS = ['', ...words('l m n r s t nd st x')];
+const RESERVED = new Set([
+  ...[KEYS, SERVICES, INDEXES, SUMS, LOCALS, HANDLES, FAILURES].flat(),
+  ...words('case delete raise pass'),
+]);
+
+function inventedWord(rng: Rng): string {
+  for (;;) {
+    const syllables = Array.from(
+      { length: 2 + rng.below(2) },
+      () => rng.pick(ONSETS) + rng.pick(VOWELS),
+    );
+    const word = syllables.join('') + rng.pick(CODAS);
+    if (!RESERVED.has(word)) return word;
+  }
+}
+
+/** What pretraining draws from: a language model knows the words, though not the functions. */
+export const ALL_NAMES: NamePool = {
+  entities: [...POOLS.train.entities, ...POOLS.eval.entities],
+  amounts: [...POOLS.train.amounts, ...POOLS.eval.amounts],
+  states: [...POOLS.train.states, ...POOLS.eval.states],
+  values: [...POOLS.train.values, ...POOLS.eval.values],
+};
+
+/**
+ * Words that no one uses, for a share of the pretraining corpus: with them a small model must learn
+ * to copy a name from where it stands in the code.
+ */
+export function inventedPool(rng: Rng): NamePool {
+  return {
+    entities: [inventedWord(rng)],
+    amounts: [inventedWord(rng)],
+    states: [inventedWord(rng)],
+    values: [inventedWord(rng)],
+  };
+}
+
 /** Draws the identifiers of one function so that no two of them collide. */
-export function drawNames(rng: Rng, split: Split, shape: 'one' | 'many'): Names {
-  const pool = POOLS[split];
+export function drawNames(rng: Rng, pool: NamePool, shape: 'one' | 'many'): Names {
   const one = rng.pick(pool.entities);
   const many = plural(one);
   const data = shape === 'one' ? one : many;

@@ -64,7 +64,8 @@ function formatReview(issue: Issue, severity: Severity, suggestion: string): str
   return `issue: ${issue}\nseverity: ${severity}\nsuggestion: ${suggestion}`;
 }
 
-function suggest(rng: Rng, issue: Issue, subject: string, name: string): string {
+/** A sentence that mends the issue; the corpus uses the same sentences outside of reviews. */
+export function suggest(rng: Rng, issue: Issue, subject: string, name: string): string {
   return rng.pick(SUGGESTIONS[issue]).replaceAll('{s}', subject).replaceAll('{f}', name);
 }
 
