@@ -11,6 +11,7 @@ import {
   numel,
   type OpCall,
   type Operand,
+  type OpSpec,
   type OpTiming,
 } from '@attune/core';
 import type { AdapterChoice } from './adapter.js';
@@ -92,6 +93,7 @@ export class DawnBackend implements Backend {
     this.#facts = {
       subgroupSize: subgroups ? choice.subgroupSize : 0,
       software: choice.software,
+      maxBindings: device.limits.maxStorageBuffersPerShaderStage,
     };
     // A kernel that comes later replaces an earlier one of the same op.
     this.#kernels = new Map([...builtinKernels, ...extraKernels].map((k) => [k.op, k]));
@@ -122,8 +124,9 @@ export class DawnBackend implements Backend {
     });
   }
 
-  supports(op: string): boolean {
-    return this.#kernels.has(op);
+  supports(call: OpSpec): boolean {
+    const kernel = this.#kernels.get(call.op);
+    return kernel !== undefined && (kernel.accepts?.(call, this.#facts) ?? true);
   }
 
   alloc(byteLength: number, _dtype: DType): BufferHandle {

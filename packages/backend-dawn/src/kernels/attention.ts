@@ -238,6 +238,8 @@ function deltaStage(out: Operand, g: Operand, delta: Operand, { b, t, h, d }: Si
 
 const attentionGradKernel = defineKernel({
   op: 'attentionGrad',
+  // q, k, v, g, lse, delta, dk, dv, and the segments.
+  accepts: ({ inputs }, { maxBindings }) => maxBindings >= (inputs[6] ? 9 : 8),
   plan: (call, facts, scratch) => {
     const [q, k, v, out, lse, g, segments] = call.inputs as [
       Operand,

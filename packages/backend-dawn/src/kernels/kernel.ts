@@ -1,4 +1,4 @@
-import type { DType, OpCall, Operand } from '@attune/core';
+import type { DType, OpCall, Operand, OpSpec } from '@attune/core';
 
 /** What a kernel may ask about the device it runs on. */
 export interface DeviceFacts {
@@ -6,6 +6,8 @@ export interface DeviceFacts {
   readonly subgroupSize: number;
   /** A CPU that pretends to be a GPU: loads cost more than arithmetic, barriers are dear. */
   readonly software: boolean;
+  /** Storage buffers that one kernel may bind; WebGPU promises 8. */
+  readonly maxBindings: number;
 }
 
 /** A number that travels with a dispatch: `['u32', n]`. */
@@ -30,6 +32,8 @@ export interface Stage {
  */
 export interface Kernel {
   readonly op: string;
+  /** Calls that it cannot run fall back on the op's decomposition. Default: it runs all. */
+  accepts?(call: OpSpec, facts: DeviceFacts): boolean;
   plan(
     call: OpCall,
     facts: DeviceFacts,

@@ -1,5 +1,5 @@
 import type { DType, HostArray } from '../tensor/dtype.js';
-import type { Attrs, BufferHandle, OpCall } from './opCall.js';
+import type { BufferHandle, OpCall, OpSpec } from './opCall.js';
 
 export interface BackendInfo {
   /** e.g. "dawn" or "reference". */
@@ -34,23 +34,14 @@ export interface BackendStats {
   reservedBytes: number;
 }
 
-/** One op that ran under `Backend.profile`: the call without its memory, and what its kernels took. */
-export interface OpTiming {
-  readonly op: string;
-  readonly inputs: readonly OperandSpec[];
-  readonly outputs: readonly OperandSpec[];
-  readonly attrs: Attrs;
+/** One op that ran under `Backend.profile`, and what its kernels took. */
+export interface OpTiming extends OpSpec {
   /** In order. Microseconds; starts count from the first kernel of the profile. */
   readonly kernels: readonly {
     readonly name: string;
     readonly startUs: number;
     readonly durationUs: number;
   }[];
-}
-
-export interface OperandSpec {
-  readonly shape: readonly number[];
-  readonly dtype: DType;
 }
 
 /**
@@ -62,8 +53,8 @@ export interface Backend extends AsyncDisposable {
   readonly limits: BackendLimits;
   readonly stats: BackendStats;
 
-  /** Whether `dispatch` has a kernel for this op; if not, the op's decomposition runs instead. */
-  supports(op: string): boolean;
+  /** Whether `dispatch` has a kernel for this call; if not, the op's decomposition runs instead. */
+  supports(call: OpSpec): boolean;
   /**
    * Contents are undefined until written. When the device has no memory left, the next `read` or
    * `sync` rejects with OUT_OF_MEMORY: it learns of it later.

@@ -241,7 +241,7 @@ export class Engine {
       return decompose(inputs, attrs, this).map((t) =>
         inputs.includes(t) ? this.view(t, t.shape) : t,
       );
-    if (!this.backend.supports(def.name)) {
+    if (!this.backend.supports({ op: def.name, inputs, outputs: specs, attrs })) {
       if (!decompose)
         throw new AttuneError(
           'OP_UNSUPPORTED',

@@ -1,4 +1,4 @@
-import type { Backend, OperandSpec, OpTiming } from '../backend/backend.js';
+import type { Backend, OpTiming } from '../backend/backend.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { bytesPerElement } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
@@ -151,7 +151,7 @@ async function measureLimits(engine: Engine): Promise<DeviceLimits> {
 const sum = (values: readonly number[]): number => values.reduce((total, v) => total + v, 0);
 const durationUs = ({ kernels }: OpTiming): number => sum(kernels.map((k) => k.durationUs));
 const bytesOf = ({ inputs, outputs }: OpTiming): number =>
-  sum([...inputs, ...outputs].map((o: OperandSpec) => numel(o.shape) * bytesPerElement[o.dtype]));
+  sum([...inputs, ...outputs].map((o) => numel(o.shape) * bytesPerElement[o.dtype]));
 
 function flopsOf({ op, inputs, attrs }: OpTiming): number | undefined {
   return opTable.find((def) => def.name === op)?.flops?.(inputs, attrs);

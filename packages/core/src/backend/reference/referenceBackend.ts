@@ -13,7 +13,7 @@ import { opTable } from '../../tensor/opTable.js';
 import { numel } from '../../tensor/shape.js';
 import { AttuneError } from '../../util/errors.js';
 import type { Backend, BackendInfo, BackendLimits, BackendStats } from '../backend.js';
-import type { BufferHandle, OpCall, Operand } from '../opCall.js';
+import type { BufferHandle, OpCall, Operand, OpSpec } from '../opCall.js';
 
 interface ReferenceBuffer extends BufferHandle {
   readonly dtype: DType;
@@ -55,7 +55,7 @@ export class ReferenceBackend implements Backend {
       if (def.reference) this.#ops.set(def.name, def.reference);
   }
 
-  supports(op: string): boolean {
+  supports({ op }: OpSpec): boolean {
     return this.#ops.has(op);
   }
 
