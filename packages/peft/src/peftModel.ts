@@ -124,6 +124,10 @@ export class PeftModel implements LanguageModel, AdapterHost {
   head(hidden: Tensor): Tensor {
     return this.base.head(hidden);
   }
+
+  headWeight(): Tensor | null {
+    return this.base.headWeight();
+  }
   forward(input: ForwardInput): Tensor {
     return this.base.forward(input);
   }

@@ -145,6 +145,7 @@ export function modelOf(attune: Attune, root: Module, modelType = 'test'): Langu
     },
     hiddenStates: never,
     head: never,
+    headWeight: never,
     forward: never,
     generate: never,
     generateStream: never,

@@ -127,6 +127,47 @@ const crossEntropyKernel = defineKernel({
     }),
 });
 
+const crossEntropyIntoKernel = defineKernel({
+  op: 'crossEntropyInto',
+  plan: (call, facts) => {
+    const [labels] = call.inputs as [Operand];
+    const [logits] = call.outputs as [Operand];
+    const lanes = laneReductions(facts);
+    return [
+      {
+        key: 'crossEntropyInto',
+        wgsl: () =>
+          shader({
+            reads: [labels.dtype],
+            writes: ['float32', 'float32'],
+            params: { rows: 'u32', width: 'u32' },
+            ...lanes,
+            // One pass for maximum and sum, rescaled when the maximum moves; one that writes. A lane
+            // writes what it read, so the lanes need not wait for each other.
+            body: `  if (group >= p.rows) { return; }
+  let first = group * p.width;
+  let label = i32(x0(group));
+  var top = -3.4e38;
+  var total = 0.0;
+  var picked = 0.0;
+${loop(lanes.workgroup, 'let v = w0[first + i]; if (i32(i) == label) { picked = v; } if (v > top) { total *= exp(top - v); top = v; } total += exp(v - top);')}  let mine = top;
+  top = laneMax(mine, lane);
+  total = laneSum(total * exp(mine - top), lane);
+  picked = laneSum(picked, lane);
+  let lse = top + log(total);
+  let ignored = label < 0;
+  if (lane == 0u) { w1[group] = select(lse - picked, 0.0, ignored); }
+${loop(lanes.workgroup, 'w0[first + i] = select(exp(w0[first + i] - lse) - select(0.0, 1.0, i32(i) == label), 0.0, ignored);')}`,
+          }),
+        operands: [labels, ...call.outputs],
+        reads: 1,
+        params: [u32(logits.shape[0]!), u32(logits.shape[1]!)],
+        grid: grid1d(logits.shape[0]!, 1),
+      },
+    ];
+  },
+});
+
 const crossEntropyGradKernel = defineKernel({
   op: 'crossEntropyGrad',
   plan: (call, facts) =>
@@ -206,5 +247,6 @@ export const rowwiseKernels: readonly Kernel[] = [
   rmsNormGradKernel,
   crossEntropyKernel,
   crossEntropyGradKernel,
+  crossEntropyIntoKernel,
   ropeKernel,
 ];

@@ -66,6 +66,10 @@ export class CausalLM implements LanguageModel {
     return this.root.head(hidden);
   }
 
+  headWeight(): Tensor | null {
+    return this.root.headWeight();
+  }
+
   forward(input: ForwardInput): Tensor {
     return this.head(this.hiddenStates(input));
   }

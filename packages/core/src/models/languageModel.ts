@@ -55,6 +55,11 @@ export interface LanguageModel {
   hiddenStates(input: ForwardInput): Tensor;
   /** Hidden states [..., hidden] -> logits [..., V]. */
   head(hidden: Tensor): Tensor;
+  /**
+   * [V, hidden], when `head` is nothing but the product with it; null when there is more to it (a
+   * bias, an adapter). A loss may then take head and cross-entropy in one.
+   */
+  headWeight(): Tensor | null;
   /** head(hiddenStates(input)): [B, T, V]. */
   forward(input: ForwardInput): Tensor;
   generate(options: GenerateOptions): Promise<GenerateOutput>;

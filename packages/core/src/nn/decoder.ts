@@ -4,7 +4,7 @@ import { matmul } from '../tensor/ops/matmul.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AttentionContext, type KvCache, SelfAttention } from './attention.js';
 import { Embedding } from './embedding.js';
-import { Linear, type LinearLike } from './linear.js';
+import { isLinear, Linear, type LinearLike } from './linear.js';
 import { GatedMlp } from './mlp.js';
 import { Module, type Parameter } from './module.js';
 import { RMSNorm } from './norm.js';
@@ -54,6 +54,8 @@ export interface CausalDecoder extends Module {
   hiddenStates(input: DecoderInput): Tensor;
   /** [..., hidden] -> [..., V] */
   head(hidden: Tensor): Tensor;
+  /** The weight [V, hidden] of a head that is one plain product; else null. */
+  headWeight(): Tensor | null;
 }
 
 /** x + attention(norm(x)), then + mlp(norm(.)). */
@@ -146,8 +148,17 @@ export class RotaryDecoder extends Module implements CausalDecoder {
 
   head(hidden: Tensor): Tensor {
     if (!this.options.tieWordEmbeddings) return this.child<LinearLike>('lm_head').forward(hidden);
-    const embedding = this.submodule<EmbeddingLike>('model.embed_tokens');
-    return matmul(hidden, embedding.weight.tensor, { transposeB: true });
+    return matmul(hidden, this.#embedding.weight.tensor, { transposeB: true });
+  }
+
+  headWeight(): Tensor | null {
+    if (this.options.tieWordEmbeddings) return this.#embedding.weight.tensor;
+    const head = this.child<LinearLike>('lm_head');
+    return isLinear(head) && !head.bias ? head.weight.tensor : null;
+  }
+
+  get #embedding(): EmbeddingLike {
+    return this.submodule<EmbeddingLike>('model.embed_tokens');
   }
 
   override dispose(): void {

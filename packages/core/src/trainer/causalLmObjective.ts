@@ -9,6 +9,7 @@ import { tokenizeSft } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { embedding } from '../tensor/ops/embedding.js';
+import { linearCrossEntropy } from '../tensor/ops/linearCrossEntropy.js';
 import type { DeviceBatch, HostBatch, LossOutput, Objective } from './objective.js';
 
 export interface CausalLmOptions {
@@ -101,5 +102,10 @@ export function causalLmLoss(model: LanguageModel, batch: DeviceBatch): LossOutp
     targetRows && targetLabels
       ? [embedding(flat, targetRows), targetLabels] // [R, D], [R]
       : [flat, labels!.reshape(labels!.size)];
-  return { loss: crossEntropy(model.head(rows), targets).sum() };
+  const weight = model.headWeight();
+  return {
+    loss: weight
+      ? linearCrossEntropy(rows, weight, targets)
+      : crossEntropy(model.head(rows), targets).sum(),
+  };
 }

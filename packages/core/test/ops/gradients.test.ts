@@ -172,6 +172,29 @@ check(
   input([4, 7]),
 );
 check(
+  'linearCrossEntropy',
+  'ignored labels, both gradients',
+  ([h, w], e) => ops.linearCrossEntropy(h!, w!, ids(e, [2, -100, 0, 6], [4])),
+  input([4, 3]),
+  input([7, 3], 2),
+);
+check(
+  'linearCrossEntropy',
+  'several chunks',
+  ([h, w], e) =>
+    ops.linearCrossEntropy(
+      h!,
+      w!,
+      ids(
+        e,
+        Array.from({ length: 130 }, (_, i) => (i % 4) - 1),
+        [130],
+      ),
+    ),
+  input([130, 2]),
+  input([3, 2], 2),
+);
+check(
   'rope',
   'all features',
   ([x], e) => ops.rope(x!, tables(e, 4), ids(e, [0, 3, 5, 1, 1, 2], [2, 3])),
@@ -282,7 +305,7 @@ describe('gradients equal central differences', () => {
     // Backward rules are first order; updates in place and choices have no gradient; the gradient of
     // a cast passes straight through, which differences of rounded numbers cannot show (tape.test.ts).
     const without =
-      /Grad$|^(equal|greater|less|argmax|fill|assign|accumulate|writeRows|adamw|clipFactor|cast)$/;
+      /(Grad|Into)$|^(equal|greater|less|argmax|fill|assign|accumulate|writeRows|adamw|clipFactor|cast)$/;
     const missing = opTable.map((op) => op.name).filter((n) => !without.test(n) && !covered.has(n));
     expect(missing).toEqual([]);
   });

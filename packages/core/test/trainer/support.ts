@@ -45,7 +45,7 @@ export const tinyLlama = (attune: Attune): Promise<CausalLM> =>
   AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), { attune, dtype: 'float32' });
 
 /** One layer of 8 features, vocabulary 17: a step takes milliseconds. */
-export const minuteLlama = (attune: Attune, seed = 0): Promise<CausalLM> =>
+export const minuteLlama = (attune: Attune, seed = 0, changes: object = {}): Promise<CausalLM> =>
   AutoModelForCausalLM.fromConfig(
     {
       model_type: 'llama',
@@ -59,6 +59,7 @@ export const minuteLlama = (attune: Attune, seed = 0): Promise<CausalLM> =>
       rms_norm_eps: 1e-5,
       initializer_range: 0.3,
       tie_word_embeddings: false,
+      ...changes,
     },
     { attune, seed },
   );

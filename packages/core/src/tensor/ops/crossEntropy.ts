@@ -53,6 +53,36 @@ export const crossEntropyGradOp = defineOp({
 });
 
 /**
+ * Loss and gradient at once, in place. Input: labels int32 [N]. Outputs: logits [N, V], which become
+ * softmax - onehot(label), and nll [N]; both zero where the label is negative.
+ */
+export const crossEntropyIntoOp = defineOp({
+  name: 'crossEntropyInto',
+  infer: (specs) => {
+    const [labels, logits, nll] = specs;
+    const fits =
+      logits!.shape.length === 2 &&
+      labels!.shape.join() === String(logits!.shape[0]) &&
+      nll!.shape.join() === labels!.shape.join() &&
+      !isFloat(labels!.dtype) &&
+      logits!.dtype === 'float32';
+    requireFit(fits, 'crossEntropyInto', specs, 'Give labels [N], float32 logits [N, V], nll [N]');
+    return [];
+  },
+  reference: ({ inputs: [labels], outputs: [logits, nll] }) => {
+    const width = logits!.shape[1]!;
+    const data = logits!.data as Float64Array;
+    labels!.data.forEach((label, n) => {
+      const row = data.subarray(n * width, (n + 1) * width);
+      const lse = logSumExp(row);
+      nll!.data[n] = label < 0 ? 0 : lse - row[label]!;
+      for (let v = 0; v < width; v++)
+        row[v] = label < 0 ? 0 : Math.exp(row[v]! - lse) - (v === label ? 1 : 0);
+    });
+  },
+});
+
+/**
  * -log softmax(logits)[label] for each row, 0 where the label is negative (HF's -100: ignored).
  *
  * @param logits [N, V]

@@ -106,6 +106,31 @@ const crossEntropyCases: OpCase[] = [
   ),
 ];
 
+const crossEntropyIntoCases: OpCase[] = vocabularies.map(([n, v]) =>
+  opCase(ops.crossEntropyIntoOp, `${n}x${v}`, [i32([n], labels(v))], {}, float32Kernel, {
+    targets: [f32([n, v], normal(2)), f32([n])],
+  }),
+);
+
+/** Rows below, at and above a chunk, with and without gradients. */
+const linearCrossEntropyCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
+  (
+    [
+      [false, false],
+      [true, false],
+      [true, true],
+    ] as const
+  ).map(([toHidden, toWeight]) =>
+    opCase(
+      ops.linearCrossEntropyOp,
+      `${n}${toHidden ? '-hidden' : ''}${toWeight ? '-weight' : ''}`,
+      [f32([n, 12]), f32([37, 12]), i32([n], labels(37))],
+      { toHidden, toWeight },
+      float32Kernel,
+    ),
+  ),
+);
+
 const eps = Math.fround(1e-5);
 const weight = uniform(0.5, 1.5);
 const dtypes: readonly DType[] = ['float32', 'float16', 'bfloat16'];
@@ -208,6 +233,8 @@ const ropeCases: OpCase[] = ropeShapes.flatMap(([shape, turned, positions]) =>
 export const rowwiseCases: readonly OpCase[] = [
   ...softmaxCases,
   ...crossEntropyCases,
+  ...crossEntropyIntoCases,
+  ...linearCrossEntropyCases,
   ...normCases,
   ...offsetCases,
   ...swigluCases,

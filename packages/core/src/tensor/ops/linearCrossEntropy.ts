@@ -1,0 +1,126 @@
+import type { Engine } from '../engine.js';
+import { defineOp, type TensorSpec } from '../op.js';
+import { requireFit } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import { crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
+import { matmulOp } from './matmul.js';
+import { accumulate } from './update.js';
+
+interface LinearCrossEntropyAttrs extends Record<string, boolean> {
+  /** Also compute the gradient to `hidden`. */
+  readonly toHidden: boolean;
+  /** Also compute the gradient to `weight`. */
+  readonly toWeight: boolean;
+}
+
+/** Rows of a chunk start where WebGPU can bind: 64 rows of float32 are a multiple of 256 bytes. */
+const CHUNK_UNIT = 64;
+/** Logits of one chunk take at most this much, if 64 rows fit into it. */
+const MAX_CHUNK_BYTES = 64 * 2 ** 20;
+
+/**
+ * Rows of logits that exist at one time: less than a tenth of all, in powers of two from 64 on.
+ *
+ * @param maxBytes the largest buffer of the device
+ */
+export function chunkRows(rows: number, vocabSize: number, maxBytes: number): number {
+  if (rows <= CHUNK_UNIT) return rows;
+  const budget = Math.min(MAX_CHUNK_BYTES, maxBytes) / (4 * vocabSize);
+  let chunk = CHUNK_UNIT;
+  while (chunk * 2 < rows / 10 && chunk * 2 <= budget) chunk *= 2;
+  return chunk;
+}
+
+/**
+ * Inputs: hidden [R, D], weight [V, D], labels int32 [R]. Outputs: the summed loss [1], then the
+ * gradients of that sum to hidden [R, D] and to weight [V, D] as the attributes ask.
+ */
+export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
+  name: 'linearCrossEntropy',
+  infer: (inputs, { toHidden, toWeight }) => {
+    const [hidden, weight, labels] = inputs as [TensorSpec, TensorSpec, TensorSpec];
+    const fits =
+      hidden.shape.length === 2 &&
+      weight.shape.length === 2 &&
+      hidden.shape[1] === weight.shape[1] &&
+      hidden.dtype === 'float32' &&
+      labels.dtype === 'int32' &&
+      labels.shape.join() === String(hidden.shape[0]);
+    requireFit(
+      fits,
+      'linearCrossEntropy',
+      inputs,
+      'Give float32 hidden [R, D], weight [V, D] and int32 labels [R]',
+    );
+    return [
+      { shape: [1], dtype: 'float32' },
+      ...(toHidden ? [{ shape: hidden.shape, dtype: 'float32' } as const] : []),
+      ...(toWeight ? [{ shape: weight.shape, dtype: 'float32' } as const] : []),
+    ];
+  },
+  decompose: ([hidden, weight, labels], { toHidden, toWeight }, engine) => {
+    const [rows] = hidden!.shape as [number, number];
+    const [vocabSize] = weight!.shape as [number, number];
+    const size = chunkRows(rows, vocabSize, engine.backend.limits.maxBufferBytes);
+    const nll = engine.empty([rows]);
+    const dHidden = toHidden ? engine.empty(hidden!.shape) : null;
+    const dWeight = toWeight ? engine.zeros(weight!.shape) : null;
+    for (let first = 0; first < rows; first += size)
+      engine.scope('chunk', () => {
+        const window = rowWindow(engine, first, Math.min(size, rows - first));
+        const chunk = window(hidden!);
+        const logits = chunk.matmul(weight!, { transposeB: true }); // [C, V]
+        const operands = [window(labels!)];
+        if (!dHidden && !dWeight) {
+          const lse = engine.empty([chunk.shape[0]!]);
+          engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], {});
+          return;
+        }
+        engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], {}); // logits: now dLogits
+        const plain = { transposeA: false, transposeB: false };
+        if (dHidden) engine.runInto(matmulOp, [logits, weight!], [window(dHidden)], plain);
+        if (dWeight) accumulate(dWeight, logits.matmul(chunk, { transposeA: true }));
+      });
+    return [nll.sum().reshape(1), ...[dHidden, dWeight].filter((t) => t !== null)];
+  },
+  vjp: ({ outputs, grads: [g], attrs, needs }) => {
+    const [, ...held] = outputs;
+    const dHidden = attrs.toHidden ? held.shift()! : null;
+    const dWeight = attrs.toWeight ? held.shift()! : null;
+    return [
+      needs[0] && dHidden ? dHidden.mul(g!) : null,
+      needs[1] && dWeight ? dWeight.mul(g!) : null,
+      null,
+    ];
+  },
+  saves: { inputs: [], outputs: [1, 2] },
+});
+
+/** Views of `count` rows from `first` on. */
+const rowWindow =
+  (engine: Engine, first: number, count: number) =>
+  (x: Tensor): Tensor => {
+    const [, ...rest] = x.shape;
+    const stride = rest.reduce((n, axis) => n * axis, 1);
+    return engine.window(x, first * stride, [count, ...rest]);
+  };
+
+/**
+ * sum over rows of -log softmax(hidden weight^T)[label], rows with a negative label left out: the
+ * output layer and the loss in one, a few rows at a time, so that the logits [R, V] never exist.
+ * The gradients are computed with the loss (Hsu et al., Liger Kernel, arXiv:2410.10989), so that
+ * the logits of a chunk are needed once.
+ *
+ * @param hidden float32 [R, D]
+ * @param weight [V, D], any float dtype
+ * @param labels int32 [R]
+ * @returns [1]
+ */
+export function linearCrossEntropy(hidden: Tensor, weight: Tensor, labels: Tensor): Tensor {
+  const { engine } = hidden;
+  const attrs = {
+    toHidden: engine.gradEnabled && hidden.requiresGrad,
+    toWeight: engine.gradEnabled && weight.requiresGrad,
+  };
+  return engine.run(linearCrossEntropyOp, [hidden, weight, labels], attrs)[0]!;
+}
