@@ -100,18 +100,95 @@ ${loop(lanes, 'w0[first + i] = x0(first + i) * rstd * x1(i);')}  if (lane == 0u)
     }),
 });
 
+const addRmsNormKernel = defineKernel({
+  op: 'addRmsNorm',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'addRmsNorm', {
+      ...lastAxis(call.inputs[0]!),
+      params: { eps: 'f32' },
+      values: [f32(call.attrs.eps as number)],
+      // A lane reads back only what it wrote itself.
+      body: (lanes) =>
+        `  var squares = 0.0;\n${loop(lanes, 'let v = x0(first + i) + x1(first + i); w0[first + i] = v; squares = fma(v, v, squares);')}  squares = laneSum(squares, lane);
+  let rstd = inverseSqrt(squares / f32(p.width) + p.eps);
+${loop(lanes, 'w1[first + i] = w0[first + i] * rstd * x2(i);')}  if (lane == 0u) { w2[group] = rstd; }`,
+    }),
+});
+
 const rmsNormGradKernel = defineKernel({
   op: 'rmsNormGrad',
   plan: (call, facts) =>
-    rowKernel(call, facts, 'rmsNormGrad', {
+    rowKernel(call, facts, `rmsNormGrad${call.inputs[4] ? ':carry' : ''}`, {
       ...lastAxis(call.inputs[0]!),
-      // Inputs: x, weight, rstd, g.
+      // Inputs: x, weight, rstd, g, and what is added.
       body: (lanes) =>
         `  let rstd = x2(group);
   var dot = 0.0;\n${loop(lanes, 'dot = fma(x3(first + i) * x1(i), x0(first + i), dot);')}  dot = laneSum(dot, lane) / f32(p.width) * rstd * rstd;
-${loop(lanes, 'w0[first + i] = (x3(first + i) * x1(i) - x0(first + i) * dot) * rstd;')}`,
+${loop(lanes, `w0[first + i] = (x3(first + i) * x1(i) - x0(first + i) * dot) * rstd${call.inputs[4] ? ' + x4(first + i)' : ''};`)}`,
     }),
 });
+
+/** Rows that one lane sums on a GPU, where one lane a column would leave most of it idle. */
+const ROWS_PER_LANE = 64;
+
+const rmsNormWeightGradKernel = defineKernel({
+  op: 'rmsNormWeightGrad',
+  plan: (call, facts, scratch) => {
+    const [x, rstd, g] = call.inputs as [Operand, Operand, Operand];
+    const { width, rows } = lastAxis(x);
+    const slices = facts.software ? 1 : Math.max(1, Math.ceil(rows / ROWS_PER_LANE));
+    const perSlice = Math.ceil(rows / slices);
+    const out = call.outputs[0]!;
+    const partial = slices === 1 ? out : scratch(slices * width, 'float32');
+    const stage: Stage = {
+      key: `rmsNormWeightGrad:${x.dtype}`,
+      wgsl: () =>
+        shader({
+          reads: [x.dtype, 'float32', g.dtype],
+          writes: ['float32'],
+          params: { n: 'u32', width: 'u32', rows: 'u32', perSlice: 'u32' },
+          workgroup: 64,
+          body: `  if (gid >= p.n) { return; }
+  let column = gid % p.width;
+  let start = gid / p.width * p.perSlice;
+  var total = 0.0;
+  for (var row = start; row < min(start + p.perSlice, p.rows); row++) {
+    let i = row * p.width + column;
+    total = fma(x2(i) * x0(i), x1(row), total);
+  }
+  w0[gid] = total;`,
+        }),
+      operands: [x, rstd, g, partial],
+      reads: 3,
+      params: [u32(slices * width), u32(width), u32(rows), u32(perSlice)],
+      grid: grid1d(slices * width, 64),
+    };
+    return slices === 1 ? [stage] : [stage, sumSlices(partial, out, slices)];
+  },
+});
+
+/** out[i] = sum over slices of partial[slice * n + i], in order. */
+function sumSlices(partial: Operand, out: Operand, slices: number): Stage {
+  const n = numel(out.shape);
+  return {
+    key: 'sumSlices',
+    wgsl: () =>
+      shader({
+        reads: ['float32'],
+        writes: ['float32'],
+        params: { n: 'u32', slices: 'u32' },
+        workgroup: 64,
+        body: `  if (gid >= p.n) { return; }
+  var total = 0.0;
+  for (var s = 0u; s < p.slices; s++) { total += x0(s * p.n + gid); }
+  w0[gid] = total;`,
+      }),
+    operands: [partial, out],
+    reads: 1,
+    params: [u32(n), u32(slices)],
+    grid: grid1d(n, 64),
+  };
+}
 
 const crossEntropyKernel = defineKernel({
   op: 'crossEntropy',
@@ -244,7 +321,9 @@ export const rowwiseKernels: readonly Kernel[] = [
   logSoftmaxKernel,
   softmaxGradKernel,
   rmsNormKernel,
+  addRmsNormKernel,
   rmsNormGradKernel,
+  rmsNormWeightGradKernel,
   crossEntropyKernel,
   crossEntropyGradKernel,
   crossEntropyIntoKernel,

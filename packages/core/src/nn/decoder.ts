@@ -75,8 +75,9 @@ export class DecoderLayer extends Module {
   /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor, context: AttentionContext): Tensor {
     const normed = this.child<RMSNorm>('input_layernorm').forward(x);
-    const attended = x.add(this.child<SelfAttention>('self_attn').forward(normed, context));
-    const between = this.child<RMSNorm>('post_attention_layernorm').forward(attended);
+    const attention = this.child<SelfAttention>('self_attn').forward(normed, context);
+    const norm = this.child<RMSNorm>('post_attention_layernorm');
+    const [attended, between] = norm.forwardSum(x, attention);
     return attended.add(this.child<GatedMlp>('mlp').forward(between));
   }
 }

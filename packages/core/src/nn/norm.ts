@@ -1,6 +1,6 @@
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
-import { layerNorm, rmsNorm } from '../tensor/ops/norm.js';
+import { addRmsNorm, layerNorm, rmsNorm } from '../tensor/ops/norm.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Module, type Parameter } from './module.js';
 
@@ -20,6 +20,11 @@ export class RMSNorm extends Module {
 
   forward(x: Tensor): Tensor {
     return rmsNorm(x, this.weight.tensor, this.eps);
+  }
+
+  /** x + r and its norm: [sum, normed]. */
+  forwardSum(x: Tensor, r: Tensor): [Tensor, Tensor] {
+    return addRmsNorm(x, r, this.weight.tensor, this.eps);
   }
 }
 

@@ -150,6 +150,32 @@ check(
 );
 check('rmsNorm', 'a vector', ([x, w]) => ops.rmsNorm(x!, w!, 0.1), input([6]), input([6], 2));
 check(
+  'addRmsNorm',
+  'the sum and its norm, both used',
+  ([x, r, w]) => {
+    const [sum, normed] = ops.addRmsNorm(x!, r!, w!, 0.1);
+    return sum.mul(normed);
+  },
+  input([2, 3, 6]),
+  input([2, 3, 6], 2),
+  input([6], 3),
+);
+check(
+  'addRmsNorm',
+  'only the norm',
+  ([x, r, w]) => ops.addRmsNorm(x!, r!, w!, 0.1)[1],
+  input([2, 6]),
+  input([2, 6], 2),
+  input([6], 3),
+);
+check(
+  'addRmsNorm',
+  'only the sum; a tensor added to itself',
+  ([x, w]) => ops.addRmsNorm(x!, x!, w!, 0.1)[0].add(w!.sum()),
+  input([2, 6]),
+  input([6], 3),
+);
+check(
   'layerNorm',
   '[2, 3, 6]',
   ([x, w, b]) => ops.layerNorm(x!, w!, b!, 1e-5),

@@ -1,5 +1,5 @@
 import { defineOp, type TensorSpec } from '../op.js';
-import { numel, requireFit, type Shape } from '../shape.js';
+import { numel, requireFit, type Shape, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 interface NormAttrs extends Record<string, number> {
@@ -37,26 +37,73 @@ export const rmsNormOp = defineOp<NormAttrs>({
   },
   vjp: ({ inputs: [x, weight], outputs: [, rstd], grads: [g], needs, engine }) => [
     needs[0] ? engine.run(rmsNormGradOp, [x!, weight!, rstd!, g!], {})[0]! : null,
-    needs[1] ? g!.mul(x!).mul(byRow(rstd!, x!)).sum(allButLast(x!)) : null,
+    needs[1] ? engine.run(rmsNormWeightGradOp, [x!, rstd!, g!], {})[0]! : null,
   ],
   saves: { inputs: [0, 1], outputs: [1] },
 });
 
-/** dx = r (g w) - x r^3 mean(g w x), r = rstd. Inputs: x, weight, rstd, g. */
+/**
+ * A residual sum and its norm: s = x + r, y = s rstd(s) w. Inputs: x and r [..., D], weight [D].
+ * Outputs: s and y [..., D], rstd [rows].
+ */
+export const addRmsNormOp = defineOp<NormAttrs>({
+  name: 'addRmsNorm',
+  infer: (inputs) => {
+    const [x, r, weight] = inputs as [TensorSpec, TensorSpec, TensorSpec];
+    const fits = sameShape(x.shape, r.shape) && weight.shape.join() === String(x.shape.at(-1));
+    requireFit(fits, 'addRmsNorm', inputs, 'Give x and r of one shape [..., D] and weight [D]');
+    return [
+      { shape: x.shape, dtype: 'float32' },
+      { shape: x.shape, dtype: 'float32' },
+      { shape: rows(x.shape), dtype: 'float32' },
+    ];
+  },
+  decompose: ([x, r, weight], attrs, engine) => {
+    const sum = x!.add(r!);
+    return [sum, ...engine.run(rmsNormOp, [sum, weight!], attrs)];
+  },
+  vjp: ({ inputs: [, , weight], outputs: [sum, , rstd], grads: [gSum, g], needs, engine }) => {
+    if (!g) return [gSum!, gSum!, null];
+    const carry = gSum ? [gSum] : [];
+    const dx =
+      needs[0] || needs[1]
+        ? engine.run(rmsNormGradOp, [sum!, weight!, rstd!, g, ...carry], {})[0]!
+        : null;
+    const dw = needs[2] ? engine.run(rmsNormWeightGradOp, [sum!, rstd!, g], {})[0]! : null;
+    return [dx, dx, dw];
+  },
+  saves: { inputs: [2], outputs: [0, 2] },
+});
+
+/** dx = r (g w) - x r^3 mean(g w x) + carry, r = rstd. Inputs: x, weight, rstd, g, optionally carry. */
 export const rmsNormGradOp = defineOp({
   name: 'rmsNormGrad',
   infer: ([x]) => [{ shape: x!.shape, dtype: 'float32' }],
-  decompose: ([x, weight, rstdRows, g]) => {
+  decompose: ([x, weight, rstdRows, g, carry]) => {
     const rstd = byRow(rstdRows!, x!);
     const gw = g!.mul(weight!);
     const dot = gw.mul(x!).mean(-1, true).mul(rstd.square());
-    return [gw.sub(x!.mul(dot)).mul(rstd)];
+    const dx = gw.sub(x!.mul(dot)).mul(rstd);
+    return [carry ? dx.add(carry) : dx];
   },
+});
+
+/** dw = sum over rows of g x rstd. Inputs: x, rstd, g. Output: [D]. */
+export const rmsNormWeightGradOp = defineOp({
+  name: 'rmsNormWeightGrad',
+  infer: ([x]) => [{ shape: [x!.shape.at(-1)!], dtype: 'float32' }],
+  decompose: ([x, rstd, g]) => [g!.mul(x!).mul(byRow(rstd!, x!)).sum(allButLast(x!))],
 });
 
 /** y = x / sqrt(mean(x^2) + eps) * weight over the last axis; x [..., D], weight [D]. */
 export const rmsNorm = (x: Tensor, weight: Tensor, eps: number): Tensor =>
   x.engine.run(rmsNormOp, [x, weight], { eps })[0]!;
+
+/** x + r and its {@link rmsNorm}: [sum, normed]. One pass over memory instead of two. */
+export function addRmsNorm(x: Tensor, r: Tensor, weight: Tensor, eps: number): [Tensor, Tensor] {
+  const [sum, normed] = x.engine.run(addRmsNormOp, [x, r, weight], { eps });
+  return [sum!, normed!];
+}
 
 /** Layer norm (Ba et al., arXiv:1607.06450). Outputs: y [..., D], mean [rows], rstd [rows]. */
 export const layerNormOp = defineOp<NormAttrs>({

@@ -160,6 +160,23 @@ const normCases: OpCase[] = dtypes.flatMap((dtype) =>
           g!,
         ],
       }),
+      opCase(ops.addRmsNormOp, name, [f32(shape), f32(shape), w], { eps }, float32Kernel),
+      opCase(
+        ops.rmsNormGradOp,
+        `${name}-carry`,
+        [f32(shape), w, f32(shape), f32(shape)],
+        {},
+        scaled(float32Kernel, 2),
+        {
+          derive: ([x, scale, g, carry]) => [
+            x!,
+            scale!,
+            ...statistics([x!], (t) => t.engine.run(ops.rmsNormOp, [t, scale!], { eps })),
+            g!,
+            carry!,
+          ],
+        },
+      ),
       opCase(ops.layerNormOp, name, [f32(shape), w, b], { eps }, layerTolerance),
       opCase(ops.layerNormGradOp, name, [f32(shape), w, f32(shape)], {}, layerTolerance, {
         derive: ([x, scale, g]) => [
@@ -191,6 +208,22 @@ const offsetCases: OpCase[] = [
     { abs: 1e-3, rel: 1e-4 },
   ),
 ];
+
+const weightGradCases: OpCase[] = [
+  [1, 1],
+  [3, 63],
+  [65, 64],
+  [200, 5],
+  [0, 8],
+].map(([n, width]) =>
+  opCase(
+    ops.rmsNormWeightGradOp,
+    `${n}x${width}`,
+    [f32([n!, width!]), f32([n!], uniform(0.5, 1.5)), f32([n!, width!])],
+    {},
+    float32Kernel,
+  ),
+);
 
 const swigluCases: OpCase[] = [[1], [63], [64], [65], [3, 5, 172], [0]].flatMap((shape) => [
   opCase(ops.swigluOp, label(shape), [f32(shape, normal(2)), f32(shape)], {}, float32Kernel),
@@ -236,6 +269,7 @@ export const rowwiseCases: readonly OpCase[] = [
   ...crossEntropyIntoCases,
   ...linearCrossEntropyCases,
   ...normCases,
+  ...weightGradCases,
   ...offsetCases,
   ...swigluCases,
   ...ropeCases,
