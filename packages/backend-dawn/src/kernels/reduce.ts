@@ -176,30 +176,58 @@ const argmaxKernel = defineKernel({
 
 const clipFactorKernel = defineKernel({
   op: 'clipFactor',
-  plan: (call) => [
+  plan: ({ inputs, outputs, attrs }) => [
     {
-      key: 'clipFactor',
+      key: `clipFactor${inputs[1] ? ':scaled' : ''}`,
       wgsl: () =>
         shader({
-          reads: ['float32'],
+          reads: inputs.map(() => 'float32'),
           writes: ['float32'],
           params: { n: 'u32', maxNorm: 'f32' },
           workgroup: 1,
           // A bit test: comparisons with NaN and infinity may be folded away by a compiler.
           body: `  var total = 0.0;
   for (var i = 0u; i < p.n; i++) { total += x0(i); }
-  let norm = sqrt(total);
-  let finite = (bitcast<u32>(total) & 0x7f800000u) != 0x7f800000u;
+  let scale = ${inputs[1] ? 'x1(0u)' : '1.0'};
+  let norm = sqrt(total) / scale;
+  let finite = (bitcast<u32>(norm) & 0x7f800000u) != 0x7f800000u;
   w0[0] = norm;
-  w0[1] = select(1.0, min(1.0, p.maxNorm / (norm + 1e-6)), p.maxNorm > 0.0);
+  w0[1] = select(1.0, min(1.0, p.maxNorm / (norm + 1e-6)), p.maxNorm > 0.0) / scale;
   w0[2] = select(0.0, 1.0, finite);`,
         }),
-      operands: [call.inputs[0]!, call.outputs[0]!],
-      reads: 1,
-      params: [u32(numel(call.inputs[0]!.shape)), f32(call.attrs.maxNorm as number)],
+      operands: [...inputs, outputs[0]!],
+      reads: inputs.length,
+      params: [u32(numel(inputs[0]!.shape)), f32(attrs.maxNorm as number)],
       grid: [1, 1, 1],
     },
   ],
+});
+
+const updateLossScaleKernel = defineKernel({
+  op: 'updateLossScale',
+  plan: ({ inputs, outputs, attrs }) => {
+    const { growth, backoff, interval } = attrs as unknown as ops.LossScaleAttrs;
+    return [
+      {
+        key: 'updateLossScale',
+        wgsl: () =>
+          shader({
+            reads: ['float32'],
+            writes: ['float32'],
+            params: { growth: 'f32', backoff: 'f32', interval: 'f32' },
+            workgroup: 1,
+            body: `  let finite = x0(2u) == 1.0;
+  let grows = finite && w0[1] + 1.0 >= p.interval;
+  w0[0] = w0[0] * select(p.backoff, select(1.0, p.growth, grows), finite);
+  w0[1] = select(0.0, w0[1] + 1.0, finite && !grows);`,
+          }),
+        operands: [inputs[0]!, outputs[0]!],
+        reads: 1,
+        params: [f32(growth), f32(backoff), f32(interval)],
+        grid: [1, 1, 1],
+      },
+    ];
+  },
 });
 
 const adamwKernel = defineKernel({
@@ -262,5 +290,6 @@ export const reduceKernels: readonly Kernel[] = [
   sumSquaresKernel,
   argmaxKernel,
   clipFactorKernel,
+  updateLossScaleKernel,
   adamwKernel,
 ];

@@ -14,21 +14,52 @@ export const sumSquares = (x: Tensor): Tensor => x.engine.run(sumSquaresOp, [x],
 /**
  * From sums of squares [n] to [norm, coefficient, finite]: coefficient = min(1, maxNorm / (norm + 1e-6))
  * as torch.nn.utils.clip_grad_norm_ (1 when maxNorm is 0: no clipping); finite is 1, or 0 when the norm is not;
- * the coefficient then means nothing.
+ * the coefficient then means nothing. With a loss scale [scale, ...] as second input the gradients are
+ * taken as that many times too large: norm is the true one, and the coefficient divides by the scale.
  */
 export const clipFactorOp = defineOp<{ maxNorm: number }>({
   name: 'clipFactor',
   infer: () => [{ shape: [3], dtype: 'float32' }],
-  reference: ({ inputs: [sums], outputs: [out], attrs }) => {
-    const norm = Math.sqrt((sums!.data as Float64Array).reduce((n, v) => n + v, 0));
+  reference: ({ inputs: [sums, lossScale], outputs: [out], attrs }) => {
+    const scale = lossScale?.data[0] ?? 1;
+    const norm = Math.sqrt((sums!.data as Float64Array).reduce((n, v) => n + v, 0)) / scale;
     out!.data[0] = norm;
-    out!.data[1] = attrs.maxNorm > 0 ? Math.min(1, attrs.maxNorm / (norm + 1e-6)) : 1;
+    out!.data[1] = (attrs.maxNorm > 0 ? Math.min(1, attrs.maxNorm / (norm + 1e-6)) : 1) / scale;
     out!.data[2] = Number.isFinite(norm) ? 1 : 0;
   },
 });
 
-export const clipFactor = (sums: Tensor, maxNorm: number): Tensor =>
-  sums.engine.run(clipFactorOp, [sums], { maxNorm })[0]!;
+export const clipFactor = (sums: Tensor, maxNorm: number, lossScale?: Tensor | null): Tensor =>
+  sums.engine.run(clipFactorOp, lossScale ? [sums, lossScale] : [sums], { maxNorm })[0]!;
+
+export interface LossScaleAttrs extends Record<string, number> {
+  readonly growth: number;
+  readonly backoff: number;
+  /** Finite updates in a row after which the scale grows. */
+  readonly interval: number;
+}
+
+/** Input: clip [norm, coefficient, finite]. Updates the loss scale [scale, finite updates in a row]. */
+export const updateLossScaleOp = defineOp<LossScaleAttrs>({
+  name: 'updateLossScale',
+  infer: (specs) => {
+    const fits = numel(specs[0]!.shape) === 3 && numel(specs[1]!.shape) === 2;
+    requireFit(fits, 'updateLossScale', specs, 'Give clip [3] and the loss scale [2]');
+    return [];
+  },
+  reference: ({ inputs: [clip], outputs: [state], attrs: { growth, backoff, interval } }) => {
+    const [scale, streak] = state!.data as unknown as [number, number];
+    const finite = clip!.data[2] === 1;
+    const grows = finite && streak + 1 >= interval;
+    state!.data[0] = scale * (finite ? (grows ? growth : 1) : backoff);
+    state!.data[1] = finite && !grows ? streak + 1 : 0;
+  },
+});
+
+/** The rule of torch.amp.GradScaler: halve after an overflow, double after `interval` updates without one. */
+export function updateLossScale(lossScale: Tensor, clip: Tensor, attrs: LossScaleAttrs): void {
+  lossScale.engine.runInto(updateLossScaleOp, [clip], [lossScale], attrs);
+}
 
 /** Every number of a step, as data. */
 export interface AdamWAttrs extends Record<string, number> {

@@ -113,7 +113,31 @@ const clipFactorCases: OpCase[] = (
   ),
 );
 clipFactorCases.push(
+  opCase(
+    ops.clipFactorOp,
+    'scaled',
+    [f32([2], values(9e8, 16e8)), f32([2], values(1024, 3))],
+    { maxNorm: 1 },
+    ulps(8),
+  ),
   opCase(ops.clipFactorOp, 'many', [f32([300], uniform(0, 4))], { maxNorm: 2 }, positiveSumOf(300)),
+);
+
+const lossScaleCases: OpCase[] = (
+  [
+    ['grows', 1, [1024, 4]],
+    ['waits', 1, [1024, 2]],
+    ['halves', 0, [1024, 4]],
+  ] as const
+).map(([name, finite, state]) =>
+  opCase(
+    ops.updateLossScaleOp,
+    name,
+    [f32([3], values(1, 1, finite))],
+    { growth: 2, backoff: 0.5, interval: 5 },
+    exact,
+    { targets: [f32([2], values(...state))] },
+  ),
 );
 
 const settings = { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1 };
@@ -188,6 +212,7 @@ export const updateCases: readonly OpCase[] = [
   ...writeRowsCases,
   ...sumSquaresCases,
   ...clipFactorCases,
+  ...lossScaleCases,
   ...adamwCases,
   ...dropoutCases,
 ];
