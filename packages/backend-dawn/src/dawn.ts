@@ -1,5 +1,8 @@
+import { join } from 'node:path';
 import { AttuneError, Backends, definePlugin, PLUGIN_API_VERSION, type Plugin } from '@attune/core';
 import { type AdapterKind, chooseAdapter } from './adapter.js';
+import { TuningFile } from './autotune/tuningFile.js';
+import { cacheFolder } from './cacheFolder.js';
 import { DawnBackend } from './dawnBackend.js';
 import type { Kernel } from './kernels/kernel.js';
 
@@ -11,6 +14,11 @@ export interface DawnOptions {
   readonly adapter?: AdapterKind | 'auto';
   /** Kernels of your own; one for an op that has one already replaces it. */
   readonly kernels?: readonly Kernel[];
+  /**
+   * The file with the kernels' measured choices (see `trainer.tune`), or false to neither read nor
+   * write one. Default: tuning.json in the cache folder.
+   */
+  readonly tuning?: string | false;
 }
 
 /** Opens the device. Most people use the plugin, {@link dawn}. @throws NO_ADAPTER, ADAPTER_KIND, NO_DEVICE */
@@ -41,7 +49,9 @@ export async function createDawnBackend(options: DawnOptions = {}): Promise<Dawn
         },
       );
     });
-  return new DawnBackend(device, choice, options.kernels);
+  const { tuning = join(cacheFolder(), 'tuning.json') } = options;
+  const file = tuning === false ? null : new TuningFile(tuning);
+  return new DawnBackend(device, choice, options.kernels, file);
 }
 
 /** The plugin that computes on WebGPU: `createAttune({ plugins: [dawn()] })`. */

@@ -13,8 +13,12 @@ import {
   type Operand,
   type OpSpec,
   type OpTiming,
+  type TuningOptions,
+  type TuningReport,
 } from '@attune/core';
 import type { AdapterChoice } from './adapter.js';
+import { Tuner } from './autotune/tuner.js';
+import type { TuningFile } from './autotune/tuningFile.js';
 import { BindGroupCache, type Binding } from './bindGroupCache.js';
 import { BufferPool, type DawnBuffer, sizeClass } from './bufferPool.js';
 import { DispatchTimer } from './dispatchTimer.js';
@@ -56,6 +60,7 @@ export class DawnBackend implements Backend {
   readonly #pipelines: PipelineCache;
   readonly #bindGroups: BindGroupCache;
   readonly #waiter: Waiter;
+  readonly #tuner: Tuner;
   readonly #immediates = new ArrayBuffer(64);
   readonly #immediateWords = new Uint32Array(this.#immediates);
   readonly #immediateFloats = new Float32Array(this.#immediates);
@@ -75,6 +80,8 @@ export class DawnBackend implements Backend {
     /** Held, not only read: when Dawn's instance is collected as garbage its devices go with it. */
     readonly choice: AdapterChoice,
     extraKernels: readonly Kernel[] = [],
+    /** Where choices among kernels are kept; null: nowhere. */
+    tuningFile: TuningFile | null = null,
   ) {
     this.info = {
       name: 'dawn',
@@ -106,6 +113,7 @@ export class DawnBackend implements Backend {
     this.#pipelines = new PipelineCache(device, this.stats);
     this.#bindGroups = new BindGroupCache(device, this.stats);
     this.#waiter = new Waiter(choice.software);
+    this.#tuner = new Tuner(this.#facts, adapterName(choice), tuningFile);
     device.addEventListener('uncapturederror', (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
       this.#fail(deviceError(error, this.stats.reservedBytes));
@@ -185,7 +193,8 @@ export class DawnBackend implements Backend {
     };
     this.#timer?.begin(call);
     try {
-      for (const stage of kernel.plan(call, this.#facts, scratch)) this.#record(stage);
+      const variant = this.#tuner.variant(kernel, call);
+      for (const stage of kernel.plan(call, this.#facts, scratch, variant)) this.#record(stage);
     } finally {
       for (const buffer of lent) this.free(buffer);
     }
@@ -306,6 +315,10 @@ export class DawnBackend implements Backend {
     return timer.read((promise) => this.#waiter.wait(promise));
   }
 
+  tune(work: () => Promise<void>, options: TuningOptions = {}): Promise<TuningReport> {
+    return this.#tuner.tune((timed) => this.profile(timed), work, options);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -345,6 +358,10 @@ export class DawnBackend implements Backend {
       });
   }
 }
+
+/** The device and its driver: what a measurement holds for. */
+const adapterName = ({ adapter: { info }, description }: AdapterChoice): string =>
+  [info.vendor, info.architecture, info.device, description].filter(Boolean).join(' | ');
 
 function deviceError(error: GPUError, reservedBytes: number): AttuneError {
   if (error.constructor.name === 'GPUOutOfMemoryError')

@@ -1,13 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { homedir, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
-
-/** Where the unpacked driver is kept: ATTUNE_CACHE_DIR, else the user's cache folder. */
-const cacheFolder = (): string =>
-  process.env.ATTUNE_CACHE_DIR ??
-  join(process.env.XDG_CACHE_HOME ?? join(homedir() || tmpdir(), '.cache'), 'attune');
+import { cacheFolder } from './cacheFolder.js';
 
 /**
  * The SwiftShader Vulkan driver (and a Vulkan loader) that ship in the npm package

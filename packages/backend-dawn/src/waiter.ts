@@ -3,6 +3,11 @@ import { setImmediate as turn } from 'node:timers/promises';
 const SHORTEST_NAP_MS = 0.1;
 const LONGEST_NAP_MS = 10;
 
+function sleep(): (ms: number) => void {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  return (ms) => void Atomics.wait(cell, 0, 0, ms);
+}
+
 /**
  * Waits for Dawn. In Node a pending Dawn promise is polled in every turn of the event loop, without
  * a pause; where the "GPU" is this very CPU that takes a core from it. So on software adapters the
@@ -10,16 +15,21 @@ const LONGEST_NAP_MS = 10;
  * that much longer than it had to be.
  */
 export class Waiter {
-  readonly #cell = new Int32Array(new SharedArrayBuffer(4));
   #pending = 0;
   #since = 0;
+  #napping = false;
 
-  constructor(private readonly software: boolean) {}
+  /** @param nap stops this thread for so many milliseconds */
+  constructor(
+    private readonly software: boolean,
+    private readonly nap: (ms: number) => void = sleep(),
+  ) {}
 
   async wait<T>(promise: Promise<T>): Promise<T> {
     if (!this.software) return promise;
     this.#since = performance.now();
-    if (this.#pending++ === 0) void this.#napUntilDone();
+    this.#pending++;
+    void this.#napUntilDone();
     try {
       return await promise;
     } finally {
@@ -27,13 +37,16 @@ export class Waiter {
     }
   }
 
+  /** One at a time: a wait that begins while it runs is served by it. */
   async #napUntilDone(): Promise<void> {
+    if (this.#napping) return;
+    this.#napping = true;
     await turn();
     while (this.#pending > 0) {
       const waited = performance.now() - this.#since;
-      const nap = Math.min(Math.max(waited / 16, SHORTEST_NAP_MS), LONGEST_NAP_MS);
-      Atomics.wait(this.#cell, 0, 0, nap);
+      this.nap(Math.min(Math.max(waited / 16, SHORTEST_NAP_MS), LONGEST_NAP_MS));
       await turn();
     }
+    this.#napping = false;
   }
 }

@@ -34,10 +34,19 @@ export interface Kernel {
   readonly op: string;
   /** Calls that it cannot run fall back on the op's decomposition. Default: it runs all. */
   accepts?(call: OpSpec, facts: DeviceFacts): boolean;
+  /**
+   * Ways to run a call that differ in speed, the default first, and the class of calls that share a
+   * choice. Backend.tune measures them; `plan` is told which one to take.
+   */
+  variants?(
+    call: OpSpec,
+    facts: DeviceFacts,
+  ): { readonly key: string; readonly names: readonly string[] } | undefined;
   plan(
     call: OpCall,
     facts: DeviceFacts,
     scratch: (elements: number, dtype: DType) => Operand,
+    variant?: string,
   ): readonly Stage[];
 }
 

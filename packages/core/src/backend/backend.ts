@@ -44,6 +44,21 @@ export interface OpTiming extends OpSpec {
   }[];
 }
 
+export interface TuningOptions {
+  /** No new trial starts after this. Default 60. */
+  readonly maxSeconds?: number;
+}
+
+export interface TuningReport {
+  /** False: the time was over before every variant had its turn. */
+  readonly complete: boolean;
+  readonly seconds: number;
+  /** The chosen variant of each class of calls. */
+  readonly choices: Readonly<Record<string, string>>;
+  /** Where they are kept for later runs on this device; null: nowhere. */
+  readonly file: string | null;
+}
+
 /**
  * The seam between tensors and a device. Everything but `read` and `sync` records and returns at
  * once; calls take effect in the order in which they were made, uploads included.
@@ -78,6 +93,11 @@ export interface Backend extends AsyncDisposable {
    * Absent, or rejecting with PROFILE_UNSUPPORTED, where the device has no timestamps.
    */
   profile?(work: () => Promise<void>): Promise<readonly OpTiming[]>;
+  /**
+   * Runs `work` with each variant of its kernels, keeps the fastest. Absent where there is no choice;
+   * rejects as `profile` does.
+   */
+  tune?(work: () => Promise<void>, options?: TuningOptions): Promise<TuningReport>;
 }
 
 /** What a backend plugin adds to the `Backends` extension point. */

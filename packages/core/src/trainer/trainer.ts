@@ -1,3 +1,4 @@
+import type { TuningOptions, TuningReport } from '../backend/backend.js';
 import type {
   CallbackContext,
   EvalMetrics,
@@ -142,21 +143,46 @@ export class Trainer<
    * @example console.log(String(await trainer.profile({ steps: 3 })));
    * @throws NO_ROWS, ALREADY_TRAINING, PROFILE_UNSUPPORTED
    */
-  async profile(options: ProfileOptions = {}): Promise<TrainingProfile> {
-    const { args, state, model, objective } = this;
-    const examples = await this.#prepare(this.#trainRows('profile'), 'training');
+  profile(options: ProfileOptions = {}): Promise<TrainingProfile> {
+    const traceFile = `${this.args.outputDir}/profile.trace.json`;
+    return this.#rehearse('profile', (update) =>
+      profileUpdates(this.model.engine, update, { traceFile, ...options }),
+    );
+  }
+
+  /**
+   * Lets the backend choose among its kernels by measuring them in an update of this trainer, and keep
+   * the choice for later runs on this device. Rehearsed as in `profile`: no weight changes.
+   *
+   * @example await trainer.tune({ maxSeconds: 30 });
+   * @throws NO_ROWS, ALREADY_TRAINING, TUNING_UNSUPPORTED, PROFILE_UNSUPPORTED, TUNING_FILE
+   */
+  tune(options: TuningOptions = {}): Promise<TuningReport> {
+    const { backend } = this.model.engine;
+    return this.#rehearse('tune', async (update) => {
+      if (backend.tune) return backend.tune(update, options);
+      throw new AttuneError(
+        'TUNING_UNSUPPORTED',
+        `backend "${backend.info.name}" has one kernel for each op.`,
+        { remedy: 'Tune on WebGPU: createAttune({ plugins: [dawn()] }).' },
+      );
+    });
+  }
+
+  /** Updates of the first batch with learning rate 0, as often as `use` asks for; leaves no trace. */
+  async #rehearse<T>(caller: string, use: (update: () => Promise<void>) => Promise<T>): Promise<T> {
+    const { args, state, objective } = this;
+    const examples = await this.#prepare(this.#trainRows(caller), 'training');
     const before = { ...state };
     const run = await TrainingRun.start(this.#context, this.#callbacks, examples, null);
     this.#run = run;
     try {
       const [group] = run.loader.groups(0, args.gradientAccumulationSteps);
       run.learningRate = 0;
-      const step = async () => {
+      return await use(async () => {
         await update(this.#context, objective, run, group!);
         run.optimizer.zeroGrad();
-      };
-      const traceFile = `${args.outputDir}/profile.trace.json`;
-      return await profileUpdates(model.engine, step, { traceFile, ...options });
+      });
     } finally {
       this.#run = null;
       await run.dispose();

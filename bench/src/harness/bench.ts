@@ -1,0 +1,99 @@
+import { Console } from 'node:console';
+import { writeSync } from 'node:fs';
+import { dawn } from '@attune/backend-dawn';
+import { type Attune, createAttune, type Engine, type Logger } from '@attune/core';
+import { peft } from '@attune/peft';
+import { loadPeers, type PeerName, type Peers } from '../peers/index.js';
+import { PythonYardstick } from '../peers/python.js';
+import { type Case, measure } from './measure.js';
+import { type BenchOptions, benchOptions, Refusal } from './options.js';
+
+/** What a bench works with. */
+export interface Bench<P extends PeerName = never> {
+  readonly options: BenchOptions;
+  readonly attune: Attune;
+  readonly engine: Engine;
+  /** A CPU that pretends to be a GPU. */
+  readonly software: boolean;
+  /** Those that could be loaded. */
+  readonly peers: Pick<Peers, P>;
+  /** NumPy or PyTorch, with --torch. */
+  readonly python: PythonYardstick | null;
+  /** Measures a case and prints its line. `make` is not called for a case that --only leaves out. */
+  run(name: string, make: () => Case | Promise<Case>): Promise<void>;
+}
+
+/** Names of adapters that compute on the CPU, should a backend not know them as such. */
+const SOFTWARE_ADAPTER = /llvmpipe|lavapipe|swiftshader|basic render|software/i;
+
+/**
+ * Where the JSON lines go. scripts/bench.mjs opens a channel of its own for them, because Dawn prints
+ * refused commands to standard output.
+ */
+const LINES = Number(process.env.ATTUNE_BENCH_FD ?? 1);
+
+// The same for whatever else a library prints.
+globalThis.console = new Console(process.stderr, process.stderr);
+
+const logger: Logger = {
+  info: (message) => console.error(message),
+  warn: (message) => console.error(message),
+  error: (message) => console.error(message),
+};
+
+/** Opens Attune on Dawn, its messages on standard error. */
+export const openAttune = (): Promise<Attune> =>
+  createAttune({ plugins: [dawn(), peft()], logger });
+
+/**
+ * Opens the device, loads the peers, runs `cases`, ends the process: the main program of a bench.
+ *
+ * @param peerNames peers that this bench compares with
+ */
+export async function bench<const P extends PeerName>(
+  peerNames: readonly P[],
+  cases: (bench: Bench<P>) => Promise<void>,
+): Promise<never> {
+  let status = 1;
+  try {
+    await run(benchOptions(), peerNames, cases);
+    status = 0;
+  } catch (error) {
+    console.error(error instanceof Refusal ? error.message : error);
+  }
+  // Peers leave timers and devices behind that would keep the process alive.
+  process.exit(status);
+}
+
+async function run<P extends PeerName>(
+  options: BenchOptions,
+  peerNames: readonly P[],
+  cases: (bench: Bench<P>) => Promise<void>,
+): Promise<void> {
+  await using attune = await openAttune();
+  const { info } = attune.backend;
+  const software = info.software || SOFTWARE_ADAPTER.test(info.device);
+  console.error(`${options.bench}: ${info.device}${software ? ' (software: no GPU)' : ''}`);
+  if (options.gpu && software)
+    throw new Refusal(
+      `--gpu: the adapter is ${info.device}, which computes on the CPU. Install the GPU's Vulkan driver, or leave --gpu out.`,
+    );
+  // After our own device: choosing it may point the Vulkan loader to another driver.
+  const peers = await loadPeers(options.alone ? [] : peerNames, { software, device: info.device });
+  const python = options.torch ? await PythonYardstick.start(options.torch) : null;
+  const facts = { options, software, device: info.device };
+  await cases({
+    options,
+    attune,
+    engine: attune.engine,
+    software,
+    peers,
+    python,
+    async run(name, make) {
+      if (!name.includes(options.only)) return;
+      const line = await measure(facts, name, await make());
+      writeSync(LINES, `${JSON.stringify(line)}\n`);
+    },
+  });
+  python?.stop();
+}

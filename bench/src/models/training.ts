@@ -1,0 +1,88 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { defineCallback, type LanguageModel, SFTTrainer } from '@attune/core';
+import type { Contender } from '../harness/measure.js';
+import { someIds } from './tinyLm.js';
+
+export interface TrainingSteps {
+  readonly model: LanguageModel;
+  readonly batchSize: number;
+  /** Tokens of a row. */
+  readonly length: number;
+  /** Rank of a LoRA adapter on every linear layer; 0: train everything. */
+  readonly loraRank: number;
+}
+
+/** A promise with its key. */
+class Gate {
+  open!: () => void;
+  readonly passed = new Promise<void>((resolve) => {
+    this.open = resolve;
+  });
+}
+
+/**
+ * The public Trainer, one update at a time: a callback holds it before each update until a repetition
+ * asks for one. So what is timed is what users get: collating, forward, backward, clipping, AdamW.
+ */
+export function trainingSteps({ model, batchSize, length, loraRank }: TrainingSteps): Contender {
+  const { backend } = model.engine;
+  const abort = new AbortController();
+  let go = new Gate();
+  let done = new Gate();
+  const trainer = new SFTTrainer({
+    model,
+    trainDataset: Array.from({ length: batchSize }, (_, row) => {
+      const ids = someIds(length, model.config.vocabSize, row);
+      return { input_ids: ids, labels: ids };
+    }),
+    ...(loraRank > 0 && {
+      peftConfig: {
+        peftType: 'LORA',
+        r: loraRank,
+        loraAlpha: 2 * loraRank,
+        targetModules: 'all-linear',
+      },
+    }),
+    args: {
+      outputDir: join(tmpdir(), 'attune-bench'), // nothing is saved there
+      perDeviceTrainBatchSize: batchSize,
+      maxLength: length,
+      maxSteps: 1_000_000, // the abort ends it
+      learningRate: 1e-3,
+      lrSchedulerType: 'constant',
+      loggingStrategy: 'no',
+      saveStrategy: 'no',
+      shuffle: false,
+    },
+    callbacks: [
+      defineCallback({
+        name: 'bench',
+        onStepBegin: async () => {
+          await go.passed;
+          go = new Gate();
+        },
+        onStepEnd: () => {
+          const finished = done;
+          done = new Gate();
+          finished.open();
+        },
+      }),
+    ],
+  });
+  let training: Promise<unknown> | null = null;
+  return {
+    async run() {
+      training ??= trainer.train({ signal: abort.signal });
+      const finished = done.passed;
+      go.open();
+      await Promise.race([finished, training]); // an error of the run ends the wait
+      await backend.sync();
+    },
+    async dispose() {
+      abort.abort();
+      go.open(); // it stops after one more update
+      await training;
+    },
+  };
+}
