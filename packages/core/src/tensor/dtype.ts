@@ -76,10 +76,38 @@ export function encode(values: ArrayLike<number>, dtype: DType): HostArray {
     case 'uint32':
       return values instanceof Uint32Array ? values : Uint32Array.from(values);
     case 'float16':
-      return Uint16Array.from(values, float16Bits);
+      return narrow(values, float16Bits);
     case 'bfloat16':
-      return Uint16Array.from(values, bfloat16Bits);
+      return narrow(values, bfloat16Bits);
   }
+}
+
+// Loops, not TypedArray.from with a function: that walks an iterator, forty times as slow.
+
+function narrow(values: ArrayLike<number>, bitsOf: (value: number) => number): Uint16Array {
+  const out = new Uint16Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = bitsOf(values[i]!);
+  return out;
+}
+
+function widenBfloat16(bits: Uint16Array): Float32Array {
+  const words = new Uint32Array(bits.length);
+  for (let i = 0; i < words.length; i++) words[i] = bits[i]! << 16;
+  return new Float32Array(words.buffer);
+}
+
+/** Exponent and fraction move into float32's places; a product corrects the bias, subnormals included. */
+function widenFloat16(bits: Uint16Array): Float32Array {
+  const words = new Uint32Array(bits.length);
+  const floats = new Float32Array(words.buffer);
+  for (let i = 0; i < words.length; i++) {
+    const half = bits[i]!;
+    words[i] = (half & 0x7fff) << 13;
+    if ((half & 0x7c00) === 0x7c00) words[i] = words[i]! | 0x7f800000;
+    else floats[i] = floats[i]! * 2 ** 112;
+    words[i] = words[i]! | ((half & 0x8000) << 16);
+  }
+  return floats;
 }
 
 /** The bytes of a buffer -> numbers (`Float32Array` for the float types). */
@@ -96,9 +124,9 @@ export function decode(
     case 'uint32':
       return new Uint32Array(bytes, 0, elements);
     case 'float16':
-      return Float32Array.from(new Uint16Array(bytes, 0, elements), fromFloat16Bits);
+      return widenFloat16(new Uint16Array(bytes, 0, elements));
     case 'bfloat16':
-      return Float32Array.from(new Uint16Array(bytes, 0, elements), fromBfloat16Bits);
+      return widenBfloat16(new Uint16Array(bytes, 0, elements));
   }
 }
 
