@@ -259,61 +259,87 @@ ${loop(lanes, 'w0[first + i] = g * (exp(x0(first + i) - lse) - select(0.0, 1.0, 
     }),
 });
 
+/** Turns 1 or 2 tensors [B, T, H, D] of one head size: queries, or queries and keys. */
+function ropeStage(
+  op: string,
+  turned: readonly Operand[],
+  tables: readonly Operand[],
+  outputs: readonly Operand[],
+  inverse: boolean,
+): Stage {
+  const [cos, , positions] = tables as [Operand, Operand, Operand];
+  const heads = turned.map((x) => x.shape[2]!);
+  const allHeads = heads.reduce((n, h) => n + h, 0);
+  const depth = turned[0]!.shape[3]!;
+  const half = cos.shape[1]!;
+  // A lane turns one pair; features beyond 2 * half pass through.
+  const perHead = Math.max(half, depth - half);
+  const n = numel(positions.shape) * allHeads * perHead;
+  const names = { cos: turned.length, sin: turned.length + 1, positions: turned.length + 2 };
+  const body = (t: number) => `
+    if (i < p.half_) {
+      let at = u32(x${names.positions}(token)) * p.half_ + i;
+      let c = x${names.cos}(at);
+      let s = x${names.sin}(at) * p.turn;
+      let a = x${t}(first + i);
+      let b = x${t}(first + i + p.half_);
+      w${t}[first + i] = a * c - b * s;
+      w${t}[first + i + p.half_] = b * c + a * s;
+    }
+    if (beyond < p.depth) { w${t}[first + beyond] = x${t}(first + beyond); }`;
+  const first = `let first = (token * p.heads + head) * p.depth;${body(0)}`;
+  const second = `let first = (token * (p.allHeads - p.heads) + head - p.heads) * p.depth;${body(1)}`;
+  return {
+    key: op,
+    wgsl: () =>
+      shader({
+        reads: [...turned.map(() => 'float32' as const), 'float32', 'float32', 'int32'],
+        writes: turned.map(() => 'float32'),
+        params: {
+          n: 'u32',
+          heads: 'u32',
+          allHeads: 'u32',
+          depth: 'u32',
+          half_: 'u32',
+          perHead: 'u32',
+          turn: 'f32',
+        },
+        workgroup: 64,
+        body: `  if (gid >= p.n) { return; }
+  let i = gid % p.perHead;
+  let beyond = i + 2u * p.half_;
+  let head = gid / p.perHead % p.allHeads;
+  let token = gid / p.perHead / p.allHeads;
+  ${turned.length === 1 ? first : `if (head < p.heads) { ${first} } else { ${second} }`}`,
+      }),
+    operands: [...turned, ...tables, ...outputs],
+    reads: turned.length + 3,
+    params: [
+      u32(n),
+      u32(heads[0]!),
+      u32(allHeads),
+      u32(depth),
+      u32(half),
+      u32(perHead),
+      f32(inverse ? -1 : 1),
+    ],
+    grid: grid1d(n, 64),
+  };
+}
+
 const ropeKernel = defineKernel({
   op: 'rope',
-  plan: (call) => {
-    const [x, cos, , positions] = call.inputs as [Operand, Operand, Operand, Operand];
-    const [, , heads, depth] = x.shape as [number, number, number, number];
-    const half = cos.shape[1]!;
-    // A lane turns one pair; features beyond 2 * half pass through.
-    const perHead = Math.max(half, depth - half);
-    const n = numel(positions.shape) * heads * perHead;
-    return [
-      {
-        key: 'rope',
-        wgsl: () =>
-          shader({
-            reads: ['float32', 'float32', 'float32', 'int32'],
-            writes: ['float32'],
-            params: {
-              n: 'u32',
-              heads: 'u32',
-              depth: 'u32',
-              half_: 'u32',
-              perHead: 'u32',
-              turn: 'f32',
-            },
-            workgroup: 64,
-            body: `  if (gid >= p.n) { return; }
-  let i = gid % p.perHead;
-  let head = gid / p.perHead;
-  let first = head * p.depth;
-  if (i < p.half_) {
-    let at = u32(x3(head / p.heads)) * p.half_ + i;
-    let c = x1(at);
-    let s = x2(at) * p.turn;
-    let a = x0(first + i);
-    let b = x0(first + i + p.half_);
-    w0[first + i] = a * c - b * s;
-    w0[first + i + p.half_] = b * c + a * s;
-  }
-  let beyond = i + 2u * p.half_;
-  if (beyond < p.depth) { w0[first + beyond] = x0(first + beyond); }`,
-          }),
-        operands: [...call.inputs, call.outputs[0]!],
-        reads: 4,
-        params: [
-          u32(n),
-          u32(heads),
-          u32(depth),
-          u32(half),
-          u32(perHead),
-          f32(call.attrs.inverse ? -1 : 1),
-        ],
-        grid: grid1d(n, 64),
-      },
-    ];
-  },
+  plan: ({ inputs: [x, ...tables], outputs, attrs }) => [
+    ropeStage('rope', [x!], tables, outputs, attrs.inverse as boolean),
+  ],
+});
+
+const ropePairKernel = defineKernel({
+  op: 'ropePair',
+  accepts: ({ inputs: [q, k] }) => q!.shape[3] === k!.shape[3],
+  plan: ({ inputs: [q, k, ...tables], outputs, attrs }) => [
+    ropeStage('ropePair', [q!, k!], tables, outputs, attrs.inverse as boolean),
+  ],
 });
 
 export const rowwiseKernels: readonly Kernel[] = [
@@ -328,4 +354,5 @@ export const rowwiseKernels: readonly Kernel[] = [
   crossEntropyGradKernel,
   crossEntropyIntoKernel,
   ropeKernel,
+  ropePairKernel,
 ];

@@ -1,7 +1,7 @@
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { attention } from '../tensor/ops/attention.js';
-import { rope } from '../tensor/ops/rope.js';
+import { ropePair } from '../tensor/ops/rope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Linear, type LinearLike } from './linear.js';
 import { Module } from './module.js';
@@ -76,9 +76,13 @@ export class SelfAttention extends Module {
     const [batch, length] = x.shape as [number, number, number];
     const project = (name: string, heads: number) =>
       this.child<LinearLike>(name).forward(x).reshape(batch, length, heads, headDim);
-    const q = rope(project('q_proj', numHeads), context.rotary, context.positions); // [B, T, H, Dh]
-    const k = rope(project('k_proj', numKeyValueHeads), context.rotary, context.positions);
-    const v = project('v_proj', numKeyValueHeads); // [B, T, Hkv, Dh]
+    const [q, k] = ropePair(
+      project('q_proj', numHeads), // [B, T, H, Dh]
+      project('k_proj', numKeyValueHeads), // [B, T, Hkv, Dh]
+      context.rotary,
+      context.positions,
+    );
+    const v = project('v_proj', numKeyValueHeads);
     const seen = context.cache?.append(this.layer, k, v) ?? { keys: k, values: v };
     const out = attention(q, seen.keys, seen.values, {
       queryOffset: context.cache?.length ?? 0,

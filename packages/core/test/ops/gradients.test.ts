@@ -227,6 +227,23 @@ check(
   input([2, 3, 2, 8]),
 );
 check(
+  'ropePair',
+  'queries and keys',
+  ([q, k], e) => {
+    const [qt, kt] = ops.ropePair(q!, k!, tables(e, 4), ids(e, [0, 3, 5, 1, 1, 2], [2, 3]));
+    return qt.mul(kt);
+  },
+  input([2, 3, 2, 8]),
+  input([2, 3, 1, 8], 2),
+);
+check(
+  'ropePair',
+  'only the keys used',
+  ([q, k], e) => ops.ropePair(q!, k!, tables(e, 4), ids(e, [0, 3, 5], [1, 3]))[1].add(q!.sum()),
+  input([1, 3, 2, 8]),
+  input([1, 3, 1, 8], 2),
+);
+check(
   'rope',
   'half of the features',
   ([x], e) => ops.rope(x!, tables(e, 2), ids(e, [0, 3, 5], [1, 3])),

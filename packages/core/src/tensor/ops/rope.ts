@@ -47,6 +47,28 @@ export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({
   saves: { inputs: [1, 2, 3] },
 });
 
+/** {@link ropeOp} of queries and keys in one pass. Inputs: q, k, cos, sin, positions. Outputs: q, k, turned. */
+export const ropePairOp: OpDef<{ inverse: boolean }> = defineOp({
+  name: 'ropePair',
+  infer: ([q, k, ...rest], attrs) => [
+    ...ropeOp.infer([q!, ...rest], attrs),
+    ...ropeOp.infer([k!, ...rest], attrs),
+  ],
+  decompose: ([q, k, ...rest], attrs, engine) => [
+    ...engine.run(ropeOp, [q!, ...rest], attrs),
+    ...engine.run(ropeOp, [k!, ...rest], attrs),
+  ],
+  vjp: ({ inputs: [, , ...rest], grads: [gq, gk], attrs: { inverse }, engine }) => {
+    const back = { inverse: !inverse };
+    const none = [null, null, null];
+    if (gq && gk) return [...engine.run(ropePairOp, [gq, gk, ...rest], back), ...none];
+    const one = (g: Tensor | null | undefined) =>
+      g ? engine.run(ropeOp, [g, ...rest], back)[0]! : null;
+    return [one(gq), one(gk), ...none];
+  },
+  saves: { inputs: [2, 3, 4] },
+});
+
 /**
  * Rotary position embedding (Su et al., arXiv:2104.09864) in the half-split layout of Hugging Face
  * checkpoints: feature i turns with feature i + R/2, by the angle of its position.
@@ -57,3 +79,15 @@ export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({
  */
 export const rope = (x: Tensor, tables: { cos: Tensor; sin: Tensor }, positions: Tensor): Tensor =>
   x.engine.run(ropeOp, [x, tables.cos, tables.sin, positions], { inverse: false })[0]!;
+
+/** {@link rope} of queries and keys in one pass: [B, T, H, D] and [B, T, Hkv, D]. */
+export function ropePair(
+  q: Tensor,
+  k: Tensor,
+  tables: { cos: Tensor; sin: Tensor },
+  positions: Tensor,
+): [Tensor, Tensor] {
+  const inputs = [q, k, tables.cos, tables.sin, positions];
+  const [qTurned, kTurned] = q.engine.run(ropePairOp, inputs, { inverse: false });
+  return [qTurned!, kTurned!];
+}

@@ -263,6 +263,24 @@ const ropeCases: OpCase[] = ropeShapes.flatMap(([shape, turned, positions]) =>
   ),
 );
 
+const ropePairCases: OpCase[] = ropeShapes.flatMap(([[b, t, heads, depth], turned, positions]) =>
+  [false, true].map((inverse) =>
+    opCase(
+      ops.ropePairOp,
+      `${b}x${t}x${heads}+1x${depth}-R${turned}${inverse ? '-inverse' : ''}`,
+      [
+        f32([b!, t!, heads!, depth!]),
+        f32([b!, t!, 1, depth!]),
+        f32([positions, turned / 2], uniform(-Math.PI, Math.PI)),
+        i32([b!, t!], below(positions)),
+      ],
+      { inverse },
+      { abs: 2e-6, rel: 1e-6 },
+      { derive: ([q, k, angles, at]) => [q!, k!, angles!.cos(), angles!.sin(), at!] },
+    ),
+  ),
+);
+
 export const rowwiseCases: readonly OpCase[] = [
   ...softmaxCases,
   ...crossEntropyCases,
@@ -273,4 +291,5 @@ export const rowwiseCases: readonly OpCase[] = [
   ...offsetCases,
   ...swigluCases,
   ...ropeCases,
+  ...ropePairCases,
 ];
