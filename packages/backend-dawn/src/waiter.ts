@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 
-const SHORTEST_NAP_MS = 0.1;
+/** A wait may well be over by then, and a nap is never shorter than the system makes it. */
+const AWAKE_MS = 0.5;
 const LONGEST_NAP_MS = 10;
 
 function sleep(): (ms: number) => void {
@@ -44,7 +45,7 @@ export class Waiter {
     await turn();
     while (this.#pending > 0) {
       const waited = performance.now() - this.#since;
-      this.nap(Math.min(Math.max(waited / 16, SHORTEST_NAP_MS), LONGEST_NAP_MS));
+      if (waited > AWAKE_MS) this.nap(Math.min(waited / 16, LONGEST_NAP_MS));
       await turn();
     }
     this.#napping = false;
