@@ -7,7 +7,7 @@ import { Embedding } from './embedding.js';
 import { isLinear, Linear, type LinearLike } from './linear.js';
 import { GatedMlp } from './mlp.js';
 import { Module, type Parameter } from './module.js';
-import { RMSNorm } from './norm.js';
+import { addThenNorm, type NormLike, RMSNorm } from './norm.js';
 import { type RopeScaling, RotaryTables } from './rotary.js';
 
 /** The sizes of a pre-norm decoder with rotary positions and a gated feed-forward block. */
@@ -74,10 +74,10 @@ export class DecoderLayer extends Module {
 
   /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor, context: AttentionContext): Tensor {
-    const normed = this.child<RMSNorm>('input_layernorm').forward(x);
+    const normed = this.child<NormLike>('input_layernorm').forward(x);
     const attention = this.child<SelfAttention>('self_attn').forward(normed, context);
-    const norm = this.child<RMSNorm>('post_attention_layernorm');
-    const [attended, between] = norm.forwardSum(x, attention);
+    const norm = this.child<NormLike>('post_attention_layernorm');
+    const [attended, between] = addThenNorm(x, attention, norm);
     return attended.add(this.child<GatedMlp>('mlp').forward(between));
   }
 }
@@ -112,7 +112,7 @@ class Decoder extends Module {
     let x = this.child<EmbeddingLike>('embed_tokens').forward(inputIds); // [B, T, hidden]
     for (const layer of this.child<ModuleList<DecoderLayer>>('layers'))
       x = layer.forward(x, context);
-    return this.child<RMSNorm>('norm').forward(x);
+    return this.child<NormLike>('norm').forward(x);
   }
 }
 

@@ -21,11 +21,18 @@ export class RMSNorm extends Module {
   forward(x: Tensor): Tensor {
     return rmsNorm(x, this.weight.tensor, this.eps);
   }
+}
 
-  /** x + r and its norm: [sum, normed]. */
-  forwardSum(x: Tensor, r: Tensor): [Tensor, Tensor] {
-    return addRmsNorm(x, r, this.weight.tensor, this.eps);
-  }
+/** A norm, or what stands in its place: an adapter's own copy, say. */
+export interface NormLike extends Module {
+  forward(x: Tensor): Tensor;
+}
+
+/** [x + r, norm(x + r)]: one kernel when the norm is an RMSNorm itself. */
+export function addThenNorm(x: Tensor, r: Tensor, norm: NormLike): [Tensor, Tensor] {
+  if (norm instanceof RMSNorm) return addRmsNorm(x, r, norm.weight.tensor, norm.eps);
+  const sum = x.add(r);
+  return [sum, norm.forward(sum)];
 }
 
 /** y = (x - mean) / sqrt(var + eps) * weight + bias over the last axis; weight and bias [D]. */
