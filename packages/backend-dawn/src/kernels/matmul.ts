@@ -1,9 +1,20 @@
 import { type OpCall, type Operand, ops } from '@attune/core';
-import { type DeviceFacts, defineKernel, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
+import {
+  type DeviceFacts,
+  defineKernel,
+  f32,
+  grid1d,
+  type Kernel,
+  type Stage,
+  u32,
+} from './kernel.js';
 import { shader } from './shader.js';
 
 /** a and b as they lie in memory: N not transposed, T transposed. A linear layer is NT, its dX NN, its dW TN. */
 type Layout = 'NN' | 'NT' | 'TN' | 'TT';
+
+/** What a scaled product is added to: nothing, a third operand, a row of it, what the output held. */
+type Plus = 'nothing' | 'addend' | 'bias' | 'output';
 
 interface Problem {
   readonly layout: Layout;
@@ -14,14 +25,21 @@ interface Problem {
   readonly a: Operand;
   readonly b: Operand;
   readonly out: Operand;
+  readonly scale: number;
+  readonly plus: Plus;
+  /** The third operand. */
+  readonly addend: readonly Operand[];
   /** Elements from one b to the next; 0 when one b serves all. */
   readonly bStep: number;
 }
 
 function problemOf(call: OpCall): Problem {
-  const [a, b] = call.inputs as [Operand, Operand];
-  const attrs = call.attrs as { transposeA: boolean; transposeB: boolean };
-  const { m, n, k, batch, batchOther } = ops.matmulSizes(a.shape, b.shape, attrs);
+  const [a, b, addend] = call.inputs as [Operand, Operand, Operand?];
+  const attrs = call.attrs as unknown as ops.MatmulAttrs;
+  const { n, k, batchOther, ...sizes } = ops.matmulSizes(a.shape, b.shape, attrs);
+  // A batch against one matrix is one tall product.
+  const isTall = batchOther === 1 && !attrs.transposeA;
+  const [m, batch] = isTall ? [sizes.m * sizes.batch, 1] : [sizes.m, sizes.batch];
   const layout = `${attrs.transposeA ? 'T' : 'N'}${attrs.transposeB ? 'T' : 'N'}` as Layout;
   return {
     layout,
@@ -32,11 +50,19 @@ function problemOf(call: OpCall): Problem {
     a,
     b,
     out: call.outputs[0]!,
+    scale: attrs.scale,
+    plus: attrs.accumulate ? 'output' : addendKind(addend),
+    addend: addend ? [addend] : [],
     bStep: batchOther === 1 ? 0 : n * k,
   };
 }
 
 /** `columns`: tiles side by side; `tiles`: in one matrix. Workgroups go tile by tile, then matrix by matrix. */
+function addendKind(addend: Operand | undefined): Plus {
+  if (!addend) return 'nothing';
+  return addend.shape.length === 1 ? 'bias' : 'addend';
+}
+
 const params = {
   m: 'u32',
   n: 'u32',
@@ -46,7 +72,14 @@ const params = {
   columns: 'u32',
   tiles: 'u32',
   batch: 'u32',
+  scale: 'f32',
 } as const;
+
+/** WGSL: what is stored at `at`, in column `j`, of a product `value`. */
+function stored(plus: Plus, value: string, at: string, j: string): string {
+  const added = { nothing: '', addend: `x2(${at})`, bias: `x2(${j})`, output: `w0[${at}]` }[plus];
+  return added ? `fma(p.scale, ${value}, ${added})` : `p.scale * ${value}`;
+}
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
@@ -72,14 +105,14 @@ function vec4Loader(operand: Operand): string {
  * Needs float32 a; K a multiple of 4 (NN, NT), N of 4 (NN, TN), M of 4 (TN). Edges are clamped when
  * loading and skipped when storing.
  */
-export function subgroupProduct(
-  problem: Pick<Problem, 'layout' | 'b'>,
+function subgroupProduct(
+  problem: Pick<Problem, 'layout' | 'b' | 'plus' | 'addend'>,
   S: number,
   TM: number,
   TN: number,
   transposed = false,
 ): string {
-  const { layout, b } = problem;
+  const { layout, b, plus, addend } = problem;
   const columns = layout === 'NT';
   const accumulate = (m: number, x: string, y: (n: number) => string) =>
     range(TN)
@@ -145,12 +178,14 @@ ${range(TM)
   }
 
   // Clamped vec4 loads would repeat columns inside a lane; such columns are never stored.
+  const put = (m: number, at: string, j: string, value: string) =>
+    `w0[${at}] = ${stored(plus, value, at, transposed ? `row + ${m}u` : j)};`;
   const store = columns
     ? (m: number) =>
         range(TN)
           .map(
             (n) =>
-              `if (col + ${n * S}u < p.n) { w0[${transposed ? `at + ${n * S}u * p.m` : `at + ${n * S}u`}] = c${m}_${n}; }`,
+              `if (col + ${n * S}u < p.n) { ${put(m, `at + ${n * S}u${transposed ? ' * p.m' : ''}`, `col + ${n * S}u`, `c${m}_${n}`)} }`,
           )
           .join(' ')
     : (m: number) =>
@@ -158,12 +193,14 @@ ${range(TM)
           .map(
             (n) =>
               `if (col + ${n * 4}u < p.n) { ${range(4)
-                .map((q) => `w0[at + ${n * 4 + q}u] = c${m}_${n * 4 + q};`)
+                .map((q) =>
+                  put(m, `at + ${n * 4 + q}u`, `col + ${n * 4 + q}u`, `c${m}_${n * 4 + q}`),
+                )
                 .join(' ')} }`,
           )
           .join(' ');
   return shader({
-    reads: ['vec4', b.dtype === 'float32' ? 'vec4' : b.dtype],
+    reads: ['vec4', b.dtype === 'float32' ? 'vec4' : b.dtype, ...addend.map((t) => t.dtype)],
     writes: ['float32'],
     params,
     workgroup: S,
@@ -193,12 +230,12 @@ ${range(TM)
  * Register-tiled product through workgroup memory: 64 lanes make a 32 x 32 tile, 4 x 4 each, 16 k at
  * a time. Any layout, any size, any storage dtype: the general case, and the one for real GPUs.
  */
-export function tiledProduct(problem: Pick<Problem, 'layout' | 'a' | 'b'>): string {
-  const { layout, a, b } = problem;
+function tiledProduct(problem: Pick<Problem, 'layout' | 'a' | 'b' | 'plus' | 'addend'>): string {
+  const { layout, a, b, plus, addend } = problem;
   const aIndex = layout[0] === 'N' ? 'i * p.k + k' : 'k * p.m + i';
   const bIndex = layout[1] === 'N' ? 'k * p.n + j' : 'j * p.k + k';
   return shader({
-    reads: [a.dtype, b.dtype],
+    reads: [a.dtype, b.dtype, ...addend.map((t) => t.dtype)],
     writes: ['float32'],
     params,
     workgroup: 64,
@@ -232,7 +269,7 @@ fn loadB(first: u32, k: u32, j: u32) -> f32 { if (k < p.k && j < p.n) { return x
   for (var i = 0u; i < 4u; i++) {
     if (row + ty + i < p.m) {
       let at = (z * p.m + row + ty + i) * p.n + col + tx;
-      for (var j = 0u; j < 4u; j++) { if (col + tx + j < p.n) { w0[at + j] = c[i][j]; } }
+      for (var j = 0u; j < 4u; j++) { if (col + tx + j < p.n) { w0[at + j] = ${stored(plus, 'c[i][j]', 'at + j', 'col + tx + j')}; } }
     }
   }`,
   });
@@ -255,14 +292,8 @@ const useSubgroups = (p: Problem, facts: DeviceFacts): boolean => {
 };
 
 /** Rows and columns a lane makes: narrow outputs (a LoRA's rank) take a narrow tile. */
-export function tileSize(
-  layout: Layout,
-  m: number,
-  n: number,
-  lanes: number,
-): { TM: number; TN: number } {
+function tileSize(m: number, n: number, lanes: number): { TM: number; TN: number } {
   const TM = m <= 8 ? 8 : 16;
-  if (layout !== 'NT') return { TM, TN: layout === 'TN' && n > 4 * lanes ? 8 : 4 };
   return { TM, TN: n <= 4 * lanes ? 4 : 8 };
 }
 
@@ -273,34 +304,38 @@ const isNarrow = (p: Problem, facts: DeviceFacts): boolean =>
 const transpose = (p: Problem): Problem => ({ ...p, m: p.n, n: p.m, a: p.b, b: p.a });
 
 function plan(problem: Problem, facts: DeviceFacts): Stage {
-  const { m, n, k, batch, out, bStep } = problem;
+  const { m, n, k, batch, out, bStep, scale, plus, addend } = problem;
+  const stage = (key: string, wgsl: () => string, operands: Operand[], sizes: number[]): Stage => ({
+    key: ['matmul', key, plus, ...addend.map((t) => t.dtype)].join(':'),
+    wgsl,
+    operands: [...operands, ...addend, out],
+    reads: 2 + addend.length,
+    params: [...sizes.map(u32), f32(scale)],
+    grid: grid1d(sizes.at(-2)! * batch, 1),
+  });
   if (!useSubgroups(problem, facts)) {
     const columns = Math.ceil(n / 32);
     const tiles = Math.ceil(m / 32) * columns;
-    return {
-      key: `matmul:${problem.layout}:tiled:${problem.a.dtype}:${problem.b.dtype}`,
-      wgsl: () => tiledProduct(problem),
-      operands: [problem.a, problem.b, out],
-      reads: 2,
-      params: [m, n, k, m * k, bStep, columns, tiles, batch].map(u32),
-      grid: grid1d(tiles * batch, 1),
-    };
+    return stage(
+      `${problem.layout}:tiled:${problem.a.dtype}:${problem.b.dtype}`,
+      () => tiledProduct(problem),
+      [problem.a, problem.b],
+      [m, n, k, m * k, bStep, columns, tiles, batch],
+    );
   }
   const S = facts.subgroupSize;
   const transposed = isNarrow(problem, facts);
   const { layout, a, b, m: rows, n: width } = transposed ? transpose(problem) : problem;
-  const { TM, TN } = tileSize(layout, rows, width, S);
+  const { TM, TN } = tileSize(rows, width, S);
   const columns = Math.ceil(width / (S * TN));
   const tiles = Math.ceil(rows / TM) * columns;
   const [aStep, otherStep] = transposed ? [bStep, m * k] : [m * k, bStep];
-  return {
-    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${b.dtype}`,
-    wgsl: () => subgroupProduct({ layout, b }, S, TM, TN, transposed),
-    operands: [a, b, out],
-    reads: 2,
-    params: [rows, width, k, aStep, otherStep, columns, tiles, batch].map(u32),
-    grid: grid1d(tiles * batch, 1),
-  };
+  return stage(
+    `${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${b.dtype}`,
+    () => subgroupProduct({ layout, b, plus, addend }, S, TM, TN, transposed),
+    [a, b],
+    [rows, width, k, aStep, otherStep, columns, tiles, batch],
+  );
 }
 
 export const matmulKernel: Kernel = defineKernel({

@@ -2,7 +2,7 @@ import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import { isFloat } from './dtype.js';
 import type { Engine } from './engine.js';
-import type { OpDef } from './op.js';
+import type { GradientPlace, OpDef } from './op.js';
 import { accumulate, assign } from './ops/update.js';
 import { formatShape, sameShape } from './shape.js';
 import type { Tensor } from './tensor.js';
@@ -86,7 +86,7 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
         for (let node = engine.tape.last; node; node = engine.tape.last) {
           const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);
           if (outputGrads.some((g) => g !== null)) {
-            for (const [input, grad] of inputGradients(engine, node, outputGrads)) {
+            for (const [input, grad] of inputGradients(engine, node, outputGrads, grads)) {
               if (input.isLeaf) addToLeaf(engine, input, grad);
               else addTo(grads, input, grad);
             }
@@ -117,9 +117,11 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
 function inputGradients(
   engine: Engine,
   node: TapeNode,
-  grads: readonly (Tensor | null)[],
+  outputGrads: readonly (Tensor | null)[],
+  grads: ReadonlyMap<number, Tensor>,
 ): [Tensor, Tensor][] {
   const needs = node.inputs.map((t) => t.requiresGrad);
+  const into = node.inputs.map((t) => placeOf(t, node.inputs, grads));
   const rule = node.def.vjp;
   if (!rule)
     throw new AttuneError('OP_NOT_DIFFERENTIABLE', `op "${node.def.name}" has no backward rule.`, {
@@ -131,13 +133,18 @@ function inputGradients(
       attrs: node.attrs,
       inputs: node.inputs.map((t) => node.saved.get(t) ?? t),
       outputs: node.outputs.map((t) => node.saved.get(t) ?? t),
-      grads,
+      grads: outputGrads,
       needs,
+      into,
     });
     const out: [Tensor, Tensor][] = [];
     node.inputs.forEach((input, i) => {
       const grad = results[i];
       if (!needs[i] || !grad || !isFloat(input.dtype)) return;
+      if (grad === into[i]?.tensor) {
+        if (input.isLeaf) input.gradIsStale = false;
+        return;
+      }
       if (!sameShape(grad.shape, input.shape))
         throw new AttuneError(
           'VJP_SHAPE',
@@ -150,6 +157,19 @@ function inputGradients(
     });
     return out;
   });
+}
+
+/** A gradient that exists and that no one else sees. An input that stands twice gets two gradients: no place. */
+function placeOf(
+  input: Tensor,
+  inputs: readonly Tensor[],
+  grads: ReadonlyMap<number, Tensor>,
+): GradientPlace | null {
+  if (!input.requiresGrad || inputs.indexOf(input) !== inputs.lastIndexOf(input)) return null;
+  if (input.isLeaf)
+    return input.grad ? { tensor: input.grad, accumulate: !input.gradIsStale } : null;
+  const held = grads.get(input.id);
+  return held && held.storage.references === 1 ? { tensor: held, accumulate: true } : null;
 }
 
 function addTo(grads: Map<number, Tensor>, input: Tensor, grad: Tensor): void {

@@ -1,3 +1,5 @@
+import type { Tensor } from './tensor.js';
+
 // On its own, outside of the `ops` namespace: bundled declarations lose track of a type that a
 // namespace re-exports from a shared chunk.
 export interface MatmulOptions {
@@ -5,4 +7,8 @@ export interface MatmulOptions {
   readonly transposeA?: boolean;
   /** Read b as [..., N, K]: the layout of a linear layer's weight. Default false. */
   readonly transposeB?: boolean;
+  /** Multiplies the product. Default 1. */
+  readonly scale?: number;
+  /** Added to the scaled product: of its shape, or [N], a bias. One pass over memory less than `add`. */
+  readonly addend?: Tensor;
 }

@@ -34,6 +34,18 @@ export interface VjpContext<A extends Attrs = Attrs> {
   readonly grads: readonly (Tensor | null)[];
   /** Which inputs want a gradient: skip the work for the others. */
   readonly needs: readonly boolean[];
+  /** Where the gradient of each input lies, if a rule may write it there; see {@link GradientPlace}. */
+  readonly into: readonly (GradientPlace | null)[];
+}
+
+/**
+ * A rule may make an input's gradient in its place, with `engine.runInto`, and return `tensor`
+ * itself: one tensor and one pass over memory less than returning a tensor of its own.
+ */
+export interface GradientPlace {
+  readonly tensor: Tensor;
+  /** Add to what is there; else overwrite it. */
+  readonly accumulate: boolean;
 }
 
 /**

@@ -131,6 +131,41 @@ for (const transposeA of [false, true])
   }
 check(
   'matmul',
+  'scaled, with an addend',
+  ([x, w, y]) => x!.matmul(w!, { transposeB: true, scale: -0.5, addend: y! }),
+  input([2, 3, 4]),
+  input([5, 4], 2),
+  input([2, 3, 5], 3),
+);
+check(
+  'matmul',
+  'batched, with a bias',
+  ([x, w, b]) => x!.matmul(w!, { scale: 3, addend: b! }),
+  input([2, 3, 4]),
+  input([2, 4, 5], 2),
+  input([5], 3),
+);
+check(
+  'matmul',
+  'three of one input and one weight: later gradients are added in their place',
+  ([x, w]) => {
+    const h = x!.mul(2);
+    return h
+      .matmul(w!)
+      .add(h.matmul(w!, { transposeB: true, scale: 2 }))
+      .add(w!.matmul(h));
+  },
+  input([3, 3]),
+  input([3, 3], 2),
+);
+check(
+  'matmul',
+  'a square, and what it is added to',
+  ([x]) => x!.mul(2).matmul(x!, { addend: x!, scale: 0.5 }),
+  input([3, 3]),
+);
+check(
+  'matmul',
   'linear with bias',
   ([x, w, b]) => ops.linear(x!, w!, b!),
   input([2, 3, 4]),

@@ -32,6 +32,22 @@ describe('backward', () => {
     expect(values(x.grad)).toEqual([0.25, 0.25]);
   });
 
+  it('makes the gradient of a product in its place: overwriting a stale one, then adding', () => {
+    const w = engine.keep(engine.tensor([1, 2, 3, 4], [2, 2]));
+    w.requiresGrad = true;
+    const step = (x: number[]) =>
+      engine.scope('step', () => engine.backward(engine.tensor(x, [1, 2]).matmul(w).sum()));
+    step([1, 10]);
+    const first = w.grad;
+    expect(values(w.grad)).toEqual([1, 1, 10, 10]);
+    w.gradIsStale = true;
+    step([2, 3]);
+    expect(values(w.grad)).toEqual([2, 2, 3, 3]);
+    step([2, 3]);
+    expect(values(w.grad)).toEqual([4, 4, 6, 6]);
+    expect(w.grad).toBe(first);
+  });
+
   it('adds to a gradient, and overwrites a stale one', () => {
     const x = leaf(1, 2);
     const step = () => engine.scope('step', () => engine.backward(x.mul(3).sum()));

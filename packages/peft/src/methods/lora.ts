@@ -94,9 +94,9 @@ export const lora = definePeftMethod({
   forward: (x, base, p, options, { dropout }) => {
     const scale = scaling(options);
     const low = ops.linear(dropout(x, options.loraDropout), p.A); // [.., r]
-    // Scaled where it is r wide: the same value for r/out of the work.
-    const update = ops.linear(low.mul(scale), p.B, p.bias?.mul(scale)); // [.., out]
-    return base(x).add(update);
+    const y = base(x);
+    const addend = p.bias ? y.add(p.bias.mul(scale)) : y;
+    return low.matmul(p.B, { transposeB: true, scale, addend }); // [.., out]
   },
   mergedWeight: (weight, p, options, { layer }) => {
     if (p.bias && !layer.hasBias)

@@ -4,7 +4,6 @@ import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
 import { matmulOp } from './matmul.js';
-import { accumulate } from './update.js';
 
 interface LinearCrossEntropyAttrs extends Record<string, boolean> {
   /** Also compute the gradient to `hidden`. */
@@ -64,7 +63,7 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
     const size = chunkRows(rows, vocabSize, engine.backend.limits.maxBufferBytes);
     const nll = engine.empty([rows]);
     const dHidden = toHidden ? engine.empty(hidden!.shape) : null;
-    const dWeight = toWeight ? engine.zeros(weight!.shape) : null;
+    const dWeight = toWeight ? engine.empty(weight!.shape) : null;
     for (let first = 0; first < rows; first += size)
       engine.scope('chunk', () => {
         const window = rowWindow(engine, first, Math.min(size, rows - first));
@@ -77,9 +76,12 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
           return;
         }
         engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], {}); // logits: now dLogits
-        const plain = { transposeA: false, transposeB: false };
+        const plain = { transposeA: false, transposeB: false, scale: 1, accumulate: false };
         if (dHidden) engine.runInto(matmulOp, [logits, weight!], [window(dHidden)], plain);
-        if (dWeight) accumulate(dWeight, logits.matmul(chunk, { transposeA: true }));
+        if (dWeight) {
+          const attrs = { ...plain, transposeA: true, accumulate: first > 0 };
+          engine.runInto(matmulOp, [logits, chunk], [dWeight], attrs);
+        }
       });
     return [nll.sum().reshape(1), ...[dHidden, dWeight].filter((t) => t !== null)];
   },

@@ -1,16 +1,26 @@
+import type { AttrValue } from '../../backend/opCall.js';
 import { AttuneError } from '../../util/errors.js';
 import type { MatmulOptions } from '../matmulOptions.js';
 import { defineOp } from '../op.js';
-import { formatShape, numel, type Shape } from '../shape.js';
+import { formatShape, numel, requireFit, type Shape, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
-interface MatmulAttrs extends Record<string, boolean> {
+export interface MatmulAttrs extends Record<string, AttrValue> {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
+  readonly scale: number;
+  /** The output is updated: out += scale a b. For `runInto` alone. */
+  readonly accumulate: boolean;
 }
 
+type Transposes = Pick<MatmulOptions, 'transposeA' | 'transposeB'>;
+
 /** Sizes of a product. `batch` matrices of a; b has as many, or one that serves them all. */
-export function matmulSizes(a: Shape, b: Shape, attrs: MatmulAttrs) {
+export function matmulSizes(
+  a: Shape,
+  b: Shape,
+  attrs: Readonly<Record<'transposeA' | 'transposeB', boolean>>,
+) {
   const [aRows, aCols] = a.slice(-2) as [number, number];
   const [bRows, bCols] = b.slice(-2) as [number, number];
   return {
@@ -23,9 +33,14 @@ export function matmulSizes(a: Shape, b: Shape, attrs: MatmulAttrs) {
   };
 }
 
+const batchOf = (shape: Shape): Shape => shape.slice(0, -2);
+const allButLast = (x: Tensor) => x.shape.slice(0, -1).map((_, i) => i);
+
+/** scale * a b (+ addend). Inputs: a, b, optionally an addend of the output's shape, or a bias [N]. */
 export const matmulOp = defineOp<MatmulAttrs>({
   name: 'matmul',
-  infer: ([a, b], attrs) => {
+  infer: (specs, attrs) => {
+    const [a, b, addend] = specs;
     const { m, k, kOther, n, batch, batchOther } = matmulSizes(a!.shape, b!.shape, attrs);
     if (
       a!.shape.length < 2 ||
@@ -40,13 +55,16 @@ export const matmulOp = defineOp<MatmulAttrs>({
           remedy: 'The inner sizes must agree; batch sizes must be equal, or b must be one matrix.',
         },
       );
-    return [{ shape: [...a!.shape.slice(0, -2), m, n], dtype: 'float32' }];
+    const shape = [...a!.shape.slice(0, -2), m, n];
+    const added = !addend || sameShape(addend.shape, shape) || sameShape(addend.shape, [n]);
+    requireFit(added, 'matmul', specs, 'An addend has the shape of the product; a bias, [N]');
+    return [{ shape, dtype: 'float32' }];
   },
   flops: ([a, b], attrs) => {
     const { m, k, n, batch } = matmulSizes(a!.shape, b!.shape, attrs);
     return 2 * batch * m * n * k;
   },
-  reference: ({ inputs: [a, b], outputs: [out], attrs }) => {
+  reference: ({ inputs: [a, b, addend], outputs: [out], attrs }) => {
     const { m, k, n, batch, batchOther } = matmulSizes(a!.shape, b!.shape, attrs);
     const [aRow, aCol] = attrs.transposeA ? [1, m] : [k, 1];
     const [bRow, bCol] = attrs.transposeB ? [1, k] : [n, 1];
@@ -59,56 +77,68 @@ export const matmulOp = defineOp<MatmulAttrs>({
           for (let l = 0; l < k; l++)
             total +=
               a!.data[aStart + i * aRow + l * aCol]! * b!.data[bStart + l * bRow + j * bCol]!;
-          out!.data[(z * m + i) * n + j] = total;
+          const at = (z * m + i) * n + j;
+          const added = addend ? addend.data[addend.shape.length === 1 ? j : at]! : 0;
+          const before = attrs.accumulate ? out!.data[at]! : added;
+          out!.data[at] = attrs.scale * total + before;
         }
     }
   },
-  vjp: ({ inputs: [a, b], grads: [g], attrs, needs }) => {
-    const { transposeA, transposeB } = attrs;
-    const shared = numel(b!.shape.slice(0, -2)) < numel(a!.shape.slice(0, -2));
+  vjp: ({ inputs: [a, b, addend], grads: [g], attrs, needs, into }) => {
+    const { transposeA, transposeB, scale } = attrs;
+    const shared =
+      b!.rank === 2 ? a!.rank > 2 : numel(batchOf(b!.shape)) < numel(batchOf(a!.shape));
+    /** A product of the gradient's own shape may be written where the gradient belongs. */
+    const gradient = (at: 0 | 1, x: Tensor, y: Tensor, transposes: Transposes) => {
+      const place = into[at];
+      if (!place || !sameShape(batchOf(x.shape), batchOf(place.tensor.shape)))
+        return matmul(x, y, { ...transposes, scale });
+      const { tensor, accumulate } = place;
+      const options = { transposeA: false, transposeB: false, ...transposes, scale, accumulate };
+      x.engine.runInto(matmulOp, [x, y], [tensor], options);
+      return tensor;
+    };
     // C = A B: dA = dC B^T, dB = A^T dC; for a transposed operand the roles swap.
     const dA = () => {
-      if (!transposeA) return matmul(g!, b!, { transposeB: !transposeB });
+      if (!transposeA) return gradient(0, g!, b!, { transposeB: !transposeB });
       return shared // b serves as the right operand only
-        ? matmul(g!, b!, { transposeB: !transposeB }).transpose()
-        : matmul(b!, g!, { transposeA: transposeB, transposeB: true }).reshape(...a!.shape);
+        ? matmul(g!, b!, { transposeB: !transposeB, scale }).transpose()
+        : matmul(b!, g!, { transposeA: transposeB, transposeB: true, scale }).reshape(...a!.shape);
     };
     const dB = () => {
       // One b for the whole batch: its gradient sums over the batch, which is one tall product.
       const left = shared && !transposeA ? a!.reshape(-1, a!.shape.at(-1)!) : a!;
       const right = shared && !transposeA ? g!.reshape(-1, g!.shape.at(-1)!) : g!;
       const product = transposeB
-        ? matmul(right, left, { transposeA: true, transposeB: transposeA })
-        : matmul(left, right, { transposeA: !transposeA });
+        ? gradient(1, right, left, { transposeA: true, transposeB: transposeA })
+        : gradient(1, left, right, { transposeA: !transposeA });
       const summed =
-        product.rank > 2 && shared
-          ? product.sum(product.shape.slice(0, -2).map((_, i) => i))
-          : product;
-      return summed.reshape(...b!.shape);
+        product.rank > 2 && shared ? product.sum(batchOf(product.shape).map((_, i) => i)) : product;
+      return sameShape(summed.shape, b!.shape) ? summed : summed.reshape(...b!.shape);
     };
-    return [needs[0] ? dA() : null, needs[1] ? dB() : null];
+    const dAddend = () => (sameShape(addend!.shape, g!.shape) ? g! : g!.sum(allButLast(g!)));
+    return [
+      needs[0] ? dA() : null,
+      needs[1] ? dB() : null,
+      ...(addend ? [needs[2] ? dAddend() : null] : []),
+    ];
   },
+  saves: { inputs: [0, 1] },
 });
 
-/** [..., M, K] x [..., K, N] -> [..., M, N], float32 accumulation. A two-dimensional b serves every batch. */
+/**
+ * scale * a b + addend: [..., M, K] x [..., K, N] -> [..., M, N], float32 accumulation. A
+ * two-dimensional b serves every batch; an addend [N] is a bias.
+ */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  const attrs = {
-    transposeA: options.transposeA ?? false,
-    transposeB: options.transposeB ?? false,
-  };
-  // A batch against one matrix is one tall product.
-  if (b.rank === 2 && a.rank > 2 && !attrs.transposeA) {
-    const flat = a.reshape(-1, a.shape.at(-1)!);
-    const out = a.engine.run(matmulOp, [flat, b], attrs)[0]!;
-    return out.reshape(...a.shape.slice(0, -1), out.shape.at(-1)!);
-  }
-  return a.engine.run(matmulOp, [a, b], attrs)[0]!;
+  const { transposeA = false, transposeB = false, scale = 1, addend } = options;
+  const attrs = { transposeA, transposeB, scale, accumulate: false };
+  return a.engine.run(matmulOp, addend ? [a, b, addend] : [a, b], attrs)[0]!;
 }
 
 /** y = x W^T (+ b): x [..., in], weight [out, in], bias [out] -> [..., out]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
-  const flat = x.reshape(-1, x.shape.at(-1)!);
-  const y = flat.matmul(weight, { transposeB: true });
-  const out = bias ? y.add(bias) : y;
-  return out.reshape(...x.shape.slice(0, -1), weight.shape[0]!);
+  const rows = x.rank === 1 ? x.reshape(1, -1) : x;
+  const y = rows.matmul(weight, { transposeB: true, ...(bias && { addend: bias }) });
+  return x.rank === 1 ? y.reshape(-1) : y;
 }

@@ -1,6 +1,6 @@
 import type { DType } from '../../tensor/dtype.js';
 import { matmulOp } from '../../tensor/ops/index.js';
-import { f32, type OpCase, opCase, operand, sumOf } from '../opCase.js';
+import { f32, type OpCase, opCase, operand, scaled, sumOf } from '../opCase.js';
 
 interface Layout {
   readonly name: string;
@@ -39,12 +39,24 @@ interface Variant {
   readonly batchOther?: readonly number[];
   readonly dtype?: DType;
   readonly dtypeA?: DType;
+  readonly scale?: number;
+  /** What is added: a third operand of the product's shape, a bias, what the output held. */
+  readonly plus?: 'addend' | 'bias' | 'output';
+  readonly addendDtype?: DType;
 }
 
 function matmulCase(
   [m, k, n]: Sizes,
   { name, transposeA, transposeB }: Layout,
-  { batch = [], batchOther = batch, dtype = 'float32', dtypeA = 'float32' }: Variant = {},
+  {
+    batch = [],
+    batchOther = batch,
+    dtype = 'float32',
+    dtypeA = 'float32',
+    scale = 1,
+    plus,
+    addendDtype = 'float32',
+  }: Variant = {},
 ): OpCase {
   const a = [...batch, ...(transposeA ? [k, m] : [m, k])];
   const b = [...batchOther, ...(transposeB ? [n, k] : [k, n])];
@@ -54,39 +66,64 @@ function matmulCase(
     ...(batchOther === batch ? [] : [`batch${batchOther.join('x') || 'none'}`]),
     ...(dtypeA === 'float32' ? [] : [`a-${dtypeA}`]),
     ...(dtype === 'float32' ? [] : [dtype]),
+    ...(scale === 1 ? [] : [`scale${scale}`]),
+    ...(plus ? [`plus-${plus}`] : []),
+    ...(addendDtype === 'float32' ? [] : [addendDtype]),
   ].join('-');
+  const out = [...batch, m, n];
+  const addend =
+    plus === 'addend' || plus === 'bias' ? [operand(addendDtype, plus === 'bias' ? [n] : out)] : [];
   return opCase(
     matmulOp,
     label,
-    [operand(dtypeA, a), dtype === 'float32' ? f32(b) : operand(dtype, b)],
-    { transposeA, transposeB },
-    sumOf(k),
+    [operand(dtypeA, a), operand(dtype, b), ...addend],
+    { transposeA, transposeB, scale, accumulate: plus === 'output' },
+    scaled(sumOf(k), Math.max(1, Math.abs(scale))),
+    plus === 'output' ? { targets: [f32(out)] } : {},
   );
 }
 
 const narrow: readonly DType[] = ['float16', 'bfloat16'];
 
-export const matmulCases: readonly OpCase[] = layouts.flatMap((layout) => [
-  ...sizes.map((size) => matmulCase(size, layout)),
-  matmulCase([0, 8, 4], layout),
-  // Frozen weights: 16-bit b, odd sizes too (a row may begin in the middle of a 32-bit word).
-  ...narrow.flatMap((dtype) =>
-    (
-      [
-        [1, 64, 172],
-        [33, 32, 64],
-        [64, 172, 33],
-        [3, 33, 3],
-        [8, 8, 8],
-      ] as const
-    ).map((size) => matmulCase(size, layout, { dtype })),
-  ),
-  matmulCase([5, 32, 7], layout, { dtypeA: 'bfloat16' }),
-  matmulCase([3, 8, 33], layout, { batch: [4] }),
-  matmulCase([17, 33, 5], layout, { batch: [2, 3] }),
-  matmulCase([64, 64, 64], layout, { batch: [2] }),
-  matmulCase([1, 32, 33], layout, { batch: [3] }),
-  // One b for the whole batch.
-  matmulCase([9, 8, 33], layout, { batch: [3], batchOther: [] }),
-  matmulCase([9, 8, 33], layout, { batch: [3], batchOther: [1] }),
-]);
+const [nn, nt, tn] = layouts as [Layout, Layout, Layout];
+
+/** What is added while storing, in the shapes of training: a narrow output is a LoRA's rank. */
+const epilogues: readonly OpCase[] = [
+  matmulCase([33, 64, 172], nt, { plus: 'addend', scale: 2 }),
+  matmulCase([33, 64, 172], nt, { plus: 'bias' }),
+  matmulCase([64, 32, 8], nt, { plus: 'addend' }),
+  matmulCase([64, 32, 8], nt, { plus: 'bias', addendDtype: 'bfloat16' }),
+  matmulCase([65, 33, 7], nt, { plus: 'bias', scale: -0.5 }),
+  matmulCase([33, 64, 172], nn, { plus: 'output' }),
+  matmulCase([64, 33, 172], tn, { plus: 'output', scale: 0.25 }),
+  matmulCase([65, 33, 7], tn, { plus: 'output' }),
+];
+
+export const matmulCases: readonly OpCase[] = layouts
+  .flatMap((layout) => [
+    ...sizes.map((size) => matmulCase(size, layout)),
+    matmulCase([0, 8, 4], layout),
+    // Frozen weights: 16-bit b, odd sizes too (a row may begin in the middle of a 32-bit word).
+    ...narrow.flatMap((dtype) =>
+      (
+        [
+          [1, 64, 172],
+          [33, 32, 64],
+          [64, 172, 33],
+          [3, 33, 3],
+          [8, 8, 8],
+        ] as const
+      ).map((size) => matmulCase(size, layout, { dtype })),
+    ),
+    matmulCase([5, 32, 7], layout, { dtypeA: 'bfloat16' }),
+    matmulCase([3, 8, 33], layout, { batch: [4] }),
+    matmulCase([17, 33, 5], layout, { batch: [2, 3] }),
+    matmulCase([64, 64, 64], layout, { batch: [2] }),
+    matmulCase([1, 32, 33], layout, { batch: [3] }),
+    // One b for the whole batch.
+    matmulCase([9, 8, 33], layout, { batch: [3], batchOther: [] }),
+    matmulCase([9, 8, 33], layout, { batch: [3], batchOther: [1] }),
+    matmulCase([33, 64, 36], layout, { scale: 3 }),
+    matmulCase([3, 32, 64], layout, { batch: [2], plus: 'addend' }),
+  ])
+  .concat(epilogues);
