@@ -35,6 +35,8 @@ export async function createDawnBackend(options: DawnOptions = {}): Promise<Dawn
         maxBufferSize: limits.maxBufferSize,
         maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
         maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+        maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+        maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
         maxImmediateSize: 64,
       } as Record<string, number>,
     })

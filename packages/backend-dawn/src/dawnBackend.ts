@@ -101,6 +101,8 @@ export class DawnBackend implements Backend {
       subgroupSize: subgroups ? choice.subgroupSize : 0,
       software: choice.software,
       maxBindings: device.limits.maxStorageBuffersPerShaderStage,
+      maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
+      maxInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
     };
     // A kernel that comes later replaces an earlier one of the same op.
     this.#kernels = new Map([...builtinKernels, ...extraKernels].map((k) => [k.op, k]));

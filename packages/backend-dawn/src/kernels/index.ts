@@ -1,7 +1,7 @@
 import { attentionKernels } from './attention.js';
 import { elementwiseKernels } from './elementwise.js';
 import type { Kernel } from './kernel.js';
-import { matmulKernel } from './matmul.js';
+import { matmulKernel } from './matmul/index.js';
 import { movementKernels } from './movement.js';
 import { reduceKernels } from './reduce.js';
 import { rowwiseKernels } from './rowwise.js';

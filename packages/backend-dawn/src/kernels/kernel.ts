@@ -8,6 +8,10 @@ export interface DeviceFacts {
   readonly software: boolean;
   /** Storage buffers that one kernel may bind; WebGPU promises 8. */
   readonly maxBindings: number;
+  /** Bytes of workgroup memory that a workgroup may hold; WebGPU promises 16,384. */
+  readonly maxWorkgroupBytes: number;
+  /** Lanes of a workgroup at most; WebGPU promises 256. */
+  readonly maxInvocations: number;
 }
 
 /** A number that travels with a dispatch: `['u32', n]`. */

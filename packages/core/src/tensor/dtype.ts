@@ -7,6 +7,9 @@ import { AttuneError } from '../util/errors.js';
  */
 export type DType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint32';
 
+/** What the operands of a product are rounded to before they are multiplied; sums are float32 always. */
+export type ComputeDType = 'float32' | 'float16' | 'bfloat16';
+
 export const bytesPerElement: Readonly<Record<DType, 2 | 4>> = {
   float32: 4,
   float16: 2,
@@ -64,6 +67,12 @@ export function fromFloat16Bits(bits: number): number {
   if (exponent === 0) return sign * fraction * 2 ** -24;
   if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** value as `dtype` holds it. float32 leaves it alone, for the reference's float64. */
+export function roundTo(value: number, dtype: ComputeDType): number {
+  if (dtype === 'float16') return fromFloat16Bits(float16Bits(value));
+  return dtype === 'bfloat16' ? fromBfloat16Bits(bfloat16Bits(value)) : value;
 }
 
 /** Numbers -> the host array that a buffer of `dtype` holds. */

@@ -3,7 +3,14 @@ import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
 import { type BackwardOptions, backward, Tape } from './autograd.js';
-import { bytesPerElement, type DType, encode, type HostArray, isFloat } from './dtype.js';
+import {
+  bytesPerElement,
+  type ComputeDType,
+  type DType,
+  encode,
+  type HostArray,
+  isFloat,
+} from './dtype.js';
 import type { OpDef } from './op.js';
 import { fill } from './ops/update.js';
 import { reshapeOp } from './ops/view.js';
@@ -23,6 +30,7 @@ export class Engine {
   rng: Rng;
   #scope = new Scope('root', null, 0);
   #gradEnabled = true;
+  #computeDType: ComputeDType = 'float32';
   #nextId = 1;
   #dropoutDraws = 0;
 
@@ -121,6 +129,27 @@ export class Engine {
       return fn();
     } finally {
       this.#gradEnabled = before;
+    }
+  }
+
+  /** What products round their operands to, unless they are told otherwise. */
+  get computeDType(): ComputeDType {
+    return this.#computeDType;
+  }
+
+  /**
+   * Mixed precision: products recorded in `fn`, and their gradients, multiply numbers rounded to
+   * `dtype` and add them up in float32. Everything else (norms, softmax, losses) stays float32.
+   *
+   * @see arXiv:1710.03740 (Micikevicius et al.)
+   */
+  withCompute<T>(dtype: ComputeDType, fn: () => T): T {
+    const before = this.#computeDType;
+    this.#computeDType = dtype;
+    try {
+      return fn();
+    } finally {
+      this.#computeDType = before;
     }
   }
 

@@ -1,3 +1,4 @@
+import type { ComputeDType } from './dtype.js';
 import type { Tensor } from './tensor.js';
 
 // On its own, outside of the `ops` namespace: bundled declarations lose track of a type that a
@@ -11,4 +12,6 @@ export interface MatmulOptions {
   readonly scale?: number;
   /** Added to the scaled product: of its shape, or [N], a bias. One pass over memory less than `add`. */
   readonly addend?: Tensor;
+  /** What a and b are rounded to before they are multiplied. Default: the engine's `computeDType`. */
+  readonly compute?: ComputeDType;
 }

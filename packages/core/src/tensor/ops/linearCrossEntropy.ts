@@ -76,7 +76,13 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
           return;
         }
         engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], {}); // logits: now dLogits
-        const plain = { transposeA: false, transposeB: false, scale: 1, accumulate: false };
+        const plain = {
+          transposeA: false,
+          transposeB: false,
+          scale: 1,
+          accumulate: false,
+          compute: engine.computeDType,
+        };
         if (dHidden) engine.runInto(matmulOp, [logits, weight!], [window(dHidden)], plain);
         if (dWeight) {
           const attrs = { ...plain, transposeA: true, accumulate: first > 0 };

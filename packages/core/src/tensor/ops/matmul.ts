@@ -1,5 +1,6 @@
 import type { AttrValue } from '../../backend/opCall.js';
 import { AttuneError } from '../../util/errors.js';
+import { type ComputeDType, roundTo } from '../dtype.js';
 import type { MatmulOptions } from '../matmulOptions.js';
 import { defineOp } from '../op.js';
 import { formatShape, numel, requireFit, type Shape, sameShape } from '../shape.js';
@@ -11,8 +12,11 @@ export interface MatmulAttrs extends Record<string, AttrValue> {
   readonly scale: number;
   /** The output is updated: out += scale a b. For `runInto` alone. */
   readonly accumulate: boolean;
+  /** What a and b are rounded to while they are loaded; sums stay float32. */
+  readonly compute: ComputeDType;
 }
 
+const untransposed = { transposeA: false, transposeB: false };
 type Transposes = Pick<MatmulOptions, 'transposeA' | 'transposeB'>;
 
 /** Sizes of a product. `batch` matrices of a; b has as many, or one that serves them all. */
@@ -68,6 +72,9 @@ export const matmulOp = defineOp<MatmulAttrs>({
     const { m, k, n, batch, batchOther } = matmulSizes(a!.shape, b!.shape, attrs);
     const [aRow, aCol] = attrs.transposeA ? [1, m] : [k, 1];
     const [bRow, bCol] = attrs.transposeB ? [1, k] : [n, 1];
+    const [x, y] = [a!, b!].map(({ data }) =>
+      Float64Array.from(data, (value) => roundTo(value, attrs.compute)),
+    ) as [Float64Array, Float64Array];
     for (let z = 0; z < batch; z++) {
       const aStart = z * m * k;
       const bStart = batchOther === 1 ? 0 : z * k * n;
@@ -75,8 +82,7 @@ export const matmulOp = defineOp<MatmulAttrs>({
         for (let j = 0; j < n; j++) {
           let total = 0;
           for (let l = 0; l < k; l++)
-            total +=
-              a!.data[aStart + i * aRow + l * aCol]! * b!.data[bStart + l * bRow + j * bCol]!;
+            total += x[aStart + i * aRow + l * aCol]! * y[bStart + l * bRow + j * bCol]!;
           const at = (z * m + i) * n + j;
           const added = addend ? addend.data[addend.shape.length === 1 ? j : at]! : 0;
           const before = attrs.accumulate ? out!.data[at]! : added;
@@ -85,25 +91,27 @@ export const matmulOp = defineOp<MatmulAttrs>({
     }
   },
   vjp: ({ inputs: [a, b, addend], grads: [g], attrs, needs, into }) => {
-    const { transposeA, transposeB, scale } = attrs;
+    const { transposeA, transposeB, scale, compute } = attrs;
     const shared =
       b!.rank === 2 ? a!.rank > 2 : numel(batchOf(b!.shape)) < numel(batchOf(a!.shape));
     /** A product of the gradient's own shape may be written where the gradient belongs. */
     const gradient = (at: 0 | 1, x: Tensor, y: Tensor, transposes: Transposes) => {
       const place = into[at];
       if (!place || !sameShape(batchOf(x.shape), batchOf(place.tensor.shape)))
-        return matmul(x, y, { ...transposes, scale });
+        return matmul(x, y, { ...transposes, scale, compute });
       const { tensor, accumulate } = place;
-      const options = { transposeA: false, transposeB: false, ...transposes, scale, accumulate };
-      x.engine.runInto(matmulOp, [x, y], [tensor], options);
+      const attrs = { ...untransposed, ...transposes, scale, accumulate, compute };
+      x.engine.runInto(matmulOp, [x, y], [tensor], attrs);
       return tensor;
     };
     // C = A B: dA = dC B^T, dB = A^T dC; for a transposed operand the roles swap.
     const dA = () => {
       if (!transposeA) return gradient(0, g!, b!, { transposeB: !transposeB });
       return shared // b serves as the right operand only
-        ? matmul(g!, b!, { transposeB: !transposeB, scale }).transpose()
-        : matmul(b!, g!, { transposeA: transposeB, transposeB: true, scale }).reshape(...a!.shape);
+        ? matmul(g!, b!, { transposeB: !transposeB, scale, compute }).transpose()
+        : matmul(b!, g!, { transposeA: transposeB, transposeB: true, scale, compute }).reshape(
+            ...a!.shape,
+          );
     };
     const dB = () => {
       // One b for the whole batch: its gradient sums over the batch, which is one tall product.
@@ -128,11 +136,13 @@ export const matmulOp = defineOp<MatmulAttrs>({
 
 /**
  * scale * a b + addend: [..., M, K] x [..., K, N] -> [..., M, N], float32 accumulation. A
- * two-dimensional b serves every batch; an addend [N] is a bias.
+ * two-dimensional b serves every batch; an addend [N] is a bias. The gradients are computed in what
+ * the product was computed in.
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeA = false, transposeB = false, scale = 1, addend } = options;
-  const attrs = { transposeA, transposeB, scale, accumulate: false };
+  const { compute = a.engine.computeDType } = options;
+  const attrs = { transposeA, transposeB, scale, accumulate: false, compute };
   return a.engine.run(matmulOp, addend ? [a, b, addend] : [a, b], attrs)[0]!;
 }
 

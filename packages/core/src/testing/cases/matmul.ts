@@ -1,4 +1,4 @@
-import type { DType } from '../../tensor/dtype.js';
+import type { ComputeDType, DType } from '../../tensor/dtype.js';
 import { matmulOp } from '../../tensor/ops/index.js';
 import { f32, type OpCase, opCase, operand, scaled, sumOf } from '../opCase.js';
 
@@ -43,6 +43,7 @@ interface Variant {
   /** What is added: a third operand of the product's shape, a bias, what the output held. */
   readonly plus?: 'addend' | 'bias' | 'output';
   readonly addendDtype?: DType;
+  readonly compute?: ComputeDType;
 }
 
 function matmulCase(
@@ -56,6 +57,7 @@ function matmulCase(
     scale = 1,
     plus,
     addendDtype = 'float32',
+    compute = 'float32',
   }: Variant = {},
 ): OpCase {
   const a = [...batch, ...(transposeA ? [k, m] : [m, k])];
@@ -69,6 +71,7 @@ function matmulCase(
     ...(scale === 1 ? [] : [`scale${scale}`]),
     ...(plus ? [`plus-${plus}`] : []),
     ...(addendDtype === 'float32' ? [] : [addendDtype]),
+    ...(compute === 'float32' ? [] : [`in-${compute}`]),
   ].join('-');
   const out = [...batch, m, n];
   const addend =
@@ -77,13 +80,13 @@ function matmulCase(
     matmulOp,
     label,
     [operand(dtypeA, a), operand(dtype, b), ...addend],
-    { transposeA, transposeB, scale, accumulate: plus === 'output' },
+    { transposeA, transposeB, scale, accumulate: plus === 'output', compute },
     scaled(sumOf(k), Math.max(1, Math.abs(scale))),
     plus === 'output' ? { targets: [f32(out)] } : {},
   );
 }
 
-const narrow: readonly DType[] = ['float16', 'bfloat16'];
+const narrow = ['float16', 'bfloat16'] as const;
 
 const [nn, nt, tn] = layouts as [Layout, Layout, Layout];
 
@@ -97,6 +100,15 @@ const epilogues: readonly OpCase[] = [
   matmulCase([33, 64, 172], nn, { plus: 'output' }),
   matmulCase([64, 33, 172], tn, { plus: 'output', scale: 0.25 }),
   matmulCase([65, 33, 7], tn, { plus: 'output' }),
+  // Mixed precision.
+  ...narrow.flatMap((compute) => [
+    matmulCase([33, 64, 172], nt, { compute, plus: 'bias' }),
+    matmulCase([33, 64, 36], nn, { compute, dtype: compute }),
+    matmulCase([7, 33, 65], tn, { compute, scale: 2 }),
+  ]),
+  // Few rows and columns, many terms: k is split.
+  matmulCase([8, 2050, 33], nt, { plus: 'addend', scale: 2 }),
+  matmulCase([33, 1024, 8], tn, { plus: 'output', batch: [2] }),
 ];
 
 export const matmulCases: readonly OpCase[] = layouts

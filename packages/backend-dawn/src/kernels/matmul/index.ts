@@ -1,0 +1,19 @@
+import { defineKernel, type Kernel } from '../kernel.js';
+import { problemOf } from './problem.js';
+import { acceptsSubgroups, subgroupStage, subgroupTile } from './subgroup.js';
+import { tiledStages, tiling } from './tiled.js';
+
+/**
+ * scale * a b + what is added, in one of these ways: values of a handed round within a subgroup (a
+ * software device), or tiles in workgroup memory (everything else).
+ */
+export const matmulKernel: Kernel = defineKernel({
+  op: 'matmul',
+  plan: (call, facts, scratch) => {
+    const problem = problemOf(call);
+    if (acceptsSubgroups(problem, facts))
+      return [subgroupStage(problem, subgroupTile(problem, facts.subgroupSize), facts)];
+    const { tile, splits } = tiling(problem, facts);
+    return tiledStages(problem, tile, splits, scratch);
+  },
+});

@@ -1,0 +1,120 @@
+import {
+  type ComputeDType,
+  type DType,
+  type OpCall,
+  type Operand,
+  type OperandSpec,
+  ops,
+} from '@attune/core';
+import { f32, type Param, u32 } from '../kernel.js';
+
+/** a and b as they lie in memory: N not transposed, T transposed. A linear layer is NT, its dX NN, its dW TN. */
+export type Layout = 'NN' | 'NT' | 'TN' | 'TT';
+
+/** What a scaled product is added to: nothing, a third operand, a row of it, what the output held. */
+export type Plus = 'nothing' | 'addend' | 'bias' | 'output';
+
+/** A product without its memory: all that the choice of a kernel depends on. */
+export interface ProductSpec {
+  readonly layout: Layout;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly batch: number;
+  readonly aDtype: DType;
+  readonly bDtype: DType;
+  readonly addendDtype: DType | null;
+  /** What both operands are rounded to while they are loaded. */
+  readonly compute: ComputeDType;
+  readonly scale: number;
+  readonly plus: Plus;
+  /** Elements from one b to the next; 0 when one b serves all. */
+  readonly bStep: number;
+}
+
+/** scale * a b + what `plus` says. */
+export interface Problem extends ProductSpec {
+  readonly a: Operand;
+  readonly b: Operand;
+  /** The third operand, if there is one. */
+  readonly addend: readonly Operand[];
+  readonly out: Operand;
+}
+
+export function specOf(inputs: readonly OperandSpec[], attrs: ops.MatmulAttrs): ProductSpec {
+  const [a, b, addend] = inputs as [OperandSpec, OperandSpec, OperandSpec?];
+  const { n, k, batchOther, ...sizes } = ops.matmulSizes(a.shape, b.shape, attrs);
+  // A batch against one matrix is one tall product.
+  const isTall = batchOther === 1 && !attrs.transposeA;
+  const [m, batch] = isTall ? [sizes.m * sizes.batch, 1] : [sizes.m, sizes.batch];
+  return {
+    layout: `${attrs.transposeA ? 'T' : 'N'}${attrs.transposeB ? 'T' : 'N'}` as Layout,
+    m,
+    n,
+    k,
+    batch,
+    aDtype: a.dtype,
+    bDtype: b.dtype,
+    addendDtype: addend?.dtype ?? null,
+    compute: attrs.compute,
+    scale: attrs.scale,
+    plus: attrs.accumulate ? 'output' : addendKind(addend),
+    bStep: batchOther === 1 ? 0 : n * k,
+  };
+}
+
+export function problemOf(call: OpCall): Problem {
+  const [a, b, ...addend] = call.inputs as [Operand, Operand, ...Operand[]];
+  const spec = specOf(call.inputs, call.attrs as unknown as ops.MatmulAttrs);
+  return { ...spec, a, b, addend, out: call.outputs[0]! };
+}
+
+function addendKind(addend: OperandSpec | undefined): Plus {
+  if (!addend) return 'nothing';
+  return addend.shape.length === 1 ? 'bias' : 'addend';
+}
+
+/** The numbers that every product's shader reads. */
+export const params = {
+  m: 'u32',
+  n: 'u32',
+  k: 'u32',
+  aStep: 'u32',
+  bStep: 'u32',
+  columns: 'u32',
+  tiles: 'u32',
+  batch: 'u32',
+  scale: 'f32',
+} as const;
+
+interface Grid {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly aStep: number;
+  readonly bStep: number;
+  /** Tiles of a row of tiles, and of a whole product. */
+  readonly columns: number;
+  readonly tiles: number;
+  readonly batch: number;
+  readonly scale: number;
+}
+
+export const paramsOf = (g: Grid): Param[] => [
+  ...[g.m, g.n, g.k, g.aStep, g.bStep, g.columns, g.tiles, g.batch].map(u32),
+  f32(g.scale),
+];
+
+/** WGSL: what is stored at `at`, in column `j`, of a product `value`; the third operand is `binding`. */
+export function stored(plus: Plus, value: string, at: string, j: string, binding = 2): string {
+  if (plus === 'nothing') return `p.scale * ${value}`;
+  const third = `x${binding}`;
+  const added = { addend: `${third}(${at})`, bias: `${third}(${j})`, output: `w0[${at}]` }[plus];
+  return `fma(p.scale, ${value}, ${added})`;
+}
+
+/** The part of a shader's key that the epilogue decides. */
+export const epilogueKey = ({ plus, addendDtype }: ProductSpec): string =>
+  addendDtype ? `${plus}-${addendDtype}` : plus;
+
+export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);

@@ -1,0 +1,207 @@
+import type { DType, Operand } from '@attune/core';
+import { type DeviceFacts, grid1d, type Stage } from '../kernel.js';
+import { shader } from '../shader.js';
+import {
+  epilogueKey,
+  type Problem,
+  type ProductSpec,
+  params,
+  paramsOf,
+  range,
+  stored,
+} from './problem.js';
+
+/** Rows and columns a lane makes. */
+export interface SubgroupTile {
+  readonly TM: number;
+  readonly TN: number;
+  /** Make the transpose of an NT product, so that the lanes lie along the long side. */
+  readonly transposed: boolean;
+}
+
+/** Four neighbouring elements of b at vec4 index i, widened. */
+function vec4Loader(dtype: DType): string {
+  if (dtype === 'float32') return 'fn loadB4(i: u32) -> vec4f { return r1[i]; }';
+  const widen =
+    dtype === 'float16'
+      ? 'vec4f(unpack2x16float(w.x), unpack2x16float(w.y))'
+      : 'vec4f(bitcast<f32>(w.x << 16u), bitcast<f32>(w.x & 0xffff0000u), bitcast<f32>(w.y << 16u), bitcast<f32>(w.y & 0xffff0000u))';
+  return `fn loadB4(i: u32) -> vec4f { let w = vec2u(r1[i * 2u], r1[i * 2u + 1u]); return ${widen}; }`;
+}
+
+/**
+ * Subgroup-broadcast product: a workgroup is one subgroup of S lanes and makes TM rows of S * TN
+ * columns. Each lane loads one vec4 of a per row, and a shuffle hands it round, so a value of a is
+ * loaded once for all lanes. On a software adapter, where loads decide everything, this is 2-4 times
+ * a direct kernel.
+ *
+ * `transposed` stores out[col, row]: an NT product with few columns is computed as its transpose, so
+ * that the lanes lie along the long side.
+ *
+ * Needs float32 a; K a multiple of 4 (NN, NT), N of 4 (NN, TN), M of 4 (TN). Edges are clamped when
+ * loading and skipped when storing.
+ */
+function subgroupProduct(
+  { layout, bDtype, plus, addendDtype }: ProductSpec,
+  { TM, TN, transposed }: SubgroupTile,
+  S: number,
+): string {
+  const columns = layout === 'NT';
+  const accumulate = (m: number, x: string, y: (n: number) => string) =>
+    range(TN)
+      .map((n) => `c${m}_${n} = fma(${x}, ${y(n)}, c${m}_${n});`)
+      .join(' ');
+
+  let loop: string;
+  if (layout === 'TN') {
+    // Lane l holds rows of a at k0 + l: TM values of one k.
+    loop = `  for (var k0 = 0u; k0 < p.k; k0 += ${S}u) {
+    let ka = min(k0 + lane, p.k - 1u) * p.m;
+${range(TM / 4)
+  .map((m) => `    let a${m} = x0((aFirst + ka + min(row + ${m * 4}u, p.m - 4u)) / 4u);`)
+  .join('\n')}
+    let steps = min(${S}u, p.k - k0);
+    for (var j = 0u; j < steps; j++) {
+${range(TN / 4)
+  .map(
+    (n) =>
+      `      let b${n} = loadB4((bFirst + (k0 + j) * p.n + min(col + ${n * 4}u, p.n - 4u)) / 4u);`,
+  )
+  .join('\n')}
+${range(TM)
+  .map(
+    (m) =>
+      `      { let x = subgroupShuffle(a${m >> 2}[${m & 3}], j); ${accumulate(m, 'x', (n) => `b${n >> 2}[${n & 3}]`)} }`,
+  )
+  .join('\n')}
+    }
+  }`;
+  } else {
+    const loadB = columns
+      ? range(TN).map(
+          (n) =>
+            `      let b${n} = loadB4((bFirst + min(col + ${n * S}u, p.n - 1u) * p.k + k) / 4u);`,
+        )
+      : range(4).flatMap((q) =>
+          range(TN / 4).map(
+            (n) =>
+              `      let b${q}_${n} = loadB4((bFirst + (k + ${q}u) * p.n + min(col + ${n * 4}u, p.n - 4u)) / 4u);`,
+          ),
+        );
+    const fmas = (m: number) =>
+      range(4)
+        .map((q) =>
+          accumulate(m, `x[${q}]`, (n) => (columns ? `b${n}[${q}]` : `b${q}_${n >> 2}[${n & 3}]`)),
+        )
+        .join(' ');
+    loop = `  for (var k0 = 0u; k0 < p.k; k0 += ${4 * S}u) {
+    let ka = min(k0 + lane * 4u, p.k - 4u);
+${range(TM)
+  .map((m) => `    let a${m} = x0((aFirst + min(row + ${m}u, p.m - 1u) * p.k + ka) / 4u);`)
+  .join('\n')}
+    let steps = min(${S}u, (p.k - k0) / 4u);
+    for (var j = 0u; j < steps; j++) {
+      let k = k0 + j * 4u;
+${loadB.join('\n')}
+${range(TM)
+  .map((m) => `      { let x = subgroupShuffle(a${m}, j); ${fmas(m)} }`)
+  .join('\n')}
+    }
+  }`;
+  }
+
+  // Clamped vec4 loads would repeat columns inside a lane; such columns are never stored.
+  const put = (m: number, at: string, j: string, value: string) =>
+    `w0[${at}] = ${stored(plus, value, at, transposed ? `row + ${m}u` : j)};`;
+  const store = columns
+    ? (m: number) =>
+        range(TN)
+          .map(
+            (n) =>
+              `if (col + ${n * S}u < p.n) { ${put(m, `at + ${n * S}u${transposed ? ' * p.m' : ''}`, `col + ${n * S}u`, `c${m}_${n}`)} }`,
+          )
+          .join(' ')
+    : (m: number) =>
+        range(TN / 4)
+          .map(
+            (n) =>
+              `if (col + ${n * 4}u < p.n) { ${range(4)
+                .map((q) =>
+                  put(m, `at + ${n * 4 + q}u`, `col + ${n * 4 + q}u`, `c${m}_${n * 4 + q}`),
+                )
+                .join(' ')} }`,
+          )
+          .join(' ');
+  return shader({
+    reads: ['vec4', bDtype === 'float32' ? 'vec4' : bDtype, ...(addendDtype ? [addendDtype] : [])],
+    writes: ['float32'],
+    params,
+    workgroup: S,
+    subgroups: true,
+    declarations: vec4Loader(bDtype),
+    body: `  if (group >= p.tiles * p.batch) { return; }
+  let z = group / p.tiles;
+  let tile = group % p.tiles;
+  let row = (tile / p.columns) * ${TM}u;
+  let col = (tile % p.columns) * ${S * TN}u + lane${columns ? '' : ` * ${TN}u`};
+  let aFirst = z * p.aStep;
+  let bFirst = z * p.bStep;
+  ${range(TM)
+    .flatMap((m) => range(TN).map((n) => `var c${m}_${n} = 0.0;`))
+    .join(' ')}
+${loop}
+${range(TM)
+  .map(
+    (m) =>
+      `  if (row + ${m}u < p.m) { let at = ${transposed ? `(z * p.n + col) * p.m + row + ${m}u` : `(z * p.m + row + ${m}u) * p.n + col`}; ${store(m)} }`,
+  )
+  .join('\n')}`,
+  });
+}
+
+/** Subgroup sizes for which the unrolled kernel stays small enough to compile and to cache. */
+export function acceptsSubgroups(p: ProductSpec, facts: DeviceFacts): boolean {
+  const aligned =
+    p.layout === 'TN'
+      ? p.m % 4 === 0 && p.n % 4 === 0
+      : p.k % 4 === 0 && (p.layout === 'NT' || p.n % 4 === 0);
+  return (
+    facts.software &&
+    facts.subgroupSize >= 4 &&
+    facts.subgroupSize <= 16 &&
+    p.layout !== 'TT' &&
+    p.aDtype === 'float32' &&
+    p.compute === 'float32' &&
+    aligned
+  );
+}
+
+/** The tile that is best more often than others: narrow outputs (a LoRA's rank) take a narrow one. */
+export function subgroupTile(p: ProductSpec, lanes: number): SubgroupTile {
+  const transposed = p.layout === 'NT' && p.n <= 2 * lanes && p.m > p.n && p.bDtype === 'float32';
+  const [m, n] = transposed ? [p.n, p.m] : [p.m, p.n];
+  return { TM: m <= 8 ? 8 : 16, TN: n <= 4 * lanes ? 4 : 8, transposed };
+}
+
+const transpose = (p: Problem): Problem => ({ ...p, m: p.n, n: p.m, a: p.b, b: p.a });
+
+/** The product as one dispatch. */
+export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: DeviceFacts): Stage {
+  const S = facts.subgroupSize;
+  const { TM, TN, transposed } = tile;
+  const spec = transposed ? transpose(problem) : problem;
+  const { layout, a, b, m, n, k, batch, bDtype, scale, addend, out } = spec;
+  const columns = Math.ceil(n / (S * TN));
+  const tiles = Math.ceil(m / TM) * columns;
+  const steps: [number, number] = [problem.m * k, problem.bStep];
+  const [aStep, bStep] = transposed ? [steps[1], steps[0]] : steps;
+  const operands: Operand[] = [a, b, ...addend, out];
+  return {
+    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${bDtype}:${epilogueKey(spec)}`,
+    wgsl: () => subgroupProduct(spec, tile, S),
+    operands,
+    reads: operands.length - 1,
+    params: paramsOf({ m, n, k, aStep, bStep, columns, tiles, batch, scale }),
+    grid: grid1d(tiles * batch, 1),
+  };
+}
