@@ -1,5 +1,6 @@
 import { tmpdir } from 'node:os';
 import { AttuneError } from '@attune/core';
+import type { MatrixUnit } from './kernels/kernel.js';
 import { hasSystemLoader, unpackSwiftShader, useDriver } from './swiftshader.js';
 
 /** Which kind of device: a real GPU, Mesa's software Vulkan, or the one that comes with npm. */
@@ -15,6 +16,8 @@ export interface AdapterChoice {
   readonly software: boolean;
   /** Lanes of a subgroup, 0 when there are no subgroups of one fixed size. */
   readonly subgroupSize: number;
+  /** Makes products of float16 with sums in float32, if the device has such a unit and a fixed subgroup size. */
+  readonly matrixUnit: MatrixUnit | null;
   /** One line: why this one. */
   readonly reason: string;
 }
@@ -44,6 +47,7 @@ function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice 
   const info = adapter.info as GPUAdapterInfo & {
     subgroupMinSize?: number;
     subgroupMaxSize?: number;
+    subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>;
   };
   const kind = kindOf(adapter);
   const fixed = adapter.features.has('subgroups') && info.subgroupMinSize === info.subgroupMaxSize;
@@ -54,8 +58,28 @@ function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice 
     description: info.description || info.device || info.vendor,
     software: kind !== 'gpu',
     subgroupSize: fixed ? (info.subgroupMinSize ?? 0) : 0,
+    matrixUnit: fixed ? matrixUnitOf(adapter, info.subgroupMatrixConfigs ?? []) : null,
     reason,
   };
+}
+
+/** As Dawn lists it; newer than the types in use. */
+interface SubgroupMatrixConfig extends MatrixUnit {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+}
+
+/** The features that the matrix unit needs. */
+export const matrixFeatures = ['shader-f16', 'chromium-experimental-subgroup-matrix'];
+
+function matrixUnitOf(
+  adapter: GPUAdapter,
+  configs: Iterable<SubgroupMatrixConfig>,
+): MatrixUnit | null {
+  if (!matrixFeatures.every((feature) => adapter.features.has(feature))) return null;
+  for (const { componentType, resultComponentType, M, N, K } of configs)
+    if (componentType === 'f16' && resultComponentType === 'f32') return { M, N, K };
+  return null;
 }
 
 /**
@@ -72,8 +96,12 @@ export async function chooseAdapter(
   process.env.XDG_RUNTIME_DIR ??= tmpdir(); // lavapipe warns without it
   const { create } = await import('webgpu');
   const request = async (): Promise<[GPUAdapter, GPU] | null> => {
-    // Timestamps in nanoseconds, not in steps of 100 us: the profiler is no web page.
-    const gpu = create(['disable-dawn-features=timestamp_quantization']);
+    const gpu = create([
+      // Timestamps in nanoseconds, not in steps of 100 us: the profiler is no web page.
+      'disable-dawn-features=timestamp_quantization',
+      // Matrix units are an experiment of Dawn's; NVIDIA's float16 and its memory model are behind toggles.
+      'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,use_vulkan_memory_model',
+    ]);
     const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
     return adapter ? [adapter, gpu] : null;
   };

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { AttuneError, Backends, definePlugin, PLUGIN_API_VERSION, type Plugin } from '@attune/core';
-import { type AdapterKind, chooseAdapter } from './adapter.js';
+import { type AdapterChoice, type AdapterKind, chooseAdapter, matrixFeatures } from './adapter.js';
 import { TuningFile } from './autotune/tuningFile.js';
 import { cacheFolder } from './cacheFolder.js';
 import { DawnBackend } from './dawnBackend.js';
 import type { Kernel } from './kernels/kernel.js';
+import { matrixUnitWorks } from './matrixProbe.js';
 
 export interface DawnOptions {
   /**
@@ -24,12 +25,19 @@ export interface DawnOptions {
 /** Opens the device. Most people use the plugin, {@link dawn}. @throws NO_ADAPTER, ADAPTER_KIND, NO_DEVICE */
 export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
   const choice = await chooseAdapter(options.adapter);
+  const backend = await open(choice, options);
+  if (!choice.matrixUnit || (await matrixUnitWorks(backend))) return backend;
+  await backend[Symbol.asyncDispose]();
+  return open({ ...(await chooseAdapter(options.adapter)), matrixUnit: null }, options);
+}
+
+async function open(choice: AdapterChoice, options: DawnOptions): Promise<DawnBackend> {
   const { adapter } = choice;
   const { limits } = adapter;
-  const wanted: GPUFeatureName[] = ['subgroups' as GPUFeatureName, 'timestamp-query'];
+  const wanted = ['subgroups', 'timestamp-query', ...(choice.matrixUnit ? matrixFeatures : [])];
   const device = await adapter
     .requestDevice({
-      requiredFeatures: wanted.filter((f) => adapter.features.has(f)),
+      requiredFeatures: wanted.filter((f) => adapter.features.has(f)) as GPUFeatureName[],
       requiredLimits: {
         maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
         maxBufferSize: limits.maxBufferSize,

@@ -103,6 +103,7 @@ export class DawnBackend implements Backend {
       maxBindings: device.limits.maxStorageBuffersPerShaderStage,
       maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
       maxInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
+      matrixUnit: subgroups ? choice.matrixUnit : null,
     };
     // A kernel that comes later replaces an earlier one of the same op.
     this.#kernels = new Map([...builtinKernels, ...extraKernels].map((k) => [k.op, k]));

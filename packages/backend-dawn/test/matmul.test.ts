@@ -1,7 +1,9 @@
 import { compareCase, opCases } from '@attune/core/testing';
 import { describe, expect, test } from 'vitest';
 import { createDawnBackend, defineKernel } from '../src/index.js';
+import type { MatrixUnit } from '../src/kernels/kernel.js';
 import { problemOf } from '../src/kernels/matmul/problem.js';
+import { acceptsMatrixUnit, matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
 import {
   owned,
   type Panel,
@@ -72,6 +74,7 @@ describe('the choice of a tile', () => {
     maxBindings: 8,
     maxWorkgroupBytes: 49152,
     maxInvocations: 1024,
+    matrixUnit: null,
   };
   const spec = (m: number, n: number, k: number) =>
     ({ layout: 'NT', m, n, k, batch: 1 }) as Parameters<typeof tiling>[0];
@@ -130,6 +133,98 @@ describe.each(large.map((tile) => ({ name: tileName(tile), tile })))('$name', ({
       }
     await backend[Symbol.asyncDispose]();
     expect(cases).toHaveLength(5);
+    expect(failures).toEqual([]);
+  });
+});
+
+/**
+ * Devices here have no matrix unit, so its WGSL runs with stand-ins: a loaded matrix is its place in
+ * workgroup memory, a sum is a place in `sums`, and each lane of a subgroup makes some of its elements.
+ */
+function emulated(wgsl: string, { M, N, K }: MatrixUnit, S: number): string {
+  const size = M * N;
+  const helpers = `struct Loaded { first: u32, row: u32, column: u32 }
+var<workgroup> sums: array<f32, ${8 * 8 * size}>;
+fn half(v: f32) -> f32 { return unpack2x16float(packFloat16(v)).x; }
+fn row_major(first: u32, stride: u32) -> Loaded { return Loaded(first, stride, 1u); }
+fn col_major(first: u32, stride: u32) -> Loaded { return Loaded(first, 1u, stride); }
+fn multiply(l: Loaded, r: Loaded, sum: u32, lane: u32) -> u32 {
+  for (var e = lane % ${S}u; e < ${size}u; e += ${S}u) {
+    var total = sums[sum + e];
+    for (var k = 0u; k < ${K}u; k++) {
+      total += tileA[l.first + e / ${N}u * l.row + k * l.column] * tileB[r.first + k * r.row + e % ${N}u * r.column];
+    }
+    sums[sum + e] = total;
+  }
+  return sum;
+}
+fn store(first: u32, sum: u32, lane: u32) {
+  for (var e = lane % ${S}u; e < ${size}u; e += ${S}u) { results[first + e] = sums[sum + e]; }
+}
+`;
+  let sum = 0;
+  return wgsl
+    .replace(/^(enable (f16|chromium_experimental_subgroup_matrix)|diagnostic\(.*\));$/gm, '')
+    .replace(
+      /subgroupMatrixLoad<subgroup_matrix_\w+<[^>]*>, (\w+)>\(&tile[AB], (.*), (\d+u)\);/g,
+      '$1($2, $3);',
+    )
+    .replace(
+      /: subgroup_matrix_result<[^>]*>;/g,
+      () => ` = (subgroup * 8u + ${sum++}u) * ${size}u;`,
+    )
+    .replace(/subgroupMatrixMultiplyAccumulate\((.*)\);/g, 'multiply($1, lane);')
+    .replace(
+      /subgroupMatrixStore<row_major>\(&results, mine, (\w+), \d+u\)/g,
+      'store(mine, $1, lane)',
+    )
+    .replaceAll('f16(', 'half(')
+    .replaceAll('array<f16,', 'array<f32,')
+    .replace('@compute', `${helpers}@compute`);
+}
+
+describe('the matrix unit', () => {
+  const S = 4;
+  const unit: MatrixUnit = { M: 8, N: 4, K: 4 };
+  const facts = {
+    software: false,
+    subgroupSize: 32,
+    maxBindings: 8,
+    maxWorkgroupBytes: 49152,
+    maxInvocations: 1024,
+    matrixUnit: { M: 16, N: 16, K: 16 },
+  };
+  const spec = (m: number, n: number, compute: 'float16' | 'float32') =>
+    ({ layout: 'NT', m, n, k: 64, batch: 1, compute }) as Parameters<typeof acceptsMatrixUnit>[0];
+
+  test('takes products in float16 that fill half a tile, if the device can hold one', () => {
+    expect(acceptsMatrixUnit(spec(128, 128, 'float16'), facts)).toEqual({ M: 16, N: 16, K: 16 });
+    expect(acceptsMatrixUnit(spec(128, 128, 'float32'), facts)).toBeNull();
+    expect(acceptsMatrixUnit(spec(8, 128, 'float16'), facts)).toBeNull();
+    const small = { ...facts, maxWorkgroupBytes: 16384 };
+    expect(acceptsMatrixUnit(spec(128, 128, 'float16'), small)).toBeNull();
+    expect(acceptsMatrixUnit(spec(128, 128, 'float16'), { ...facts, matrixUnit: null })).toBeNull();
+  });
+
+  test('emulated, equals the reference', { timeout: 300_000 }, async () => {
+    const kernel = defineKernel({
+      op: 'matmul',
+      plan: (call, given) => {
+        const stage = matrixStage(problemOf(call), unit, { ...given, subgroupSize: S });
+        return [{ ...stage, wgsl: () => emulated(stage.wgsl(), unit, S) }];
+      },
+    });
+    const backend = await createDawnBackend({ tuning: false, kernels: [kernel] });
+    const failures: string[] = [];
+    const halves = opCases.filter(
+      ({ op, attrs }) => op.name === 'matmul' && attrs.compute === 'float16',
+    );
+    for (const testCase of halves) {
+      const result = await compareCase(backend, testCase);
+      if (!result.ok) failures.push(result.message);
+    }
+    await backend[Symbol.asyncDispose]();
+    expect(halves.length).toBeGreaterThan(3);
     expect(failures).toEqual([]);
   });
 });

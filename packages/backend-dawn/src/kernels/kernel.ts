@@ -1,5 +1,12 @@
 import type { DType, OpCall, Operand, OpSpec } from '@attune/core';
 
+/** A product that the hardware makes at once: M x K by K x N in float16, added up in float32. */
+export interface MatrixUnit {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
 /** What a kernel may ask about the device it runs on. */
 export interface DeviceFacts {
   /** Lanes of a subgroup when subgroups exist and have one size; 0 otherwise. */
@@ -12,6 +19,8 @@ export interface DeviceFacts {
   readonly maxWorkgroupBytes: number;
   /** Lanes of a workgroup at most; WebGPU promises 256. */
   readonly maxInvocations: number;
+  /** The matrix unit that the device offers and that was seen to work; else null. */
+  readonly matrixUnit: MatrixUnit | null;
 }
 
 /** A number that travels with a dispatch: `['u32', n]`. */

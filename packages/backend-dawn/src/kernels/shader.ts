@@ -10,6 +10,8 @@ export interface ShaderSource {
   readonly params: Readonly<Record<string, 'u32' | 'f32'>>;
   readonly workgroup: number;
   readonly subgroups?: boolean;
+  /** Further directives of WGSL, e.g. `enable f16;`. */
+  readonly directives?: readonly string[];
   /** Declarations before `main`: helper functions, workgroup memory. */
   readonly declarations?: string;
   /**
@@ -46,7 +48,11 @@ function loader(index: number, access: Access): string {
 
 /** The whole WGSL module around a body. */
 export function shader(source: ShaderSource): string {
-  const { reads, writes, params, workgroup, subgroups, declarations = '', body } = source;
+  const { reads, writes, params, workgroup, declarations = '', body } = source;
+  const directives = [
+    ...(source.subgroups ? ['enable subgroups;'] : []),
+    ...(source.directives ?? []),
+  ];
   const bindings = [
     ...reads.map(
       (a, i) => `@group(0) @binding(${i}) var<storage, read> r${i}: array<${element[a]}>;`,
@@ -57,7 +63,7 @@ export function shader(source: ShaderSource): string {
     ),
   ];
   const fields = Object.entries(params).map(([name, type]) => `${name}: ${type},`);
-  return `${subgroups ? 'enable subgroups;\n' : ''}requires immediate_address_space;
+  return `${directives.map((line) => `${line}\n`).join('')}requires immediate_address_space;
 struct Params { ${fields.length ? fields.join(' ') : 'unused: u32,'} }
 var<immediate> p: Params;
 ${bindings.join('\n')}

@@ -89,19 +89,18 @@ export interface Source {
 /**
  * WGSL `fn loadA4(first, x, k) -> vec4f` (or loadB4): four neighbours along the contiguous dimension,
  * zero outside of the matrix, rounded to what the product computes in.
- *
- * @param end WGSL for the end of k: a share of the whole when k is split
+ * `end` is that of k: a share of the whole when k is split.
  */
-export function panelLoader(panel: Panel, source: Source, binding: number, end: string): string {
+export function panelLoader(panel: Panel, source: Source, binding: number): string {
   const { side, alongK } = panel;
   const name = `load${side.toUpperCase()}4`;
   const [extent, width] = side === 'a' ? ['p.m', 'p.m'] : ['p.n', 'p.n'];
   const index = alongK ? 'first + x * p.k + k' : `first + k * ${width} + x`;
   const { load, element } = reader(source.dtype, binding);
-  const inside = `x < ${extent} && k < ${end}`;
+  const inside = `x < ${extent} && k < end`;
   const parts = range(4).map((q) => {
     const [dx, dk] = alongK ? [0, q] : [q, 0];
-    return `if (x + ${dx}u < ${extent} && k + ${dk}u < ${end}) { v[${q}] = ${element(`i + ${q}u`)}; }`;
+    return `if (x + ${dx}u < ${extent} && k + ${dk}u < end) { v[${q}] = ${element(`i + ${q}u`)}; }`;
   });
   return `fn ${name}(first: u32, x: u32, k: u32, end: u32) -> vec4f {
   ${

@@ -135,8 +135,8 @@ function tiledProduct(spec: ProductSpec, tile: Tile): string {
     workgroup: lanes,
     declarations: `var<workgroup> tileA: array<vec4f, ${panelVec4s(panelA)}>;
 var<workgroup> tileB: array<vec4f, ${panelVec4s(panelB)}>;
-${panelLoader(panelA, sourceA, 0, 'end')}
-${panelLoader(panelB, sourceB, 1, 'end')}`,
+${panelLoader(panelA, sourceA, 0)}
+${panelLoader(panelB, sourceB, 1)}`,
     body: `  if (group >= p.tiles * p.batch * p.splits) { return; }
   let z = group / p.tiles;
   let tile = group % p.tiles;

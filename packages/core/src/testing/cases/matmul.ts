@@ -88,7 +88,7 @@ function matmulCase(
 
 const narrow = ['float16', 'bfloat16'] as const;
 
-const [nn, nt, tn] = layouts as [Layout, Layout, Layout];
+const [nn, nt, tn, tt] = layouts as [Layout, Layout, Layout, Layout];
 
 /** What is added while storing, in the shapes of training: a narrow output is a LoRA's rank. */
 const epilogues: readonly OpCase[] = [
@@ -105,6 +105,7 @@ const epilogues: readonly OpCase[] = [
     matmulCase([33, 64, 172], nt, { compute, plus: 'bias' }),
     matmulCase([33, 64, 36], nn, { compute, dtype: compute }),
     matmulCase([7, 33, 65], tn, { compute, scale: 2 }),
+    matmulCase([5, 17, 70], tt, { compute, batch: [2], plus: 'addend' }),
   ]),
   // Few rows and columns, many terms: k is split.
   matmulCase([8, 2050, 33], nt, { plus: 'addend', scale: 2 }),
