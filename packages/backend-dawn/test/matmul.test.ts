@@ -1,6 +1,6 @@
 import { compareCase, opCases } from '@attune/core/testing';
-import { describe, expect, test } from 'vitest';
-import { createDawnBackend, defineKernel } from '../src/index.js';
+import { describe, expect, type TestContext, test } from 'vitest';
+import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';
 import type { MatrixUnit } from '../src/kernels/kernel.js';
 import { problemOf } from '../src/kernels/matmul/problem.js';
 import { acceptsMatrixUnit, matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
@@ -114,24 +114,31 @@ const cases = opCases.filter(({ name }) =>
   ].includes(name),
 );
 
+/** SwiftShader compiles an unrolled tile for half a minute, the stand-ins for several. */
+function skipOnSwiftShader({ choice }: DawnBackend, context: TestContext): void {
+  if (choice.kind === 'swiftshader')
+    context.skip('compiles for minutes on SwiftShader; runs on any other device');
+}
+
 /** The conformance suite runs the 32 x 32 tile; 32 x 128 is the mirror of one of these. */
 const large = tiles.filter(({ bm }) => bm > 32);
 
 describe.each(large.map((tile) => ({ name: tileName(tile), tile })))('$name', ({ tile }) => {
-  test('equals the reference, k whole and in three', { timeout: 300_000 }, async () => {
+  test('equals the reference, k whole and in three', { timeout: 300_000 }, async (context) => {
     let splits = 1;
     const kernel = defineKernel({
       op: 'matmul',
       plan: (call, _facts, scratch) => tiledStages(problemOf(call), tile, splits, scratch),
     });
     const backend = await createDawnBackend({ tuning: false, kernels: [kernel] });
+    context.onTestFinished(() => backend[Symbol.asyncDispose]());
+    skipOnSwiftShader(backend, context);
     const failures: string[] = [];
     for (splits of [1, 3])
       for (const testCase of cases) {
         const result = await compareCase(backend, testCase);
         if (!result.ok) failures.push(result.message);
       }
-    await backend[Symbol.asyncDispose]();
     expect(cases).toHaveLength(5);
     expect(failures).toEqual([]);
   });
@@ -206,7 +213,7 @@ describe('the matrix unit', () => {
     expect(acceptsMatrixUnit(spec(128, 128, 'float16'), { ...facts, matrixUnit: null })).toBeNull();
   });
 
-  test('emulated, equals the reference', { timeout: 300_000 }, async () => {
+  test('emulated, equals the reference', { timeout: 300_000 }, async (context) => {
     const kernel = defineKernel({
       op: 'matmul',
       plan: (call, given) => {
@@ -215,6 +222,8 @@ describe('the matrix unit', () => {
       },
     });
     const backend = await createDawnBackend({ tuning: false, kernels: [kernel] });
+    context.onTestFinished(() => backend[Symbol.asyncDispose]());
+    skipOnSwiftShader(backend, context);
     const failures: string[] = [];
     const halves = opCases.filter(
       ({ op, attrs }) => op.name === 'matmul' && attrs.compute === 'float16',
@@ -223,7 +232,6 @@ describe('the matrix unit', () => {
       const result = await compareCase(backend, testCase);
       if (!result.ok) failures.push(result.message);
     }
-    await backend[Symbol.asyncDispose]();
     expect(halves.length).toBeGreaterThan(3);
     expect(failures).toEqual([]);
   });
