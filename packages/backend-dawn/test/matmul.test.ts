@@ -1,8 +1,9 @@
-import { compareCase, opCases } from '@attune/core/testing';
+import { Engine, ops, quant, Rng } from '@attune/core';
+import { compareCase, type OpCase, opCases } from '@attune/core/testing';
 import { describe, expect, type TestContext, test } from 'vitest';
 import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';
-import type { MatrixUnit } from '../src/kernels/kernel.js';
-import { problemOf } from '../src/kernels/matmul/problem.js';
+import type { DeviceFacts, Kernel, MatrixUnit } from '../src/kernels/kernel.js';
+import { type Problem, problemOf } from '../src/kernels/matmul/problem.js';
 import { acceptsMatrixUnit, matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
 import {
   owned,
@@ -12,6 +13,7 @@ import {
   panelVec4s,
 } from '../src/kernels/matmul/tile.js';
 import { panelsOf, tiledStages, tileName, tiles, tiling } from '../src/kernels/matmul/tiled.js';
+import { fusedStages } from '../src/kernels/quantized.js';
 
 const layouts = ['NN', 'NT', 'TN', 'TT'] as const;
 const shares = layouts.flatMap((layout) =>
@@ -120,6 +122,23 @@ function skipOnSwiftShader({ choice }: DawnBackend, context: TestContext): void 
     context.skip('compiles for minutes on SwiftShader; runs on any other device');
 }
 
+/** Compares cases on a device with kernels of the test's own. */
+async function compareOn(
+  kernels: readonly Kernel[],
+  cases: readonly OpCase[],
+  context: TestContext,
+): Promise<void> {
+  const backend = await createDawnBackend({ tuning: false, kernels });
+  context.onTestFinished(() => backend[Symbol.asyncDispose]());
+  skipOnSwiftShader(backend, context);
+  const failures: string[] = [];
+  for (const testCase of cases) {
+    const result = await compareCase(backend, testCase);
+    if (!result.ok) failures.push(result.message);
+  }
+  expect(failures).toEqual([]);
+}
+
 /** The conformance suite runs the 32 x 32 tile; 32 x 128 is the mirror of one of these. */
 const large = tiles.filter(({ bm }) => bm > 32);
 
@@ -130,17 +149,8 @@ describe.each(large.map((tile) => ({ name: tileName(tile), tile })))('$name', ({
       op: 'matmul',
       plan: (call, _facts, scratch) => tiledStages(problemOf(call), tile, splits, scratch),
     });
-    const backend = await createDawnBackend({ tuning: false, kernels: [kernel] });
-    context.onTestFinished(() => backend[Symbol.asyncDispose]());
-    skipOnSwiftShader(backend, context);
-    const failures: string[] = [];
-    for (splits of [1, 3])
-      for (const testCase of cases) {
-        const result = await compareCase(backend, testCase);
-        if (!result.ok) failures.push(result.message);
-      }
     expect(cases).toHaveLength(5);
-    expect(failures).toEqual([]);
+    for (splits of [1, 3]) await compareOn([kernel], cases, context);
   });
 });
 
@@ -213,26 +223,80 @@ describe('the matrix unit', () => {
     expect(acceptsMatrixUnit(spec(128, 128, 'float16'), { ...facts, matrixUnit: null })).toBeNull();
   });
 
+  const emulate = (problem: Problem, given: DeviceFacts) => {
+    const stage = matrixStage(problem, unit, { ...given, subgroupSize: S });
+    return [{ ...stage, wgsl: () => emulated(stage.wgsl(), unit, S) }];
+  };
+
   test('emulated, equals the reference', { timeout: 300_000 }, async (context) => {
-    const kernel = defineKernel({
+    const matmul = defineKernel({
       op: 'matmul',
-      plan: (call, given) => {
-        const stage = matrixStage(problemOf(call), unit, { ...given, subgroupSize: S });
-        return [{ ...stage, wgsl: () => emulated(stage.wgsl(), unit, S) }];
-      },
+      plan: (call, given) => emulate(problemOf(call), given),
     });
-    const backend = await createDawnBackend({ tuning: false, kernels: [kernel] });
-    context.onTestFinished(() => backend[Symbol.asyncDispose]());
-    skipOnSwiftShader(backend, context);
-    const failures: string[] = [];
+    const quantizedMatmul = defineKernel({
+      op: 'quantizedMatmul',
+      plan: (call, given, scratch) =>
+        fusedStages(call, scratch, (problem) => emulate(problem, given)),
+    });
     const halves = opCases.filter(
-      ({ op, attrs }) => op.name === 'matmul' && attrs.compute === 'float16',
+      ({ op, attrs }) => /^(matmul|quantizedMatmul)$/.test(op.name) && attrs.compute === 'float16',
     );
-    for (const testCase of halves) {
-      const result = await compareCase(backend, testCase);
-      if (!result.ok) failures.push(result.message);
+    expect(halves.length).toBeGreaterThan(5);
+    await compareOn([matmul, quantizedMatmul], halves, context);
+  });
+});
+
+describe('weights dequantised on their way into a tile', () => {
+  const tile = tiles.find((t) => tileName(t) === '32x32x16')!;
+
+  test('equals the reference', { timeout: 300_000 }, async (context) => {
+    const kernel = defineKernel({
+      op: 'quantizedMatmul',
+      plan: (call, _facts, scratch) =>
+        fusedStages(call, scratch, (problem) => tiledStages(problem, tile, 1, scratch)),
+    });
+    const quantized = opCases.filter(({ op }) => op.name === 'quantizedMatmul');
+    await compareOn([kernel], quantized, context);
+  });
+
+  test('adds to what the output holds', async (context) => {
+    const kernel = defineKernel({
+      op: 'quantizedMatmul',
+      plan: (call, _facts, scratch) =>
+        fusedStages(call, scratch, (problem) => tiledStages(problem, tile, 1, scratch)),
+    });
+    for (const kernels of [[kernel], []]) {
+      const backend = await createDawnBackend({ tuning: false, kernels });
+      context.onTestFinished(() => backend[Symbol.asyncDispose]());
+      const engine = new Engine(backend);
+      const rng = new Rng(7);
+      const random = (n: number) => Float32Array.from({ length: n }, () => rng.normal());
+      const { codes, absmax, map } = quant.quantizeBlockwise(random(16 * 64), quant.nf4Map(), 64);
+      const parts = [
+        engine.tensor(new Uint32Array(codes.buffer), [codes.length / 4], 'uint32'),
+        engine.tensor(absmax, [absmax.length]),
+        engine.tensor(map, [map.length]),
+      ];
+      const attrs = {
+        bits: 4,
+        blockSize: 64,
+        nested: false,
+        offset: 0,
+        outFeatures: 16,
+        inFeatures: 64,
+        transposed: true,
+        scale: 0.5,
+        accumulate: false,
+        compute: 'float32',
+      } as const;
+      const x = engine.tensor(random(5 * 16), [5, 16]);
+      const before = random(5 * 64);
+      const out = engine.tensor(before, [5, 64]);
+      engine.runInto(ops.quantizedMatmulOp, [x, ...parts], [out], { ...attrs, accumulate: true });
+      const [product] = engine.run(ops.quantizedMatmulOp, [x, ...parts], attrs);
+      const [got, added] = [await out.data(), await product!.data()];
+      expect(added.some((v) => Math.abs(v) > 1)).toBe(true);
+      for (const [i, v] of got.entries()) expect(v).toBeCloseTo(before[i]! + added[i]!, 5);
     }
-    expect(halves.length).toBeGreaterThan(3);
-    expect(failures).toEqual([]);
   });
 });

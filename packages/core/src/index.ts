@@ -34,6 +34,7 @@ export * from './nn/norm.js';
 export * from './nn/rotary.js';
 export * from './optim/index.js';
 export * from './points.js';
+export * as quant from './quant/index.js';
 export * from './tensor/dtype.js';
 export { Engine } from './tensor/engine.js';
 export type { MatmulOptions } from './tensor/matmulOptions.js';

@@ -3,6 +3,7 @@ import { elementwiseKernels } from './elementwise.js';
 import type { Kernel } from './kernel.js';
 import { matmulKernel } from './matmul/index.js';
 import { movementKernels } from './movement.js';
+import { quantizedKernels } from './quantized.js';
 import { reduceKernels } from './reduce.js';
 import { rowwiseKernels } from './rowwise.js';
 
@@ -14,4 +15,5 @@ export const kernels: readonly Kernel[] = [
   ...rowwiseKernels,
   ...attentionKernels,
   matmulKernel,
+  ...quantizedKernels,
 ];

@@ -2,6 +2,7 @@ import { attentionCases } from './cases/attention.js';
 import { elementwiseCases } from './cases/elementwise.js';
 import { matmulCases } from './cases/matmul.js';
 import { movementCases } from './cases/movement.js';
+import { quantizedCases } from './cases/quantized.js';
 import { reduceCases } from './cases/reduce.js';
 import { rowwiseCases } from './cases/rowwise.js';
 import { updateCases } from './cases/update.js';
@@ -11,6 +12,7 @@ import type { OpCase } from './opCase.js';
 export const opCases: readonly OpCase[] = [
   ...elementwiseCases,
   ...matmulCases,
+  ...quantizedCases,
   ...movementCases,
   ...reduceCases,
   ...rowwiseCases,

@@ -1,4 +1,4 @@
-import { type Engine, ops, opTable, Rng, type Tensor } from '@attune/core';
+import { type Engine, ops, opTable, quant, Rng, type Tensor } from '@attune/core';
 import { assertGradients, checkGradients, type GradientInput } from '@attune/core/testing';
 import { describe, expect, it } from 'vitest';
 
@@ -373,6 +373,42 @@ check(
   input([4], 3),
 );
 
+// Quantised weights: 4 bits with scales of scales, 8 bits; each way round.
+for (const kind of ['nf4', 'int8'] as const)
+  for (const transposed of [false, true])
+    check(
+      'quantizedMatmul',
+      `${kind}${transposed ? ', transposed' : ''}, with a bias`,
+      ([x, bias], engine) => {
+        const rng = new Rng(5);
+        const numbers = Float32Array.from({ length: 3 * 8 }, () => rng.normal());
+        const { codes, absmax, map } =
+          kind === 'nf4'
+            ? quant.quantizeBlockwise(numbers, quant.nf4Map(), 4)
+            : quant.quantizeInt8(numbers, 8);
+        const parts = [
+          engine.tensor(new Uint32Array(codes.buffer), [codes.length / 4], 'uint32'),
+          engine.tensor(absmax, [absmax.length]),
+          engine.tensor(map, [map.length]),
+        ];
+        const attrs = {
+          bits: kind === 'nf4' ? 4 : 8,
+          blockSize: kind === 'nf4' ? 4 : 8,
+          nested: false,
+          offset: 0,
+          outFeatures: 3,
+          inFeatures: 8,
+          transposed,
+          scale: 0.5,
+          accumulate: false,
+          compute: 'float32',
+        } as const;
+        return engine.run(ops.quantizedMatmulOp, [x!, ...parts, bias!], attrs)[0]!.square();
+      },
+      input([2, 4, transposed ? 3 : 8]),
+      input([transposed ? 8 : 3], 2),
+    );
+
 describe('gradients equal central differences', () => {
   it.each(Object.keys(cases))('%s', (name) => {
     const [fn, ...inputs] = cases[name]!;
@@ -383,7 +419,7 @@ describe('gradients equal central differences', () => {
     // Backward rules are first order; updates in place and choices have no gradient; the gradient of
     // a cast passes straight through, which differences of rounded numbers cannot show (tape.test.ts).
     const without =
-      /(Grad|Into)$|^(equal|greater|less|argmax|fill|assign|accumulate|writeRows|adamw|clipFactor|updateLossScale|cast)$/;
+      /(Grad|Into)$|^(equal|greater|less|argmax|fill|assign|accumulate|writeRows|adamw|clipFactor|updateLossScale|cast|dequantize)$/;
     const missing = opTable.map((op) => op.name).filter((n) => !without.test(n) && !covered.has(n));
     expect(missing).toEqual([]);
   });

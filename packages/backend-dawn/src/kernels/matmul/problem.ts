@@ -23,6 +23,10 @@ export interface ProductSpec {
   readonly batch: number;
   readonly aDtype: DType;
   readonly bDtype: DType;
+  /** Bits of a code where b is quantised: then bDtype is that of the words. */
+  readonly bBits: 4 | 8 | null;
+  /** Numbers of a quantised b that share a scale. */
+  readonly bBlock: number;
   readonly addendDtype: DType | null;
   /** What both operands are rounded to while they are loaded. */
   readonly compute: ComputeDType;
@@ -36,7 +40,9 @@ export interface ProductSpec {
 export interface Problem extends ProductSpec {
   readonly a: Operand;
   readonly b: Operand;
-  /** The third operand, if there is one. */
+  /** Scales and map of a quantised b. */
+  readonly bMore: readonly Operand[];
+  /** What is added, if it is an operand. */
   readonly addend: readonly Operand[];
   readonly out: Operand;
 }
@@ -55,6 +61,8 @@ export function specOf(inputs: readonly OperandSpec[], attrs: ops.MatmulAttrs): 
     batch,
     aDtype: a.dtype,
     bDtype: b.dtype,
+    bBits: null,
+    bBlock: 1,
     addendDtype: addend?.dtype ?? null,
     compute: attrs.compute,
     scale: attrs.scale,
@@ -66,7 +74,7 @@ export function specOf(inputs: readonly OperandSpec[], attrs: ops.MatmulAttrs): 
 export function problemOf(call: OpCall): Problem {
   const [a, b, ...addend] = call.inputs as [Operand, Operand, ...Operand[]];
   const spec = specOf(call.inputs, call.attrs as unknown as ops.MatmulAttrs);
-  return { ...spec, a, b, addend, out: call.outputs[0]! };
+  return { ...spec, a, b, bMore: [], addend, out: call.outputs[0]! };
 }
 
 function addendKind(addend: OperandSpec | undefined): Plus {
@@ -84,6 +92,7 @@ export const params = {
   columns: 'u32',
   tiles: 'u32',
   batch: 'u32',
+  bBlock: 'u32',
   scale: 'f32',
 } as const;
 
@@ -97,19 +106,23 @@ interface Grid {
   readonly columns: number;
   readonly tiles: number;
   readonly batch: number;
+  readonly bBlock: number;
   readonly scale: number;
 }
 
 export const paramsOf = (g: Grid): Param[] => [
-  ...[g.m, g.n, g.k, g.aStep, g.bStep, g.columns, g.tiles, g.batch].map(u32),
+  ...[g.m, g.n, g.k, g.aStep, g.bStep, g.columns, g.tiles, g.batch, g.bBlock].map(u32),
   f32(g.scale),
 ];
 
-/** WGSL: what is stored at `at`, in column `j`, of a product `value`; the third operand is `binding`. */
-export function stored(plus: Plus, value: string, at: string, j: string, binding = 2): string {
+/** The binding of what is added: behind a, b, and the scales and map of a quantised b. */
+export const addendBinding = ({ bBits }: Pick<ProductSpec, 'bBits'>): number => (bBits ? 4 : 2);
+
+/** WGSL: what is stored at `at`, in column `j`, of a product `value`; what is added is at `binding`. */
+export function stored(plus: Plus, value: string, at: string, j: string, binding: number): string {
   if (plus === 'nothing') return `p.scale * ${value}`;
-  const third = `x${binding}`;
-  const added = { addend: `${third}(${at})`, bias: `${third}(${j})`, output: `w0[${at}]` }[plus];
+  const addend = `x${binding}`;
+  const added = { addend: `${addend}(${at})`, bias: `${addend}(${j})`, output: `w0[${at}]` }[plus];
   return `fma(p.scale, ${value}, ${added})`;
 }
 

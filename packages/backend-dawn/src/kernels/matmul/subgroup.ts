@@ -112,7 +112,7 @@ ${range(TM)
 
   // Clamped vec4 loads would repeat columns inside a lane; such columns are never stored.
   const put = (m: number, at: string, j: string, value: string) =>
-    `w0[${at}] = ${stored(plus, value, at, transposed ? `row + ${m}u` : j)};`;
+    `w0[${at}] = ${stored(plus, value, at, transposed ? `row + ${m}u` : j, 2)};`;
   const store = columns
     ? (m: number) =>
         range(TN)
@@ -172,6 +172,7 @@ export function acceptsSubgroups(p: ProductSpec, facts: DeviceFacts): boolean {
     p.layout !== 'TT' &&
     p.aDtype === 'float32' &&
     p.compute === 'float32' &&
+    p.bBits === null &&
     aligned
   );
 }
@@ -190,7 +191,7 @@ export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: Devic
   const S = facts.subgroupSize;
   const { TM, TN, transposed } = tile;
   const spec = transposed ? transpose(problem) : problem;
-  const { layout, a, b, m, n, k, batch, bDtype, scale, addend, out } = spec;
+  const { layout, a, b, m, n, k, batch, bDtype, bBlock, scale, addend, out } = spec;
   const columns = Math.ceil(n / (S * TN));
   const tiles = Math.ceil(m / TM) * columns;
   const steps: [number, number] = [problem.m * k, problem.bStep];
@@ -201,7 +202,7 @@ export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: Devic
     wgsl: () => subgroupProduct(spec, tile, S),
     operands,
     reads: operands.length - 1,
-    params: paramsOf({ m, n, k, aStep, bStep, columns, tiles, batch, scale }),
+    params: paramsOf({ m, n, k, aStep, bStep, columns, tiles, batch, bBlock, scale }),
     grid: grid1d(tiles * batch, 1),
   };
 }

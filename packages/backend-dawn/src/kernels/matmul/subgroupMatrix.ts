@@ -1,6 +1,7 @@
 import { type DeviceFacts, grid1d, type MatrixUnit, type Stage } from '../kernel.js';
 import { shader } from '../shader.js';
 import {
+  addendBinding,
   epilogueKey,
   type Problem,
   type ProductSpec,
@@ -9,7 +10,14 @@ import {
   range,
   stored,
 } from './problem.js';
-import { accessOf, type Panel, panelLoader, panelLoads } from './tile.js';
+import {
+  accessOf,
+  codeTable,
+  codeTableBytes,
+  type Panel,
+  panelLoader,
+  panelLoads,
+} from './tile.js';
 import { sourceKey, sourcesOf } from './tiled.js';
 
 /** Eight subgroups, two down and four across, each with four by two matrices of the unit. */
@@ -61,9 +69,13 @@ function halfSlotWgsl(panel: Panel): string {
 }
 
 /** Bytes of workgroup memory: both panels in halves, and one result a subgroup on its way out. */
-export function matrixBytes(spec: Pick<ProductSpec, 'layout'>, unit: MatrixUnit): number {
+export function matrixBytes(spec: Pick<ProductSpec, 'layout' | 'bBits'>, unit: MatrixUnit): number {
   const [a, b] = panelsOf(spec, matrixTile(unit));
-  return (panelHalves(a) + panelHalves(b)) * 2 + DOWN * ACROSS * unit.M * unit.N * 4;
+  return (
+    (panelHalves(a) + panelHalves(b)) * 2 +
+    DOWN * ACROSS * unit.M * unit.N * 4 +
+    codeTableBytes(spec.bBits)
+  );
 }
 
 /** Products of numbers rounded to float16, on devices with a matrix unit for them, that fill half a tile. */
@@ -90,6 +102,7 @@ export function matrixProduct(spec: ProductSpec, unit: MatrixUnit, S: number): s
     ...source,
     compute: 'float32' as const, // rounded when it is stored as f16
   })) as ReturnType<typeof sourcesOf>;
+  const table = codeTable(sourceB, 1, lanes);
   const loads = (panel: Panel) => range(Math.ceil(panelLoads(panel) / lanes));
   const each = (panel: Panel, load: number, body: string) => {
     const guard =
@@ -153,12 +166,16 @@ export function matrixProduct(spec: ProductSpec, unit: MatrixUnit, S: number): s
   for (var e = lane % ${S}u; e < ${M * N}u; e += ${S}u) {
     let i = row + top + ${i * M}u + e / ${N}u;
     let j = col + across + ${j * N}u + e % ${N}u;
-    if (i < p.m && j < p.n) { let at = (z * p.m + i) * p.n + j; w0[at] = ${stored(spec.plus, 'results[mine + e]', 'at', 'j')}; }
+    if (i < p.m && j < p.n) { let at = (z * p.m + i) * p.n + j; w0[at] = ${stored(spec.plus, 'results[mine + e]', 'at', 'j', addendBinding(spec))}; }
   }
   workgroupBarrier();`,
   );
   return shader({
-    reads: [accessOf(sourceA), accessOf(sourceB), ...(spec.addendDtype ? [spec.addendDtype] : [])],
+    reads: [
+      ...accessOf(sourceA),
+      ...accessOf(sourceB),
+      ...(spec.addendDtype ? [spec.addendDtype] : []),
+    ],
     writes: ['float32'],
     params,
     workgroup: lanes,
@@ -171,9 +188,11 @@ export function matrixProduct(spec: ProductSpec, unit: MatrixUnit, S: number): s
     declarations: `var<workgroup> tileA: array<f16, ${panelHalves(panelA)}>;
 var<workgroup> tileB: array<f16, ${panelHalves(panelB)}>;
 var<workgroup> results: array<f32, ${DOWN * ACROSS * M * N}>;
+${table.declarations}
 ${panelLoader(panelA, sourceA, 0)}
 ${panelLoader(panelB, sourceB, 1)}`,
     body: `  if (group >= p.tiles * p.batch) { return; }
+  ${table.fill}
   let z = group / p.tiles;
   let tile = group % p.tiles;
   let row = (tile / p.columns) * ${tile.bm}u;
@@ -206,7 +225,7 @@ ${store.join('\n')}`,
 
 /** The product as one dispatch. */
 export function matrixStage(problem: Problem, unit: MatrixUnit, facts: DeviceFacts): Stage {
-  const { m, n, k, batch, bStep, scale, a, b, addend, out } = problem;
+  const { m, n, k, batch, bStep, bBlock, scale, a, b, bMore, addend, out } = problem;
   const { bm, bn } = matrixTile(unit);
   const columns = Math.ceil(n / bn);
   const tiles = Math.ceil(m / bm) * columns;
@@ -214,9 +233,9 @@ export function matrixStage(problem: Problem, unit: MatrixUnit, facts: DeviceFac
   return {
     key: `matmul:${sourceKey(problem)}:matrix${M}x${N}x${K}:${epilogueKey(problem)}`,
     wgsl: () => matrixProduct(problem, unit, facts.subgroupSize),
-    operands: [a, b, ...addend, out],
-    reads: 2 + addend.length,
-    params: paramsOf({ m, n, k, aStep: m * k, bStep, columns, tiles, batch, scale }),
+    operands: [a, b, ...bMore, ...addend, out],
+    reads: 2 + bMore.length + addend.length,
+    params: paramsOf({ m, n, k, aStep: m * k, bStep, columns, tiles, batch, bBlock, scale }),
     grid: grid1d(tiles * batch, 1),
   };
 }

@@ -84,6 +84,8 @@ export interface Source {
   /** Its contiguous dimension is a multiple of 4: whole vec4s are inside of it or outside. */
   readonly aligned: boolean;
   readonly compute: ComputeDType;
+  /** Bits of a code, if it is quantised: its scales and its map are the two bindings behind it. */
+  readonly bits: 4 | 8 | null;
 }
 
 /**
@@ -96,13 +98,14 @@ export function panelLoader(panel: Panel, source: Source, binding: number): stri
   const name = `load${side.toUpperCase()}4`;
   const [extent, width] = side === 'a' ? ['p.m', 'p.m'] : ['p.n', 'p.n'];
   const index = alongK ? 'first + x * p.k + k' : `first + k * ${width} + x`;
-  const { load, element } = reader(source.dtype, binding);
+  const { declarations, load, element } = reader(source, binding);
   const inside = `x < ${extent} && k < end`;
   const parts = range(4).map((q) => {
     const [dx, dk] = alongK ? [0, q] : [q, 0];
     return `if (x + ${dx}u < ${extent} && k + ${dk}u < end) { v[${q}] = ${element(`i + ${q}u`)}; }`;
   });
-  return `fn ${name}(first: u32, x: u32, k: u32, end: u32) -> vec4f {
+  return `${declarations}
+fn ${name}(first: u32, x: u32, k: u32, end: u32) -> vec4f {
   ${
     source.aligned
       ? `if (!(${inside})) { return vec4f(); }
@@ -116,16 +119,21 @@ export function panelLoader(panel: Panel, source: Source, binding: number): stri
 }`;
 }
 
-/** How the binding of a source is declared: whole vec4s where they can be read. */
-export const accessOf = ({ dtype, aligned }: Source): DType | 'vec4' =>
-  dtype === 'float32' && aligned ? 'vec4' : dtype;
+/** How the bindings of a source are declared: whole vec4s where they can be read. */
+export const accessOf = ({ dtype, aligned, bits }: Source): (DType | 'vec4')[] => [
+  dtype === 'float32' && aligned ? 'vec4' : dtype,
+  ...(bits ? (['float32', 'float32'] as const) : []),
+];
 
 /** WGSL for the i-th vec4 of an aligned operand, and for the i-th element of any other. */
-function reader(dtype: DType, binding: number) {
+function reader({ dtype, bits }: Source, binding: number) {
+  if (bits) return codeReader(bits, binding);
+  const declarations = '';
   const element = (i: string) => `x${binding}(${i})`;
-  if (dtype === 'float32') return { load: (i: string) => `r${binding}[${i}]`, element };
+  if (dtype === 'float32')
+    return { declarations, load: (i: string) => `r${binding}[${i}]`, element };
   const words = (i: string) => [`r${binding}[${i} * 2u]`, `r${binding}[${i} * 2u + 1u]`] as const;
-  return { load: (i: string) => widened(dtype, ...words(i)), element };
+  return { declarations, load: (i: string) => widened(dtype, ...words(i)), element };
 }
 
 /** WGSL: four 16-bit floats in two words, as vec4f. */
@@ -144,3 +152,34 @@ function rounded(v: string, compute: ComputeDType): string {
       : (q: number) => `bitcast<f32>(packBfloat16(${v}[${q}]) << 16u)`;
   return `vec4f(${range(4).map(each).join(', ')})`;
 }
+
+/** The same for codes of 4 or 8 bits; their map lies in workgroup memory ({@link codeTable}). */
+function codeReader(bits: 4 | 8, binding: number) {
+  const [codes, scales] = [`r${binding}`, `x${binding + 1}`];
+  const word = bits === 4 ? `(${codes}[i >> 1u] >> ((i & 1u) * 16u))` : `${codes}[i]`;
+  // Of two 4-bit codes in a byte the first is the high one.
+  const shifts = bits === 4 ? [4, 0, 12, 8] : [0, 8, 16, 24];
+  const mask = bits === 4 ? '15u' : '255u';
+  const four = shifts.map((shift) => `codeMap[(word >> ${shift}u) & ${mask}]`);
+  const shift = bits === 4 ? '((i & 7u) ^ 1u) * 4u' : '(i & 3u) * 8u';
+  return {
+    declarations: `fn codes4(i: u32) -> vec4f { let word = ${word}; return ${scales}(i * 4u / p.bBlock) * vec4f(${four.join(', ')}); }
+fn code(i: u32) -> f32 { return ${scales}(i / p.bBlock) * codeMap[(${codes}[i / ${32 / bits}u] >> (${shift})) & ${mask}]; }`,
+    load: (i: string) => `codes4(${i})`,
+    element: (i: string) => `code(${i})`,
+  };
+}
+
+/** WGSL for the map of a quantised operand in workgroup memory: its declaration, and the code that fills it. */
+export function codeTable({ bits }: Source, binding: number, lanes: number) {
+  if (!bits) return { declarations: '', fill: '' };
+  const size = 2 ** bits;
+  return {
+    declarations: `var<workgroup> codeMap: array<f32, ${size}>;`,
+    fill: `for (var t = lane; t < ${size}u; t += ${lanes}u) { codeMap[t] = x${binding + 2}(t); }
+  workgroupBarrier();`,
+  };
+}
+
+/** Bytes of workgroup memory that it takes. */
+export const codeTableBytes = (bits: 4 | 8 | null): number => (bits ? 4 * 2 ** bits : 0);

@@ -2,6 +2,7 @@ import type { DType, Operand } from '@attune/core';
 import { type DeviceFacts, grid1d, type Stage, u32 } from '../kernel.js';
 import { shader } from '../shader.js';
 import {
+  addendBinding,
   epilogueKey,
   type Problem,
   type ProductSpec,
@@ -12,6 +13,8 @@ import {
 } from './problem.js';
 import {
   accessOf,
+  codeTable,
+  codeTableBytes,
   ownedFirst,
   ownedStep,
   type Panel,
@@ -53,15 +56,20 @@ export function panelsOf({ layout }: Pick<ProductSpec, 'layout'>, tile: Tile): [
   ];
 }
 
-export const workgroupBytes = (spec: Pick<ProductSpec, 'layout'>, tile: Tile): number =>
-  panelsOf(spec, tile).reduce((bytes, panel) => bytes + panelVec4s(panel) * 16, 0);
+export const workgroupBytes = (spec: Pick<ProductSpec, 'layout' | 'bBits'>, tile: Tile): number =>
+  panelsOf(spec, tile).reduce(
+    (bytes, panel) => bytes + panelVec4s(panel) * 16,
+    codeTableBytes(spec.bBits),
+  );
 
 /** Both operands as the shader reads them. */
 export function sourcesOf(spec: ProductSpec): [Source, Source] {
-  const { layout, m, n, k, compute } = spec;
+  const { layout, m, n, k, compute, bBits: bits, bBlock } = spec;
+  const alignedA = (layout[0] === 'N' ? k : m) % 4 === 0;
+  const alignedB = (layout[1] === 'T' ? k : n) % 4 === 0 && (!bits || bBlock % 4 === 0);
   return [
-    { dtype: spec.aDtype, aligned: (layout[0] === 'N' ? k : m) % 4 === 0, compute },
-    { dtype: spec.bDtype, aligned: (layout[1] === 'T' ? k : n) % 4 === 0, compute },
+    { dtype: spec.aDtype, aligned: alignedA, compute, bits: null },
+    { dtype: spec.bDtype, aligned: alignedB, compute, bits },
   ];
 }
 
@@ -69,7 +77,9 @@ export function sourcesOf(spec: ProductSpec): [Source, Source] {
 export const sourceKey = (spec: ProductSpec): string =>
   [
     spec.layout,
-    ...sourcesOf(spec).map(({ dtype, aligned }) => `${dtype}${aligned ? 'x4' : ''}`),
+    ...sourcesOf(spec).map(
+      ({ dtype, aligned, bits }) => `${bits ? `codes${bits}` : dtype}${aligned ? 'x4' : ''}`,
+    ),
     spec.compute,
   ].join(':');
 
@@ -84,6 +94,7 @@ function tiledProduct(spec: ProductSpec, tile: Tile): string {
   const [rows, columns] = [bm / tm, bn / tn]; // lanes down and across
   const [panelA, panelB] = panelsOf(spec, tile);
   const [sourceA, sourceB] = sourcesOf(spec);
+  const table = codeTable(sourceB, 1, lanes);
   const a = registers(panelA, rows, tm, 'ty');
   const b = registers(panelB, columns, tn, 'tx');
   const loads = (panel: Panel) => range(Math.ceil(panelLoads(panel) / lanes));
@@ -123,21 +134,27 @@ function tiledProduct(spec: ProductSpec, tile: Tile): string {
     const row = `row + ${ownedFirst(panelA)}u * ty + ${ownedStep(panelA, rows, i)}u`;
     const cells = range(tn).map((j) => {
       const col = `col + ${ownedFirst(panelB)}u * tx + ${ownedStep(panelB, columns, j)}u`;
-      const put = `w0[at] = ${stored(spec.plus, `c${i}_${j >> 2}[${j & 3}]`, 'at', 'j')};`;
+      const put = `w0[at] = ${stored(spec.plus, `c${i}_${j >> 2}[${j & 3}]`, 'at', 'j', addendBinding(spec))};`;
       return `{ let j = ${col}; if (j < p.n) { let at = line + j; ${put} } }`;
     });
     return `  { let i = ${row}; if (i < p.m) { let line = (z * p.m + i) * p.n; ${cells.join(' ')} } }`;
   });
   return shader({
-    reads: [accessOf(sourceA), accessOf(sourceB), ...(spec.addendDtype ? [spec.addendDtype] : [])],
+    reads: [
+      ...accessOf(sourceA),
+      ...accessOf(sourceB),
+      ...(spec.addendDtype ? [spec.addendDtype] : []),
+    ],
     writes: ['float32'],
     params: { ...params, splits: 'u32', share: 'u32' },
     workgroup: lanes,
     declarations: `var<workgroup> tileA: array<vec4f, ${panelVec4s(panelA)}>;
 var<workgroup> tileB: array<vec4f, ${panelVec4s(panelB)}>;
+${table.declarations}
 ${panelLoader(panelA, sourceA, 0)}
 ${panelLoader(panelB, sourceB, 1)}`,
     body: `  if (group >= p.tiles * p.batch * p.splits) { return; }
+  ${table.fill}
   let z = group / p.tiles;
   let tile = group % p.tiles;
   let row = (tile / p.columns) * ${bm}u;
@@ -179,16 +196,16 @@ export function tiledStages(
   splits: number,
   scratch: (elements: number, dtype: DType) => Operand,
 ): Stage[] {
-  const { m, n, k, batch, bStep, a, b, addend, out } = problem;
+  const { m, n, k, batch, bStep, bBlock, a, b, bMore, addend, out } = problem;
   const columns = Math.ceil(n / tile.bn);
   const count = Math.ceil(m / tile.bm) * columns;
   const share = Math.ceil(k / splits / tile.bk) * tile.bk;
-  const numbers = { m, n, k, aStep: m * k, bStep, columns, tiles: count, batch };
+  const numbers = { m, n, k, aStep: m * k, bStep, columns, tiles: count, batch, bBlock };
   const product = (spec: ProductSpec, more: readonly Operand[], target: Operand): Stage => ({
     key: `matmul:${sourceKey(spec)}:${tileName(tile)}:${epilogueKey(spec)}`,
     wgsl: () => tiledProduct(spec, tile),
-    operands: [a, b, ...more, target],
-    reads: 2 + more.length,
+    operands: [a, b, ...bMore, ...more, target],
+    reads: 2 + bMore.length + more.length,
     params: [...paramsOf({ ...numbers, scale: spec.scale }), u32(splits), u32(share)],
     grid: grid1d(count * batch * splits, 1),
   });

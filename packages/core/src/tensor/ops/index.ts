@@ -8,6 +8,7 @@ export * from './matmul.js';
 export * from './movement.js';
 export * from './norm.js';
 export * from './optimizer.js';
+export * from './quantized.js';
 export * from './reduce.js';
 export * from './rope.js';
 export * from './softmax.js';

@@ -1,0 +1,183 @@
+import { type DType, numel, type OpCall, type Operand, ops } from '@attune/core';
+import {
+  type DeviceFacts,
+  defineKernel,
+  f32,
+  grid1d,
+  type Kernel,
+  type Stage,
+  u32,
+} from './kernel.js';
+import { productStages } from './matmul/index.js';
+import type { Problem } from './matmul/problem.js';
+import { shader } from './shader.js';
+
+type Scratch = (elements: number, dtype: DType) => Operand;
+
+/** Codes, scales and map, and how they are held. */
+interface Quantized {
+  readonly bits: 4 | 8;
+  readonly blockSize: number;
+  readonly codes: Operand;
+  readonly absmax: Operand;
+  readonly map: Operand;
+  readonly offset: number;
+}
+
+const LANES = 64;
+
+/** One word of codes a lane: eight numbers of 4 bits or four of 8. */
+function dequantizeStage(q: Quantized, out: Operand): Stage {
+  const { bits, blockSize, codes, absmax, map, offset } = q;
+  const size = numel(out.shape);
+  const count = 32 / bits;
+  const mask = 2 ** bits - 1;
+  // Of two 4-bit codes in a byte the first is the high one.
+  const shift = (i: number) => (bits === 4 ? (i ^ 1) * 4 : i * 8);
+  const value = (i: number) =>
+    `codeMap[(word >> ${shift(i)}u) & ${mask}u] * x1((first + ${i}u) / p.blockSize) + p.offset`;
+  const pack = out.dtype === 'float16' ? 'packFloat16' : 'packBfloat16';
+  const store =
+    out.dtype === 'float32'
+      ? Array.from({ length: count }, (_, i) =>
+          i === 0
+            ? `w0[first] = ${value(0)};`
+            : `if (first + ${i}u < p.size) { w0[first + ${i}u] = ${value(i)}; }`,
+        )
+      : Array.from({ length: count / 2 }, (_, pair) => {
+          const [low, high] = [2 * pair, 2 * pair + 1];
+          const at = `first / 2u + ${pair}u`;
+          return `if (first + ${low}u < p.size) {
+    var high = w0[${at}] >> 16u;
+    if (first + ${high}u < p.size) { high = ${pack}(${value(high)}); }
+    w0[${at}] = ${pack}(${value(low)}) | (high << 16u);
+  }`;
+        });
+  return {
+    key: `dequantize${bits}>${out.dtype}`,
+    wgsl: () =>
+      shader({
+        reads: ['uint32', 'float32', 'float32'],
+        writes: [out.dtype],
+        params: { size: 'u32', blockSize: 'u32', offset: 'f32' },
+        workgroup: LANES,
+        declarations: `var<workgroup> codeMap: array<f32, ${mask + 1}>;`,
+        body: `  for (var t = lane; t < ${mask + 1}u; t += ${LANES}u) { codeMap[t] = x2(t); }
+  workgroupBarrier();
+  let first = gid * ${count}u;
+  if (first >= p.size) { return; }
+  let word = x0(gid);
+  ${store.join('\n  ')}`,
+      }),
+    operands: [codes, absmax, map, out],
+    reads: 3,
+    params: [u32(size), u32(blockSize), f32(offset)],
+    grid: grid1d(size, LANES * count),
+  };
+}
+
+/** The codes of a call with scales in float32: nested ones are dequantised first. */
+function unnested(
+  parts: readonly Operand[],
+  { bits, blockSize, nested, offset }: ops.QuantizedAttrs,
+  size: number,
+  scratch: Scratch,
+): { quantized: Quantized; before: Stage[] } {
+  const [codes, absmax, map, nestedAbsmax, nestedMap] = parts as [
+    Operand,
+    Operand,
+    Operand,
+    ...Operand[],
+  ];
+  const held = { bits, blockSize, codes, map, offset: 0 };
+  if (!nested) return { quantized: { ...held, absmax }, before: [] };
+  const scales = scratch(Math.ceil(size / blockSize), 'float32');
+  const nestedScales: Quantized = {
+    bits: 8,
+    blockSize: ops.NESTED_BLOCK,
+    codes: absmax,
+    absmax: nestedAbsmax!,
+    map: nestedMap!,
+    offset,
+  };
+  return {
+    quantized: { ...held, absmax: scales },
+    before: [dequantizeStage(nestedScales, scales)],
+  };
+}
+
+const dequantizeKernel = defineKernel({
+  op: 'dequantize',
+  plan: (call, _facts, scratch) => {
+    const out = call.outputs[0]!;
+    const attrs = call.attrs as unknown as ops.DequantizeAttrs;
+    const { quantized, before } = unnested(call.inputs, attrs, numel(out.shape), scratch);
+    return [...before, dequantizeStage(quantized, out)];
+  },
+});
+
+function problemOf(call: OpCall, { codes, absmax, map, bits, blockSize }: Quantized): Problem {
+  const attrs = call.attrs as unknown as ops.QuantizedMatmulAttrs;
+  const { outFeatures, inFeatures, transposed, scale, accumulate, compute } = attrs;
+  const [k, n] = transposed ? [outFeatures, inFeatures] : [inFeatures, outFeatures];
+  const a = call.inputs[0]!;
+  const addend = call.inputs.slice(1 + ops.partCount(attrs));
+  const plus = addend[0]?.shape.length === 1 ? 'bias' : addend[0] ? 'addend' : 'nothing';
+  return {
+    layout: transposed ? 'NN' : 'NT',
+    m: numel(a.shape.slice(0, -1)),
+    n,
+    k,
+    batch: 1,
+    aDtype: a.dtype,
+    bDtype: 'uint32',
+    bBits: bits,
+    bBlock: blockSize,
+    addendDtype: addend[0]?.dtype ?? null,
+    compute,
+    scale,
+    plus: accumulate ? 'output' : plus,
+    bStep: 0,
+    a,
+    b: codes,
+    bMore: [absmax, map],
+    addend,
+    out: call.outputs[0]!,
+  };
+}
+
+/** The product with weights that are dequantised while `product` loads them. */
+export function fusedStages(
+  call: OpCall,
+  scratch: Scratch,
+  product: (problem: Problem) => readonly Stage[],
+): readonly Stage[] {
+  const { quantized, before } = weightOf(call, scratch);
+  return [...before, ...product(problemOf(call, quantized))];
+}
+
+function weightOf(call: OpCall, scratch: Scratch) {
+  const attrs = call.attrs as unknown as ops.QuantizedMatmulAttrs;
+  const parts = call.inputs.slice(1, 1 + ops.partCount(attrs));
+  return unnested(parts, attrs, attrs.outFeatures * attrs.inFeatures, scratch);
+}
+
+/** The product with weights that are dequantised before it, into memory that lives as long as the call. */
+function stagedStages(call: OpCall, facts: DeviceFacts, scratch: Scratch): readonly Stage[] {
+  const { quantized, before } = weightOf(call, scratch);
+  const problem = problemOf(call, quantized);
+  const weight = scratch(problem.n * problem.k, 'float32');
+  const plain: Problem = { ...problem, b: weight, bDtype: 'float32', bBits: null, bMore: [] };
+  return [...before, dequantizeStage(quantized, weight), ...productStages(plain, facts, scratch)];
+}
+
+/** On a software device a look-up for each use of a weight costs more than writing the weight down once. */
+const quantizedMatmulKernel = defineKernel({
+  op: 'quantizedMatmul',
+  plan: (call, facts, scratch) =>
+    facts.software
+      ? stagedStages(call, facts, scratch)
+      : fusedStages(call, scratch, (problem) => productStages(problem, facts, scratch)),
+});
+
+export const quantizedKernels: readonly Kernel[] = [dequantizeKernel, quantizedMatmulKernel];

@@ -1,0 +1,3 @@
+export * from './blockwise.js';
+export * from './codeMaps.js';
+export * from './doubleQuant.js';

@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs';
+import { quant } from '@attune/core';
+import { describe, expect, it } from 'vitest';
+
+// What bitsandbytes computes (parity/rows_quant.py).
+
+interface FixtureTensor {
+  readonly shape: readonly number[];
+  readonly data: readonly (number | string)[];
+}
+interface FixtureCase {
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, FixtureTensor>>;
+  readonly attrs: { readonly type: 'nf4' | 'fp4'; readonly blockSize: number };
+  readonly outputs: Readonly<Record<string, FixtureTensor>>;
+}
+
+const cases = (file: string): FixtureCase[] =>
+  JSON.parse(
+    readFileSync(new URL(`../../../../parity/fixtures/${file}.json`, import.meta.url), 'utf8'),
+  ).cases;
+const numbers = (tensor: FixtureTensor | undefined): number[] => tensor!.data.map(Number);
+const floats = (tensor: FixtureTensor | undefined): Float32Array =>
+  Float32Array.from(numbers(tensor));
+const near = (got: ArrayLike<number>, expected: readonly number[], rel: number) => {
+  expect(got).toHaveLength(expected.length);
+  const off = expected.findIndex((e, i) => Math.abs(got[i]! - e) > rel * Math.abs(e));
+  expect(off === -1 ? null : { at: off, got: got[off], expected: expected[off] }).toBeNull();
+};
+
+const maps = cases('row62-quant-maps')[0]!.outputs;
+it.each([
+  ['dynamic', quant.dynamicMap()],
+  ['nf4', quant.nf4Map()],
+  ['fp4', quant.fp4Map()],
+] as const)('the %s map, bit for bit', (name, map) => {
+  expect(Array.from(map, (v) => v + 0)).toEqual(numbers(maps[name]).map((v) => v + 0));
+});
+
+describe.each(cases('row59-quant-4bit'))('$name', ({ inputs, attrs, outputs }) => {
+  const map = { nf4: quant.nf4Map, fp4: quant.fp4Map }[attrs.type]();
+  const ours = quant.quantizeBlockwise(floats(inputs.x), map, attrs.blockSize);
+
+  it('codes and scales, byte for byte', () => {
+    expect([...ours.codes]).toEqual(numbers(outputs.codes));
+    expect([...ours.absmax]).toEqual(numbers(outputs.absmax));
+  });
+
+  it('the numbers back, bit for bit', () => {
+    const back = Array.from(quant.dequantizeBlockwise(ours), (v) => v + 0);
+    expect(back).toEqual(numbers(outputs.dequantized).map((v) => v + 0));
+  });
+});
+
+describe.each(cases('row61-quant-double'))('double quantisation, $name', ({ inputs, outputs }) => {
+  it('codes, offset, scales of the scales, and the scales back', () => {
+    const ours = quant.doubleQuantize(floats(inputs.absmax));
+    expect([...ours.codes.codes]).toEqual(numbers(outputs.codes));
+    near([ours.offset], [Number(outputs.offset)], 1.2e-7);
+    near(ours.codes.absmax, numbers(outputs.nestedAbsmax), 1e-5);
+    near(quant.undoDoubleQuantize(ours), numbers(outputs.absmax), 1e-6);
+  });
+});
+
+describe.each(cases('row58-quant-int8'))('int8, $name', ({ name, inputs, outputs }) => {
+  it('codes, scales, and the numbers back', () => {
+    const width = inputs.x!.shape[1]!;
+    const ours = quant.quantizeInt8(floats(inputs.x), width);
+    const codes = Array.from(Int8Array.from(ours.codes));
+    const first = name === 'zeros' ? width : 0;
+    expect(codes.slice(first)).toEqual(numbers(outputs.codes).slice(first));
+    near(ours.absmax, numbers(outputs.absmax), 0);
+    near(
+      quant.dequantizeBlockwise(ours).slice(first),
+      numbers(outputs.dequantized).slice(first),
+      2e-7,
+    );
+  });
+});
+
+describe('bad input', () => {
+  const ones = new Float32Array(8).fill(1);
+
+  it.each([0, -1, 1.5, Number.NaN])('blockSize %d', (blockSize) => {
+    expect(() => quant.quantizeBlockwise(ones, quant.nf4Map(), blockSize)).toThrow(
+      `a block has ${blockSize} numbers`,
+    );
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])('a weight of %d is named', (value) => {
+    const values = ones.with(5, value);
+    expect(() => quant.quantizeBlockwise(values, quant.nf4Map(), 4)).toThrow(`value 5 is ${value}`);
+  });
+
+  it('a map of another length', () => {
+    expect(() => quant.quantizeBlockwise(ones, ones, 4)).toThrow('a code map has 8 values');
+  });
+
+  it('nothing at all', () => {
+    const empty = quant.quantizeBlockwise(new Float32Array(), quant.nf4Map(), 64);
+    expect([empty.codes.length, empty.absmax.length]).toEqual([0, 0]);
+  });
+});
