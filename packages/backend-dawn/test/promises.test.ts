@@ -31,7 +31,7 @@ interface Run {
 /** LoRA on the tiny Llama; a look at losses, counters and heap after every update. */
 async function train(
   steps: number,
-  options: { loggingSteps?: number; dropout?: number } = {},
+  options: { loggingSteps?: number; dropout?: number; checkpointed?: boolean } = {},
 ): Promise<Run> {
   await using attune = await onDawn();
   const model = await AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), {
@@ -56,6 +56,7 @@ async function train(
       gradientAccumulationSteps: 2,
       learningRate: 1e-3,
       loggingSteps: options.loggingSteps ?? 1,
+      gradientCheckpointing: options.checkpointed ?? false,
       seed: 7,
     },
     callbacks: [
@@ -100,6 +101,14 @@ describe('the steady step', () => {
     const [first, second] = [await train(8, { dropout: 0.1 }), await train(8, { dropout: 0.1 })];
     expect(first.losses).toHaveLength(8);
     expect(second.losses).toEqual(first.losses);
+  });
+
+  test('gradient checkpointing: the same losses, the same promises', async () => {
+    const plain = await train(8, { dropout: 0.1 });
+    const { losses, stats } = await train(8, { dropout: 0.1, checkpointed: true });
+    expect(losses).toEqual(plain.losses);
+    expect(stats.at(-1)!.buffersCreated).toBe(stats[2]!.buffersCreated);
+    expect(stats.at(-1)!.liveBytes).toBe(stats[2]!.liveBytes);
   });
 });
 

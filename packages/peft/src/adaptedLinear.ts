@@ -108,7 +108,8 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       run = (input) =>
         attached.method.forward(input, within, tensors(attached), attached.config, this.#context);
     }
-    return run(x);
+    // The base's output and the adapter's steps end here, not with the layer.
+    return this.engine.scope('adapted', () => run(x));
   }
 
   override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {

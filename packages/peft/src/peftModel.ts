@@ -128,6 +128,18 @@ export class PeftModel implements LanguageModel, AdapterHost {
   headWeight(): Tensor | null {
     return this.base.headWeight();
   }
+
+  gradientCheckpointingEnable(): void {
+    this.base.gradientCheckpointingEnable();
+  }
+
+  gradientCheckpointingDisable(): void {
+    this.base.gradientCheckpointingDisable();
+  }
+
+  get isGradientCheckpointing(): boolean {
+    return this.base.isGradientCheckpointing;
+  }
   forward(input: ForwardInput): Tensor {
     return this.base.forward(input);
   }

@@ -74,6 +74,18 @@ export class CausalLM implements LanguageModel {
     return this.head(this.hiddenStates(input));
   }
 
+  gradientCheckpointingEnable(): void {
+    this.root.gradientCheckpointing = true;
+  }
+
+  gradientCheckpointingDisable(): void {
+    this.root.gradientCheckpointing = false;
+  }
+
+  get isGradientCheckpointing(): boolean {
+    return this.root.gradientCheckpointing;
+  }
+
   generate(options: GenerateOptions): Promise<GenerateOutput> {
     return generate(this, options);
   }

@@ -62,6 +62,13 @@ export interface LanguageModel {
   headWeight(): Tensor | null;
   /** head(hiddenStates(input)): [B, T, V]. */
   forward(input: ForwardInput): Tensor;
+  /**
+   * From now on the backward pass computes each layer again instead of keeping what is in it: about a
+   * third more time, a fraction of the memory. `gradientCheckpointing` of the Trainer calls it.
+   */
+  gradientCheckpointingEnable(): void;
+  gradientCheckpointingDisable(): void;
+  readonly isGradientCheckpointing: boolean;
   generate(options: GenerateOptions): Promise<GenerateOutput>;
   generateStream(options: GenerateOptions): AsyncGenerator<number>;
   /** Writes config.json, generation_config.json and model.safetensors. */

@@ -72,6 +72,10 @@ export class SelfAttention extends Module {
 
   /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor, context: AttentionContext): Tensor {
+    return x.engine.scope('attention', () => this.#attend(x, context));
+  }
+
+  #attend(x: Tensor, context: AttentionContext): Tensor {
     const { numHeads, numKeyValueHeads, headDim } = this.options;
     const [batch, length] = x.shape as [number, number, number];
     const project = (name: string, heads: number) =>

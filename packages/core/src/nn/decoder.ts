@@ -56,6 +56,8 @@ export interface CausalDecoder extends Module {
   head(hidden: Tensor): Tensor;
   /** The weight [V, hidden] of a head that is one plain product; else null. */
   headWeight(): Tensor | null;
+  /** Keep the input of each layer alone for the backward pass: `engine.checkpoint`. Default false. */
+  gradientCheckpointing: boolean;
 }
 
 /** x + attention(norm(x)), then + mlp(norm(.)). */
@@ -96,6 +98,8 @@ export class ModuleList<M extends Module> extends Module {
 
 /** Embedding, layers, final norm: `model` in the checkpoint's names. */
 class Decoder extends Module {
+  gradientCheckpointing = false;
+
   constructor(engine: Engine, options: DecoderOptions) {
     super();
     const { vocabSize, hiddenSize, numHiddenLayers, rmsNormEps, dtype } = options;
@@ -111,9 +115,21 @@ class Decoder extends Module {
   forward(inputIds: Tensor, context: AttentionContext): Tensor {
     let x = this.child<EmbeddingLike>('embed_tokens').forward(inputIds); // [B, T, hidden]
     for (const layer of this.child<ModuleList<DecoderLayer>>('layers'))
-      x = layer.forward(x, context);
+      x = this.gradientCheckpointing
+        ? checkpointed(layer, x, context)
+        : x.engine.scope('layer', () => layer.forward(x, context));
     return this.child<NormLike>('norm').forward(x);
   }
+}
+
+function checkpointed(layer: DecoderLayer, x: Tensor, context: AttentionContext): Tensor {
+  const { positions, segments, cache } = context;
+  if (cache) return layer.forward(x, context); // it would be appended to twice
+  return x.engine.checkpoint(
+    segments ? [x, positions, segments] : [x, positions],
+    ([x, positions, segments = null]) =>
+      layer.forward(x!, { ...context, positions: positions!, segments }),
+  );
 }
 
 /**
@@ -150,6 +166,14 @@ export class RotaryDecoder extends Module implements CausalDecoder {
   head(hidden: Tensor): Tensor {
     if (!this.options.tieWordEmbeddings) return this.child<LinearLike>('lm_head').forward(hidden);
     return matmul(hidden, this.#embedding.weight.tensor, { transposeB: true });
+  }
+
+  get gradientCheckpointing(): boolean {
+    return this.child<Decoder>('model').gradientCheckpointing;
+  }
+
+  set gradientCheckpointing(value: boolean) {
+    this.child<Decoder>('model').gradientCheckpointing = value;
   }
 
   headWeight(): Tensor | null {

@@ -28,8 +28,10 @@ export class GatedMlp extends Module {
 
   /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor): Tensor {
-    const gate = this.child<LinearLike>('gate_proj').forward(x);
-    const up = this.child<LinearLike>('up_proj').forward(x);
-    return this.child<LinearLike>('down_proj').forward(swiglu(gate, up));
+    return x.engine.scope('mlp', () => {
+      const gate = this.child<LinearLike>('gate_proj').forward(x);
+      const up = this.child<LinearLike>('up_proj').forward(x);
+      return this.child<LinearLike>('down_proj').forward(swiglu(gate, up));
+    });
   }
 }

@@ -83,20 +83,7 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
       if (loss.isLeaf) addToLeaf(engine, loss, seed);
       else grads.set(loss.id, seed);
       try {
-        for (let node = engine.tape.last; node; node = engine.tape.last) {
-          const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);
-          if (outputGrads.some((g) => g !== null)) {
-            for (const [input, grad] of inputGradients(engine, node, outputGrads, grads)) {
-              if (input.isLeaf) addToLeaf(engine, input, grad);
-              else addTo(grads, input, grad);
-            }
-            for (const t of node.outputs) {
-              grads.get(t.id)?.dispose();
-              grads.delete(t.id);
-            }
-          }
-          engine.tape.truncate(engine.tape.length - 1);
-        }
+        walkBack(engine, grads, 0);
         if (grads.size > 0)
           throw new AttuneError(
             'HISTORY_GONE',
@@ -111,6 +98,65 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
       }
     }),
   );
+}
+
+/** Takes the nodes from the end of the tape down to `length` and hands gradients on to their inputs. */
+function walkBack(engine: Engine, grads: Map<number, Tensor>, length: number): void {
+  while (engine.tape.length > length) {
+    const node = engine.tape.last!;
+    const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);
+    if (outputGrads.some((g) => g !== null)) {
+      for (const [input, grad] of inputGradients(engine, node, outputGrads, grads)) {
+        if (input.isLeaf) addToLeaf(engine, input, grad);
+        else addTo(grads, input, grad);
+      }
+      for (const t of node.outputs) {
+        grads.get(t.id)?.dispose();
+        grads.delete(t.id);
+      }
+    }
+    engine.tape.truncate(engine.tape.length - 1);
+  }
+}
+
+/**
+ * fn(inputs), of which the tape keeps the inputs alone: the rest is computed again for the backward
+ * pass. See {@link Engine.checkpoint}.
+ */
+export function checkpoint(
+  engine: Engine,
+  inputs: readonly Tensor[],
+  fn: (inputs: readonly Tensor[]) => Tensor,
+): Tensor {
+  const { computeDType, dropoutDraws } = engine;
+  const start = engine.tape.length;
+  const output = engine.scope('checkpoint', () => {
+    const made = fn(inputs);
+    engine.tape.truncate(start); // recorded only to see whether something in it is trainable
+    return made;
+  });
+  if (!output.requiresGrad || inputs.includes(output)) return output;
+  const again: OpDef = {
+    name: 'checkpoint',
+    infer: () => [output],
+    vjp: ({ inputs: held, needs, grads: [grad] }) => {
+      const drawsAfter = engine.dropoutDraws;
+      engine.dropoutDraws = dropoutDraws;
+      // Tensors that take gradients but have no history: the walk ends at them.
+      const roots = held.map((t, i) => (needs[i] ? engine.root(t) : t));
+      const grads = new Map<number, Tensor>();
+      const length = engine.tape.length;
+      const repeated = engine.enableGrad(() =>
+        engine.withCompute(computeDType, () => engine.scope('again', () => fn(roots))),
+      );
+      engine.dropoutDraws = drawsAfter;
+      grads.set(repeated.id, engine.alias(grad!));
+      walkBack(engine, grads, length);
+      return roots.map((t) => grads.get(t.id) ?? null);
+    },
+  };
+  engine.tape.record(engine, again, inputs, [output], {});
+  return output;
 }
 
 /** Runs one backward rule; each gradient comes back as a tensor of its own (views are re-counted). */

@@ -2,7 +2,7 @@ import type { Backend } from '../backend/backend.js';
 import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
-import { type BackwardOptions, backward, Tape } from './autograd.js';
+import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
 import {
   bytesPerElement,
   type ComputeDType,
@@ -123,8 +123,17 @@ export class Engine {
   }
 
   noGrad<T>(fn: () => T): T {
+    return this.#withGrad(false, fn);
+  }
+
+  /** Records within a `noGrad`. */
+  enableGrad<T>(fn: () => T): T {
+    return this.#withGrad(true, fn);
+  }
+
+  #withGrad<T>(enabled: boolean, fn: () => T): T {
     const before = this.#gradEnabled;
-    this.#gradEnabled = false;
+    this.#gradEnabled = enabled;
     try {
       return fn();
     } finally {
@@ -358,6 +367,24 @@ export class Engine {
    */
   backward(loss: Tensor, options: BackwardOptions = {}): void {
     backward(this, loss, options);
+  }
+
+  /**
+   * Gradient checkpointing: fn(inputs), of which nothing is kept for the backward pass but the inputs.
+   * `backward` computes it again, with the same dropout, for about a third more time and a fraction
+   * of the memory. Chen et al. 2016, https://arxiv.org/abs/1604.06174
+   *
+   * @param inputs every tensor that `fn` reads, but for parameters and others that are kept
+   * @param fn makes one tensor and changes nothing: it runs twice
+   */
+  checkpoint(inputs: readonly Tensor[], fn: (inputs: readonly Tensor[]) => Tensor): Tensor {
+    return this.#gradEnabled ? checkpoint(this, inputs, fn) : this.scope('layer', () => fn(inputs));
+  }
+
+  /** A view that takes a gradient and has no history, for {@link checkpoint}. */
+  root(tensor: Tensor): Tensor {
+    const { storage, byteOffset, shape, dtype } = tensor;
+    return this.#make(storage.retain(), byteOffset, shape, dtype, true, false);
   }
 
   /** A fresh offset into the dropout stream; part of a checkpoint's state. */

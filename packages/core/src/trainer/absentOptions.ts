@@ -7,7 +7,6 @@ import { snakeToCamel } from '../util/json.js';
  * that nobody trains with less than they asked for.
  */
 const absent: Readonly<Record<string, readonly unknown[]>> = {
-  gradientCheckpointing: [false],
   bf16: [false],
   fp16: [false],
   tf32: [false, null],

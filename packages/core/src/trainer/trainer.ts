@@ -85,6 +85,7 @@ export class Trainer<
     this.args = { ...parsed, maxLength } as unknown as Args;
     attune.engine.reseed(parsed.seed);
     this.model = peftConfig ? applyPeft(model, peftConfig) : model;
+    if (parsed.gradientCheckpointing) this.model.gradientCheckpointingEnable();
     const { objective } = options;
     this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
     this.#events = new Events(attune.logger);

@@ -36,6 +36,8 @@ export interface TrainingArguments {
   readonly adamEpsilon: number;
   /** Largest L2 norm of the gradient; 0: no clipping. Default 1. */
   readonly maxGradNorm: number;
+  /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
+  readonly gradientCheckpointing: boolean;
   /** How the rate moves over the run. Default "linear": to zero. */
   readonly lrSchedulerType: SchedulerType;
   /** numCycles, power, lrEnd, minLr, minLrRate, timescale: see `schedule`. Default {}. */
@@ -113,6 +115,7 @@ export const trainingArgumentsSchema = z.strictObject({
   adamBeta2: z.number().min(0).lt(1).default(0.999),
   adamEpsilon: z.number().min(0).default(1e-8),
   maxGradNorm: z.number().min(0).default(1),
+  gradientCheckpointing: z.boolean().default(false),
   lrSchedulerType: z.enum(SCHEDULER_TYPES).default('linear'),
   lrSchedulerKwargs: z.partialRecord(z.enum(schedulerOptions), z.number()).default({}),
   warmupSteps: z

@@ -36,7 +36,8 @@ export async function update(
   meter.beginStep();
   for (const [i, batch] of batches.entries()) {
     engine.scope('micro', () => {
-      const output = objective.loss(model, upload(engine, batch));
+      // What the backward pass does not read ends with the forward pass.
+      const output = engine.scope('forward', () => objective.loss(model, upload(engine, batch)));
       meter.add(output, 1 / items);
       engine.backward(output.loss, { scale: 1 / items });
     });

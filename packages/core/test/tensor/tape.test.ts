@@ -336,3 +336,72 @@ describe('ops of other packages', () => {
     `);
   });
 });
+
+describe('checkpoint', () => {
+  const net = (w: Tensor) => (x: Tensor) => ops.dropout(x.mul(w).sin(), 0.5).mul(w);
+
+  it('gives the gradients of the plain computation, dropout included', () => {
+    const [w, u, x] = [leaf(0.5, -2, 3, 0.1), leaf(1, 2, -1, 4), leaf(1, 2, 3, 4)];
+    const run = (through: (x: Tensor, fn: (x: Tensor) => Tensor) => Tensor) => {
+      for (const t of [w, u, x]) t.gradIsStale = true;
+      engine.dropoutDraws = 5;
+      engine.scope('step', () => {
+        const hidden = through(x, net(w));
+        const out = through(hidden, net(u));
+        engine.backward(out.add(hidden).square().sum());
+      });
+      return [...[w, u, x].map((t) => values(t.grad)), engine.dropoutDraws];
+    };
+    const plain = run((x, fn) => fn(x));
+    const again = run((x, fn) => engine.checkpoint([x], ([x]) => fn(x!)));
+    expect(again).toEqual(plain);
+    expect(plain[0]).not.toEqual([0, 0, 0, 0]);
+  });
+
+  it('keeps its inputs alone', () => {
+    const w = leaf(0.5, -2);
+    const bytes = (through: (fn: () => Tensor) => Tensor) =>
+      engine.scope('step', () => {
+        const before = backend.stats.liveBytes;
+        const out = through(() => w.sin().cos().exp().tanh());
+        const held = backend.stats.liveBytes - before;
+        engine.backward(out.sum());
+        return held;
+      });
+    expect(bytes((fn) => engine.checkpoint([], fn))).toBe(8);
+    expect(bytes((fn) => fn())).toBeGreaterThan(8 * 3);
+  });
+
+  it('one within another', () => {
+    const x = leaf(0.3, 0.7);
+    const inner = (t: Tensor) => engine.checkpoint([t], ([t]) => t!.sin().square());
+    engine.backward(engine.checkpoint([x], ([t]) => inner(t!).mul(t!)).sum());
+    const expected = [0.3, 0.7].map((v) => Math.sin(v) ** 2 + v * Math.sin(2 * v));
+    values(x.grad).forEach((g, i) => {
+      expect(g).toBeCloseTo(expected[i]!, 6);
+    });
+  });
+
+  it('an input that stands twice, one that needs no gradient, an output that is an input', () => {
+    const [x, c] = [leaf(2), engine.tensor([3])];
+    engine.backward(engine.checkpoint([x, x, c], ([a, b, c]) => a!.mul(b!).mul(c!)).sum());
+    expect(values(x.grad)).toEqual([12]);
+    x.gradIsStale = true;
+    engine.backward(
+      engine
+        .checkpoint([x], ([a]) => a!)
+        .mul(5)
+        .sum(),
+    );
+    expect(values(x.grad)).toEqual([5]);
+  });
+
+  it('records nothing where nothing is trainable, and nothing under noGrad', () => {
+    const [w, x] = [leaf(2), engine.tensor([3])];
+    expect(engine.checkpoint([x], ([x]) => x!.mul(2)).requiresGrad).toBe(false);
+    expect(engine.noGrad(() => engine.checkpoint([x], ([x]) => x!.mul(w))).requiresGrad).toBe(
+      false,
+    );
+    expect(engine.tape.length).toBe(0);
+  });
+});

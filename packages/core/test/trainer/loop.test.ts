@@ -43,12 +43,22 @@ async function make(
 }
 
 /** The float64 gradients that an update finds. */
-async function gradients(rows: object[], batchSize: number, accumulation: number) {
+async function gradients(
+  rows: object[],
+  batchSize: number,
+  accumulation: number,
+  args: SftArgumentsInput = {},
+) {
   let grads: number[] = [];
   let loss = Number.NaN;
   const { trainer, backend } = await make(
     rows,
-    { maxSteps: 1, perDeviceTrainBatchSize: batchSize, gradientAccumulationSteps: accumulation },
+    {
+      maxSteps: 1,
+      perDeviceTrainBatchSize: batchSize,
+      gradientAccumulationSteps: accumulation,
+      ...args,
+    },
     {
       callbacks: [
         defineCallback({
@@ -67,6 +77,13 @@ async function gradients(rows: object[], batchSize: number, accumulation: number
   await trainer.train();
   return { grads, loss };
 }
+
+test('gradient checkpointing changes no gradient', async () => {
+  const rows = idRows(4);
+  const plain = await gradients(rows, 2, 2);
+  expect(await gradients(rows, 2, 2, { gradientCheckpointing: true })).toEqual(plain);
+  expect(plain.grads.some((g) => g !== 0)).toBe(true);
+});
 
 describe('accumulation', () => {
   test('k micro-batches of b rows give the gradient of one batch of k b rows', async () => {
