@@ -217,7 +217,7 @@ const crossEntropyIntoKernel = defineKernel({
           shader({
             reads: [labels.dtype],
             writes: ['float32', 'float32'],
-            params: { rows: 'u32', width: 'u32' },
+            params: { rows: 'u32', width: 'u32', scale: 'f32' },
             ...lanes,
             // One pass for maximum and sum, rescaled when the maximum moves; one that writes. A lane
             // writes what it read, so the lanes need not wait for each other.
@@ -234,11 +234,11 @@ ${loop(lanes.workgroup, 'let v = w0[first + i]; if (i32(i) == label) { picked = 
   let lse = top + log(total);
   let ignored = label < 0;
   if (lane == 0u) { w1[group] = select(lse - picked, 0.0, ignored); }
-${loop(lanes.workgroup, 'w0[first + i] = select(exp(w0[first + i] - lse) - select(0.0, 1.0, i32(i) == label), 0.0, ignored);')}`,
+${loop(lanes.workgroup, 'w0[first + i] = select(p.scale * (exp(w0[first + i] - lse) - select(0.0, 1.0, i32(i) == label)), 0.0, ignored);')}`,
           }),
         operands: [labels, ...call.outputs],
         reads: 1,
-        params: [u32(logits.shape[0]!), u32(logits.shape[1]!)],
+        params: [u32(logits.shape[0]!), u32(logits.shape[1]!), f32(call.attrs.scale as number)],
         grid: grid1d(logits.shape[0]!, 1),
       },
     ];

@@ -83,7 +83,7 @@ export class AdamW implements Optimizer {
     return this.#step;
   }
 
-  clipGradNorm(maxNorm: number): Tensor {
+  clipGradNorm(maxNorm: number, lossScale: Tensor | null = null): Tensor {
     for (const arena of this.#arenas) arena.zeroStale();
     return this.engine.noGrad(() => {
       const clip = this.engine.scope('clipGradNorm', () =>
@@ -93,6 +93,7 @@ export class AdamW implements Optimizer {
             0,
           ),
           maxNorm,
+          lossScale,
         ),
       );
       return this.engine.keep(clip);

@@ -22,8 +22,10 @@ export interface Optimizer {
    * The caller owns the tensor.
    *
    * @param maxNorm 0: no clipping; the norm is measured all the same
+   * @param lossScale [scale, ...] by which the loss was multiplied: the norm is that without it, and the
+   *   coefficient takes it out
    */
-  clipGradNorm(maxNorm: number): Tensor;
+  clipGradNorm(maxNorm: number, lossScale?: Tensor | null): Tensor;
   /** Changes the parameters, unless `clip` says that the norm was not finite: then the device leaves them. */
   step(options: { readonly lr: number; readonly clip: Tensor }): void;
   /** The next backward overwrites the gradients instead of adding to them. */

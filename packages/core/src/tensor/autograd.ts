@@ -60,6 +60,8 @@ function release(node: TapeNode): void {
 export interface BackwardOptions {
   /** The gradient that the loss starts with: 1 / items turns a sum into a mean. Default 1. */
   readonly scale?: number;
+  /** A tensor whose first element multiplies it as well: a loss scale that lives on the device. */
+  readonly lossScale?: Tensor | null;
 }
 
 /** Reverse-mode differentiation over the tape. See {@link Engine.backward}. */
@@ -79,7 +81,7 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
   engine.scope('backward', () =>
     engine.noGrad(() => {
       const grads = new Map<number, Tensor>();
-      const seed = engine.full(loss.shape, options.scale ?? 1);
+      const seed = firstGradient(engine, loss, options);
       if (loss.isLeaf) addToLeaf(engine, loss, seed);
       else grads.set(loss.id, seed);
       try {
@@ -98,6 +100,12 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
       }
     }),
   );
+}
+
+function firstGradient(engine: Engine, loss: Tensor, options: BackwardOptions): Tensor {
+  const { scale = 1, lossScale } = options;
+  if (!lossScale) return engine.full(loss.shape, scale);
+  return engine.window(lossScale.reshape(-1), 0, loss.shape).mul(scale);
 }
 
 /** Takes the nodes from the end of the tape down to `length` and hands gradients on to their inputs. */

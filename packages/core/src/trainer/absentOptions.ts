@@ -7,8 +7,6 @@ import { snakeToCamel } from '../util/json.js';
  * that nobody trains with less than they asked for.
  */
 const absent: Readonly<Record<string, readonly unknown[]>> = {
-  bf16: [false],
-  fp16: [false],
   tf32: [false, null],
   optim: ['adamw_torch', 'adamw_torch_fused', 'adamw'],
   packing: [false],

@@ -1,6 +1,7 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
 import type { Loader } from '../dataset/loader.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import type { ComputeDType } from '../tensor/dtype.js';
 import type { HostBatch, Objective } from './objective.js';
 import { Pacer } from './pacer.js';
 import { Records } from './records.js';
@@ -27,6 +28,7 @@ export async function evaluate<Example>(
   model: LanguageModel,
   objective: Objective<Example>,
   loader: Loader<Example>,
+  compute: ComputeDType = 'float32',
 ): Promise<EvalMetrics> {
   const { engine, root } = model;
   const started = performance.now();
@@ -46,7 +48,9 @@ export async function evaluate<Example>(
       tokens += countTokens(batch);
       const sums = engine.scope('evaluate', () =>
         engine.noGrad(() => {
-          const { loss, metrics = {} } = objective.loss(model, upload(engine, batch));
+          const { loss, metrics = {} } = engine.withCompute(compute, () =>
+            objective.loss(model, upload(engine, batch)),
+          );
           names = Object.keys(metrics);
           for (const name of names)
             counts.set(name, (counts.get(name) ?? 0) + metrics[name]!.count);

@@ -28,6 +28,7 @@ import {
 } from './trainerOptions.js';
 import { TrainerState } from './trainerState.js';
 import {
+  computeDTypeOf,
   parseTrainingArguments,
   type TrainingArguments,
   type TrainingArgumentsInput,
@@ -334,7 +335,7 @@ export class Trainer<
       seed: 0,
       dropLast: false,
     });
-    const metrics = await evaluate(this.model, this.objective, loader);
+    const metrics = await evaluate(this.model, this.objective, loader, computeDTypeOf(this.args));
     await this.#enterLog(metrics);
     await this.#callbacks.evaluated(this.#context, metrics);
     this.#events.emit('evaluate', { step: this.state.globalStep, metrics });

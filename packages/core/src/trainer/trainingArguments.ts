@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
+import type { ComputeDType } from '../tensor/dtype.js';
 import { AttuneError } from '../util/errors.js';
 import { dropAbsentOptions } from './absentOptions.js';
 import { parseArguments } from './parseArguments.js';
@@ -38,6 +39,13 @@ export interface TrainingArguments {
   readonly maxGradNorm: number;
   /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
   readonly gradientCheckpointing: boolean;
+  /**
+   * Mixed precision: products round their operands to bfloat16 and add up in float32; all else, the
+   * trained weights too, is float32. Also in evaluation. Default false.
+   */
+  readonly bf16: boolean;
+  /** The same with float16, which matrix units are fastest at, and a dynamic loss scale (LossScaler). Default false. */
+  readonly fp16: boolean;
   /** How the rate moves over the run. Default "linear": to zero. */
   readonly lrSchedulerType: SchedulerType;
   /** numCycles, power, lrEnd, minLr, minLrRate, timescale: see `schedule`. Default {}. */
@@ -116,6 +124,8 @@ export const trainingArgumentsSchema = z.strictObject({
   adamEpsilon: z.number().min(0).default(1e-8),
   maxGradNorm: z.number().min(0).default(1),
   gradientCheckpointing: z.boolean().default(false),
+  bf16: z.boolean().default(false),
+  fp16: z.boolean().default(false),
   lrSchedulerType: z.enum(SCHEDULER_TYPES).default('linear'),
   lrSchedulerKwargs: z.partialRecord(z.enum(schedulerOptions), z.number()).default({}),
   warmupSteps: z
@@ -141,6 +151,10 @@ export const trainingArgumentsSchema = z.strictObject({
   dataloaderDropLast: z.boolean().default(false),
   resumeFromCheckpoint: z.union([z.boolean(), z.string().min(1)]).default(false),
 });
+
+/** What products compute in. */
+export const computeDTypeOf = ({ bf16, fp16 }: TrainingArguments): ComputeDType =>
+  fp16 ? 'float16' : bf16 ? 'bfloat16' : 'float32';
 
 /** "loss", "eval_loss", "evalLoss" -> "evalLoss"; "rewards/margins" -> "eval_rewards/margins". */
 export function evalName(metric: string): string {
@@ -190,6 +204,7 @@ function checkTogether(args: TrainingArguments): void {
       `warmupSteps ${warmupSteps} is more than maxSteps ${maxSteps}: the learning rate would never arrive.`,
       'Lower warmupSteps, or use warmupRatio.',
     );
+  if (args.bf16 && args.fp16) throw invalid('bf16 and fp16 are both true.', 'Choose one of them.');
   if (saveStrategy === 'best' && evalStrategy === 'no')
     throw invalid(
       'saveStrategy is "best", but nothing is evaluated.',

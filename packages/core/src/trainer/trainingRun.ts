@@ -16,6 +16,7 @@ import {
   rotateCheckpoints,
   writeCheckpoint,
 } from './checkpoint.js';
+import { LossScaler, type LossScalerState } from './lossScaler.js';
 import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.js';
 import { loadModelWeights } from './modelWeights.js';
 import { Pacer } from './pacer.js';
@@ -39,6 +40,8 @@ export class TrainingRun {
   readonly meter: StepMeter;
   readonly pacer: Pacer;
   readonly optimizer: Optimizer;
+  /** Of float16 arithmetic alone: bfloat16 has the range of float32. */
+  readonly lossScaler: LossScaler | null;
   readonly schedule: Schedule;
   /** The rate of the last update. */
   learningRate = 0;
@@ -73,6 +76,7 @@ export class TrainingRun {
       beta2: args.adamBeta2,
       eps: args.adamEpsilon,
     });
+    this.lossScaler = args.fp16 ? new LossScaler(engine) : null;
     this.meter = new StepMeter(engine);
     this.pacer = new Pacer(engine.backend);
     this.loggedStep = state.globalStep;
@@ -181,6 +185,7 @@ export class TrainingRun {
           loss_sum: this.#lossSum,
           loss_steps: this.#lossSteps,
           rows_since_log: rows,
+          loss_scaler: await this.lossScaler?.exportState(),
         }),
       },
     });
@@ -194,6 +199,8 @@ export class TrainingRun {
     const saved = await readCheckpointJson(folder, 'attune_state.json');
     this.#checkGeometry(folder, saved.geometry as Geometry);
     await readOptimizer(folder, this.optimizer);
+    // A run that goes on in another precision starts with the usual scale.
+    if (saved.loss_scaler) this.lossScaler?.importState(saved.loss_scaler as LossScalerState);
     const rng = await readCheckpointJson(folder, 'rng_state.json');
     model.engine.dropoutDraws = rng.dropout_draws as number;
     const scheduler = await readCheckpointJson(folder, 'scheduler.json');
@@ -242,6 +249,7 @@ export class TrainingRun {
   async dispose(): Promise<void> {
     await this.pacer.drain().catch(() => undefined);
     this.optimizer.dispose();
+    this.lossScaler?.dispose();
     this.meter.dispose();
     this.context.model.root.eval();
   }

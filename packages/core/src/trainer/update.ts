@@ -2,6 +2,7 @@ import type { CallbackContext } from '../callbacks/callback.js';
 import { AttuneError } from '../util/errors.js';
 import { countTokens } from './evaluate.js';
 import type { HostBatch, Objective } from './objective.js';
+import { computeDTypeOf } from './trainingArguments.js';
 import type { TrainingRun } from './trainingRun.js';
 import { upload } from './upload.js';
 
@@ -29,7 +30,8 @@ export async function update(
   hooks: UpdateHooks = {},
 ): Promise<number> {
   const { engine } = model;
-  const { optimizer, meter } = run;
+  const { optimizer, meter, lossScaler } = run;
+  const lossScale = lossScaler?.scale ?? null;
   const collated = group.map((examples) => objective.collate(examples));
   const batches = (await objective.prepare?.(model, collated)) ?? collated;
   const items = countItems(objective, batches, state.globalStep + 1);
@@ -37,16 +39,21 @@ export async function update(
   for (const [i, batch] of batches.entries()) {
     engine.scope('micro', () => {
       // What the backward pass does not read ends with the forward pass.
-      const output = engine.scope('forward', () => objective.loss(model, upload(engine, batch)));
+      const output = engine.scope('forward', () =>
+        engine.withCompute(computeDTypeOf(args), () =>
+          objective.loss(model, upload(engine, batch)),
+        ),
+      );
       meter.add(output, 1 / items);
-      engine.backward(output.loss, { scale: 1 / items });
+      engine.backward(output.loss, { scale: 1 / items, lossScale });
     });
     if (i < batches.length - 1) await hooks.substepEnd?.();
   }
   engine.backend.flush(); // the device works while the host records on
-  const clip = optimizer.clipGradNorm(args.maxGradNorm); // [norm, coefficient, finite]
+  const clip = optimizer.clipGradNorm(args.maxGradNorm, lossScale); // [norm, coefficient, finite]
   await hooks.preOptimizerStep?.();
   optimizer.step({ lr: run.learningRate, clip });
+  lossScaler?.update(clip);
   await meter.endStep(clip);
   clip.dispose();
   engine.backend.flush();

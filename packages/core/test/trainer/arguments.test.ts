@@ -207,7 +207,9 @@ describe('options of transformers that are not here yet', () => {
   });
 
   test('switched on, they are an error that says so', () => {
-    expect(() => parse({ bf16: true })).toThrow(/OPTION_ABSENT: bf16: true.*does not have yet/);
+    expect(() => parse({ packing: true })).toThrow(
+      /OPTION_ABSENT: packing: true.*does not have yet/,
+    );
     expect(() => parse({ label_smoothing_factor: 0.1 })).toThrow(/label_smoothing_factor: 0.1/);
   });
 });

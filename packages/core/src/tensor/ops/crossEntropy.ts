@@ -54,9 +54,9 @@ export const crossEntropyGradOp = defineOp({
 
 /**
  * Loss and gradient at once, in place. Input: labels int32 [N]. Outputs: logits [N, V], which become
- * softmax - onehot(label), and nll [N]; both zero where the label is negative.
+ * scale (softmax - onehot(label)), and nll [N]; both zero where the label is negative.
  */
-export const crossEntropyIntoOp = defineOp({
+export const crossEntropyIntoOp = defineOp<{ scale: number }>({
   name: 'crossEntropyInto',
   infer: (specs) => {
     const [labels, logits, nll] = specs;
@@ -69,7 +69,7 @@ export const crossEntropyIntoOp = defineOp({
     requireFit(fits, 'crossEntropyInto', specs, 'Give labels [N], float32 logits [N, V], nll [N]');
     return [];
   },
-  reference: ({ inputs: [labels], outputs: [logits, nll] }) => {
+  reference: ({ inputs: [labels], outputs: [logits, nll], attrs: { scale } }) => {
     const width = logits!.shape[1]!;
     const data = logits!.data as Float64Array;
     labels!.data.forEach((label, n) => {
@@ -77,7 +77,7 @@ export const crossEntropyIntoOp = defineOp({
       const lse = logSumExp(row);
       nll!.data[n] = label < 0 ? 0 : lse - row[label]!;
       for (let v = 0; v < width; v++)
-        row[v] = label < 0 ? 0 : Math.exp(row[v]! - lse) - (v === label ? 1 : 0);
+        row[v] = label < 0 ? 0 : scale * (Math.exp(row[v]! - lse) - (v === label ? 1 : 0));
     });
   },
 });

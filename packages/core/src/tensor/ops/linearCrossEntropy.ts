@@ -18,6 +18,12 @@ const CHUNK_UNIT = 64;
 const MAX_CHUNK_BYTES = 64 * 2 ** 20;
 
 /**
+ * Probabilities of 1e-5 are too small for float16; this many times as large they are not, and the
+ * largest is still far from its limit. A power of two: undone without rounding.
+ */
+const HALF_SCALE = 4096;
+
+/**
  * Rows of logits that exist at one time: less than a tenth of all, in powers of two from 64 on.
  *
  * @param maxBytes the largest buffer of the device
@@ -75,11 +81,12 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
           engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], {});
           return;
         }
-        engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], {}); // logits: now dLogits
+        const gradScale = engine.computeDType === 'float16' ? HALF_SCALE : 1;
+        engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], { scale: gradScale }); // logits: now gradScale dLogits
         const plain = {
           transposeA: false,
           transposeB: false,
-          scale: 1,
+          scale: 1 / gradScale,
           accumulate: false,
           compute: engine.computeDType,
         };
