@@ -3,7 +3,8 @@ import { compareCase, type OpCase, opCases } from '@attune/core/testing';
 import { describe, expect, type TestContext, test } from 'vitest';
 import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';
 import type { DeviceFacts, Kernel, MatrixUnit } from '../src/kernels/kernel.js';
-import { type Problem, problemOf } from '../src/kernels/matmul/problem.js';
+import { productStages, productVariants } from '../src/kernels/matmul/index.js';
+import { type Problem, type ProductSpec, problemOf } from '../src/kernels/matmul/problem.js';
 import { acceptsMatrixUnit, matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
 import {
   owned,
@@ -297,6 +298,52 @@ describe('weights dequantised on their way into a tile', () => {
       const [got, added] = [await out.data(), await product!.data()];
       expect(added.some((v) => Math.abs(v) > 1)).toBe(true);
       for (const [i, v] of got.entries()) expect(v).toBeCloseTo(before[i]! + added[i]!, 5);
+    }
+  });
+});
+
+describe('what the tuner chooses among', () => {
+  const spec = (m: number, changes: object = {}) =>
+    ({
+      ...{ layout: 'NT', m, n: 768, k: 288, batch: 1, aDtype: 'float32', bDtype: 'float32' },
+      ...{ bBits: null, bBlock: 1, addendDtype: null, compute: 'float32', scale: 1 },
+      ...{ plus: 'nothing', bStep: 0, ...changes },
+    }) as ProductSpec;
+  const gpu: DeviceFacts = {
+    software: false,
+    subgroupSize: 32,
+    maxBindings: 8,
+    maxWorkgroupBytes: 32768,
+    maxInvocations: 256,
+    matrixUnit: null,
+  };
+
+  test('the default first, each once, only what fits', () => {
+    const { names } = productVariants(spec(1024), gpu);
+    const { tile, splits } = tiling(spec(1024), gpu);
+    expect(names[0]).toBe(`${tileName(tile)}/${splits}`);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names.length).toBeGreaterThan(3);
+    const small = productVariants(spec(1024), { ...gpu, maxWorkgroupBytes: 16384 }).names;
+    expect(small).not.toContain('128x128x16/1');
+  });
+
+  test('lengths of nearly the same size share a choice', () => {
+    const key = (m: number) => productVariants(spec(m), gpu).key;
+    expect(key(1000)).toBe(key(1024));
+    expect(key(1000)).not.toBe(key(400));
+  });
+
+  test('on a software device, tiles of the subgroup kernel; all of them equal the reference', async (context) => {
+    const software = { ...gpu, software: true, subgroupSize: 8 };
+    const { names } = productVariants(spec(1024), software);
+    expect(names).toEqual(['subgroup16x8', 'subgroup16x4', 'subgroup8x8', 'subgroup8x4']);
+    for (const name of names.slice(1)) {
+      const kernel = defineKernel({
+        op: 'matmul',
+        plan: (call, facts, scratch) => productStages(problemOf(call), facts, scratch, name),
+      });
+      await compareOn([kernel], cases, context);
     }
   });
 });

@@ -1,4 +1,4 @@
-import { type DType, numel, type OpCall, type Operand, ops } from '@attune/core';
+import { type DType, numel, type OpCall, type Operand, type OpSpec, ops } from '@attune/core';
 import {
   type DeviceFacts,
   defineKernel,
@@ -8,8 +8,8 @@ import {
   type Stage,
   u32,
 } from './kernel.js';
-import { productStages } from './matmul/index.js';
-import type { Problem } from './matmul/problem.js';
+import { productStages, productVariants } from './matmul/index.js';
+import type { Problem, ProductSpec } from './matmul/problem.js';
 import { shader } from './shader.js';
 
 type Scratch = (elements: number, dtype: DType) => Operand;
@@ -116,9 +116,10 @@ const dequantizeKernel = defineKernel({
   },
 });
 
-function problemOf(call: OpCall, { codes, absmax, map, bits, blockSize }: Quantized): Problem {
+function specOf(call: OpSpec): ProductSpec {
   const attrs = call.attrs as unknown as ops.QuantizedMatmulAttrs;
-  const { outFeatures, inFeatures, transposed, scale, accumulate, compute } = attrs;
+  const { outFeatures, inFeatures, transposed, scale, accumulate, compute, bits, blockSize } =
+    attrs;
   const [k, n] = transposed ? [outFeatures, inFeatures] : [inFeatures, outFeatures];
   const a = call.inputs[0]!;
   const addend = call.inputs.slice(1 + ops.partCount(attrs));
@@ -138,10 +139,17 @@ function problemOf(call: OpCall, { codes, absmax, map, bits, blockSize }: Quanti
     scale,
     plus: accumulate ? 'output' : plus,
     bStep: 0,
-    a,
+  };
+}
+
+function problemOf(call: OpCall, { codes, absmax, map }: Quantized): Problem {
+  const attrs = call.attrs as unknown as ops.QuantizedMatmulAttrs;
+  return {
+    ...specOf(call),
+    a: call.inputs[0]!,
     b: codes,
     bMore: [absmax, map],
-    addend,
+    addend: call.inputs.slice(1 + ops.partCount(attrs)),
     out: call.outputs[0]!,
   };
 }
@@ -174,10 +182,11 @@ function stagedStages(call: OpCall, facts: DeviceFacts, scratch: Scratch): reado
 /** On a software device a look-up for each use of a weight costs more than writing the weight down once. */
 const quantizedMatmulKernel = defineKernel({
   op: 'quantizedMatmul',
-  plan: (call, facts, scratch) =>
+  variants: (call, facts) => (facts.software ? undefined : productVariants(specOf(call), facts)),
+  plan: (call, facts, scratch, variant) =>
     facts.software
       ? stagedStages(call, facts, scratch)
-      : fusedStages(call, scratch, (problem) => productStages(problem, facts, scratch)),
+      : fusedStages(call, scratch, (problem) => productStages(problem, facts, scratch, variant)),
 });
 
 export const quantizedKernels: readonly Kernel[] = [dequantizeKernel, quantizedMatmulKernel];

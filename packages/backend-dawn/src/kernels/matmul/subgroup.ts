@@ -184,6 +184,15 @@ export function subgroupTile(p: ProductSpec, lanes: number): SubgroupTile {
   return { TM: m <= 8 ? 8 : 16, TN: n <= 4 * lanes ? 4 : 8, transposed };
 }
 
+/** Other tiles that may be faster; the transposition stays. */
+export const subgroupTiles = ({ transposed }: SubgroupTile): SubgroupTile[] =>
+  [
+    [16, 8],
+    [16, 4],
+    [8, 8],
+    [8, 4],
+  ].map(([TM, TN]) => ({ TM: TM!, TN: TN!, transposed }));
+
 const transpose = (p: Problem): Problem => ({ ...p, m: p.n, n: p.m, a: p.b, b: p.a });
 
 /** The product as one dispatch. */
