@@ -21,6 +21,7 @@ import { Tuner } from './autotune/tuner.js';
 import type { TuningFile } from './autotune/tuningFile.js';
 import { BindGroupCache, type Binding } from './bindGroupCache.js';
 import { BufferPool, type DawnBuffer, sizeClass } from './bufferPool.js';
+import { Deferral } from './deferral.js';
 import { DispatchTimer } from './dispatchTimer.js';
 import { kernels as builtinKernels } from './kernels/index.js';
 import type { DeviceFacts, Kernel, Param, Stage } from './kernels/kernel.js';
@@ -60,6 +61,7 @@ export class DawnBackend implements Backend {
   readonly #pipelines: PipelineCache;
   readonly #bindGroups: BindGroupCache;
   readonly #waiter: Waiter;
+  readonly #deferral: Deferral;
   readonly #tuner: Tuner;
   readonly #immediates = new ArrayBuffer(64);
   readonly #immediateWords = new Uint32Array(this.#immediates);
@@ -113,9 +115,11 @@ export class DawnBackend implements Backend {
       this.stats,
       this.limits.maxBufferBytes,
     );
-    this.#pipelines = new PipelineCache(device, this.stats);
+    const refused = (error: Error) => this.#fail(refusal(error.message));
+    this.#pipelines = new PipelineCache(device, this.stats, refused);
     this.#bindGroups = new BindGroupCache(device, this.stats);
     this.#waiter = new Waiter(choice.software);
+    this.#deferral = new Deferral((promise) => this.#waiter.wait(promise), refused);
     this.#tuner = new Tuner(this.#facts, adapterName(choice), tuningFile);
     device.addEventListener('uncapturederror', (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
@@ -157,9 +161,18 @@ export class DawnBackend implements Backend {
       data.byteLength % 4 === 0
         ? new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength)
         : paddedBytes(data);
+    if (this.#deferral.isActive) {
+      const copy = bytes.slice(); // the caller may reuse the array
+      this.#deferral.add(() => this.#write(target, byteOffset, copy));
+    } else {
+      this.#write(target, byteOffset, bytes);
+    }
+  }
+
+  #write(target: GPUBuffer, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
     // queue.writeBuffer runs before everything that is recorded but not submitted, so once something
     // is recorded the bytes take a detour through a staging buffer and a copy inside the encoder.
-    if (this.#encoder && bytes.byteLength + this.#stagingUsed > STAGING_BYTES) this.flush();
+    if (this.#encoder && bytes.byteLength + this.#stagingUsed > STAGING_BYTES) this.#submit();
     if (!this.#encoder) {
       this.device.queue.writeBuffer(target, byteOffset, bytes);
       return;
@@ -205,13 +218,31 @@ export class DawnBackend implements Backend {
   }
 
   #record(stage: Stage): void {
-    const { pipeline, layout } = this.#pipelines.get(stage);
+    if (stage.params.length > 16)
+      throw new AttuneError(
+        'KERNEL_PARAMS',
+        `a kernel passes ${stage.params.length} numbers; 16 fit.`,
+        { remedy: 'Reduce the rank of the operands (reshape neighbouring axes together).' },
+      );
+    const entry = this.#pipelines.get(stage);
     const group = this.#bindGroups.get(
-      layout,
+      entry.layout,
       `${stage.reads}/${stage.operands.length}`,
       stage.operands.map(bindingOf),
     );
-    const pass = this.#openPass(stage.key);
+    const clock = this.#timer?.next(stage.key);
+    if (entry.pipeline && !this.#deferral.isActive)
+      this.#encode(entry.pipeline, group, stage, clock);
+    else this.#deferral.add(() => this.#encode(entry.pipeline!, group, stage, clock), entry.ready);
+  }
+
+  #encode(
+    pipeline: GPUComputePipeline,
+    group: GPUBindGroup,
+    stage: Stage,
+    clock: GPUComputePassTimestampWrites | undefined,
+  ): void {
+    const pass = this.#openPass(clock);
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, group);
     if (stage.params.length > 0) this.#setImmediates(pass, stage.params);
@@ -219,10 +250,6 @@ export class DawnBackend implements Backend {
   }
 
   #setImmediates(pass: GPUComputePassEncoder, params: readonly Param[]): void {
-    if (params.length > 16)
-      throw new AttuneError('KERNEL_PARAMS', `a kernel passes ${params.length} numbers; 16 fit.`, {
-        remedy: 'Reduce the rank of the operands (reshape neighbouring axes together).',
-      });
     params.forEach(([type, value], i) => {
       if (type === 'u32') this.#immediateWords[i] = value;
       else this.#immediateFloats[i] = value;
@@ -239,11 +266,11 @@ export class DawnBackend implements Backend {
     return this.#encoder;
   }
 
-  #openPass(kernel: string): GPUComputePassEncoder {
-    if (this.#timer) {
+  /** @param clock timestamps of a pass of its own */
+  #openPass(clock: GPUComputePassTimestampWrites | undefined): GPUComputePassEncoder {
+    if (clock) {
       this.#endPass();
-      const timestampWrites = this.#timer.next(kernel);
-      this.#pass = this.#openEncoder().beginComputePass({ timestampWrites });
+      this.#pass = this.#openEncoder().beginComputePass({ timestampWrites: clock });
     }
     this.#pass ??= this.#openEncoder().beginComputePass();
     return this.#pass;
@@ -255,6 +282,11 @@ export class DawnBackend implements Backend {
   }
 
   flush(): void {
+    if (this.#deferral.isActive) this.#deferral.add(() => this.#submit());
+    else this.#submit();
+  }
+
+  #submit(): void {
     if (!this.#encoder) return;
     this.#endPass();
     this.device.queue.submit([this.#encoder.finish()]);
@@ -267,11 +299,18 @@ export class DawnBackend implements Backend {
     this.#check();
     const size = Math.ceil(byteLength / 4) * 4;
     const target = this.#takeReadback(size);
-    this.#endPass();
-    this.#openEncoder().copyBufferToBuffer((buffer as DawnBuffer).gpu, byteOffset, target, 0, size);
-    this.flush();
+    const source = (buffer as DawnBuffer).gpu;
+    const copy = () => {
+      this.#endPass();
+      this.#openEncoder().copyBufferToBuffer(source, byteOffset, target, 0, size);
+      this.#submit();
+    };
+    if (this.#deferral.isActive) this.#deferral.add(copy);
+    else copy();
     this.stats.readbacks++;
     try {
+      await this.#deferral.settle();
+      this.#check();
       await this.#waiter.wait(target.mapAsync(1, 0, size));
       this.#check();
     } catch (cause) {
@@ -291,6 +330,7 @@ export class DawnBackend implements Backend {
 
   async sync(): Promise<void> {
     this.flush();
+    await this.#deferral.settle();
     await this.#waiter.wait(this.device.queue.onSubmittedWorkDone());
     this.#check();
   }
@@ -325,6 +365,8 @@ export class DawnBackend implements Backend {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#deferral.clear();
+    await this.#deferral.settle(); // a shader that still compiles
     this.#endPass();
     this.#encoder = null;
     if (!this.#failure) await this.device.queue.onSubmittedWorkDone().catch(() => {});
@@ -351,6 +393,7 @@ export class DawnBackend implements Backend {
 
   #fail(error: AttuneError): void {
     this.#failure ??= error;
+    this.#deferral.clear();
   }
 
   #check(): void {
@@ -376,10 +419,13 @@ function deviceError(error: GPUError, reservedBytes: number): AttuneError {
           'Use a smaller perDeviceTrainBatchSize with more gradientAccumulationSteps, a shorter maxLength, or a 16-bit dtype.',
       },
     );
-  return new AttuneError('GPU_ERROR', `the device refused a command: ${error.message}`, {
+  return refusal(error.message);
+}
+
+const refusal = (message: string): AttuneError =>
+  new AttuneError('GPU_ERROR', `the device refused a command: ${message}`, {
     remedy: 'This is a defect of a kernel: please report it with the message above.',
   });
-}
 
 function bindingOf(operand: Operand): Binding {
   const { id, gpu } = operand.buffer as DawnBuffer;

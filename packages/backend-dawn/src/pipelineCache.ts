@@ -2,8 +2,11 @@ import { AttuneError, type BackendStats } from '@attune/core';
 import type { Stage } from './kernels/kernel.js';
 
 export interface CachedPipeline {
-  readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
+  /** Null while it compiles. */
+  pipeline: GPUComputePipeline | null;
+  /** Resolves when it is compiled; also when it cannot be, which `onError` is told. */
+  ready: Promise<void>;
 }
 
 /** Bytes of the immediates that every pipeline reserves: 16 words. */
@@ -20,20 +23,26 @@ export class PipelineCache {
   constructor(
     private readonly device: GPUDevice,
     private readonly stats: BackendStats,
+    private readonly onError: (error: Error) => void,
   ) {}
 
+  /** Compiles beside what the caller does next, and beside other shaders. */
   get(stage: Stage): CachedPipeline {
     const found = this.#pipelines.get(stage.key);
     if (found) return found;
     const { layout, pipeline: pipelineLayout } = this.#layout(stage.reads, stage.operands.length);
     const module = this.device.createShaderModule({ code: stage.wgsl(), label: stage.key });
-    const pipeline = this.device.createComputePipeline({
-      label: stage.key,
-      layout: pipelineLayout,
-      compute: { module, entryPoint: 'main' },
-    });
+    const entry: CachedPipeline = { layout, pipeline: null, ready: Promise.resolve() };
+    entry.ready = this.device
+      .createComputePipelineAsync({
+        label: stage.key,
+        layout: pipelineLayout,
+        compute: { module, entryPoint: 'main' },
+      })
+      .then((compiled) => {
+        entry.pipeline = compiled;
+      }, this.onError);
     this.stats.pipelines++;
-    const entry = { pipeline, layout };
     this.#pipelines.set(stage.key, entry);
     return entry;
   }

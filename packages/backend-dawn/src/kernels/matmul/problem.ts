@@ -120,11 +120,26 @@ export const addendBinding = ({ bBits }: Pick<ProductSpec, 'bBits'>): number => 
 
 /** WGSL: what is stored at `at`, in column `j`, of a product `value`; what is added is at `binding`. */
 export function stored(plus: Plus, value: string, at: string, j: string, binding: number): string {
-  if (plus === 'nothing') return `p.scale * ${value}`;
-  const addend = `x${binding}`;
-  const added = { addend: `${addend}(${at})`, bias: `${addend}(${j})`, output: `w0[${at}]` }[plus];
-  return `fma(p.scale, ${value}, ${added})`;
+  return plus === 'nothing'
+    ? `p.scale * ${value}`
+    : `fma(p.scale, ${value}, ${added(plus, at, j, binding)})`;
 }
+
+/** The same for four neighbours: `at` and `j` count vec4s, and so do the bindings. */
+export function storedFour(
+  plus: Plus,
+  value: string,
+  at: string,
+  j: string,
+  binding: number,
+): string {
+  return plus === 'nothing'
+    ? `p.scale * ${value}`
+    : `fma(vec4f(p.scale), ${value}, ${added(plus, at, j, binding)})`;
+}
+
+const added = (plus: Exclude<Plus, 'nothing'>, at: string, j: string, binding: number): string =>
+  ({ addend: `x${binding}(${at})`, bias: `x${binding}(${j})`, output: `w0[${at}]` })[plus];
 
 /** The part of a shader's key that the epilogue decides. */
 export const epilogueKey = ({ plus, addendDtype }: ProductSpec): string =>

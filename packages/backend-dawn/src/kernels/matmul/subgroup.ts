@@ -9,6 +9,7 @@ import {
   paramsOf,
   range,
   stored,
+  storedFour,
 } from './problem.js';
 
 /** Rows and columns a lane makes. */
@@ -29,6 +30,10 @@ function vec4Loader(dtype: DType): string {
   return `fn loadB4(i: u32) -> vec4f { let w = vec2u(r1[i * 2u], r1[i * 2u + 1u]); return ${widen}; }`;
 }
 
+/** Whether four neighbours of the output, and of what is added to it, are one vec4. */
+const storesFour = ({ m, n, addendDtype }: ProductSpec, { transposed }: SubgroupTile): boolean =>
+  (transposed ? m : n) % 4 === 0 && (addendDtype === null || addendDtype === 'float32');
+
 /**
  * Subgroup-broadcast product: a workgroup is one subgroup of S lanes and makes TM rows of S * TN
  * columns. Each lane loads one vec4 of a per row, and a shuffle hands it round, so a value of a is
@@ -41,11 +46,10 @@ function vec4Loader(dtype: DType): string {
  * Needs float32 a; K a multiple of 4 (NN, NT), N of 4 (NN, TN), M of 4 (TN). Edges are clamped when
  * loading and skipped when storing.
  */
-function subgroupProduct(
-  { layout, bDtype, plus, addendDtype }: ProductSpec,
-  { TM, TN, transposed }: SubgroupTile,
-  S: number,
-): string {
+function subgroupProduct(spec: ProductSpec, tile: SubgroupTile, S: number): string {
+  const { layout, bDtype, plus, addendDtype } = spec;
+  const { TM, TN, transposed } = tile;
+  const wide = storesFour(spec, tile);
   const columns = layout === 'NT';
   const accumulate = (m: number, x: string, y: (n: number) => string) =>
     range(TN)
@@ -79,8 +83,7 @@ ${range(TM)
   } else {
     const loadB = columns
       ? range(TN).map(
-          (n) =>
-            `      let b${n} = loadB4((bFirst + min(col + ${n * S}u, p.n - 1u) * p.k + k) / 4u);`,
+          (n) => `      let b${n} = loadB4((bFirst + min(col + ${n}u, p.n - 1u) * p.k + k) / 4u);`,
         )
       : range(4).flatMap((q) =>
           range(TN / 4).map(
@@ -110,31 +113,54 @@ ${range(TM)
   }`;
   }
 
-  // Clamped vec4 loads would repeat columns inside a lane; such columns are never stored.
-  const put = (m: number, at: string, j: string, value: string) =>
-    `w0[${at}] = ${stored(plus, value, at, transposed ? `row + ${m}u` : j, 2)};`;
-  const store = columns
-    ? (m: number) =>
-        range(TN)
-          .map(
-            (n) =>
-              `if (col + ${n * S}u < p.n) { ${put(m, `at + ${n * S}u${transposed ? ' * p.m' : ''}`, `col + ${n * S}u`, `c${m}_${n}`)} }`,
-          )
-          .join(' ')
-    : (m: number) =>
-        range(TN / 4)
-          .map(
-            (n) =>
-              `if (col + ${n * 4}u < p.n) { ${range(4)
-                .map((q) =>
-                  put(m, `at + ${n * 4 + q}u`, `col + ${n * 4 + q}u`, `c${m}_${n * 4 + q}`),
-                )
-                .join(' ')} }`,
-          )
-          .join(' ');
+  // Clamped loads repeat rows and columns at the edges; those are never stored. Four neighbours are
+  // stored together where they can be: a quarter of the stores to compile and to run.
+  const put = (m: number, n: number) => {
+    const at = transposed ? `at + ${m}u` : `at + ${n}u`;
+    const j = transposed ? `row + ${m}u` : `col + ${n}u`;
+    return `w0[${at}] = ${stored(plus, `c${m}_${n}`, at, j, 2)};`;
+  };
+  const putFour = (cells: string[], first: string, quad: number) => {
+    const at = `at / 4u + ${quad}u`;
+    const four = `vec4f(${cells.join(', ')})`;
+    return `w0[${at}] = ${storedFour(plus, four, at, `${first} / 4u + ${quad}u`, 2)};`;
+  };
+  const [rowQuads, columnQuads] = [range(TM / 4), range(TN / 4)];
+  const store = transposed
+    ? range(TN).map((n) => {
+        const quads = rowQuads.map((q) => {
+          const four = range(4).map((i) => q * 4 + i);
+          const puts = wide
+            ? `if (row + ${q * 4}u < p.m) { ${putFour(
+                four.map((m) => `c${m}_${n}`),
+                'row',
+                q,
+              )} }`
+            : four.map((m) => `if (row + ${m}u < p.m) { ${put(m, n)} }`).join(' ');
+          return puts;
+        });
+        return `  if (col + ${n}u < p.n) { let at = (z * p.n + col + ${n}u) * p.m + row; ${quads.join(' ')} }`;
+      })
+    : range(TM).map((m) => {
+        const quads = columnQuads.map((q) => {
+          const four = range(4).map((i) => q * 4 + i);
+          return wide
+            ? `if (col + ${q * 4}u < p.n) { ${putFour(
+                four.map((n) => `c${m}_${n}`),
+                'col',
+                q,
+              )} }`
+            : four.map((n) => `if (col + ${n}u < p.n) { ${put(m, n)} }`).join(' ');
+        });
+        return `  if (row + ${m}u < p.m) { let at = (z * p.m + row + ${m}u) * p.n + col; ${quads.join(' ')} }`;
+      });
   return shader({
-    reads: ['vec4', bDtype === 'float32' ? 'vec4' : bDtype, ...(addendDtype ? [addendDtype] : [])],
-    writes: ['float32'],
+    reads: [
+      'vec4',
+      bDtype === 'float32' ? 'vec4' : bDtype,
+      ...(addendDtype ? [wide ? ('vec4' as const) : addendDtype] : []),
+    ],
+    writes: [wide ? 'vec4' : 'float32'],
     params,
     workgroup: S,
     subgroups: true,
@@ -143,19 +169,14 @@ ${range(TM)
   let z = group / p.tiles;
   let tile = group % p.tiles;
   let row = (tile / p.columns) * ${TM}u;
-  let col = (tile % p.columns) * ${S * TN}u + lane${columns ? '' : ` * ${TN}u`};
+  let col = (tile % p.columns) * ${S * TN}u + lane * ${TN}u;
   let aFirst = z * p.aStep;
   let bFirst = z * p.bStep;
   ${range(TM)
     .flatMap((m) => range(TN).map((n) => `var c${m}_${n} = 0.0;`))
     .join(' ')}
 ${loop}
-${range(TM)
-  .map(
-    (m) =>
-      `  if (row + ${m}u < p.m) { let at = ${transposed ? `(z * p.n + col) * p.m + row + ${m}u` : `(z * p.m + row + ${m}u) * p.n + col`}; ${store(m)} }`,
-  )
-  .join('\n')}`,
+${store.join('\n')}`,
   });
 }
 
@@ -207,7 +228,7 @@ export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: Devic
   const [aStep, bStep] = transposed ? [steps[1], steps[0]] : steps;
   const operands: Operand[] = [a, b, ...addend, out];
   return {
-    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${bDtype}:${epilogueKey(spec)}`,
+    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${bDtype}:${epilogueKey(spec)}${storesFour(spec, tile) ? ':x4' : ''}`,
     wgsl: () => subgroupProduct(spec, tile, S),
     operands,
     reads: operands.length - 1,
