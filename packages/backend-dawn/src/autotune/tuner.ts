@@ -38,8 +38,9 @@ export class Tuner {
     this.#choices = new Map(Object.entries(file?.read(adapter) ?? {}));
   }
 
-  /** The variant for a call; undefined when the kernel has none. */
+  /** The variant for a call; undefined when the kernel has none, or nothing was ever tuned. */
   variant(kernel: Kernel, call: OpCall): string | undefined {
+    if (!this.#trial && this.#choices.size === 0) return undefined;
     const tuning = kernel.variants?.(call, this.facts);
     if (!tuning || tuning.names.length < 2) {
       this.#trial?.slots.push(null);

@@ -49,7 +49,7 @@ export interface Kernel {
   accepts?(call: OpSpec, facts: DeviceFacts): boolean;
   /**
    * Ways to run a call that differ in speed, the default first, and the class of calls that share a
-   * choice. Backend.tune measures them; `plan` is told which one to take.
+   * choice. Backend.tune measures them; `plan` is told which one to take, or nothing: then the default.
    */
   variants?(
     call: OpSpec,

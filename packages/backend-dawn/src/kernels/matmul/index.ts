@@ -50,9 +50,16 @@ export function productStages(
   scratch: Scratch,
   variant?: string,
 ): readonly Stage[] {
-  const ways = waysOf(problem, facts);
-  const way = ways.find(({ name }) => name === variant) ?? ways[0]!;
-  return way.stages(problem, facts, scratch);
+  if (variant !== undefined) {
+    const way = waysOf(problem, facts).find(({ name }) => name === variant);
+    if (way) return way.stages(problem, facts, scratch);
+  }
+  if (acceptsSubgroups(problem, facts))
+    return [subgroupStage(problem, subgroupTile(problem, facts.subgroupSize), facts)];
+  const unit = acceptsMatrixUnit(problem, facts);
+  if (unit) return [matrixStage(problem, unit, facts)];
+  const { tile, splits } = tiling(problem, facts);
+  return tiledStages(problem, tile, splits, scratch);
 }
 
 /** What the tuner chooses among. Products alike but for their rows, up to the next power of two, share a choice. */
