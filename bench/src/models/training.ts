@@ -25,11 +25,18 @@ class Gate {
  * The public Trainer, one update at a time: a callback holds it before each update until a repetition
  * asks for one. So what is timed is what users get: collating, forward, backward, clipping, AdamW.
  */
-export function trainingSteps({ model, batchSize, length, loraRank }: TrainingSteps): Contender {
+export function trainingSteps({
+  model,
+  batchSize,
+  length,
+  loraRank,
+}: TrainingSteps): Contender & { recordMs(): number } {
   const { backend } = model.engine;
   const abort = new AbortController();
   let go = new Gate();
   let done = new Gate();
+  let began = 0;
+  let recordMs = 0;
   const trainer = new SFTTrainer({
     model,
     trainDataset: Array.from({ length: batchSize }, (_, row) => {
@@ -61,6 +68,10 @@ export function trainingSteps({ model, batchSize, length, loraRank }: TrainingSt
         onStepBegin: async () => {
           await go.passed;
           go = new Gate();
+          began = performance.now();
+        },
+        onOptimizerStep: () => {
+          recordMs = performance.now() - began;
         },
         onStepEnd: () => {
           const finished = done;
@@ -72,6 +83,8 @@ export function trainingSteps({ model, batchSize, length, loraRank }: TrainingSt
   });
   let training: Promise<unknown> | null = null;
   return {
+    /** Milliseconds in which this thread recorded the last update, without any wait. */
+    recordMs: () => recordMs,
     async run() {
       training ??= trainer.train({ signal: abort.signal });
       const finished = done.passed;
