@@ -271,35 +271,79 @@ const swigluKernel = defineKernel({
     }),
 });
 
-const swigluGradKernel = defineKernel({
-  op: 'swigluGrad',
-  plan: (call) => {
-    const n = numel(call.outputs[0]!.shape);
-    const vec4 = isVec4(call);
-    const access = vec4 ? 'vec4' : 'float32';
-    const source: ShaderSource = {
-      reads: vec4 ? ['vec4', 'vec4', 'vec4'] : call.inputs.map((o) => o.dtype),
-      writes: [access, access],
-      params: { n: 'u32' },
-      workgroup: 64,
-      declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\n${sigmoidDeclaration}`,
-      body: `  if (gid >= p.n) { return; }
+/** The gradients of a gated activation. Inputs: gate `x`, up, and `g`; all are in scope of the body. */
+function twoGradients(
+  call: OpCall,
+  name: string,
+  { declarations, body }: { declarations: string; body: string },
+): Stage[] {
+  const n = numel(call.outputs[0]!.shape);
+  const vec4 = isVec4(call);
+  const access = vec4 ? 'vec4' : 'float32';
+  const source: ShaderSource = {
+    reads: vec4 ? ['vec4', 'vec4', 'vec4'] : call.inputs.map((o) => o.dtype),
+    writes: [access, access],
+    params: { n: 'u32' },
+    workgroup: 64,
+    declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\n${declarations}`,
+    body: `  if (gid >= p.n) { return; }
   let x = x0(gid);
   let g = x2(gid);
-  let s = sigmoid_(x);
+${body}`,
+  };
+  return [
+    {
+      key: `${name}:${source.reads.join()}`,
+      wgsl: () => shader(source),
+      operands: [...call.inputs, ...call.outputs],
+      reads: 3,
+      params: [u32(vec4 ? n / 4 : n)],
+      grid: grid1d(vec4 ? n / 4 : n, 64),
+    },
+  ];
+}
+
+const swigluGradKernel = defineKernel({
+  op: 'swigluGrad',
+  plan: (call) =>
+    twoGradients(call, 'swigluGrad', {
+      declarations: sigmoidDeclaration,
+      body: `  let s = sigmoid_(x);
   w0[gid] = g * x1(gid) * s * (T(1.0) + x * (T(1.0) - s));
   w1[gid] = g * x * s;`,
-    };
-    return [
-      {
-        key: `swigluGrad:${source.reads.join()}`,
-        wgsl: () => shader(source),
-        operands: [...call.inputs, ...call.outputs],
-        reads: 3,
-        params: [u32(vec4 ? n / 4 : n)],
-        grid: grid1d(vec4 ? n / 4 : n, 64),
-      },
-    ];
+    }),
+});
+
+/** GELU and its slope as functions of T. */
+function geluFunctions(approximate: string): string {
+  const suffix = approximate === 'tanh' ? 'Tanh' : '';
+  const [value, helpers = ''] = unaryExpressions[`gelu${suffix}`]!;
+  const [slope] = unaryExpressions[`gelu${suffix}Grad`]!;
+  return `${helpers}
+fn gelu_(x: T) -> T { return ${value}; }
+fn slope_(x: T) -> T { return ${slope}; }`;
+}
+
+const gegluKernel = defineKernel({
+  op: 'geglu',
+  plan: (call) => {
+    const approximate = call.attrs.approximate as string;
+    return pointwise(call, `geglu:${approximate}`, {
+      vec4: isVec4(call),
+      declarations: `${geluFunctions(approximate)}\nfn value(i: u32) -> T { return gelu_(x0(i)) * x1(i); }`,
+    });
+  },
+});
+
+const gegluGradKernel = defineKernel({
+  op: 'gegluGrad',
+  plan: (call) => {
+    const approximate = call.attrs.approximate as string;
+    return twoGradients(call, `gegluGrad:${approximate}`, {
+      declarations: geluFunctions(approximate),
+      body: `  w0[gid] = g * x1(gid) * slope_(x);
+  w1[gid] = g * gelu_(x);`,
+    });
   },
 });
 
@@ -364,5 +408,7 @@ export const elementwiseKernels: readonly Kernel[] = [
   ...binaryKernels,
   swigluKernel,
   swigluGradKernel,
+  gegluKernel,
+  gegluGradKernel,
   dropoutKernel,
 ];

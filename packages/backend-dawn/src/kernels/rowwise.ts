@@ -128,6 +128,40 @@ ${loop(lanes, `w0[first + i] = (x3(first + i) * x1(i) - x0(first + i) * dot) * r
     }),
 });
 
+/** The mean first, then the squares around it: no cancellation in rows far from zero. */
+const layerNormKernel = defineKernel({
+  op: 'layerNorm',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'layerNorm', {
+      ...lastAxis(call.inputs[0]!),
+      params: { eps: 'f32' },
+      values: [f32(call.attrs.eps as number)],
+      // Inputs: x, weight, bias. Outputs: y, mean, 1 / deviation.
+      body: (lanes) =>
+        `  var total = 0.0;\n${loop(lanes, 'total += x0(first + i);')}  let mean = laneSum(total, lane) / f32(p.width);
+  var squares = 0.0;\n${loop(lanes, 'let v = x0(first + i) - mean; squares = fma(v, v, squares);')}  squares = laneSum(squares, lane);
+  let rstd = inverseSqrt(squares / f32(p.width) + p.eps);
+${loop(lanes, 'w0[first + i] = fma((x0(first + i) - mean) * rstd, x1(i), x2(i));')}  if (lane == 0u) { w1[group] = mean; w2[group] = rstd; }`,
+    }),
+});
+
+/** rstd (g w - mean(g w) - xhat mean(g w xhat)), xhat = (x - mean) rstd. */
+const layerNormGradKernel = defineKernel({
+  op: 'layerNormGrad',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'layerNormGrad', {
+      ...lastAxis(call.inputs[0]!),
+      // Inputs: x, weight, mean, rstd, g.
+      body: (lanes) =>
+        `  let mean = x2(group);
+  let rstd = x3(group);
+  var sum = 0.0;
+  var dot = 0.0;\n${loop(lanes, 'let gw = x4(first + i) * x1(i); sum += gw; dot = fma(gw, (x0(first + i) - mean) * rstd, dot);')}  sum = laneSum(sum, lane) / f32(p.width);
+  dot = laneSum(dot, lane) / f32(p.width);
+${loop(lanes, 'w0[first + i] = rstd * (x4(first + i) * x1(i) - sum - (x0(first + i) - mean) * rstd * dot);')}`,
+    }),
+});
+
 /** Rows that one lane sums on a GPU, where one lane a column would leave most of it idle. */
 const ROWS_PER_LANE = 64;
 
@@ -350,6 +384,8 @@ export const rowwiseKernels: readonly Kernel[] = [
   addRmsNormKernel,
   rmsNormGradKernel,
   rmsNormWeightGradKernel,
+  layerNormKernel,
+  layerNormGradKernel,
   crossEntropyKernel,
   crossEntropyGradKernel,
   crossEntropyIntoKernel,

@@ -219,6 +219,14 @@ check(
   input([6], 3),
 );
 check('swiglu', '[2, 5]', ([gate, up]) => ops.swiglu(gate!, up!), input([2, 5]), input([2, 5], 2));
+for (const approximate of ['none', 'tanh'] as const)
+  check(
+    'geglu',
+    approximate,
+    ([gate, up]) => ops.geglu(gate!, up!, { approximate }),
+    input([2, 5]),
+    input([2, 5], 2),
+  );
 check('swiglu', 'one tensor twice', ([x]) => ops.swiglu(x!, x!), input([5]));
 check(
   'embedding',

@@ -3,6 +3,7 @@ export * from './crossEntropy.js';
 export * from './dropout.js';
 export * from './elementwise.js';
 export * from './embedding.js';
+export * from './geglu.js';
 export * from './linearCrossEntropy.js';
 export * from './matmul.js';
 export * from './movement.js';

@@ -243,6 +243,17 @@ const swigluCases: OpCase[] = [[1], [63], [64], [65], [3, 5, 172], [0]].flatMap(
   ),
 ]);
 
+const gegluCases: OpCase[] = [[1], [65], [3, 5, 172], [0]].flatMap((shape) =>
+  (['none', 'tanh'] as const).flatMap((approximate) => {
+    const name = `${label(shape)}-${approximate}`;
+    const gate = f32(shape, normal(2));
+    return [
+      opCase(ops.gegluOp, name, [gate, f32(shape)], { approximate }, float32Kernel),
+      opCase(ops.gegluGradOp, name, [gate, f32(shape), f32(shape)], { approximate }, float32Kernel),
+    ];
+  }),
+);
+
 /** [B, T, H, D] with R of the D features turned, and how many positions the table has. */
 const ropeShapes: readonly (readonly [Shape, number, number])[] = [
   [[1, 1, 1, 2], 2, 4],
@@ -297,6 +308,7 @@ export const rowwiseCases: readonly OpCase[] = [
   ...weightGradCases,
   ...offsetCases,
   ...swigluCases,
+  ...gegluCases,
   ...ropeCases,
   ...ropePairCases,
 ];
