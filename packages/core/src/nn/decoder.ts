@@ -114,17 +114,18 @@ class Decoder extends Module {
 
   forward(inputIds: Tensor, context: AttentionContext): Tensor {
     let x = this.child<EmbeddingLike>('embed_tokens').forward(inputIds); // [B, T, hidden]
+    // A cache that a layer appends to would be appended to twice.
     for (const layer of this.child<ModuleList<DecoderLayer>>('layers'))
-      x = this.gradientCheckpointing
-        ? checkpointed(layer, x, context)
-        : x.engine.scope('layer', () => layer.forward(x, context));
+      x =
+        this.gradientCheckpointing && !context.cache
+          ? checkpointed(layer, x, context)
+          : x.engine.scope('layer', () => layer.forward(x, context));
     return this.child<NormLike>('norm').forward(x);
   }
 }
 
 function checkpointed(layer: DecoderLayer, x: Tensor, context: AttentionContext): Tensor {
-  const { positions, segments, cache } = context;
-  if (cache) return layer.forward(x, context); // it would be appended to twice
+  const { positions, segments } = context;
   return x.engine.checkpoint(
     segments ? [x, positions, segments] : [x, positions],
     ([x, positions, segments = null]) =>

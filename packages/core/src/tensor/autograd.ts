@@ -105,7 +105,7 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
 function firstGradient(engine: Engine, loss: Tensor, options: BackwardOptions): Tensor {
   const { scale = 1, lossScale } = options;
   if (!lossScale) return engine.full(loss.shape, scale);
-  return engine.window(lossScale.reshape(-1), 0, loss.shape).mul(scale);
+  return engine.window(lossScale, 0, loss.shape).mul(scale);
 }
 
 /** Takes the nodes from the end of the tape down to `length` and hands gradients on to their inputs. */

@@ -378,7 +378,9 @@ export class Engine {
    * @param fn makes one tensor and changes nothing: it runs twice
    */
   checkpoint(inputs: readonly Tensor[], fn: (inputs: readonly Tensor[]) => Tensor): Tensor {
-    return this.#gradEnabled ? checkpoint(this, inputs, fn) : this.scope('layer', () => fn(inputs));
+    return this.#gradEnabled
+      ? checkpoint(this, inputs, fn)
+      : this.scope('checkpoint', () => fn(inputs));
   }
 
   /** A view that takes a gradient and has no history, for {@link checkpoint}. */

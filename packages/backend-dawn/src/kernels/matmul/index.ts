@@ -10,7 +10,7 @@ type Scratch = (elements: number, dtype: DType) => Operand;
 /** One way to make a product. */
 interface Way {
   readonly name: string;
-  stages(problem: Problem, facts: DeviceFacts, scratch: Scratch): readonly Stage[];
+  stages(problem: Problem, scratch: Scratch): readonly Stage[];
 }
 
 /**
@@ -18,29 +18,26 @@ interface Way {
  * software device), the matrix unit (float16 where a device has one), or tiles in workgroup memory
  * (everything else), each in several sizes.
  */
-function waysOf(spec: ProductSpec, facts: DeviceFacts): Way[] {
-  const ways: Way[] = [];
-  const add = (name: string, stages: Way['stages']) => {
-    if (!ways.some((way) => way.name === name)) ways.push({ name, stages });
-  };
+function* waysOf(spec: ProductSpec, facts: DeviceFacts): Generator<Way> {
   if (acceptsSubgroups(spec, facts)) {
     const first = subgroupTile(spec, facts.subgroupSize);
     for (const tile of [first, ...subgroupTiles(first)])
-      add(`subgroup${tile.TM}x${tile.TN}`, (problem) => [subgroupStage(problem, tile, facts)]);
-    return ways;
+      yield {
+        name: `subgroup${tile.TM}x${tile.TN}`,
+        stages: (problem) => [subgroupStage(problem, tile, facts)],
+      };
+    return;
   }
   const unit = acceptsMatrixUnit(spec, facts);
-  if (unit) add('matrix', (problem) => [matrixStage(problem, unit, facts)]);
+  if (unit) yield { name: 'matrix', stages: (problem) => [matrixStage(problem, unit, facts)] };
   const { tile, splits } = tiling(spec, facts);
-  const tiled = (t: typeof tile, count: number) =>
-    add(`${tileName(t)}/${count}`, (problem, _facts, scratch) =>
-      tiledStages(problem, t, count, scratch),
-    );
-  tiled(tile, splits);
-  if (facts.software) return ways; // compiling each takes longer than it could save
-  if (splits > 1) tiled(tile, 1);
-  for (const t of fittingTiles(spec, facts)) tiled(t, 1);
-  return ways;
+  const tiled = (t: typeof tile, count: number): Way => ({
+    name: `${tileName(t)}/${count}`,
+    stages: (problem, scratch) => tiledStages(problem, t, count, scratch),
+  });
+  yield tiled(tile, splits);
+  if (facts.software) return; // compiling each takes longer than it could save
+  for (const t of fittingTiles(spec, facts)) yield tiled(t, 1);
 }
 
 /** @param variant a name of {@link productVariants}; without one, the first */
@@ -50,16 +47,12 @@ export function productStages(
   scratch: Scratch,
   variant?: string,
 ): readonly Stage[] {
-  if (variant !== undefined) {
-    const way = waysOf(problem, facts).find(({ name }) => name === variant);
-    if (way) return way.stages(problem, facts, scratch);
+  let first: Way | null = null;
+  for (const way of waysOf(problem, facts)) {
+    if (variant === undefined || way.name === variant) return way.stages(problem, scratch);
+    first ??= way;
   }
-  if (acceptsSubgroups(problem, facts))
-    return [subgroupStage(problem, subgroupTile(problem, facts.subgroupSize), facts)];
-  const unit = acceptsMatrixUnit(problem, facts);
-  if (unit) return [matrixStage(problem, unit, facts)];
-  const { tile, splits } = tiling(problem, facts);
-  return tiledStages(problem, tile, splits, scratch);
+  return first!.stages(problem, scratch);
 }
 
 /** What the tuner chooses among. Products alike but for their rows, up to the next power of two, share a choice. */
@@ -68,7 +61,7 @@ export function productVariants(spec: ProductSpec, facts: DeviceFacts) {
   const rows = 2 ** Math.ceil(Math.log2(Math.max(1, m)));
   return {
     key: `${sourceKey(spec)}:${epilogueKey(spec)}:${batch}x${rows}x${n}x${k}`,
-    names: waysOf(spec, facts).map(({ name }) => name),
+    names: [...new Set(Array.from(waysOf(spec, facts), ({ name }) => name))],
   };
 }
 

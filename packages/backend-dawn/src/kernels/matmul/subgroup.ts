@@ -11,6 +11,7 @@ import {
   stored,
   storedFour,
 } from './problem.js';
+import { widened } from './tile.js';
 
 /** Rows and columns a lane makes. */
 export interface SubgroupTile {
@@ -23,11 +24,7 @@ export interface SubgroupTile {
 /** Four neighbouring elements of b at vec4 index i, widened. */
 function vec4Loader(dtype: DType): string {
   if (dtype === 'float32') return 'fn loadB4(i: u32) -> vec4f { return r1[i]; }';
-  const widen =
-    dtype === 'float16'
-      ? 'vec4f(unpack2x16float(w.x), unpack2x16float(w.y))'
-      : 'vec4f(bitcast<f32>(w.x << 16u), bitcast<f32>(w.x & 0xffff0000u), bitcast<f32>(w.y << 16u), bitcast<f32>(w.y & 0xffff0000u))';
-  return `fn loadB4(i: u32) -> vec4f { let w = vec2u(r1[i * 2u], r1[i * 2u + 1u]); return ${widen}; }`;
+  return `fn loadB4(i: u32) -> vec4f { let w = vec2u(r1[i * 2u], r1[i * 2u + 1u]); return ${widened(dtype, 'w.x', 'w.y')}; }`;
 }
 
 /** Whether four neighbours of the output, and of what is added to it, are one vec4. */
