@@ -7,9 +7,11 @@ export * from './dataset/index.js';
 export * from './di/index.js';
 export * from './io/atomic.js';
 export * from './io/hfConfig.js';
+export { type HubOptions, type HubProgress, resolveFolder } from './io/hub.js';
 export * from './io/safetensors.js';
 export * from './io/safetensorsHeader.js';
 export * from './io/safetensorsWriter.js';
+export { type ShardOptions, writeWeights } from './io/shards.js';
 export * from './io/weights.js';
 export {
   AutoModelForCausalLM,
@@ -48,6 +50,7 @@ export type { ChatMessage } from './tokenizer/chatTemplate.js';
 export { DecodeStream } from './tokenizer/decodeStream.js';
 export * from './tokenizer/tokenizer.js';
 export * from './trainer/index.js';
+export { parseBytes } from './util/bytes.js';
 export * from './util/errors.js';
 export * from './util/json.js';
 export * from './util/logger.js';

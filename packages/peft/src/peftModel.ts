@@ -118,6 +118,10 @@ export class PeftModel implements LanguageModel, AdapterHost {
   get nameOrPath(): string {
     return this.base.nameOrPath;
   }
+
+  get folder(): string | null {
+    return this.base.folder;
+  }
   hiddenStates(input: ForwardInput): Tensor {
     return this.base.hiddenStates(input);
   }

@@ -127,6 +127,7 @@ export function modelOf(attune: Attune, root: Module, modelType = 'test'): Langu
     root,
     adapters: null,
     nameOrPath: 'somewhere/test',
+    folder: null,
     config: {
       modelType,
       vocabSize: 16,

@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { AttuneError } from '../util/errors.js';
@@ -7,31 +7,6 @@ import { writeFileAtomic } from './atomic.js';
 
 /** A JSON object as it stands in a file, snake_case. */
 export type RawConfig = Readonly<Record<string, unknown>>;
-
-/**
- * Checks that a model is a folder on this machine.
- *
- * @throws HUB_UNSUPPORTED for what looks like a Hub id, MODEL_FOLDER_MISSING for any other missing path
- */
-export async function checkModelFolder(folder: string): Promise<void> {
-  const found = await stat(folder).catch(() => null);
-  if (found?.isDirectory()) return;
-  if (found)
-    throw new AttuneError('MODEL_FOLDER_MISSING', `${folder} is a file, expected a folder.`, {
-      remedy: 'Give the folder that holds config.json.',
-    });
-  if (/^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/.test(folder))
-    throw new AttuneError(
-      'HUB_UNSUPPORTED',
-      `there is no folder "${folder}"; if it is a Hugging Face Hub id: downloads are not supported yet.`,
-      {
-        remedy: `Fetch it first (hf download ${folder} --local-dir ./${folder.split('/').at(-1)}) and give that folder.`,
-      },
-    );
-  throw new AttuneError('MODEL_FOLDER_MISSING', `there is no folder "${folder}".`, {
-    remedy: `Check the path; it is taken from ${process.cwd()}.`,
-  });
-}
 
 /**
  * Reads a JSON object from a file.
@@ -79,9 +54,8 @@ export interface HfConfig {
   readonly generationConfig: RawConfig | null;
 }
 
-/** @throws HUB_UNSUPPORTED, MODEL_FOLDER_MISSING, CONFIG_MISSING, CONFIG_INVALID */
+/** @throws CONFIG_MISSING, CONFIG_INVALID */
 export async function readHfConfig(folder: string): Promise<HfConfig> {
-  await checkModelFolder(folder);
   return {
     config: await readJsonObject(join(folder, 'config.json')),
     generationConfig: await readJsonObject(join(folder, 'generation_config.json'), {

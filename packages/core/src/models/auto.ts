@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Attune } from '../attune.js';
 import { type RawConfig, readHfConfig } from '../io/hfConfig.js';
+import { type HubOptions, hubOptionNames, MODEL_FILES, resolveFolder } from '../io/hub.js';
 import { WeightFolder } from '../io/weights.js';
 import type { CausalDecoder } from '../nn/decoder.js';
 import { initWeights } from '../nn/init.js';
@@ -11,7 +12,7 @@ import { ModelFamilies, type ModelFamily } from './family.js';
 import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
 
-export interface FromPretrainedOptions {
+export interface FromPretrainedOptions extends HubOptions {
   /** The device, and the plugins that may know the family. */
   readonly attune: Attune;
   /** Storage of the weights. Default "auto": as in the checkpoint (config.json's `dtype`). */
@@ -31,16 +32,23 @@ export interface FromConfigOptions {
 /** Causal language models of every family that is registered, by `model_type` of their config.json. */
 export const AutoModelForCausalLM = {
   /**
-   * Loads a model folder in Hugging Face's layout: config.json, model.safetensors (or shards with their
+   * Loads a model in Hugging Face's layout: config.json, model.safetensors (or shards with their
    * index), generation_config.json. Every parameter is trainable until an adapter freezes it.
    *
-   * @param folder on this machine
-   * @throws HUB_UNSUPPORTED, MODEL_FOLDER_MISSING, CONFIG_INVALID, UNKNOWN_NAME (model_type),
-   * WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors), WEIGHTS_SHAPE, DTYPE_OVERFLOW
+   * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
+   * Hugging Face's cache
+   * @throws MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, CONFIG_INVALID,
+   * UNKNOWN_NAME (model_type), WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors),
+   * WEIGHTS_SHAPE, DTYPE_OVERFLOW
    */
-  async fromPretrained(folder: string, options: FromPretrainedOptions): Promise<CausalLM> {
-    checkOptions(options, ['attune', 'dtype', 'ignoreUnexpected'], 'fromPretrained');
+  async fromPretrained(nameOrPath: string, options: FromPretrainedOptions): Promise<CausalLM> {
+    checkOptions(
+      options,
+      ['attune', 'dtype', 'ignoreUnexpected', ...hubOptionNames],
+      'fromPretrained',
+    );
     const { attune } = options;
+    const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
     const { config: raw, generationConfig } = await readHfConfig(folder);
     const where = join(folder, 'config.json');
     const family = familyOf(attune, raw, where);
@@ -58,7 +66,7 @@ export const AutoModelForCausalLM = {
       root.dispose();
       throw error;
     }
-    return assemble(attune, config, root, dtype, folder);
+    return assemble(attune, config, root, dtype, { nameOrPath, folder });
   },
 
   /**
@@ -75,7 +83,7 @@ export const AutoModelForCausalLM = {
     const root = family.build(attune.engine, config, { dtype });
     const std = config.initializer_range;
     initWeights(root, { std: typeof std === 'number' ? std : 0.02, seed });
-    return assemble(attune, facts, root, dtype, '');
+    return assemble(attune, facts, root, dtype, { nameOrPath: '', folder: null });
   },
 };
 
@@ -84,10 +92,10 @@ function assemble(
   config: ModelConfig,
   root: CausalDecoder,
   dtype: DType,
-  nameOrPath: string,
+  source: { readonly nameOrPath: string; readonly folder: string | null },
 ): CausalLM {
   for (const [, parameter] of root.namedParameters()) parameter.trainable = true;
-  return new CausalLM({ attune, config, root, dtype, nameOrPath });
+  return new CausalLM({ attune, config, root, dtype, ...source });
 }
 
 /** An option that nobody reads would be a silent mistake: `quantization` above all. */

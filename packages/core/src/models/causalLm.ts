@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import type { Attune } from '../attune.js';
 import { type RawConfig, writeJson } from '../io/hfConfig.js';
-import { type TensorToWrite, writeSafetensors } from '../io/safetensorsWriter.js';
+import type { TensorToWrite } from '../io/safetensorsWriter.js';
+import { type ShardOptions, writeWeights } from '../io/shards.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import type { CausalDecoder } from '../nn/decoder.js';
 import type { Parameter } from '../nn/module.js';
@@ -20,6 +21,8 @@ export interface CausalLMParts {
   /** Storage of the weights, for config.json. */
   readonly dtype: DType;
   readonly nameOrPath: string;
+  /** Its files on this machine; null: made from a config. */
+  readonly folder: string | null;
 }
 
 /** A causal language model of any family: modules that a family built, with what all of them do. */
@@ -29,6 +32,7 @@ export class CausalLM implements LanguageModel {
   readonly root: CausalDecoder;
   readonly dtype: DType;
   readonly nameOrPath: string;
+  readonly folder: string | null;
   adapters: AdapterHost | null = null;
 
   constructor(parts: CausalLMParts) {
@@ -37,6 +41,7 @@ export class CausalLM implements LanguageModel {
     this.root = parts.root;
     this.dtype = parts.dtype;
     this.nameOrPath = parts.nameOrPath;
+    this.folder = parts.folder;
   }
 
   get engine(): Engine {
@@ -95,15 +100,16 @@ export class CausalLM implements LanguageModel {
   }
 
   /**
-   * Writes config.json, generation_config.json and model.safetensors as transformers does: a tied head
-   * is not written twice. With adapters on it, writes the adapters (as PEFT does): merge them first to
+   * Writes config.json, generation_config.json and model.safetensors (shards with an index above
+   * `maxShardSize`) as transformers does: a tied head is not written twice. With adapters on it, writes the adapters (as PEFT does): merge them first to
    * save a whole model.
    */
-  async savePretrained(folder: string): Promise<void> {
+  async savePretrained(folder: string, options: ShardOptions = {}): Promise<void> {
     if (this.adapters) return this.adapters.savePretrained(folder);
-    await writeSafetensors(
-      join(folder, 'model.safetensors'),
+    await writeWeights(
+      folder,
       [...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
+      options,
     );
     const { raw, generation } = this.config;
     await writeJson(join(folder, 'config.json'), withDType(raw, this.dtype));

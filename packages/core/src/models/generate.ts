@@ -86,7 +86,7 @@ async function newRows(
 
 async function ownTokenizer(model: LanguageModel) {
   try {
-    return await AutoTokenizer.fromPretrained(model.nameOrPath);
+    return await AutoTokenizer.fromPretrained(model.folder ?? '');
   } catch (cause) {
     throw new AttuneError(
       'GENERATE_OPTION',

@@ -51,6 +51,8 @@ export interface LanguageModel {
   adapters: AdapterHost | null;
   /** Where it was loaded from; PEFT's base_model_name_or_path. */
   readonly nameOrPath: string;
+  /** Its files on this machine: that folder, or where the Hub's cache has them; null: made from a config. */
+  readonly folder: string | null;
   /** The last hidden states after the final norm, [B, T, hidden]: what the head reads. */
   hiddenStates(input: ForwardInput): Tensor;
   /** Hidden states [..., hidden] -> logits [..., V]. */
@@ -71,6 +73,6 @@ export interface LanguageModel {
   readonly isGradientCheckpointing: boolean;
   generate(options: GenerateOptions): Promise<GenerateOutput>;
   generateStream(options: GenerateOptions): AsyncGenerator<number>;
-  /** Writes config.json, generation_config.json and model.safetensors. */
+  /** Writes config.json, generation_config.json and model.safetensors, or shards of it. */
   savePretrained(folder: string): Promise<void>;
 }

@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkModelFolder, readJsonObject } from '../io/hfConfig.js';
-import { AttuneError } from '../util/errors.js';
+import { readJsonObject } from '../io/hfConfig.js';
+import { type HubOptions, hubOptionNames, resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
+import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import type { ChatTemplates } from './chatTemplate.js';
 import { Tokenizer } from './tokenizer.js';
@@ -12,10 +13,15 @@ export const AutoTokenizer = {
    * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json and the chat template
    * (chat_template.jinja, else the one in tokenizer_config.json).
    *
-   * @throws HUB_UNSUPPORTED, MODEL_FOLDER_MISSING, TOKENIZER_MISSING, TOKENIZER_INVALID, CONFIG_INVALID
+   * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
+   * Hugging Face's cache
+   * @throws MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, TOKENIZER_MISSING,
+   * TOKENIZER_INVALID, CONFIG_INVALID
    */
-  async fromPretrained(folder: string): Promise<Tokenizer> {
-    await checkModelFolder(folder);
+  async fromPretrained(nameOrPath: string, options: HubOptions = {}): Promise<Tokenizer> {
+    const known = Object.fromEntries(hubOptionNames.map((name) => [name, true as const]));
+    checkOptionNames('AutoTokenizer.fromPretrained', options, known, 'OPTION_UNKNOWN');
+    const folder = await resolveFolder(nameOrPath, TOKENIZER_FILES, options);
     await checkTokenizerJson(folder);
     const optional = (name: string) => readJsonObject(join(folder, name), { optional: true });
     const config = {

@@ -144,12 +144,13 @@ describe('fromPretrained explains', () => {
   });
 
   it.each([
-    ['HUB_UNSUPPORTED', 'Qwen/Qwen2.5-0.5B', /hf download/],
+    ['HUB_NOT_CACHED', 'Qwen/Qwen2.5-0.5B', /localFilesOnly/],
     ['MODEL_FOLDER_MISSING', '../no/such/model', /no folder/],
     ['MODEL_FOLDER_MISSING', fixture('tiny-llama/config.json'), /is a file/],
     ['CONFIG_MISSING', fixture('stories260k'), /config\.json/],
   ])('%s: %s', async (code, folder, says) => {
-    const loading = AutoModelForCausalLM.fromPretrained(folder, { attune });
+    const options = { attune, localFilesOnly: true, cacheDir: fixture('no-such-cache') };
+    const loading = AutoModelForCausalLM.fromPretrained(folder, options);
     await expect(loading).rejects.toMatchObject({ code, message: expect.stringMatching(says) });
   });
 

@@ -168,10 +168,11 @@ describe('a tokenizer.json of another kind', () => {
 
 describe('AutoTokenizer.fromPretrained', () => {
   it.each([
-    ['HUB_UNSUPPORTED', 'meta-llama/Llama-3.2-1B'],
+    ['HUB_NOT_CACHED', 'meta-llama/Llama-3.2-1B'],
     ['MODEL_FOLDER_MISSING', './no/such/folder'],
   ])('says %s for %s', async (code, folder) => {
-    await expect(AutoTokenizer.fromPretrained(folder)).rejects.toMatchObject({ code });
+    const options = { localFilesOnly: true, cacheDir: join(scratch, 'no-cache') };
+    await expect(AutoTokenizer.fromPretrained(folder, options)).rejects.toMatchObject({ code });
   });
 
   it('says which file is missing or broken', async () => {

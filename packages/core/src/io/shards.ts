@@ -1,0 +1,75 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { numel } from '../tensor/shape.js';
+import { parseBytes } from '../util/bytes.js';
+import { writeJson } from './hfConfig.js';
+import { safetensorsBytes } from './safetensorsHeader.js';
+import { safetensorsDType, type TensorToWrite, writeSafetensors } from './safetensorsWriter.js';
+
+export interface ShardOptions {
+  /** Largest file; a single tensor above it has a file of its own. Bytes, or "5GB". Default "50GB", as in transformers 5. */
+  readonly maxShardSize?: number | string;
+}
+
+/**
+ * Weights of a model as transformers writes them: `model.safetensors`, or where they are larger than
+ * `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index. Files of an earlier save that
+ * no longer belong to the model are removed after the new ones are whole.
+ *
+ * @throws SIZE_INVALID, SAFETENSORS_WRITE
+ */
+export async function writeWeights(
+  folder: string,
+  tensors: Iterable<TensorToWrite>,
+  { maxShardSize = '50GB' }: ShardOptions = {},
+): Promise<void> {
+  const shards = split([...tensors], parseBytes(maxShardSize, 'maxShardSize'));
+  const total = `${shards.length}`.padStart(5, '0');
+  const nameOf = (i: number) =>
+    shards.length === 1
+      ? 'model.safetensors'
+      : `model-${`${i + 1}`.padStart(5, '0')}-of-${total}.safetensors`;
+  const written = new Set<string>();
+  for (const [i, shard] of shards.entries()) {
+    await writeSafetensors(join(folder, nameOf(i)), shard);
+    written.add(nameOf(i));
+  }
+  if (shards.length > 1) {
+    const index = 'model.safetensors.index.json';
+    written.add(index);
+    const names = shards.flatMap((shard, i) => shard.map(({ name }) => [name, nameOf(i)] as const));
+    await writeJson(join(folder, index), {
+      metadata: { total_size: shards.flat().reduce((sum, t) => sum + bytesOf(t), 0) },
+      weight_map: Object.fromEntries(names.sort(([a], [b]) => (a < b ? -1 : 1))),
+    });
+  }
+  for (const name of await readdir(folder))
+    if (/^model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/.test(name) && !written.has(name))
+      await rm(join(folder, name));
+}
+
+const bytesOf = ({ dtype, shape }: TensorToWrite): number =>
+  numel(shape) * safetensorsBytes[safetensorsDType(dtype)];
+
+/** In the order of the tensors; a file is closed when the next tensor would not fit, as huggingface_hub does. */
+function split(tensors: readonly TensorToWrite[], limit: number): TensorToWrite[][] {
+  const shards: TensorToWrite[][] = [];
+  let open: TensorToWrite[] = [];
+  let held = 0;
+  for (const tensor of tensors) {
+    const bytes = bytesOf(tensor);
+    if (bytes > limit) {
+      shards.push([tensor]);
+      continue;
+    }
+    if (held + bytes > limit) {
+      shards.push(open);
+      open = [];
+      held = 0;
+    }
+    open.push(tensor);
+    held += bytes;
+  }
+  if (open.length > 0 || shards.length === 0) shards.push(open);
+  return shards;
+}
