@@ -10,7 +10,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # PEFT writes sets as lists: fix th
 
 from common import FIXTURES, open_modes
 
-PARTS = ["ops", "models", "stories", "lora_runs", "losses", "optim", "trainer", "lora", "targets", "adapters", "quant", "precision"]
+PARTS = ["ops", "models", "stories", "lora_runs", "losses", "optim", "trainer", "lora", "targets", "adapters", "quant", "precision", "packing"]
 
 
 def main():

@@ -1,9 +1,13 @@
+import { AttuneError } from '../util/errors.js';
+
 /** A tokenised row. */
 export interface TokenExample {
   /** [n] */
   readonly inputIds: ArrayLike<number>;
   /** [n], aligned with inputIds: the id itself, or -100 where nothing is to be learned. */
   readonly labels: ArrayLike<number>;
+  /** Lengths of the examples that a packed row holds, in order: they sum to n. Without it, one of n. */
+  readonly seqLengths?: readonly number[];
 }
 
 /** int32 [B, T] on the host. */
@@ -20,6 +24,9 @@ export type TokenBatch = Readonly<
 /** The label that losses leave out, in PyTorch and here. */
 export const IGNORE_INDEX = -100;
 
+/** The segment number of padding; tokens have 0 and above. */
+export const PADDING_SEGMENT = -1;
+
 /** Padded lengths are multiples of this, so that a run meets few different shapes. */
 const BUCKET = 32;
 
@@ -31,8 +38,13 @@ export const bucketLength = (longest: number, maxLength: number): number =>
  * Rows -> right-padded arrays, all int32 [B, T]:
  * - `inputIds`, padded with 0: padding is a length, never a token id, so no id is special;
  * - `labels`, shifted: at t the id that follows, or -100. A loss compares logits and labels as they lie;
- * - `positions` 0..T-1;
- * - `segments`: 0 for tokens, 1 for padding, so that attention keeps them apart.
+ * - `positions`: 0, 1, ... from the start of each example of a packed row, and of the padding;
+ * - `segments`: 0, 1, ... for the examples of a row, -1 for padding, so that attention keeps them apart.
+ *
+ * The first label of an example is never learned: in a packed row the token before it is another's.
+ *
+ * @param maxLength up to which padded lengths are rounded up
+ * @throws SEQ_LENGTHS when the lengths of a packed row do not sum to its tokens
  */
 export function collateTokens(examples: readonly TokenExample[], maxLength: number): TokenBatch {
   const longest = examples.reduce((n, { inputIds }) => Math.max(n, inputIds.length), 1);
@@ -42,16 +54,22 @@ export function collateTokens(examples: readonly TokenExample[], maxLength: numb
   const inputIds = new Int32Array(size);
   const labels = new Int32Array(size).fill(IGNORE_INDEX);
   const positions = new Int32Array(size);
-  const segments = new Int32Array(size).fill(1);
+  const segments = new Int32Array(size).fill(PADDING_SEGMENT);
   examples.forEach((example, b) => {
-    const start = b * width;
     const { length } = example.inputIds;
-    for (let t = 0; t < width; t++) positions[start + t] = t;
-    for (let t = 0; t < length; t++) {
-      inputIds[start + t] = example.inputIds[t]!;
-      segments[start + t] = 0;
-      if (t > 0) labels[start + t - 1] = example.labels[t]!;
-    }
+    const { seqLengths = [length] } = example;
+    checkLengths(seqLengths, length, b);
+    const start = b * width;
+    let at = start;
+    seqLengths.forEach((n, segment) => {
+      for (let t = 0; t < n; t++, at++) {
+        inputIds[at] = example.inputIds[at - start]!;
+        positions[at] = t;
+        segments[at] = segment;
+        if (t > 0) labels[at - 1] = example.labels[at - start]!;
+      }
+    });
+    for (let t = 0; at < start + width; t++, at++) positions[at] = t;
   });
   return {
     inputIds: { data: inputIds, shape, dtype: 'int32' },
@@ -66,4 +84,14 @@ export function countLabels(labels: Iterable<number>): number {
   let count = 0;
   for (const label of labels) if (label !== IGNORE_INDEX) count++;
   return count;
+}
+
+function checkLengths(seqLengths: readonly number[], length: number, row: number): void {
+  const sum = seqLengths.reduce((n, part) => n + part, 0);
+  if (sum === length && seqLengths.every((part) => Number.isInteger(part) && part >= 0)) return;
+  throw new AttuneError(
+    'SEQ_LENGTHS',
+    `row ${row} of a batch: seqLengths [${seqLengths.join(', ')}] sum to ${sum}, but the row has ${length} tokens.`,
+    { remedy: 'Give the length of each example of the packed row, in order.' },
+  );
 }

@@ -20,14 +20,16 @@ const absent: Readonly<Record<string, readonly unknown[]>> = {
   removeUnusedColumns: [true, false], // rows keep their columns until they are tokenised
 };
 
-/** Takes the options away that are off. @throws OPTION_ABSENT for one that is on */
+/** Takes the options away that are off and that this trainer has not. @throws OPTION_ABSENT for one that is on */
 export function dropAbsentOptions(
   input: Readonly<Record<string, unknown>>,
+  known: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
   const kept: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(input)) {
-    const off = absent[snakeToCamel(key)];
-    if (!off) kept[key] = value;
+    const name = snakeToCamel(key);
+    const off = absent[name];
+    if (!off || name in known) kept[key] = value;
     else if (
       value !== undefined &&
       !off.includes(value) &&
@@ -35,7 +37,7 @@ export function dropAbsentOptions(
     )
       throw new AttuneError(
         'OPTION_ABSENT',
-        `${key}: ${JSON.stringify(value)} is an option of transformers that Attune does not have yet.`,
+        `${key}: ${JSON.stringify(value)} is an option of transformers or TRL that this trainer does not have.`,
         { remedy: `Leave it out, or set it to ${off.map((v) => JSON.stringify(v)).join(' or ')}.` },
       );
   }

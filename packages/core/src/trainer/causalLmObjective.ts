@@ -5,12 +5,13 @@ import {
   type TokenBatch,
   type TokenExample,
 } from '../dataset/collator.js';
+import { type PackingStrategy, packExamples } from '../dataset/pack.js';
 import { tokenizeSft } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { embedding } from '../tensor/ops/embedding.js';
 import { linearCrossEntropy } from '../tensor/ops/linearCrossEntropy.js';
-import type { DeviceBatch, HostBatch, LossOutput, Objective } from './objective.js';
+import type { DeviceBatch, HostBatch, LossOutput, Objective, RowUse } from './objective.js';
 
 export interface CausalLmOptions {
   /** Tokens of a row beyond which its end is cut off. */
@@ -21,6 +22,12 @@ export interface CausalLmOptions {
   readonly assistantOnlyLoss?: boolean;
   /** Row -> text, for rows of a format of your own. */
   readonly formattingFunc?: ((row: never) => string) | undefined;
+  /** Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default false. */
+  readonly packing?: boolean;
+  /** Default 'bfd'. */
+  readonly packingStrategy?: PackingStrategy;
+  /** Pack evaluation rows too; null: as `packing`. Default null. */
+  readonly evalPacking?: boolean | null;
 }
 
 /**
@@ -35,13 +42,19 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     completionOnlyLoss = null,
     assistantOnlyLoss = false,
     formattingFunc,
+    packing = false,
+    packingStrategy = 'bfd',
   } = options;
+  const evalPacking = options.evalPacking ?? packing;
+  const isPacked = (use: RowUse) => (use === 'training' ? packing : evalPacking);
   return {
     name: 'causal-lm',
-    encode(row, { model, tokenizer, origin }) {
+    encode(row, { model, tokenizer, origin, use = 'training' }) {
+      // These two keep what is longer than a row: in the next ones.
+      const isCut = !isPacked(use) || packingStrategy === 'bfd';
       const { example, truncated, boundaryMerged } = tokenizeSft(row, origin, {
         tokenizer,
-        maxLength,
+        maxLength: isCut ? maxLength : Number.POSITIVE_INFINITY,
         vocabSize: model.config.vocabSize,
         completionOnlyLoss,
         assistantOnlyLoss,
@@ -55,6 +68,9 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
         );
       return { example, notes };
     },
+    pack: (examples, use) =>
+      // A piece of a long prompt may fill a row by itself: nothing to learn from.
+      isPacked(use) ? packExamples(examples, maxLength, packingStrategy).filter(isLearned) : null,
     collate(examples) {
       const batch = collateTokens(examples, maxLength);
       return { ...batch, ...labelledRows(batch) };
@@ -62,6 +78,16 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     countItems: ({ labels }) => countLabels(labels!.data),
     loss: causalLmLoss,
   };
+}
+
+/** Whether a label is there beside the first of each example, which is never learned. */
+function isLearned({ labels, seqLengths = [labels.length] }: TokenExample): boolean {
+  let start = 0;
+  for (const length of seqLengths) {
+    for (let t = start + 1; t < start + length; t++) if (labels[t] !== IGNORE_INDEX) return true;
+    start += length;
+  }
+  return false;
 }
 
 /** Counts of labelled rows are rounded up to a multiple of this, so that shapes settle. */

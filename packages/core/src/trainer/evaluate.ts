@@ -1,4 +1,5 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
+import { PADDING_SEGMENT } from '../dataset/collator.js';
 import type { Loader } from '../dataset/loader.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { ComputeDType } from '../tensor/dtype.js';
@@ -14,7 +15,7 @@ export function countTokens(batch: HostBatch): number {
   if (!inputIds) return 0;
   if (!segments) return inputIds.data.length;
   let count = 0;
-  for (const segment of segments.data) if (segment === 0) count++;
+  for (const segment of segments.data) if (segment !== PADDING_SEGMENT) count++;
   return count;
 }
 

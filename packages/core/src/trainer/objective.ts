@@ -23,12 +23,17 @@ export interface LossOutput {
   readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count: number }>>;
 }
 
+/** What rows are for. */
+export type RowUse = 'training' | 'evaluation';
+
 /** What `encode` may need beside the row. */
 export interface EncodeContext {
   readonly model: LanguageModel;
   readonly tokenizer: TextTokenizer | null;
   /** Where the row came from, for errors: "train.jsonl:12". */
   readonly origin: string;
+  /** Default 'training'. */
+  readonly use?: RowUse;
 }
 
 export interface EncodedRow<Example> {
@@ -52,6 +57,11 @@ export interface Objective<Example = unknown> {
    * first step. Without it, rows are examples as they are.
    */
   encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
+  /**
+   * Examples in their order -> fewer and fuller ones. Called with at most `PACKING_WINDOW` of them at a
+   * time. Without it, or where it returns null, examples stay as they are.
+   */
+  pack?(examples: readonly Example[], use: RowUse): readonly Example[] | null;
   /** Examples -> padded arrays. Pure host work; called ahead of the step by the loader. */
   collate(examples: readonly Example[]): HostBatch;
   /** How many items `loss` sums over in this batch (tokens for SFT, pairs for DPO). */

@@ -1,16 +1,17 @@
 import { Dataset } from '../dataset/dataset.js';
+import { PACKING_WINDOW } from '../dataset/pack.js';
 import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
-import type { Objective } from './objective.js';
+import type { Objective, RowUse } from './objective.js';
 
 /** Rows for a Trainer: a Dataset, or anything that can be iterated (arrays, generators, streams). */
 export type RowSource = Dataset<unknown> | Iterable<unknown> | AsyncIterable<unknown>;
 
 export interface PrepareContext {
-  /** "training" or "evaluation": what messages call the rows. */
-  readonly name: string;
+  /** What the rows are for, and what messages call them. */
+  readonly use: RowUse;
   readonly model: LanguageModel;
   readonly tokenizer: TextTokenizer | null;
   readonly logger: Logger;
@@ -28,9 +29,9 @@ const ROWS_PER_TURN = 512;
 export async function prepareRows<Example>(
   source: RowSource,
   objective: Objective<Example>,
-  { name, model, tokenizer, logger }: PrepareContext,
+  { use, model, tokenizer, logger }: PrepareContext,
 ): Promise<Example[]> {
-  const rows = await toDataset(source, name);
+  const rows = await toDataset(source, use);
   const examples: Example[] = [];
   const counted = new Map<string, { count: number; first: string }>();
   const count = (note: string, origin: string) => {
@@ -45,6 +46,7 @@ export async function prepareRows<Example>(
       model,
       tokenizer,
       origin,
+      use,
     }) ?? {
       example: rows.at(i) as Example,
     };
@@ -54,14 +56,14 @@ export async function prepareRows<Example>(
   }
   const report = [...counted].map(
     ([note, { count: n, first }]) =>
-      `${n} of ${rows.length} ${name} rows: ${note} (first: ${first})`,
+      `${n} of ${rows.length} ${use} rows: ${note} (first: ${first})`,
   );
   if (examples.length === 0)
     throw new AttuneError(
       'NO_ROWS',
       rows.length === 0
-        ? `there are no ${name} rows.`
-        : `none of the ${rows.length} ${name} rows has anything to learn from. ${report.join('; ')}.`,
+        ? `there are no ${use} rows.`
+        : `none of the ${rows.length} ${use} rows has anything to learn from. ${report.join('; ')}.`,
       {
         remedy:
           rows.length === 0
@@ -70,7 +72,21 @@ export async function prepareRows<Example>(
       },
     );
   for (const line of report) logger.warn(line);
-  return examples;
+  return packWindows(examples, objective, use);
+}
+
+/** Window after window, as a stream would be packed. */
+function packWindows<Example>(
+  examples: readonly Example[],
+  objective: Objective<Example>,
+  use: RowUse,
+): Example[] {
+  const packed: Example[] = [];
+  for (let start = 0; start < examples.length; start += PACKING_WINDOW) {
+    const window = examples.slice(start, start + PACKING_WINDOW);
+    for (const example of objective.pack?.(window, use) ?? window) packed.push(example);
+  }
+  return packed;
 }
 
 async function toDataset(source: RowSource, name: string): Promise<Dataset<unknown>> {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { PACKING_STRATEGIES, type PackingStrategy } from '../dataset/pack.js';
 import { causalLmObjective } from './causalLmObjective.js';
 import { Trainer } from './trainer.js';
 import type { TrainerOptions } from './trainerOptions.js';
@@ -16,6 +17,18 @@ interface SftOnly {
   readonly completionOnlyLoss: boolean | null;
   /** Of conversations, learn only what the assistant says, with any chat template. Default false. */
   readonly assistantOnlyLoss: boolean;
+  /**
+   * Fill rows of `maxLength` tokens with several examples each: less padding, the same loss. They do
+   * not see one another, and positions start again with each. Default false.
+   */
+  readonly packing: boolean;
+  /**
+   * "bfd" cuts off what is longer than a row, "bfd_split" goes on in other rows, "wrapped" cuts the
+   * tokens of all examples into full rows, each of which is one text for attention. Default "bfd".
+   */
+  readonly packingStrategy: PackingStrategy;
+  /** Pack the evaluation rows too; null: as `packing`. Default null. */
+  readonly evalPacking: boolean | null;
 }
 
 /** TrainingArguments with TRL's defaults: learningRate 2e-5, loggingSteps 10, maxLength 1024. */
@@ -28,6 +41,9 @@ export type SftArgumentsInput = TrainingArgumentsInput & {
 const sftArgumentsSchema = trainingArgumentsSchema.extend({
   completionOnlyLoss: z.boolean().nullable().default(null),
   assistantOnlyLoss: z.boolean().default(false),
+  packing: z.boolean().default(false),
+  packingStrategy: z.enum(PACKING_STRATEGIES).default('bfd'),
+  evalPacking: z.boolean().nullable().default(null),
 });
 
 export interface SftTrainerOptions
@@ -54,6 +70,9 @@ export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
             maxLength: args.maxLength!,
             completionOnlyLoss: args.completionOnlyLoss,
             assistantOnlyLoss: args.assistantOnlyLoss,
+            packing: args.packing,
+            packingStrategy: args.packingStrategy,
+            evalPacking: args.evalPacking,
             formattingFunc,
           }),
       },

@@ -15,7 +15,7 @@ import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
 import { loadModelWeights } from './modelWeights.js';
-import type { Objective } from './objective.js';
+import type { Objective, RowUse } from './objective.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { interrupted, noteBest, resolveMaxLength } from './trainerChecks.js';
@@ -64,7 +64,10 @@ export class Trainer<
   readonly #callbacks: CallbackHandler;
   readonly #events: Events;
   readonly #context: CallbackContext;
-  readonly #examples = new Map<RowSource, Promise<unknown[]>>();
+  readonly #examples: Readonly<Record<RowUse, Map<RowSource, Promise<unknown[]>>>> = {
+    training: new Map(),
+    evaluation: new Map(),
+  };
   #run: TrainingRun | null = null;
 
   /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
@@ -349,17 +352,18 @@ export class Trainer<
   }
 
   /** Rows are tokenised once, and checked before the first step. */
-  async #prepare(source: RowSource, name: string): Promise<unknown[]> {
-    const held = this.#examples.get(source);
+  async #prepare(source: RowSource, use: RowUse): Promise<unknown[]> {
+    const prepared = this.#examples[use];
+    const held = prepared.get(source);
     if (held) return held;
     const examples = prepareRows(source, this.objective, {
-      name,
+      use,
       model: this.model,
       tokenizer: this.#options.tokenizer ?? null,
       logger: this.model.attune.logger,
     });
-    this.#examples.set(source, examples);
-    examples.catch(() => this.#examples.delete(source));
+    prepared.set(source, examples);
+    examples.catch(() => prepared.delete(source));
     return examples;
   }
 

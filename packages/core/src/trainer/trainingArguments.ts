@@ -178,8 +178,11 @@ export function parseTrainingArguments<S extends z.ZodObject>(
   input: Readonly<Record<string, unknown>>,
   defaults: Readonly<Record<string, unknown>> = {},
 ): z.output<S> & TrainingArguments {
-  const parsed = parseArguments(schema, dropAbsentOptions(input), defaults) as z.output<S> &
-    RawArguments;
+  const parsed = parseArguments(
+    schema,
+    dropAbsentOptions(input, schema.shape),
+    defaults,
+  ) as z.output<S> & RawArguments;
   const { loadBestModelAtEnd } = parsed;
   const metric =
     parsed.metricForBestModel ??

@@ -34,10 +34,10 @@ describe('collateTokens', () => {
 
   test('padding is a segment of its own; positions count', () => {
     expect(rows('segments')).toEqual([
-      [0, 0, 0, 1, 1, 1],
-      [0, 1, 1, 1, 1, 1],
+      [0, 0, 0, -1, -1, -1],
+      [0, -1, -1, -1, -1, -1],
     ]);
-    expect(rows('positions')[1]).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(rows('positions')[1]).toEqual([0, 0, 1, 2, 3, 4]);
   });
 
   test('lengths of a run fall into few shapes', () => {

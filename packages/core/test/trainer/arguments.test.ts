@@ -7,7 +7,7 @@ import {
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
 import { planTraining } from '../../src/trainer/plan.js';
-import { ListLogger, minuteLlama } from './support.js';
+import { fixtureJson, ListLogger, minuteLlama } from './support.js';
 
 const parse = (input: object, defaults = {}) =>
   parseTrainingArguments(trainingArgumentsSchema, input as Record<string, unknown>, defaults);
@@ -184,15 +184,26 @@ describe('what a trainer refuses', () => {
   });
 });
 
-test('row 26: updates of a run, accumulation counted', () => {
-  const batches = Math.ceil(103 / 2);
-  const args = { gradientAccumulationSteps: 16, maxSteps: -1, numTrainEpochs: 3 };
-  expect(planTraining(batches, args)).toMatchObject({ updatesPerEpoch: 4, maxSteps: 12 });
-  expect(planTraining(batches, { ...args, numTrainEpochs: 0.3 })).toMatchObject({
-    maxSteps: 2,
-    numTrainEpochs: 1,
+interface PlanCase {
+  readonly name: string;
+  readonly attrs: {
+    readonly rows: number;
+    readonly batchSize: number;
+    readonly gradientAccumulationSteps: number;
+    readonly numTrainEpochs: number;
+    readonly maxSteps: number;
+    readonly dropLast: boolean;
+  };
+  readonly outputs: object;
+}
+
+describe('row 26: updates of a run, as transformers plans them', () => {
+  const { cases } = fixtureJson('row26-plan.json') as { cases: PlanCase[] };
+  test.each(cases.map((c) => [c.name, c] as const))('%s', (_, { attrs, outputs }) => {
+    const batches = attrs.rows / attrs.batchSize;
+    const plan = planTraining(attrs.dropLast ? Math.floor(batches) : Math.ceil(batches), attrs);
+    expect(plan).toMatchObject(outputs);
   });
-  expect(planTraining(batches, { ...args, maxSteps: 9 }).numTrainEpochs).toBe(3);
 });
 
 describe('options of transformers that are not here yet', () => {
@@ -208,7 +219,7 @@ describe('options of transformers that are not here yet', () => {
 
   test('switched on, they are an error that says so', () => {
     expect(() => parse({ packing: true })).toThrow(
-      /OPTION_ABSENT: packing: true.*does not have yet/,
+      /OPTION_ABSENT: packing: true.*this trainer does not have/,
     );
     expect(() => parse({ label_smoothing_factor: 0.1 })).toThrow(/label_smoothing_factor: 0.1/);
   });
