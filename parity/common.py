@@ -67,6 +67,7 @@ DTYPES = {
     torch.float16: "float16",
     torch.int64: "int32",  # token ids and labels; all values fit
     torch.int32: "int32",
+    torch.uint8: "int32",
     torch.bool: "bool",
 }
 

@@ -1,4 +1,4 @@
-"""Rows 17, 18, 20, 22, 23 (and decay groups): AdamW, gradient clipping, schedules."""
+"""Rows 17, 18, 20, 22, 23 (and decay groups): AdamW, gradient clipping, schedules. Rows 19, 24, 25: rows_optimizers.py."""
 
 import torch
 from peft import LoraConfig, get_peft_model

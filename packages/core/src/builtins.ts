@@ -5,6 +5,8 @@ import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
 import { ModelFamilies } from './models/family.js';
 import { llama } from './models/llama.js';
 import { qwen2 } from './models/qwen2.js';
+import { builtinOptimizers } from './optim/builtin.js';
+import { Optimizers } from './optim/points.js';
 import { Backends } from './points.js';
 
 /** What core itself adds, through the same door as everybody else. */
@@ -16,6 +18,7 @@ export const builtins = definePlugin({
     context.add(Backends, { name: 'reference', create: async () => new ReferenceBackend() });
     context.add(ModelFamilies, llama);
     context.add(ModelFamilies, qwen2);
+    for (const optimizer of builtinOptimizers) context.add(Optimizers, optimizer);
     context.add(Callbacks, { name: 'progress', useClass: ProgressCallback });
   },
 });

@@ -120,7 +120,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   quant: ['util'],
   nn: ['util', 'tensor'],
   // Decay groups are found by module: the norms' weights have none.
-  optim: ['util', 'tensor', 'nn'],
+  optim: ['util', 'tensor', 'nn', 'quant', 'di contract'],
   io: ['util', 'tensor'],
   tokenizer: ['util', 'io'],
   dataset: ['util', 'io', 'tokenizer'],

@@ -3,6 +3,7 @@ import { elementwiseKernels } from './elementwise.js';
 import type { Kernel } from './kernel.js';
 import { matmulKernel } from './matmul/index.js';
 import { movementKernels } from './movement.js';
+import { optimizerKernels } from './optimizers.js';
 import { quantizedKernels } from './quantized.js';
 import { reduceKernels } from './reduce.js';
 import { rowwiseKernels } from './rowwise.js';
@@ -16,4 +17,5 @@ export const kernels: readonly Kernel[] = [
   ...attentionKernels,
   matmulKernel,
   ...quantizedKernels,
+  ...optimizerKernels,
 ];

@@ -13,6 +13,8 @@ export interface AdapterHost {
   savePretrained(folder: string): Promise<void>;
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
   loadWeights(folder: string): Promise<void>;
+  /** The factor on the learning rate of a trained parameter, by its name in the tree; absent: 1 (LoRA+ has others). */
+  learningRateScale?(name: string): number;
 }
 
 /** What a PEFT plugin registers under `TOKENS.AdapterService`, so that a Trainer can apply a `peftConfig`. */

@@ -47,6 +47,8 @@ export class ParameterArena {
     private readonly engine: Engine,
     parameters: readonly NamedParameter[],
     maxChunkBytes: number = MAX_CHUNK_BYTES,
+    /** Elements that no two parameters share: each parameter starts with a block, a chunk is whole blocks. */
+    private readonly block = 1,
   ) {
     for (const { name, parameter } of parameters)
       if (parameter.tensor.dtype !== 'float32')
@@ -59,12 +61,14 @@ export class ParameterArena {
           },
         );
     const maxElements = Math.min(engine.backend.limits.maxBufferBytes, maxChunkBytes) / 4;
-    this.chunks = layOut(parameters, maxElements).map((slots) => this.#move(slots));
+    this.chunks = layOut(parameters, maxElements, Math.max(block, ALIGNMENT)).map((slots) =>
+      this.#move(slots),
+    );
   }
 
   #move(slots: readonly Slot[]): ArenaChunk {
     const last = slots.at(-1)!;
-    const length = last.offset + last.parameter.size;
+    const length = roundUp(last.offset + last.parameter.size, this.block);
     const values = this.engine.keep(this.engine.zeros([length]));
     const grads = this.engine.keep(this.engine.zeros([length]));
     for (const { parameter, offset } of slots) {
@@ -129,12 +133,18 @@ export class ParameterArena {
   }
 }
 
-function layOut(parameters: readonly NamedParameter[], maxElements: number): Slot[][] {
+const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
+
+function layOut(
+  parameters: readonly NamedParameter[],
+  maxElements: number,
+  alignment: number,
+): Slot[][] {
   const chunks: Slot[][] = [];
   let end = 0;
   for (const { name, parameter } of parameters) {
     if (parameter.size === 0) continue;
-    const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
+    const offset = roundUp(end, alignment);
     if (chunks.length === 0 || offset + parameter.size > maxElements) {
       chunks.push([{ name, parameter, offset: 0 }]);
       end = parameter.size;

@@ -1,5 +1,12 @@
+export * from './adafactor.js';
 export * from './adamw.js';
+export * from './adamw8bit.js';
 export type { NamedParameter } from './arena.js';
+export * from './arenaOptimizer.js';
+export * from './definition.js';
+export * from './lion.js';
 export * from './optimizer.js';
 export * from './parameterGroups.js';
+export * from './points.js';
 export * from './schedulers.js';
+export * from './sgd.js';

@@ -1,16 +1,17 @@
 import type { Tensor } from '../tensor/tensor.js';
 
-/** A named float32 array of an optimizer's state on its way into a checkpoint; fetched when it is its turn. */
+/** A named array of an optimizer's state on its way into a checkpoint; fetched when it is its turn. */
 export interface StateTensor {
   /** `exp_avg.<parameter>`, `exp_avg_sq.<parameter>` as torch calls Adam's moments. */
   readonly name: string;
-  readonly dtype: 'float32';
+  /** U8: codes of 8-bit states. */
+  readonly dtype: 'float32' | 'U8';
   readonly shape: readonly number[];
-  readonly data: () => Promise<Float32Array>;
+  readonly data: () => Promise<Float32Array | Uint8Array>;
 }
 
 /** Where a checkpoint's arrays come from: undefined where it has none of that name. */
-export type ReadState = (name: string) => Promise<Float32Array | undefined>;
+export type ReadState = (name: string) => Promise<Float32Array | Uint8Array | undefined>;
 
 /**
  * One update: `backward` of every micro-batch, `clipGradNorm`, `step`, `zeroGrad`. Nothing of it

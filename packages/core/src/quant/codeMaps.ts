@@ -38,19 +38,22 @@ export const int8Map = (): CodeMap =>
   Float32Array.from({ length: 256 }, (_, code) => (code < 128 ? code : code - 256) / 127);
 
 /**
- * The signed dynamic map of bitsandbytes, 256 values in ascending order: from 1e-6 to 1 a bit of
- * exponent more leaves a bit of fraction less. Double quantisation holds the scales of NF4 in it.
+ * The dynamic map of bitsandbytes, 256 values in ascending order: from 1e-6 to 1 a bit of exponent more
+ * leaves a bit of fraction less. Signed: the scales of double quantisation, the first moment of 8-bit
+ * Adam. Unsigned, with a bit of fraction more: its second moment.
  * Dettmers 2016, https://arxiv.org/abs/1511.04561
  */
-export function dynamicMap(): CodeMap {
+export function dynamicMap({ signed = true } = {}): CodeMap {
   const { fround } = Math;
   const values = [0, 1];
   for (let i = 0; i < 7; i++) {
-    const bounds = linspace(fround(0.1), 1, 2 ** i + 1);
+    const steps = signed ? 2 ** i : 2 ** (i + 1);
+    const bounds = linspace(fround(0.1), 1, steps + 1);
     const power = fround(10 ** (i - 6));
-    for (let j = 0; j < 2 ** i; j++) {
-      const mean = fround(fround(bounds[j]! + bounds[j + 1]!) / 2);
-      values.push(fround(power * mean), -fround(power * mean));
+    for (let j = 0; j < steps; j++) {
+      const value = fround(power * fround(fround(bounds[j]! + bounds[j + 1]!) / 2));
+      values.push(value);
+      if (signed) values.push(-value);
     }
   }
   return Float32Array.from(values).sort();

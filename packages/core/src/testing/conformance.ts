@@ -125,7 +125,7 @@ async function outputs(
 type Comparison = Pick<CaseResult, 'ok' | 'maxError' | 'worst' | 'message'>;
 
 function compare(
-  { name, tolerance, defined }: OpCase,
+  { name, tolerance: common, tolerances, defined }: OpCase,
   got: readonly Output[],
   expected: readonly Output[],
 ): Comparison {
@@ -135,6 +135,7 @@ function compare(
   let where = '';
   expected.forEach(({ shape, data }, output) => {
     const ours = got[output]!.data;
+    const tolerance = tolerances?.[output] ?? common;
     for (let i = 0; i < data.length; i++) {
       const e = data[i]!;
       const g = ours[i]!;

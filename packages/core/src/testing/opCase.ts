@@ -30,6 +30,8 @@ export interface OpCase {
   readonly targets: readonly CaseOperand[];
   readonly attrs: Attrs;
   readonly tolerance: Tolerance;
+  /** Of each output by itself, where they differ. Default: `tolerance` for all. */
+  readonly tolerances?: readonly Tolerance[];
   /** Whether element i of the outputs has a defined value. Default: all have. */
   readonly defined?: (i: number) => boolean;
   /** Turns the drawn inputs into the op's operands where some follow from others (a log-sum-exp). */
@@ -37,6 +39,7 @@ export interface OpCase {
 }
 
 interface CaseOptions {
+  readonly tolerances?: readonly Tolerance[];
   readonly targets?: readonly CaseOperand[];
   readonly defined?: (i: number) => boolean;
   readonly derive?: (drawn: readonly Tensor[]) => readonly Tensor[];
@@ -58,6 +61,7 @@ export function opCase<A extends Attrs>(
     targets: options.targets ?? [],
     attrs,
     tolerance,
+    ...(options.tolerances && { tolerances: options.tolerances }),
     ...(options.defined && { defined: options.defined }),
     ...(options.derive && { derive: options.derive }),
   };

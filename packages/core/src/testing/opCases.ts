@@ -2,6 +2,7 @@ import { attentionCases } from './cases/attention.js';
 import { elementwiseCases } from './cases/elementwise.js';
 import { matmulCases } from './cases/matmul.js';
 import { movementCases } from './cases/movement.js';
+import { optimizerCases } from './cases/optimizers.js';
 import { quantizedCases } from './cases/quantized.js';
 import { reduceCases } from './cases/reduce.js';
 import { rowwiseCases } from './cases/rowwise.js';
@@ -13,6 +14,7 @@ export const opCases: readonly OpCase[] = [
   ...elementwiseCases,
   ...matmulCases,
   ...quantizedCases,
+  ...optimizerCases,
   ...movementCases,
   ...reduceCases,
   ...rowwiseCases,

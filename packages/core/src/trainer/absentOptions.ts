@@ -8,7 +8,6 @@ import { snakeToCamel } from '../util/json.js';
  */
 const absent: Readonly<Record<string, readonly unknown[]>> = {
   tf32: [false, null],
-  optim: ['adamw_torch', 'adamw_torch_fused', 'adamw'],
   packing: [false],
   groupByLength: [false],
   labelSmoothingFactor: [0],

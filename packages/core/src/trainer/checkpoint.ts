@@ -129,9 +129,11 @@ export const readCheckpointJson = async <K extends keyof CheckpointJson>(
 /** optimizer.safetensors -> the optimizer's state. @throws OPTIMIZER_STATE */
 export async function readOptimizer(folder: string, optimizer: Optimizer): Promise<void> {
   await using file = await SafetensorsFile.open(join(folder, 'optimizer.safetensors'));
-  await optimizer.importState(Number(file.metadata.step), async (name) =>
-    file.has(name) ? ((await file.read(name)).data as Float32Array) : undefined,
-  );
+  await optimizer.importState(Number(file.metadata.step), async (name) => {
+    if (!file.has(name)) return undefined;
+    if (file.info(name).dtype === 'U8') return file.readBytes(name);
+    return (await file.read(name)).data as Float32Array;
+  });
 }
 
 /**

@@ -14,6 +14,7 @@ import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
+import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
 import { loadModelWeights } from './modelWeights.js';
 import type { Objective, RowUse } from './objective.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
@@ -61,6 +62,7 @@ export class Trainer<
     shouldEvaluate: false,
     shouldSave: false,
   };
+  readonly #optimizers: OptimizerChoice;
   readonly #callbacks: CallbackHandler;
   readonly #events: Events;
   readonly #context: CallbackContext;
@@ -87,6 +89,8 @@ export class Trainer<
     this.#options = options;
     const maxLength = resolveMaxLength(parsed, args, model);
     this.args = { ...parsed, maxLength } as unknown as Args;
+    const [optimizer, schedule = null] = options.optimizers ?? [null];
+    this.#optimizers = [optimizer ?? chooseOptimizer(attune, parsed), schedule];
     attune.engine.reseed(parsed.seed);
     this.model = peftConfig ? applyPeft(model, peftConfig) : model;
     if (parsed.gradientCheckpointing) this.model.gradientCheckpointingEnable();
@@ -128,7 +132,13 @@ export class Trainer<
       ? await findCheckpoint(resume, args.outputDir, model.attune.logger)
       : null;
     const examples = await this.#prepare(trainDataset, 'training');
-    const run = await TrainingRun.start(this.#context, this.#callbacks, examples, checkpoint);
+    const run = await TrainingRun.start(
+      this.#context,
+      this.#callbacks,
+      examples,
+      checkpoint,
+      this.#optimizers,
+    );
     this.#run = run;
     try {
       await this.#loop(run, options.signal);
@@ -179,7 +189,13 @@ export class Trainer<
     const { args, state, objective } = this;
     const examples = await this.#prepare(this.#trainRows(caller), 'training');
     const before = { ...state };
-    const run = await TrainingRun.start(this.#context, this.#callbacks, examples, null);
+    const run = await TrainingRun.start(
+      this.#context,
+      this.#callbacks,
+      examples,
+      null,
+      this.#optimizers,
+    );
     this.#run = run;
     try {
       const [group] = run.loader.groups(0, args.gradientAccumulationSteps);

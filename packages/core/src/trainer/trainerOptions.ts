@@ -1,7 +1,9 @@
 import type { Logs, TrainerCallback } from '../callbacks/callback.js';
 import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import type { Schedule } from '../optim/schedulers.js';
 import type { PeftConfigInput } from './applyPeft.js';
+import type { OptimizerFactory } from './makeOptimizer.js';
 import type { Objective } from './objective.js';
 import type { RowSource } from './prepareRows.js';
 import type {
@@ -24,6 +26,12 @@ export interface TrainerOptions<
   /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. */
   readonly peftConfig?: PeftConfigInput | undefined;
   readonly args?: ArgsInput | undefined;
+  /**
+   * An optimizer and a schedule of your own, as in transformers; null: what the arguments say. The
+   * first is a function (engine, groups) => Optimizer, called for each run; the second goes from updates
+   * done to a factor on learningRate.
+   */
+  readonly optimizers?: readonly [OptimizerFactory | null, (Schedule | null)?] | undefined;
   /** Callbacks in their order; a string names one that a plugin added. */
   readonly callbacks?: readonly (TrainerCallback | string)[] | undefined;
 }
@@ -36,6 +44,7 @@ export const trainerOptionNames: Record<keyof TrainerOptions, true> = {
   evalDataset: true,
   peftConfig: true,
   args: true,
+  optimizers: true,
   callbacks: true,
 };
 

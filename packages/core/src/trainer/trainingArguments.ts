@@ -7,6 +7,8 @@ import { parseArguments } from './parseArguments.js';
 
 export type IntervalStrategy = 'no' | 'steps' | 'epoch';
 
+export type OptimArgs = string | Readonly<Record<string, string | number | boolean>>;
+
 /**
  * How to train. Names and defaults are those of transformers' TrainingArguments; snake_case is
  * understood too. An "update" is one change of the parameters, after `gradientAccumulationSteps`
@@ -35,6 +37,13 @@ export interface TrainingArguments {
   readonly adamBeta2: number;
   /** Added to the root of AdamW's second moment. Default 1e-8. */
   readonly adamEpsilon: number;
+  /**
+   * The optimizer: "adamw_torch" (also "adamw", "adamw_torch_fused"), "sgd", "lion_32bit" (also "lion"),
+   * or one that a plugin added to `Optimizers`. Default "adamw_torch".
+   */
+  readonly optim: string;
+  /** Further options of the optimizer: "momentum=0.9,nesterov=true", or the same as an object. Default "". */
+  readonly optimArgs: OptimArgs;
   /** Largest L2 norm of the gradient; 0: no clipping. Default 1. */
   readonly maxGradNorm: number;
   /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
@@ -122,6 +131,10 @@ export const trainingArgumentsSchema = z.strictObject({
   adamBeta1: z.number().min(0).lt(1).default(0.9),
   adamBeta2: z.number().min(0).lt(1).default(0.999),
   adamEpsilon: z.number().min(0).default(1e-8),
+  optim: z.string().min(1).default('adamw_torch'),
+  optimArgs: z
+    .union([z.string(), z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))])
+    .default(''),
   maxGradNorm: z.number().min(0).default(1),
   gradientCheckpointing: z.boolean().default(false),
   bf16: z.boolean().default(false),

@@ -2,9 +2,7 @@ import { stat } from 'node:fs/promises';
 import type { CallbackContext, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
 import { Loader } from '../dataset/loader.js';
-import { AdamW } from '../optim/adamw.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import { decayGroups } from '../optim/parameterGroups.js';
 import { resolveWarmupSteps, type Schedule, schedule } from '../optim/schedulers.js';
 import { AttuneError } from '../util/errors.js';
 import { keysToSnake } from '../util/json.js';
@@ -17,6 +15,7 @@ import {
   writeCheckpoint,
 } from './checkpoint.js';
 import { LossScaler, type LossScalerState } from './lossScaler.js';
+import { type OptimizerChoice, trainableGroups } from './makeOptimizer.js';
 import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.js';
 import { loadModelWeights } from './modelWeights.js';
 import { Pacer } from './pacer.js';
@@ -61,21 +60,20 @@ export class TrainingRun {
     private readonly callbacks: CallbackHandler,
     readonly loader: Loader<unknown>,
     readonly plan: TrainingPlan,
+    [makeOptimizer, chosenSchedule]: OptimizerChoice,
   ) {
     const { args, model, state } = context;
     const { engine } = model;
     const totalSteps = plan.maxSteps;
-    this.schedule = schedule(args.lrSchedulerType, {
-      ...args.lrSchedulerKwargs,
-      warmupSteps: resolveWarmupSteps(args, totalSteps),
-      totalSteps,
-      learningRate: args.learningRate,
-    });
-    this.optimizer = new AdamW(engine, decayGroups(model.root, args.weightDecay), {
-      beta1: args.adamBeta1,
-      beta2: args.adamBeta2,
-      eps: args.adamEpsilon,
-    });
+    this.schedule =
+      chosenSchedule ??
+      schedule(args.lrSchedulerType, {
+        ...args.lrSchedulerKwargs,
+        warmupSteps: resolveWarmupSteps(args, totalSteps),
+        totalSteps,
+        learningRate: args.learningRate,
+      });
+    this.optimizer = makeOptimizer(engine, trainableGroups(model, args));
     this.lossScaler = args.fp16 ? new LossScaler(engine) : null;
     this.meter = new StepMeter(engine);
     this.pacer = new Pacer(engine.backend);
@@ -95,6 +93,7 @@ export class TrainingRun {
     callbacks: CallbackHandler,
     examples: readonly unknown[],
     checkpoint: string | null,
+    optimizers: OptimizerChoice,
   ): Promise<TrainingRun> {
     const { args, model, state, control } = context;
     const loader = new Loader(examples, {
@@ -115,7 +114,7 @@ export class TrainingRun {
     }
     state.maxSteps = plan.maxSteps;
     state.numTrainEpochs = plan.numTrainEpochs;
-    const run = new TrainingRun(context, callbacks, loader, plan);
+    const run = new TrainingRun(context, callbacks, loader, plan, optimizers);
     try {
       if (checkpoint) await run.#restore(checkpoint);
       model.root.train();

@@ -1,0 +1,110 @@
+import { z } from 'zod';
+import type { Engine } from '../tensor/engine.js';
+import { adafactor, isFactored } from '../tensor/ops/adafactor.js';
+import { numel, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { ArenaOptimizer, type ArenaOptions, type UpdateRule } from './arenaOptimizer.js';
+import { defineOptimizer } from './definition.js';
+import type { ParameterGroup } from './parameterGroups.js';
+
+export interface AdafactorOptions extends ArenaOptions {
+  /** Added to each squared gradient. Default 1e-30. */
+  readonly eps1?: number;
+  /** Least root mean square of a parameter that its rate is scaled by. Default 1e-3. */
+  readonly eps2?: number;
+  /** Largest root mean square of an update. Default 1. */
+  readonly clipThreshold?: number;
+  /** The second moment's decay rate is 1 - step^decayRate. Default -0.8. */
+  readonly decayRate?: number;
+  /** Decay rate of a first moment; null: none is kept. Default null. */
+  readonly beta1?: number | null;
+  /** Scale the rate by the root mean square of the parameter. Default false. */
+  readonly scaleParameter?: boolean;
+  /** A rate of its own, min(1e-2, 1/sqrt(step)); `lr` is not read then. Default false. */
+  readonly relativeStep?: boolean;
+  /** With relativeStep: a rise to it, min(1e-6 step, 1/sqrt(step)). Default false. */
+  readonly warmupInit?: boolean;
+}
+
+interface SlotState {
+  /** Row and column of a matrix, or the second moment of a vector. */
+  readonly second: readonly Tensor[];
+  readonly first: Tensor | null;
+}
+
+/** The shapes of `exp_avg_sq_row` and `exp_avg_sq_col`, or of `exp_avg_sq`. */
+const secondShapes = (shape: Shape): readonly Shape[] =>
+  isFactored(shape) ? [shape.slice(0, -1), [...shape.slice(0, -2), shape.at(-1)!]] : [shape];
+
+/**
+ * Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), as in transformers: of the second moment of a
+ * matrix [R, C] only the means of its rows and columns are kept, R + C numbers instead of R C.
+ *
+ *     b = 1 - t^decayRate;  row = b row + (1-b) mean_c(g^2 + eps1);  col = b col + (1-b) mean_r(g^2 + eps1)
+ *     u = g / sqrt(row col / mean(row));  u /= max(1, RMS(u) / clipThreshold)
+ *     p -= lr wd p + lr u,  lr times max(eps2, RMS(p)) with scaleParameter
+ */
+export class Adafactor extends ArenaOptimizer<readonly SlotState[]> {
+  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  constructor(engine: Engine, groups: readonly ParameterGroup[], options: AdafactorOptions = {}) {
+    super(engine, groups, adafactorRule(options), options);
+  }
+}
+
+function adafactorRule(options: AdafactorOptions): UpdateRule<readonly SlotState[]> {
+  const { eps1 = 1e-30, eps2 = 1e-3, clipThreshold = 1, decayRate = -0.8, beta1 = null } = options;
+  const { scaleParameter = false, relativeStep = false, warmupInit = false } = options;
+  const rateOf = (lr: number, step: number) =>
+    relativeStep ? Math.min(warmupInit ? 1e-6 * step : 1e-2, 1 / Math.sqrt(step)) : lr;
+  return {
+    init: (engine, { slots }) =>
+      slots.map(({ parameter }) => ({
+        second: secondShapes(parameter.shape).map((shape) => engine.keep(engine.zeros(shape))),
+        first: beta1 === null ? null : engine.keep(engine.zeros(parameter.shape)),
+      })),
+    update: ({ slots, weightDecay }, state, { lr, step, clip }) =>
+      slots.forEach(({ parameter: { tensor } }, i) => {
+        adafactor({ parameter: tensor, ...state[i]! }, tensor.grad!, clip, {
+          lr: rateOf(lr, step),
+          beta2: 1 - step ** decayRate,
+          beta1: beta1 ?? 0,
+          eps: eps1,
+          clipThreshold,
+          weightDecay,
+          paramScale: scaleParameter ? eps2 : -1,
+        });
+      }),
+    tensors: (state) =>
+      state.flatMap(({ second, first }) => (first ? [...second, first] : [...second])),
+    arrays: ({ slots }, state) =>
+      slots.flatMap(({ name, parameter }, i) => {
+        const { second, first } = state[i]!;
+        const kinds = isFactored(parameter.shape)
+          ? ['exp_avg_sq_row', 'exp_avg_sq_col']
+          : ['exp_avg_sq'];
+        return [...second, ...(first ? [first] : [])].map((flat, j) => ({
+          name: `${kinds[j] ?? 'exp_avg'}.${name}`,
+          dtype: 'float32' as const,
+          shape: flat.shape,
+          flat,
+          byteOffset: 0,
+        }));
+      }),
+  };
+}
+
+/** `optim: "adafactor"`, at the learning rate of the schedule, as in transformers' Trainer. */
+export const adafactorDefinition = defineOptimizer({
+  name: 'adafactor',
+  options: z.strictObject({
+    eps1: z.number().positive().default(1e-30),
+    eps2: z.number().positive().default(1e-3),
+    clipThreshold: z.number().positive().default(1),
+    decayRate: z.number().lt(0).default(-0.8),
+    beta1: z.number().min(0).lt(1).nullable().default(null),
+    scaleParameter: z.boolean().default(false),
+  }),
+  stateBytes: (shape, _, { beta1 }) =>
+    4 * secondShapes(shape).reduce((n, part) => n + numel(part), beta1 === null ? 0 : numel(shape)),
+  create: (engine, groups, _, options) => new Adafactor(engine, groups, options),
+});

@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import type { Engine } from '../tensor/engine.js';
+import { lion } from '../tensor/ops/lion.js';
+import { numel } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { ArenaOptimizer, type ArenaOptions, elementwiseRule } from './arenaOptimizer.js';
+import { defineOptimizer } from './definition.js';
+import type { ParameterGroup } from './parameterGroups.js';
+
+export interface LionOptions extends ArenaOptions {
+  /** How much of the momentum is in the direction of an update. Default 0.9. */
+  readonly beta1?: number;
+  /** Decay rate of the momentum. Default 0.99. */
+  readonly beta2?: number;
+}
+
+/**
+ * Lion (Chen et al. 2023, arXiv:2302.06675): the sign of a momentum, half of Adam's memory. Wants a
+ * learning rate three to ten times smaller than AdamW's, and a weight decay as much larger.
+ *
+ *     p *= 1 - lr wd;  p -= lr sign(b1 m + (1-b1) g);  m = b2 m + (1-b2) g
+ */
+export class Lion extends ArenaOptimizer<readonly Tensor[]> {
+  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  constructor(engine: Engine, groups: readonly ParameterGroup[], options: LionOptions = {}) {
+    const { beta1 = 0.9, beta2 = 0.99 } = options;
+    const rule = elementwiseRule(
+      ['exp_avg'],
+      ({ values, grads, weightDecay }, [momentum], { lr, clip }) =>
+        lion({ parameter: values, momentum: momentum! }, grads, clip, {
+          lr,
+          beta1,
+          beta2,
+          weightDecay,
+        }),
+    );
+    super(engine, groups, rule, options);
+  }
+}
+
+/** `optim: "lion_32bit"`. As in transformers its rates are adamBeta1 and adamBeta2: 0.9 and 0.999 unless set. */
+export const lionDefinition = defineOptimizer({
+  name: 'lion_32bit',
+  options: z.strictObject({}),
+  stateBytes: (shape) => 4 * numel(shape),
+  create: (engine, groups, { adamBeta1, adamBeta2 }) =>
+    new Lion(engine, groups, { beta1: adamBeta1, beta2: adamBeta2 }),
+});

@@ -1,0 +1,57 @@
+import { z } from 'zod';
+import type { Engine } from '../tensor/engine.js';
+import { sgd } from '../tensor/ops/sgd.js';
+import { numel } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { ArenaOptimizer, type ArenaOptions, elementwiseRule } from './arenaOptimizer.js';
+import { defineOptimizer } from './definition.js';
+import type { ParameterGroup } from './parameterGroups.js';
+
+export interface SgdOptions extends ArenaOptions {
+  /** How much of the last direction goes on. Default 0: no buffer is kept. */
+  readonly momentum?: number;
+  /** What the gradient loses on its way into the buffer, but for the first. Default 0. */
+  readonly dampening?: number;
+  /** Look ahead: the gradient plus momentum times the buffer. Default false. */
+  readonly nesterov?: boolean;
+}
+
+/**
+ * Stochastic gradient descent, as torch.optim.SGD. Weight decay is part of the gradient here (L2):
+ *
+ *     g += wd p;  b = momentum b + (1 - dampening) g  (b = g in the first update)
+ *     p -= lr b,  or  p -= lr (g + momentum b)  with nesterov
+ *
+ * Sutskever et al. 2013, http://proceedings.mlr.press/v28/sutskever13.html
+ */
+export class SGD extends ArenaOptimizer<readonly Tensor[]> {
+  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  constructor(engine: Engine, groups: readonly ParameterGroup[], options: SgdOptions = {}) {
+    const { momentum = 0, dampening = 0, nesterov = false } = options;
+    const rule = elementwiseRule(
+      momentum > 0 ? ['momentum_buffer'] : [],
+      ({ values, grads, weightDecay }, [buffer = null], { lr, step, clip }) =>
+        sgd({ parameter: values, buffer }, grads, clip, {
+          lr,
+          momentum,
+          dampening,
+          nesterov: Number(nesterov),
+          weightDecay,
+          first: Number(step === 1),
+        }),
+    );
+    super(engine, groups, rule, options);
+  }
+}
+
+/** `optim: "sgd"`, `optimArgs: "momentum=0.9"`. */
+export const sgdDefinition = defineOptimizer({
+  name: 'sgd',
+  options: z.strictObject({
+    momentum: z.number().min(0).lt(1).default(0),
+    dampening: z.number().min(0).max(1).default(0),
+    nesterov: z.boolean().default(false),
+  }),
+  stateBytes: (shape, _, { momentum }) => (momentum > 0 ? 4 * numel(shape) : 0),
+  create: (engine, groups, _, options) => new SGD(engine, groups, options),
+});

@@ -1,0 +1,56 @@
+import type { Attune } from '../attune.js';
+import type { LanguageModel } from '../models/languageModel.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { decayGroups, type ParameterGroup } from '../optim/parameterGroups.js';
+import { Optimizers } from '../optim/points.js';
+import type { Schedule } from '../optim/schedulers.js';
+import type { Engine } from '../tensor/engine.js';
+import { AttuneError } from '../util/errors.js';
+import { parseArguments } from './parseArguments.js';
+import type { OptimArgs, TrainingArguments } from './trainingArguments.js';
+
+/** Makes an optimizer of one's own for each run: the `optimizers` option of a Trainer. */
+export type OptimizerFactory = (engine: Engine, groups: readonly ParameterGroup[]) => Optimizer;
+
+/** What makes the optimizer, and a schedule of one's own instead of that of `lrSchedulerType`. */
+export type OptimizerChoice = readonly [OptimizerFactory, Schedule | null];
+
+/**
+ * The optimizer that `optim` and `optimArgs` name, checked.
+ *
+ * @throws UNKNOWN_NAME for a name that no plugin added; ARGUMENTS_INVALID for optimArgs that it does not take
+ */
+export function chooseOptimizer(attune: Attune, args: TrainingArguments): OptimizerFactory {
+  const definition = attune.registry(Optimizers).get(args.optim);
+  const options = parseArguments(definition.options, readOptimArgs(args.optimArgs));
+  return (engine, groups) => definition.create(engine, groups, args, options);
+}
+
+/** The trainable parameters in groups by weight decay and learning rate, as an optimizer takes them over. */
+export const trainableGroups = (model: LanguageModel, args: TrainingArguments): ParameterGroup[] =>
+  decayGroups(
+    model.root,
+    args.weightDecay,
+    (name) => model.adapters?.learningRateScale?.(name) ?? 1,
+  );
+
+/** "momentum=0.9,nesterov=true" -> { momentum: 0.9, nesterov: true }. @throws ARGUMENTS_INVALID */
+export function readOptimArgs(given: OptimArgs): Readonly<Record<string, unknown>> {
+  if (typeof given !== 'string') return given;
+  const pairs = given.replaceAll(' ', '').split(',').filter(Boolean);
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const [key, value, ...more] = pair.split('=');
+      if (!key || !value || more.length > 0)
+        throw new AttuneError('ARGUMENTS_INVALID', `optimArgs has "${pair}".`, {
+          remedy: 'Write optimArgs as "key=value,key=value", or as an object.',
+        });
+      return [key, readValue(value)];
+    }),
+  );
+}
+
+function readValue(text: string): unknown {
+  if (/^(true|false)$/i.test(text)) return text.toLowerCase() === 'true';
+  return Number.isNaN(Number(text)) ? text : Number(text);
+}
