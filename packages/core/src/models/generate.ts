@@ -4,15 +4,17 @@ import { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
 import type { DecodeStream } from '../tokenizer/decodeStream.js';
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
+import { BeamSearch, type Ending } from './beamSearch.js';
 import {
   type GenerateOptions,
   type GenerateOutput,
   type GenerationPlan,
   planGeneration,
 } from './generateOptions.js';
-import { type KvCache, StaticKvCache } from './kvCache.js';
 import type { LanguageModel } from './languageModel.js';
+import { PaddedBatch } from './paddedBatch.js';
 import {
+  applyLogSoftmax,
   applyMinP,
   applyRepetitionPenalty,
   applyTemperature,
@@ -42,6 +44,7 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<GenerateOutput> {
   const plan = await planGeneration(model, options);
+  if (plan.numBeams > 1) return beamGenerate(model, plan, options);
   const rows = await newRows(model, plan, options);
   for await (const _ of steps(model, plan, rows, options.signal));
   return {
@@ -62,6 +65,12 @@ export async function* generateStream(
       `generateStream: ${plan.prompts.length} prompts were given; it continues one.`,
       { remedy: 'Call generate for a batch, or generateStream once for each prompt.' },
     );
+  if (plan.numBeams > 1)
+    throw new AttuneError(
+      'GENERATE_OPTION',
+      'generateStream: beams are chosen at the end, so there is nothing to stream.',
+      { remedy: 'Call generate, or leave numBeams out.' },
+    );
   const rows = await newRows(model, plan, options);
   for await (const [token] of steps(model, plan, rows, options.signal)) yield token!;
 }
@@ -71,8 +80,7 @@ async function newRows(
   plan: GenerationPlan,
   options: GenerateOptions,
 ): Promise<Row[]> {
-  const stops = [options.stopStrings ?? []].flat().filter((s) => s !== '');
-  const tokenizer = stops.length ? (options.tokenizer ?? (await ownTokenizer(model))) : null;
+  const { stops, tokenizer } = await stopStrings(model, options);
   return plan.prompts.map((prompt, row) => ({
     prompt,
     ids: [...prompt],
@@ -82,6 +90,12 @@ async function newRows(
       : null,
     finished: null,
   }));
+}
+
+async function stopStrings(model: LanguageModel, options: GenerateOptions) {
+  const stops = [options.stopStrings ?? []].flat().filter((s) => s !== '');
+  const tokenizer = stops.length ? (options.tokenizer ?? (await ownTokenizer(model))) : null;
+  return { stops, tokenizer };
 }
 
 async function ownTokenizer(model: LanguageModel) {
@@ -182,96 +196,73 @@ class StopWatch {
   }
 }
 
-/**
- * Rows of different lengths as one batch: padded on the left, so that every row's newest token is in the
- * last column. Padding is a segment of its own and no row looks at it; positions start at each
- * row's first token.
- */
-class PaddedBatch {
-  readonly cache: (KvCache & { dispose(): void }) | null;
-  readonly #capacity: number;
-  #length = 0;
-  #pads: readonly number[] = [];
-  #segments: Tensor | null = null;
-
-  constructor(
-    private readonly model: LanguageModel,
-    private readonly plan: GenerationPlan,
-  ) {
-    const { config, engine } = model;
-    const longest = Math.max(...plan.prompts.map((p) => p.length));
-    // The last token is never fed. Rounded up, so that prompts of similar length share shapes.
-    this.#capacity = Math.ceil((longest + plan.maxNewTokens - 1) / 64) * 64;
-    this.cache = plan.useCache
-      ? new StaticKvCache(engine, {
-          numLayers: config.numHiddenLayers,
-          batchSize: plan.prompts.length,
-          capacity: this.#capacity,
-          numKeyValueHeads: config.numKeyValueHeads,
-          headDim: config.headDim,
-        })
-      : null;
+/** Beam search: every prompt is `numBeams` rows of the batch. */
+async function beamGenerate(
+  model: LanguageModel,
+  plan: GenerationPlan,
+  options: GenerateOptions,
+): Promise<GenerateOutput> {
+  const { engine } = model;
+  const { numBeams, eosTokenIds } = plan;
+  const { stops, tokenizer } = await stopStrings(model, options);
+  const endingOf = (ids: readonly number[]): Ending => {
+    if (eosTokenIds.has(ids.at(-1)!)) return 'eos';
+    const text = tokenizer?.decode(ids, { skipSpecialTokens: false });
+    if (text !== undefined && stops.some((stop) => text.includes(stop))) return 'stop';
+    return ids.length === plan.maxNewTokens ? 'length' : null;
+  };
+  const searches = plan.prompts.map(
+    () => new BeamSearch({ ...plan, numEosTokens: eosTokenIds.size }),
+  );
+  const rowsOf = (prompt: readonly number[], p: number) =>
+    searches[p]!.running.map((beam) => [...prompt, ...beam.ids]);
+  const wasTraining = model.root.training;
+  if (wasTraining) model.root.eval();
+  const repeated = plan.prompts.flatMap((prompt) => Array<typeof prompt>(numBeams).fill(prompt));
+  const batch = new PaddedBatch(model, { ...plan, prompts: repeated });
+  try {
+    for (let step = 0; step < plan.maxNewTokens; step++) {
+      options.signal?.throwIfAborted();
+      const rows = plan.prompts.flatMap(rowsOf);
+      const logits = engine.noGrad(() =>
+        engine.scope('generate', () =>
+          engine.keep(
+            step > 0 && batch.cache
+              ? batch.decode(rows.map((row) => row.at(-1)!))
+              : batch.prefill(rows),
+          ),
+        ),
+      );
+      const values = await readAndDispose(logits);
+      const width = values.length / rows.length;
+      const logProbs = rows.map((row, r) => {
+        const scores = Float64Array.from({ length: width }, (_, i) => values[r * width + i]!);
+        applyLogSoftmax(scores);
+        if (plan.repetitionPenalty !== 1)
+          applyRepetitionPenalty(scores, row, plan.repetitionPenalty);
+        return scores;
+      });
+      const from = searches.flatMap((search, p) =>
+        search
+          .step(logProbs.slice(p * numBeams, (p + 1) * numBeams), endingOf)
+          .map((beam) => p * numBeams + beam),
+      );
+      if (
+        !searches.some((search) => search.canImprove) ||
+        (plan.earlyStopping === true && searches.every((search) => search.isFull)) ||
+        searches.every((search) => search.hasStopped)
+      )
+        break;
+      batch.reorder(from);
+    }
+  } finally {
+    batch.dispose();
+    if (wasTraining) model.root.train();
   }
-
-  /** Whole rows -> the logits after each, [B, V]. */
-  prefill(rows: readonly (readonly number[])[]): Tensor {
-    const { engine } = this.model;
-    this.#length = Math.max(...rows.map((row) => row.length));
-    this.#pads = rows.map((row) => this.#length - row.length);
-    const shape = [rows.length, this.#length];
-    const ids = rows.flatMap((row, r) => [
-      ...new Array<number>(this.#pads[r]!).fill(this.plan.padTokenId),
-      ...row,
-    ]);
-    const positions = this.#pads.flatMap((pad) =>
-      Array.from({ length: this.#length }, (_, t) => Math.max(t - pad, 0)),
-    );
-    this.#makeSegments(this.cache ? this.#capacity : this.#length);
-    return this.#lastLogits(
-      engine.tensor(ids, shape, 'int32'),
-      engine.tensor(positions, shape, 'int32'),
-    );
-  }
-
-  /** One more token for each row -> the logits after it, [B, V]. */
-  decode(tokens: readonly number[]): Tensor {
-    const { engine } = this.model;
-    const positions = this.#pads.map((pad) => this.#length - pad);
-    this.#length++;
-    const shape = [tokens.length, 1];
-    return this.#lastLogits(
-      engine.tensor(tokens, shape, 'int32'),
-      engine.tensor(positions, shape, 'int32'),
-    );
-  }
-
-  dispose(): void {
-    this.cache?.dispose();
-    this.#segments?.dispose();
-  }
-
-  #lastLogits(inputIds: Tensor, positions: Tensor): Tensor {
-    const { model } = this;
-    const hidden = model.hiddenStates({
-      inputIds,
-      positions,
-      segments: this.#segments,
-      cache: this.cache,
-    });
-    const [batch, length, width] = hidden.shape as [number, number, number];
-    const last = hidden.slice(1, length - 1, length).reshape(batch, width);
-    return model.head(last);
-  }
-
-  /** int32 [B, size]: 0 for padding, 1 for the row. None when no row is padded. */
-  #makeSegments(size: number): void {
-    this.#segments?.dispose();
-    this.#segments = null;
-    if (this.#pads.every((pad) => pad === 0)) return;
-    const { engine } = this.model;
-    const values = this.#pads.flatMap((pad) =>
-      Array.from({ length: size }, (_, t) => (t < pad ? 0 : 1)),
-    );
-    this.#segments = engine.keep(engine.tensor(values, [this.#pads.length, size], 'int32'));
-  }
+  const best = searches.map((search) => search.best.slice(0, plan.numReturnSequences));
+  return {
+    sequences: best.flatMap((beams, p) => beams.map(({ ids }) => [...plan.prompts[p]!, ...ids])),
+    finishReasons: best.flatMap((beams) => beams.map(({ ending }) => ending ?? 'length')),
+    sequencesScores: best.flatMap((beams) => beams.map(({ score }) => score)),
+  };
 }

@@ -36,6 +36,17 @@ export interface GenerateOptions {
   readonly minP?: number;
   /** Above 1 makes tokens of the prompt and of the answer so far less likely. Default 1. */
   readonly repetitionPenalty?: number;
+  /**
+   * Beams of beam search: so many beginnings of the answer are followed at once, and the likeliest whole
+   * answer wins. Without sampling. Default 1: none.
+   */
+  readonly numBeams?: number;
+  /** Of beam search: the exponent of the length by which an answer's log-probability is divided; above 0 favours long answers. Default 1. */
+  readonly lengthPenalty?: number;
+  /** Of beam search: true stops when numBeams answers have ended, false when a better one is unlikely, 'never' when it is impossible. Default false. */
+  readonly earlyStopping?: boolean | 'never';
+  /** Answers for each prompt, one after the other in the output; with beams at most numBeams, else they need doSample. Default 1. */
+  readonly numReturnSequences?: number;
   /** Same seed, same tokens. Each row has a stream of its own. Default: drawn from the Attune's seed. */
   readonly seed?: number;
   /** Ends a row; several end it alike. Default: generation_config.json, then config.json. */
@@ -63,6 +74,10 @@ const optionNames: Record<keyof GenerateOptions, true> = {
   topP: true,
   minP: true,
   repetitionPenalty: true,
+  numBeams: true,
+  lengthPenalty: true,
+  earlyStopping: true,
+  numReturnSequences: true,
   seed: true,
   eosTokenId: true,
   padTokenId: true,
@@ -77,6 +92,8 @@ export interface GenerateOutput {
   readonly sequences: number[][];
   /** Why each row ended: an eos token, a stop string, or its length. */
   readonly finishReasons: ('eos' | 'stop' | 'length')[];
+  /** Of beam search: the log-probability of each answer, divided by length^lengthPenalty. */
+  readonly sequencesScores?: number[];
 }
 
 /** Options with every default filled in and checked against the model. */
@@ -89,6 +106,10 @@ export interface GenerationPlan {
   readonly topP: number;
   readonly minP: number;
   readonly repetitionPenalty: number;
+  readonly numBeams: number;
+  readonly lengthPenalty: number;
+  readonly earlyStopping: boolean | 'never';
+  readonly numReturnSequences: number;
   readonly seed: number;
   readonly eosTokenIds: ReadonlySet<number>;
   readonly padTokenId: number;
@@ -116,8 +137,15 @@ export async function planGeneration(
   const eosTokenIds = idList(options.eosTokenId, saved.eos_token_id, config.eosTokenId);
   const padTokenId =
     options.padTokenId ?? savedId(saved.pad_token_id) ?? config.padTokenId ?? eosTokenIds[0] ?? 0;
-  const prompts = await promptRows(options);
-  checkPrompts(prompts, config.vocabSize);
+  const numBeams = number('numBeams', 'num_beams', 1);
+  const numReturnSequences = number('numReturnSequences', 'num_return_sequences', 1);
+  const given = await promptRows(options);
+  checkPrompts(given, config.vocabSize);
+  // Several samples of a prompt are rows of their own; several beams come out of one search.
+  const prompts =
+    numBeams === 1 && numReturnSequences > 1
+      ? given.flatMap((prompt) => Array<number[]>(Math.floor(numReturnSequences)).fill(prompt))
+      : given;
   const plan: GenerationPlan = {
     prompts,
     maxNewTokens: newTokens(model, options, prompts),
@@ -127,6 +155,10 @@ export async function planGeneration(
     topP: number('topP', 'top_p', 1),
     minP: number('minP', 'min_p', 0),
     repetitionPenalty: number('repetitionPenalty', 'repetition_penalty', 1),
+    numBeams,
+    lengthPenalty: number('lengthPenalty', 'length_penalty', 1),
+    earlyStopping: options.earlyStopping ?? savedEarlyStopping(saved.early_stopping),
+    numReturnSequences,
     seed: options.seed ?? model.engine.rng.next(),
     eosTokenIds: new Set(eosTokenIds),
     // Never seen by a row that counts, but it must be a row of the embedding.
@@ -159,9 +191,32 @@ function checkRanges(plan: GenerationPlan): void {
   if (!(plan.minP >= 0 && plan.minP <= 1)) throw badOption('minP', plan.minP, 'a number in 0..1');
   if (!(plan.repetitionPenalty > 0))
     throw badOption('repetitionPenalty', plan.repetitionPenalty, 'a number above 0 (1: none)');
+  if (!Number.isInteger(plan.numBeams) || plan.numBeams < 1)
+    throw badOption('numBeams', plan.numBeams, 'an integer >= 1 (1: no beam search)');
+  if (plan.numBeams > 1 && plan.doSample)
+    throw badOption(
+      'numBeams',
+      plan.numBeams,
+      '1 while doSample is true: beams are not sampled here',
+      'Pass doSample: false, or leave numBeams out.',
+    );
+  const { numReturnSequences, earlyStopping } = plan;
+  const most = plan.numBeams > 1 ? plan.numBeams : plan.doSample ? Number.MAX_SAFE_INTEGER : 1;
+  if (!Number.isInteger(numReturnSequences) || numReturnSequences < 1 || numReturnSequences > most)
+    throw badOption(
+      'numReturnSequences',
+      numReturnSequences,
+      `an integer from 1 to ${plan.doSample ? 'as many as you like' : `${most} (the beams)`}`,
+      'One prompt has one greedy answer: pass doSample: true or numBeams.',
+    );
+  if (typeof earlyStopping !== 'boolean' && earlyStopping !== 'never')
+    throw badOption('earlyStopping', earlyStopping, "true, false or 'never'");
   if (!Number.isSafeInteger(plan.seed) || plan.seed < 0)
     throw badOption('seed', plan.seed, 'an integer >= 0');
 }
+
+const savedEarlyStopping = (value: unknown): boolean | 'never' =>
+  value === true || value === 'never' ? value : false;
 
 const savedId = (value: unknown): number | undefined =>
   typeof value === 'number' ? value : undefined;

@@ -1,6 +1,7 @@
 import type { KvCache } from '../nn/attention.js';
 import type { Engine } from '../tensor/engine.js';
-import { writeRows } from '../tensor/ops/update.js';
+import { embedding } from '../tensor/ops/embedding.js';
+import { assign, writeRows } from '../tensor/ops/update.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 
@@ -62,6 +63,19 @@ export class StaticKvCache implements KvCache {
 
   advance(tokens: number): void {
     this.#length += tokens;
+  }
+
+  /** Row r takes over what row `from[r]` holds. */
+  reorder(from: readonly number[]): void {
+    const { engine } = this;
+    engine.noGrad(() =>
+      engine.scope('reorder cache', () => {
+        const rows = engine.tensor(from, [from.length], 'int32');
+        for (const { keys, values } of this.#layers)
+          for (const held of [keys, values])
+            assign(held, embedding(held.reshape(from.length, -1), rows).reshape(...held.shape));
+      }),
+    );
   }
 
   /** Forgets every token; the memory stays. */

@@ -60,6 +60,13 @@ export function softmax(scores: Float64Array): Float64Array {
   return out.map((e) => e / total);
 }
 
+/** Scores become log-probabilities. */
+export function applyLogSoftmax(scores: Float64Array): void {
+  const top = scores.reduce((a, b) => Math.max(a, b), never);
+  const total = Math.log(scores.reduce((sum, s) => sum + Math.exp(s - top), 0));
+  for (let i = 0; i < scores.length; i++) scores[i] = scores[i]! - top - total;
+}
+
 /** The first highest score. */
 export function argmax(scores: ArrayLike<number>): number {
   let best = 0;

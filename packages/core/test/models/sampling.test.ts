@@ -9,6 +9,7 @@ import {
   argmax,
   sample,
 } from '../../src/models/sampling.js';
+import { fixtureJson } from './support.js';
 
 const never = Number.NEGATIVE_INFINITY;
 const tied = [2, 1, 0.5, -1, 2, -3];
@@ -81,3 +82,33 @@ it('sampling follows the probabilities and never draws what was dropped', () => 
   // Three standard deviations of a binomial: sqrt(0.7 * 0.3 / 4000) = 0.0072.
   expect(Math.abs(counts[0]! / draws - 0.7)).toBeLessThan(0.022);
 });
+
+// Row 121: each processor alone, on the same numbers.
+describe('row 121', () => {
+  const { cases } = fixtureJson('row121-logits-processors.json');
+  const processors: Record<string, (s: Float64Array, seen: readonly number[], by: number) => void> =
+    {
+      'repetition penalty': applyRepetitionPenalty,
+      temperature: (s, _, by) => applyTemperature(s, by),
+      'top-k': (s, _, by) => applyTopK(s, by),
+      'top-p': (s, _, by) => applyTopP(s, by),
+      'min-p': (s, _, by) => applyMinP(s, by),
+    };
+  it.each(cases as { name: string; inputs: Named; outputs: Named }[])('$name', (c) => {
+    const [, name, by] = /^(.*) ([\d.]+)$/.exec(c.name)!;
+    const { logits, seen } = c.inputs;
+    const [rows, width] = logits!.shape as [number, number];
+    for (let r = 0; r < rows; r++) {
+      const row = (t: { data: unknown[] }, size: number) =>
+        t.data.slice(r * size, (r + 1) * size).map(Number);
+      const ours = Float64Array.from(row(logits!, width));
+      processors[name!]!(ours, row(seen!, seen!.shape[1]!), Number(by));
+      const theirs = row(c.outputs.scores!, width);
+      for (let i = 0; i < width; i++)
+        if (Number.isFinite(theirs[i])) expect(ours[i]).toBeCloseTo(theirs[i]!, 5);
+        else expect(ours[i]).toBe(theirs[i]);
+    }
+  });
+});
+
+type Named = Record<string, { shape: number[]; data: unknown[] }>;
