@@ -1,19 +1,10 @@
-import { AttuneError, type BackendStats, type BufferHandle } from '@attune/core';
+import { AttuneError, type BackendStats, type BufferHandle, sizeClass } from '@attune/core';
 
 /** A device buffer on loan from the pool. */
 export interface DawnBuffer extends BufferHandle {
   readonly gpu: GPUBuffer;
   /** Capacity in bytes: `byteLength` rounded up to its size class. */
   readonly capacity: number;
-}
-
-/**
- * Size classes: multiples of 256 bytes up to 64 KiB, then eight per power of two. Fine enough to
- * waste at most an eighth, coarse enough that neighbouring lengths share buffers.
- */
-export function sizeClass(bytes: number): number {
-  const step = bytes <= 65536 ? 256 : 2 ** Math.floor(Math.log2(bytes - 1)) / 8;
-  return Math.ceil(bytes / step) * step;
 }
 
 /**
@@ -33,6 +24,16 @@ export class BufferPool {
     private readonly maxBytes: number,
   ) {}
 
+  /** Bytes that a buffer of `byteLength` takes. */
+  capacity(byteLength: number): number {
+    return Math.min(sizeClass(byteLength), this.maxBytes);
+  }
+
+  /** How many buffers of each capacity wait for their next use. */
+  get free(): ReadonlyMap<number, number> {
+    return new Map([...this.#free].map(([capacity, buffers]) => [capacity, buffers.length]));
+  }
+
   /** @throws TENSOR_TOO_LARGE */
   take(byteLength: number): DawnBuffer {
     if (byteLength > this.maxBytes)
@@ -43,7 +44,7 @@ export class BufferPool {
           remedy: 'Use a 16-bit dtype, a smaller batch or a shorter maxLength.',
         },
       );
-    const capacity = Math.min(sizeClass(byteLength), this.maxBytes);
+    const capacity = this.capacity(byteLength);
     const buffer = this.#free.get(capacity)?.shift() ?? this.#create(capacity);
     this.#handedOut.add(buffer);
     this.stats.liveBytes += capacity;

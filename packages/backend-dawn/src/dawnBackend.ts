@@ -8,11 +8,13 @@ import {
   bytesPerElement,
   type DType,
   type HostArray,
+  type MemoryModel,
   numel,
   type OpCall,
   type Operand,
   type OpSpec,
   type OpTiming,
+  sizeClass,
   type TuningOptions,
   type TuningReport,
 } from '@attune/core';
@@ -20,7 +22,7 @@ import type { AdapterChoice } from './adapter.js';
 import { Tuner } from './autotune/tuner.js';
 import type { TuningFile } from './autotune/tuningFile.js';
 import { BindGroupCache, type Binding } from './bindGroupCache.js';
-import { BufferPool, type DawnBuffer, sizeClass } from './bufferPool.js';
+import { BufferPool, type DawnBuffer } from './bufferPool.js';
 import { Deferral } from './deferral.js';
 import { DispatchTimer } from './dispatchTimer.js';
 import { kernels as builtinKernels } from './kernels/index.js';
@@ -177,7 +179,7 @@ export class DawnBackend implements Backend {
       this.device.queue.writeBuffer(target, byteOffset, bytes);
       return;
     }
-    this.#staging ??= this.device.createBuffer({ size: STAGING_BYTES, usage: COPY_SRC | COPY_DST });
+    this.#staging ??= this.#createStaging();
     this.device.queue.writeBuffer(this.#staging, this.#stagingUsed, bytes);
     this.#endPass();
     this.#encoder.copyBufferToBuffer(
@@ -188,6 +190,41 @@ export class DawnBackend implements Backend {
       bytes.byteLength,
     );
     this.#stagingUsed += bytes.byteLength;
+  }
+
+  #createStaging(): GPUBuffer {
+    this.stats.buffersCreated++;
+    this.stats.reservedBytes += STAGING_BYTES;
+    return this.device.createBuffer({ size: STAGING_BYTES, usage: COPY_SRC | COPY_DST });
+  }
+
+  memoryModel(): MemoryModel {
+    const { liveBytes, reservedBytes } = this.stats;
+    return {
+      info: this.info,
+      limits: this.limits,
+      supports: (call) => this.supports(call),
+      capacity: (byteLength) => this.#pool.capacity(byteLength),
+      scratch: (call) => this.#scratchOf(call),
+      held: {
+        liveBytes,
+        reservedBytes: reservedBytes + (this.#staging ? 0 : STAGING_BYTES),
+        free: this.#pool.free,
+      },
+    };
+  }
+
+  /** What the kernel of a call borrows, without running it. */
+  #scratchOf(call: OpCall): number[] {
+    const kernel = this.#kernels.get(call.op)!;
+    const lent: number[] = [];
+    const scratch = (elements: number, dtype: DType): Operand => {
+      const byteLength = elements * bytesPerElement[dtype];
+      lent.push(byteLength);
+      return { buffer: { id: 0, byteLength }, byteOffset: 0, shape: [elements], dtype };
+    };
+    kernel.plan(call, this.#facts, scratch, this.#tuner.variant(kernel, call));
+    return lent;
   }
 
   dispatch(call: OpCall): void {

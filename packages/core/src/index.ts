@@ -1,7 +1,9 @@
 export { Attune, type CreateAttuneOptions, createAttune } from './attune.js';
 export * from './backend/backend.js';
+export { CountingBackend } from './backend/countingBackend.js';
 export * from './backend/opCall.js';
 export { ReferenceBackend } from './backend/reference/referenceBackend.js';
+export { sizeClass } from './backend/sizeClass.js';
 export * from './callbacks/index.js';
 export * from './dataset/index.js';
 export * from './di/index.js';

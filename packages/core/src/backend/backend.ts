@@ -44,6 +44,27 @@ export interface OpTiming extends OpSpec {
   }[];
 }
 
+/** How a backend takes memory: enough to count what work would hold without doing it. */
+export interface MemoryModel {
+  readonly info: BackendInfo;
+  readonly limits: BackendLimits;
+  /** As {@link Backend.supports}. */
+  supports(call: OpSpec): boolean;
+  /** Bytes that an allocation of so many takes. */
+  capacity(byteLength: number): number;
+  /** Bytes of each buffer that the kernel of this call borrows until it is recorded. Default: none. */
+  scratch?(call: OpCall): readonly number[];
+  /** What is there now. */
+  readonly held: {
+    /** Handed out. */
+    readonly liveBytes: number;
+    /** On the device: handed out, pooled, and what the backend will need for itself. */
+    readonly reservedBytes: number;
+    /** Pooled buffers: how many of each capacity. */
+    readonly free: ReadonlyMap<number, number>;
+  };
+}
+
 export interface TuningOptions {
   /** No new trial starts after this. Default 60. */
   readonly maxSeconds?: number;
@@ -88,6 +109,8 @@ export interface Backend extends AsyncDisposable {
   read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   /** Resolves when everything recorded until now has run. Rejects as `read` does. */
   sync(): Promise<void>;
+  /** How memory is taken here; see {@link CountingBackend}. Absent: to the byte, and no kernel borrows any. */
+  memoryModel?(): MemoryModel;
   /**
    * Runs `work` with a clock on every kernel, which slows it down a little, and waits for the device.
    * Absent, or rejecting with PROFILE_UNSUPPORTED, where the device has no timestamps.

@@ -43,6 +43,13 @@ export class Parameter {
     this.#tensor.requiresGrad = trainable;
   }
 
+  /** Puts `tensor` in the place of the one that is there, and hands that back: nothing is disposed. */
+  exchange(tensor: Tensor): Tensor {
+    const old = this.#tensor;
+    this.#tensor = tensor;
+    return old;
+  }
+
   clearGrad(): void {
     this.#tensor.grad?.dispose();
     this.#tensor.grad = null;

@@ -1,4 +1,5 @@
-import type { Backend } from '../backend/backend.js';
+import type { Backend, MemoryModel } from '../backend/backend.js';
+import { CountingBackend } from '../backend/countingBackend.js';
 import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
@@ -35,11 +36,10 @@ export class Engine {
   #dropoutDraws = 0;
 
   #seed: number;
+  #backend: Backend;
 
-  constructor(
-    readonly backend: Backend,
-    seed = 0,
-  ) {
+  constructor(backend: Backend, seed = 0) {
+    this.#backend = backend;
     this.#seed = seed;
     this.rng = new Rng(seed);
   }
@@ -54,6 +54,30 @@ export class Engine {
     this.#seed = seed;
     this.rng = new Rng(seed);
     this.#dropoutDraws = 0;
+  }
+
+  /** The device; within {@link rehearse} the one that counts in its place. */
+  get backend(): Backend {
+    return this.#backend;
+  }
+
+  /**
+   * Runs `fn` with a backend in the place of the device that takes memory as it does and computes
+   * nothing: what `fn` records is counted, and leaves no trace. Tensors made in `fn` end with it.
+   *
+   * @throws SCOPE_ASYNC: others would record on the counting backend while `fn` waits
+   */
+  rehearse<T>(fn: (counter: CountingBackend) => T): T {
+    const device = this.#backend;
+    const draws = this.#dropoutDraws;
+    const counter = new CountingBackend(device.memoryModel?.() ?? plainMemory(device));
+    this.#backend = counter;
+    try {
+      return this.scope('rehearse', () => fn(counter));
+    } finally {
+      this.#backend = device;
+      this.#dropoutDraws = draws;
+    }
   }
 
   nextId(): number {
@@ -415,6 +439,19 @@ export class Engine {
     return tensor;
   }
 }
+
+/** Of a backend that says nothing about it: to the byte. */
+const plainMemory = (backend: Backend): MemoryModel => ({
+  info: backend.info,
+  limits: backend.limits,
+  supports: (call) => backend.supports(call),
+  capacity: (byteLength) => byteLength,
+  held: {
+    liveBytes: backend.stats.liveBytes,
+    reservedBytes: backend.stats.reservedBytes,
+    free: new Map(),
+  },
+});
 
 /** Calls `visit` for each tensor in a result: the value itself, arrays, maps and plain objects. */
 function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {

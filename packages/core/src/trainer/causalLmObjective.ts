@@ -130,8 +130,10 @@ export function causalLmLoss(model: LanguageModel, batch: DeviceBatch): LossOutp
       : [flat, labels!.reshape(labels!.size)];
   const weight = model.headWeight();
   return {
-    loss: weight
-      ? linearCrossEntropy(rows, weight, targets)
-      : crossEntropy(model.head(rows), targets).sum(),
+    loss: model.engine.scope('loss', () =>
+      weight
+        ? linearCrossEntropy(rows, weight, targets)
+        : crossEntropy(model.head(rows), targets).sum(),
+    ),
   };
 }

@@ -1,5 +1,13 @@
 export { applyPeft, type PeftConfigInput } from './applyPeft.js';
 export * from './causalLmObjective.js';
+export type {
+  GenerationShape,
+  MemoryCategory,
+  MemoryEntry,
+  MemoryPhase,
+  MemoryPlan,
+  PlanMemoryOptions,
+} from './memoryPlan.js';
 export * from './objective.js';
 export { parseArguments } from './parseArguments.js';
 export type { RowSource } from './prepareRows.js';

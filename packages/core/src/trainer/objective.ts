@@ -68,6 +68,11 @@ export interface Objective<Example = unknown> {
   countItems(batch: HostBatch): number;
   /** Work that must wait for the device or for the outside before the losses: rollouts, reference log-probs. */
   prepare?(model: LanguageModel, group: readonly HostBatch[]): Promise<readonly HostBatch[]>;
+  /**
+   * The batch with what `prepare` would add to it, contents aside, so that `planMemory` can record the
+   * loss without waiting. Only where the loss reads arrays that `collate` does not make.
+   */
+  standIn?(batch: HostBatch): HostBatch;
   /** Records the forward pass. Must not wait for the device. */
   loss(model: LanguageModel, batch: DeviceBatch): LossOutput;
 }

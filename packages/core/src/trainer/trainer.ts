@@ -15,8 +15,10 @@ import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
+import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
 import { loadModelWeights } from './modelWeights.js';
 import type { Objective, RowUse } from './objective.js';
+import { planMemory } from './planMemory.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { interrupted, noteBest, resolveMaxLength } from './trainerChecks.js';
@@ -182,6 +184,28 @@ export class Trainer<
         { remedy: 'Tune on WebGPU: createAttune({ plugins: [dawn()] }).' },
       );
     });
+  }
+
+  /**
+   * What training will hold on the device, by purpose, before it begins: nothing is allocated or
+   * computed. Prints as a table.
+   *
+   * @example console.log(String(await trainer.planMemory()));
+   * @throws NO_ROWS, ALREADY_TRAINING
+   */
+  async planMemory(options: PlanMemoryOptions = {}): Promise<MemoryPlan> {
+    const { evalDataset } = this.#options;
+    return planMemory(
+      {
+        context: this.#context,
+        callbacks: this.#callbacks,
+        objective: this.objective,
+        trainExamples: await this.#prepare(this.#trainRows('planMemory'), 'training'),
+        evalExamples: evalDataset ? await this.#prepare(evalDataset, 'evaluation') : null,
+        optimizers: this.#optimizers,
+      },
+      options,
+    );
   }
 
   /** Updates of the first batch with learning rate 0, as often as `use` asks for; leaves no trace. */

@@ -20,6 +20,15 @@ import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.
 import { loadModelWeights } from './modelWeights.js';
 import { Pacer } from './pacer.js';
 import { planTraining, type TrainingPlan } from './plan.js';
+import type { TrainingArguments } from './trainingArguments.js';
+
+export const trainLoader = (args: TrainingArguments, examples: readonly unknown[]) =>
+  new Loader(examples, {
+    batchSize: args.perDeviceTrainBatchSize,
+    shuffle: args.shuffle,
+    seed: args.seed,
+    dropLast: args.dataloaderDropLast,
+  });
 
 /** The order of the data and where it is cut into updates: what a resumed run must share. */
 interface Geometry {
@@ -55,7 +64,8 @@ export class TrainingRun {
   #lossSum = 0;
   #lossSteps = 0;
 
-  private constructor(
+  /** Use {@link TrainingRun.start}; this alone only for counting what a run holds. */
+  constructor(
     private readonly context: CallbackContext,
     private readonly callbacks: CallbackHandler,
     readonly loader: Loader<unknown>,
@@ -96,12 +106,7 @@ export class TrainingRun {
     optimizers: OptimizerChoice,
   ): Promise<TrainingRun> {
     const { args, model, state, control } = context;
-    const loader = new Loader(examples, {
-      batchSize: args.perDeviceTrainBatchSize,
-      shuffle: args.shuffle,
-      seed: args.seed,
-      dropLast: args.dataloaderDropLast,
-    });
+    const loader = trainLoader(args, examples);
     const plan = planTraining(loader.batchesPerEpoch, args);
     state.reset();
     Object.assign(control, { shouldTrainingStop: false, shouldEpochStop: false });

@@ -31,26 +31,16 @@ export async function update(
 ): Promise<number> {
   const { engine } = model;
   const { optimizer, meter, lossScaler } = run;
-  const lossScale = lossScaler?.scale ?? null;
   const collated = group.map((examples) => objective.collate(examples));
   const batches = (await objective.prepare?.(model, collated)) ?? collated;
   const items = countItems(objective, batches, state.globalStep + 1);
   meter.beginStep();
   for (const [i, batch] of batches.entries()) {
-    engine.scope('micro', () => {
-      // What the backward pass does not read ends with the forward pass.
-      const output = engine.scope('forward', () =>
-        engine.withCompute(computeDTypeOf(args), () =>
-          objective.loss(model, upload(engine, batch)),
-        ),
-      );
-      meter.add(output, 1 / items);
-      engine.backward(output.loss, { scale: 1 / items, lossScale });
-    });
+    microBatch({ args, model }, objective, run, batch, items);
     if (i < batches.length - 1) await hooks.substepEnd?.();
   }
   engine.backend.flush(); // the device works while the host records on
-  const clip = optimizer.clipGradNorm(args.maxGradNorm, lossScale); // [norm, coefficient, finite]
+  const clip = optimizer.clipGradNorm(args.maxGradNorm, lossScaler?.scale); // [norm, coefficient, finite]
   await hooks.preOptimizerStep?.();
   optimizer.step({ lr: run.learningRate, clip });
   lossScaler?.update(clip);
@@ -58,6 +48,25 @@ export async function update(
   clip.dispose();
   engine.backend.flush();
   return batches.reduce((n, batch) => n + countTokens(batch), 0);
+}
+
+/** Forward and backward of one micro-batch; its gradients are added to those that are there. */
+export function microBatch(
+  { args, model }: Pick<CallbackContext, 'args' | 'model'>,
+  objective: Objective,
+  { meter, lossScaler }: Pick<TrainingRun, 'meter' | 'lossScaler'>,
+  batch: HostBatch,
+  items: number,
+): void {
+  const { engine } = model;
+  engine.scope('micro', () => {
+    // What the backward pass does not read ends with the forward pass.
+    const output = engine.scope('forward', () =>
+      engine.withCompute(computeDTypeOf(args), () => objective.loss(model, upload(engine, batch))),
+    );
+    meter.add(output, 1 / items);
+    engine.backward(output.loss, { scale: 1 / items, lossScale: lossScaler?.scale ?? null });
+  });
 }
 
 /** The count that every loss of the update is divided by, over all its micro-batches. */

@@ -3,9 +3,11 @@ import type { DeviceBatch, HostBatch } from './objective.js';
 
 /** Host arrays -> tensors of the current scope, in order with the dispatches that read them. */
 export const upload = (engine: Engine, batch: HostBatch): DeviceBatch =>
-  Object.fromEntries(
-    Object.entries(batch).map(([name, { data, shape, dtype }]) => [
-      name,
-      engine.fromBytes(data, shape, dtype),
-    ]),
+  engine.scope('upload', () =>
+    Object.fromEntries(
+      Object.entries(batch).map(([name, { data, shape, dtype }]) => [
+        name,
+        engine.fromBytes(data, shape, dtype),
+      ]),
+    ),
   );

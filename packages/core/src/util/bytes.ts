@@ -26,3 +26,15 @@ export function parseBytes(size: number | string, name: string): number {
     remedy: 'Give bytes as a number, or text such as "500MB", "5GB" or "8GiB".',
   });
 }
+
+/** "1.50 GiB": three digits that matter. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let at = 0;
+  let value = bytes;
+  while (Math.abs(value) >= 1000 && at < units.length - 1) {
+    value /= 1024;
+    at++;
+  }
+  return `${at === 0 ? value : value.toPrecision(3)} ${units[at]}`;
+}

@@ -1,0 +1,89 @@
+import { AutoModelForCausalLM, type DType, SFTTrainer } from '@attune/core';
+import { describe, expect, test } from 'vitest';
+import { fixtureJson, onDawn, temporaryFolder } from './support.js';
+
+// What a plan says before a run is what the pool holds at the peak of the run.
+
+const config = {
+  ...fixtureJson('tiny-llama/config.json'),
+  hidden_size: 64,
+  intermediate_size: 176,
+  num_hidden_layers: 4,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 16,
+  vocab_size: 1000,
+  max_position_embeddings: 256,
+};
+
+const rows = (count: number, length: number) =>
+  Array.from({ length: count }, (_, r) => {
+    const ids = Array.from({ length }, (_, i) => (r * 31 + i * 7) % 990);
+    return { input_ids: ids, labels: ids };
+  });
+
+interface Case {
+  readonly name: string;
+  readonly model?: object;
+  readonly dtype?: DType;
+  readonly lora?: boolean;
+  readonly batch?: number;
+  readonly length?: number;
+  readonly args?: object;
+}
+
+const lora = { peftType: 'LORA', r: 8, targetModules: 'all-linear' };
+
+const cases: Case[] = [
+  { name: 'full' },
+  { name: 'full, checkpointing', args: { gradientCheckpointing: true } },
+  { name: 'LoRA', lora: true },
+  { name: 'LoRA, checkpointing', lora: true, args: { gradientCheckpointing: true } },
+  { name: 'full, no grouped queries', model: { num_key_value_heads: 4 } },
+  { name: 'LoRA on bfloat16', lora: true, dtype: 'bfloat16' },
+  {
+    name: 'full, accumulation, checkpointing',
+    args: { gradientAccumulationSteps: 3, gradientCheckpointing: true },
+  },
+  { name: 'LoRA, odd shapes', lora: true, batch: 3, length: 71, model: { vocab_size: 1777 } },
+  {
+    name: 'full, tied head, short rows',
+    batch: 1,
+    length: 20,
+    model: { tie_word_embeddings: true },
+  },
+];
+
+describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }) => {
+  test('is planned as it is measured', async () => {
+    await using attune = await onDawn();
+    const { stats } = attune.backend;
+    const { batch = 4, length = 128 } = options;
+    const model = await AutoModelForCausalLM.fromConfig(
+      { ...config, ...changes },
+      { attune, dtype },
+    );
+    const trainer = new SFTTrainer({
+      model,
+      trainDataset: rows(3 * batch * 3, length),
+      ...(options.lora && { peftConfig: lora }),
+      args: {
+        outputDir: temporaryFolder(),
+        saveStrategy: 'no',
+        maxSteps: 3,
+        perDeviceTrainBatchSize: batch,
+        ...options.args,
+      },
+    });
+    const before = { ...stats };
+    const plan = await trainer.planMemory();
+    expect(stats).toEqual(before); // planning touches nothing
+    stats.peakBytes = stats.liveBytes;
+    await trainer.train();
+    expect(plan.peakBytes).toBe(stats.peakBytes);
+    // But for the few bytes that logs are read back through.
+    expect(stats.reservedBytes - plan.reservedBytes).toBeLessThanOrEqual(4096);
+    expect(plan.reservedBytes).toBeLessThanOrEqual(stats.reservedBytes);
+    expect(plan.entries.reduce((n, { bytes }) => n + bytes, 0)).toBe(plan.reservedBytes);
+  });
+});

@@ -1,0 +1,214 @@
+import type { CallbackContext } from '../callbacks/callback.js';
+import type { CallbackHandler } from '../callbacks/handler.js';
+import { StaticKvCache } from '../models/kvCache.js';
+import type { LanguageModel } from '../models/languageModel.js';
+import { argmax } from '../tensor/ops/reduce.js';
+import type { Scope } from '../tensor/scope.js';
+import type { OptimizerChoice } from './makeOptimizer.js';
+import {
+  describePlan,
+  type GenerationShape,
+  type MemoryCategory,
+  type MemoryPhase,
+  type MemoryPlan,
+  type PlanMemoryOptions,
+} from './memoryPlan.js';
+import type { HostBatch, Objective } from './objective.js';
+import { planTraining } from './plan.js';
+import { computeDTypeOf } from './trainingArguments.js';
+import { TrainingRun, trainLoader } from './trainingRun.js';
+import { microBatch } from './update.js';
+import { upload } from './upload.js';
+import { withTwins } from './weightTwins.js';
+
+export interface PlanSubject {
+  readonly context: CallbackContext;
+  readonly callbacks: CallbackHandler;
+  readonly objective: Objective;
+  readonly trainExamples: readonly unknown[];
+  /** Null: nothing is evaluated. */
+  readonly evalExamples: readonly unknown[] | null;
+  readonly optimizers: OptimizerChoice;
+}
+
+/**
+ * What training will hold, counted: optimizer, two updates of the largest batch, an evaluation of the
+ * largest batch, a generation, recorded on a backend that takes memory as the device does and computes
+ * nothing. So it is right for every model, objective, adapter and plugin without knowing any of them.
+ *
+ * The largest batch is of the rows with the most tokens. What is on the device beside the model
+ * counts, too. Not counted: what `objective.prepare` does, and reading weights back while saving.
+ *
+ * @throws whatever the update would throw before its first result
+ */
+export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}): MemoryPlan {
+  const { context, objective, trainExamples, evalExamples } = subject;
+  const { args, model } = context;
+  const { engine, root } = model;
+  const wasTraining = root.training;
+  const batch = largestBatch(objective, trainExamples, args.perDeviceTrainBatchSize);
+  const evalBatch =
+    evalExamples && largestBatch(objective, evalExamples, args.perDeviceEvalBatchSize);
+  const phases: MemoryPhase[] = [];
+  try {
+    return engine.rehearse((counter) => {
+      let ledger = counter.peak;
+      let most = 0;
+      const phase = (name: MemoryPhase['name'], work: () => void) => {
+        counter.resetPeak();
+        work();
+        const { peakBytes } = counter.stats;
+        phases.push({ name, peakBytes });
+        if (peakBytes > most) [most, ledger] = [peakBytes, counter.peak];
+      };
+      return withTwins(
+        counter,
+        root,
+        ({ dtype }) => `weights ${dtype}`,
+        () => {
+          counter.label = () => 'optimizer';
+          let run!: TrainingRun;
+          phase('optimizer', () => {
+            run = new TrainingRun(
+              context,
+              subject.callbacks,
+              trainLoader(args, trainExamples),
+              planTraining(1, args),
+              subject.optimizers,
+            );
+          });
+          for (const [, { tensor }] of root.namedParameters()) {
+            counter.relabel(tensor.storage.buffer, `weights ${tensor.dtype}`);
+            if (tensor.grad) counter.relabel(tensor.grad.storage.buffer, 'gradients');
+          }
+          counter.label = () => categoryOf(engine.currentScope);
+          root.train();
+          phase('step', () => {
+            for (let step = 0; step < 2; step++) rehearseUpdate(subject, run, batch);
+          });
+          root.eval();
+          if (evalBatch)
+            phase('evaluate', () =>
+              engine.scope('forward', () =>
+                engine.noGrad(() =>
+                  engine.withCompute(computeDTypeOf(args), () =>
+                    objective.loss(model, upload(engine, evalBatch)),
+                  ),
+                ),
+              ),
+            );
+          run.optimizer.dispose();
+          run.lossScaler?.dispose();
+          run.meter.dispose();
+          const { generation } = options;
+          if (generation) phase('generate', () => rehearseGeneration(model, generation));
+          return describePlan(counter.stats.reservedBytes, most, ledger, {
+            device: counter.info.device,
+            phases,
+            root,
+            batch: Object.fromEntries(
+              Object.entries(batch).map(([name, { shape }]) => [name, shape]),
+            ),
+          });
+        },
+      );
+    });
+  } finally {
+    root.train(wasTraining);
+  }
+}
+
+/** One update of as many micro-batches as tell: the second adds to the gradients of the first. */
+function rehearseUpdate(
+  { context, objective }: PlanSubject,
+  run: TrainingRun,
+  batch: HostBatch,
+): void {
+  const { args } = context;
+  const items = Math.max(objective.countItems(batch), 1);
+  run.meter.beginStep();
+  for (let i = 0; i < Math.min(args.gradientAccumulationSteps, 2); i++)
+    microBatch(context, objective, run, batch, items);
+  const clip = run.optimizer.clipGradNorm(args.maxGradNorm, run.lossScaler?.scale);
+  run.optimizer.step({ lr: 0, clip });
+  run.lossScaler?.update(clip);
+  void run.meter.endStep(clip); // waits for nothing before its table is full
+  clip.dispose();
+  run.optimizer.zeroGrad();
+}
+
+/** The prompt at once, then a token: what `generate` holds, with rows of different lengths. */
+function rehearseGeneration(
+  model: LanguageModel,
+  { batchSize, promptLength, maxNewTokens }: GenerationShape,
+): void {
+  const { engine, config } = model;
+  const capacity = Math.ceil((promptLength + maxNewTokens - 1) / 64) * 64;
+  const cache = engine.scope(
+    'cache',
+    () =>
+      new StaticKvCache(engine, {
+        ...config,
+        numLayers: config.numHiddenLayers,
+        batchSize,
+        capacity,
+      }),
+  );
+  const segments = engine.keep(engine.empty([batchSize, capacity], 'int32'));
+  for (const length of [promptLength, 1])
+    engine.noGrad(() =>
+      engine.scope('generate', () => {
+        const [inputIds, positions] = engine.scope('upload', () => [
+          engine.empty([batchSize, length], 'int32'),
+          engine.empty([batchSize, length], 'int32'),
+        ]);
+        const hidden = model.hiddenStates({
+          inputIds: inputIds!,
+          positions: positions!,
+          segments,
+          cache,
+        });
+        const last = hidden.slice(1, length - 1, length).reshape(batchSize, -1);
+        argmax(engine.scope('loss', () => model.head(last)));
+      }),
+    );
+  cache.dispose();
+  segments.dispose();
+}
+
+/** The rows with the most tokens, as one batch. */
+function largestBatch(objective: Objective, examples: readonly unknown[], rows: number): HostBatch {
+  const bySize = examples.map((example) => ({ example, tokens: countNumbers(example) }));
+  bySize.sort((a, b) => b.tokens - a.tokens);
+  const batch = objective.collate(bySize.slice(0, rows).map(({ example }) => example));
+  return objective.standIn?.(batch) ?? batch;
+}
+
+/** Numbers in an example, whatever it is: token ids, in the end. */
+function countNumbers(value: unknown): number {
+  if (typeof value === 'string' || ArrayBuffer.isView(value))
+    return (value as { length?: number }).length ?? 0;
+  if (Array.isArray(value))
+    return typeof value[0] === 'number' ? value.length : sum(value.map(countNumbers));
+  return typeof value === 'object' && value !== null
+    ? sum(Object.values(value).map(countNumbers))
+    : 0;
+}
+
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+/** What an allocation is for, by the scope in which it is made. */
+function categoryOf(scope: Scope): MemoryCategory {
+  for (let at: Scope | null = scope; at; at = at.parent)
+    switch (at.name) {
+      case 'upload':
+        return 'inputs';
+      case 'loss':
+        return 'loss';
+      case 'cache':
+        return 'cache';
+      case 'backward':
+        return 'backward';
+    }
+  return 'activations';
+}
