@@ -47,8 +47,13 @@ export * as ops from './tensor/ops/index.js';
 export { opTable } from './tensor/opTable.js';
 export * from './tensor/shape.js';
 export { Tensor } from './tensor/tensor.js';
+export {
+  type AssistantMask,
+  assistantMask,
+  type ChatTokenizer,
+} from './tokenizer/assistantMask.js';
 export { AutoTokenizer } from './tokenizer/autoTokenizer.js';
-export type { ChatMessage } from './tokenizer/chatTemplate.js';
+export type { ChatMessage, RenderOptions, Span } from './tokenizer/chatTemplate.js';
 export { DecodeStream } from './tokenizer/decodeStream.js';
 export * from './tokenizer/tokenizer.js';
 export * from './trainer/index.js';

@@ -1,16 +1,12 @@
+import type { TemplateInput } from '../tokenizer/assistantMask.js';
 import type { ChatMessage } from '../tokenizer/chatTemplate.js';
 import { AttuneError } from '../util/errors.js';
+import { isPlainObject } from '../util/json.js';
 import type { Row } from './dataset.js';
 
 export type Messages = readonly ChatMessage[];
 
-/** What a row gives to the chat template beside its messages. */
-export interface TemplateInput {
-  /** Functions that the model may call. */
-  readonly tools?: readonly unknown[];
-  /** A row's `chat_template_kwargs`. */
-  readonly variables?: Readonly<Record<string, unknown>>;
-}
+export type { TemplateInput };
 
 /** What a row is, whatever its spelling: the cases that tokenising tells apart. */
 export type SftRow =
@@ -138,7 +134,7 @@ export function readMessages(value: unknown, field: string, origin: string): Mes
 /** `tools` is a list, or the JSON of one, as data sets of one column type store it. */
 function readTemplateInput(row: Row, origin: string): TemplateInput {
   let { tools } = row;
-  const variables = row.chat_template_kwargs as TemplateInput['variables'];
+  const variables = row.chat_template_kwargs ?? row.chatTemplateKwargs;
   try {
     if (typeof tools === 'string') tools = JSON.parse(tools);
   } catch {
@@ -146,7 +142,12 @@ function readTemplateInput(row: Row, origin: string): TemplateInput {
   }
   if (tools != null && !Array.isArray(tools))
     throw rowError(origin, `"tools" is to be a list of functions; it is ${preview(tools)}.`);
-  return { ...(tools ? { tools: tools as unknown[] } : {}), ...(variables ? { variables } : {}) };
+  if (variables != null && !isPlainObject(variables))
+    throw rowError(
+      origin,
+      `"chat_template_kwargs" is to be an object of variables for the template; it is ${preview(variables)}.`,
+    );
+  return { ...(tools ? { tools } : {}), ...(variables ? { variables } : {}) };
 }
 
 function readTokens(row: Row, ids: unknown, origin: string): SftRow {

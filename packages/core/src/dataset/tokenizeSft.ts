@@ -1,17 +1,19 @@
+import { assistantMask, type ChatTokenizer, commonPrefix } from '../tokenizer/assistantMask.js';
 import { AttuneError } from '../util/errors.js';
 import { IGNORE_INDEX, type TokenExample } from './collator.js';
 import { type Messages, readSftRow, type SftRow, type TemplateInput } from './formats.js';
 
-/** What tokenising a row asks of a tokenizer. */
-export interface TextTokenizer {
+/** What tokenising a row asks of a tokenizer. What may be missing is used by the preflight alone. */
+export interface TextTokenizer extends ChatTokenizer {
   readonly eosToken: string | null;
+  readonly eosTokenId?: number | null;
+  readonly bosTokenId?: number | null;
+  readonly padTokenId?: number | null;
+  readonly addedTokenIds?: ReadonlySet<number>;
+  readonly chatTemplate?: string | null;
   /** Ids of a text; special tokens that the tokenizer adds (a BOS, ...) unless told not to. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): readonly number[];
-  /** A conversation as the model was trained to see it. @throws when the model has no chat template */
-  applyChatTemplate(
-    messages: Messages,
-    options: TemplateInput & { readonly tokenize: false; readonly addGenerationPrompt?: boolean },
-  ): string;
+  decode?(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
 }
 
 export interface TokenizeOptions {
@@ -28,19 +30,29 @@ export interface TokenizeOptions {
   readonly formattingFunc?: ((row: never) => string) | undefined;
 }
 
-/** A row, tokenised; `example` is null when nothing is left to learn from it after truncation. */
+/** A row, tokenised. */
 export interface TokenizedRow {
+  /** null when nothing is left to learn from it. */
   readonly example: TokenExample | null;
+  /** The same, also when nothing is learned. */
+  readonly tokens: TokenExample;
+  readonly kind: SftRow['kind'];
   readonly truncated: boolean;
   /** The prompt alone tokenises to something else than the beginning of prompt + completion. */
   readonly boundaryMerged: boolean;
+  /**
+   * The end of the prompt's text that is not in the whole conversation's, because the chat template
+   * renders the prompt alone otherwise; null where it agrees.
+   */
+  readonly promptMismatch: string | null;
 }
 
 interface Tokens {
   readonly ids: readonly number[];
   /** Whether each id is learned; all of them without it. */
-  readonly learned?: (index: number, id: number) => boolean;
+  readonly learned?: (index: number) => boolean;
   readonly boundaryMerged?: boolean;
+  readonly promptMismatch?: string | null;
 }
 
 /**
@@ -48,33 +60,43 @@ interface Tokens {
  * EOS after plain text and after plain completions, prompt + completion tokenised in one go with the
  * completion starting where these ids leave those of the prompt, truncation that keeps the start.
  *
- * One deviation: `completionOnlyLoss: true` on conversations learns what the assistant says (TRL
- * ignores it there and learns everything), and on plain text it is an error.
+ * Deviations: `completionOnlyLoss: true` on conversations learns what the assistant says (TRL ignores
+ * it there and learns everything), and on plain text it is an error. Assistant masks need no
+ * `{% generation %}` (`assistantMask`).
  *
- * @throws ROW_FORMAT, VOCAB_MISMATCH, TOKENIZER_MISSING, NO_COMPLETION
+ * @throws ROW_FORMAT, VOCAB_MISMATCH, TOKENIZER_MISSING, NO_COMPLETION, TEMPLATE_PREFIX
  */
 export function tokenizeSft(row: unknown, origin: string, options: TokenizeOptions): TokenizedRow {
   const { formattingFunc, maxLength } = options;
   const parsed: SftRow = formattingFunc
     ? { kind: 'text', text: formattingFunc(row as never) }
     : readSftRow(row, origin);
-  const { ids, learned = () => true, boundaryMerged = false } = tokens(parsed, origin, options);
+  const {
+    ids,
+    learned = () => true,
+    boundaryMerged = false,
+    promptMismatch = null,
+  } = tokensOf(parsed, origin, options);
   checkIds(ids, parsed, origin, options.vocabSize);
   const inputIds = Int32Array.from(ids.slice(0, maxLength));
-  const labels = inputIds.map((id, i) => (learned(i, id) ? labelOf(parsed, i, id) : IGNORE_INDEX));
+  const labels = inputIds.map((id, i) => (learned(i) ? labelOf(parsed, i, id) : IGNORE_INDEX));
   // The first token is never predicted: a label there alone would leave nothing to learn.
   const trains = labels.some((label, i) => i > 0 && label !== IGNORE_INDEX);
+  const example = { inputIds, labels };
   return {
-    example: trains ? { inputIds, labels } : null,
+    example: trains ? example : null,
+    tokens: example,
+    kind: parsed.kind,
     truncated: ids.length > maxLength,
     boundaryMerged,
+    promptMismatch,
   };
 }
 
 const labelOf = (row: SftRow, index: number, id: number): number =>
   row.kind === 'tokens' && row.labels ? row.labels[index]! : id;
 
-function tokens(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
+function tokensOf(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
   if (row.kind === 'tokens') return { ids: row.inputIds };
   const { tokenizer, completionOnlyLoss, assistantOnlyLoss } = options;
   if (!tokenizer)
@@ -102,17 +124,31 @@ function tokens(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
       return completionOf(tokenizer.encode(row.prompt), ids, completionOnlyLoss ?? true);
     }
     case 'chatPrompt': {
-      const render = renderer(tokenizer, row.template);
-      const whole = [...row.prompt, ...row.completion];
-      const ids = render(whole, false);
-      if (assistantOnly) return { ids, learned: assistantTurns(render, whole, ids, origin) };
-      return completionOf(render(row.prompt, true), ids, completionOnlyLoss ?? true);
+      const { template, prompt } = row;
+      const conversation = [...prompt, ...row.completion];
+      const text = tokenizer.applyChatTemplate(conversation, { ...template, tokenize: false });
+      const before = tokenizer.applyChatTemplate(prompt, {
+        ...template,
+        tokenize: false,
+        addGenerationPrompt: true,
+      });
+      // The template writes special tokens itself, so none are added: no doubled BOS.
+      const encode = (t: string) => tokenizer.encode(t, { addSpecialTokens: false });
+      const completion = completionOf(encode(before), encode(text), completionOnlyLoss ?? true);
+      const differs = text.startsWith(before) ? null : before.slice(commonPrefix(before, text));
+      const found = { ...completion, promptMismatch: differs };
+      if (!assistantOnly) return found;
+      const { mask } = maskOf(tokenizer, conversation, template, origin);
+      return { ...found, learned: (i) => completion.learned(i) && mask[i]! };
     }
     case 'messages': {
-      const render = renderer(tokenizer, row.template);
-      const ids = render(row.messages, false);
-      if (!assistantOnly) return { ids };
-      return { ids, learned: assistantTurns(render, row.messages, ids, origin) };
+      const { messages, template } = row;
+      if (assistantOnly) {
+        const { ids, mask } = maskOf(tokenizer, messages, template, origin);
+        return { ids, learned: (i) => mask[i]! };
+      }
+      const text = tokenizer.applyChatTemplate(messages, { ...template, tokenize: false });
+      return { ids: tokenizer.encode(text, { addSpecialTokens: false }) };
     }
   }
 }
@@ -120,56 +156,33 @@ function tokens(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
 const withEos = (text: string, { eosToken }: TextTokenizer): string =>
   eosToken === null || text.endsWith(eosToken) ? text : text + eosToken;
 
-type Render = (messages: Messages, addGenerationPrompt: boolean) => readonly number[];
-
-/** The template writes special tokens itself, so none are added: no doubled BOS. */
-const renderer =
-  (tokenizer: TextTokenizer, template: TemplateInput): Render =>
-  (messages, addGenerationPrompt) =>
-    tokenizer.encode(
-      tokenizer.applyChatTemplate(messages, { ...template, tokenize: false, addGenerationPrompt }),
-      { addSpecialTokens: false },
-    );
-
-function completionOf(prompt: readonly number[], ids: readonly number[], only: boolean): Tokens {
+function completionOf(prompt: readonly number[], ids: readonly number[], only: boolean) {
   const start = commonPrefix(prompt, ids);
   return {
     ids,
-    learned: (i) => !only || i >= start,
+    learned: (i: number) => !only || i >= start,
     boundaryMerged: start < prompt.length,
   };
 }
 
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
-  let length = 0;
-  while (length < Math.min(a.length, b.length) && a[length] === b[length]) length++;
-  return length;
-}
-
-/**
- * Which tokens the assistant says, for any template: a turn begins where the conversation before it,
- * with the generation prompt, ends, and lasts as long as the conversation with it agrees.
- */
-function assistantTurns(
-  render: Render,
+/** @throws NO_COMPLETION when the assistant says nothing, TEMPLATE_PREFIX */
+function maskOf(
+  tokenizer: TextTokenizer,
   messages: Messages,
-  ids: readonly number[],
+  template: TemplateInput,
   origin: string,
-): (index: number) => boolean {
-  const spans: [number, number][] = [];
-  messages.forEach((message, i) => {
-    if (message.role !== 'assistant' || i === 0) return;
-    const before = render(messages.slice(0, i), true);
-    const until = render(messages.slice(0, i + 1), false);
-    spans.push([commonPrefix(before, ids), commonPrefix(until, ids)]);
-  });
-  if (!spans.some(([start, end]) => start < end))
-    throw new AttuneError(
-      'NO_COMPLETION',
-      `${origin}: only the assistant's words are to be learned, and there are none (roles: ${messages.map((m) => m.role).join(', ')}).`,
-      { remedy: 'Give conversations with an "assistant" message after the first.' },
-    );
-  return (index) => spans.some(([start, end]) => index >= start && index < end);
+) {
+  const found = assistantMask(tokenizer, messages, template, origin);
+  if (found.mask.includes(true)) return found;
+  throw new AttuneError(
+    'NO_COMPLETION',
+    `${origin}: only the assistant's words are to be learned, and there are none (roles: ${messages.map((m) => m.role).join(', ')}). The row renders as ${JSON.stringify(tokenizer.applyChatTemplate(messages, { ...template, tokenize: false }))}.`,
+    {
+      remedy:
+        'Give conversations with an "assistant" message; if there is one, look at where the chat template has {% generation %}.',
+      details: { origin, ids: [...found.ids] },
+    },
+  );
 }
 
 function checkIds(ids: readonly number[], row: SftRow, origin: string, vocabSize: number): void {

@@ -27,3 +27,13 @@ export function addByteFallback(
 
 const byteToken = (byte: number): string =>
   `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+
+/**
+ * Lets a decoder of bytes keep a byte order mark (U+FEFF), as Rust tokenizers does: @huggingface/tokenizers
+ * does so for byte-level BPE alone.
+ */
+export function keepByteOrderMarks(decoder: unknown): void {
+  const part = decoder as { text_decoder?: object; decoders?: unknown[] } | null;
+  if (part?.text_decoder) part.text_decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  for (const inner of part?.decoders ?? []) keepByteOrderMarks(inner);
+}

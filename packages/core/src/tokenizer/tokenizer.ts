@@ -3,15 +3,18 @@ import { join, resolve } from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { writeFileAtomic } from '../io/atomic.js';
 import { AttuneError } from '../util/errors.js';
-import { addByteFallback } from './byteFallback.js';
+import { assistantMask, type TemplateInput } from './assistantMask.js';
+import { addByteFallback, keepByteOrderMarks } from './byteFallback.js';
 import {
   type ChatMessage,
+  ChatTemplate,
   type ChatTemplates,
   chooseTemplate,
   type RenderOptions,
-  renderChat,
+  type Span,
 } from './chatTemplate.js';
 import { DecodeStream } from './decodeStream.js';
+import { type Spelling, tokensInSpans } from './tokenOffsets.js';
 
 /** What a tokenizer folder says, read. */
 export interface TokenizerFiles {
@@ -36,6 +39,17 @@ export interface DecodeOptions {
 export interface ApplyChatTemplateOptions extends RenderOptions {
   /** Return ids; false returns the text. Default true. */
   readonly tokenize?: boolean;
+  /**
+   * Return `{ inputIds, assistantMasks }`: 1 for each token that the assistant wrote. From
+   * `{% generation %}` where the template has it, else by comparing what the messages before render. Default false.
+   */
+  readonly returnAssistantTokensMask?: boolean;
+}
+
+export interface ChatTokensWithMask {
+  readonly inputIds: number[];
+  /** 0 or 1 for each of inputIds. */
+  readonly assistantMasks: number[];
 }
 
 /** Files that make up a tokenizer, as transformers names them. */
@@ -57,7 +71,11 @@ export class Tokenizer {
   readonly vocabSize: number;
   /** Longest sequence the model was made for, in tokens; Infinity where the files do not say. */
   readonly modelMaxLength: number;
+  /** Ids of added tokens: special ones and others that are never made by merging. */
+  readonly addedTokenIds: ReadonlySet<number>;
   readonly #tokenizer: HfTokenizer;
+  readonly #spelling: Spelling;
+  readonly #compiled = new Map<string, ChatTemplate>();
   /** Whether `decode` takes the spaces before punctuation away. */
   readonly #cleanUp: boolean;
   readonly #folder: string;
@@ -86,6 +104,7 @@ export class Tokenizer {
       );
     }
     addByteFallback(this.#tokenizer, files.tokenizer);
+    keepByteOrderMarks(this.#tokenizer.decoder);
     // As in transformers 5: never for BPE, whose text it would corrupt, and only where the files ask for it.
     this.#cleanUp =
       files.config.clean_up_tokenization_spaces === true && modelType(files.tokenizer) !== 'BPE';
@@ -101,6 +120,8 @@ export class Tokenizer {
     let highest = -1;
     for (const id of this.#tokenizer.get_vocab(true).values()) highest = Math.max(highest, id);
     this.vocabSize = highest + 1;
+    this.addedTokenIds = new Set(this.#tokenizer.get_added_tokens_decoder().keys());
+    this.#spelling = usesByteLevel(files.tokenizer) ? 'byteLevel' : 'sentencePiece';
     const length = files.config.model_max_length;
     // transformers writes 1e30 for "unknown".
     this.modelMaxLength =
@@ -161,24 +182,70 @@ export class Tokenizer {
    * A conversation as the model was taught to see it. The template writes special tokens itself, so
    * none are added when its text is tokenised.
    *
-   * @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE
+   * @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE, TEMPLATE_PREFIX (for the mask)
    */
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options: ApplyChatTemplateOptions & { readonly returnAssistantTokensMask: true },
+  ): ChatTokensWithMask;
   applyChatTemplate(
     messages: readonly ChatMessage[],
     options: ApplyChatTemplateOptions & { readonly tokenize: false },
   ): string;
   applyChatTemplate(
     messages: readonly ChatMessage[],
-    options?: ApplyChatTemplateOptions & { readonly tokenize?: true },
+    options?: ApplyChatTemplateOptions & {
+      readonly tokenize?: true;
+      readonly returnAssistantTokensMask?: false;
+    },
   ): number[];
   applyChatTemplate(
     messages: readonly ChatMessage[],
-    options?: ApplyChatTemplateOptions,
+    options?: ApplyChatTemplateOptions & { readonly returnAssistantTokensMask?: false },
   ): number[] | string;
   applyChatTemplate(
     messages: readonly ChatMessage[],
     options: ApplyChatTemplateOptions = {},
-  ): number[] | string {
+  ): number[] | string | ChatTokensWithMask {
+    if (options.returnAssistantTokensMask) {
+      const { tools, variables } = options;
+      const input = { ...(tools && { tools }), ...(variables && { variables }) };
+      const { ids, mask } = assistantMask(this, messages, input, 'applyChatTemplate');
+      return { inputIds: [...ids], assistantMasks: mask.map(Number) };
+    }
+    const text = this.#template(options).render(messages, this.#specialTokens(), options);
+    return (options.tokenize ?? true) ? this.encode(text, { addSpecialTokens: false }) : text;
+  }
+
+  /** Where `{% generation %}` blocks of the chat template wrote in its text; null when it has none. */
+  generationSpans(
+    messages: readonly ChatMessage[],
+    options: TemplateInput = {},
+  ): readonly Span[] | null {
+    const template = this.#template(options);
+    if (!template.hasGeneration) return null;
+    return template.renderSpans(messages, this.#specialTokens(), {
+      ...options,
+      addGenerationPrompt: false,
+    }).spans;
+  }
+
+  /**
+   * Ids of a text, without added special tokens, and which of them hold a part of a span of it. Null
+   * when the tokens cannot be laid along the text, because a normaliser changed it.
+   */
+  encodeSpans(
+    text: string,
+    spans: readonly Span[],
+  ): { readonly ids: readonly number[]; readonly inside: readonly boolean[] } | null {
+    const { ids, tokens } = this.#tokenizer.encode(text, { add_special_tokens: false });
+    const isAdded = (i: number) => this.addedTokenIds.has(ids[i]!);
+    const inside = tokensInSpans(text, tokens, spans, this.#spelling, isAdded);
+    return inside && { ids, inside };
+  }
+
+  /** @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE */
+  #template({ tools }: TemplateInput): ChatTemplate {
     if (this.#chatTemplate === null)
       throw new AttuneError(
         'CHAT_TEMPLATE_MISSING',
@@ -188,9 +255,12 @@ export class Tokenizer {
             'Set tokenizer.chatTemplate to a Jinja template, or give prompts and completions instead of messages.',
         },
       );
-    const template = chooseTemplate(this.#chatTemplate, options.tools !== undefined);
-    const text = renderChat(template, messages, this.#specialTokens(), options);
-    return (options.tokenize ?? true) ? this.encode(text, { addSpecialTokens: false }) : text;
+    const source = chooseTemplate(this.#chatTemplate, tools !== undefined);
+    const held = this.#compiled.get(source);
+    if (held) return held;
+    const template = new ChatTemplate(source);
+    this.#compiled.set(source, template);
+    return template;
   }
 
   /** Copies the tokenizer's files, and the chat template when it was changed. */
@@ -249,3 +319,7 @@ const modelUnknown = (tokenizer: Files): string | null =>
 /** "BPE", ...; old files leave it out: those with merges are BPE. */
 const modelType = (tokenizer: Files): unknown =>
   modelField(tokenizer, 'type') ?? (modelField(tokenizer, 'merges') ? 'BPE' : undefined);
+
+/** Whether the vocabulary writes bytes as GPT-2's letters. */
+const usesByteLevel = ({ decoder, pre_tokenizer: pre }: Files): boolean =>
+  [decoder, pre].some((part) => JSON.stringify(part ?? null).includes('"ByteLevel"'));

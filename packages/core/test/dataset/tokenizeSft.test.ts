@@ -160,6 +160,11 @@ describe('rows that are refused, by file and line', () => {
       /NO_COMPLETION.*roles: user/,
       { assistantOnlyLoss: true },
     ],
+    [
+      'chat_template_kwargs that are no object',
+      { messages: chat, chat_template_kwargs: 'think' },
+      /"chat_template_kwargs" is to be an object/,
+    ],
     ['tools that are no list', { messages: chat, tools: '{' }, /"tools" is to be a list/],
   ];
   for (const [name, row, message, more] of cases)

@@ -1,0 +1,152 @@
+import { AttuneError } from '../util/errors.js';
+import type { ChatMessage, RenderOptions, Span } from './chatTemplate.js';
+
+type Messages = readonly ChatMessage[];
+
+/** What a row gives to the chat template beside its messages. */
+export type TemplateInput = Pick<RenderOptions, 'tools' | 'variables'>;
+
+/** What finding the assistant's tokens asks of a tokenizer. */
+export interface ChatTokenizer {
+  encode(text: string, options: { readonly addSpecialTokens: boolean }): readonly number[];
+  applyChatTemplate(
+    messages: Messages,
+    options: TemplateInput & { readonly tokenize: false; readonly addGenerationPrompt?: boolean },
+  ): string;
+  /** Where `{% generation %}` blocks wrote; null when the template has none. */
+  generationSpans?(messages: Messages, options?: TemplateInput): readonly Span[] | null;
+  /** Ids of a text without added special tokens, and which of them hold a part of a span; null when they cannot be laid along the text. */
+  encodeSpans?(
+    text: string,
+    spans: readonly Span[],
+  ): { readonly ids: readonly number[]; readonly inside: readonly boolean[] } | null;
+}
+
+export interface AssistantMask {
+  /** The whole conversation. */
+  readonly ids: readonly number[];
+  /** For each id, whether the assistant wrote it. */
+  readonly mask: readonly boolean[];
+}
+
+/**
+ * A conversation's tokens and which of them the assistant wrote: what `{% generation %}` marks, where the
+ * template has it, as transformers' `return_assistant_tokens_mask`. With any other template a turn
+ * begins where the conversation before it, with the generation prompt, ends, and ends where the
+ * conversation up to it ends. Both must be the beginning of the whole text; else it is not known what
+ * the assistant wrote, and that is an error.
+ *
+ * A token that lies across the edge of a turn belongs to it.
+ *
+ * @param origin what errors begin with: "train.jsonl:12"
+ * @throws TEMPLATE_PREFIX when the template renders earlier messages otherwise once others follow
+ */
+export function assistantMask(
+  tokenizer: ChatTokenizer,
+  messages: Messages,
+  template: TemplateInput,
+  origin: string,
+): AssistantMask {
+  const text = tokenizer.applyChatTemplate(messages, { ...template, tokenize: false });
+  const spans =
+    tokenizer.generationSpans?.(messages, template) ??
+    spansByPrefix(tokenizer, messages, template, text, origin);
+  const laid = tokenizer.encodeSpans?.(text, spans);
+  if (laid) return { ids: laid.ids, mask: laid.inside };
+  const ids = tokenizer.encode(text, { addSpecialTokens: false });
+  return { ids, mask: maskByPrefix(tokenizer, text, ids, spans) };
+}
+
+function spansByPrefix(
+  tokenizer: ChatTokenizer,
+  messages: Messages,
+  template: TemplateInput,
+  text: string,
+  origin: string,
+): Span[] {
+  const upTo = (count: number, addGenerationPrompt: boolean): number => {
+    const part = tokenizer.applyChatTemplate(messages.slice(0, count), {
+      ...template,
+      tokenize: false,
+      addGenerationPrompt,
+    });
+    if (text.startsWith(part)) return part.length;
+    throw notAPrefix(part, text, count, addGenerationPrompt, origin);
+  };
+  const spans: Span[] = [];
+  for (const [i, { role }] of messages.entries())
+    if (role === 'assistant') {
+      const start =
+        i > 0
+          ? upTo(i, true)
+          : startOfContent(tokenizer, messages[0]!, messages.slice(1), template, text);
+      spans.push([start, i === messages.length - 1 ? text.length : upTo(i + 1, false)]);
+    }
+  return spans;
+}
+
+/**
+ * Where the words of a conversation's first message begin. Most templates cannot render no messages, so
+ * there is nothing before it to compare with; but texts that differ in those words alone agree up to them.
+ */
+function startOfContent(
+  tokenizer: ChatTokenizer,
+  first: ChatMessage,
+  rest: Messages,
+  template: TemplateInput,
+  text: string,
+): number {
+  const other = first.content.trimStart().startsWith('A') ? 'B' : 'A';
+  const changed = tokenizer.applyChatTemplate([{ ...first, content: other }, ...rest], {
+    ...template,
+    tokenize: false,
+  });
+  return commonPrefix(text, changed);
+}
+
+function notAPrefix(
+  part: string,
+  whole: string,
+  count: number,
+  prompt: boolean,
+  origin: string,
+): AttuneError {
+  const at = commonPrefix(part, whole);
+  const show = (text: string) =>
+    JSON.stringify(`${at > 30 ? '...' : ''}${text.slice(Math.max(at - 30, 0), at + 60)}`);
+  return new AttuneError(
+    'TEMPLATE_PREFIX',
+    `${origin}: the chat template does not say what the assistant wrote. Its first ${count} messages${prompt ? ' with the generation prompt' : ''} render as ${show(part)}, but within the whole conversation as ${show(whole)}.`,
+    {
+      remedy:
+        'Put {% generation %} ... {% endgeneration %} around what the assistant writes and set tokenizer.chatTemplate to that, or give rows of { prompt, completion } (lists of messages), one for each turn. Templates that drop earlier thinking (Qwen 3) always need one of these for more than one turn.',
+      details: { origin, messages: count, rendered: part, whole, differsAt: at },
+    },
+  );
+}
+
+export function commonPrefix<T>(a: ArrayLike<T>, b: ArrayLike<T>): number {
+  const end = Math.min(a.length, b.length);
+  let length = 0;
+  while (length < end && a[length] === b[length]) length++;
+  return length;
+}
+
+/** Tokens of spans where they cannot be laid along the text: ids agree up to where a part of it ends. */
+function maskByPrefix(
+  tokenizer: ChatTokenizer,
+  text: string,
+  ids: readonly number[],
+  spans: readonly Span[],
+): boolean[] {
+  const mask = new Array<boolean>(ids.length).fill(false);
+  for (const [start, end] of spans) {
+    const [before, until] = [start, end].map((n) =>
+      tokenizer.encode(text.slice(0, n), { addSpecialTokens: false }),
+    ) as [readonly number[], readonly number[]];
+    const last = commonPrefix(until, ids);
+    // Where the end lies within a token, that token too.
+    mask.fill(true, commonPrefix(before, ids), last < until.length ? last + 1 : last);
+  }
+  return mask;
+}
