@@ -52,11 +52,39 @@ export interface EvalMetrics {
   readonly [name: string]: number;
 }
 
+/** Where an evaluation or a prediction stands. */
+export interface PredictionStep {
+  /** Batches done. */
+  readonly batch: number;
+  readonly batches: number;
+}
+
 type Hook = (context: CallbackContext) => void | Promise<void>;
 
+/** Hooks that are awaited, and their second argument; null where there is none. */
+export interface HookValues {
+  onTrainBegin: number;
+  onTrainEnd: Logs;
+  onEpochBegin: null;
+  onEpochEnd: null;
+  onStepBegin: null;
+  onSubstepEnd: null;
+  onPreOptimizerStep: null;
+  onOptimizerStep: null;
+  onStepEnd: null;
+  onEvaluate: EvalMetrics;
+  onPredict: Logs;
+  onSave: string;
+  onLog: Logs;
+  onPredictionStep: PredictionStep;
+}
+
+export type AsyncHook = keyof HookValues;
+
 /**
- * Named moments of a run, as in Hugging Face's Trainer. Each is awaited, callbacks in their order;
- * an error ends the run. Implement the ones that you need.
+ * Named moments of a run, as in Hugging Face's Trainer. Each is awaited, callbacks in their order.
+ * Implement the ones that you need. One that throws ends the run with CALLBACK_FAILED, which names the
+ * callback and the hook; what has been learned is saved as a checkpoint first.
  *
  * At an update: clip, onPreOptimizerStep, step, onOptimizerStep, onStepEnd, then what is due of log,
  * evaluate, save.
@@ -69,8 +97,10 @@ export interface TrainerCallback {
   readonly name?: string;
   /** When the Trainer has been made, before anything else. Must not wait: constructors cannot. */
   onInitEnd?(context: CallbackContext): void;
-  onTrainBegin?: Hook;
-  onTrainEnd?: Hook;
+  /** @param maxSteps updates of the whole run */
+  onTrainBegin?(context: CallbackContext, maxSteps: number): void | Promise<void>;
+  /** @param metrics the summary: trainRuntime, trainLoss, ... */
+  onTrainEnd?(context: CallbackContext, metrics: Logs): void | Promise<void>;
   onEpochBegin?: Hook;
   onEpochEnd?: Hook;
   /** Before the first micro-batch of an update. */
@@ -82,11 +112,16 @@ export interface TrainerCallback {
   /** The parameters have changed; gradients are still there. */
   onOptimizerStep?: Hook;
   onStepEnd?: Hook;
+  /** Each set of rows by itself, where there are several; then the evaluation tasks. */
   onEvaluate?(context: CallbackContext, metrics: EvalMetrics): void | Promise<void>;
-  /** A checkpoint has been written. */
-  onSave?: Hook;
+  /** `trainer.predict` is done. */
+  onPredict?(context: CallbackContext, metrics: Logs): void | Promise<void>;
+  /** A checkpoint has been written to `folder`. */
+  onSave?(context: CallbackContext, folder: string): void | Promise<void>;
   /** Each row that enters `state.logHistory`: training, evaluation and the summary at the end. */
   onLog?(context: CallbackContext, logs: Logs): void | Promise<void>;
+  /** A batch of an evaluation or a prediction is done. */
+  onPredictionStep?(context: CallbackContext, progress: PredictionStep): void | Promise<void>;
   /** What a checkpoint must keep of this callback: JSON. */
   exportState?(): Readonly<Record<string, unknown>>;
   /** Called on resume with what `exportState` gave. */

@@ -1,20 +1,48 @@
 import { EventEmitter } from 'eventemitter3';
 import type { Logger } from '../util/logger.js';
-import type { EvalMetrics, Logs, TrainLogs } from './callback.js';
+import type { EvalMetrics, Logs, PredictionStep, TrainLogs } from './callback.js';
 
-/** What `trainer.on(name, listener)` tells, after the callbacks of the same moment. */
-export interface TrainerEvents {
-  /** A row of the training log: loss, gradNorm, learningRate, epoch, ... */
-  log: (event: { readonly step: number; readonly logs: TrainLogs }) => void;
-  evaluate: (event: { readonly step: number; readonly metrics: EvalMetrics }) => void;
-  /** A checkpoint has been written. */
-  save: (event: { readonly step: number; readonly folder: string }) => void;
-  step: (event: { readonly step: number; readonly epoch: number }) => void;
-  trainBegin: (event: { readonly step: number; readonly maxSteps: number }) => void;
-  trainEnd: (event: { readonly step: number; readonly metrics: Logs }) => void;
+/** Where the run stands: part of every event. */
+export interface Moment {
+  /** Updates done. */
+  readonly step: number;
+  /** Epochs done, fractional. */
+  readonly epoch: number;
 }
 
-type EventName = keyof TrainerEvents;
+/** What an event tells beside the moment. */
+export interface EventPayloads {
+  /** The Trainer has been made; for listeners that are added in the same turn. */
+  initEnd: object;
+  trainBegin: { readonly maxSteps: number };
+  /** The summary: trainRuntime, trainLoss, ... */
+  trainEnd: { readonly metrics: Logs };
+  epochBegin: object;
+  epochEnd: object;
+  stepBegin: object;
+  substepEnd: object;
+  preOptimizerStep: object;
+  optimizerStep: object;
+  stepEnd: object;
+  /** The same as `stepEnd`. */
+  step: object;
+  /** One set of rows, or the tasks, have been evaluated. */
+  evaluate: { readonly metrics: EvalMetrics };
+  predict: { readonly metrics: Logs };
+  /** A checkpoint has been written. */
+  save: { readonly folder: string };
+  /** A row of the training log: loss, gradNorm, learningRate, epoch, ... */
+  log: { readonly logs: TrainLogs };
+  /** A batch of an evaluation or a prediction is done. */
+  predictionStep: PredictionStep;
+}
+
+export type EventName = keyof EventPayloads;
+
+/** What `trainer.on(name, listener)` tells, after the callbacks of the same moment. */
+export type TrainerEvents = {
+  [E in EventName]: (event: Moment & EventPayloads[E]) => void;
+};
 
 /**
  * Listeners watch; they cannot change or end a run. One that throws, or whose promise rejects, is
@@ -33,7 +61,7 @@ export class Events {
     this.#emitter.off(name, listener);
   }
 
-  emit<E extends EventName>(name: E, event: Parameters<TrainerEvents[E]>[0]): void {
+  emit<E extends EventName>(name: E, event: Moment & EventPayloads[E]): void {
     const report = (error: unknown) =>
       this.logger.error(
         `a listener of "${name}" failed: ${error instanceof Error ? error.message : error}`,

@@ -15,14 +15,15 @@ export const flowCallback = (): TrainerCallback =>
       if (args.loggingStrategy === 'steps' && step % args.loggingSteps === 0)
         control.shouldLog = true;
       // The last step counts as due: a run does not end between two evaluations.
-      if (args.evalStrategy === 'steps' && (isLast || step % args.evalSteps === 0))
-        control.shouldEvaluate = true;
+      const isEvalDue = step >= args.evalDelay && (isLast || step % args.evalSteps === 0);
+      if (args.evalStrategy === 'steps' && isEvalDue) control.shouldEvaluate = true;
       if (args.saveStrategy === 'steps' && (isLast || step % args.saveSteps === 0))
         control.shouldSave = true;
     },
-    onEpochEnd({ args, control }) {
+    onEpochEnd({ args, state, control }) {
       if (args.loggingStrategy === 'epoch') control.shouldLog = true;
-      if (args.evalStrategy === 'epoch') control.shouldEvaluate = true;
+      if (args.evalStrategy === 'epoch' && state.epoch >= args.evalDelay)
+        control.shouldEvaluate = true;
       if (args.saveStrategy === 'epoch') control.shouldSave = true;
     },
   });

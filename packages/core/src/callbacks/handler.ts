@@ -1,59 +1,95 @@
 import type { Attune } from '../attune.js';
+import type { Registry } from '../di/registry.js';
+import { AttuneError } from '../util/errors.js';
 import {
+  type AsyncHook,
   type CallbackContext,
   callbackName,
-  type EvalMetrics,
+  type HookValues,
   type Logs,
   type TrainerCallback,
+  type TrainLogs,
 } from './callback.js';
+import { type EventName, type EventPayloads, Events, type Moment } from './events.js';
 import { flowCallback } from './flow.js';
 import { Callbacks } from './points.js';
 
-type SimpleHook =
-  | 'onTrainBegin'
-  | 'onTrainEnd'
-  | 'onEpochBegin'
-  | 'onEpochEnd'
-  | 'onStepBegin'
-  | 'onSubstepEnd'
-  | 'onPreOptimizerStep'
-  | 'onOptimizerStep'
-  | 'onStepEnd'
-  | 'onSave';
+/** How `removeCallback` and `popCallback` find a callback: itself, its name or its class. */
+export type CallbackKey = TrainerCallback | string | (new (...args: never) => TrainerCallback);
 
-/** The callbacks of one Trainer, the default flow first. Calls each in order and waits for it. */
+/**
+ * The callbacks of one Trainer, the default flow first. At each moment of the run they are called in
+ * their order and awaited; then listeners are told.
+ */
 export class CallbackHandler {
-  readonly callbacks: TrainerCallback[];
+  readonly events: Events;
+  #callbacks: TrainerCallback[];
+  readonly #known: Registry<TrainerCallback>;
 
   /** @throws UNKNOWN_NAME for a name that no plugin added */
   constructor(attune: Attune, given: readonly (TrainerCallback | string)[]) {
-    const known = attune.registry(Callbacks);
-    this.callbacks = [
-      flowCallback(),
-      ...given.map((callback) => (typeof callback === 'string' ? known.get(callback) : callback)),
-    ];
+    this.events = new Events(attune.logger);
+    this.#known = attune.registry(Callbacks);
+    this.#callbacks = [flowCallback(), ...given.map((callback) => this.#resolve(callback))];
   }
 
+  get callbacks(): readonly TrainerCallback[] {
+    return this.#callbacks;
+  }
+
+  /** @throws UNKNOWN_NAME */
+  add(callback: TrainerCallback | string): void {
+    this.#callbacks = [...this.#callbacks, this.#resolve(callback)];
+  }
+
+  /** Takes the first match away. @returns it, or null when there is none */
+  pop(key: CallbackKey): TrainerCallback | null {
+    const found = this.#callbacks.find((callback) => matches(callback, key)) ?? null;
+    this.#callbacks = this.#callbacks.filter((callback) => callback !== found);
+    return found;
+  }
+
+  /** @throws CALLBACK_FAILED */
   initEnd(context: CallbackContext): void {
-    for (const callback of this.callbacks) callback.onInitEnd?.(context);
+    for (const callback of this.#callbacks) {
+      try {
+        callback.onInitEnd?.(context);
+      } catch (error) {
+        throw failure(callback, 'onInitEnd', context, error);
+      }
+    }
+    queueMicrotask(() => this.#emitter(context)('initEnd', {}));
   }
 
-  async call(hook: SimpleHook, context: CallbackContext): Promise<void> {
-    for (const callback of this.callbacks) if (callback[hook]) await callback[hook](context);
-  }
-
-  async evaluated(context: CallbackContext, metrics: EvalMetrics): Promise<void> {
-    for (const callback of this.callbacks) await callback.onEvaluate?.(context, metrics);
-  }
-
-  async logged(context: CallbackContext, logs: Logs): Promise<void> {
-    for (const callback of this.callbacks) await callback.onLog?.(context, logs);
+  /**
+   * One moment of the run: callbacks, then listeners.
+   *
+   * @param value the hook's second argument, where it has one
+   * @throws CALLBACK_FAILED with the name of the callback and the hook
+   */
+  async call<H extends AsyncHook>(
+    hook: H,
+    context: CallbackContext,
+    ...[value]: HookValues[H] extends null ? [] : [HookValues[H]]
+  ): Promise<void> {
+    for (const callback of this.#callbacks) {
+      if (!callback[hook]) continue;
+      try {
+        await (callback[hook] as (context: CallbackContext, value: unknown) => unknown)(
+          context,
+          value,
+        );
+      } catch (error) {
+        throw failure(callback, hook, context, error);
+      }
+    }
+    tell[hook](this.#emitter(context), value as never);
   }
 
   /** HF's `stateful_callbacks`: by name; a list where two callbacks share one. */
   exportState(): Record<string, unknown> {
     const states: Record<string, unknown> = {};
-    for (const callback of this.callbacks) {
+    for (const callback of this.#callbacks) {
       const state = callback.exportState?.();
       if (!state) continue;
       const name = callbackName(callback);
@@ -66,7 +102,7 @@ export class CallbackHandler {
 
   importState(states: Readonly<Record<string, unknown>>): void {
     const used = new Map<string, number>();
-    for (const callback of this.callbacks) {
+    for (const callback of this.#callbacks) {
       const name = callbackName(callback);
       const held = states[name];
       const list = Array.isArray(held) ? held : [held];
@@ -76,4 +112,63 @@ export class CallbackHandler {
       if (state) callback.importState?.(state);
     }
   }
+
+  /** Tells listeners where the run stands; they cannot fail it. */
+  #emitter({ state }: CallbackContext): Emit {
+    const moment: Moment = { step: state.globalStep, epoch: state.epoch };
+    return (name, payload) => this.events.emit(name, { ...moment, ...payload });
+  }
+
+  #resolve(callback: TrainerCallback | string): TrainerCallback {
+    return typeof callback === 'string' ? this.#known.get(callback) : callback;
+  }
+}
+
+type Emit = <E extends EventName>(name: E, payload: EventPayloads[E]) => void;
+
+/** Which event tells of which hook. */
+const tell: { readonly [H in AsyncHook]: (emit: Emit, value: HookValues[H]) => void } = {
+  onTrainBegin: (emit, maxSteps) => emit('trainBegin', { maxSteps }),
+  onTrainEnd: (emit, metrics) => emit('trainEnd', { metrics }),
+  onEpochBegin: (emit) => emit('epochBegin', {}),
+  onEpochEnd: (emit) => emit('epochEnd', {}),
+  onStepBegin: (emit) => emit('stepBegin', {}),
+  onSubstepEnd: (emit) => emit('substepEnd', {}),
+  onPreOptimizerStep: (emit) => emit('preOptimizerStep', {}),
+  onOptimizerStep: (emit) => emit('optimizerStep', {}),
+  onStepEnd(emit) {
+    emit('stepEnd', {});
+    emit('step', {});
+  },
+  onEvaluate: (emit, metrics) => emit('evaluate', { metrics }),
+  onPredict: (emit, metrics) => emit('predict', { metrics }),
+  onSave: (emit, folder) => emit('save', { folder }),
+  // Rows of evaluations come as 'evaluate', the summary as 'trainEnd'.
+  onLog(emit, logs) {
+    if (isTrainLogs(logs)) emit('log', { logs });
+  },
+  onPredictionStep: (emit, progress) => emit('predictionStep', progress),
+};
+
+const isTrainLogs = (logs: Logs): logs is TrainLogs => 'loss' in logs && 'learningRate' in logs;
+
+function matches(callback: TrainerCallback, key: CallbackKey): boolean {
+  if (typeof key === 'string') return callbackName(callback) === key;
+  if (typeof key === 'function') return callback instanceof key;
+  return callback === key;
+}
+
+function failure(
+  callback: TrainerCallback,
+  hook: string,
+  { state }: CallbackContext,
+  error: unknown,
+): AttuneError {
+  const name = callbackName(callback);
+  const when = state.globalStep === 0 ? 'before the first update' : `at update ${state.globalStep}`;
+  return new AttuneError(
+    'CALLBACK_FAILED',
+    `callback "${name}" failed in ${hook} ${when}: ${error instanceof Error ? error.message : String(error)}`,
+    { details: { callback: name, hook, globalStep: state.globalStep }, cause: error },
+  );
 }

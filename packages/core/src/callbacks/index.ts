@@ -1,5 +1,6 @@
 export * from './callback.js';
 export * from './earlyStopping.js';
-export type { TrainerEvents } from './events.js';
+export type { EventName, Moment, TrainerEvents } from './events.js';
+export type { CallbackKey } from './handler.js';
 export * from './points.js';
 export * from './progress.js';

@@ -11,7 +11,14 @@ import type { LanguageModel } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { embedding } from '../tensor/ops/embedding.js';
 import { linearCrossEntropy } from '../tensor/ops/linearCrossEntropy.js';
-import type { DeviceBatch, HostBatch, LossOutput, Objective, RowUse } from './objective.js';
+import type {
+  DeviceBatch,
+  HostBatch,
+  HostTensor,
+  LossOutput,
+  Objective,
+  RowUse,
+} from './objective.js';
 
 export interface CausalLmOptions {
   /** Tokens of a row beyond which its end is cut off. */
@@ -77,6 +84,11 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     },
     countItems: ({ labels }) => countLabels(labels!.data),
     loss: causalLmLoss,
+    prediction: {
+      outputs: (model, { inputIds, positions = null, segments = null }) =>
+        model.forward({ inputIds: inputIds!, positions, segments }),
+      labelIds: ({ labels }) => unshifted(labels!),
+    },
   };
 }
 
@@ -88,6 +100,13 @@ function isLearned({ labels, seqLengths = [labels.length] }: TokenExample): bool
     start += length;
   }
   return false;
+}
+
+/** Labels as they were in the rows: at t about the token at t. The first of each row is asked of nobody. */
+function unshifted({ data, shape, dtype }: HostTensor): HostTensor {
+  const width = shape[1]!;
+  const own = Int32Array.from(data, (_, at) => (at % width === 0 ? IGNORE_INDEX : data[at - 1]!));
+  return { data: own, shape, dtype };
 }
 
 /** Counts of labelled rows are rounded up to a multiple of this, so that shapes settle. */

@@ -1,12 +1,13 @@
-import type { EvalMetrics } from '../callbacks/callback.js';
+import type { PredictionStep } from '../callbacks/callback.js';
 import { PADDING_SEGMENT } from '../dataset/collator.js';
 import type { Loader } from '../dataset/loader.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { ComputeDType } from '../tensor/dtype.js';
 import type { HostBatch, Objective } from './objective.js';
 import { Pacer } from './pacer.js';
+import type { PredictionCollector } from './predictions.js';
 import { Records } from './records.js';
-import { evalName } from './trainingArguments.js';
+import { metricName } from './trainingArguments.js';
 import { upload } from './upload.js';
 
 /** Tokens of a batch without padding; 0 where a batch has no token ids. */
@@ -19,27 +20,45 @@ export function countTokens(batch: HostBatch): number {
   return count;
 }
 
+export interface EvaluateOptions {
+  readonly model: LanguageModel;
+  readonly objective: Objective;
+  readonly loader: Loader<unknown>;
+  readonly compute: ComputeDType;
+  /** Keeps the outputs, if somebody asked for them. */
+  readonly collector?: PredictionCollector | null;
+  /** After each batch. */
+  onStep(progress: PredictionStep): Promise<void>;
+}
+
+/** Sums over a set of rows: what the metrics are quotients of. */
+export interface EvaluationSums {
+  readonly loss: number;
+  readonly items: number;
+  readonly metrics: ReadonlyMap<string, { readonly sum: number; readonly count: number }>;
+  readonly samples: number;
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
 /**
  * The objective's loss over all rows, each item weighing the same whatever the batch size. (Hugging
  * Face averages the means of batches, so its eval_loss moves with the batch size.)
  *
  * One number of each batch stays on the device until the end; logits never outlive their batch.
  */
-export async function evaluate<Example>(
-  model: LanguageModel,
-  objective: Objective<Example>,
-  loader: Loader<Example>,
-  compute: ComputeDType = 'float32',
-): Promise<EvalMetrics> {
+export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums> {
+  const { model, objective, loader, compute, collector } = options;
   const { engine, root } = model;
   const started = performance.now();
   const wasTraining = root.training;
   const records = new Records(engine);
   const pacer = new Pacer(engine.backend);
   const counts = new Map<string, number>();
+  const batches = loader.batchesPerEpoch;
+  let batchesDone = 0;
   let items = 0;
   let tokens = 0;
-  let names: readonly string[] = [];
   root.eval();
   try {
     for (const examples of loader.batches()) {
@@ -52,34 +71,63 @@ export async function evaluate<Example>(
           const { loss, metrics = {} } = engine.withCompute(compute, () =>
             objective.loss(model, upload(engine, batch)),
           );
-          names = Object.keys(metrics);
-          for (const name of names)
-            counts.set(name, (counts.get(name) ?? 0) + metrics[name]!.count);
+          for (const [name, { count }] of Object.entries(metrics))
+            counts.set(name, (counts.get(name) ?? 0) + count);
           return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
         }),
       );
       await records.add(sums);
       for (const sum of sums) sum.dispose();
       engine.backend.flush();
+      await collector?.add(model, objective, batch);
       await pacer.admit();
+      await options.onStep({ batch: ++batchesDone, batches });
     }
     const rows = await records.take();
     const total = (column: number) => rows.reduce((sum, row) => sum + row[column]!, 0);
-    const seconds = (performance.now() - started) / 1000;
-    const evalLoss = total(0) / items;
     return {
-      ...Object.fromEntries(
-        names.map((name, i) => [evalName(name), total(i + 1) / counts.get(name)!]),
-      ),
-      evalLoss,
-      evalPerplexity: Math.exp(evalLoss),
-      evalRuntime: seconds,
-      evalSamplesPerSecond: loader.examples.length / seconds,
-      evalTokensPerSecond: tokens / seconds,
+      loss: total(0),
+      items,
+      metrics: new Map([...counts].map(([name, count], i) => [name, { sum: total(i + 1), count }])),
+      samples: loader.examples.length,
+      tokens,
+      seconds: (performance.now() - started) / 1000,
     };
   } finally {
     await pacer.drain().catch(() => undefined);
     records.dispose();
     root.train(wasTraining);
   }
+}
+
+/** Two sets of rows as one. */
+export function addSums(a: EvaluationSums, b: EvaluationSums): EvaluationSums {
+  const metrics = new Map(a.metrics);
+  for (const [name, { sum, count }] of b.metrics) {
+    const held = metrics.get(name) ?? { sum: 0, count: 0 };
+    metrics.set(name, { sum: held.sum + sum, count: held.count + count });
+  }
+  return {
+    loss: a.loss + b.loss,
+    items: a.items + b.items,
+    metrics,
+    samples: a.samples + b.samples,
+    tokens: a.tokens + b.tokens,
+    seconds: a.seconds + b.seconds,
+  };
+}
+
+/** @param prefix "eval", "test", or "evalMath" for the set "math" */
+export function toMetrics(sums: EvaluationSums, prefix: string): Record<string, number> {
+  const { items, samples, tokens, seconds } = sums;
+  const loss = sums.loss / items;
+  const named = (name: string, value: number) => [metricName(prefix, name), value] as const;
+  return Object.fromEntries([
+    ...[...sums.metrics].map(([name, { sum, count }]) => named(name, sum / count)),
+    named('loss', loss),
+    named('perplexity', Math.exp(loss)),
+    named('runtime', seconds),
+    named('samplesPerSecond', samples / seconds),
+    named('tokensPerSecond', tokens / seconds),
+  ]);
 }

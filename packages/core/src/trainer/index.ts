@@ -1,5 +1,6 @@
 export { applyPeft, type PeftConfigInput } from './applyPeft.js';
 export * from './causalLmObjective.js';
+export type { EvalDataset, PredictionOutput } from './evaluation.js';
 export type {
   GenerationShape,
   MemoryCategory,
@@ -10,9 +11,16 @@ export type {
 } from './memoryPlan.js';
 export * from './objective.js';
 export { parseArguments } from './parseArguments.js';
+export type {
+  ComputeMetrics,
+  EvalArray,
+  EvalPrediction,
+  PreprocessLogits,
+} from './predictions.js';
 export type { RowSource } from './prepareRows.js';
 export type { DeviceLimits, ProfileOptions, ProfileRow, TrainingProfile } from './profile.js';
 export * from './sftTrainer.js';
+export type { StopReason } from './stopRequest.js';
 export * from './trainer.js';
 export * from './trainerOptions.js';
 export { type LogEntry, TrainerState } from './trainerState.js';

@@ -75,4 +75,14 @@ export interface Objective<Example = unknown> {
   standIn?(batch: HostBatch): HostBatch;
   /** Records the forward pass. Must not wait for the device. */
   loss(model: LanguageModel, batch: DeviceBatch): LossOutput;
+  /** For `computeMetrics` and `trainer.predict`; without it they are refused. */
+  readonly prediction?: PredictionParts | undefined;
+}
+
+/** What `computeMetrics` compares. */
+export interface PredictionParts {
+  /** Outputs of the model for a batch, its examples along the first axis: logits [B, T, V] or [B, C]. Must not wait. */
+  outputs(model: LanguageModel, batch: DeviceBatch): Tensor;
+  /** What they should have been, aligned as Hugging Face aligns it: ids [B, T] or classes [B]; -100 where nothing is asked. */
+  labelIds(batch: HostBatch): HostTensor;
 }

@@ -3,17 +3,17 @@ import type {
   CallbackContext,
   EvalMetrics,
   Logs,
+  TrainerCallback,
   TrainerControl,
   TrainLogs,
 } from '../callbacks/callback.js';
-import { Events, type TrainerEvents } from '../callbacks/events.js';
-import { CallbackHandler } from '../callbacks/handler.js';
-import { Loader } from '../dataset/loader.js';
+import type { TrainerEvents } from '../callbacks/events.js';
+import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
-import { evaluate } from './evaluate.js';
+import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluation.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
 import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
 import { loadModelWeights } from './modelWeights.js';
@@ -21,7 +21,9 @@ import type { Objective, RowUse } from './objective.js';
 import { planMemory } from './planMemory.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
-import { interrupted, noteBest, resolveMaxLength } from './trainerChecks.js';
+import { rescue } from './rescue.js';
+import { StopRequest } from './stopRequest.js';
+import { checkEvaluation, noteBest, resolveMaxLength } from './trainerChecks.js';
 import {
   type TrainerFlavor,
   type TrainerOptions,
@@ -31,7 +33,6 @@ import {
 } from './trainerOptions.js';
 import { TrainerState } from './trainerState.js';
 import {
-  computeDTypeOf,
   parseTrainingArguments,
   type TrainingArguments,
   type TrainingArgumentsInput,
@@ -66,7 +67,7 @@ export class Trainer<
   };
   readonly #optimizers: OptimizerChoice;
   readonly #callbacks: CallbackHandler;
-  readonly #events: Events;
+  readonly #evaluation: Evaluation;
   readonly #context: CallbackContext;
   readonly #examples: Readonly<Record<RowUse, Map<RowSource, Promise<unknown[]>>>> = {
     training: new Map(),
@@ -82,12 +83,7 @@ export class Trainer<
     const { attune } = model;
     const { schema = trainingArgumentsSchema, defaults = {} } = flavor;
     const parsed = parseTrainingArguments(schema, args, defaults);
-    if (parsed.evalStrategy !== 'no' && !evalDataset)
-      throw new AttuneError(
-        'ARGUMENTS_INVALID',
-        `evalStrategy is "${parsed.evalStrategy}", but there is no evalDataset.`,
-        { remedy: 'Pass evalDataset, or leave evalStrategy at "no".' },
-      );
+    checkEvaluation(parsed, evalDataset !== undefined);
     this.#options = options;
     const maxLength = resolveMaxLength(parsed, args, model);
     this.args = { ...parsed, maxLength } as unknown as Args;
@@ -98,7 +94,6 @@ export class Trainer<
     if (parsed.gradientCheckpointing) this.model.gradientCheckpointingEnable();
     const { objective } = options;
     this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
-    this.#events = new Events(attune.logger);
     this.#callbacks = new CallbackHandler(attune, callbacks);
     this.#context = {
       args: this.args,
@@ -107,18 +102,41 @@ export class Trainer<
       model: this.model,
       logger: attune.logger,
     };
+    this.#evaluation = new Evaluation({
+      context: this.#context,
+      callbacks: this.#callbacks,
+      objective: this.objective,
+      computeMetrics: options.computeMetrics,
+      preprocessLogits: options.preprocessLogitsForMetrics,
+      prepare: (rows) => this.#prepare(rows, 'evaluation'),
+    });
     this.#callbacks.initEnd(this.#context);
   }
 
-  /** Watches the run: `log`, `evaluate`, `save`, `step`, `trainBegin`, `trainEnd`. Cannot disturb it. */
+  /** Watches the run: every moment at which a callback is called has an event. Cannot disturb it. */
   on<E extends keyof TrainerEvents>(name: E, listener: TrainerEvents[E]): this {
-    this.#events.on(name, listener);
+    this.#callbacks.events.on(name, listener);
     return this;
   }
 
   off<E extends keyof TrainerEvents>(name: E, listener: TrainerEvents[E]): this {
-    this.#events.off(name, listener);
+    this.#callbacks.events.off(name, listener);
     return this;
+  }
+
+  /** A callback more, after the others. @throws UNKNOWN_NAME for a name that no plugin added */
+  addCallback(callback: TrainerCallback | string): void {
+    this.#callbacks.add(callback);
+  }
+
+  /** @param callback itself, its name or its class; the first that fits goes */
+  removeCallback(callback: CallbackKey): void {
+    this.#callbacks.pop(callback);
+  }
+
+  /** `removeCallback` that returns what it took away; null when nothing fits. */
+  popCallback(callback: CallbackKey): TrainerCallback | null {
+    return this.#callbacks.pop(callback);
   }
 
   /**
@@ -142,12 +160,18 @@ export class Trainer<
       this.#optimizers,
     );
     this.#run = run;
+    const stop = new StopRequest(options.signal, options.handleSignals ?? true, (name) =>
+      model.attune.logger.warn(
+        `${name}: the run ends after the update in progress, with a checkpoint. Once more ends the process at once.`,
+      ),
+    );
     try {
-      await this.#loop(run, options.signal);
-      return await this.#finish(run);
+      await this.#loop(run, stop);
+      return await this.#finish(run, stop);
     } catch (error) {
-      throw await interrupted(error, this.state, args.outputDir);
+      throw await rescue(error, run, this.state, args.outputDir);
     } finally {
+      stop.dispose();
       this.#run = null;
       await run.dispose();
     }
@@ -249,13 +273,13 @@ export class Trainer<
     return trainDataset;
   }
 
-  async #loop(run: TrainingRun, signal: AbortSignal | undefined): Promise<void> {
+  async #loop(run: TrainingRun, stop: StopRequest): Promise<void> {
     const { args, state } = this;
     const control = this.#control;
     const { plan, loader } = run;
-    control.shouldTrainingStop = state.globalStep >= plan.maxSteps;
-    this.#events.emit('trainBegin', { step: state.globalStep, maxSteps: plan.maxSteps });
-    await this.#callbacks.call('onTrainBegin', this.#context);
+    control.shouldTrainingStop = state.globalStep >= plan.maxSteps || stop.reason !== null;
+    await this.#callbacks.call('onTrainBegin', this.#context, plan.maxSteps);
+    if (args.evalOnStart && state.globalStep === 0) await this.evaluate();
     // The position in the data is counted, not stored: updates done -> epoch and micro-batches to skip.
     const firstEpoch = Math.floor(state.globalStep / plan.updatesPerEpoch);
     let skip = (state.globalStep % plan.updatesPerEpoch) * args.gradientAccumulationSteps;
@@ -270,13 +294,16 @@ export class Trainer<
       for (const group of loader.groups(epoch, args.gradientAccumulationSteps, skip)) {
         batchesDone += group.length;
         await this.#step(run, group, epoch + batchesDone / plan.batchesPerEpoch);
-        if (signal?.aborted) control.shouldTrainingStop = true;
+        if (stop.reason) {
+          control.shouldTrainingStop = true;
+          await this.#save(run);
+        }
         if (control.shouldTrainingStop || control.shouldEpochStop) break;
       }
       skip = 0;
       this.#clearFlags();
       await this.#callbacks.call('onEpochEnd', this.#context);
-      await this.#logEvaluateSave(run);
+      if (!stop.reason) await this.#logEvaluateSave(run);
     }
     await run.pacer.drain();
   }
@@ -285,21 +312,25 @@ export class Trainer<
   async #step(run: TrainingRun, group: readonly unknown[][], epoch: number): Promise<void> {
     const { args, state } = this;
     this.#clearFlags();
+    run.beginUpdate();
     await this.#callbacks.call('onStepBegin', this.#context);
     run.learningRate = args.learningRate * run.schedule(state.globalStep);
     const tokens = await update(this.#context, this.objective, run, group, {
       substepEnd: () => this.#callbacks.call('onSubstepEnd', this.#context),
       preOptimizerStep: () => this.#callbacks.call('onPreOptimizerStep', this.#context),
     });
-    await this.#callbacks.call('onOptimizerStep', this.#context);
-    run.optimizer.zeroGrad();
-    state.globalStep++;
-    state.epoch = epoch;
-    state.numInputTokensSeen += tokens;
-    run.samples += group.reduce((n, examples) => n + examples.length, 0);
+    try {
+      await this.#callbacks.call('onOptimizerStep', this.#context);
+    } finally {
+      // The update is done, whatever a callback says about it.
+      run.optimizer.zeroGrad();
+      state.globalStep++;
+      state.epoch = epoch;
+      state.numInputTokensSeen += tokens;
+      run.endUpdate(group);
+    }
     await run.pacer.admit();
     await this.#callbacks.call('onStepEnd', this.#context);
-    this.#events.emit('step', { step: state.globalStep, epoch });
     await this.#logEvaluateSave(run);
   }
 
@@ -313,12 +344,14 @@ export class Trainer<
       const isBest = noteBest(state, args, metrics);
       if (args.saveStrategy === 'best') control.shouldSave = isBest;
     }
-    if (control.shouldSave && state.globalStep > run.savedStep) {
-      const folder = await run.save();
-      await this.#callbacks.call('onSave', this.#context);
-      this.#events.emit('save', { step: state.globalStep, folder });
-    }
+    if (control.shouldSave) await this.#save(run);
     this.#clearFlags();
+  }
+
+  async #save(run: TrainingRun): Promise<void> {
+    if (this.state.globalStep === run.savedStep) return;
+    const folder = await run.save();
+    await this.#callbacks.call('onSave', this.#context, folder);
   }
 
   async #log(run: TrainingRun): Promise<void> {
@@ -336,53 +369,63 @@ export class Trainer<
       ...(skipped > 0 && { skippedSteps: skipped }),
     } satisfies TrainLogs;
     await this.#enterLog(row);
-    this.#events.emit('log', { step: this.state.globalStep, logs: row });
   }
 
   async #enterLog(logs: Logs): Promise<void> {
     const { state } = this;
     state.logHistory.push({ ...logs, epoch: state.epoch, step: state.globalStep });
-    await this.#callbacks.logged(this.#context, logs);
+    await this.#callbacks.call('onLog', this.#context, logs);
   }
 
-  async #finish(run: TrainingRun): Promise<TrainOutput> {
+  async #finish(run: TrainingRun, stop: StopRequest): Promise<TrainOutput> {
     const { state, args, model } = this;
+    const isShort = state.globalStep < state.maxSteps;
+    const stoppedBy = isShort ? (stop.reason ?? 'callback') : null;
+    if (isShort) run.reportStop(stoppedBy!);
     await run.readMeter();
     if (args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
       model.attune.logger.info(
         `loading the best checkpoint ${state.bestModelCheckpoint} (${args.metricForBestModel} ${state.bestMetric})`,
       );
       await loadModelWeights(model, state.bestModelCheckpoint);
+      run.isLatest = false;
     }
     const metrics = run.summary();
     await this.#enterLog(metrics);
-    await this.#callbacks.call('onTrainEnd', this.#context);
-    this.#events.emit('trainEnd', { step: state.globalStep, metrics });
-    return { globalStep: state.globalStep, trainingLoss: metrics.trainLoss!, metrics };
+    await this.#callbacks.call('onTrainEnd', this.#context, metrics);
+    const { globalStep } = state;
+    return { globalStep, trainingLoss: metrics.trainLoss!, stoppedBy, metrics };
   }
 
   /**
-   * The objective's loss over `dataset`, every item weighing the same.
+   * The objective's loss over `dataset`, every item weighing the same, and what `computeMetrics` says.
+   * Several sets by name give the metrics of each (`evalMathLoss`) and of all together (`evalLoss`).
    *
    * @param dataset default: the trainer's evalDataset
+   * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS
    */
-  async evaluate(dataset: RowSource | undefined = this.#options.evalDataset): Promise<EvalMetrics> {
+  async evaluate(
+    dataset: EvalDataset | undefined = this.#options.evalDataset,
+  ): Promise<EvalMetrics> {
     if (!dataset)
       throw new AttuneError('NO_ROWS', 'evaluate() needs rows.', {
         remedy: 'Pass evalDataset to the trainer, or a data set to evaluate().',
       });
-    const examples = await this.#prepare(dataset, 'evaluation');
-    const loader = new Loader(examples, {
-      batchSize: this.args.perDeviceEvalBatchSize,
-      shuffle: false,
-      seed: 0,
-      dropLast: false,
-    });
-    const metrics = await evaluate(this.model, this.objective, loader, computeDTypeOf(this.args));
+    const metrics = await this.#evaluation.evaluate(dataset);
     await this.#enterLog(metrics);
-    await this.#callbacks.evaluated(this.#context, metrics);
-    this.#events.emit('evaluate', { step: this.state.globalStep, metrics });
+    await this.#callbacks.call('onEvaluate', this.#context, metrics);
     return metrics;
+  }
+
+  /**
+   * Outputs of the model for every row, with labels and metrics (`testLoss`, ...). The outputs lie in
+   * host memory: `preprocessLogitsForMetrics` makes them small.
+   *
+   * @param metricKeyPrefix what metrics begin with. Default "test"
+   * @throws NO_ROWS, PREDICTIONS, COMPUTE_METRICS
+   */
+  predict(dataset: RowSource, metricKeyPrefix = 'test'): Promise<PredictionOutput> {
+    return this.#evaluation.predict(dataset, metricKeyPrefix);
   }
 
   /** The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out. Default: outputDir. */

@@ -1,7 +1,6 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
-import { damage, listCheckpoints } from './checkpoint.js';
 import type { TrainerState } from './trainerState.js';
 import type { TrainingArguments } from './trainingArguments.js';
 
@@ -29,6 +28,16 @@ export function resolveMaxLength(
   return allowed;
 }
 
+/** @throws ARGUMENTS_INVALID when there is to be evaluated, but nothing to evaluate on */
+export function checkEvaluation(args: TrainingArguments, hasDataset: boolean): void {
+  if (hasDataset || (args.evalStrategy === 'no' && !args.evalOnStart)) return;
+  const asked =
+    args.evalStrategy === 'no' ? 'evalOnStart is true' : `evalStrategy is "${args.evalStrategy}"`;
+  throw new AttuneError('ARGUMENTS_INVALID', `${asked}, but there is no evalDataset.`, {
+    remedy: 'Pass evalDataset, or leave evalStrategy at "no" and evalOnStart at false.',
+  });
+}
+
 /**
  * Moves `state.bestMetric` when an evaluation was the best so far.
  *
@@ -54,28 +63,4 @@ export function noteBest(
   state.bestMetric = value;
   state.bestGlobalStep = state.globalStep;
   return true;
-}
-
-/** An error that ended a run; a lost device with what is left and how to go on. */
-export async function interrupted(
-  error: unknown,
-  state: TrainerState,
-  outputDir: string,
-): Promise<unknown> {
-  if (!AttuneError.isInstance(error) || error.code !== 'DEVICE_LOST') return error;
-  const whole: string[] = [];
-  for (const { folder } of await listCheckpoints(outputDir))
-    if ((await damage(folder)) === null) whole.push(folder);
-  const last = whole.at(-1);
-  return new AttuneError(
-    'DEVICE_LOST',
-    `the device was lost after update ${state.globalStep} of ${state.maxSteps}. ${last ? `The checkpoint ${last} is intact.` : 'No checkpoint had been written.'}`,
-    {
-      remedy: last
-        ? `Create a new Attune, load the model again and call train({ resumeFromCheckpoint: "${last}" }). If it happens again, lower perDeviceTrainBatchSize or maxLength.`
-        : 'Start again with a smaller saveSteps; lower perDeviceTrainBatchSize or maxLength if it happens again.',
-      details: { globalStep: state.globalStep, checkpoint: last ?? null },
-      cause: error,
-    },
-  );
 }

@@ -3,9 +3,12 @@ import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Schedule } from '../optim/schedulers.js';
 import type { PeftConfigInput } from './applyPeft.js';
+import type { EvalDataset } from './evaluation.js';
 import type { OptimizerFactory } from './makeOptimizer.js';
 import type { Objective } from './objective.js';
+import type { ComputeMetrics, PreprocessLogits } from './predictions.js';
 import type { RowSource } from './prepareRows.js';
+import type { StopReason } from './stopRequest.js';
 import type {
   TrainingArguments,
   TrainingArgumentsInput,
@@ -22,7 +25,12 @@ export interface TrainerOptions<
   /** Needed for rows of text. */
   readonly tokenizer?: SavableTokenizer | null | undefined;
   readonly trainDataset?: RowSource | undefined;
-  readonly evalDataset?: RowSource | undefined;
+  /** One set of rows, or several by name: `{ math, code }` is logged as evalMathLoss, evalCodeLoss and evalLoss. */
+  readonly evalDataset?: EvalDataset | undefined;
+  /** Metrics of your own from the outputs of an evaluation; logged as `eval<Name>`. Outputs are kept only for it. */
+  readonly computeMetrics?: ComputeMetrics | undefined;
+  /** Makes less of the logits before they leave the device, e.g. `(logits) => ops.argmax(logits)`. */
+  readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
   /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. */
   readonly peftConfig?: PeftConfigInput | undefined;
   readonly args?: ArgsInput | undefined;
@@ -42,6 +50,8 @@ export const trainerOptionNames: Record<keyof TrainerOptions, true> = {
   tokenizer: true,
   trainDataset: true,
   evalDataset: true,
+  computeMetrics: true,
+  preprocessLogitsForMetrics: true,
   peftConfig: true,
   args: true,
   optimizers: true,
@@ -60,14 +70,21 @@ export interface TrainerFlavor {
 export interface TrainOptions {
   /** A checkpoint folder, or true for the latest whole one of outputDir. Default: args.resumeFromCheckpoint. */
   readonly resumeFromCheckpoint?: boolean | string | undefined;
-  /** Ends the run cleanly after the update in progress. */
+  /** Ends the run cleanly after the update in progress, with a checkpoint. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Ctrl-C (SIGINT) and SIGTERM end the run as `signal` does; a second Ctrl-C ends the process at once.
+   * The handlers are gone when train() is over. Default true.
+   */
+  readonly handleSignals?: boolean | undefined;
 }
 
 export interface TrainOutput {
   readonly globalStep: number;
   /** Mean loss over all updates of the run. */
   readonly trainingLoss: number;
+  /** Who ended the run before its last update: a callback, the AbortSignal or a signal of the process; null: nobody. */
+  readonly stoppedBy: StopReason | null;
   /** trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond, trainLoss, epoch. */
   readonly metrics: Logs;
 }

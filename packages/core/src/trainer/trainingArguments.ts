@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
 import type { ComputeDType } from '../tensor/dtype.js';
 import { AttuneError } from '../util/errors.js';
+import { camelToSnake, snakeToCamel } from '../util/json.js';
 import { dropAbsentOptions } from './absentOptions.js';
 import { parseArguments } from './parseArguments.js';
 
@@ -73,6 +74,10 @@ export interface TrainingArguments {
   readonly evalStrategy: IntervalStrategy;
   /** Updates between two evaluations. Default: loggingSteps. */
   readonly evalSteps: number;
+  /** Evaluate before the first update too. Default false. */
+  readonly evalOnStart: boolean;
+  /** No evaluation before this many updates (evalStrategy "steps") or epochs ("epoch"). Default 0. */
+  readonly evalDelay: number;
   /** When to write a checkpoint; "best": when an evaluation was the best so far. Default "steps". */
   readonly saveStrategy: IntervalStrategy | 'best';
   /** Updates between two checkpoints. Default 500. */
@@ -152,6 +157,8 @@ export const trainingArgumentsSchema = z.strictObject({
   loggingFirstStep: z.boolean().default(false),
   evalStrategy: strategy.default('no'),
   evalSteps: count.optional(),
+  evalOnStart: z.boolean().default(false),
+  evalDelay: z.number().min(0).default(0),
   saveStrategy: z.enum(['no', 'steps', 'epoch', 'best']).default('steps'),
   saveSteps: count.default(500),
   saveTotalLimit: count.nullable().default(null),
@@ -169,11 +176,16 @@ export const trainingArgumentsSchema = z.strictObject({
 export const computeDTypeOf = ({ bf16, fp16 }: TrainingArguments): ComputeDType =>
   fp16 ? 'float16' : bf16 ? 'bfloat16' : 'float32';
 
-/** "loss", "eval_loss", "evalLoss" -> "evalLoss"; "rewards/margins" -> "eval_rewards/margins". */
-export function evalName(metric: string): string {
-  const name = metric.replace(/^eval_/, '').replace(/^eval(?=[A-Z])/, '');
-  return name.includes('/') ? `eval_${name}` : `eval${name[0]!.toUpperCase()}${name.slice(1)}`;
+/** ("eval", "loss") -> "evalLoss"; ("evalMath", "rewards/margins") -> "eval_math_rewards/margins". */
+export function metricName(prefix: string, metric: string): string {
+  if (metric.includes('/')) return `${camelToSnake(prefix)}_${metric}`;
+  const name = snakeToCamel(metric);
+  return `${prefix}${name[0]!.toUpperCase()}${name.slice(1)}`;
 }
+
+/** "loss", "eval_loss", "evalLoss" -> "evalLoss"; "rewards/margins" -> "eval_rewards/margins". */
+export const evalName = (metric: string): string =>
+  metricName('eval', metric.replace(/^eval_/, '').replace(/^eval(?=[A-Z])/, ''));
 
 const invalid = (message: string, remedy: string): AttuneError =>
   new AttuneError('ARGUMENTS_INVALID', message, { remedy });

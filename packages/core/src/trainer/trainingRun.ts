@@ -58,6 +58,10 @@ export class TrainingRun {
   /** The update of the last checkpoint. */
   savedStep: number;
   samples = 0;
+  /** False once other weights than those of the last update are in the model: the best ones. */
+  isLatest = true;
+  /** Dropout masks drawn before the update in progress; null between updates. */
+  #drawsBefore: number | null = null;
   readonly #startedMs = performance.now();
   readonly #tokensBefore: number;
   readonly #stepsBefore: number;
@@ -130,6 +134,25 @@ export class TrainingRun {
     }
   }
 
+  beginUpdate(): void {
+    this.#drawsBefore = this.context.model.engine.dropoutDraws;
+  }
+
+  /** @param group the examples of each micro-batch */
+  endUpdate(group: readonly unknown[][]): void {
+    this.#drawsBefore = null;
+    this.samples += group.reduce((n, examples) => n + examples.length, 0);
+  }
+
+  /** Tells that the run ended before its last update, and how to go on. */
+  reportStop(by: string): void {
+    const { args, state, model } = this.context;
+    const saved = checkpointFolder(args.outputDir, state.globalStep);
+    model.attune.logger.info(
+      `stopped by ${by} after update ${state.globalStep} of ${state.maxSteps}${this.savedStep === state.globalStep && by !== 'callback' ? `; go on with train({ resumeFromCheckpoint: "${saved}" })` : ''}`,
+    );
+  }
+
   /** Summary of the updates since the last call: the only wait for the device between evaluations. */
   async readMeter(): Promise<WindowSummary> {
     const summary = summarize(await this.meter.take());
@@ -167,6 +190,7 @@ export class TrainingRun {
     }
     const rows = await this.meter.take();
     this.meter.putBack(rows);
+    const draws = this.#drawsBefore ?? model.engine.dropoutDraws;
     const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
     await writeCheckpoint(folder, {
       model,
@@ -181,7 +205,7 @@ export class TrainingRun {
           last_lr: this.learningRate,
           max_steps: this.plan.maxSteps,
         }),
-        'rng_state.json': json({ seed: args.seed, dropout_draws: model.engine.dropoutDraws }),
+        'rng_state.json': json({ seed: args.seed, dropout_draws: draws }),
         'attune_state.json': json({
           geometry: this.#geometry(),
           logged_step: this.loggedStep,

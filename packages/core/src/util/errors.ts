@@ -17,6 +17,8 @@ const mark = Symbol.for('attune.error');
  */
 export class AttuneError extends Error {
   readonly [mark] = true;
+  /** The message without its code and its remedy. */
+  readonly description: string;
   readonly remedy: string | undefined;
   readonly details: Readonly<Record<string, unknown>>;
 
@@ -31,6 +33,7 @@ export class AttuneError extends Error {
       options.cause === undefined ? undefined : { cause: options.cause },
     );
     this.name = 'AttuneError';
+    this.description = message;
     this.remedy = options.remedy;
     this.details = options.details ?? {};
   }

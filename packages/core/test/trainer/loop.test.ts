@@ -218,7 +218,8 @@ describe('callbacks', () => {
         throw new Error('callback');
       },
     });
-    const { trainer } = await make(idRows(2), { maxSteps: 2 }, { callbacks: [bad] });
+    const args = { maxSteps: 2, outputDir: await temporaryFolder() };
+    const { trainer } = await make(idRows(2), args, { callbacks: [bad] });
     await expect(trainer.train()).rejects.toThrow('callback');
     const logger = new ListLogger();
     const other = await make(idRows(2), { maxSteps: 2 }, { logger });
@@ -336,7 +337,7 @@ describe('promises of the loop', () => {
   });
 
   test('a signal ends the run after the update in progress', async () => {
-    const { trainer } = await make(idRows(4), { maxSteps: 50 });
+    const { trainer } = await make(idRows(4), { maxSteps: 50, outputDir: await temporaryFolder() });
     const controller = new AbortController();
     trainer.on('step', ({ step }) => step === 3 && controller.abort());
     expect((await trainer.train({ signal: controller.signal })).globalStep).toBe(3);

@@ -1,0 +1,139 @@
+import type { CallbackContext, EvalMetrics, Logs } from '../callbacks/callback.js';
+import type { CallbackHandler } from '../callbacks/handler.js';
+import { Loader } from '../dataset/loader.js';
+import { AttuneError } from '../util/errors.js';
+import { camelToSnake, isPlainObject, snakeToCamel } from '../util/json.js';
+import { addSums, type EvaluationSums, evaluate, toMetrics } from './evaluate.js';
+import type { Objective } from './objective.js';
+import {
+  type ComputeMetrics,
+  type EvalPrediction,
+  PredictionCollector,
+  type PreprocessLogits,
+} from './predictions.js';
+import type { RowSource } from './prepareRows.js';
+import { computeDTypeOf, metricName } from './trainingArguments.js';
+
+/** Rows to evaluate on: one set, or several by name. */
+export type EvalDataset = RowSource | Readonly<Record<string, RowSource>>;
+
+export interface PredictionOutput extends EvalPrediction {
+  /** testLoss, testPerplexity, testRuntime, ... and what `computeMetrics` gave. */
+  readonly metrics: Logs;
+}
+
+interface EvaluationParts {
+  readonly context: CallbackContext;
+  readonly callbacks: CallbackHandler;
+  readonly objective: Objective;
+  readonly computeMetrics: ComputeMetrics | undefined;
+  readonly preprocessLogits: PreprocessLogits | undefined;
+  /** Rows -> examples. */
+  prepare(rows: RowSource): Promise<unknown[]>;
+}
+
+/** What a Trainer does with rows that it does not learn from: `evaluate` and `predict`. */
+export class Evaluation {
+  constructor(private readonly parts: EvaluationParts) {}
+
+  /**
+   * The metrics of one set, or of several: those of each under its name (`evalMathLoss`), and those of
+   * all their rows together (`evalLoss`).
+   *
+   * @throws EVAL_SET_NAME, COMPUTE_METRICS, PREDICTIONS
+   */
+  async evaluate(dataset: EvalDataset): Promise<EvalMetrics> {
+    if (!isPlainObject(dataset)) return (await this.#measure(dataset as RowSource, 'eval')).metrics;
+    const sets = Object.entries(dataset as Readonly<Record<string, RowSource>>);
+    const prefixes = sets.map(([name]) => setPrefix(name));
+    const metrics: Record<string, number> = {};
+    let all: EvaluationSums | null = null;
+    for (const [i, [, rows]] of sets.entries()) {
+      const { sums, metrics: own } = await this.#measure(rows, prefixes[i]!);
+      Object.assign(metrics, own);
+      all = all ? addSums(all, sums) : sums;
+    }
+    if (all) return { ...metrics, ...toMetrics(all, 'eval') } as EvalMetrics;
+    throw new AttuneError('NO_ROWS', 'evalDataset is {}: there is no set to evaluate.', {
+      remedy: 'Give at least one set of rows, or leave evalDataset out.',
+    });
+  }
+
+  /** @throws COMPUTE_METRICS, PREDICTIONS */
+  async predict(rows: RowSource, metricKeyPrefix: string): Promise<PredictionOutput> {
+    const { context, callbacks, preprocessLogits } = this.parts;
+    const collector = new PredictionCollector(preprocessLogits, computeDTypeOf(context.args));
+    const { metrics } = await this.#measure(rows, metricKeyPrefix, collector);
+    await callbacks.call('onPredict', context, metrics);
+    return { ...collector.all(), metrics };
+  }
+
+  async #measure(
+    rows: RowSource,
+    prefix: string,
+    given: PredictionCollector | null = null,
+  ): Promise<{ sums: EvaluationSums; metrics: EvalMetrics }> {
+    const { context, callbacks, objective, computeMetrics, preprocessLogits } = this.parts;
+    const { args, model } = context;
+    const compute = computeDTypeOf(args);
+    const collector =
+      given ?? (computeMetrics ? new PredictionCollector(preprocessLogits, compute) : null);
+    const sums = await evaluate({
+      model,
+      objective,
+      loader: new Loader(await this.parts.prepare(rows), {
+        batchSize: args.perDeviceEvalBatchSize,
+        shuffle: false,
+        seed: 0,
+        dropLast: false,
+      }),
+      compute,
+      collector,
+      onStep: (progress) => callbacks.call('onPredictionStep', context, progress),
+    });
+    const own = computeMetrics && collector ? await custom(computeMetrics, collector) : {};
+    const named = Object.entries(own).map(([name, value]) => [metricName(prefix, name), value]);
+    return {
+      sums,
+      metrics: { ...toMetrics(sums, prefix), ...Object.fromEntries(named) } as EvalMetrics,
+    };
+  }
+}
+
+/** @throws COMPUTE_METRICS */
+async function custom(
+  computeMetrics: ComputeMetrics,
+  collector: PredictionCollector,
+): Promise<Readonly<Record<string, number>>> {
+  let metrics: Readonly<Record<string, number>>;
+  try {
+    metrics = await computeMetrics(collector.all());
+  } catch (error) {
+    throw new AttuneError(
+      'COMPUTE_METRICS',
+      `computeMetrics failed: ${error instanceof Error ? error.message : error}`,
+      { cause: error },
+    );
+  }
+  for (const [name, value] of Object.entries(metrics))
+    if (typeof value !== 'number')
+      throw new AttuneError(
+        'COMPUTE_METRICS',
+        `computeMetrics gave "${name}": ${JSON.stringify(value)}, which is not a number.`,
+        { remedy: 'Return an object of numbers, e.g. { accuracy: 0.9 }.' },
+      );
+  return metrics;
+}
+
+/** "math" -> "evalMath". Names must survive the way into trainer_state.json and back. @throws EVAL_SET_NAME */
+function setPrefix(name: string): string {
+  const camel = snakeToCamel(name);
+  if (/^[a-z][\w-]*$/.test(name) && snakeToCamel(camelToSnake(`x_${name}`)) === `x${cap(camel)}`)
+    return `eval${cap(camel)}`;
+  throw new AttuneError('EVAL_SET_NAME', `evalDataset has a set "${name}".`, {
+    remedy:
+      'Name sets with lower-case letters, digits and _ : { gsm8k: rows } is logged as evalGsm8kLoss, eval_gsm8k_loss in files.',
+  });
+}
+
+const cap = (word: string): string => `${word[0]!.toUpperCase()}${word.slice(1)}`;
