@@ -59,6 +59,14 @@ export class Evaluation {
     });
   }
 
+  /** The examples of every set. */
+  async examples(dataset: EvalDataset): Promise<unknown[]> {
+    const sets = isPlainObject(dataset) ? Object.values(dataset) : [dataset];
+    const examples = [];
+    for (const rows of sets) examples.push(...(await this.parts.prepare(rows as RowSource)));
+    return examples;
+  }
+
   /** @throws COMPUTE_METRICS, PREDICTIONS */
   async predict(rows: RowSource, metricKeyPrefix: string): Promise<PredictionOutput> {
     const { context, callbacks, preprocessLogits } = this.parts;

@@ -225,7 +225,7 @@ export class Trainer<
         callbacks: this.#callbacks,
         objective: this.objective,
         trainExamples: await this.#prepare(this.#trainRows('planMemory'), 'training'),
-        evalExamples: evalDataset ? await this.#prepare(evalDataset, 'evaluation') : null,
+        evalExamples: evalDataset ? await this.#evaluation.examples(evalDataset) : null,
         optimizers: this.#optimizers,
       },
       options,
