@@ -54,34 +54,114 @@ function registers(d: number) {
 }
 
 /**
+ * What moves a lane's own row between memory and registers. On a software device one load or store is
+ * a few hundred instructions, which take longer to compile than to run: there `step` of them are
+ * written out, and a loop that the compiler cannot see the end of turns the registers round.
+ */
+function ownRow(facts: DeviceFacts, d: number) {
+  const { type, count, each } = registers(d);
+  const step = count % 2 === 0 ? 2 : 1;
+  const some = (line: (i: number) => string) =>
+    Array.from({ length: step }, (_, i) => line(i)).join(' ');
+  const turned = (name: string) =>
+    each((i) => (i + step < count ? `${name}${i} = ${name}${i + step};` : ''));
+  const loop = (body: string) => `for (var i = 0u; i < p.width; i += ${step}u) { ${body} }`;
+  return {
+    /** @param loads register name -> the expression that loads number `i` of the row */
+    load(loads: Readonly<Record<string, (i: string) => string>>): string {
+      const entries = Object.entries(loads);
+      if (!facts.software)
+        return entries
+          .map(([name, of]) => each((i) => `let ${name}${i} = ${of(`${i}u`)};`))
+          .join('\n  ');
+      return `${entries.map(([name]) => each((i) => `var ${name}${i} = ${type}();`)).join('\n  ')}
+  ${loop(
+    entries
+      .map(
+        ([name, of]) =>
+          `${some((i) => `let ${name}Next${i} = ${of(`(i + ${i}u)`)};`)} ${turned(name)} ${some((i) => `${name}${count - step + i} = ${name}Next${i};`)}`,
+      )
+      .join('\n    '),
+  )}`;
+    },
+    /** @param stores register name -> the statement that stores `value` as number `i`; the registers are lost */
+    store(stores: Readonly<Record<string, (i: string, value: string) => string>>): string {
+      const entries = Object.entries(stores);
+      if (!facts.software)
+        return entries.map(([name, to]) => each((i) => to(`${i}u`, `${name}${i}`))).join('\n    ');
+      return loop(
+        entries
+          .map(([name, to]) => `${some((i) => to(`(i + ${i}u)`, `${name}${i}`))} ${turned(name)}`)
+          .join('\n    '),
+      );
+    },
+  };
+}
+
+/** Lanes that load one row together; a block of rows is what a subgroup loads at once. */
+export function lanesPerRow(count: number, subgroupSize: number): number {
+  let lanes = subgroupSize / 2;
+  while (lanes > 1 && count % lanes !== 0) lanes /= 2;
+  return Math.max(1, lanes);
+}
+
+/** Which lane holds register `i` of the block's row `turn`, and as its how-manieth. */
+export const holder = (turn: number, i: number, perRow: number) => ({
+  lane: turn * perRow + (i % perRow),
+  slot: Math.floor(i / perRow),
+});
+
+/**
  * A loop over neighbouring rows that all lanes want: `rows[j]` for j in [from, to). With subgroups
- * each lane loads one row of a block and a shuffle hands it round (a load costs more than a shuffle);
- * without, every lane loads the same row.
+ * some lanes load a row of a block together and shuffles hand it round (a load costs more than a
+ * shuffle); without, every lane loads the same row.
  *
- * @param names registers to fill for row j, with the expression that loads register i of row `r`
+ * @param names registers to fill for row j, with the expression that loads number `i` of row `r`
+ * @param numbers one number of each row, with the expression that loads it
  */
 function overRows(
   facts: DeviceFacts,
   d: number,
   range: { from: string; to: string },
-  names: Readonly<Record<string, (row: string, i: number) => string>>,
+  names: Readonly<Record<string, (row: string, i: string) => string>>,
+  numbers: Readonly<Record<string, (row: string) => string>>,
   body: string,
 ): string {
-  const { each } = registers(d);
+  const { count, each } = registers(d);
   const entries = Object.entries(names);
+  const single = Object.entries(numbers);
   const S = facts.subgroupSize;
   if (S === 0)
     return `for (var j = ${range.from}; j < ${range.to}; j++) {
-    ${entries.map(([name, load]) => each((i) => `let ${name}${i} = ${load('j', i)};`)).join('\n    ')}
+    ${entries.map(([name, load]) => each((i) => `let ${name}${i} = ${load('j', `${i}u`)};`)).join('\n    ')}
+    ${single.map(([name, load]) => `let ${name} = ${load('j')};`).join(' ')}
     ${body}
   }`;
-  return `for (var block = ${range.from}; block < ${range.to}; block += ${S}u) {
-    let mine = min(block + lane, ${range.to} - 1u);
-    ${entries.map(([name, load]) => each((i) => `let ${name}Mine${i} = ${load('mine', i)};`)).join('\n    ')}
-    let steps = min(${S}u, ${range.to} - block);
+  const perRow = lanesPerRow(count, S);
+  const rows = S / perRow;
+  const slots = Array.from({ length: count / perRow }, (_, slot) => slot);
+  const shuffled = (name: string) =>
+    each((i) => {
+      const { lane, slot } = holder(0, i, perRow);
+      return `let ${name}${i} = subgroupShuffle(${name}Mine${slot}, source + ${lane}u);`;
+    });
+  return `for (var block = ${range.from}; block < ${range.to}; block += ${rows}u) {
+    let mine = min(block + lane / ${perRow}u, ${range.to} - 1u);
+    let part = lane % ${perRow}u;
+    ${entries
+      .map(([name, load]) =>
+        slots
+          .map((slot) => `let ${name}Mine${slot} = ${load('mine', `(part + ${slot * perRow}u)`)};`)
+          .join(' '),
+      )
+      .join('\n    ')}
+    ${single.map(([name, load]) => `let ${name}Mine = ${load('mine')};`).join(' ')}
+    let steps = min(${rows}u, ${range.to} - block);
     for (var turn = 0u; turn < steps; turn++) {
       let j = block + turn;
-      ${entries.map(([name]) => each((i) => `let ${name}${i} = subgroupShuffle(${name}Mine${i}, turn);`)).join('\n      ')}
+      let source = turn * ${perRow}u;
+      ${entries.map(([name]) => shuffled(name)).join('\n      ')}
+      ${single.map(([name]) => `let ${name} = subgroupShuffle(${name}Mine, source);`).join(' ')}
       ${body}
     }
   }`;
@@ -97,11 +177,12 @@ const commonParams = {
   offset: 'u32',
   window: 'u32',
   scale: 'f32',
+  width: 'u32',
 } as const;
 
 /** @param groups workgroups for each head @param count workgroups that have work: a folded grid may hold more */
 function commonValues(
-  { t, h, s, hKey }: Sizes,
+  { t, h, s, hKey, d }: Sizes,
   call: OpCall,
   groups: number,
   count: number,
@@ -117,15 +198,16 @@ function commonValues(
     u32(queryOffset!),
     u32(window!),
     f32(scale!),
+    u32(registers(d).count),
   ];
 }
 
-/** WGSL: may the query at `position` see key `j`? `segments` names the loader of segment ids. */
-const visible = (causal: boolean, segments: string | null) =>
+/** WGSL: may the query at `position` see key `j`, whose segment is `other`? */
+const visible = (causal: boolean, segments: boolean) =>
   [
     causal ? 'j <= position' : 'true',
     '(p.window == 0u || j + p.window > position)',
-    segments ? `${segments}(b * p.s + j) == segment` : 'true',
+    segments ? 'other == segment' : 'true',
   ].join(' && ');
 
 /** Lanes of a workgroup: one subgroup, so that shuffles reach all of them. */
@@ -148,6 +230,7 @@ const attentionKernel = defineKernel({
     const sizes = sizesOf(q, k);
     const { causal, access, key } = structure(call, sizes, segments);
     const { type, count, each, dot } = registers(sizes.d);
+    const row = ownRow(facts, sizes.d);
     const lanes = lanesOf(facts);
     const groups = Math.ceil(sizes.t / lanes);
     const workgroups = sizes.b * sizes.h * groups;
@@ -171,7 +254,8 @@ const attentionKernel = defineKernel({
   let headKey = head / (p.h / p.hKey);
   let at = ((b * p.t + row) * p.h + head) * ${count}u;
   ${segments ? 'let segment = x3(b * p.s + position);' : ''}
-  ${each((i) => `let q${i} = x0(at + ${i}u) * p.scale; var out${i} = ${type}(0.0);`)}
+  ${row.load({ q: (i) => `x0(at + ${i}) * p.scale` })}
+  ${each((i) => `var out${i} = ${type}(0.0);`)}
   var top = -3.0e38;
   var total = 0.0;
   let last = ${causal ? `p.offset + min(first + ${lanes}u, p.t)` : 'p.offset + p.t'};
@@ -180,8 +264,9 @@ const attentionKernel = defineKernel({
     facts,
     sizes.d,
     { from: 'begin', to: 'last' },
-    { k: (r, i) => `x1(${keyRow(r)} + ${i}u)`, v: (r, i) => `x2(${keyRow(r)} + ${i}u)` },
-    `if (${visible(causal, segments ? 'x3' : null)}) {
+    { k: (r, i) => `x1(${keyRow(r)} + ${i})`, v: (r, i) => `x2(${keyRow(r)} + ${i})` },
+    segments ? { other: (r) => `x3(b * p.s + ${r})` } : {},
+    `if (${visible(causal, segments !== undefined)}) {
         let score = ${dot('q', 'k')};
         let newTop = max(top, score);
         let shrink = exp(top - newTop);
@@ -192,7 +277,7 @@ const attentionKernel = defineKernel({
       }`,
   )}
   if (first + lane < p.t) {
-    ${each((i) => `w0[at + ${i}u] = out${i} / total;`)}
+    ${row.store({ out: (i, value) => `w0[at + ${i}] = ${value} / total;` })}
     w1[(b * p.h + head) * p.t + row] = top + log(total);
   }`,
           }),
@@ -254,6 +339,7 @@ const attentionGradKernel = defineKernel({
     const sizes = sizesOf(q, k);
     const { causal, access, key } = structure(call, sizes, segments);
     const { type, count, each, dot } = registers(sizes.d);
+    const row = ownRow(facts, sizes.d);
     const lanes = lanesOf(facts);
     const subgroups = facts.subgroupSize > 0;
     const delta = {
@@ -290,22 +376,26 @@ const attentionGradKernel = defineKernel({
   ${segments ? 'let segment = x6(b * p.s + position);' : ''}
   let lse = x4((b * p.h + head) * p.t + row);
   let delta = x5((b * p.h + head) * p.t + row);
-  ${each((i) => `let q${i} = x0(at + ${i}u) * p.scale; let g${i} = x3(at + ${i}u); var dQ${i} = ${type}(0.0);`)}
+  ${row.load({ q: (i) => `x0(at + ${i}) * p.scale`, g: (i) => `x3(at + ${i})` })}
+  ${each((i) => `var dQ${i} = ${type}(0.0);`)}
   let last = ${causal ? `p.offset + min(first + ${lanes}u, p.t)` : 'p.offset + p.t'};
   let begin = ${windowStart(causal)};
   ${overRows(
     facts,
     sizes.d,
     { from: 'begin', to: 'last' },
-    { k: (r, i) => `x1(${keyRow(r)} + ${i}u)`, v: (r, i) => `x2(${keyRow(r)} + ${i}u)` },
-    `if (${visible(causal, segments ? 'x6' : null)}) {
+    { k: (r, i) => `x1(${keyRow(r)} + ${i})`, v: (r, i) => `x2(${keyRow(r)} + ${i})` },
+    segments ? { other: (r) => `x6(b * p.s + ${r})` } : {},
+    `if (${visible(causal, segments !== undefined)}) {
         let score = ${dot('q', 'k')};
         let dP = ${dot('g', 'v')};
         let dS = exp(score - lse) * (dP - delta) * p.scale;
         ${each((i) => `dQ${i} += dS * k${i};`)}
       }`,
   )}
-  if (first + lane < p.t) { ${each((i) => `w0[at + ${i}u] = dQ${i};`)} }`,
+  if (first + lane < p.t) {
+    ${row.store({ dQ: (i, value) => `w0[at + ${i}] = ${value};` })}
+  }`,
         }),
       operands: [...operands, dq],
       reads: reads.length,
@@ -330,7 +420,8 @@ const attentionGradKernel = defineKernel({
   let at = ${keyRow('key')};
   let perKey = p.h / p.hKey;
   ${segments ? 'let segment = x6(b * p.s + key);' : ''}
-  ${each((i) => `let k${i} = x1(at + ${i}u); let v${i} = x2(at + ${i}u); var dK${i} = ${type}(0.0); var dV${i} = ${type}(0.0);`)}
+  ${row.load({ k: (i) => `x1(at + ${i})`, v: (i) => `x2(at + ${i})` })}
+  ${each((i) => `var dK${i} = ${type}(0.0); var dV${i} = ${type}(0.0);`)}
   // The first query of the workgroup that can see any of its keys.
   let begin = ${causal ? 'select(0u, first - p.offset, first > p.offset)' : '0u'};
   let end = ${causal ? `select(p.t, min(p.t, first + ${lanes}u + p.window - min(p.offset, first + ${lanes}u + p.window)), p.window > 0u)` : 'p.t'};
@@ -339,23 +430,32 @@ const attentionGradKernel = defineKernel({
       facts,
       sizes.d,
       { from: 'begin', to: 'end' },
-      { q: (r, i) => `x0(${queryRow(r)} + ${i}u)`, g: (r, i) => `x3(${queryRow(r)} + ${i}u)` },
+      { q: (r, i) => `x0(${queryRow(r)} + ${i})`, g: (r, i) => `x3(${queryRow(r)} + ${i})` },
+      {
+        lse: (r) => `x4((b * p.h + head) * p.t + ${r})`,
+        delta: (r) => `x5((b * p.h + head) * p.t + ${r})`,
+        ...(segments && { other: (r) => `x6(b * p.s + p.offset + ${r})` }),
+      },
       `let position = p.offset + j;
       if (${[
         causal ? 'key <= position' : 'key < p.offset + p.t',
         '(p.window == 0u || key + p.window > position)',
-        segments ? 'x6(b * p.s + position) == segment' : 'true',
+        segments ? 'other == segment' : 'true',
       ].join(' && ')}) {
-        let statistic = (b * p.h + head) * p.t + j;
         let score = ${dot('q', 'k')};
         let dP = ${dot('g', 'v')};
-        let weight = exp(score * p.scale - x4(statistic));
-        let dS = weight * (dP - x5(statistic)) * p.scale;
+        let weight = exp(score * p.scale - lse);
+        let dS = weight * (dP - delta) * p.scale;
         ${each((i) => `dK${i} += dS * q${i}; dV${i} += weight * g${i};`)}
       }`,
     )}
   }
-  if (first + lane < p.s) { ${each((i) => `w0[at + ${i}u] = dK${i}; w1[at + ${i}u] = dV${i};`)} }`,
+  if (first + lane < p.s) {
+    ${row.store({
+      dK: (i, value) => `w0[at + ${i}] = ${value};`,
+      dV: (i, value) => `w1[at + ${i}] = ${value};`,
+    })}
+  }`,
         }),
       operands: [...operands, dk, dv],
       reads: reads.length,
