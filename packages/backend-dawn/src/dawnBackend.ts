@@ -23,6 +23,7 @@ import { Tuner } from './autotune/tuner.js';
 import type { TuningFile } from './autotune/tuningFile.js';
 import { BindGroupCache, type Binding } from './bindGroupCache.js';
 import { BufferPool, type DawnBuffer } from './bufferPool.js';
+import { type CachedCall, CallCache, type Command, type Lent } from './callCache.js';
 import { Deferral } from './deferral.js';
 import { DispatchTimer } from './dispatchTimer.js';
 import { kernels as builtinKernels } from './kernels/index.js';
@@ -62,12 +63,10 @@ export class DawnBackend implements Backend {
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
   readonly #bindGroups: BindGroupCache;
+  readonly #calls = new CallCache();
   readonly #waiter: Waiter;
   readonly #deferral: Deferral;
   readonly #tuner: Tuner;
-  readonly #immediates = new ArrayBuffer(64);
-  readonly #immediateWords = new Uint32Array(this.#immediates);
-  readonly #immediateFloats = new Float32Array(this.#immediates);
 
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
@@ -229,6 +228,25 @@ export class DawnBackend implements Backend {
 
   dispatch(call: OpCall): void {
     this.#check();
+    // While kernels are timed, tuned or compiled every call takes the long way.
+    const isPlain = !this.#timer && !this.#deferral.isActive && !this.#tuner.isTrying;
+    const cached = isPlain ? this.#calls.find(call) : undefined;
+    if (!cached || !this.#repeat(cached)) this.#plan(call, isPlain);
+    this.stats.dispatches++;
+  }
+
+  /** @returns false, and does nothing, when the memory that the call borrowed is in use */
+  #repeat({ commands, lent }: CachedCall): boolean {
+    if (lent.length > 0) {
+      const now = lent.map(({ bytes, dtype }) => this.alloc(bytes, dtype));
+      for (const buffer of now) this.free(buffer); // later work alone can get it
+      if (now.some((buffer, i) => buffer !== lent[i]!.buffer)) return false;
+    }
+    for (let i = 0; i < commands.length; i++) this.#encode(commands[i]!);
+    return true;
+  }
+
+  #plan(call: OpCall, isPlain: boolean): void {
     const kernel = this.#kernels.get(call.op);
     if (!kernel)
       throw new AttuneError(
@@ -238,64 +256,56 @@ export class DawnBackend implements Backend {
           remedy: 'Give the op `decompose`, or pass a kernel to dawn({ kernels }).',
         },
       );
-    const lent: BufferHandle[] = [];
+    const lent: Lent[] = [];
     const scratch = (elements: number, dtype: DType): Operand => {
-      const buffer = this.alloc(elements * bytesPerElement[dtype], dtype);
-      lent.push(buffer);
+      const bytes = elements * bytesPerElement[dtype];
+      const buffer = this.alloc(bytes, dtype);
+      lent.push({ bytes, dtype, buffer: buffer as DawnBuffer });
       return { buffer, byteOffset: 0, shape: [elements], dtype };
     };
     this.#timer?.begin(call);
+    let commands: Command[];
     try {
       const variant = this.#tuner.variant(kernel, call);
-      for (const stage of kernel.plan(call, this.#facts, scratch, variant)) this.#record(stage);
+      commands = kernel
+        .plan(call, this.#facts, scratch, variant)
+        .map((stage) => this.#record(stage));
     } finally {
-      for (const buffer of lent) this.free(buffer);
+      for (const { buffer } of lent) this.free(buffer);
     }
-    this.stats.dispatches++;
+    if (isPlain) this.#calls.set(call, commands, lent);
   }
 
-  #record(stage: Stage): void {
+  #record(stage: Stage): Command {
     if (stage.params.length > 16)
       throw new AttuneError(
         'KERNEL_PARAMS',
         `a kernel passes ${stage.params.length} numbers; 16 fit.`,
         { remedy: 'Reduce the rank of the operands (reshape neighbouring axes together).' },
       );
-    const entry = this.#pipelines.get(stage);
+    const pipeline = this.#pipelines.get(stage);
     const group = this.#bindGroups.get(
-      entry.layout,
+      pipeline.layout,
       `${stage.reads}/${stage.operands.length}`,
       stage.operands.map(bindingOf),
     );
+    const command = { pipeline, group, words: wordsOf(stage.params), grid: stage.grid };
     const clock = this.#timer?.next(stage.key);
-    if (entry.pipeline && !this.#deferral.isActive)
-      this.#encode(entry.pipeline, group, stage, clock);
-    else this.#deferral.add(() => this.#encode(entry.pipeline!, group, stage, clock), entry.ready);
+    if (pipeline.pipeline && !this.#deferral.isActive) this.#encode(command, clock);
+    else this.#deferral.add(() => this.#encode(command, clock), pipeline.ready);
+    return command;
   }
 
   #encode(
-    pipeline: GPUComputePipeline,
-    group: GPUBindGroup,
-    stage: Stage,
-    clock: GPUComputePassTimestampWrites | undefined,
+    { pipeline, group, words, grid }: Command,
+    clock?: GPUComputePassTimestampWrites | undefined,
   ): void {
     const pass = this.#openPass(clock);
-    pass.setPipeline(pipeline);
+    pass.setPipeline(pipeline.pipeline!);
     pass.setBindGroup(0, group);
-    if (stage.params.length > 0) this.#setImmediates(pass, stage.params);
-    pass.dispatchWorkgroups(...stage.grid);
-  }
-
-  #setImmediates(pass: GPUComputePassEncoder, params: readonly Param[]): void {
-    params.forEach(([type, value], i) => {
-      if (type === 'u32') this.#immediateWords[i] = value;
-      else this.#immediateFloats[i] = value;
-    });
     // Newer than the types in use: a proposal that Dawn implements.
-    const target = pass as unknown as {
-      setImmediates(offset: number, data: Uint32Array, start: number, size: number): void;
-    };
-    target.setImmediates(0, this.#immediateWords, 0, params.length);
+    if (words) (pass as unknown as ImmediatesEncoder).setImmediates(0, words);
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
   }
 
   #openEncoder(): GPUCommandEncoder {
@@ -395,8 +405,12 @@ export class DawnBackend implements Backend {
     return timer.read((promise) => this.#waiter.wait(promise));
   }
 
-  tune(work: () => Promise<void>, options: TuningOptions = {}): Promise<TuningReport> {
-    return this.#tuner.tune((timed) => this.profile(timed), work, options);
+  async tune(work: () => Promise<void>, options: TuningOptions = {}): Promise<TuningReport> {
+    try {
+      return await this.#tuner.tune((timed) => this.profile(timed), work, options);
+    } finally {
+      this.#calls.clear(); // planned with what was chosen before
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -463,6 +477,20 @@ const refusal = (message: string): AttuneError =>
   new AttuneError('GPU_ERROR', `the device refused a command: ${message}`, {
     remedy: 'This is a defect of a kernel: please report it with the message above.',
   });
+
+interface ImmediatesEncoder {
+  setImmediates(offset: number, data: ArrayBuffer): void;
+}
+
+function wordsOf(params: readonly Param[]): ArrayBuffer | null {
+  if (params.length === 0) return null;
+  const words = new DataView(new ArrayBuffer(4 * params.length));
+  params.forEach(([type, value], i) => {
+    if (type === 'u32') words.setUint32(4 * i, value, true);
+    else words.setFloat32(4 * i, value, true);
+  });
+  return words.buffer as ArrayBuffer;
+}
 
 function bindingOf(operand: Operand): Binding {
   const { id, gpu } = operand.buffer as DawnBuffer;

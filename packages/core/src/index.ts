@@ -3,6 +3,7 @@ export * from './backend/backend.js';
 export { CountingBackend } from './backend/countingBackend.js';
 export * from './backend/opCall.js';
 export { ReferenceBackend } from './backend/reference/referenceBackend.js';
+export * from './backend/sameCall.js';
 export { sizeClass } from './backend/sizeClass.js';
 export * from './callbacks/index.js';
 export * from './dataset/index.js';

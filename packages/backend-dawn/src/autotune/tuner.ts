@@ -38,6 +38,11 @@ export class Tuner {
     this.#choices = new Map(Object.entries(file?.read(adapter) ?? {}));
   }
 
+  /** Whether variants take their turns: a call like the one before may get another. */
+  get isTrying(): boolean {
+    return this.#trial !== null;
+  }
+
   /** The variant for a call; undefined when the kernel has none, or nothing was ever tuned. */
   variant(kernel: Kernel, call: OpCall): string | undefined {
     if (!this.#trial && this.#choices.size === 0) return undefined;

@@ -40,7 +40,8 @@ export interface Stage {
 }
 
 /**
- * A way to run one op on the device. Most are one stage; `scratch(elements, dtype)` lends memory between the
+ * A way to run one op on the device. All of it depends on its arguments alone: equal calls share what
+ * was planned for the first. Most are one stage; `scratch(elements, dtype)` lends memory between the
  * stages of one call.
  */
 export interface Kernel {

@@ -89,7 +89,10 @@ export interface Backend extends AsyncDisposable {
   readonly limits: BackendLimits;
   readonly stats: BackendStats;
 
-  /** Whether `dispatch` has a kernel for this call; if not, the op's decomposition runs instead. */
+  /**
+   * Whether `dispatch` has a kernel for this call; if not, the op's decomposition runs instead. Asked once
+   * for equal calls.
+   */
   supports(call: OpSpec): boolean;
   /**
    * Contents are undefined until written. When the device has no memory left, the next `read` or

@@ -14,8 +14,11 @@ interface TapeNode {
   /** The tensors as they were given, for shapes, ids and leaves; their memory may be gone. */
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
-  /** Views that keep the memory of what the rule reads. */
-  readonly saved: Map<Tensor, Tensor>;
+  /** The same, but for what the rule reads: views of their own, which keep the memory. */
+  readonly savedInputs: readonly Tensor[];
+  readonly savedOutputs: readonly Tensor[];
+  /** Those views. */
+  readonly views: readonly Tensor[];
 }
 
 /** The list of recorded ops, in order. Walked backwards once, then cleared. */
@@ -33,14 +36,17 @@ export class Tape {
     outputs: readonly Tensor[],
     attrs: A,
   ): void {
-    const saved = new Map<Tensor, Tensor>();
-    const save = (tensor: Tensor | undefined) => {
-      if (tensor && !saved.has(tensor)) saved.set(tensor, engine.keep(engine.alias(tensor)));
-    };
-    const inputIndices = def.saves ? (def.saves.inputs ?? []) : inputs.map((_, i) => i);
-    for (const i of inputIndices) save(inputs[i]);
-    for (const i of def.saves?.outputs ?? []) save(outputs[i]);
-    this.#nodes.push({ def: def as unknown as OpDef, attrs, inputs, outputs, saved });
+    const views: Tensor[] = [];
+    const { saves } = def;
+    this.#nodes.push({
+      def: def as unknown as OpDef,
+      attrs,
+      inputs,
+      outputs,
+      savedInputs: saved(engine, inputs, saves ? (saves.inputs ?? []) : inputs.keys(), views),
+      savedOutputs: saved(engine, outputs, saves?.outputs ?? [], views),
+      views,
+    });
   }
 
   get last(): TapeNode | undefined {
@@ -53,8 +59,26 @@ export class Tape {
   }
 }
 
-function release(node: TapeNode): void {
-  for (const view of node.saved.values()) view.dispose();
+function release({ views }: TapeNode): void {
+  for (let i = 0; i < views.length; i++) views[i]!.dispose();
+}
+
+/** Tensors with views in the place of those that are kept. @param views gains them */
+function saved(
+  engine: Engine,
+  tensors: readonly Tensor[],
+  indices: Iterable<number>,
+  views: Tensor[],
+): readonly Tensor[] {
+  const held = tensors.slice();
+  for (const i of indices) {
+    const tensor = tensors[i];
+    if (!tensor) continue; // an optional input
+    const view = engine.hold(tensor);
+    held[i] = view;
+    views.push(view);
+  }
+  return held;
 }
 
 export interface BackwardOptions {
@@ -112,15 +136,26 @@ function firstGradient(engine: Engine, loss: Tensor, options: BackwardOptions): 
 function walkBack(engine: Engine, grads: Map<number, Tensor>, length: number): void {
   while (engine.tape.length > length) {
     const node = engine.tape.last!;
-    const outputGrads = node.outputs.map((t) => grads.get(t.id) ?? null);
-    if (outputGrads.some((g) => g !== null)) {
-      for (const [input, grad] of inputGradients(engine, node, outputGrads, grads)) {
+    const outputGrads: (Tensor | null)[] = [];
+    let isReached = false;
+    for (const t of node.outputs) {
+      const grad = grads.get(t.id) ?? null;
+      outputGrads.push(grad);
+      isReached ||= grad !== null;
+    }
+    if (isReached) {
+      const inputGrads = inputGradients(engine, node, outputGrads, grads);
+      for (let i = 0; i < inputGrads.length; i++) {
+        const grad = inputGrads[i];
+        if (!grad) continue;
+        const input = node.inputs[i]!;
         if (input.isLeaf) addToLeaf(engine, input, grad);
         else addTo(grads, input, grad);
       }
-      for (const t of node.outputs) {
-        grads.get(t.id)?.dispose();
-        grads.delete(t.id);
+      for (let i = 0; i < outputGrads.length; i++) {
+        const id = node.outputs[i]!.id;
+        grads.get(id)?.dispose();
+        grads.delete(id);
       }
     }
     engine.tape.truncate(engine.tape.length - 1);
@@ -167,50 +202,69 @@ export function checkpoint(
   return output;
 }
 
-/** Runs one backward rule; each gradient comes back as a tensor of its own (views are re-counted). */
+/**
+ * Runs one backward rule. @returns for each input its gradient, a tensor of its own (views are
+ * re-counted), or null where there is none, or where it is already in its place
+ */
 function inputGradients(
   engine: Engine,
   node: TapeNode,
   outputGrads: readonly (Tensor | null)[],
   grads: ReadonlyMap<number, Tensor>,
-): [Tensor, Tensor][] {
-  const needs = node.inputs.map((t) => t.requiresGrad);
-  const into = node.inputs.map((t) => placeOf(t, node.inputs, grads));
-  const rule = node.def.vjp;
+): (Tensor | null)[] {
+  const { def, attrs, inputs } = node;
+  const rule = def.vjp;
   if (!rule)
-    throw new AttuneError('OP_NOT_DIFFERENTIABLE', `op "${node.def.name}" has no backward rule.`, {
+    throw new AttuneError('OP_NOT_DIFFERENTIABLE', `op "${def.name}" has no backward rule.`, {
       remedy: 'Give it `vjp`, or call it inside engine.noGrad().',
     });
-  return engine.scope(`vjp:${node.def.name}`, () => {
+  const needs: boolean[] = [];
+  const into: (GradientPlace | null)[] = [];
+  for (const input of inputs) {
+    needs.push(input.requiresGrad);
+    into.push(placeOf(input, inputs, grads));
+  }
+  return engine.scope(`vjp:${def.name}`, () => {
     const results = rule({
       engine,
-      attrs: node.attrs,
-      inputs: node.inputs.map((t) => node.saved.get(t) ?? t),
-      outputs: node.outputs.map((t) => node.saved.get(t) ?? t),
+      attrs,
+      inputs: node.savedInputs,
+      outputs: node.savedOutputs,
       grads: outputGrads,
       needs,
       into,
     });
-    const out: [Tensor, Tensor][] = [];
-    node.inputs.forEach((input, i) => {
-      const grad = results[i];
-      if (!needs[i] || !grad || !isFloat(input.dtype)) return;
-      if (grad === into[i]?.tensor) {
-        if (input.isLeaf) input.gradIsStale = false;
-        return;
-      }
-      if (!sameShape(grad.shape, input.shape))
-        throw new AttuneError(
-          'VJP_SHAPE',
-          `the backward rule of "${node.def.name}" returned ${formatShape(grad.shape)} for input ${i} of shape ${formatShape(input.shape)}.`,
-          { remedy: 'A gradient has the shape of its input: sum over broadcast axes.' },
-        );
-      // What the rule did not make (a gradient passed on, a saved input) has another owner.
-      const isOwned = grad.scope !== engine.currentScope || out.some(([, g]) => g === grad);
-      out.push([input, isOwned ? engine.alias(grad) : grad]);
-    });
+    const out: (Tensor | null)[] = [];
+    for (let i = 0; i < inputs.length; i++)
+      out.push(ownGradient(engine, node, i, needs[i] ? results[i] : null, into[i], out));
     return out;
   });
+}
+
+/** @param before the gradients of the inputs before this one */
+function ownGradient(
+  engine: Engine,
+  { def, inputs }: TapeNode,
+  at: number,
+  grad: Tensor | null | undefined,
+  place: GradientPlace | null | undefined,
+  before: readonly (Tensor | null)[],
+): Tensor | null {
+  const input = inputs[at]!;
+  if (!grad || !isFloat(input.dtype)) return null;
+  if (grad === place?.tensor) {
+    if (input.isLeaf) input.gradIsStale = false;
+    return null;
+  }
+  if (!sameShape(grad.shape, input.shape))
+    throw new AttuneError(
+      'VJP_SHAPE',
+      `the backward rule of "${def.name}" returned ${formatShape(grad.shape)} for input ${at} of shape ${formatShape(input.shape)}.`,
+      { remedy: 'A gradient has the shape of its input: sum over broadcast axes.' },
+    );
+  // What the rule did not make (a gradient passed on, a saved input) has another owner.
+  const isOwned = grad.scope !== engine.currentScope || before.includes(grad);
+  return isOwned ? engine.alias(grad) : grad;
 }
 
 /** A gradient that exists and that no one else sees. An input that stands twice gets two gradients: no place. */

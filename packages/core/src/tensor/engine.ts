@@ -1,6 +1,6 @@
 import type { Backend, MemoryModel } from '../backend/backend.js';
 import { CountingBackend } from '../backend/countingBackend.js';
-import type { Attrs } from '../backend/opCall.js';
+import type { Attrs, Operand } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
 import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
@@ -12,7 +12,8 @@ import {
   type HostArray,
   isFloat,
 } from './dtype.js';
-import type { OpDef } from './op.js';
+import { InferCache, type Inferred, type OutputSpec, outputSpec } from './inferCache.js';
+import type { OpDef, TensorSpec } from './op.js';
 import { fill } from './ops/update.js';
 import { reshapeOp } from './ops/view.js';
 import { Scope } from './scope.js';
@@ -35,6 +36,8 @@ export class Engine {
   #nextId = 1;
   #dropoutDraws = 0;
 
+  readonly #inferred = new InferCache();
+  readonly #checked = new InferCache();
   #seed: number;
   #backend: Backend;
 
@@ -95,8 +98,7 @@ export class Engine {
   /** Tensors alive now, in all open scopes. After a training step this is what it was before it. */
   get liveTensors(): number {
     let count = 0;
-    for (let scope: Scope | null = this.#scope; scope; scope = scope.parent)
-      count += scope.tensors.size;
+    for (let scope: Scope | null = this.#scope; scope; scope = scope.parent) count += scope.size;
     return count;
   }
 
@@ -128,22 +130,20 @@ export class Engine {
       this.tape.truncate(scope.tapeStart);
       throw error;
     } finally {
-      for (const tensor of [...scope.tensors]) tensor.dispose();
+      scope.disposeAll();
       this.#scope = scope.parent!;
     }
   }
 
   /** Takes a tensor out of every scope: its new owner must dispose it. */
   keep<T extends Tensor>(tensor: T): T {
-    tensor.scope?.tensors.delete(tensor);
-    tensor.scope = null;
+    tensor.scope?.delete(tensor);
     return tensor;
   }
 
   #own(tensor: Tensor, scope: Scope): void {
-    tensor.scope?.tensors.delete(tensor);
-    tensor.scope = scope;
-    scope.tensors.add(tensor);
+    tensor.scope?.delete(tensor);
+    scope.add(tensor);
   }
 
   noGrad<T>(fn: () => T): T {
@@ -190,12 +190,11 @@ export class Engine {
 
   /** Memory with undefined contents. */
   empty(shape: Shape, dtype: DType = 'float32'): Tensor {
-    return this.#allocate(shape, dtype, false);
+    return this.#allocate(outputSpec({ shape, dtype }), false);
   }
 
   /** @param recorded whether the tensor is the output of a recorded op: a float one then has history. */
-  #allocate(shape: Shape, dtype: DType, recorded: boolean): Tensor {
-    const bytes = numel(shape) * bytesPerElement[dtype];
+  #allocate({ shape, dtype, bytes, isFloat }: OutputSpec, recorded: boolean): Tensor {
     if (bytes > this.backend.limits.maxBufferBytes)
       throw new AttuneError(
         'TENSOR_TOO_LARGE',
@@ -203,7 +202,7 @@ export class Engine {
         { remedy: 'Use a 16-bit dtype, a smaller batch or a shorter maxLength.' },
       );
     const storage = new Storage(this.backend, this.backend.alloc(Math.max(bytes, 4), dtype));
-    return this.#make(storage, 0, shape, dtype, recorded && isFloat(dtype), !recorded);
+    return this.#make(storage, 0, shape, dtype, recorded && isFloat, !recorded);
   }
 
   /** Uploads host values. 16-bit dtypes are rounded to nearest even. @throws SHAPE_MISMATCH */
@@ -254,6 +253,12 @@ export class Engine {
     return this.#make(tensor.storage.retain(), tensor.byteOffset, tensor.shape, tensor.dtype);
   }
 
+  /** The same in no scope, for the tape: its owner must dispose it. */
+  hold(tensor: Tensor): Tensor {
+    const { storage, byteOffset, shape, dtype } = tensor;
+    return new Tensor(this, storage.retain(), byteOffset, shape, dtype, false, true);
+  }
+
   /** A reshaped view; gradients pass through. */
   view(tensor: Tensor, shape: Shape): Tensor {
     const recorded = this.#gradEnabled && tensor.requiresGrad;
@@ -290,20 +295,34 @@ export class Engine {
 
   // Ops
 
+  readonly #infer = <A extends Attrs>(
+    def: OpDef<A>,
+    inputs: readonly TensorSpec[],
+    attrs: A,
+  ): Inferred => {
+    const outputs = def.infer(inputs, attrs).map(outputSpec);
+    return {
+      outputs,
+      hasFloat: outputs.some((spec) => spec.isFloat),
+      isSupported: this.backend.supports({ op: def.name, inputs, outputs, attrs }),
+    };
+  };
+
   /** Runs an op: shape rule, kernel or decomposition, tape. */
   run<A extends Attrs>(def: OpDef<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-    const specs = def.infer(inputs, attrs);
-    const recorded =
-      this.#gradEnabled &&
-      inputs.some((t) => t.requiresGrad) &&
-      specs.some((spec) => isFloat(spec.dtype));
+    const {
+      outputs: specs,
+      hasFloat,
+      isSupported,
+    } = this.#inferred.get(def, inputs, attrs, this.#infer);
+    const recorded = this.#gradEnabled && hasFloat && anyRequiresGrad(inputs);
     const { decompose } = def;
     // An output has a lifetime of its own, even where it is an input passed through.
     if (recorded && !def.vjp && decompose)
       return decompose(inputs, attrs, this).map((t) =>
         inputs.includes(t) ? this.view(t, t.shape) : t,
       );
-    if (!this.backend.supports({ op: def.name, inputs, outputs: specs, attrs })) {
+    if (!isSupported) {
       if (!decompose)
         throw new AttuneError(
           'OP_UNSUPPORTED',
@@ -317,8 +336,9 @@ export class Engine {
       );
       return recorded ? this.#withHistory(def, inputs, outputs, attrs) : outputs;
     }
-    const outputs = specs.map((spec) => this.#allocate(spec.shape, spec.dtype, recorded));
-    if (outputs.some((t) => t.size > 0)) this.#dispatch(def.name, inputs, outputs, attrs);
+    const outputs: Tensor[] = [];
+    for (let i = 0; i < specs.length; i++) outputs.push(this.#allocate(specs[i]!, recorded));
+    this.#dispatch(def.name, inputs, outputs, attrs);
     if (recorded) this.tape.record(this, def, inputs, outputs, attrs);
     return outputs;
   }
@@ -334,30 +354,41 @@ export class Engine {
     outputs: readonly Tensor[],
     attrs: A,
   ): void {
-    def.infer([...inputs, ...outputs], attrs);
-    const storages = outputs.map((t) => t.storage);
-    const isShared = (storage: Storage, i: number) =>
-      storages.indexOf(storage) !== i || inputs.some((t) => t.storage === storage);
-    if (storages.some(isShared))
-      throw new AttuneError(
-        'UPDATE_ALIASED',
-        `${def.name}: a tensor that is written shares its memory with another operand.`,
-        { remedy: 'WebGPU forbids it. Copy the operand first, e.g. x.mul(1).' },
-      );
-    if (outputs.some((t) => t.size > 0)) this.#dispatch(def.name, inputs, outputs, attrs);
+    this.#checked.get(def, [...inputs, ...outputs], attrs, check);
+    for (let i = 0; i < outputs.length; i++)
+      if (isShared(outputs[i]!.storage, inputs) || isShared(outputs[i]!.storage, outputs, i + 1))
+        throw new AttuneError(
+          'UPDATE_ALIASED',
+          `${def.name}: a tensor that is written shares its memory with another operand.`,
+          { remedy: 'WebGPU forbids it. Copy the operand first, e.g. x.mul(1).' },
+        );
+    this.#dispatch(def.name, inputs, outputs, attrs);
   }
 
+  /** Runs nothing where there is nothing to write. */
   #dispatch(op: string, inputs: readonly Tensor[], outputs: readonly Tensor[], attrs: Attrs): void {
-    if (inputs.some((t) => t.engine !== this))
-      throw new AttuneError('ENGINE_MIXED', `${op}: an operand belongs to another Attune.`, {
-        remedy: 'Read it with data() and upload it here with engine.tensor().',
+    let size = 0;
+    for (let i = 0; i < outputs.length; i++) size += outputs[i]!.size;
+    if (size > 0)
+      this.backend.dispatch({
+        op,
+        inputs: this.#operands(op, inputs),
+        outputs: this.#operands(op, outputs),
+        attrs,
       });
-    this.backend.dispatch({
-      op,
-      inputs: inputs.map((t) => t.operand),
-      outputs: outputs.map((t) => t.operand),
-      attrs,
-    });
+  }
+
+  #operands(op: string, tensors: readonly Tensor[]): Operand[] {
+    const operands: Operand[] = [];
+    for (let i = 0; i < tensors.length; i++) {
+      const tensor = tensors[i]!;
+      if (tensor.engine !== this)
+        throw new AttuneError('ENGINE_MIXED', `${op}: an operand belongs to another Attune.`, {
+          remedy: 'Read it with data() and upload it here with engine.tensor().',
+        });
+      operands.push(tensor.operand);
+    }
+    return operands;
   }
 
   #withHistory<A extends Attrs>(
@@ -452,6 +483,22 @@ const plainMemory = (backend: Backend): MemoryModel => ({
     free: new Map(),
   },
 });
+
+/** A shape rule that only checks: what is written exists. */
+function check<A extends Attrs>(def: OpDef<A>, all: readonly TensorSpec[], attrs: A): Inferred {
+  def.infer(all, attrs);
+  return { outputs: [], hasFloat: false, isSupported: true };
+}
+
+function anyRequiresGrad(tensors: readonly Tensor[]): boolean {
+  for (let i = 0; i < tensors.length; i++) if (tensors[i]!.requiresGrad) return true;
+  return false;
+}
+
+function isShared(storage: Storage, tensors: readonly Tensor[], from = 0): boolean {
+  for (let i = from; i < tensors.length; i++) if (tensors[i]!.storage === storage) return true;
+  return false;
+}
 
 /** Calls `visit` for each tensor in a result: the value itself, arrays, maps and plain objects. */
 function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {

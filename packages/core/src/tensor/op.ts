@@ -51,7 +51,8 @@ export interface GradientPlace {
 /**
  * One row of the op table.
  *
- * - `infer` is the shape rule: it checks the inputs and says what comes out.
+ * - `infer` is the shape rule: it checks the inputs and says what comes out. It depends on its arguments
+ *   alone: for equal ones it is asked once.
  * - the meaning is `reference` (float64 arithmetic, for the primitives) or `decompose` (the same in
  *   simpler ops, for everything fused). A backend without a kernel of that name runs `decompose`, so
  *   an op from another package works everywhere on the day it is written; a kernel makes it faster.

@@ -5,7 +5,8 @@ import type { Tensor } from './tensor.js';
  * `fn` returns, except those that are part of its result, which pass to the enclosing scope.
  */
 export class Scope {
-  readonly tensors = new Set<Tensor>();
+  /** In no order: a tensor that leaves is replaced by the last. */
+  readonly #tensors: Tensor[] = [];
 
   constructor(
     readonly name: string,
@@ -13,6 +14,30 @@ export class Scope {
     /** Length of the tape when the scope was entered. */
     readonly tapeStart: number,
   ) {}
+
+  get size(): number {
+    return this.#tensors.length;
+  }
+
+  /** @param tensor of no other scope */
+  add(tensor: Tensor): void {
+    tensor.scope = this;
+    tensor.placeInScope = this.#tensors.length;
+    this.#tensors.push(tensor);
+  }
+
+  delete(tensor: Tensor): void {
+    const last = this.#tensors.pop()!;
+    if (last !== tensor) {
+      this.#tensors[tensor.placeInScope] = last;
+      last.placeInScope = tensor.placeInScope;
+    }
+    tensor.scope = null;
+  }
+
+  disposeAll(): void {
+    while (this.#tensors.length > 0) this.#tensors[this.#tensors.length - 1]!.dispose();
+  }
 
   get path(): string {
     return this.parent ? `${this.parent.path}/${this.name}` : this.name;

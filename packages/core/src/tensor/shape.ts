@@ -2,7 +2,13 @@ import { AttuneError } from '../util/errors.js';
 
 export type Shape = readonly number[];
 
-export const numel = (shape: Shape): number => shape.reduce((n, d) => n * d, 1);
+// Loops: these run many times in every step.
+
+export function numel(shape: Shape): number {
+  let n = 1;
+  for (let i = 0; i < shape.length; i++) n *= shape[i]!;
+  return n;
+}
 
 /** Row-major strides in elements. */
 export function strides(shape: Shape): number[] {
@@ -14,8 +20,11 @@ export function strides(shape: Shape): number[] {
   return out;
 }
 
-export const sameShape = (a: Shape, b: Shape): boolean =>
-  a.length === b.length && a.every((d, i) => d === b[i]);
+export function sameShape(a: Shape, b: Shape): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 

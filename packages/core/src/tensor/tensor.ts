@@ -32,9 +32,12 @@ export class Tensor {
   gradIsStale = false;
 
   #storage: Storage | null;
+  #operand: Operand | null = null;
   readonly #bornIn: Scope;
   #diedIn: Scope | null = null;
+  /** Its owner, which sets both. */
   scope: Scope | null = null;
+  placeInScope = 0;
 
   constructor(
     readonly engine: Engine,
@@ -77,20 +80,21 @@ export class Tensor {
   }
 
   get operand(): Operand {
-    return {
-      buffer: this.storage.buffer,
+    const { storage } = this; // throws when it is gone
+    this.#operand ??= {
+      buffer: storage.buffer,
       byteOffset: this.byteOffset,
       shape: this.shape,
       dtype: this.dtype,
     };
+    return this.#operand;
   }
 
   /** Gives the memory back (at the last view). Disposing twice is harmless. */
   dispose(): void {
     if (!this.#storage) return;
     this.#diedIn = this.engine.currentScope;
-    this.scope?.tensors.delete(this);
-    this.scope = null;
+    this.scope?.delete(this);
     this.#storage.release();
     this.#storage = null;
   }

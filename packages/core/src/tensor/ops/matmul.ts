@@ -16,9 +16,6 @@ export interface MatmulAttrs extends Record<string, AttrValue> {
   readonly compute: ComputeDType;
 }
 
-const untransposed = { transposeA: false, transposeB: false };
-type Transposes = Pick<MatmulOptions, 'transposeA' | 'transposeB'>;
-
 /** Sizes of a product. `batch` matrices of a; b has as many, or one that serves them all. */
 export function matmulSizes(
   a: Shape,
@@ -95,18 +92,24 @@ export const matmulOp = defineOp<MatmulAttrs>({
     const shared =
       b!.rank === 2 ? a!.rank > 2 : numel(batchOf(b!.shape)) < numel(batchOf(a!.shape));
     /** A product of the gradient's own shape may be written where the gradient belongs. */
-    const gradient = (at: 0 | 1, x: Tensor, y: Tensor, transposes: Transposes) => {
+    const gradient = (
+      at: 0 | 1,
+      x: Tensor,
+      y: Tensor,
+      transposeA: boolean,
+      transposeB: boolean,
+    ) => {
       const place = into[at];
       if (!place || !sameShape(batchOf(x.shape), batchOf(place.tensor.shape)))
-        return matmul(x, y, { ...transposes, scale, compute });
+        return matmul(x, y, { transposeA, transposeB, scale, compute });
       const { tensor, accumulate } = place;
-      const attrs = { ...untransposed, ...transposes, scale, accumulate, compute };
+      const attrs = { transposeA, transposeB, scale, accumulate, compute };
       x.engine.runInto(matmulOp, [x, y], [tensor], attrs);
       return tensor;
     };
     // C = A B: dA = dC B^T, dB = A^T dC; for a transposed operand the roles swap.
     const dA = () => {
-      if (!transposeA) return gradient(0, g!, b!, { transposeB: !transposeB });
+      if (!transposeA) return gradient(0, g!, b!, false, !transposeB);
       return shared // b serves as the right operand only
         ? matmul(g!, b!, { transposeB: !transposeB, scale, compute }).transpose()
         : matmul(b!, g!, { transposeA: transposeB, transposeB: true, scale, compute }).reshape(
@@ -118,8 +121,8 @@ export const matmulOp = defineOp<MatmulAttrs>({
       const left = shared && !transposeA ? a!.reshape(-1, a!.shape.at(-1)!) : a!;
       const right = shared && !transposeA ? g!.reshape(-1, g!.shape.at(-1)!) : g!;
       const product = transposeB
-        ? gradient(1, right, left, { transposeA: true, transposeB: transposeA })
-        : gradient(1, left, right, { transposeA: !transposeA });
+        ? gradient(1, right, left, true, transposeA)
+        : gradient(1, left, right, !transposeA, false);
       const summed =
         product.rank > 2 && shared ? product.sum(batchOf(product.shape).map((_, i) => i)) : product;
       return sameShape(summed.shape, b!.shape) ? summed : summed.reshape(...b!.shape);
