@@ -1,8 +1,11 @@
-// CPU time of recording an update: what the host spends on each dispatch, apart from the device. The
-// model is so small that even a software device is done at once.
+// CPU time of recording an update: what this thread spends on each dispatch, apart from the device. The
+// model is so small that even a software device is done at once. Beside it the same commands given to
+// Dawn by a bare loop: what no way of recording can go below.
+import type { DawnBackend } from '@attune/backend-dawn';
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';
 import { median } from './harness/measure.js';
+import { bareDawn } from './models/bareDawn.js';
 import { tinyLmConfig } from './models/tinyLm.js';
 import { trainingSteps } from './models/training.js';
 
@@ -28,7 +31,9 @@ await bench([], async ({ run, attune }) => {
       const model = await AutoModelForCausalLM.fromConfig(config, { attune, seed: 1 });
       const steps = trainingSteps({ model, batchSize: 2, length: 16, loraRank });
       for (let i = 0; i < WARMUPS; i++) await steps.run();
+      const bare = await bareDawn((attune.backend as DawnBackend).device, () => steps.run());
       const recorded: number[] = [];
+      const bareMs: number[] = [];
       let dispatches = 0;
       return {
         ours: {
@@ -36,7 +41,8 @@ await bench([], async ({ run, attune }) => {
             const before = stats.dispatches;
             await steps.run();
             dispatches = stats.dispatches - before;
-            recorded.push(steps.recordMs());
+            recorded.push(steps.recordCpuMs());
+            bareMs.push(await bare());
           },
           dispose: async () => {
             await steps.dispose?.();
@@ -48,6 +54,7 @@ await bench([], async ({ run, attune }) => {
           dispatches,
           recordMs: median(recorded),
           microsecondsPerDispatch: (1000 * median(recorded)) / dispatches,
+          bareDawnMicroseconds: (1000 * median(bareMs)) / dispatches,
         }),
       };
     });

@@ -2,6 +2,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineCallback, type LanguageModel, SFTTrainer } from '@attune/core';
 import type { Contender } from '../harness/measure.js';
+import { threadCpuMs } from '../harness/threadCpu.js';
 import { someIds } from './tinyLm.js';
 
 export interface TrainingSteps {
@@ -30,13 +31,15 @@ export function trainingSteps({
   batchSize,
   length,
   loraRank,
-}: TrainingSteps): Contender & { recordMs(): number } {
+}: TrainingSteps): Contender & { recordMs(): number; recordCpuMs(): number } {
   const { backend } = model.engine;
   const abort = new AbortController();
   let go = new Gate();
   let done = new Gate();
   let began = 0;
   let recordMs = 0;
+  let cpuBegan: number | undefined;
+  let recordCpuMs = 0;
   const trainer = new SFTTrainer({
     model,
     trainDataset: Array.from({ length: batchSize }, (_, row) => {
@@ -69,9 +72,12 @@ export function trainingSteps({
           await go.passed;
           go = new Gate();
           began = performance.now();
+          cpuBegan = threadCpuMs();
         },
         onOptimizerStep: () => {
+          const cpu = threadCpuMs();
           recordMs = performance.now() - began;
+          recordCpuMs = cpu === undefined || cpuBegan === undefined ? recordMs : cpu - cpuBegan;
         },
         onStepEnd: () => {
           const finished = done;
@@ -85,6 +91,8 @@ export function trainingSteps({
   return {
     /** Milliseconds in which this thread recorded the last update, without any wait. */
     recordMs: () => recordMs,
+    /** The CPU time that it had in them; the same where the system does not tell. */
+    recordCpuMs: () => recordCpuMs,
     async run() {
       training ??= trainer.train({ signal: abort.signal });
       const finished = done.passed;
