@@ -56,7 +56,8 @@ export interface EvalMetrics {
 export interface PredictionStep {
   /** Batches done. */
   readonly batch: number;
-  readonly batches: number;
+  /** null: of a stream, whose end is not known. */
+  readonly batches: number | null;
 }
 
 type Hook = (context: CallbackContext) => void | Promise<void>;

@@ -1,5 +1,6 @@
 import { AttuneError, nearest } from '../util/errors.js';
 import { Dataset } from './dataset.js';
+import { IterableDataset } from './iterableDataset.js';
 import { type PlacedRow, readJsonRows, readTextRows } from './readRows.js';
 
 type Files = string | readonly string[];
@@ -12,9 +13,16 @@ export interface LoadDatasetOptions {
    * when `dataFiles` names several; files without a split are "train".
    */
   readonly split?: string;
+  /**
+   * Read rows while they are used and hold none: for files larger than the memory. JSON Lines and text
+   * only; training on them needs `maxSteps`. Default false.
+   */
+  readonly streaming?: boolean;
 }
 
-const readers: Readonly<Record<string, (file: string) => Promise<PlacedRow[]>>> = {
+type Reader = (file: string, lines?: boolean) => AsyncIterable<PlacedRow>;
+
+const readers: Readonly<Record<string, Reader>> = {
   json: readJsonRows,
   text: readTextRows,
 };
@@ -24,12 +32,25 @@ const readers: Readonly<Record<string, (file: string) => Promise<PlacedRow[]>>> 
  *
  * @param format `'json'`: JSON Lines or an array of objects; `'text'`: `{ text }` from each line
  * @example await loadDataset('json', { dataFiles: 'train.jsonl' })
- * @throws DATASET_FILE, DATASET_JSON, DATASET_EMPTY with the file and line; DATASET_FORMAT; DATASET_SPLIT
+ * @throws DATASET_FILE, DATASET_JSON, DATASET_EMPTY with the file and line; DATASET_FORMAT;
+ *   DATASET_SPLIT; DATASET_STREAM
  */
+export function loadDataset(
+  format: 'json' | 'text',
+  options: LoadDatasetOptions & { readonly streaming: true },
+): Promise<IterableDataset>;
+export function loadDataset(
+  format: 'json' | 'text',
+  options: LoadDatasetOptions & { readonly streaming?: false },
+): Promise<Dataset>;
+export function loadDataset(
+  format: 'json' | 'text',
+  options: LoadDatasetOptions,
+): Promise<Dataset | IterableDataset>;
 export async function loadDataset(
   format: 'json' | 'text',
   options: LoadDatasetOptions,
-): Promise<Dataset> {
+): Promise<Dataset | IterableDataset> {
   const read = readers[format];
   if (!read)
     throw new AttuneError('DATASET_FORMAT', `loadDataset("${format}"): there is no such reader.`, {
@@ -38,15 +59,39 @@ export async function loadDataset(
         .join(' or ')} with local dataFiles; download data sets of the Hub first.`,
     });
   const { files, bounds } = chooseSplit(options);
+  if (options.streaming) return stream(read, files, bounds);
   const rows: PlacedRow['row'][] = [];
   const origins: string[] = [];
   for (const file of files)
-    for (const { row, place } of await read(file)) {
+    for await (const { row, place } of read(file)) {
       rows.push(row);
-      origins.push(place.startsWith('[') ? `${file}${place}` : `${file}:${place}`);
+      origins.push(file + place);
     }
   const dataset = Dataset.from(rows, (i) => origins[i]!);
   return bounds ? dataset.select(rangeOf(bounds, dataset.length)) : dataset;
+}
+
+async function stream(
+  read: Reader,
+  files: readonly string[],
+  bounds: readonly [string, string] | null,
+): Promise<IterableDataset> {
+  // A file that is missing, empty or no JSON Lines is an error now, not in the middle of a run.
+  for (const file of files) for await (const _ of read(file, true)) break;
+  const dataset = IterableDataset.fromPlaced(async function* () {
+    for (const file of files)
+      for await (const { row, place } of read(file, true)) yield { row, origin: file + place };
+  });
+  if (!bounds) return dataset;
+  const [from, to] = bounds.map((bound) => bound.trim()) as [string, string];
+  if (![from, to].every((bound) => /^\d*$/.test(bound)))
+    throw new AttuneError(
+      'DATASET_SPLIT',
+      `[${from}:${to}] counts from the end or in percent, and a stream has no known end.`,
+      { remedy: 'Write e.g. "train[100:200]", or leave streaming out.' },
+    );
+  const rest = dataset.skip(Number(from));
+  return to === '' ? rest : rest.take(Math.max(0, Number(to) - Number(from)));
 }
 
 function chooseSplit({ dataFiles, split }: LoadDatasetOptions): {

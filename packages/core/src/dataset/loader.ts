@@ -1,13 +1,32 @@
+import { prefetch } from '../util/prefetch.js';
 import { shuffledIndices } from './dataset.js';
+import { lengthGroupedOrder } from './lengthGrouped.js';
+
+/** Examples that are made while they are used, the same ones again for the same epoch. */
+export interface ExampleStream<Example> {
+  examples(epoch: number): AsyncIterable<Example>;
+}
+
+/** What is trained on: all in memory, or a stream. */
+export type Examples<Example> = readonly Example[] | ExampleStream<Example>;
 
 export interface LoaderOptions {
   /** Rows of a micro-batch. */
   readonly batchSize: number;
-  /** A fresh permutation each epoch; else the order of the rows. */
+  /** A fresh permutation each epoch; else the order of the rows. A stream has its own order. */
   readonly shuffle: boolean;
   readonly seed: number;
   /** Leaves out a last batch that is not full. */
   readonly dropLast: boolean;
+  /** Shuffled, but with examples of about the same length together: `lengthGroupedOrder`. */
+  readonly grouping?: {
+    /** Of each example. */
+    readonly lengths: ArrayLike<number>;
+    /** Examples of an update. */
+    readonly size: number;
+  };
+  /** Groups of a stream that are made while the device works on those before them. Default 2. */
+  readonly prefetch?: number;
 }
 
 /**
@@ -15,15 +34,18 @@ export interface LoaderOptions {
  * epoch: to resume is to count, nothing has to be saved.
  */
 export class Loader<Example> {
-  /** Micro-batches of one epoch. */
-  readonly batchesPerEpoch: number;
+  /** Micro-batches of one epoch; null: a stream's are known when it has ended. */
+  readonly batchesPerEpoch: number | null;
+  /** Examples of one epoch; null: a stream. */
+  readonly length: number | null;
 
   constructor(
-    readonly examples: readonly Example[],
+    private readonly source: Examples<Example>,
     private readonly options: LoaderOptions,
   ) {
-    const batches = examples.length / options.batchSize;
-    this.batchesPerEpoch = options.dropLast ? Math.floor(batches) : Math.ceil(batches);
+    this.length = isStream(source) ? null : source.length;
+    const batches = this.length === null ? null : this.length / options.batchSize;
+    this.batchesPerEpoch = batches && (options.dropLast ? Math.floor(batches) : Math.ceil(batches));
   }
 
   /**
@@ -31,29 +53,68 @@ export class Loader<Example> {
    *
    * @param skipBatches micro-batches of this epoch that an interrupted run has done
    */
-  *groups(epoch: number, groupSize: number, skipBatches = 0): Generator<Example[][]> {
-    for (let at = skipBatches; at < this.batchesPerEpoch; at += groupSize) {
-      const end = Math.min(at + groupSize, this.batchesPerEpoch);
-      yield Array.from({ length: end - at }, (_, i) => this.#batch(epoch, at + i));
+  async *groups(epoch: number, groupSize: number, skipBatches = 0): AsyncGenerator<Example[][]> {
+    const groups = this.#groups(epoch, groupSize, skipBatches);
+    yield* this.length === null ? prefetch(groups, this.options.prefetch ?? 2) : groups;
+  }
+
+  async *#groups(epoch: number, groupSize: number, skip: number): AsyncGenerator<Example[][]> {
+    let group: Example[][] = [];
+    for await (const batch of this.batches(epoch, skip)) {
+      group.push(batch);
+      if (group.length < groupSize) continue;
+      yield group;
+      group = [];
     }
+    if (group.length > 0) yield group;
   }
 
-  /** Every micro-batch of an epoch. */
-  *batches(epoch = 0): Generator<Example[]> {
-    for (let i = 0; i < this.batchesPerEpoch; i++) yield this.#batch(epoch, i);
+  /** Every micro-batch of an epoch. @param skip how many of them to leave out at its beginning */
+  async *batches(epoch = 0, skip = 0): AsyncGenerator<Example[]> {
+    const { batchSize, dropLast } = this.options;
+    let batch: Example[] = [];
+    let index = 0;
+    for await (const example of this.#examples(epoch)) {
+      batch.push(example);
+      if (batch.length < batchSize) continue;
+      if (index++ >= skip) yield batch;
+      batch = [];
+    }
+    if (batch.length > 0 && !dropLast && index >= skip) yield batch;
   }
 
-  #order: { readonly epoch: number; readonly indices: Uint32Array } | undefined;
-
-  #batch(epoch: number, index: number): Example[] {
-    const { batchSize, shuffle, seed } = this.options;
-    if (shuffle && this.#order?.epoch !== epoch)
-      this.#order = { epoch, indices: shuffledIndices(this.examples.length, seed, epoch) };
-    const start = index * batchSize;
-    const end = Math.min(start + batchSize, this.examples.length);
-    return Array.from({ length: end - start }, (_, i) => {
-      const at = start + i;
-      return this.examples[shuffle ? this.#order!.indices[at]! : at]!;
-    });
+  async *#examples(epoch: number): AsyncGenerator<Example> {
+    const { source } = this;
+    if (isStream(source)) yield* source.examples(epoch);
+    else for (const i of this.#order(epoch, source.length)) yield source[i]!;
   }
+
+  #order(epoch: number, length: number): Iterable<number> {
+    const { shuffle, seed, grouping } = this.options;
+    if (!shuffle) return Array(length).keys();
+    const permutation = shuffledIndices(length, seed, epoch);
+    return grouping
+      ? lengthGroupedOrder(permutation, grouping.lengths, grouping.size)
+      : permutation;
+  }
+}
+
+export const isStream = <Example>(source: Examples<Example>): source is ExampleStream<Example> =>
+  !Array.isArray(source);
+
+/** What tells how examples are: all that are in memory, the first thousand of a stream. */
+export const sampleExamples = async <Example>(
+  source: Examples<Example>,
+): Promise<readonly Example[]> => (isStream(source) ? firstExamples(source, 1000) : source);
+
+/** The first `count` examples, as they are trained on: without an order, before a stream's epoch 0. */
+export async function firstExamples<Example>(
+  source: Examples<Example>,
+  count: number,
+): Promise<Example[]> {
+  if (!isStream(source)) return source.slice(0, count);
+  const first: Example[] = [];
+  if (count === 0) return first;
+  for await (const example of source.examples(0)) if (first.push(example) === count) break;
+  return first;
 }

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { AttuneError } from '../util/errors.js';
 import type { Row } from './dataset.js';
 
-/** A row and the line of the file (from 1) or the place in the array (from 0) that it came from. */
+/** A row and where in its file it is: ":12", a line from 1 on, or "[3]", a place in an array from 0 on. */
 export interface PlacedRow {
   readonly row: Row;
   readonly place: string;
@@ -12,41 +12,54 @@ export interface PlacedRow {
  * Rows of a JSON file: one object on each line (JSON Lines), or one array of objects. Blank lines
  * are skipped; a byte order mark and Windows line ends are fine.
  *
- * @throws DATASET_FILE, DATASET_JSON, DATASET_EMPTY, each naming the file and the line
+ * @param lines line by line: an array, which is only understood whole, is refused
+ * @throws DATASET_FILE, DATASET_JSON, DATASET_EMPTY, DATASET_STREAM, each naming the file and the line
  */
-export async function readJsonRows(file: string): Promise<PlacedRow[]> {
-  const rows: PlacedRow[] = [];
+export async function* readJsonRows(file: string, lines = false): AsyncGenerator<PlacedRow> {
   const arrayLines: string[] = [];
   let isArray: boolean | undefined;
   let number = 0;
+  let count = 0;
   for await (const line of readLines(file)) {
     number++;
     isArray ??= line.trim() === '' ? undefined : line.trimStart().startsWith('[');
+    if (isArray && lines)
+      throw new AttuneError(
+        'DATASET_STREAM',
+        `${file} is one JSON array, which cannot be read row by row.`,
+        { remedy: 'Write one object on each line (JSON Lines), or leave streaming out.' },
+      );
     if (isArray) arrayLines.push(line);
-    else if (line.trim() !== '')
-      rows.push({ row: parseRow(line, file, number), place: `${number}` });
+    else if (line.trim() !== '') {
+      count++;
+      yield { row: parseRow(line, file, number), place: `:${number}` };
+    }
   }
-  if (isArray) rows.push(...parseArray(arrayLines.join('\n'), file));
-  if (rows.length === 0)
+  if (isArray)
+    for (const placed of parseArray(arrayLines.join('\n'), file)) {
+      count++;
+      yield placed;
+    }
+  if (count === 0)
     throw new AttuneError('DATASET_EMPTY', `${file} has no rows.`, {
       remedy: 'Give a file with one JSON object on each line, or with an array of them.',
     });
-  return rows;
 }
 
-/** Each line of a text file as `{ text }`; blank ones are skipped. */
-export async function readTextRows(file: string): Promise<PlacedRow[]> {
-  const rows: PlacedRow[] = [];
+/** Each line of a text file as `{ text }`; blank ones are skipped. @throws DATASET_FILE, DATASET_EMPTY */
+export async function* readTextRows(file: string): AsyncGenerator<PlacedRow> {
   let number = 0;
+  let count = 0;
   for await (const line of readLines(file)) {
     number++;
-    if (line.trim() !== '') rows.push({ row: { text: line }, place: `${number}` });
+    if (line.trim() === '') continue;
+    count++;
+    yield { row: { text: line }, place: `:${number}` };
   }
-  if (rows.length === 0)
+  if (count === 0)
     throw new AttuneError('DATASET_EMPTY', `${file} has no lines.`, {
       remedy: 'Give a file with one text on each line.',
     });
-  return rows;
 }
 
 /** Only \n ends a line: U+2028 may stand inside of a JSON string, so node:readline will not do. */

@@ -75,9 +75,9 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
         );
       return { example, notes };
     },
-    pack: (examples, use) =>
-      // A piece of a long prompt may fill a row by itself: nothing to learn from.
-      isPacked(use) ? packExamples(examples, maxLength, packingStrategy).filter(isLearned) : null,
+    isPacked,
+    // A piece of a long prompt may fill a row by itself: nothing to learn from.
+    pack: (examples) => packExamples(examples, maxLength, packingStrategy).filter(isLearned),
     collate(examples) {
       const batch = collateTokens(examples, maxLength);
       return { ...batch, ...labelledRows(batch) };

@@ -59,10 +59,12 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   let batchesDone = 0;
   let items = 0;
   let tokens = 0;
+  let samples = 0;
   root.eval();
   try {
-    for (const examples of loader.batches()) {
-      const collated = objective.collate(examples);
+    for await (const [examples] of loader.groups(0, 1)) {
+      samples += examples!.length;
+      const collated = objective.collate(examples!);
       const batch = (await objective.prepare?.(model, [collated]))?.[0] ?? collated;
       items += objective.countItems(batch);
       tokens += countTokens(batch);
@@ -89,7 +91,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
       loss: total(0),
       items,
       metrics: new Map([...counts].map(([name, count], i) => [name, { sum: total(i + 1), count }])),
-      samples: loader.examples.length,
+      samples,
       tokens,
       seconds: (performance.now() - started) / 1000,
     };

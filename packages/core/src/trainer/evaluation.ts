@@ -1,6 +1,6 @@
 import type { CallbackContext, EvalMetrics, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
-import { Loader } from '../dataset/loader.js';
+import { type Examples, Loader, sampleExamples } from '../dataset/loader.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, isPlainObject, snakeToCamel } from '../util/json.js';
 import { addSums, type EvaluationSums, evaluate, toMetrics } from './evaluate.js';
@@ -29,7 +29,7 @@ interface EvaluationParts {
   readonly computeMetrics: ComputeMetrics | undefined;
   readonly preprocessLogits: PreprocessLogits | undefined;
   /** Rows -> examples. */
-  prepare(rows: RowSource): Promise<unknown[]>;
+  prepare(rows: RowSource): Promise<Examples<unknown>>;
 }
 
 /** What a Trainer does with rows that it does not learn from: `evaluate` and `predict`. */
@@ -59,11 +59,12 @@ export class Evaluation {
     });
   }
 
-  /** The examples of every set. */
+  /** The examples of every set, of a stream the first thousand. */
   async examples(dataset: EvalDataset): Promise<unknown[]> {
     const sets = isPlainObject(dataset) ? Object.values(dataset) : [dataset];
     const examples = [];
-    for (const rows of sets) examples.push(...(await this.parts.prepare(rows as RowSource)));
+    for (const rows of sets)
+      examples.push(...(await sampleExamples(await this.parts.prepare(rows as RowSource))));
     return examples;
   }
 

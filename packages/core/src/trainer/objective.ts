@@ -59,9 +59,13 @@ export interface Objective<Example = unknown> {
   encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
   /**
    * Examples in their order -> fewer and fuller ones. Called with at most `PACKING_WINDOW` of them at a
-   * time. Without it, or where it returns null, examples stay as they are.
+   * time. Without it examples stay as they are.
    */
-  pack?(examples: readonly Example[], use: RowUse): readonly Example[] | null;
+  pack?(examples: readonly Example[]): readonly Example[];
+  /** Whether rows of this use go through `pack`. Default: all do. */
+  isPacked?(use: RowUse): boolean;
+  /** Tokens of an example, for `groupByLength`. Without it, the length of its `inputIds`. */
+  lengthOf?(example: Example): number;
   /** Examples -> padded arrays. Pure host work; called ahead of the step by the loader. */
   collate(examples: readonly Example[]): HostBatch;
   /** How many items `loss` sums over in this batch (tokens for SFT, pairs for DPO). */

@@ -15,8 +15,9 @@ import {
 } from './memoryPlan.js';
 import type { HostBatch, Objective } from './objective.js';
 import { planTraining } from './plan.js';
+import { trainingLoader } from './sampling.js';
 import { computeDTypeOf } from './trainingArguments.js';
-import { TrainingRun, trainLoader } from './trainingRun.js';
+import { TrainingRun } from './trainingRun.js';
 import { microBatch } from './update.js';
 import { upload } from './upload.js';
 import { withTwins } from './weightTwins.js';
@@ -36,7 +37,7 @@ export interface PlanSubject {
  * largest batch, a generation, recorded on a backend that takes memory as the device does and computes
  * nothing. So it is right for every model, objective, adapter and plugin without knowing any of them.
  *
- * The largest batch is of the rows with the most tokens. What is on the device beside the model
+ * The largest batch is of the rows with the most tokens; of a stream, among the first thousand. What is on the device beside the model
  * counts, too. Not counted: what `objective.prepare` does, and reading weights back while saving.
  *
  * @throws whatever the update would throw before its first result
@@ -72,7 +73,7 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
             run = new TrainingRun(
               context,
               subject.callbacks,
-              trainLoader(args, trainExamples),
+              trainingLoader(trainExamples, args, objective),
               planTraining(1, args),
               subject.optimizers,
             );

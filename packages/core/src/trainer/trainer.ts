@@ -9,6 +9,7 @@ import type {
 } from '../callbacks/callback.js';
 import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
+import { type Examples, sampleExamples } from '../dataset/loader.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
@@ -22,6 +23,7 @@ import { planMemory } from './planMemory.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { rescue } from './rescue.js';
+import { trainingLoader } from './sampling.js';
 import { StopRequest } from './stopRequest.js';
 import { checkEvaluation, noteBest, resolveMaxLength } from './trainerChecks.js';
 import {
@@ -69,7 +71,7 @@ export class Trainer<
   readonly #callbacks: CallbackHandler;
   readonly #evaluation: Evaluation;
   readonly #context: CallbackContext;
-  readonly #examples: Readonly<Record<RowUse, Map<RowSource, Promise<unknown[]>>>> = {
+  readonly #examples: Readonly<Record<RowUse, Map<RowSource, Promise<Examples<unknown>>>>> = {
     training: new Map(),
     evaluation: new Map(),
   };
@@ -152,10 +154,11 @@ export class Trainer<
       ? await findCheckpoint(resume, args.outputDir, model.attune.logger)
       : null;
     const examples = await this.#prepare(trainDataset, 'training');
+    const loader = trainingLoader(examples, args, this.objective);
     const run = await TrainingRun.start(
       this.#context,
       this.#callbacks,
-      examples,
+      loader,
       checkpoint,
       this.#optimizers,
     );
@@ -224,7 +227,9 @@ export class Trainer<
         context: this.#context,
         callbacks: this.#callbacks,
         objective: this.objective,
-        trainExamples: await this.#prepare(this.#trainRows('planMemory'), 'training'),
+        trainExamples: await sampleExamples(
+          await this.#prepare(this.#trainRows('planMemory'), 'training'),
+        ),
         evalExamples: evalDataset ? await this.#evaluation.examples(evalDataset) : null,
         optimizers: this.#optimizers,
       },
@@ -237,19 +242,24 @@ export class Trainer<
     const { args, state, objective } = this;
     const examples = await this.#prepare(this.#trainRows(caller), 'training');
     const before = { ...state };
+    const loader = trainingLoader(examples, args, objective);
     const run = await TrainingRun.start(
       this.#context,
       this.#callbacks,
-      examples,
+      loader,
       null,
       this.#optimizers,
     );
     this.#run = run;
     try {
-      const [group] = run.loader.groups(0, args.gradientAccumulationSteps);
+      let first: unknown[][] = [];
+      for await (const group of run.groups()) {
+        first = group;
+        break;
+      }
       run.learningRate = 0;
       return await use(async () => {
-        await update(this.#context, objective, run, group!);
+        await update(this.#context, objective, run, first);
         run.optimizer.zeroGrad();
       });
     } finally {
@@ -276,31 +286,24 @@ export class Trainer<
   async #loop(run: TrainingRun, stop: StopRequest): Promise<void> {
     const { args, state } = this;
     const control = this.#control;
-    const { plan, loader } = run;
+    const { plan } = run;
     control.shouldTrainingStop = state.globalStep >= plan.maxSteps || stop.reason !== null;
     await this.#callbacks.call('onTrainBegin', this.#context, plan.maxSteps);
     if (args.evalOnStart && state.globalStep === 0) await this.evaluate();
-    // The position in the data is counted, not stored: updates done -> epoch and micro-batches to skip.
-    const firstEpoch = Math.floor(state.globalStep / plan.updatesPerEpoch);
-    let skip = (state.globalStep % plan.updatesPerEpoch) * args.gradientAccumulationSteps;
-    for (
-      let epoch = firstEpoch;
-      epoch < plan.numTrainEpochs && !control.shouldTrainingStop;
-      epoch++
-    ) {
+    while (run.position.epoch < plan.numTrainEpochs && !control.shouldTrainingStop) {
       control.shouldEpochStop = false;
       await this.#callbacks.call('onEpochBegin', this.#context);
-      let batchesDone = skip;
-      for (const group of loader.groups(epoch, args.gradientAccumulationSteps, skip)) {
-        batchesDone += group.length;
-        await this.#step(run, group, epoch + batchesDone / plan.batchesPerEpoch);
+      for await (const group of run.groups()) {
+        const { epoch, batches } = run.position;
+        await this.#step(run, group, epoch + (batches + group.length) / plan.batchesPerEpoch);
         if (stop.reason) {
           control.shouldTrainingStop = true;
           await this.#save(run);
         }
         if (control.shouldTrainingStop || control.shouldEpochStop) break;
       }
-      skip = 0;
+      const isWhole = run.position.batches === plan.batchesPerEpoch;
+      if (control.shouldEpochStop || isWhole) run.nextEpoch();
       this.#clearFlags();
       await this.#callbacks.call('onEpochEnd', this.#context);
       if (!stop.reason) await this.#logEvaluateSave(run);
@@ -434,8 +437,8 @@ export class Trainer<
     await this.#options.tokenizer?.savePretrained?.(folder);
   }
 
-  /** Rows are tokenised once, and checked before the first step. */
-  async #prepare(source: RowSource, use: RowUse): Promise<unknown[]> {
+  /** Rows are tokenised once, and checked before the first step; those of a stream while they are used. */
+  async #prepare(source: RowSource, use: RowUse): Promise<Examples<unknown>> {
     const prepared = this.#examples[use];
     const held = prepared.get(source);
     if (held) return held;

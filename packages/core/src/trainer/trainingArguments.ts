@@ -5,6 +5,7 @@ import { AttuneError } from '../util/errors.js';
 import { camelToSnake, snakeToCamel } from '../util/json.js';
 import { dropAbsentOptions } from './absentOptions.js';
 import { parseArguments } from './parseArguments.js';
+import { resolveSampling, SAMPLING_STRATEGIES, type SamplingStrategy } from './sampling.js';
 
 export type IntervalStrategy = 'no' | 'steps' | 'epoch';
 
@@ -94,8 +95,20 @@ export interface TrainingArguments {
   readonly seed: number;
   /** Tokens of a row beyond which its end is cut off; null: what the model allows. Default null (SFTTrainer: 1024). */
   readonly maxLength: number | null;
-  /** A fresh order of rows each epoch; false: the order of the file. Default true. */
+  /** Seed of the order of rows; null: `seed`. Default null. */
+  readonly dataSeed: number | null;
+  /**
+   * "random": a fresh order of rows each epoch; "sequential": the order of the file;
+   * "group_by_length": random, but rows of about the same length come together (`lengthGroupedOrder`).
+   * A stream comes in its own order. Default "random".
+   */
+  readonly trainSamplingStrategy: SamplingStrategy;
+  /** The older name of `trainSamplingStrategy: "group_by_length"`. Default false. */
+  readonly groupByLength: boolean;
+  /** false: `trainSamplingStrategy: "sequential"`. Default true. */
   readonly shuffle: boolean;
+  /** Updates whose rows are read and tokenised from a stream while the device works on those before. Default 2. */
+  readonly dataloaderPrefetchFactor: number;
   /** Leave out a last micro-batch that is not full. Default false. */
   readonly dataloaderDropLast: boolean;
   /** What `train()` without options resumes from: a checkpoint folder, true for the latest, false for none. Default false. */
@@ -167,7 +180,15 @@ export const trainingArgumentsSchema = z.strictObject({
   greaterIsBetter: z.boolean().optional(),
   seed: z.int().min(0).default(42),
   maxLength: z.int().min(2).nullable().default(null),
+  dataSeed: z.int().min(0).nullable().default(null),
+  trainSamplingStrategy: z.enum(SAMPLING_STRATEGIES).optional(),
+  groupByLength: z.boolean().default(false),
   shuffle: z.boolean().default(true),
+  dataloaderPrefetchFactor: z
+    .int()
+    .min(0)
+    .nullish()
+    .transform((n) => n ?? 2),
   dataloaderDropLast: z.boolean().default(false),
   resumeFromCheckpoint: z.union([z.boolean(), z.string().min(1)]).default(false),
 });
@@ -212,8 +233,12 @@ export function parseTrainingArguments<S extends z.ZodObject>(
   const metric =
     parsed.metricForBestModel ??
     (loadBestModelAtEnd || parsed.saveStrategy === 'best' ? 'loss' : null);
+  const trainSamplingStrategy = resolveSampling(parsed);
   const args = {
     ...parsed,
+    trainSamplingStrategy,
+    groupByLength: trainSamplingStrategy === 'group_by_length',
+    shuffle: trainSamplingStrategy !== 'sequential',
     evalSteps: parsed.evalSteps ?? parsed.loggingSteps,
     metricForBestModel: metric === null ? null : evalName(metric),
     greaterIsBetter: parsed.greaterIsBetter ?? !/(loss|perplexity)$/i.test(metric ?? 'loss'),

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { CallbackContext, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
-import { Loader } from '../dataset/loader.js';
+import type { Loader } from '../dataset/loader.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { resolveWarmupSteps, type Schedule, schedule } from '../optim/schedulers.js';
 import { AttuneError } from '../util/errors.js';
@@ -19,25 +19,27 @@ import { type OptimizerChoice, trainableGroups } from './makeOptimizer.js';
 import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.js';
 import { loadModelWeights } from './modelWeights.js';
 import { Pacer } from './pacer.js';
-import { planTraining, type TrainingPlan } from './plan.js';
-import type { TrainingArguments } from './trainingArguments.js';
-
-export const trainLoader = (args: TrainingArguments, examples: readonly unknown[]) =>
-  new Loader(examples, {
-    batchSize: args.perDeviceTrainBatchSize,
-    shuffle: args.shuffle,
-    seed: args.seed,
-    dropLast: args.dataloaderDropLast,
-  });
+import { noTrainingRows, planTraining, type TrainingPlan } from './plan.js';
+import type { SftArguments } from './sftTrainer.js';
 
 /** The order of the data and where it is cut into updates: what a resumed run must share. */
 interface Geometry {
-  readonly rows: number;
+  /** null: a stream. */
+  readonly rows: number | null;
   readonly batchSize: number;
   readonly gradientAccumulationSteps: number;
   readonly seed: number;
-  readonly shuffle: boolean;
+  readonly dataSeed: number;
+  readonly trainSamplingStrategy: string;
   readonly dropLast: boolean;
+  /** How rows were packed, where they are. */
+  readonly packing: string;
+}
+
+/** A place in the data, counted in micro-batches from the start of an epoch. */
+interface Position {
+  readonly epoch: number;
+  readonly batches: number;
 }
 
 /**
@@ -62,6 +64,9 @@ export class TrainingRun {
   isLatest = true;
   /** Dropout masks drawn before the update in progress; null between updates. */
   #drawsBefore: number | null = null;
+  /** Where the next update begins. */
+  position: Position = { epoch: 0, batches: 0 };
+  #dataWaitMs = 0;
   readonly #startedMs = performance.now();
   readonly #tokensBefore: number;
   readonly #stepsBefore: number;
@@ -105,12 +110,11 @@ export class TrainingRun {
   static async start(
     context: CallbackContext,
     callbacks: CallbackHandler,
-    examples: readonly unknown[],
+    loader: Loader<unknown>,
     checkpoint: string | null,
     optimizers: OptimizerChoice,
   ): Promise<TrainingRun> {
     const { args, model, state, control } = context;
-    const loader = trainLoader(args, examples);
     const plan = planTraining(loader.batchesPerEpoch, args);
     state.reset();
     Object.assign(control, { shouldTrainingStop: false, shouldEpochStop: false });
@@ -142,6 +146,8 @@ export class TrainingRun {
   endUpdate(group: readonly unknown[][]): void {
     this.#drawsBefore = null;
     this.samples += group.reduce((n, examples) => n + examples.length, 0);
+    const { epoch, batches } = this.position;
+    this.position = { epoch, batches: batches + group.length };
   }
 
   /** Tells that the run ended before its last update, and how to go on. */
@@ -151,6 +157,36 @@ export class TrainingRun {
     model.attune.logger.info(
       `stopped by ${by} after update ${state.globalStep} of ${state.maxSteps}${this.savedStep === state.globalStep && by !== 'callback' ? `; go on with train({ resumeFromCheckpoint: "${saved}" })` : ''}`,
     );
+  }
+
+  /**
+   * The updates of an epoch from the position on. The time that the loop waits for them is counted: rows
+   * are ready when they are needed, unless tokenising is slower than training.
+   *
+   * @throws NO_TRAINING_ROWS when an epoch has none
+   */
+  async *groups(): AsyncGenerator<unknown[][]> {
+    const { epoch, batches } = this.position;
+    const groups = this.loader.groups(epoch, this.context.args.gradientAccumulationSteps, batches);
+    try {
+      while (true) {
+        const asked = performance.now();
+        const { done, value } = await groups.next();
+        this.#dataWaitMs += performance.now() - asked;
+        if (done) break;
+        yield value;
+      }
+    } finally {
+      await groups.return(undefined);
+    }
+    if (this.position.batches === 0) throw noTrainingRows();
+    this.nextEpoch();
+  }
+
+  /** Goes on with the next epoch, if one has begun: for an epoch that is given up. */
+  nextEpoch(): void {
+    const { epoch, batches } = this.position;
+    if (batches > 0) this.position = { epoch: epoch + 1, batches: 0 };
   }
 
   /** Summary of the updates since the last call: the only wait for the device between evaluations. */
@@ -173,6 +209,7 @@ export class TrainingRun {
       trainStepsPerSecond: steps / seconds,
       trainTokensPerSecond: tokens / seconds,
       trainLoss: this.#lossSteps > 0 ? this.#lossSum / this.#lossSteps : Number.NaN,
+      trainDataWaitMs: this.#dataWaitMs,
       epoch: state.epoch,
       ...(state.skippedSteps > 0 && { skippedSteps: state.skippedSteps }),
     };
@@ -208,6 +245,7 @@ export class TrainingRun {
         'rng_state.json': json({ seed: args.seed, dropout_draws: draws }),
         'attune_state.json': json({
           geometry: this.#geometry(),
+          position: this.position,
           logged_step: this.loggedStep,
           skipped_steps: state.skippedSteps,
           loss_sum: this.#lossSum,
@@ -226,6 +264,7 @@ export class TrainingRun {
     const { model, state } = this.context;
     const saved = await readCheckpointJson(folder, 'attune_state.json');
     this.#checkGeometry(folder, saved.geometry as Geometry);
+    this.position = saved.position as Position;
     await readOptimizer(folder, this.optimizer);
     // A run that goes on in another precision starts with the usual scale.
     if (saved.loss_scaler) this.lossScaler?.importState(saved.loss_scaler as LossScalerState);
@@ -251,13 +290,16 @@ export class TrainingRun {
 
   #geometry(): Geometry {
     const { args } = this.context;
+    const { packing, packingStrategy } = args as Partial<SftArguments>;
     return {
-      rows: this.loader.examples.length,
+      rows: this.loader.length,
       batchSize: args.perDeviceTrainBatchSize,
       gradientAccumulationSteps: args.gradientAccumulationSteps,
       seed: args.seed,
-      shuffle: args.shuffle,
+      dataSeed: args.dataSeed ?? args.seed,
+      trainSamplingStrategy: args.trainSamplingStrategy,
       dropLast: args.dataloaderDropLast,
+      packing: packing ? `${packingStrategy} of ${args.maxLength} tokens` : 'none',
     };
   }
 

@@ -1,5 +1,13 @@
-import { collateTokens, countLabels, Loader } from '@attune/core';
+import {
+  collateTokens,
+  countLabels,
+  firstExamples,
+  Loader,
+  lengthGroupedOrder,
+} from '@attune/core';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { fixtureJson } from '../models/support.js';
 
 describe('collateTokens', () => {
   const batch = collateTokens(
@@ -50,28 +58,141 @@ describe('collateTokens', () => {
   });
 });
 
+/** All of an async iterable. */
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const item of items) list.push(item);
+  return list;
+}
+
 describe('Loader', () => {
   const examples = Array.from({ length: 11 }, (_, i) => i);
-  const make = (more: object = {}) =>
-    new Loader(examples, { batchSize: 2, shuffle: false, seed: 0, dropLast: false, ...more });
+  const options = { batchSize: 2, shuffle: false, seed: 0, dropLast: false };
+  const make = (more: object = {}) => new Loader(examples, { ...options, ...more });
 
-  test('batches in order, the last one short', () => {
-    expect([...make().batches()]).toEqual([[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]);
+  test('batches in order, the last one short', async () => {
+    expect(await all(make().batches())).toEqual([[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]);
     expect(make().batchesPerEpoch).toBe(6);
     expect(make({ dropLast: true }).batchesPerEpoch).toBe(5);
+    expect(await all(make({ dropLast: true }).batches())).toHaveLength(5);
   });
 
-  test('groups, the last one of an epoch short, and from the middle of an epoch', () => {
-    expect([...make().groups(0, 4)].map((g) => g.length)).toEqual([4, 2]);
-    expect([...make().groups(0, 4, 4)]).toEqual([[[8, 9], [10]]]);
+  test('groups, the last one of an epoch short, and from the middle of an epoch', async () => {
+    expect((await all(make().groups(0, 4))).map((g) => g.length)).toEqual([4, 2]);
+    expect(await all(make().groups(0, 4, 4))).toEqual([[[8, 9], [10]]]);
+    expect(await all(make().groups(0, 4, 6))).toEqual([]);
   });
 
-  test('shuffled: each epoch otherwise, the same for one seed, every row once', () => {
-    const order = (epoch: number, seed = 0) =>
-      [...make({ shuffle: true, seed }).batches(epoch)].flat();
-    expect(order(0)).toEqual(order(0));
-    expect(order(0)).not.toEqual(order(1));
-    expect(order(0)).not.toEqual(order(0, 1));
-    expect([...order(3)].sort((a, b) => a - b)).toEqual(examples);
+  test('shuffled: each epoch otherwise, the same for one seed, every row once', async () => {
+    const order = async (epoch: number, seed = 0) =>
+      (await all(make({ shuffle: true, seed }).batches(epoch))).flat();
+    expect(await order(0)).toEqual(await order(0));
+    expect(await order(0)).not.toEqual(await order(1));
+    expect(await order(0)).not.toEqual(await order(0, 1));
+    expect((await order(3)).sort((a, b) => a - b)).toEqual(examples);
+  });
+
+  test('a stream: the same batches, its length not known', async () => {
+    const stream = {
+      examples: async function* () {
+        yield* examples;
+      },
+    };
+    const loader = new Loader<number>(stream, { ...options, shuffle: true });
+    expect([loader.length, loader.batchesPerEpoch]).toEqual([null, null]);
+    expect(await all(loader.groups(0, 4))).toEqual(await all(make().groups(0, 4)));
+    expect(await all(loader.groups(3, 4, 4))).toEqual([[[8, 9], [10]]]);
+    expect(await firstExamples(stream, 3)).toEqual([0, 1, 2]);
+    expect(await firstExamples(stream, 20)).toEqual(examples);
+    expect(await firstExamples(examples, 3)).toEqual([0, 1, 2]);
+  });
+
+  test('a stream is read ahead, by as many groups as asked for, and closed when it is left', async () => {
+    let made = 0;
+    let closed = false;
+    const stream = {
+      async *examples() {
+        try {
+          while (true) yield made++;
+        } finally {
+          closed = true;
+        }
+      },
+    };
+    const loader = new Loader<number>(stream, { ...options, prefetch: 3 });
+    for await (const group of loader.groups(0, 2)) {
+      expect(group).toEqual([
+        [0, 1],
+        [2, 3],
+      ]);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      // 4 examples in use, 3 x 4 ahead.
+      expect(made).toBe(16);
+      break;
+    }
+    expect(closed).toBe(true);
+  });
+
+  test('an error of a stream comes at its place', async () => {
+    const stream = {
+      async *examples() {
+        yield* [1, 2, 3];
+        throw new Error('row 4');
+      },
+    };
+    const seen: number[][][] = [];
+    const loader = new Loader<number>(stream, options);
+    await expect(
+      (async () => {
+        for await (const group of loader.groups(0, 1)) seen.push(group);
+      })(),
+    ).rejects.toThrow('row 4');
+    expect(seen).toEqual([[[1, 2]]]);
+  });
+});
+
+interface OrderCase {
+  readonly name: string;
+  readonly inputs: { readonly lengths: number[]; readonly permutation: number[] };
+  readonly attrs: { readonly batchSize: number };
+  readonly outputs: { readonly order: number[] };
+}
+
+describe('grouped by length', () => {
+  const { cases } = fixtureJson('row215-length-grouped.json') as { cases: OrderCase[] };
+  test.each(cases.map((c) => [c.name, c] as const))('as transformers: %s', (_, c) => {
+    const { lengths, permutation } = c.inputs;
+    expect(lengthGroupedOrder(permutation, lengths, c.attrs.batchSize)).toEqual(c.outputs.order);
+  });
+
+  test('every example once, whatever the sizes', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 9 }), { maxLength: 300 }),
+        fc.integer({ min: 1, max: 40 }),
+        (lengths, size) => {
+          const order = lengthGroupedOrder(Array.from(lengths.keys()), lengths, size);
+          expect([...order].sort((a, b) => a - b)).toEqual([...lengths.keys()]);
+          if (order.length > 0) expect(lengths[order[0]!]).toBe(Math.max(...lengths));
+        },
+      ),
+    );
+  });
+
+  test('pads less than a random order, and each epoch has one of its own', async () => {
+    const rows = Array.from({ length: 400 }, (_, i) => ({ id: i, n: 1 + ((i * 37) % 97) }));
+    const options = { batchSize: 4, shuffle: true, seed: 1, dropLast: false };
+    const grouped = { lengths: rows.map(({ n }) => n), size: 8 };
+    const padding = async (loader: Loader<(typeof rows)[number]>) =>
+      (await all(loader.batches()))
+        .map((batch) => Math.max(...batch.map(({ n }) => n)) * batch.length)
+        .reduce((a, b) => a + b);
+    const random = new Loader(rows, options);
+    const byLength = new Loader(rows, { ...options, grouping: grouped });
+    expect(await padding(byLength)).toBeLessThan(0.75 * (await padding(random)));
+    const ids = async (epoch: number) =>
+      (await all(byLength.batches(epoch))).flat().map((r) => r.id);
+    expect(await ids(0)).toEqual(await ids(0));
+    expect(await ids(0)).not.toEqual(await ids(1));
   });
 });

@@ -1,8 +1,10 @@
 import {
+  causalLmObjective,
   createAttune,
   parseTrainingArguments,
   SFTTrainer,
   silentLogger,
+  Trainer,
   trainingArgumentsSchema,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
@@ -203,6 +205,57 @@ describe('row 26: updates of a run, as transformers plans them', () => {
     const batches = attrs.rows / attrs.batchSize;
     const plan = planTraining(attrs.dropLast ? Math.floor(batches) : Math.ceil(batches), attrs);
     expect(plan).toMatchObject(outputs);
+  });
+});
+
+describe('the order of rows, in three spellings', () => {
+  test.each([
+    [{}, 'random'],
+    [{ shuffle: false }, 'sequential'],
+    [{ groupByLength: true }, 'group_by_length'],
+    [{ train_sampling_strategy: 'group_by_length' }, 'group_by_length'],
+    [{ trainSamplingStrategy: 'sequential' }, 'sequential'],
+    [{ trainSamplingStrategy: 'group_by_length', groupByLength: true }, 'group_by_length'],
+  ])('%j is %s', (input, expected) => {
+    const { trainSamplingStrategy, shuffle, groupByLength } = parse(input);
+    expect(trainSamplingStrategy).toBe(expected);
+    expect(shuffle).toBe(expected !== 'sequential');
+    expect(groupByLength).toBe(expected === 'group_by_length');
+    // What was parsed parses again, as a trainer made from another's arguments.
+    expect(parse({ trainSamplingStrategy, shuffle, groupByLength })).toMatchObject({
+      trainSamplingStrategy,
+    });
+  });
+
+  test.each([
+    [{ shuffle: false, groupByLength: true }, /shuffle is false, but groupByLength is true/],
+    [
+      { shuffle: false, trainSamplingStrategy: 'random' },
+      /shuffle is false, but trainSamplingStrategy is "random"/,
+    ],
+    [
+      { groupByLength: true, trainSamplingStrategy: 'sequential' },
+      /groupByLength is true, but trainSamplingStrategy is "sequential"/,
+    ],
+    [{ trainSamplingStrategy: 'batch_rebalance' }, /trainSamplingStrategy is "batch_rebalance"/],
+    [{ dataSeed: -1 }, /dataSeed is -1/],
+    [{ dataloaderNumWorkers: 2 }, /OPTION_ABSENT: dataloaderNumWorkers: 2/],
+  ])('%j is refused', (input, message) => {
+    expect(() => parse(input)).toThrow(message);
+  });
+
+  test('what has no length cannot be grouped by it', async () => {
+    const attune = await createAttune({ backend: 'reference', logger: silentLogger });
+    const { loss } = causalLmObjective({ maxLength: 8 });
+    const trainer = new Trainer({
+      model: await minuteLlama(attune),
+      trainDataset: [{ text: 'no ids' }],
+      args: { groupByLength: true },
+      objective: { name: 'lengthless', collate: () => ({}), countItems: () => 1, loss },
+    });
+    await expect(trainer.train()).rejects.toThrow(
+      /ARGUMENTS_INVALID: .*"lengthless" does not say how long its examples are.*lengthOf/s,
+    );
   });
 });
 

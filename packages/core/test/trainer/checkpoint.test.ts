@@ -72,7 +72,9 @@ async function run(options: RunOptions) {
 /** The log without what the clock decides. */
 const timeless = (history: readonly LogEntry[]) =>
   history.map((row) =>
-    Object.fromEntries(Object.entries(row).filter(([name]) => !/Runtime|PerSecond/.test(name))),
+    Object.fromEntries(
+      Object.entries(row).filter(([name]) => !/Runtime|PerSecond|WaitMs/.test(name)),
+    ),
   );
 
 describe('resume', () => {
@@ -117,6 +119,10 @@ describe('resume', () => {
       /CHECKPOINT_MISMATCH: .*checkpoint-2: batchSize was 2 and is 4/,
     );
     await expect(resume({}, idRows(9))).rejects.toThrow(/rows was 11 and is 9/);
+    await expect(resume({ dataSeed: 7 })).rejects.toThrow(/: dataSeed was 5 and is 7\./);
+    await expect(resume({ groupByLength: true })).rejects.toThrow(
+      /trainSamplingStrategy was random and is group_by_length/,
+    );
   });
 
   test('keeps the counter of early stopping', async () => {

@@ -1,5 +1,15 @@
-import { createAttune, type Row, SFTTrainer, silentLogger } from '@attune/core';
+import {
+  causalLmObjective,
+  createAttune,
+  firstExamples,
+  IterableDataset,
+  packExamples,
+  type Row,
+  SFTTrainer,
+  silentLogger,
+} from '@attune/core';
 import { expect, test } from 'vitest';
+import { prepareRows } from '../../src/trainer/prepareRows.js';
 import { ListLogger, minuteLlama, temporaryFolder } from './support.js';
 
 const rowsOf = (...lengths: number[]) =>
@@ -101,6 +111,50 @@ test('a packed row without a label is left out: a piece of a long prompt', async
   });
   await trainer.train();
   expect(trainer.state.globalStep).toBe(2); // of three pieces: 16 without a label, 16, 8
+  await attune.dispose();
+});
+
+test('a run is resumed with the packing that it was begun with', async () => {
+  const outputDir = await temporaryFolder();
+  const args = { outputDir, maxSteps: 2, saveStrategy: 'steps', saveSteps: 1, packing: true };
+  await run({ args });
+  const resume = (more: object) =>
+    run({ args: { ...args, maxSteps: 3, resumeFromCheckpoint: true, ...more } });
+  await expect(resume({ packingStrategy: 'bfd_split' })).rejects.toThrow(
+    /CHECKPOINT_MISMATCH: .*: packing was bfd of 32 tokens and is bfd_split of 32 tokens/,
+  );
+  await expect(resume({ packing: false })).rejects.toThrow(/packing was bfd .* and is none/);
+  expect((await resume({})).trainer.state.globalStep).toBe(3);
+});
+
+test('windows of a thousand: a stream is packed as the same rows in memory', async () => {
+  const attune = await createAttune({ backend: 'reference', logger: silentLogger });
+  const context = {
+    use: 'training',
+    model: await minuteLlama(attune),
+    tokenizer: null,
+    logger: silentLogger,
+  } as const;
+  const many = Array.from({ length: 2300 }, (_, i) => ({
+    input_ids: Array.from({ length: 2 + ((i * 7) % 13) }, (_, t) => (i + t) % 17),
+  }));
+  const objective = causalLmObjective({ maxLength: 16, packing: true });
+  const whole = await prepareRows(many, objective, context);
+  const stream = await prepareRows(
+    IterableDataset.from(() => many),
+    objective,
+    context,
+  );
+  expect(await firstExamples(stream, 5000)).toEqual(await firstExamples(whole, 5000));
+  expect(await firstExamples(whole, 5000)).toEqual([
+    ...packExamples(
+      await firstExamples(
+        await prepareRows(many, causalLmObjective({ maxLength: 16 }), context),
+        5000,
+      ),
+      16,
+    ),
+  ]);
   await attune.dispose();
 });
 

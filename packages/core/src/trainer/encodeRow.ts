@@ -1,0 +1,39 @@
+import type { TextTokenizer } from '../dataset/tokenizeSft.js';
+import type { LanguageModel } from '../models/languageModel.js';
+import { AttuneError } from '../util/errors.js';
+import type { Logger } from '../util/logger.js';
+import type { Objective, RowUse } from './objective.js';
+
+export interface PrepareContext {
+  /** What the rows are for, and what messages call them. */
+  readonly use: RowUse;
+  readonly model: LanguageModel;
+  readonly tokenizer: TextTokenizer | null;
+  readonly logger: Logger;
+}
+
+/** One row; null where nothing is to be learned. */
+export function encodeRow<Example>(
+  row: unknown,
+  origin: string,
+  objective: Objective<Example>,
+  { model, tokenizer, use }: PrepareContext,
+  note: (text: string, origin: string) => void,
+): Example | null {
+  if (!objective.encode) return row as Example;
+  const { example, notes = [] } = objective.encode(row, { model, tokenizer, origin, use });
+  for (const text of notes) note(text, origin);
+  if (example === null) note('nothing to learn from: left out', origin);
+  return example;
+}
+
+export const isPacked = <Example>(objective: Objective<Example>, use: RowUse): boolean =>
+  objective.pack !== undefined && (objective.isPacked?.(use) ?? true);
+
+export const noRows = (message: string, rowsRead: number): AttuneError =>
+  new AttuneError('NO_ROWS', message, {
+    remedy:
+      rowsRead === 0
+        ? 'Give a data set with rows.'
+        : 'Raise maxLength (prompts alone fill it), or look at the labels of the rows.',
+  });
