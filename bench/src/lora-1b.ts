@@ -1,5 +1,5 @@
 // A LoRA step (rank 16, all linear layers) of models with the sizes of Qwen2.5-0.5B and Llama-3.2-1B,
-// random weights in bfloat16. GPU only: on a CPU one step takes minutes.
+// random weights in bfloat16 and in NF4 with double quantisation. GPU only: on a CPU one step takes minutes.
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';
 import { type DecoderConfig, randomModelFolder } from './models/folder.js';
@@ -54,10 +54,15 @@ await bench([], async ({ run, attune, software, python }) => {
     return;
   }
   const { stats } = attune.backend;
-  for (const [name, config] of Object.entries(models))
+  const nf4 = { loadIn4bit: true, bnb4bitQuantType: 'nf4', bnb4bitUseDoubleQuant: true } as const;
+  const cases = Object.entries(models).flatMap(([name, config]) => [
+    { name, config },
+    { name: `${name} NF4`, config, quantization: nf4 },
+  ]);
+  for (const { name, config, ...held } of cases)
     await run(`${name} shape, LoRA r=${RANK}, B${BATCH} T${LENGTH}`, async () => {
       await using folder = await randomModelFolder(config, 'bfloat16');
-      const model = await AutoModelForCausalLM.fromPretrained(folder.path, { attune });
+      const model = await AutoModelForCausalLM.fromPretrained(folder.path, { attune, ...held });
       stats.peakBytes = stats.liveBytes;
       const steps = trainingSteps({ model, batchSize: BATCH, length: LENGTH, loraRank: RANK });
       return {

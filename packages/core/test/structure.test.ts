@@ -118,7 +118,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   // The oracle runs the op table, so it stands on tensor, though it lies in backend's folder.
   'backend/reference': ['util', 'backend', 'tensor'],
   quant: ['util'],
-  nn: ['util', 'tensor'],
+  nn: ['util', 'tensor', 'quant'],
   // Decay groups are found by module: the norms' weights have none.
   optim: ['util', 'tensor', 'nn', 'quant', 'di contract'],
   io: ['util', 'tensor'],

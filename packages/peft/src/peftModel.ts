@@ -9,6 +9,7 @@ import {
   type ModelConfig,
   type Module,
   type Parameter,
+  QuantizedLinear,
   type Tensor,
 } from '@attune/core';
 import { AdapterSwitch, slotsOf } from './adapterSlot.js';
@@ -315,7 +316,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
 
   // Counting
 
-  /** How many numbers are trained, and how many there are, adapters included. */
+  /** How many numbers are trained, and how many there are, adapters included; a weight of 4 bits counts as one. */
   getNbTrainableParameters(): { readonly trainable: number; readonly all: number } {
     const parameters = new Set([...this.root.namedParameters()].map(([, p]) => p));
     let trainable = 0;
@@ -324,6 +325,8 @@ export class PeftModel implements LanguageModel, AdapterHost {
       all += parameter.size;
       if (parameter.trainable) trainable += parameter.size;
     }
+    for (const [, module] of this.root.namedModules())
+      if (module instanceof QuantizedLinear) all += module.weightSize;
     return { trainable, all };
   }
 

@@ -11,12 +11,18 @@ import { CausalLM } from './causalLm.js';
 import { ModelFamilies, type ModelFamily } from './family.js';
 import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
+import { parseQuantization, type QuantizationConfig, quantizeLayers } from './quantization.js';
 
 export interface FromPretrainedOptions extends HubOptions {
   /** The device, and the plugins that may know the family. */
   readonly attune: Attune;
   /** Storage of the weights. Default "auto": as in the checkpoint (config.json's `dtype`). */
   readonly dtype?: DType | 'auto';
+  /**
+   * Hold the weights of linear layers in 4 or 8 bits (frozen; train an adapter on them), quantised while they
+   * are read: the model never is in memory in full precision. Default: as the checkpoint is stored.
+   */
+  readonly quantization?: QuantizationConfig;
   /** Accept tensors in the checkpoint that the model has no place for. Default false: an error. */
   readonly ignoreUnexpected?: boolean;
 }
@@ -27,6 +33,8 @@ export interface FromConfigOptions {
   readonly seed?: number;
   /** Default "float32". */
   readonly dtype?: DType;
+  /** As for `fromPretrained`. */
+  readonly quantization?: QuantizationConfig;
 }
 
 /** Causal language models of every family that is registered, by `model_type` of their config.json. */
@@ -44,7 +52,7 @@ export const AutoModelForCausalLM = {
   async fromPretrained(nameOrPath: string, options: FromPretrainedOptions): Promise<CausalLM> {
     checkOptions(
       options,
-      ['attune', 'dtype', 'ignoreUnexpected', ...hubOptionNames],
+      ['attune', 'dtype', 'ignoreUnexpected', 'quantization', ...hubOptionNames],
       'fromPretrained',
     );
     const { attune } = options;
@@ -55,8 +63,12 @@ export const AutoModelForCausalLM = {
     const config = modelConfig(family, raw, generationConfig, where);
     await using weights = await WeightFolder.open(folder);
     const dtype = storageDType(options.dtype ?? 'auto', raw, weights);
+    const quantization =
+      parseQuantization(raw.quantization_config, where) ??
+      parseQuantization(options.quantization, 'quantization');
     const root = family.build(attune.engine, raw, { dtype });
     try {
+      if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
       await loadWeights(root, weights, {
         config,
         ignored: family.ignoredWeights,
@@ -66,7 +78,10 @@ export const AutoModelForCausalLM = {
       root.dispose();
       throw error;
     }
-    return assemble(attune, config, root, dtype, { nameOrPath, folder });
+    const described = quantization
+      ? { ...config, raw: { ...raw, quantization_config: quantization.raw } }
+      : config;
+    return assemble(attune, described, root, dtype, { nameOrPath, folder });
   },
 
   /**
@@ -76,14 +91,19 @@ export const AutoModelForCausalLM = {
    * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type)
    */
   async fromConfig(config: RawConfig, options: FromConfigOptions): Promise<CausalLM> {
-    checkOptions(options, ['attune', 'seed', 'dtype'], 'fromConfig');
+    checkOptions(options, ['attune', 'seed', 'dtype', 'quantization'], 'fromConfig');
     const { attune, seed = 0, dtype = 'float32' } = options;
     const family = familyOf(attune, config, 'config');
     const facts = modelConfig(family, config, null, 'config');
     const root = family.build(attune.engine, config, { dtype });
+    const quantization = parseQuantization(options.quantization, 'quantization');
+    if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
     const std = config.initializer_range;
     initWeights(root, { std: typeof std === 'number' ? std : 0.02, seed });
-    return assemble(attune, facts, root, dtype, { nameOrPath: '', folder: null });
+    const described = quantization
+      ? { ...facts, raw: { ...config, quantization_config: quantization.raw } }
+      : facts;
+    return assemble(attune, described, root, dtype, { nameOrPath: '', folder: null });
   },
 };
 
@@ -114,12 +134,6 @@ function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFamily {
     throw new AttuneError('CONFIG_INVALID', `${where} has no "model_type".`, {
       remedy: 'Add it, e.g. "model_type": "llama".',
     });
-  if (raw.quantization_config)
-    throw new AttuneError(
-      'CHECKPOINT_QUANTIZED',
-      `${where}: the weights are quantised (quantization_config), which is not read.`,
-      { remedy: 'Use the checkpoint that it was made from.' },
-    );
   return attune.registry(ModelFamilies).get(raw.model_type);
 }
 

@@ -13,6 +13,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { type GenerateOptions, type GenerateOutput, generate, generateStream } from './generate.js';
 import type { ForwardInput, LanguageModel, ModelConfig } from './languageModel.js';
+import { quantizedLayers, quantizedToWrite } from './quantization.js';
 
 export interface CausalLMParts {
   readonly attune: Attune;
@@ -108,7 +109,12 @@ export class CausalLM implements LanguageModel {
     if (this.adapters) return this.adapters.savePretrained(folder);
     await writeWeights(
       folder,
-      [...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
+      [
+        ...[...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
+        ...[...quantizedLayers(this.root)].flatMap(([path, layer]) =>
+          quantizedToWrite(path, layer),
+        ),
+      ],
       options,
     );
     const { raw, generation } = this.config;

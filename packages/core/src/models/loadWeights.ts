@@ -1,6 +1,7 @@
 import type { HostTensorData } from '../io/safetensors.js';
 import type { WeightFolder } from '../io/weights.js';
-import type { Module, Parameter } from '../nn/module.js';
+import type { Module } from '../nn/module.js';
+import { type QuantizedLinear, quantizeWeight } from '../nn/quantizedLinear.js';
 import {
   bytesPerElement,
   type DType,
@@ -12,6 +13,7 @@ import {
 import { numel } from '../tensor/shape.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import type { ModelConfig } from './languageModel.js';
+import { quantizedLayers, quantizedNames, readQuantized } from './quantization.js';
 
 export interface LoadWeightsOptions {
   readonly config: ModelConfig;
@@ -34,8 +36,23 @@ export async function loadWeights(
   options: LoadWeightsOptions,
 ): Promise<void> {
   const parameters = new Map(root.namedParameters());
-  checkNames(parameters, weights, options);
+  const quantized = quantizedLayers(root);
+  checkNames(new Set([...parameters.keys(), ...weightNames(quantized)]), weights, {
+    ...options,
+    ignored: [...options.ignored, ...[...quantized.keys()].map(quantizedNames)],
+  });
   let pending = 0;
+  for (const [path, layer] of quantized) {
+    layer.load(
+      (await readQuantized(weights, path, layer)) ??
+        quantizeWeight(
+          await floatWeight(weights, `${path}.weight`, layer),
+          layer.inFeatures,
+          layer.format,
+        ),
+    );
+    await layer.engine.backend.sync();
+  }
   for (const [name, parameter] of parameters) {
     const found = await weights.get(name, parameter.shape, configKeys(name));
     const data = convert(found, parameter.tensor.dtype, weights.file(name).path);
@@ -50,12 +67,25 @@ export async function loadWeights(
   await root.namedParameters().next().value?.[1].tensor.engine.backend.sync();
 }
 
+const weightNames = (layers: ReadonlyMap<string, QuantizedLinear>): string[] =>
+  [...layers.keys()].map((path) => `${path}.weight`);
+
+/** A weight that is to be quantised, in float32: one at a time, so that the model never is. */
+async function floatWeight(
+  weights: WeightFolder,
+  name: string,
+  { outFeatures, inFeatures }: QuantizedLinear,
+): Promise<Float32Array> {
+  const found = await weights.get(name, [outFeatures, inFeatures], configKeys(name));
+  return convert(found, 'float32', weights.file(name).path) as Float32Array;
+}
+
 function checkNames(
-  parameters: ReadonlyMap<string, Parameter>,
+  parameters: ReadonlySet<string>,
   weights: WeightFolder,
   { config, ignored, ignoreUnexpected }: LoadWeightsOptions,
 ): void {
-  const missing = [...parameters.keys()].filter((name) => !weights.has(name));
+  const missing = [...parameters].filter((name) => !weights.has(name));
   // A tied head that was saved all the same is the embedding once more.
   const isExpected = (name: string) =>
     parameters.has(name) ||
@@ -110,7 +140,10 @@ function convert(found: HostTensorData, dtype: DType, path: string): HostArray {
     throw new AttuneError(
       'WEIGHTS_DTYPE',
       `${path}: tensor "${found.name}" holds ${found.dtype}, expected floats.`,
-      { remedy: 'Quantised checkpoints are not read: use the one it was made from.' },
+      {
+        remedy:
+          'config.json lacks the quantization_config of this checkpoint, or it was not written by bitsandbytes.',
+      },
     );
   const size = numel(found.shape);
   const { buffer, byteOffset } = found.data;

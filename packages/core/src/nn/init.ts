@@ -5,6 +5,7 @@ import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
 import type { Module, Parameter } from './module.js';
 import { LayerNorm, RMSNorm } from './norm.js';
+import { QuantizedLinear, quantizeWeight } from './quantizedLinear.js';
 
 /** Writes host values into a tensor that exists, rounded to its dtype. @throws SHAPE_MISMATCH */
 export function writeValues(tensor: Tensor, values: ArrayLike<number>): void {
@@ -34,6 +35,11 @@ export interface InitOptions {
 export function initWeights(root: Module, { std, seed }: InitOptions): void {
   const rng = new Rng(seed);
   for (const [, module] of root.namedModules()) {
+    if (module instanceof QuantizedLinear) {
+      const { weightSize, inFeatures, format } = module;
+      const values = Float32Array.from({ length: weightSize }, () => std * rng.normal());
+      module.load(quantizeWeight(values, inFeatures, format));
+    }
     const isNorm = module instanceof RMSNorm || module instanceof LayerNorm;
     for (const [name, parameter] of module.ownParameters) {
       if (name === 'bias') fillWith(parameter, () => 0);

@@ -67,6 +67,7 @@ export class Parameter {
  */
 export abstract class Module {
   readonly #parameters = new Map<string, Parameter>();
+  readonly #buffers = new Map<string, Parameter>();
   readonly #children = new Map<string, Module>();
   #training = false;
 
@@ -74,6 +75,13 @@ export abstract class Module {
     const parameter = new Parameter(tensor);
     this.#parameters.set(name, parameter);
     return parameter;
+  }
+
+  /** A tensor of the module that is no parameter: never trained, not counted as one. */
+  protected addBuffer(name: string, tensor: Tensor): Parameter {
+    const buffer = new Parameter(tensor);
+    this.#buffers.set(name, buffer);
+    return buffer;
   }
 
   protected addChild<M extends Module>(name: string, module: M): M {
@@ -107,6 +115,10 @@ export abstract class Module {
   /** Parameters of this module alone. */
   get ownParameters(): ReadonlyMap<string, Parameter> {
     return this.#parameters;
+  }
+
+  get ownBuffers(): ReadonlyMap<string, Parameter> {
+    return this.#buffers;
   }
 
   /** Every module below, depth first, with its dotted path; this one first, under `prefix`. */
@@ -164,9 +176,10 @@ export abstract class Module {
     return this.train(false);
   }
 
-  /** Frees every parameter below. */
+  /** Frees every parameter and buffer below. */
   dispose(): void {
     for (const [, module] of this.namedModules())
-      for (const parameter of module.ownParameters.values()) parameter.dispose();
+      for (const held of [...module.ownParameters.values(), ...module.ownBuffers.values()])
+        held.dispose();
   }
 }

@@ -30,7 +30,7 @@ export const nf4Map = (): CodeMap =>
 /** 4-bit floats (sign, two bits of exponent, one of fraction) scaled to [-1, 1], as in bitsandbytes. */
 export function fp4Map(): CodeMap {
   const positive = [0, 0.0625, 8, 12, 4, 6, 2, 3].map((v) => v / 12);
-  return Float32Array.from([...positive, ...positive.map((v) => -v)]);
+  return Float32Array.from([...positive, ...positive.map((v) => 0 - v)]);
 }
 
 /** Whole numbers from -128 to 127 (as two's complement) over 127: absmax quantisation to int8. */

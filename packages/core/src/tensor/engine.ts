@@ -188,21 +188,34 @@ export class Engine {
 
   // Creation
 
-  /** Memory with undefined contents. */
+  /** Memory with undefined contents, taken when it is first used. */
   empty(shape: Shape, dtype: DType = 'float32'): Tensor {
-    return this.#allocate(outputSpec({ shape, dtype }), false);
+    const spec = outputSpec({ shape, dtype });
+    const bytes = this.#bytesOf(spec);
+    return this.#make(
+      new Storage(this.backend, () => this.backend.alloc(bytes, dtype)),
+      0,
+      spec.shape,
+      dtype,
+    );
   }
 
   /** @param recorded whether the tensor is the output of a recorded op: a float one then has history. */
-  #allocate({ shape, dtype, bytes, isFloat }: OutputSpec, recorded: boolean): Tensor {
+  #allocate(spec: OutputSpec, recorded: boolean): Tensor {
+    const { shape, dtype, isFloat } = spec;
+    const storage = new Storage(this.backend, this.backend.alloc(this.#bytesOf(spec), dtype));
+    return this.#make(storage, 0, shape, dtype, recorded && isFloat, !recorded);
+  }
+
+  /** @throws TENSOR_TOO_LARGE */
+  #bytesOf({ shape, dtype, bytes }: OutputSpec): number {
     if (bytes > this.backend.limits.maxBufferBytes)
       throw new AttuneError(
         'TENSOR_TOO_LARGE',
         `a ${dtype} tensor ${formatShape(shape)} needs ${bytes} bytes; ${this.backend.info.device} binds at most ${this.backend.limits.maxBufferBytes} in one tensor.`,
         { remedy: 'Use a 16-bit dtype, a smaller batch or a shorter maxLength.' },
       );
-    const storage = new Storage(this.backend, this.backend.alloc(Math.max(bytes, 4), dtype));
-    return this.#make(storage, 0, shape, dtype, recorded && isFloat, !recorded);
+    return Math.max(bytes, 4);
   }
 
   /** Uploads host values. 16-bit dtypes are rounded to nearest even. @throws SHAPE_MISMATCH */

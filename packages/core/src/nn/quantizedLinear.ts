@@ -1,0 +1,226 @@
+import {
+  type BlockwiseCodes,
+  type CodeMap,
+  doubleQuantize,
+  dynamicMap,
+  fp4Map,
+  int8Map,
+  nf4Map,
+  quantizeBlockwise,
+  quantizeInt8,
+} from '../quant/index.js';
+import { type ComputeDType, type DType, decode, encode } from '../tensor/dtype.js';
+import type { Engine } from '../tensor/engine.js';
+import {
+  dequantizeOp,
+  NESTED_BLOCK,
+  type QuantizedAttrs,
+  quantizedMatmulOp,
+} from '../tensor/ops/quantized.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { AttuneError } from '../util/errors.js';
+import type { LinearLike } from './linear.js';
+import { Module, type Parameter } from './module.js';
+
+/** How a linear layer's weight is held. Names are those of bitsandbytes. */
+export interface QuantizedFormat {
+  readonly quantType: 'nf4' | 'fp4' | 'int8';
+  /** Numbers that share a scale; int8 has one scale for each row. Default 64. */
+  readonly blockSize: number;
+  /** Double quantisation: the scales are 8-bit codes themselves. 4.13 instead of 4.5 bits a number. */
+  readonly nested: boolean;
+  /** What the operands of products are rounded to. */
+  readonly compute: ComputeDType;
+}
+
+/** A quantised weight on the host, as it lies in a file of bitsandbytes. */
+export interface QuantizedWeight {
+  readonly codes: Uint8Array;
+  /** float32 scales, or with double quantisation their 8-bit codes. */
+  readonly absmax: Float32Array | Uint8Array;
+  /** Of double quantisation: a scale for each 256 scales, and what is added to all. */
+  readonly nestedAbsmax?: Float32Array;
+  readonly offset?: number;
+}
+
+const maps: Readonly<Record<QuantizedFormat['quantType'], () => CodeMap>> = {
+  nf4: nf4Map,
+  fp4: fp4Map,
+  int8: int8Map,
+};
+
+/**
+ * float32 [out * in] -> codes and scales, as bitsandbytes quantises: float32 arithmetic; for int8 the numbers
+ * are rounded to float16 first.
+ */
+export function quantizeWeight(
+  values: Float32Array,
+  inFeatures: number,
+  { quantType, blockSize, nested }: QuantizedFormat,
+): QuantizedWeight {
+  if (quantType === 'int8') {
+    const bits = Uint16Array.from(encode(values, 'float16'));
+    const half = decode(bits.buffer, 'float16', values.length);
+    return quantizeInt8(half as Float32Array, inFeatures);
+  }
+  const blocks: BlockwiseCodes = quantizeBlockwise(values, maps[quantType](), blockSize);
+  if (!nested) return blocks;
+  const { codes, offset } = doubleQuantize(blocks.absmax);
+  return { codes: blocks.codes, absmax: codes.codes, nestedAbsmax: codes.absmax, offset };
+}
+
+/**
+ * y = x dequantised(W)^T + b. The weight [out, in] is held in 4 or 8 bits, frozen, and dequantised on the
+ * way into the product, forward and for the gradient to x; it never exists whole in float32.
+ *
+ * Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; int8 holds what LLM.int8() holds, and
+ * multiplies it unrounded: activations stay float32.
+ */
+export class QuantizedLinear extends Module implements LinearLike {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly format: QuantizedFormat;
+  readonly bias: Parameter | null;
+  readonly #codes: Parameter;
+  readonly #absmax: Parameter;
+  readonly #map: Parameter;
+  readonly #nested: { readonly absmax: Parameter; readonly map: Parameter } | null;
+  #offset = 0;
+
+  constructor(
+    readonly engine: Engine,
+    options: {
+      readonly inFeatures: number;
+      readonly outFeatures: number;
+      readonly bias: boolean;
+      /** Of the bias. */
+      readonly dtype: DType;
+      readonly format: QuantizedFormat;
+      readonly maps: QuantizationMaps;
+    },
+  ) {
+    super();
+    const { inFeatures, outFeatures, bias, dtype, format } = options;
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
+    this.format =
+      format.quantType === 'int8' ? { ...format, blockSize: inFeatures, nested: false } : format;
+    const size = outFeatures * inFeatures;
+    const blocks = Math.ceil(size / this.format.blockSize);
+    const words = (bytes: number) => engine.empty([Math.ceil(bytes / 4)], 'uint32');
+    this.#codes = this.addBuffer('weight', words((size * this.#bits) / 8));
+    this.#absmax = this.addBuffer(
+      'weight.absmax',
+      this.format.nested ? words(blocks) : engine.empty([blocks]),
+    );
+    // Of all layers alike, so they share the memory.
+    this.#map = this.addBuffer('weight.quant_map', engine.alias(options.maps.codes));
+    this.#nested = this.format.nested
+      ? {
+          absmax: this.addBuffer(
+            'weight.nested_absmax',
+            engine.empty([Math.ceil(blocks / NESTED_BLOCK)]),
+          ),
+          map: this.addBuffer('weight.nested_quant_map', engine.alias(options.maps.nested)),
+        }
+      : null;
+    this.bias = bias ? this.addParameter('bias', engine.empty([outFeatures], dtype)) : null;
+  }
+
+  get #bits(): 4 | 8 {
+    return this.format.quantType === 'int8' ? 8 : 4;
+  }
+
+  /** Numbers of the weight: what a count of parameters counts. */
+  get weightSize(): number {
+    return this.outFeatures * this.inFeatures;
+  }
+
+  /** Bytes on the device, without the maps that all layers share and without the bias. */
+  get storedBytes(): number {
+    return [this.#codes, this.#absmax, this.#nested?.absmax].reduce(
+      (sum, part) => sum + (part?.tensor.byteLength ?? 0),
+      0,
+    );
+  }
+
+  /** What is added to nested scales. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** @throws SHAPE_MISMATCH when a part has another length than the layer's shape asks for */
+  load({ codes, absmax, nestedAbsmax, offset = 0 }: QuantizedWeight): void {
+    this.#write('codes', this.#codes, codes);
+    this.#write('absmax', this.#absmax, absmax);
+    if (this.#nested) this.#write('nested absmax', this.#nested.absmax, nestedAbsmax);
+    this.#offset = offset;
+  }
+
+  /** [..., in] -> [..., out] */
+  forward(x: Tensor): Tensor {
+    const { outFeatures, inFeatures, bias, format, engine } = this;
+    const inputs = [x, ...this.#parts, ...(bias ? [bias.tensor] : [])];
+    return engine.run(quantizedMatmulOp, inputs, {
+      ...this.#attrs,
+      outFeatures,
+      inFeatures,
+      transposed: false,
+      scale: 1,
+      accumulate: false,
+      compute: format.compute === 'float32' ? engine.computeDType : format.compute,
+    })[0]!;
+  }
+
+  /** The weight [out, in] as the products see it. */
+  dequantize(dtype: DequantizedDType = 'float32'): Tensor {
+    const shape = [this.outFeatures, this.inFeatures];
+    return this.engine.run(dequantizeOp, this.#parts, { ...this.#attrs, shape, dtype })[0]!;
+  }
+
+  get #parts(): Tensor[] {
+    const nested = this.#nested ? [this.#nested.absmax, this.#nested.map] : [];
+    return [this.#codes, this.#absmax, this.#map, ...nested].map(({ tensor }) => tensor);
+  }
+
+  get #attrs(): QuantizedAttrs {
+    const { blockSize, nested } = this.format;
+    return { bits: this.#bits, blockSize, nested, offset: this.#offset };
+  }
+
+  #write(name: string, to: Parameter, values: Float32Array | Uint8Array | undefined): void {
+    const { tensor } = to;
+    const { storage, byteOffset, dtype } = tensor;
+    const words = values instanceof Uint8Array ? toWords(values) : values;
+    if (words?.length !== tensor.size || (dtype === 'float32') !== words instanceof Float32Array)
+      throw new AttuneError(
+        'SHAPE_MISMATCH',
+        `${name} of a quantised weight [${this.outFeatures}, ${this.inFeatures}]: ${values ? `${values.length} ${values instanceof Uint8Array ? 'bytes' : 'floats'}` : 'missing'}, expected ${tensor.size} ${dtype === 'uint32' ? 'words of 4 bytes' : 'floats'}.`,
+        { remedy: `It was quantised in another way than ${JSON.stringify(this.format)}.` },
+      );
+    this.engine.backend.write(storage.buffer, byteOffset, words);
+  }
+}
+
+export type DequantizedDType = 'float32' | 'float16' | 'bfloat16';
+
+/** The tables that codes stand for, once on the device for all layers. The caller disposes them. */
+export interface QuantizationMaps {
+  readonly codes: Tensor;
+  readonly nested: Tensor;
+}
+
+export const quantizationMaps = (
+  engine: Engine,
+  quantType: QuantizedFormat['quantType'],
+): QuantizationMaps => ({
+  codes: engine.keep(engine.tensor(maps[quantType]())),
+  nested: engine.keep(engine.tensor(dynamicMap())),
+});
+
+/** Bytes as little-endian words, padded with zeros. */
+function toWords(bytes: Uint8Array): Uint32Array {
+  const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
+  padded.set(bytes);
+  return new Uint32Array(padded.buffer);
+}
