@@ -1,5 +1,6 @@
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
+import { IterableDataset } from './iterableDataset.js';
 
 /** One row of a data set: named values, as in a line of JSON. */
 export type Row = Readonly<Record<string, unknown>>;
@@ -94,6 +95,21 @@ export class Dataset<R = Row> implements Iterable<R>, AsyncIterable<R> {
   /** A permutation that depends on the seed alone. */
   shuffle(seed = 0): Dataset<R> {
     return this.select(shuffledIndices(this.length, seed));
+  }
+
+  /**
+   * The same rows as a stream: a trainer tokenises them while the device works, not all of them before
+   * the first update, so that a large set begins to train at once. In exchange a bad row shows when it
+   * comes, and `maxSteps` is needed.
+   *
+   * @example trainDataset: dataset.toIterableDataset().shuffle(42, { bufferSize: 10_000 })
+   */
+  toIterableDataset(): IterableDataset<R> {
+    const rows = this.#rows;
+    const origin = this.#origin;
+    return IterableDataset.fromPlaced(async function* () {
+      for (const [i, row] of rows.entries()) yield { row, origin: origin(i) };
+    });
   }
 
   toArray(): R[] {

@@ -9,6 +9,7 @@ import { snakeToCamel } from '../util/json.js';
 const absent: Readonly<Record<string, readonly unknown[]>> = {
   tf32: [false, null],
   packing: [false],
+  paddingFree: [false],
   lengthColumnName: ['length', null], // lengths are counted in tokens
   dataloaderNumWorkers: [0], // rows are tokenised while the device works
   labelSmoothingFactor: [0],

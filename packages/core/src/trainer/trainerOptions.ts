@@ -85,6 +85,9 @@ export interface TrainOutput {
   readonly trainingLoss: number;
   /** Who ended the run before its last update: a callback, the AbortSignal or a signal of the process; null: nobody. */
   readonly stoppedBy: StopReason | null;
-  /** trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond, trainLoss, epoch. */
+  /**
+   * trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond, trainLoss, epoch;
+   * trainDataWaitMs: how long all updates after the first waited for their rows.
+   */
   readonly metrics: Logs;
 }

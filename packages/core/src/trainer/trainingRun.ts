@@ -66,6 +66,7 @@ export class TrainingRun {
   #drawsBefore: number | null = null;
   /** Where the next update begins. */
   position: Position = { epoch: 0, batches: 0 };
+  /** How long updates after the first waited for their rows. */
   #dataWaitMs = 0;
   readonly #startedMs = performance.now();
   readonly #tokensBefore: number;
@@ -160,8 +161,8 @@ export class TrainingRun {
   }
 
   /**
-   * The updates of an epoch from the position on. The time that the loop waits for them is counted: rows
-   * are ready when they are needed, unless tokenising is slower than training.
+   * The updates of an epoch from the position on. The time that the loop waits for all but the first of
+   * a run is counted: rows are ready when they are needed, unless tokenising is slower than training.
    *
    * @throws NO_TRAINING_ROWS when an epoch has none
    */
@@ -172,7 +173,7 @@ export class TrainingRun {
       while (true) {
         const asked = performance.now();
         const { done, value } = await groups.next();
-        this.#dataWaitMs += performance.now() - asked;
+        if (this.samples > 0) this.#dataWaitMs += performance.now() - asked;
         if (done) break;
         yield value;
       }

@@ -48,6 +48,30 @@ describe('collateTokens', () => {
     expect(rows('positions')[1]).toEqual([0, 0, 1, 2, 3, 4]);
   });
 
+  test('padding is a length: whatever ids and labels, each token stays and counts once', () => {
+    const ids = fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 40 });
+    fc.assert(
+      fc.property(fc.array(ids, { minLength: 1, maxLength: 5 }), (lists) => {
+        const batch = collateTokens(
+          lists.map((list) => ({ inputIds: list, labels: list })),
+          64,
+        );
+        const [, width] = batch.inputIds.shape;
+        expect(width % 32).toBe(0);
+        lists.forEach((list, b) => {
+          const row = (name: keyof typeof batch) =>
+            Array.from(batch[name].data.slice(b * width, (b + 1) * width));
+          expect(row('inputIds').slice(0, list.length)).toEqual(list);
+          expect(row('labels').slice(0, list.length - 1)).toEqual(list.slice(1));
+          expect(row('segments').filter((segment) => segment === 0)).toHaveLength(list.length);
+          expect(row('segments').lastIndexOf(0)).toBe(list.length - 1);
+        });
+        const items = lists.reduce((n, list) => n + list.length - 1, 0);
+        expect(countLabels(batch.labels.data)).toBe(items);
+      }),
+    );
+  });
+
   test('lengths of a run fall into few shapes', () => {
     const widths = new Set<number>();
     for (let n = 1; n <= 160; n++)

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { IterableDataset, loadDataset, type Row } from '@attune/core';
+import { Dataset, IterableDataset, loadDataset, type Row } from '@attune/core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../trainer/support.js';
@@ -80,6 +80,12 @@ describe('IterableDataset', () => {
     // @ts-expect-error a generator is used up by one epoch
     expect(() => IterableDataset.from(Array(3).keys())).toThrow(/STREAM_SOURCE/);
   });
+});
+
+test('a set in memory becomes a stream, its rows called as before', async () => {
+  const stream = Dataset.from([4, 5, 6], 'train').select([2, 0]).toIterableDataset();
+  expect(await all(stream)).toEqual([6, 4]);
+  expect(await origins(stream)).toEqual(['train[2]', 'train[0]']);
 });
 
 describe('loadDataset with streaming', () => {
