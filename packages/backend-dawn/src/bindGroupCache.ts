@@ -22,6 +22,10 @@ export class BindGroupCache {
     private readonly capacity = 20_000,
   ) {}
 
+  clear(): void {
+    this.#groups.clear();
+  }
+
   get(layout: GPUBindGroupLayout, layoutKey: string, bindings: readonly Binding[]): GPUBindGroup {
     let key = layoutKey;
     for (const b of bindings) key += `|${b.id},${b.offset},${b.size}`;

@@ -72,6 +72,16 @@ export class BufferPool {
     return { id: this.#nextId++, byteLength: capacity, capacity, gpu };
   }
 
+  /** Destroys the buffers that nobody has. Only when no command that is not submitted names one. */
+  trim(): void {
+    for (const list of this.#free.values())
+      for (const buffer of list) {
+        this.stats.reservedBytes -= buffer.capacity;
+        buffer.gpu.destroy();
+      }
+    this.#free.clear();
+  }
+
   /** Destroys every buffer. Only after the last submitted command has run. */
   destroy(): void {
     for (const buffer of this.#handedOut) buffer.gpu.destroy();

@@ -40,6 +40,9 @@ const KEPT_READBACK_BYTES = 16 * 2 ** 20;
 /** Uploads between two submits go through this; larger ones submit first and are written directly. */
 const STAGING_BYTES = 4 * 2 ** 20;
 
+/** Uploads of this size and more wait while so many bytes of them are on their way. */
+const UPLOAD_WINDOW_BYTES = 64 * 2 ** 20;
+
 /**
  * WebGPU through Dawn: ops are recorded into one command encoder and submitted at `flush`, `read` or
  * `sync`. Buffers, pipelines and bind groups are kept, so that a step like the one before makes none.
@@ -72,6 +75,8 @@ export class DawnBackend implements Backend {
   #pass: GPUComputePassEncoder | null = null;
   #staging: GPUBuffer | null = null;
   #stagingUsed = 0;
+  /** Bytes of large uploads since the device was last known to be done with them. */
+  #uploading = 0;
   #timer: DispatchTimer | null = null;
   #readback: GPUBuffer[] = [];
   /** The first thing that went wrong on the device; every later wait rejects with it. */
@@ -154,8 +159,9 @@ export class DawnBackend implements Backend {
     if (!this.#disposed) this.#pool.give(buffer as DawnBuffer);
   }
 
-  write(buffer: BufferHandle, byteOffset: number, data: HostArray): void {
+  write(buffer: BufferHandle, byteOffset: number, data: HostArray, lasting = false): void {
     this.#check();
+    if (data.byteLength > STAGING_BYTES) this.#admitUpload(data.byteLength);
     const target = (buffer as DawnBuffer).gpu;
     // WebGPU writes whole words: an odd number of 16-bit values is padded.
     const bytes =
@@ -163,11 +169,28 @@ export class DawnBackend implements Backend {
         ? new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength)
         : paddedBytes(data);
     if (this.#deferral.isActive) {
-      const copy = bytes.slice(); // the caller may reuse the array
+      const copy = lasting ? bytes : bytes.slice(); // the caller may reuse the array
       this.#deferral.add(() => this.#write(target, byteOffset, copy));
     } else {
       this.#write(target, byteOffset, bytes);
     }
+  }
+
+  /**
+   * Recording runs ahead of the device, and Dawn copies what is uploaded into memory of its own: a
+   * model that streams from host memory would be there as a whole. So commands wait their turn.
+   */
+  #admitUpload(byteLength: number): void {
+    this.#uploading += byteLength;
+    if (this.#uploading <= UPLOAD_WINDOW_BYTES) return;
+    this.#uploading = byteLength;
+    this.#deferral.add(
+      () => {},
+      () => {
+        this.#submit();
+        return this.device.queue.onSubmittedWorkDone();
+      },
+    );
   }
 
   #write(target: GPUBuffer, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
@@ -373,6 +396,16 @@ export class DawnBackend implements Backend {
     if (target.size <= KEPT_READBACK_BYTES) this.#readback.push(target);
     else this.#destroyReadback(target);
     return bytes;
+  }
+
+  /** @throws whatever `sync` does */
+  async trim(): Promise<void> {
+    await this.sync();
+    while (this.#deferral.isActive) await this.#deferral.settle();
+    this.#submit(); // what was recorded while this waited: no one may come between here and the end
+    this.#calls.clear();
+    this.#bindGroups.clear();
+    this.#pool.trim();
   }
 
   async sync(): Promise<void> {

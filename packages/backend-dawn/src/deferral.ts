@@ -1,6 +1,6 @@
 interface Deferred {
-  /** Null: nothing to wait for but those before. */
-  readonly ready: Promise<unknown> | null;
+  /** What to wait for, or what begins it when it is its turn; null: nothing but those before. */
+  readonly ready: Promise<unknown> | (() => Promise<unknown>) | null;
   readonly run: () => void;
 }
 
@@ -27,7 +27,7 @@ export class Deferral {
     return this.#queue.length > 0;
   }
 
-  add(run: () => void, ready: Promise<unknown> | null = null): void {
+  add(run: () => void, ready: Deferred['ready'] = null): void {
     this.#queue.push({ ready, run });
     this.#draining ??= this.#drain();
   }
@@ -46,7 +46,7 @@ export class Deferral {
     await null; // never over before `add` has noted that it runs
     while (this.#queue.length > 0) {
       const [{ ready, run }] = this.#queue as [Deferred];
-      if (ready) await this.wait(ready);
+      if (ready) await this.wait(typeof ready === 'function' ? ready() : ready);
       if (this.#queue.length === 0) break; // cleared while waiting
       try {
         run();

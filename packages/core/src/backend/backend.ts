@@ -103,8 +103,11 @@ export interface Backend extends AsyncDisposable {
   alloc(byteLength: number, dtype: DType): BufferHandle;
   /** Gives the memory back; safe while recorded work still names it (reuse is ordered after it). */
   free(buffer: BufferHandle): void;
-  /** Copies host data in, ordered with dispatches. The array may be reused right after. */
-  write(buffer: BufferHandle, byteOffset: number, data: HostArray): void;
+  /**
+   * Copies host data in, ordered with dispatches. The array may be reused right after, unless it is
+   * `lasting`: then it must never change, and the backend may read it later.
+   */
+  write(buffer: BufferHandle, byteOffset: number, data: HostArray, lasting?: boolean): void;
   dispatch(call: OpCall): void;
   /** Sends what was recorded to the device. */
   flush(): void;
@@ -112,6 +115,8 @@ export interface Backend extends AsyncDisposable {
   read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   /** Resolves when everything recorded until now has run. Rejects as `read` does. */
   sync(): Promise<void>;
+  /** Gives pooled memory back to the system, when the device is done with it. Absent: nothing is pooled. */
+  trim?(): Promise<void>;
   /** How memory is taken here; see {@link CountingBackend}. Absent: to the byte, and no kernel borrows any. */
   memoryModel?(): MemoryModel;
   /**

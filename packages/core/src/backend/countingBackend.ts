@@ -76,6 +76,15 @@ export class CountingBackend implements Backend {
     return handle;
   }
 
+  /** As if memory that is on the device had never been taken. */
+  omit(byteLength: number): void {
+    const capacity = this.model.capacity(byteLength);
+    this.#add(BEFORE, -capacity);
+    this.stats.liveBytes -= capacity;
+    this.stats.reservedBytes -= capacity;
+    this.resetPeak();
+  }
+
   relabel(handle: BufferHandle, label: string): void {
     const old = this.#labels.get(handle);
     if (old === undefined) return;

@@ -25,6 +25,12 @@ export interface FromPretrainedOptions extends HubOptions {
   readonly quantization?: QuantizationConfig;
   /** Accept tensors in the checkpoint that the model has no place for. Default false: an error. */
   readonly ignoreUnexpected?: boolean;
+  /**
+   * 'weights': the weights of the layers stay in host memory and are uploaded when their layer is
+   * computed, so that a model larger than the device's memory works, slower. For training freeze them
+   * (peftConfig) and set gradientCheckpointing. Default null: everything is on the device.
+   */
+  readonly offload?: 'weights' | null;
 }
 
 export interface FromConfigOptions {
@@ -35,6 +41,8 @@ export interface FromConfigOptions {
   readonly dtype?: DType;
   /** As for `fromPretrained`. */
   readonly quantization?: QuantizationConfig;
+  /** false: the weights stay as they are, undefined; for a model that is only looked at. Default true. */
+  readonly initialize?: boolean;
 }
 
 /** Causal language models of every family that is registered, by `model_type` of their config.json. */
@@ -52,9 +60,14 @@ export const AutoModelForCausalLM = {
   async fromPretrained(nameOrPath: string, options: FromPretrainedOptions): Promise<CausalLM> {
     checkOptions(
       options,
-      ['attune', 'dtype', 'ignoreUnexpected', 'quantization', ...hubOptionNames],
+      ['attune', 'dtype', 'ignoreUnexpected', 'quantization', 'offload', ...hubOptionNames],
       'fromPretrained',
     );
+    const { offload = null } = options;
+    if (offload !== null && offload !== 'weights')
+      throw new AttuneError('OPTION_UNKNOWN', `fromPretrained: offload is "${offload}".`, {
+        remedy: 'Set it to "weights", or leave it out.',
+      });
     const { attune } = options;
     const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
     const { config: raw, generationConfig } = await readHfConfig(folder);
@@ -66,10 +79,17 @@ export const AutoModelForCausalLM = {
     const quantization =
       parseQuantization(raw.quantization_config, where) ??
       parseQuantization(options.quantization, 'quantization');
+    if (quantization && offload)
+      throw new AttuneError(
+        'OPTION_CONFLICT',
+        'fromPretrained: weights that are quantised stay on the device; offload would do nothing for them.',
+        { remedy: 'Leave out offload, or quantization.' },
+      );
     const root = family.build(attune.engine, raw, { dtype });
     try {
       if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
-      await loadWeights(root, weights, {
+      await loadWeights(attune.engine, root, weights, {
+        offload: offload !== null,
         config,
         ignored: family.ignoredWeights,
         ignoreUnexpected: options.ignoreUnexpected ?? false,
@@ -91,15 +111,15 @@ export const AutoModelForCausalLM = {
    * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type)
    */
   async fromConfig(config: RawConfig, options: FromConfigOptions): Promise<CausalLM> {
-    checkOptions(options, ['attune', 'seed', 'dtype', 'quantization'], 'fromConfig');
-    const { attune, seed = 0, dtype = 'float32' } = options;
+    checkOptions(options, ['attune', 'seed', 'dtype', 'quantization', 'initialize'], 'fromConfig');
+    const { attune, seed = 0, dtype = 'float32', initialize = true } = options;
     const family = familyOf(attune, config, 'config');
     const facts = modelConfig(family, config, null, 'config');
     const root = family.build(attune.engine, config, { dtype });
     const quantization = parseQuantization(options.quantization, 'quantization');
     if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
     const std = config.initializer_range;
-    initWeights(root, { std: typeof std === 'number' ? std : 0.02, seed });
+    if (initialize) initWeights(root, { std: typeof std === 'number' ? std : 0.02, seed });
     const described = quantization
       ? { ...facts, raw: { ...config, quantization_config: quantization.raw } }
       : facts;

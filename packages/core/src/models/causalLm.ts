@@ -158,12 +158,9 @@ function checkIds(inputIds: Tensor): void {
 /** Read back when the writer comes to it: one tensor in host memory at a time. */
 const toWrite = (name: string, parameter: Parameter): TensorToWrite => ({
   name,
-  dtype: parameter.tensor.dtype,
+  dtype: parameter.dtype,
   shape: parameter.shape,
-  data: async () => {
-    const { engine, storage, byteOffset, byteLength } = parameter.tensor;
-    return new Uint8Array(await engine.backend.read(storage.buffer, byteOffset, byteLength));
-  },
+  data: () => parameter.read(),
 });
 
 /** The config as it was read, with the dtype in which the weights are now. */

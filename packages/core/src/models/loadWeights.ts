@@ -1,6 +1,7 @@
 import type { HostTensorData } from '../io/safetensors.js';
 import type { WeightFolder } from '../io/weights.js';
 import type { Module } from '../nn/module.js';
+import { isLayerWeight } from '../nn/offload.js';
 import { type QuantizedLinear, quantizeWeight } from '../nn/quantizedLinear.js';
 import {
   bytesPerElement,
@@ -10,6 +11,7 @@ import {
   type HostArray,
   isFloat,
 } from '../tensor/dtype.js';
+import type { Engine } from '../tensor/engine.js';
 import { numel } from '../tensor/shape.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import type { ModelConfig } from './languageModel.js';
@@ -20,6 +22,8 @@ export interface LoadWeightsOptions {
   /** Names in the checkpoint that are no mistake. */
   readonly ignored: readonly RegExp[];
   readonly ignoreUnexpected: boolean;
+  /** Weights of layers go into host memory. */
+  readonly offload: boolean;
 }
 
 /** Uploads are let through in portions, so that staging memory does not grow to the size of the model. */
@@ -31,6 +35,7 @@ const portionBytes = 64 * 2 ** 20;
  * @throws WEIGHTS_MISMATCH, WEIGHTS_SHAPE, DTYPE_OVERFLOW
  */
 export async function loadWeights(
+  engine: Engine,
   root: Module,
   weights: WeightFolder,
   options: LoadWeightsOptions,
@@ -55,16 +60,19 @@ export async function loadWeights(
   }
   for (const [name, parameter] of parameters) {
     const found = await weights.get(name, parameter.shape, configKeys(name));
-    const data = convert(found, parameter.tensor.dtype, weights.file(name).path);
-    const { engine, storage, byteOffset, byteLength } = parameter.tensor;
-    engine.backend.write(storage.buffer, byteOffset, data);
-    pending += byteLength;
+    const data = convert(found, parameter.dtype, weights.file(name).path);
+    if (options.offload && isLayerWeight(name, parameter)) {
+      parameter.offload(data);
+      continue;
+    }
+    parameter.write(data);
+    pending += data.byteLength;
     if (pending >= portionBytes) {
       await engine.backend.sync();
       pending = 0;
     }
   }
-  await root.namedParameters().next().value?.[1].tensor.engine.backend.sync();
+  await engine.backend.sync();
 }
 
 const weightNames = (layers: ReadonlyMap<string, QuantizedLinear>): string[] =>

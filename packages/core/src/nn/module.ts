@@ -1,19 +1,74 @@
+import type { DType, HostArray } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError, nearest } from '../util/errors.js';
 
 /**
  * A tensor that a module owns: a weight. `tensor` may be exchanged (moved into an optimizer's arena,
  * cast, loaded), so code that computes reads `parameter.tensor` each time.
+ *
+ * An offloaded parameter lies in host memory. Reading `tensor` uploads it, into the innermost scope:
+ * with that scope (a layer's) the copy ends, and the next reading uploads it again.
  */
 export class Parameter {
+  /** Of an offloaded parameter the last copy, mostly disposed. */
   #tensor: Tensor;
+  #host: HostArray | null = null;
 
   constructor(tensor: Tensor) {
     this.#tensor = tensor.engine.keep(tensor);
   }
 
+  /** @throws OFFLOADED_TRAINABLE */
   get tensor(): Tensor {
+    if (this.#host && this.#tensor.isDisposed) this.#tensor = this.#upload(this.#host);
     return this.#tensor;
+  }
+
+  #upload(host: HostArray): Tensor {
+    const { engine, shape, dtype, requiresGrad } = this.#tensor;
+    if (requiresGrad && engine.gradEnabled)
+      throw new AttuneError(
+        'OFFLOADED_TRAINABLE',
+        `a trainable weight [${shape.join(', ')}] lies in host memory: its gradient would have no place.`,
+        {
+          remedy:
+            'Freeze it (an adapter does), let an optimizer take it over first, or load the model without offload.',
+        },
+      );
+    const copy = engine.scope('offloaded', () => engine.fromBytes(host, shape, dtype, true));
+    copy.requiresGrad = requiresGrad;
+    copy.readOnly = true;
+    return copy;
+  }
+
+  get isOffloaded(): boolean {
+    return this.#host !== null;
+  }
+
+  /** From now on the weight is `values`, in host memory. The array must not change any more. */
+  offload(values: HostArray): void {
+    this.clearGrad();
+    this.#tensor.dispose();
+    this.#host = values;
+  }
+
+  /** Overwrites the weight, where it lies, with values in their storage form. */
+  write(values: HostArray): void {
+    const { engine, byteOffset } = this.#tensor;
+    if (this.#host) this.offload(values);
+    else engine.backend.write(this.#tensor.storage.buffer, byteOffset, values);
+  }
+
+  /** The bytes as they are stored: a wait for the device, unless they lie in host memory. */
+  async read(): Promise<Uint8Array> {
+    if (this.#host)
+      return new Uint8Array(this.#host.buffer, this.#host.byteOffset, this.#host.byteLength);
+    const { engine, storage, byteOffset, byteLength } = this.#tensor;
+    return new Uint8Array(await engine.backend.read(storage.buffer, byteOffset, byteLength));
+  }
+
+  get dtype(): DType {
+    return this.#tensor.dtype;
   }
 
   get shape(): readonly number[] {
@@ -39,15 +94,25 @@ export class Parameter {
     const { trainable } = this;
     this.clearGrad();
     this.#tensor.dispose();
+    this.#host = null;
     this.#tensor = tensor.engine.keep(tensor);
     this.#tensor.requiresGrad = trainable;
   }
 
-  /** Puts `tensor` in the place of the one that is there, and hands that back: nothing is disposed. */
-  exchange(tensor: Tensor): Tensor {
-    const old = this.#tensor;
-    this.#tensor = tensor;
-    return old;
+  /**
+   * Puts `tensor` in the place of what is there until the returned function is called, which puts that
+   * back, disposing what is there by then. Null: leaves what is there.
+   */
+  exchange(tensor: Tensor | null): () => void {
+    const [old, host] = [this.#tensor, this.#host];
+    if (tensor) [this.#tensor, this.#host] = [tensor, null];
+    return () => {
+      if (this.#tensor !== old) {
+        this.clearGrad();
+        this.#tensor.dispose();
+      }
+      [this.#tensor, this.#host] = [old, host];
+    };
   }
 
   clearGrad(): void {

@@ -51,10 +51,10 @@ export class ParameterArena {
     private readonly block = 1,
   ) {
     for (const { name, parameter } of parameters)
-      if (parameter.tensor.dtype !== 'float32')
+      if (parameter.dtype !== 'float32')
         throw new AttuneError(
           'OPTIMIZER_DTYPE',
-          `"${name}" is trainable and stored as ${parameter.tensor.dtype}; small updates would be rounded away.`,
+          `"${name}" is trainable and stored as ${parameter.dtype}; small updates would be rounded away.`,
           {
             remedy:
               'Load the model with dtype "float32", or freeze this parameter and train an adapter (peftConfig).',
@@ -72,9 +72,13 @@ export class ParameterArena {
     const values = this.engine.keep(this.engine.zeros([length]));
     const grads = this.engine.keep(this.engine.zeros([length]));
     for (const { parameter, offset } of slots) {
-      const window = this.engine.window(values, offset, parameter.shape);
-      assign(window, parameter.tensor);
-      parameter.replace(window);
+      this.engine.noGrad(() =>
+        this.engine.scope('move', () => {
+          const window = this.engine.window(values, offset, parameter.shape);
+          assign(window, parameter.tensor); // from host memory, if it lay there
+          parameter.replace(window);
+        }),
+      );
       parameter.tensor.grad = this.engine.keep(this.engine.window(grads, offset, parameter.shape));
       parameter.tensor.gradIsStale = true;
     }

@@ -233,8 +233,13 @@ export class Engine {
     return this.fromBytes(encode(values, dtype), shape, dtype);
   }
 
-  /** Uploads values that are already in their storage form (16-bit floats as bits). @throws SHAPE_MISMATCH */
-  fromBytes(values: HostArray, shape: Shape, dtype: DType): Tensor {
+  /**
+   * Uploads values that are already in their storage form (16-bit floats as bits).
+   *
+   * @param lasting the array never changes: it need not be copied while the upload waits for its turn
+   * @throws SHAPE_MISMATCH
+   */
+  fromBytes(values: HostArray, shape: Shape, dtype: DType, lasting = false): Tensor {
     const bytes = numel(shape) * bytesPerElement[dtype];
     if (values.byteLength !== bytes)
       throw new AttuneError(
@@ -243,7 +248,7 @@ export class Engine {
         { remedy: 'Give as many values as the shape holds, in their storage form (see encode()).' },
       );
     const tensor = this.empty(shape, dtype);
-    if (tensor.size > 0) this.backend.write(tensor.storage.buffer, 0, values);
+    if (tensor.size > 0) this.backend.write(tensor.storage.buffer, 0, values, lasting);
     return tensor;
   }
 
@@ -359,7 +364,8 @@ export class Engine {
   /**
    * Runs an op that writes into existing tensors (optimizer steps, caches). Never recorded.
    *
-   * @throws UPDATE_ALIASED when an output shares memory with an input or with another output
+   * @throws UPDATE_ALIASED when an output shares memory with an input or with another output;
+   *   WEIGHT_OFFLOADED when it is a copy of a weight in host memory
    */
   runInto<A extends Attrs>(
     def: OpDef<A>,
@@ -368,6 +374,13 @@ export class Engine {
     attrs: A,
   ): void {
     this.#checked.get(def, [...inputs, ...outputs], attrs, check);
+    const copy = outputs.find((t) => t.readOnly);
+    if (copy)
+      throw new AttuneError(
+        'WEIGHT_OFFLOADED',
+        `${def.name}: a weight ${formatShape(copy.shape)} that lies in host memory was to be written on the device, where it is a copy that is thrown away.`,
+        { remedy: 'Load the model without offload to change its weights (merging included).' },
+      );
     for (let i = 0; i < outputs.length; i++)
       if (isShared(outputs[i]!.storage, inputs) || isShared(outputs[i]!.storage, outputs, i + 1))
         throw new AttuneError(

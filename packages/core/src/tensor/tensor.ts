@@ -30,6 +30,8 @@ export class Tensor {
   grad: Tensor | null = null;
   /** True when `grad` holds an old value that the next backward overwrites instead of adding to. */
   gradIsStale = false;
+  /** A copy of something that lies in host memory: writing it would change nothing. */
+  readOnly = false;
 
   #storage: Storage | null;
   #operand: Operand | null = null;

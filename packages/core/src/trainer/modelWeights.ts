@@ -22,9 +22,13 @@ export async function loadModelWeights(model: LanguageModel, folder: string): Pr
       continue;
     }
     const { data, dtype, shape } = await weights.get(name, parameter.shape);
-    const tensor = engine.fromBytes(data, shape, dtype);
-    assign(parameter.tensor, tensor);
-    tensor.dispose();
+    if (parameter.isOffloaded && dtype === parameter.dtype) {
+      parameter.write(data);
+    } else {
+      const tensor = engine.fromBytes(data, shape, dtype);
+      assign(parameter.tensor, tensor);
+      tensor.dispose();
+    }
     loaded.add(parameter);
     missing.delete(parameter);
   }

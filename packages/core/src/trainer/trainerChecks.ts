@@ -39,6 +39,22 @@ export function checkEvaluation(args: TrainingArguments, hasDataset: boolean): v
 }
 
 /**
+ * Without checkpointing the tape would hold every uploaded weight until the backward pass.
+ *
+ * @throws OFFLOAD_CHECKPOINTING
+ */
+export function checkOffload(model: LanguageModel): void {
+  if (model.isGradientCheckpointing) return;
+  for (const [name, parameter] of model.root.namedParameters())
+    if (parameter.isOffloaded && !parameter.trainable)
+      throw new AttuneError(
+        'OFFLOAD_CHECKPOINTING',
+        `"${name}" lies in host memory, but gradientCheckpointing is off: the uploaded weights of all layers would be kept for the backward pass.`,
+        { remedy: 'Set gradientCheckpointing: true, or load the model without offload.' },
+      );
+}
+
+/**
  * Moves `state.bestMetric` when an evaluation was the best so far.
  *
  * @throws METRIC_UNKNOWN when evaluation does not give `metricForBestModel`

@@ -21,6 +21,7 @@ import { loadModelWeights } from './modelWeights.js';
 import { Pacer } from './pacer.js';
 import { noTrainingRows, planTraining, type TrainingPlan } from './plan.js';
 import type { SftArguments } from './sftTrainer.js';
+import { checkOffload } from './trainerChecks.js';
 
 /** The order of the data and where it is cut into updates: what a resumed run must share. */
 interface Geometry {
@@ -120,6 +121,7 @@ export class TrainingRun {
     state.reset();
     Object.assign(control, { shouldTrainingStop: false, shouldEpochStop: false });
     checkTrainable(model);
+    checkOffload(model);
     model.engine.reseed(args.seed);
     // Weights before the optimizer, which moves them into its arenas.
     if (checkpoint) {
