@@ -1,10 +1,20 @@
-import { AutoModelForCausalLM, type DType, SFTTrainer } from '@attune/core';
+import {
+  AutoModelForCausalLM,
+  type DType,
+  estimateMemory,
+  opTable,
+  type RawConfig,
+  SFTTrainer,
+  type SftArgumentsInput,
+} from '@attune/core';
 import { describe, expect, test } from 'vitest';
+import { peft } from '../../peft/src/index.js';
+import { kernels } from '../src/kernels/index.js';
 import { fixtureJson, onDawn, temporaryFolder } from './support.js';
 
 // What a plan says before a run is what the pool holds at the peak of the run.
 
-const config = {
+const config: RawConfig = {
   ...fixtureJson('tiny-llama/config.json'),
   hidden_size: 64,
   intermediate_size: 176,
@@ -59,6 +69,13 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
     await using attune = await onDawn();
     const { stats } = attune.backend;
     const { batch = 4, length = 128 } = options;
+    const args: SftArgumentsInput = {
+      outputDir: temporaryFolder(),
+      saveStrategy: 'no',
+      maxSteps: 3,
+      perDeviceTrainBatchSize: batch,
+      ...options.args,
+    };
     const model = await AutoModelForCausalLM.fromConfig(
       { ...config, ...changes },
       { attune, dtype },
@@ -67,13 +84,7 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
       model,
       trainDataset: rows(3 * batch * 3, length),
       ...(options.lora && { peftConfig: lora }),
-      args: {
-        outputDir: temporaryFolder(),
-        saveStrategy: 'no',
-        maxSteps: 3,
-        perDeviceTrainBatchSize: batch,
-        ...options.args,
-      },
+      args,
     });
     const before = { ...stats };
     const plan = await trainer.planMemory();
@@ -84,6 +95,22 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
     // But for the few bytes that logs are read back through.
     expect(stats.reservedBytes - plan.reservedBytes).toBeLessThanOrEqual(4096);
     expect(plan.reservedBytes).toBeLessThanOrEqual(stats.reservedBytes);
+    const estimate = await estimateMemory({
+      config: { ...config, ...changes },
+      dtype,
+      args: { ...args, maxLength: Math.ceil(length / 32) * 32 }, // rows are padded so
+      plugins: [peft()],
+      ...(options.lora && { peftConfig: lora }),
+    });
+    // It knows neither what kernels borrow nor which calls this device has none for.
+    expect(Math.abs(estimate.peakBytes / stats.peakBytes - 1)).toBeLessThan(0.03);
     expect(plan.entries.reduce((n, { bytes }) => n + bytes, 0)).toBe(plan.reservedBytes);
   });
+});
+
+test('estimateMemory knows which ops have kernels', () => {
+  const here = new Set(kernels.map(({ op }) => op));
+  expect(opTable.map((op) => op.name).filter((name) => !here.has(name))).toEqual([
+    'linearCrossEntropy',
+  ]);
 });

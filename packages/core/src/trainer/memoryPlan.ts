@@ -1,5 +1,6 @@
 import type { Ledger } from '../backend/countingBackend.js';
 import type { Module } from '../nn/module.js';
+import { QuantizedLinear } from '../nn/quantizedLinear.js';
 import { formatBytes } from '../util/bytes.js';
 
 /** What memory is held for. */
@@ -41,6 +42,8 @@ export interface GenerationShape {
 export interface PlanMemoryOptions {
   /** Also what `model.generate` holds for so many tokens, key-value cache included. Default: not planned. */
   readonly generation?: GenerationShape;
+  /** Plan with these rows. Default: the trainer's. */
+  readonly rows?: readonly unknown[];
 }
 
 /** What a training run will hold on the device. See {@link planMemory}. */
@@ -106,6 +109,8 @@ function countParameters(root: Module) {
     parameters += size;
     if (trainable) trainedParameters += size;
   }
+  for (const [, module] of root.namedModules())
+    if (module instanceof QuantizedLinear) parameters += module.weightSize;
   return { parameters, trainedParameters };
 }
 

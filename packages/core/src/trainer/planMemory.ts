@@ -2,13 +2,14 @@ import type { CallbackContext } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
 import { StaticKvCache } from '../models/kvCache.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import type { Module } from '../nn/module.js';
 import { argmax } from '../tensor/ops/reduce.js';
 import type { Scope } from '../tensor/scope.js';
+import type { Storage } from '../tensor/storage.js';
 import type { OptimizerChoice } from './makeOptimizer.js';
 import {
   describePlan,
   type GenerationShape,
-  type MemoryCategory,
   type MemoryPhase,
   type MemoryPlan,
   type PlanMemoryOptions,
@@ -30,6 +31,10 @@ export interface PlanSubject {
   /** Null: nothing is evaluated. */
   readonly evalExamples: readonly unknown[] | null;
   readonly optimizers: OptimizerChoice;
+  /** As if the frozen weights of the layers had been loaded into host memory. Default false. */
+  readonly offload?: boolean;
+  /** As if gradientCheckpointing were so. Default: as the model is. */
+  readonly checkpointing?: boolean;
 }
 
 /**
@@ -47,11 +52,17 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
   const { args, model } = context;
   const { engine, root } = model;
   const wasTraining = root.training;
+  const wasCheckpointing = model.isGradientCheckpointing;
   const batch = largestBatch(objective, trainExamples, args.perDeviceTrainBatchSize);
   const evalBatch =
     evalExamples && largestBatch(objective, evalExamples, args.perDeviceEvalBatchSize);
   const phases: MemoryPhase[] = [];
+  // What was never written has no memory yet; training will need it.
+  for (const storage of bufferStorages(root)) void storage.buffer;
+  for (const [, parameter] of root.namedParameters())
+    if (!parameter.isOffloaded) void parameter.tensor.storage.buffer;
   try {
+    setCheckpointing(model, subject.checkpointing ?? wasCheckpointing);
     return engine.rehearse((counter) => {
       let ledger = counter.peak;
       let most = 0;
@@ -65,8 +76,10 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
       return withTwins(
         counter,
         root,
-        ({ dtype }) => `weights ${dtype}`,
+        { label: ({ dtype }) => `weights ${dtype}`, offload: subject.offload ?? false },
         () => {
+          for (const storage of bufferStorages(root))
+            counter.adopt(storage.buffer.byteLength, 'weights quantised');
           counter.label = () => 'optimizer';
           let run!: TrainingRun;
           phase('optimizer', () => {
@@ -78,7 +91,9 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
               subject.optimizers,
             );
           });
-          for (const [, { tensor }] of root.namedParameters()) {
+          for (const [, parameter] of root.namedParameters()) {
+            if (parameter.isOffloaded) continue;
+            const { tensor } = parameter;
             counter.relabel(tensor.storage.buffer, `weights ${tensor.dtype}`);
             if (tensor.grad) counter.relabel(tensor.grad.storage.buffer, 'gradients');
           }
@@ -116,7 +131,22 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
     });
   } finally {
     root.train(wasTraining);
+    setCheckpointing(model, wasCheckpointing);
   }
+}
+
+/** The memory of buffers: weights in 4 or 8 bits. */
+function bufferStorages(root: Module): ReadonlySet<Storage> {
+  const storages = new Set<Storage>();
+  for (const [, module] of root.namedModules())
+    for (const buffer of module.ownBuffers.values()) storages.add(buffer.tensor.storage);
+  return storages;
+}
+
+function setCheckpointing(model: LanguageModel, on: boolean): void {
+  if (on === model.isGradientCheckpointing) return;
+  if (on) model.gradientCheckpointingEnable();
+  else model.gradientCheckpointingDisable();
 }
 
 /** One update of as many micro-batches as tell: the second adds to the gradients of the first. */
@@ -199,11 +229,13 @@ function countNumbers(value: unknown): number {
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
 /** What an allocation is for, by the scope in which it is made. */
-function categoryOf(scope: Scope): MemoryCategory {
+function categoryOf(scope: Scope): string {
   for (let at: Scope | null = scope; at; at = at.parent)
     switch (at.name) {
       case 'upload':
         return 'inputs';
+      case 'offloaded':
+        return 'weights uploaded';
       case 'loss':
         return 'loss';
       case 'cache':

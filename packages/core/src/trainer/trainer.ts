@@ -16,10 +16,11 @@ import { applyPeft } from './applyPeft.js';
 import { findCheckpoint } from './checkpoint.js';
 import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluation.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
+import { checkBudget } from './memoryBudget.js';
 import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
 import { loadModelWeights } from './modelWeights.js';
 import type { Objective, RowUse } from './objective.js';
-import { planMemory } from './planMemory.js';
+import { type PlanSubject, planMemory } from './planMemory.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { rescue } from './rescue.js';
@@ -155,6 +156,7 @@ export class Trainer<
       : null;
     const examples = await this.#prepare(trainDataset, 'training');
     const loader = trainingLoader(examples, args, this.objective);
+    if (args.maxMemory !== null) checkBudget(await this.#planSubject(trainDataset), args.maxMemory);
     const run = await TrainingRun.start(
       this.#context,
       this.#callbacks,
@@ -221,20 +223,22 @@ export class Trainer<
    * @throws NO_ROWS, ALREADY_TRAINING
    */
   async planMemory(options: PlanMemoryOptions = {}): Promise<MemoryPlan> {
-    const { evalDataset } = this.#options;
     return planMemory(
-      {
-        context: this.#context,
-        callbacks: this.#callbacks,
-        objective: this.objective,
-        trainExamples: await sampleExamples(
-          await this.#prepare(this.#trainRows('planMemory'), 'training'),
-        ),
-        evalExamples: evalDataset ? await this.#evaluation.examples(evalDataset) : null,
-        optimizers: this.#optimizers,
-      },
+      await this.#planSubject(options.rows ?? this.#trainRows('planMemory')),
       options,
     );
+  }
+
+  async #planSubject(rows: RowSource): Promise<PlanSubject> {
+    const { evalDataset } = this.#options;
+    return {
+      context: this.#context,
+      callbacks: this.#callbacks,
+      objective: this.objective,
+      trainExamples: await sampleExamples(await this.#prepare(rows, 'training')),
+      evalExamples: evalDataset ? await this.#evaluation.examples(evalDataset) : null,
+      optimizers: this.#optimizers,
+    };
   }
 
   /** Updates of the first batch with learning rate 0, as often as `use` asks for; leaves no trace. */

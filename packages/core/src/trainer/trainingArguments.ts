@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
 import type { ComputeDType } from '../tensor/dtype.js';
+import { parseBytes } from '../util/bytes.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, snakeToCamel } from '../util/json.js';
 import { dropAbsentOptions } from './absentOptions.js';
@@ -50,6 +51,12 @@ export interface TrainingArguments {
   readonly maxGradNorm: number;
   /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
   readonly gradientCheckpointing: boolean;
+  /**
+   * Bytes that training may hold on the device, or text such as "8GiB" or "8GB". Checked before the
+   * first update against `planMemory()`: an error says what would make it fit. WebGPU does not say how
+   * much memory a device has, so the default is null: no limit.
+   */
+  readonly maxMemory: number | null;
   /**
    * Mixed precision: products round their operands to bfloat16 and add up in float32; all else, the
    * trained weights too, is float32. Also in evaluation. Default false.
@@ -155,6 +162,10 @@ export const trainingArgumentsSchema = z.strictObject({
     .default(''),
   maxGradNorm: z.number().min(0).default(1),
   gradientCheckpointing: z.boolean().default(false),
+  maxMemory: z
+    .union([z.number().positive(), z.string().min(1)])
+    .nullable()
+    .default(null),
   bf16: z.boolean().default(false),
   fp16: z.boolean().default(false),
   lrSchedulerType: z.enum(SCHEDULER_TYPES).default('linear'),
@@ -239,6 +250,7 @@ export function parseTrainingArguments<S extends z.ZodObject>(
     trainSamplingStrategy,
     groupByLength: trainSamplingStrategy === 'group_by_length',
     shuffle: trainSamplingStrategy !== 'sequential',
+    maxMemory: parsed.maxMemory === null ? null : parseBytes(parsed.maxMemory, 'maxMemory'),
     evalSteps: parsed.evalSteps ?? parsed.loggingSteps,
     metricForBestModel: metric === null ? null : evalName(metric),
     greaterIsBetter: parsed.greaterIsBetter ?? !/(loss|perplexity)$/i.test(metric ?? 'loss'),

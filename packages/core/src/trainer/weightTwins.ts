@@ -32,7 +32,8 @@ export function withTwins<T>(
   const twinOf = (tensor: Tensor, name: string): Tensor => {
     const { engine, storage, byteOffset, shape, dtype, requiresGrad } = tensor;
     const known = storages.get(storage);
-    const twin = known?.retain() ?? new Storage(counter, counter.adopt(storage.buffer.byteLength, name));
+    const twin =
+      known?.retain() ?? new Storage(counter, counter.adopt(storage.buffer.byteLength, name));
     storages.set(storage, twin);
     return new Tensor(engine, twin, byteOffset, shape, dtype, requiresGrad, true);
   };

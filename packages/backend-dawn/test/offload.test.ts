@@ -1,0 +1,124 @@
+import {
+  AttuneError,
+  AutoModelForCausalLM,
+  offloadWeights,
+  SFTTrainer,
+  type SftArgumentsInput,
+} from '@attune/core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { fixtureJson, onDawn, temporaryFolder } from './support.js';
+
+/** 12 layers of a megabyte each, and little besides. */
+const config = {
+  ...fixtureJson('tiny-llama/config.json'),
+  hidden_size: 128,
+  intermediate_size: 512,
+  num_hidden_layers: 12,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 32,
+  vocab_size: 250,
+  max_position_embeddings: 64,
+};
+
+const rows = Array.from({ length: 6 }, (_, r) => {
+  const ids = Array.from({ length: 32 }, (_, i) => (r * 31 + i * 7) % 250);
+  return { input_ids: ids, labels: ids };
+});
+
+const folder = temporaryFolder();
+let weightBytes = 0;
+
+beforeAll(async () => {
+  await using attune = await onDawn();
+  const model = await AutoModelForCausalLM.fromConfig(config, { attune, seed: 1 });
+  await model.savePretrained(folder);
+  for (const [, { size }] of model.root.namedParameters()) weightBytes += 4 * size;
+});
+
+async function run(options: {
+  readonly offload: 'weights' | null;
+  readonly args?: SftArgumentsInput;
+}) {
+  await using attune = await onDawn();
+  const { stats } = attune.backend;
+  const model = await AutoModelForCausalLM.fromPretrained(folder, {
+    attune,
+    offload: options.offload,
+  });
+  const trainer = new SFTTrainer({
+    model,
+    trainDataset: rows,
+    peftConfig: { peftType: 'LORA', r: 4, loraDropout: 0.1, targetModules: 'all-linear' },
+    args: {
+      outputDir: temporaryFolder(),
+      saveStrategy: 'no',
+      maxSteps: 4,
+      perDeviceTrainBatchSize: 1,
+      gradientAccumulationSteps: 2,
+      loggingSteps: 1,
+      learningRate: 1e-3,
+      gradientCheckpointing: true,
+      ...options.args,
+    },
+  });
+  const plan = await trainer.planMemory();
+  stats.peakBytes = stats.liveBytes;
+  await trainer.train();
+  const losses = trainer.state.logHistory.flatMap((row) => ('gradNorm' in row ? [row] : []));
+  const answer = await model.generate({ inputIds: [1, 2, 3], maxNewTokens: 5, eosTokenId: [] });
+  return { plan, stats: { ...stats }, losses, answer };
+}
+
+describe('offloaded weights', () => {
+  test('a model larger than the budget trains, with the same losses bit for bit', async () => {
+    const maxMemory = Math.floor(0.8 * weightBytes);
+    const whole = await run({ offload: null });
+    const offloaded = await run({ offload: 'weights', args: { maxMemory } });
+    expect(whole.losses).toHaveLength(4);
+    const numbers = (entries: typeof whole.losses) =>
+      entries.map(({ loss, gradNorm }) => [loss, gradNorm]);
+    expect(numbers(offloaded.losses)).toEqual(numbers(whole.losses));
+    expect(offloaded.answer).toEqual(whole.answer);
+    expect(offloaded.stats.reservedBytes).toBeLessThanOrEqual(maxMemory);
+    expect(whole.stats.reservedBytes).toBeGreaterThan(weightBytes);
+    expect(offloaded.plan.peakBytes).toBe(offloaded.stats.peakBytes);
+    expect(whole.plan.peakBytes).toBe(whole.stats.peakBytes);
+    // Nothing is read back for it.
+    expect(offloaded.stats.readbacks).toBe(whole.stats.readbacks);
+  });
+
+  test('the budget error names it, with what it saves', async () => {
+    const maxMemory = Math.floor(0.8 * weightBytes);
+    const error = await run({ offload: null, args: { maxMemory } }).catch((e: unknown) => e);
+    if (!AttuneError.isInstance(error)) throw error;
+    expect(error.code).toBe('MEMORY_BUDGET');
+    expect(error.message).toMatch(/offload: "weights" .*: [\d.]+ MiB less, fits/);
+    const offloaded = await run({ offload: 'weights', args: { maxMemory } });
+    const { ways, plan } = error.details as {
+      ways: { change: string; savedBytes: number }[];
+      plan: { reservedBytes: number };
+    };
+    const way = ways.find(({ change }) => change.includes('offload'))!;
+    expect(plan.reservedBytes - way.savedBytes).toBe(offloaded.plan.reservedBytes);
+  });
+
+  test('moved after loading, the memory is given back', async () => {
+    await using attune = await onDawn();
+    const { stats } = attune.backend;
+    const model = await AutoModelForCausalLM.fromPretrained(folder, { attune });
+    const prompt = { inputIds: [1, 2, 3], maxNewTokens: 5, eosTokenId: [] };
+    const answer = await model.generate(prompt);
+    for (const [, parameter] of model.root.namedParameters()) parameter.trainable = false;
+    const before = stats.reservedBytes;
+    const moved = await offloadWeights(model.root);
+    expect(moved).toBeGreaterThan(0.9 * weightBytes);
+    expect(stats.reservedBytes).toBeLessThan(before - 0.95 * moved);
+    expect(await model.generate(prompt)).toEqual(answer);
+    const copy = temporaryFolder();
+    await model.savePretrained(copy);
+    await using other = await onDawn();
+    const again = await AutoModelForCausalLM.fromPretrained(copy, { attune: other });
+    expect(await again.generate(prompt)).toEqual(answer);
+  });
+});

@@ -1,0 +1,127 @@
+import { createAttune } from './attune.js';
+import type { MemoryModel } from './backend/backend.js';
+import { CountingBackend } from './backend/countingBackend.js';
+import { sizeClass } from './backend/sizeClass.js';
+import { definePlugin, PLUGIN_API_VERSION, type Plugin } from './di/plugin.js';
+import type { RawConfig } from './io/hfConfig.js';
+import { AutoModelForCausalLM } from './models/auto.js';
+import type { QuantizationConfig } from './models/quantization.js';
+import { isLayerWeight } from './nn/offload.js';
+import { Backends } from './points.js';
+import { bytesPerElement, type DType, parseDType } from './tensor/dtype.js';
+import { opTable } from './tensor/opTable.js';
+import type { PeftConfigInput } from './trainer/applyPeft.js';
+import type { GenerationShape, MemoryPlan } from './trainer/memoryPlan.js';
+import { SFTTrainer, type SftArgumentsInput } from './trainer/sftTrainer.js';
+import { sizeOnly } from './trainer/weightTwins.js';
+import { checkOptionNames } from './util/errors.js';
+import { silentLogger } from './util/logger.js';
+
+export interface EstimateMemoryOptions {
+  /** The contents of a config.json, as it is in the file. */
+  readonly config: RawConfig;
+  /** As for SFTTrainer. Rows are taken to fill `maxLength`. */
+  readonly args?: SftArgumentsInput;
+  /** An adapter; needs the peft plugin. Default: all weights are trained. */
+  readonly peftConfig?: PeftConfigInput;
+  /** Storage of the weights. Default: with an adapter what the config says, else float32. */
+  readonly dtype?: DType;
+  /** As for fromPretrained: the base in 4 or 8 bits. */
+  readonly quantization?: QuantizationConfig;
+  /** As for fromPretrained. */
+  readonly offload?: 'weights' | null;
+  /** Families, adapters, optimizers. No device is opened. */
+  readonly plugins?: readonly Plugin[];
+  readonly generation?: GenerationShape;
+  /** How the device takes memory: `backend.memoryModel()` of one that is open. Default: a GPU through WebGPU. */
+  readonly device?: MemoryModel;
+}
+
+const optionNames: Record<keyof EstimateMemoryOptions, true> = {
+  config: true,
+  args: true,
+  peftConfig: true,
+  dtype: true,
+  quantization: true,
+  offload: true,
+  plugins: true,
+  generation: true,
+  device: true,
+};
+
+/**
+ * What fine-tuning a model will hold on a device, from its config.json: no device, no weights, nothing
+ * downloaded. The model is built on a backend that counts, and an update recorded on it.
+ *
+ * The default device is one as Dawn has it, where kernels borrow nothing: a share of a per cent off.
+ *
+ * @example console.log(String(await estimateMemory({ config, args: { perDeviceTrainBatchSize: 4, maxLength: 2048 } })));
+ * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type), ARGUMENTS_INVALID, PEFT_MISSING
+ */
+export async function estimateMemory(options: EstimateMemoryOptions): Promise<MemoryPlan> {
+  checkOptionNames('estimateMemory', options, optionNames, 'UNKNOWN_OPTION');
+  const { config, args = {}, peftConfig, plugins = [], generation, device = webGpu } = options;
+  const counting = definePlugin({
+    name: 'estimate-memory',
+    version: '0',
+    apiVersion: PLUGIN_API_VERSION,
+    register: (context) =>
+      context.add(Backends, {
+        name: 'counting',
+        create: async () => new CountingBackend({ ...device, held: emptyDevice }),
+      }),
+  });
+  await using attune = await createAttune({
+    plugins: [...plugins, counting],
+    backend: 'counting',
+    logger: silentLogger,
+  });
+  const dtype = options.dtype ?? (peftConfig ? storageOf(config) : 'float32');
+  const model = await AutoModelForCausalLM.fromConfig(config, {
+    attune,
+    dtype,
+    initialize: false,
+    ...(options.quantization && { quantization: options.quantization }),
+  });
+  if (options.offload)
+    for (const [name, parameter] of model.root.namedParameters())
+      if (isLayerWeight(name, parameter))
+        parameter.offload(sizeOnly(parameter.size * bytesPerElement[dtype]));
+  const trainer = new SFTTrainer({ model, trainDataset: [], peftConfig, args });
+  const { perDeviceTrainBatchSize, maxLength } = trainer.args;
+  const ids = new Array<number>(maxLength!).fill(0);
+  return trainer.planMemory({
+    rows: Array.from({ length: perDeviceTrainBatchSize }, () => ({ input_ids: ids, labels: ids })),
+    ...(generation && { generation }),
+  });
+}
+
+/** The ops whose meaning is also their fastest way: no backend has a kernel of that name. */
+const WITHOUT_KERNEL: readonly string[] = ['linearCrossEntropy'];
+
+const kernels: ReadonlySet<string> = new Set(
+  opTable.map((op) => op.name).filter((name) => !WITHOUT_KERNEL.includes(name)),
+);
+
+/** Dawn's staging buffer is there from the beginning. */
+const emptyDevice = { liveBytes: 0, reservedBytes: 4 * 2 ** 20, free: new Map<number, number>() };
+
+/** A GPU with Dawn's kernels and size classes. */
+const webGpu: MemoryModel = {
+  info: {
+    name: 'estimate',
+    device: 'a GPU through WebGPU',
+    vendor: '',
+    software: false,
+    features: [],
+  },
+  limits: { maxBufferBytes: Number.MAX_SAFE_INTEGER },
+  supports: ({ op }) => kernels.has(op),
+  capacity: sizeClass,
+  held: emptyDevice,
+};
+
+function storageOf(config: RawConfig): DType {
+  const named = config.dtype ?? config.torch_dtype;
+  return typeof named === 'string' ? parseDType(named) : 'float32';
+}
