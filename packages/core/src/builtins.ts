@@ -1,6 +1,13 @@
 import { ReferenceBackend } from './backend/reference/referenceBackend.js';
 import { Callbacks } from './callbacks/points.js';
 import { ProgressCallback } from './callbacks/progress.js';
+import {
+  HtmlReportCallback,
+  JsonlCallback,
+  MlflowCallback,
+  TensorBoardCallback,
+  WandbCallback,
+} from './callbacks/trackers/index.js';
 import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
 import { ModelFamilies } from './models/family.js';
 import { llama } from './models/llama.js';
@@ -20,5 +27,11 @@ export const builtins = definePlugin({
     context.add(ModelFamilies, qwen2);
     for (const optimizer of builtinOptimizers) context.add(Optimizers, optimizer);
     context.add(Callbacks, { name: 'progress', useClass: ProgressCallback });
+    // The names of transformers' report_to, and two of our own.
+    context.add(Callbacks, { name: 'tensorboard', useClass: TensorBoardCallback });
+    context.add(Callbacks, { name: 'wandb', useClass: WandbCallback });
+    context.add(Callbacks, { name: 'mlflow', useClass: MlflowCallback });
+    context.add(Callbacks, { name: 'jsonl', useClass: JsonlCallback });
+    context.add(Callbacks, { name: 'html', useClass: HtmlReportCallback });
   },
 });

@@ -1,5 +1,6 @@
 import type { Attune } from '../attune.js';
 import type { Registry } from '../di/registry.js';
+import type { TrainingArguments } from '../trainer/trainingArguments.js';
 import { AttuneError } from '../util/errors.js';
 import {
   type AsyncHook,
@@ -13,6 +14,7 @@ import {
 import { type EventName, type EventPayloads, Events, type Moment } from './events.js';
 import { flowCallback } from './flow.js';
 import { Callbacks } from './points.js';
+import { reporters } from './trackers/reportTo.js';
 
 /** How `removeCallback` and `popCallback` find a callback: itself, its name or its class. */
 export type CallbackKey = TrainerCallback | string | (new (...args: never) => TrainerCallback);
@@ -27,10 +29,16 @@ export class CallbackHandler {
   readonly #known: Registry<TrainerCallback>;
 
   /** @throws UNKNOWN_NAME for a name that no plugin added */
-  constructor(attune: Attune, given: readonly (TrainerCallback | string)[]) {
+  constructor(
+    attune: Attune,
+    args: TrainingArguments,
+    given: readonly (TrainerCallback | string)[],
+  ) {
     this.events = new Events(attune.logger);
     this.#known = attune.registry(Callbacks);
-    this.#callbacks = [flowCallback(), ...given.map((callback) => this.#resolve(callback))];
+    const callbacks = given.map((callback) => this.#resolve(callback));
+    const asked = reporters(args, callbacks, (name) => this.#known.get(name));
+    this.#callbacks = [flowCallback(), ...callbacks, ...asked];
   }
 
   get callbacks(): readonly TrainerCallback[] {

@@ -18,8 +18,12 @@ const duration = (seconds: number): string => {
 const format = (value: number): string =>
   Math.abs(value) >= 1e-3 || value === 0 ? value.toFixed(4) : value.toExponential(2);
 
+/** 932 -> "932", 12345 -> "12.3k" */
+const rate = (perSecond: number): string =>
+  perSecond < 1000 ? perSecond.toFixed(0) : `${(perSecond / 1000).toFixed(1)}k`;
+
 /**
- * A progress bar on standard error; plain lines at each log where that is not a terminal.
+ * A progress bar with the time that is left and tokens a second, on standard error; plain lines at each log where that is not a terminal.
  *
  * @example new SFTTrainer({ ..., callbacks: [new ProgressCallback()] })
  */
@@ -28,6 +32,7 @@ export class ProgressCallback implements TrainerCallback {
   readonly #stream: ProgressStream;
   #startedMs = 0;
   #startedStep = 0;
+  #startedTokens = 0;
   #logs = '';
 
   constructor(stream: ProgressStream = process.stderr) {
@@ -37,6 +42,7 @@ export class ProgressCallback implements TrainerCallback {
   onTrainBegin({ state }: CallbackContext): void {
     this.#startedMs = performance.now();
     this.#startedStep = state.globalStep;
+    this.#startedTokens = state.numInputTokensSeen;
     this.#logs = '';
   }
 
@@ -61,12 +67,14 @@ export class ProgressCallback implements TrainerCallback {
     if (this.#stream.isTTY) this.#stream.write('\n');
   }
 
-  #bar({ globalStep, maxSteps }: CallbackContext['state']): string {
+  #bar({ globalStep, maxSteps, numInputTokensSeen }: CallbackContext['state']): string {
     const elapsed = (performance.now() - this.#startedMs) / 1000;
     const done = globalStep - this.#startedStep;
     const rest = done > 0 ? (elapsed / done) * (maxSteps - globalStep) : 0;
     const filled = Math.round((globalStep / Math.max(1, maxSteps)) * WIDTH);
     const bar = '#'.repeat(filled).padEnd(WIDTH, '.');
-    return `${globalStep}/${maxSteps} [${bar}] ${duration(elapsed)} < ${duration(rest)}`;
+    const speed = elapsed > 0 ? (numInputTokensSeen - this.#startedTokens) / elapsed : 0;
+    const tokens = speed > 0 ? ` ${rate(speed)} tokens/s` : '';
+    return `${globalStep}/${maxSteps} [${bar}] ${duration(elapsed)} < ${duration(rest)}${tokens}`;
   }
 }

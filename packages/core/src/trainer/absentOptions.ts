@@ -14,7 +14,7 @@ const absent: Readonly<Record<string, readonly unknown[]>> = {
   dataloaderNumWorkers: [0], // rows are tokenised while the device works
   labelSmoothingFactor: [0],
   neftuneNoiseAlpha: [null, 0],
-  reportTo: ['none', null],
+  loggingNanInfFilter: [true, false], // what is not finite is counted, never averaged in
   pushToHub: [false],
   autoFindBatchSize: [false],
   fullDeterminism: [true, false], // every run here is

@@ -24,7 +24,8 @@ export interface CheckpointJson {
 
 export interface CheckpointContents {
   readonly model: LanguageModel;
-  readonly optimizer: Optimizer;
+  /** null: weights only. */
+  readonly optimizer: Optimizer | null;
   /** File name -> text. */
   readonly texts: Readonly<Record<string, string>>;
 }
@@ -45,10 +46,11 @@ export async function writeCheckpoint(folder: string, contents: CheckpointConten
   const { model, optimizer, texts } = contents;
   await writeFolderAtomic(folder, async (temporary) => {
     await (model.adapters ?? model).savePretrained(temporary);
-    await writeSafetensors(join(temporary, 'optimizer.safetensors'), optimizer.exportState(), {
-      format: 'pt',
-      step: `${optimizer.stepCount}`,
-    });
+    if (optimizer)
+      await writeSafetensors(join(temporary, 'optimizer.safetensors'), optimizer.exportState(), {
+        format: 'pt',
+        step: `${optimizer.stepCount}`,
+      });
     for (const [name, text] of Object.entries(texts)) await writeFile(join(temporary, name), text);
     const sizes: Record<string, number> = {};
     for (const name of (await readdir(temporary)).sort())
@@ -119,6 +121,19 @@ export async function findCheckpoint(
   throw new AttuneError('CHECKPOINT_NONE', `${outputDir} has no whole checkpoint to resume from.`, {
     remedy: 'Check outputDir, or train() without resumeFromCheckpoint.',
   });
+}
+
+/** @throws CHECKPOINT_MODEL_ONLY for a checkpoint that saveOnlyModel wrote */
+export async function checkResumable(folder: string): Promise<void> {
+  if (await stat(join(folder, 'optimizer.safetensors')).catch(() => null)) return;
+  throw new AttuneError(
+    'CHECKPOINT_MODEL_ONLY',
+    `the checkpoint ${folder} has weights only (saveOnlyModel): a run cannot go on from it.`,
+    {
+      remedy:
+        'Load its weights (fromPretrained) and start a new run, or resume from another checkpoint.',
+    },
+  );
 }
 
 export const readCheckpointJson = async <K extends keyof CheckpointJson>(

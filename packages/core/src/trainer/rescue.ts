@@ -37,7 +37,7 @@ async function saved(
   let outcome = 'Nothing had been learned yet, so there is no checkpoint of it.';
   if (state.globalStep > run.savedStep && run.isLatest) {
     try {
-      checkpoint = await run.save();
+      checkpoint = await run.save({ whole: true });
       outcome = `What was learned is saved in ${checkpoint}.`;
     } catch (failure) {
       outcome = `Saving a checkpoint failed too: ${failure instanceof Error ? failure.message : failure}`;

@@ -97,7 +97,7 @@ export class Trainer<
     if (parsed.gradientCheckpointing) this.model.gradientCheckpointingEnable();
     const { objective } = options;
     this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
-    this.#callbacks = new CallbackHandler(attune, callbacks);
+    this.#callbacks = new CallbackHandler(attune, this.args, callbacks);
     this.#context = {
       args: this.args,
       state: this.state,
@@ -302,7 +302,7 @@ export class Trainer<
         await this.#step(run, group, epoch + (batches + group.length) / plan.batchesPerEpoch);
         if (stop.reason) {
           control.shouldTrainingStop = true;
-          await this.#save(run);
+          await this.#save(run, true);
         }
         if (control.shouldTrainingStop || control.shouldEpochStop) break;
       }
@@ -355,9 +355,10 @@ export class Trainer<
     this.#clearFlags();
   }
 
-  async #save(run: TrainingRun): Promise<void> {
+  /** @param whole even with saveOnlyModel: a run that was stopped is to go on */
+  async #save(run: TrainingRun, whole?: true): Promise<void> {
     if (this.state.globalStep === run.savedStep) return;
-    const folder = await run.save();
+    const folder = await run.save({ whole });
     await this.#callbacks.call('onSave', this.#context, folder);
   }
 
@@ -373,6 +374,9 @@ export class Trainer<
       ...logs,
       learningRate: run.learningRate,
       epoch: this.state.epoch,
+      ...(this.args.includeNumInputTokensSeen !== 'no' && {
+        numInputTokensSeen: this.state.numInputTokensSeen,
+      }),
       ...(skipped > 0 && { skippedSteps: skipped }),
     } satisfies TrainLogs;
     await this.#enterLog(row);

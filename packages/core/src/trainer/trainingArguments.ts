@@ -78,6 +78,19 @@ export interface TrainingArguments {
   readonly loggingSteps: number;
   /** Log the first update too. Default false. */
   readonly loggingFirstStep: boolean;
+  /** Add `numInputTokensSeen`, tokens without padding, to the rows of the log. Default "no". */
+  readonly includeNumInputTokensSeen: 'no' | 'non_padding';
+  /**
+   * Trackers by name: "tensorboard", "wandb", "mlflow", "jsonl", "html", those of plugins (any callback that
+   * has a name); "all": those that write files, which leaves out mlflow. Default: none.
+   */
+  readonly reportTo: readonly string[];
+  /** What trackers call the run. Default null: outputDir, or a name of their own. */
+  readonly runName: string | null;
+  /** Where trackers write. Default null: outputDir; TensorBoard into `runs/<date>_<host>` below it. */
+  readonly loggingDir: string | null;
+  /** false: a progress bar. Default true. */
+  readonly disableTqdm: boolean;
   /** When to evaluate. Default "no". */
   readonly evalStrategy: IntervalStrategy;
   /** Updates between two evaluations. Default: loggingSteps. */
@@ -92,6 +105,8 @@ export interface TrainingArguments {
   readonly saveSteps: number;
   /** Checkpoints to keep, the latest and the best always among them; null: all. Default null. */
   readonly saveTotalLimit: number | null;
+  /** Checkpoints without optimizer, schedule and random numbers: small, but nothing to resume from. Default false. */
+  readonly saveOnlyModel: boolean;
   /** Load the weights of the best evaluation when the run is over. Default false. */
   readonly loadBestModelAtEnd: boolean;
   /** Which evaluation metric decides what is best: "loss", "evalLoss" and "eval_loss" are the same. Default: the loss, if loadBestModelAtEnd. */
@@ -120,6 +135,8 @@ export interface TrainingArguments {
   readonly dataloaderDropLast: boolean;
   /** What `train()` without options resumes from: a checkpoint folder, true for the latest, false for none. Default false. */
   readonly resumeFromCheckpoint: boolean | string;
+  /** On resume, give callbacks what the checkpoint kept of them. Default true. */
+  readonly restoreCallbackStatesFromCheckpoint: boolean;
 }
 
 const schedulerOptions = [
@@ -134,7 +151,12 @@ type SchedulerOption = (typeof schedulerOptions)[number];
 
 /** What a user writes: every option may be left out. */
 export type TrainingArgumentsInput = {
-  readonly [K in keyof TrainingArguments]?: TrainingArguments[K] | undefined;
+  readonly [K in Exclude<keyof TrainingArguments, 'reportTo' | 'includeNumInputTokensSeen'>]?:
+    | TrainingArguments[K]
+    | undefined;
+} & {
+  readonly reportTo?: string | readonly string[] | null | undefined;
+  readonly includeNumInputTokensSeen?: boolean | 'no' | 'non_padding' | undefined;
 };
 
 const count = z.int().min(1);
@@ -179,6 +201,18 @@ export const trainingArgumentsSchema = z.strictObject({
   loggingStrategy: strategy.default('steps'),
   loggingSteps: count.default(500),
   loggingFirstStep: z.boolean().default(false),
+  includeNumInputTokensSeen: z
+    .union([z.boolean(), z.enum(['no', 'non_padding'])])
+    .default('no')
+    .transform((value) => (value === true || value === 'non_padding' ? 'non_padding' : 'no')),
+  reportTo: z
+    .union([z.string().min(1), z.array(z.string().min(1))])
+    .nullable()
+    .default(null)
+    .transform((value) => (value === null ? [] : [value].flat().filter((name) => name !== 'none'))),
+  runName: z.string().min(1).nullable().default(null),
+  loggingDir: z.string().min(1).nullable().default(null),
+  disableTqdm: z.boolean().default(true),
   evalStrategy: strategy.default('no'),
   evalSteps: count.optional(),
   evalOnStart: z.boolean().default(false),
@@ -186,6 +220,7 @@ export const trainingArgumentsSchema = z.strictObject({
   saveStrategy: z.enum(['no', 'steps', 'epoch', 'best']).default('steps'),
   saveSteps: count.default(500),
   saveTotalLimit: count.nullable().default(null),
+  saveOnlyModel: z.boolean().default(false),
   loadBestModelAtEnd: z.boolean().default(false),
   metricForBestModel: z.string().min(1).nullable().default(null),
   greaterIsBetter: z.boolean().optional(),
@@ -202,6 +237,7 @@ export const trainingArgumentsSchema = z.strictObject({
     .transform((n) => n ?? 2),
   dataloaderDropLast: z.boolean().default(false),
   resumeFromCheckpoint: z.union([z.boolean(), z.string().min(1)]).default(false),
+  restoreCallbackStatesFromCheckpoint: z.boolean().default(true),
 });
 
 /** What products compute in. */

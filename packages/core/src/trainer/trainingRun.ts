@@ -9,6 +9,7 @@ import { keysToSnake } from '../util/json.js';
 import { checkTrainable } from './applyPeft.js';
 import {
   checkpointFolder,
+  checkResumable,
   readCheckpointJson,
   readOptimizer,
   rotateCheckpoints,
@@ -42,6 +43,8 @@ interface Position {
   readonly epoch: number;
   readonly batches: number;
 }
+
+const toJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 /**
  * What exists while a run lasts: optimizer, schedule, meters, the order of the data; and how all of it
@@ -125,6 +128,7 @@ export class TrainingRun {
     model.engine.reseed(args.seed);
     // Weights before the optimizer, which moves them into its arenas.
     if (checkpoint) {
+      await checkResumable(checkpoint);
       await loadModelWeights(model, checkpoint);
       state.load(await readCheckpointJson(checkpoint, 'trainer_state.json'));
     }
@@ -218,8 +222,13 @@ export class TrainingRun {
     };
   }
 
-  /** Writes checkpoint-N, deletes what saveTotalLimit no longer allows. @returns its folder */
-  async save(): Promise<string> {
+  /**
+   * Writes checkpoint-N, deletes what saveTotalLimit no longer allows.
+   *
+   * @param whole false: weights only, nothing to resume from. Default: as `saveOnlyModel` says
+   * @returns its folder
+   */
+  async save({ whole = !this.context.args.saveOnlyModel } = {}): Promise<string> {
     const { args, state, model } = this.context;
     const folder = checkpointFolder(args.outputDir, state.globalStep);
     if (state.bestGlobalStep !== null) {
@@ -228,39 +237,48 @@ export class TrainingRun {
         state.bestGlobalStep === state.globalStep || (await stat(best).catch(() => null));
       if (exists) state.bestModelCheckpoint = best;
     }
-    const rows = await this.meter.take();
-    this.meter.putBack(rows);
-    const draws = this.#drawsBefore ?? model.engine.dropoutDraws;
-    const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
     await writeCheckpoint(folder, {
       model,
-      optimizer: this.optimizer,
+      optimizer: whole ? this.optimizer : null,
       texts: {
         'trainer_state.json': state.toJson(args, this.callbacks.exportState()),
-        'training_args.json': json(keysToSnake({ ...args })),
-        'scheduler.json': json({
-          type: args.lrSchedulerType,
-          base_lrs: [args.learningRate],
-          last_epoch: state.globalStep,
-          last_lr: this.learningRate,
-          max_steps: this.plan.maxSteps,
-        }),
-        'rng_state.json': json({ seed: args.seed, dropout_draws: draws }),
-        'attune_state.json': json({
-          geometry: this.#geometry(),
-          position: this.position,
-          logged_step: this.loggedStep,
-          skipped_steps: state.skippedSteps,
-          loss_sum: this.#lossSum,
-          loss_steps: this.#lossSteps,
-          rows_since_log: rows,
-          loss_scaler: await this.lossScaler?.exportState(),
-        }),
+        'training_args.json': toJson(keysToSnake({ ...args })),
+        ...(whole && (await this.#resumeTexts())),
       },
     });
     this.savedStep = state.globalStep;
     await rotateCheckpoints(args.outputDir, args.saveTotalLimit, state.bestModelCheckpoint);
     return folder;
+  }
+
+  /** What a run needs to go on, beside weights and optimizer. */
+  async #resumeTexts(): Promise<Record<string, string>> {
+    const { args, state, model } = this.context;
+    const rows = await this.meter.take();
+    this.meter.putBack(rows);
+    return {
+      'scheduler.json': toJson({
+        type: args.lrSchedulerType,
+        base_lrs: [args.learningRate],
+        last_epoch: state.globalStep,
+        last_lr: this.learningRate,
+        max_steps: this.plan.maxSteps,
+      }),
+      'rng_state.json': toJson({
+        seed: args.seed,
+        dropout_draws: this.#drawsBefore ?? model.engine.dropoutDraws,
+      }),
+      'attune_state.json': toJson({
+        geometry: this.#geometry(),
+        position: this.position,
+        logged_step: this.loggedStep,
+        skipped_steps: state.skippedSteps,
+        loss_sum: this.#lossSum,
+        loss_steps: this.#lossSteps,
+        rows_since_log: rows,
+        loss_scaler: await this.lossScaler?.exportState(),
+      }),
+    };
   }
 
   async #restore(folder: string): Promise<void> {
@@ -288,7 +306,8 @@ export class TrainingRun {
       })),
     );
     const { stateful_callbacks } = await readCheckpointJson(folder, 'trainer_state.json');
-    this.callbacks.importState(stateful_callbacks as Record<string, unknown>);
+    if (this.context.args.restoreCallbackStatesFromCheckpoint)
+      this.callbacks.importState(stateful_callbacks as Record<string, unknown>);
   }
 
   #geometry(): Geometry {

@@ -128,7 +128,9 @@ describe('ProgressCallback', () => {
   test('writes a plain line at each log elsewhere', async () => {
     const written = await run(false);
     expect(written).toHaveLength(3);
-    expect(written[0]).toMatch(/^2\/4 \[#{12}\.{12}\] \d\d:\d\d < \d\d:\d\d {2}loss \d.* lr .*\n$/);
+    expect(written[0]).toMatch(
+      /^2\/4 \[#{12}\.{12}\] \d\d:\d\d < \d\d:\d\d [\d.]+k? tokens\/s {2}loss \d.* lr .*\n$/,
+    );
     expect(written[2]).toMatch(/^step 4: eval loss \d/);
   });
 

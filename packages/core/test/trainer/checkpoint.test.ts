@@ -148,6 +148,55 @@ describe('resume', () => {
   });
 });
 
+describe('saveOnlyModel', () => {
+  test('keeps the weights alone, which nothing is resumed from', async () => {
+    const outputDir = await temporaryFolder();
+    const args = { outputDir, maxSteps: 4, saveSteps: 4, saveOnlyModel: true };
+    await run({ args });
+    const folder = join(outputDir, 'checkpoint-4');
+    expect((await readdir(folder)).sort()).toEqual([
+      'attune_checkpoint.json',
+      'config.json',
+      'model.safetensors',
+      'trainer_state.json',
+      'training_args.json',
+    ]);
+    await expect(run({ args, resumeFromCheckpoint: true })).rejects.toThrow(
+      /CHECKPOINT_MODEL_ONLY: .*checkpoint-4/,
+    );
+  });
+
+  test('a run that is stopped can go on all the same', async () => {
+    const args = { outputDir: await temporaryFolder(), maxSteps: 4, saveOnlyModel: true };
+    await run({ args, stopAt: 2 });
+    expect((await run({ args, resumeFromCheckpoint: true })).output.globalStep).toBe(4);
+  });
+});
+
+test('restoreCallbackStatesFromCheckpoint: false leaves callbacks as they were made', async () => {
+  const args = { outputDir: await temporaryFolder(), maxSteps: 3, saveSteps: 1 };
+  const counter = () => {
+    const imported: unknown[] = [];
+    const callback: TrainerCallback = {
+      name: 'counter',
+      exportState: () => ({ seen: 1 }),
+      importState: (state) => void imported.push(state),
+    };
+    return { callback, imported };
+  };
+  await run({ args, callbacks: [counter().callback], stopAt: 2 });
+  for (const [restore, expected] of [
+    [true, [{ seen: 1 }]],
+    [false, []],
+  ] as const) {
+    const { callback, imported } = counter();
+    const resumed = { ...args, restoreCallbackStatesFromCheckpoint: restore };
+    const folder = join(args.outputDir, 'checkpoint-2');
+    await run({ args: resumed, callbacks: [callback], resumeFromCheckpoint: folder });
+    expect(imported).toEqual(expected);
+  }
+});
+
 describe('a torn checkpoint', () => {
   const prepare = async () => {
     const outputDir = await temporaryFolder();

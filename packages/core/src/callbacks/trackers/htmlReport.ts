@@ -1,0 +1,63 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CallbackContext, Logs, TrainerCallback } from '../callback.js';
+import { escapeXml, lossPlot } from './lossPlot.js';
+import { trackerFolder } from './runFolder.js';
+
+/**
+ * `loss.svg` and `report.html` in loggingDir or outputDir when the run is over: the curves of losses,
+ * gradient norm and learning rate, and the summary. One file without scripts and links, to be sent by mail.
+ */
+export class HtmlReportCallback implements TrainerCallback {
+  readonly name = 'HtmlReportCallback';
+
+  async onTrainEnd({ args, state }: CallbackContext, metrics: Logs): Promise<void> {
+    const folder = trackerFolder(args);
+    const title = args.runName ?? args.outputDir;
+    const svg = lossPlot(state.logHistory, title);
+    const best =
+      state.bestMetric === null
+        ? []
+        : [
+            [
+              `best ${args.metricForBestModel}`,
+              `${state.bestMetric} (update ${state.bestGlobalStep})`,
+            ],
+          ];
+    const rows = [
+      ['updates', `${state.globalStep} of ${state.maxSteps}`],
+      ['tokens', String(state.numInputTokensSeen)],
+      ...best,
+      ...Object.entries(metrics).map(([name, value]) => [
+        name,
+        String(Number(value.toPrecision(6))),
+      ]),
+    ];
+    const cells = rows.map(
+      ([name, value]) => `<tr><th>${escapeXml(name!)}</th><td>${escapeXml(value!)}</td></tr>`,
+    );
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'loss.svg'), svg);
+    await writeFile(
+      join(folder, 'report.html'),
+      `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${escapeXml(title)}</title>
+<style>
+  :root { color-scheme: light dark; }
+  body { font: 14px system-ui, sans-serif; max-width: 900px; margin: 24px auto; padding: 0 16px; }
+  svg { max-width: 100%; height: auto; }
+  table { border-collapse: collapse; margin: 16px 0 0 64px; }
+  th { text-align: left; font-weight: 400; padding: 3px 24px 3px 0; opacity: 0.7; }
+  td { font-variant-numeric: tabular-nums; }
+</style>
+${svg}<table>
+${cells.join('\n')}
+</table>
+</html>
+`,
+    );
+  }
+}

@@ -1,0 +1,47 @@
+import { appendFile, mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LogEntry } from '../../trainer/trainerState.js';
+import { keysToSnake } from '../../util/json.js';
+import type { CallbackContext, TrainerCallback } from '../callback.js';
+import { trackerFolder } from './runFolder.js';
+
+/**
+ * `log.jsonl` in loggingDir or outputDir: each row of the log as one line of JSON, as it stands in
+ * `log_history` of trainer_state.json (a number that is not finite is null). A resumed run writes on
+ * where its checkpoint was; the log of an earlier run is kept as `log.1.jsonl`, `log.2.jsonl`, ...
+ */
+export class JsonlCallback implements TrainerCallback {
+  readonly name = 'JsonlCallback';
+  #file: string | null = null;
+
+  async onTrainBegin({ args, state }: CallbackContext): Promise<void> {
+    const folder = trackerFolder(args);
+    await mkdir(folder, { recursive: true });
+    const file = join(folder, 'log.jsonl');
+    if (state.globalStep === 0) await setAside(folder, file);
+    await writeFile(file, state.logHistory.map(line).join(''));
+    this.#file = file;
+  }
+
+  async onLog({ state }: CallbackContext): Promise<void> {
+    const row = state.logHistory.at(-1);
+    if (this.#file !== null && row) await appendFile(this.#file, line(row));
+  }
+
+  onTrainEnd(): void {
+    this.#file = null;
+  }
+}
+
+const line = (row: LogEntry): string => `${JSON.stringify(keysToSnake(row))}\n`;
+
+async function setAside(folder: string, file: string): Promise<void> {
+  const exists = (path: string) => stat(path).catch(() => null);
+  if (!(await exists(file))) return;
+  for (let n = 1; ; n++) {
+    const free = join(folder, `log.${n}.jsonl`);
+    if (await exists(free)) continue;
+    await rename(file, free);
+    return;
+  }
+}
