@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { writeFolderAtomic } from '../io/atomic.js';
 import { SafetensorsFile } from '../io/safetensors.js';
@@ -92,6 +92,26 @@ export async function listCheckpoints(outputDir: string): Promise<Checkpoint[]> 
 }
 
 /**
+ * What a process that died in a save left beside the checkpoints (`writeFolderAtomic`): a half-written
+ * folder goes; a checkpoint that was just being replaced comes back.
+ */
+async function clearInterruptedSaves(outputDir: string, logger: Logger): Promise<void> {
+  for (const name of await readdir(outputDir).catch(() => [])) {
+    const [, checkpoint, kind] = /^\.(checkpoint-\d+)\.(tmp|old)-[0-9a-f]{8}$/.exec(name) ?? [];
+    if (checkpoint === undefined) continue;
+    const left = join(outputDir, name);
+    const whole = join(outputDir, checkpoint);
+    if (kind === 'old' && !(await stat(whole).catch(() => null))) {
+      await rename(left, whole);
+      logger.warn(`${whole}: its replacement was interrupted; the old one is back`);
+    } else {
+      await rm(left, { recursive: true, force: true });
+      logger.warn(`${left}: a save that was interrupted; removed`);
+    }
+  }
+}
+
+/**
  * The checkpoint to resume from: the folder given, or (`true`) the latest whole one of `outputDir`.
  *
  * @throws CHECKPOINT_NONE; CHECKPOINT_TORN when the folder given is not whole
@@ -113,6 +133,7 @@ export async function findCheckpoint(
       { remedy: 'Pass resumeFromCheckpoint: true to take the latest whole one of outputDir.' },
     );
   }
+  await clearInterruptedSaves(outputDir, logger);
   for (const { folder } of (await listCheckpoints(outputDir)).reverse()) {
     const problem = await damage(folder);
     if (problem === null) return folder;

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process';
+import { watch } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Rng } from '@attune/core';
+import { build } from 'tsup';
+import { beforeAll, expect, test } from 'vitest';
+import { temporaryFolder } from './support.js';
+
+interface Outcome {
+  readonly history: Readonly<Record<string, number>>[];
+  readonly weights: string;
+  readonly warnings: string[];
+}
+
+/** One file, so that a process starts in half a second. */
+let script: string;
+beforeAll(async () => {
+  const folder = await temporaryFolder();
+  await build({
+    entry: [fileURLToPath(new URL('./killedRun.ts', import.meta.url))],
+    outDir: folder,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    config: false,
+    silent: true,
+    noExternal: [/.*/],
+    esbuildOptions: (options) => {
+      options.conditions = ['attune-source', 'import', 'node'];
+    },
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
+    outExtension: () => ({ js: '.mjs' }),
+  });
+  script = join(folder, 'killedRun.mjs');
+});
+
+const isTorn = (name: string) => /^\.checkpoint-\d+\.(tmp|old)-/.test(name);
+
+interface Death {
+  /** Updates seen before it dies: counted from when the process began. */
+  readonly afterSteps: number;
+  readonly delayMs: number;
+  /** Waits for the next save to begin, too. */
+  readonly inSave: boolean;
+}
+
+/** Runs the script to its end, or until it is killed. */
+function start(outputDir: string, death: Death | null): Promise<Outcome | 'killed'> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [script, outputDir], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let outcome: Outcome | null = null;
+    let steps = 0;
+    const kill = (delayMs: number) => setTimeout(() => child.kill('SIGKILL'), delayMs);
+    const watcher = watch(outputDir, (_, name) => {
+      if (death?.inSave && steps > death.afterSteps && name && isTorn(name)) kill(0);
+    });
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (line.startsWith('done ')) outcome = JSON.parse(line.slice(5)) as Outcome;
+      if (line.startsWith('step ') && ++steps > (death?.afterSteps ?? 0) && death && !death.inSave)
+        kill(death.delayMs);
+    });
+    child.on('close', (code, signal) => {
+      watcher.close();
+      if (signal === 'SIGKILL') resolve('killed');
+      else if (outcome && code === 0) resolve(outcome);
+      else reject(new Error(`the process ended with ${code ?? signal}`));
+    });
+  });
+}
+
+test('a run that is killed at ten random moments, in saves too, has the losses and weights of the uninterrupted one, bit for bit', async () => {
+  const whole = await start(await temporaryFolder(), null);
+  const outputDir = await temporaryFolder();
+  const rng = new Rng(20);
+  let torn = 0;
+  for (let n = 0; n < 10; n++) {
+    const death = {
+      afterSteps: 1 + Math.floor(rng.uniform() * 3),
+      delayMs: Math.floor(rng.uniform() * 40),
+      inSave: n % 2 === 1,
+    };
+    expect(await start(outputDir, death)).toBe('killed');
+    if ((await readdir(outputDir)).some(isTorn)) torn++;
+  }
+  // At least once it was in the middle of writing a checkpoint.
+  expect(torn).toBeGreaterThan(0);
+  const last = await start(outputDir, null);
+  const { history, weights, warnings } = last as Outcome;
+  expect(history).toEqual((whole as Outcome).history);
+  expect(weights).toBe((whole as Outcome).weights);
+  expect(history.filter(({ loss }) => loss !== undefined)).toHaveLength(25);
+  // What the last death left behind was cleared away, and said so.
+  expect((await readdir(outputDir)).filter(isTorn)).toEqual([]);
+  expect(warnings.every((line) => !line.startsWith('error'))).toBe(true);
+});
