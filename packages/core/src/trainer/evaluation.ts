@@ -1,6 +1,7 @@
 import type { CallbackContext, EvalMetrics, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
 import { type Examples, Loader, sampleExamples } from '../dataset/loader.js';
+import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, isPlainObject, snakeToCamel } from '../util/json.js';
 import { addSums, type EvaluationSums, evaluate, toMetrics } from './evaluate.js';
@@ -12,6 +13,7 @@ import {
   type PreprocessLogits,
 } from './predictions.js';
 import type { RowSource } from './prepareRows.js';
+import { type EvaluationTask, runEvaluationTask } from './tasks/evaluationTask.js';
 import { computeDTypeOf, metricName } from './trainingArguments.js';
 
 /** Rows to evaluate on: one set, or several by name. */
@@ -28,6 +30,8 @@ interface EvaluationParts {
   readonly objective: Objective;
   readonly computeMetrics: ComputeMetrics | undefined;
   readonly preprocessLogits: PreprocessLogits | undefined;
+  readonly tasks: readonly EvaluationTask[];
+  readonly tokenizer: TextTokenizer | null;
   /** Rows -> examples. */
   prepare(rows: RowSource): Promise<Examples<unknown>>;
 }
@@ -57,6 +61,28 @@ export class Evaluation {
     throw new AttuneError('NO_ROWS', 'evalDataset is {}: there is no set to evaluate.', {
       remedy: 'Give at least one set of rows, or leave evalDataset out.',
     });
+  }
+
+  /**
+   * The tasks, after each other: `acc` of the task "arc" is `evalArcAcc`.
+   *
+   * @throws EVALUATION_TASK
+   */
+  async runTasks(): Promise<Record<string, number>> {
+    const { tasks, tokenizer, context } = this.parts;
+    const { model, args } = context;
+    const metrics: Record<string, number> = {};
+    for (const task of tasks) {
+      const prefix = setPrefix(task.name);
+      if (!tokenizer)
+        throw new AttuneError('EVALUATION_TASK', `task "${task.name}" needs a tokenizer.`, {
+          remedy: 'Pass tokenizer to the trainer.',
+        });
+      const batchSize = args.perDeviceEvalBatchSize;
+      const own = await runEvaluationTask(task, { model, tokenizer, batchSize });
+      for (const [name, value] of Object.entries(own)) metrics[metricName(prefix, name)] = value;
+    }
+    return metrics;
   }
 
   /** The examples of every set, of a stream the first thousand. */
@@ -139,9 +165,9 @@ function setPrefix(name: string): string {
   const camel = snakeToCamel(name);
   if (/^[a-z][\w-]*$/.test(name) && snakeToCamel(camelToSnake(`x_${name}`)) === `x${cap(camel)}`)
     return `eval${cap(camel)}`;
-  throw new AttuneError('EVAL_SET_NAME', `evalDataset has a set "${name}".`, {
+  throw new AttuneError('EVAL_SET_NAME', `there is an evaluation set or task "${name}".`, {
     remedy:
-      'Name sets with lower-case letters, digits and _ : { gsm8k: rows } is logged as evalGsm8kLoss, eval_gsm8k_loss in files.',
+      'Name them with lower-case letters, digits and _ : { gsm8k: rows } is logged as evalGsm8kLoss, eval_gsm8k_loss in files.',
   });
 }
 

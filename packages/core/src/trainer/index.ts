@@ -21,6 +21,7 @@ export type { RowSource } from './prepareRows.js';
 export type { DeviceLimits, ProfileOptions, ProfileRow, TrainingProfile } from './profile.js';
 export * from './sftTrainer.js';
 export type { StopReason } from './stopRequest.js';
+export * from './tasks/index.js';
 export * from './trainer.js';
 export * from './trainerOptions.js';
 export { type LogEntry, TrainerState } from './trainerState.js';

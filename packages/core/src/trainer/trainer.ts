@@ -26,6 +26,7 @@ import { type ProfileOptions, profileUpdates, type TrainingProfile } from './pro
 import { rescue } from './rescue.js';
 import { trainingLoader } from './sampling.js';
 import { StopRequest } from './stopRequest.js';
+import { EvaluationTasks } from './tasks/evaluationTask.js';
 import { checkEvaluation, noteBest, resolveMaxLength } from './trainerChecks.js';
 import {
   type TrainerFlavor,
@@ -111,6 +112,10 @@ export class Trainer<
       objective: this.objective,
       computeMetrics: options.computeMetrics,
       preprocessLogits: options.preprocessLogitsForMetrics,
+      tasks: (options.evaluationTasks ?? []).map((task) =>
+        typeof task === 'string' ? attune.registry(EvaluationTasks).get(task) : task,
+      ),
+      tokenizer: options.tokenizer ?? null,
       prepare: (rows) => this.#prepare(rows, 'evaluation'),
     });
     this.#callbacks.initEnd(this.#context);
@@ -412,17 +417,17 @@ export class Trainer<
    * The objective's loss over `dataset`, every item weighing the same, and what `computeMetrics` says.
    * Several sets by name give the metrics of each (`evalMathLoss`) and of all together (`evalLoss`).
    *
-   * @param dataset default: the trainer's evalDataset
-   * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS
+   * @param dataset default: the trainer's evalDataset, and its evaluationTasks
+   * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS, EVALUATION_TASK
    */
-  async evaluate(
-    dataset: EvalDataset | undefined = this.#options.evalDataset,
-  ): Promise<EvalMetrics> {
-    if (!dataset)
+  async evaluate(dataset?: EvalDataset): Promise<EvalMetrics> {
+    const rows = dataset ?? this.#options.evalDataset;
+    if (!rows)
       throw new AttuneError('NO_ROWS', 'evaluate() needs rows.', {
         remedy: 'Pass evalDataset to the trainer, or a data set to evaluate().',
       });
-    const metrics = await this.#evaluation.evaluate(dataset);
+    const tasks = dataset ? {} : await this.#evaluation.runTasks();
+    const metrics = { ...tasks, ...(await this.#evaluation.evaluate(rows)) };
     await this.#enterLog(metrics);
     await this.#callbacks.call('onEvaluate', this.#context, metrics);
     return metrics;

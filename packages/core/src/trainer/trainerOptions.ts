@@ -9,6 +9,7 @@ import type { Objective } from './objective.js';
 import type { ComputeMetrics, PreprocessLogits } from './predictions.js';
 import type { RowSource } from './prepareRows.js';
 import type { StopReason } from './stopRequest.js';
+import type { EvaluationTask } from './tasks/evaluationTask.js';
 import type {
   TrainingArguments,
   TrainingArgumentsInput,
@@ -27,6 +28,8 @@ export interface TrainerOptions<
   readonly trainDataset?: RowSource | undefined;
   /** One set of rows, or several by name: `{ math, code }` is logged as evalMathLoss, evalCodeLoss and evalLoss. */
   readonly evalDataset?: EvalDataset | undefined;
+  /** Benchmarks at each evaluation, by themselves or by the name under which a plugin added them: evalArcAcc, ... */
+  readonly evaluationTasks?: readonly (EvaluationTask | string)[] | undefined;
   /** Metrics of your own from the outputs of an evaluation; logged as `eval<Name>`. Outputs are kept only for it. */
   readonly computeMetrics?: ComputeMetrics | undefined;
   /** Makes less of the logits before they leave the device, e.g. `(logits) => ops.argmax(logits)`. */
@@ -50,6 +53,7 @@ export const trainerOptionNames: Record<keyof TrainerOptions, true> = {
   tokenizer: true,
   trainDataset: true,
   evalDataset: true,
+  evaluationTasks: true,
   computeMetrics: true,
   preprocessLogitsForMetrics: true,
   peftConfig: true,

@@ -1,0 +1,69 @@
+import { AttuneError } from '../../util/errors.js';
+import type { EvaluationTask } from './evaluationTask.js';
+import { logLikelihoods } from './logLikelihoods.js';
+import { meansWithErrors, scoreChoices } from './metrics.js';
+
+export interface ChoiceRow {
+  /** The question as the model reads it. */
+  readonly context: string;
+  readonly choices: readonly string[];
+  /** Index of the right choice, or of all that are right. */
+  readonly answer: number | readonly number[];
+}
+
+export interface LoglikelihoodTaskOptions {
+  readonly name: string;
+  readonly rows: readonly ChoiceRow[];
+  /** Between context and choice. Default " ", as in lm_eval. Not part of what `accNorm` counts. */
+  readonly targetDelimiter?: string;
+}
+
+/**
+ * Multiple choice by likelihood: each choice is judged as a continuation of the context, and the likeliest
+ * is the model's answer. Metrics as in lm_eval: `acc`, `accNorm` (per character of the choice), `accBytes`
+ * (per byte) and their standard errors.
+ *
+ * @throws EVALUATION_TASK for no rows, or an answer that is none of the choices
+ */
+export function loglikelihoodTask(options: LoglikelihoodTaskOptions): EvaluationTask {
+  const { name, rows, targetDelimiter = ' ' } = options;
+  if (rows.length === 0)
+    throw new AttuneError('EVALUATION_TASK', `task "${name}" has no rows.`, {
+      remedy: 'Give at least one row { context, choices, answer }.',
+    });
+  rows.forEach(({ choices, answer }, i) => {
+    const wrong = [answer].flat().find((index) => choices[index] === undefined);
+    if (wrong === undefined && [answer].flat().length > 0) return;
+    throw new AttuneError(
+      'EVALUATION_TASK',
+      `task "${name}", row ${i}: answer ${JSON.stringify(answer)} is none of its ${choices.length} choices.`,
+      { remedy: 'Count choices from 0.' },
+    );
+  });
+  return {
+    name,
+    async evaluate(context) {
+      const requests = rows.flatMap((row) =>
+        row.choices.map((choice) => ({
+          context: row.context,
+          continuation: targetDelimiter + choice,
+        })),
+      );
+      const scored = await logLikelihoods(context, requests);
+      let at = 0;
+      return meansWithErrors(
+        rows.map(({ choices, answer }) => {
+          const own = scored.slice(at, at + choices.length);
+          at += choices.length;
+          return {
+            ...scoreChoices(
+              own.map((s) => s.logLikelihood),
+              choices,
+              answer,
+            ),
+          };
+        }),
+      );
+    },
+  };
+}
