@@ -118,7 +118,7 @@ for (const { name, installed } of packages) {
     for (const key of ['version', 'description', 'license', 'engines', 'exports'])
       expect(manifest[key], `no ${key}`);
     const stray = readdirSync(installed).filter(
-      (file) => !/^(dist|package\.json|README\.md|LICENSE|node_modules)$/.test(file),
+      (file) => !/^(bin|dist|package\.json|README\.md|LICENSE|node_modules)$/.test(file),
     );
     expect(stray.length === 0, `packed by mistake: ${stray.join(', ')}`);
   });
@@ -173,6 +173,12 @@ for (const entry of entries)
   check(`import '${entry}' in plain node`, () =>
     run(consumer, process.execPath, '--input-type=module', '-e', `await import('${entry}')`),
   );
+
+check('attune --help', () => {
+  const attune = join(consumer, 'node_modules', '.bin', 'attune');
+  expect(run(consumer, attune, '--help').includes('inspect'), 'it does not name inspect');
+  expect(run(consumer, attune, 'inspect', '--help').includes('--model'), 'no --model');
+});
 
 check('a program of tensors runs', () => {
   writeFileSync(

@@ -131,6 +131,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     ...['util', 'tensor', 'nn', 'optim', 'io', 'tokenizer', 'dataset', 'models', 'callbacks'],
     ...['distributed', 'di contract'],
   ],
+  cli: ['util', 'io', 'tokenizer', 'dataset'],
   testing: ['util', 'backend', 'backend/reference', 'tensor', 'quant'],
   'di contract': ['util'],
   di: ['util', 'di contract'],

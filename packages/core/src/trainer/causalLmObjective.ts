@@ -6,6 +6,7 @@ import {
   type TokenExample,
 } from '../dataset/collator.js';
 import { type PackingStrategy, packExamples } from '../dataset/pack.js';
+import { Preflight, type PreflightSetting } from '../dataset/preflight.js';
 import { tokenizeSft } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
@@ -35,6 +36,8 @@ export interface CausalLmOptions {
   readonly packingStrategy?: PackingStrategy;
   /** Pack evaluation rows too; null: as `packing`. Default null. */
   readonly evalPacking?: boolean | null;
+  /** What is shown and refused before the first step. Default 'on'. */
+  readonly preflight?: PreflightSetting;
 }
 
 /**
@@ -51,15 +54,24 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     formattingFunc,
     packing = false,
     packingStrategy = 'bfd',
+    preflight: setting = 'on',
   } = options;
   const evalPacking = options.evalPacking ?? packing;
   const isPacked = (use: RowUse) => (use === 'training' ? packing : evalPacking);
   return {
     name: 'causal-lm',
-    encode(row, { model, tokenizer, origin, use = 'training' }) {
+    isPreflightOn: setting !== 'off',
+    preflight: (model, tokenizer) =>
+      new Preflight({
+        ...(typeof setting === 'object' ? setting : {}),
+        tokenizer,
+        eosTokenIds: model.config.eosTokenId,
+        maxLength,
+      }),
+    encode(row, { model, tokenizer, origin, use = 'training', preflight }) {
       // These two keep what is longer than a row: in the next ones.
       const isCut = !isPacked(use) || packingStrategy === 'bfd';
-      const { example, truncated, boundaryMerged } = tokenizeSft(row, origin, {
+      const tokenized = tokenizeSft(row, origin, {
         tokenizer,
         maxLength: isCut ? maxLength : Number.POSITIVE_INFINITY,
         vocabSize: model.config.vocabSize,
@@ -67,6 +79,8 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
         assistantOnlyLoss,
         formattingFunc,
       });
+      preflight?.add(origin, tokenized);
+      const { example, truncated, boundaryMerged } = tokenized;
       const notes: string[] = [];
       if (truncated) notes.push(`cut off after ${maxLength} tokens`);
       if (boundaryMerged)

@@ -1,3 +1,4 @@
+import type { Preflight } from '../dataset/preflight.js';
 import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
@@ -10,6 +11,8 @@ export interface PrepareContext {
   readonly model: LanguageModel;
   readonly tokenizer: TextTokenizer | null;
   readonly logger: Logger;
+  /** Sees what training rows become. */
+  readonly preflight?: Preflight | null;
 }
 
 /** One row; null where nothing is to be learned. */
@@ -17,11 +20,17 @@ export function encodeRow<Example>(
   row: unknown,
   origin: string,
   objective: Objective<Example>,
-  { model, tokenizer, use }: PrepareContext,
+  { model, tokenizer, use, preflight = null }: PrepareContext,
   note: (text: string, origin: string) => void,
 ): Example | null {
   if (!objective.encode) return row as Example;
-  const { example, notes = [] } = objective.encode(row, { model, tokenizer, origin, use });
+  const { example, notes = [] } = objective.encode(row, {
+    model,
+    tokenizer,
+    origin,
+    use,
+    preflight,
+  });
   for (const text of notes) note(text, origin);
   if (example === null) note('nothing to learn from: left out', origin);
   return example;

@@ -1,3 +1,4 @@
+import type { Preflight } from '../dataset/preflight.js';
 import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { HostArray } from '../tensor/dtype.js';
@@ -34,6 +35,8 @@ export interface EncodeContext {
   readonly origin: string;
   /** Default 'training'. */
   readonly use?: RowUse;
+  /** To be shown what each training row becomes, where the objective has a preflight. */
+  readonly preflight?: Preflight | null;
 }
 
 export interface EncodedRow<Example> {
@@ -57,6 +60,10 @@ export interface Objective<Example = unknown> {
    * first step. Without it, rows are examples as they are.
    */
   encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
+  /** Watches training rows being encoded, for `Trainer.preview()`. */
+  preflight?(model: LanguageModel, tokenizer: TextTokenizer | null): Preflight;
+  /** Whether `train()` shows what the preflight saw, and refuses what cannot be meant. Default true. */
+  readonly isPreflightOn?: boolean;
   /**
    * Examples in their order -> fewer and fuller ones. Called with at most `PACKING_WINDOW` of them at a
    * time. Without it examples stay as they are.

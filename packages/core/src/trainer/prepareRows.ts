@@ -22,14 +22,17 @@ export type RowSource =
  * and said so once with their count and the first of them. The rows of a stream go through while they
  * are used: its notes come with the first such row.
  *
- * @throws NO_ROWS when no row is left; whatever `encode` throws for a bad row
+ * @throws NO_ROWS when no row is left, or what the preflight refuses them for; whatever `encode` throws for a bad row
  */
 export async function prepareRows<Example>(
   source: RowSource,
   objective: Objective<Example>,
   context: PrepareContext,
 ): Promise<Examples<Example>> {
-  if (source instanceof IterableDataset) return new RowStream(source, objective, context);
+  if (source instanceof IterableDataset) {
+    if (context.preflight) context.preflight.isStart = true;
+    return new RowStream(source, objective, context);
+  }
   const { use, logger } = context;
   const rows = await toDataset(source, use);
   const examples: Example[] = [];
@@ -49,13 +52,17 @@ export async function prepareRows<Example>(
     ([text, { count, first }]) =>
       `${count} of ${rows.length} ${use} rows: ${text} (first: ${first})`,
   );
-  if (examples.length === 0)
+  if (examples.length === 0) {
+    const refusal =
+      objective.isPreflightOn === false ? null : context.preflight?.report().refusal();
+    if (refusal) throw refusal;
     throw noRows(
       rows.length === 0
         ? `there are no ${use} rows.`
         : `none of the ${rows.length} ${use} rows has anything to learn from. ${report.join('; ')}.`,
       rows.length,
     );
+  }
   for (const line of report) logger.warn(line);
   if (!isPacked(objective, use)) return examples;
   // Window after window, as a stream is packed.

@@ -1,5 +1,10 @@
 import { z } from 'zod';
 import { PACKING_STRATEGIES, type PackingStrategy } from '../dataset/pack.js';
+import {
+  PREFLIGHT_CHECKS,
+  PREFLIGHT_MAX_ROWS,
+  type PreflightSetting,
+} from '../dataset/preflight.js';
 import { causalLmObjective } from './causalLmObjective.js';
 import { Trainer } from './trainer.js';
 import type { TrainerOptions } from './trainerOptions.js';
@@ -29,6 +34,12 @@ interface SftOnly {
   readonly packingStrategy: PackingStrategy;
   /** Pack the evaluation rows too; null: as `packing`. Default null. */
   readonly evalPacking: boolean | null;
+  /**
+   * Before the first step, show what is trained on, and refuse what cannot be meant (`PREFLIGHT_CHECKS`):
+   * "on", "off", or `{ rows, allow }` with the number of rows to show and the checks to say and not
+   * refuse. Default "on": three rows, all checks.
+   */
+  readonly preflight: PreflightSetting;
 }
 
 /** TrainingArguments with TRL's defaults: learningRate 2e-5, loggingSteps 10, maxLength 1024. */
@@ -44,6 +55,20 @@ const sftArgumentsSchema = trainingArgumentsSchema.extend({
   packing: z.boolean().default(false),
   packingStrategy: z.enum(PACKING_STRATEGIES).default('bfd'),
   evalPacking: z.boolean().nullable().default(null),
+  preflight: z
+    .union(
+      [
+        z.enum(['on', 'off']),
+        z.strictObject({
+          rows: z.int().min(0).max(PREFLIGHT_MAX_ROWS).optional(),
+          allow: z.array(z.enum(PREFLIGHT_CHECKS)).optional(),
+        }),
+      ],
+      {
+        error: `expected "on", "off", or { rows: 0 to ${PREFLIGHT_MAX_ROWS}, allow: a list of ${PREFLIGHT_CHECKS.map((c) => `"${c}"`).join(', ')} }`,
+      },
+    )
+    .default('on'),
 });
 
 export interface SftTrainerOptions
@@ -73,6 +98,7 @@ export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
             packing: args.packing,
             packingStrategy: args.packingStrategy,
             evalPacking: args.evalPacking,
+            preflight: args.preflight,
             formattingFunc,
           }),
       },

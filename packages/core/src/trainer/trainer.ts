@@ -9,7 +9,9 @@ import type {
 } from '../callbacks/callback.js';
 import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
-import { type Examples, sampleExamples } from '../dataset/loader.js';
+import { type Examples, firstExamples, isStream, sampleExamples } from '../dataset/loader.js';
+import type { Preflight } from '../dataset/preflight.js';
+import type { PreflightReport } from '../dataset/preflightReport.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
@@ -45,6 +47,9 @@ import {
 import { TrainingRun } from './trainingRun.js';
 import { update } from './update.js';
 
+/** Rows of a stream that a preview reads. */
+const PREVIEWED = 100;
+
 /**
  * The one training loop. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are
  * this with an objective and its defaults.
@@ -77,6 +82,7 @@ export class Trainer<
     training: new Map(),
     evaluation: new Map(),
   };
+  readonly #preflights = new Map<RowSource, Preflight>();
   #run: TrainingRun | null = null;
 
   /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
@@ -160,6 +166,7 @@ export class Trainer<
       ? await findCheckpoint(resume, args.outputDir, model.attune.logger)
       : null;
     const examples = await this.#prepare(trainDataset, 'training');
+    if (!isStream(examples)) this.#checkPreflight(trainDataset);
     const loader = trainingLoader(examples, args, this.objective);
     if (args.maxMemory !== null) checkBudget(await this.#planSubject(trainDataset), args.maxMemory);
     const run = await TrainingRun.start(
@@ -185,6 +192,36 @@ export class Trainer<
       this.#run = null;
       await run.dispose();
     }
+  }
+
+  /**
+   * What will be trained on: decoded rows, the share of trained tokens, end tokens, what is cut off or
+   * left out, and what `train()` would refuse. Prints as `train()` shows it.
+   *
+   * @example console.log(String(await trainer.preview({ rows: 5 })));
+   * @param options.rows to show, at most 100. Default: args.preflight.rows, else 3
+   * @throws NO_ROWS, ALREADY_TRAINING, PREVIEW_UNSUPPORTED, and what a row is refused for
+   */
+  async preview(options: { readonly rows?: number } = {}): Promise<PreflightReport> {
+    const rows = this.#trainRows('preview');
+    let failure: unknown = null;
+    try {
+      const examples = await this.#prepare(rows, 'training');
+      if (isStream(examples)) await firstExamples(examples, PREVIEWED);
+    } catch (error) {
+      failure = error;
+    }
+    const report = this.#preflights.get(rows)?.report(options.rows);
+    // Rows that all teach nothing are what a preview is for.
+    const isReported =
+      AttuneError.isInstance(failure) && ['NO_ROWS', 'NO_TRAINED_TOKEN'].includes(failure.code);
+    if (failure && !(isReported && report && report.facts.rows > 0)) throw failure;
+    if (report) return report;
+    throw new AttuneError(
+      'PREVIEW_UNSUPPORTED',
+      `objective "${this.objective.name}" does not say what it trains on.`,
+      { remedy: 'Give it a preflight, as causalLmObjective has.' },
+    );
   }
 
   /**
@@ -303,6 +340,7 @@ export class Trainer<
       control.shouldEpochStop = false;
       await this.#callbacks.call('onEpochBegin', this.#context);
       for await (const group of run.groups()) {
+        this.#checkPreflight(this.#options.trainDataset!); // a stream's rows are known now
         const { epoch, batches } = run.position;
         await this.#step(run, group, epoch + (batches + group.length) / plan.batchesPerEpoch);
         if (stop.reason) {
@@ -450,15 +488,25 @@ export class Trainer<
     await this.#options.tokenizer?.savePretrained?.(folder);
   }
 
+  #checkPreflight(rows: RowSource): void {
+    if (this.objective.isPreflightOn !== false)
+      this.#preflights.get(rows)?.check(this.model.attune.logger);
+  }
+
   /** Rows are tokenised once, and checked before the first step; those of a stream while they are used. */
   async #prepare(source: RowSource, use: RowUse): Promise<Examples<unknown>> {
     const prepared = this.#examples[use];
     const held = prepared.get(source);
     if (held) return held;
+    const tokenizer = this.#options.tokenizer ?? null;
+    const preflight =
+      use === 'training' ? (this.objective.preflight?.(this.model, tokenizer) ?? null) : null;
+    if (preflight) this.#preflights.set(source, preflight);
     const examples = prepareRows(source, this.objective, {
       use,
       model: this.model,
-      tokenizer: this.#options.tokenizer ?? null,
+      tokenizer,
+      preflight,
       logger: this.model.attune.logger,
     });
     prepared.set(source, examples);

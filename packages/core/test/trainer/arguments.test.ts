@@ -175,7 +175,7 @@ describe('what a trainer refuses', () => {
     await expect(train(undefined)).rejects.toThrow(/NO_ROWS: train\(\) needs training rows/);
     await expect(train([])).rejects.toThrow(/NO_ROWS: there are no training rows/);
     await expect(train([{ input_ids: [1, 2], labels: [-100, -100] }])).rejects.toThrow(
-      /none of the 1 training rows.*left out \(first: training rows\[0\]\)/,
+      /NO_TRAINED_TOKEN: .*training rows\[0\]: ids \[1, 2\]/,
     );
     await expect(train([{ input_ids: [1, 2] }], { dataloaderDropLast: true })).rejects.toThrow(
       /NO_TRAINING_ROWS/,

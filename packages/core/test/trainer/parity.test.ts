@@ -134,7 +134,7 @@ test('row 3: without a label torch has NaN, ours an error before anything runs',
       input_ids: Array.from({ length: t }, (_, i) => i + 3),
       labels: data.slice(r * t, (r + 1) * t),
     }));
-    await expect(run(rows, { maxSteps: 1 })).rejects.toThrow(/NO_ROWS/);
+    await expect(run(rows, { maxSteps: 1 })).rejects.toThrow(/NO_TRAINED_TOKEN/);
   }
 });
 

@@ -1,0 +1,67 @@
+import { AttuneError, nearest } from '../util/errors.js';
+import { inspect, inspectHelp } from './inspect.js';
+
+/** What a command line program writes to; the process's own streams outside of tests. */
+export interface CliOutput {
+  out(text: string): void;
+  err(text: string): void;
+}
+
+const commands = {
+  inspect: {
+    run: inspect,
+    help: inspectHelp,
+    summary: 'show what supervised fine-tuning trains on',
+  },
+} as const;
+
+const help = `Usage: attune <command> [options]
+
+Commands:
+${Object.entries(commands)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  .join('\n')}
+
+attune <command> --help explains a command.
+`;
+
+const processOutput: CliOutput = {
+  out: (text) => console.log(text),
+  err: (text) => console.error(text),
+};
+
+/**
+ * The program `attune`.
+ *
+ * @param args without node and the program's own name
+ * @returns the exit status: 0, 1 where a command found something to refuse, 2 for a wrong command line
+ * or input
+ */
+export async function main(
+  args: readonly string[],
+  output: CliOutput = processOutput,
+): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || ['--help', '-h', 'help'].includes(name)) {
+    output.out(help);
+    return name === undefined ? 2 : 0;
+  }
+  if (!Object.hasOwn(commands, name)) {
+    const near = nearest(name, Object.keys(commands));
+    output.err(`attune: there is no command "${name}".${near ? ` Did you mean "${near}"?` : ''}`);
+    output.err(help);
+    return 2;
+  }
+  const command = commands[name as keyof typeof commands];
+  if (rest.includes('--help') || rest.includes('-h')) {
+    output.out(command.help);
+    return 0;
+  }
+  try {
+    return await command.run(rest, output);
+  } catch (error) {
+    if (!AttuneError.isInstance(error)) throw error;
+    output.err(error.message);
+    return 2;
+  }
+}
