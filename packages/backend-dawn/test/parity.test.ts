@@ -85,6 +85,17 @@ describe('30 updates of LoRA follow transformers + PEFT', () => {
       await expected.close();
     });
 
+  // On weights of 4 and 8 bits, 20 updates.
+  for (const name of ['tiny-llama-tied-nf4', 'tiny-qwen2-fp4', 'tiny-qwen2-int8'])
+    test(name, async () => {
+      const { rows } = fixtureJson(`${name}/run.json`);
+      const quantized = await AutoModelForCausalLM.fromPretrained(fixture(name), { attune });
+      const model = await PeftModel.fromPretrained(quantized, fixture(`${name}/initial`), {
+        isTrainable: true,
+      });
+      await follow(name, model, { trainDataset: rows });
+    });
+
   test.skipIf(!hasStories)('lora-run-stories260k (needs the shared model and data)', async () => {
     const folder = shared('models/stories260k');
     const plain = await AutoModelForCausalLM.fromPretrained(folder, { attune, dtype: 'float32' });
