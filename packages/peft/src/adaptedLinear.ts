@@ -112,6 +112,11 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     return this.engine.scope('adapted', () => run(x));
   }
 
+  /** The options of an adapter on this layer; undefined: it has nothing here. */
+  configOf(adapter: string): PeftConfig | undefined {
+    return this.#attached.get(adapter)?.config;
+  }
+
   override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
     return this.#attached.get(adapter)?.byFileName ?? new Map();
   }

@@ -22,3 +22,4 @@ export {
 export { PeftMethods } from './points.js';
 export { peft } from './service.js';
 export { patternValue } from './targets.js';
+export type { WeightedAdapterOptions } from './weightedAdapter.js';

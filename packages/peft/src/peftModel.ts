@@ -26,6 +26,7 @@ import {
   readAdapterTensors,
   writeAdapter,
 } from './saveLoad.js';
+import { combineAdapters, type WeightedAdapterOptions } from './weightedAdapter.js';
 
 /** The config of any method: `{ peftType: 'LORA', r: 8, ... }`. snake_case keys parse too. */
 export type PeftConfigInput = LoraConfig | CustomPeftConfig | Readonly<Record<string, unknown>>;
@@ -69,6 +70,8 @@ export class PeftModel implements LanguageModel, AdapterHost {
   /** What was trainable before the first adapter; so again after the last. */
   #trainableBefore: ReadonlySet<Parameter> = new Set();
   #backup: Backup = new Map();
+  /** Adapters that are being made of others: what changes all of them waits. */
+  #making: Promise<unknown> = Promise.resolve();
 
   private constructor(readonly base: LanguageModel) {}
 
@@ -189,6 +192,35 @@ export class PeftModel implements LanguageModel, AdapterHost {
   }
 
   /**
+   * A new adapter out of LoRA adapters that the model has: their weighted sum, or a thinned-out one. It is
+   * frozen and not active: `setAdapter(adapterName)` once the promise is fulfilled.
+   *
+   * @example await model.addWeightedAdapter({ adapters: ['math', 'code'], weights: [0.7, 0.3], adapterName: 'both', combinationType: 'dare_ties', density: 0.5 });
+   * @throws PEFT_COMBINATION, PEFT_ADAPTER_UNKNOWN, PEFT_ADAPTER_EXISTS
+   */
+  addWeightedAdapter(options: WeightedAdapterOptions): Promise<void> {
+    const made = this.#combine(options);
+    this.#making = Promise.allSettled([this.#making, made]);
+    return made;
+  }
+
+  async #combine(options: WeightedAdapterOptions): Promise<void> {
+    const { adapterName } = options;
+    this.#checkFree(adapterName);
+    const configs = options.adapters.map((name) => this.#get(name).config);
+    const { fields, tensors } = await combineAdapters(this.engine, this.root, configs, options);
+    if (this.base.adapters !== this)
+      throw new AttuneError(
+        'PEFT_ADAPTER_UNKNOWN',
+        `the adapters were taken off while "${adapterName}" was made of them.`,
+        { remedy: 'Await addWeightedAdapter before unload().' },
+      );
+    this.#checkFree(adapterName);
+    const plan = planFrom(this.base, fields, { label: 'addWeightedAdapter', isFile: false });
+    this.#attach(adapterName, { plan, tensors }, false);
+  }
+
+  /**
    * Chooses which adapters compute: one, or several whose effects add up. No weight is copied.
    *
    * An adapter that was made here or loaded with `isTrainable` is trained while it is active; one that
@@ -248,6 +280,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE, PEFT_MERGED
    */
   async mergeAdapter({ safeMerge = false }: MergeOptions = {}): Promise<void> {
+    await this.#making;
     this.#refuseMerged('mergeAdapter');
     const { active } = this.#switch;
     this.#backup = await fold(this.engine, this.root, active, { safe: safeMerge, backup: true });
@@ -267,6 +300,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
    */
   async mergeAndUnload({ safeMerge = false }: MergeOptions = {}): Promise<LanguageModel> {
+    await this.#making;
     if (this.#switch.merged.length === 0)
       await fold(this.engine, this.root, this.#switch.active, { safe: safeMerge, backup: false });
     return this.#detach();
@@ -290,6 +324,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
     folder: string,
     options: { readonly selectedAdapters?: readonly string[] } = {},
   ): Promise<void> {
+    await this.#making;
     for (const name of options.selectedAdapters ?? this.adapterNames) {
       const { method, config } = this.#get(name);
       await writeAdapter(adapterFolder(folder, name), method, config, this.#parametersOf(name));

@@ -54,8 +54,11 @@ const config = z.object({
 });
 
 /** alpha / r, with rsLoRA alpha / sqrt(r). */
-const scaling = (options: { loraAlpha: number; r: number; useRslora: boolean }): number =>
-  options.loraAlpha / (options.useRslora ? Math.sqrt(options.r) : options.r);
+export const loraScaling = (options: {
+  loraAlpha: number;
+  r: number;
+  useRslora: boolean;
+}): number => options.loraAlpha / (options.useRslora ? Math.sqrt(options.r) : options.r);
 
 const queryAndValue = ['q_proj', 'v_proj'] as const;
 
@@ -92,7 +95,7 @@ export const lora = definePeftMethod({
     }),
   }),
   forward: (x, base, p, options, { dropout }) => {
-    const scale = scaling(options);
+    const scale = loraScaling(options);
     const low = ops.linear(dropout(x, options.loraDropout), p.A); // [.., r]
     const y = base(x);
     const addend = p.bias ? y.add(p.bias.mul(scale)) : y;
@@ -105,9 +108,9 @@ export const lora = definePeftMethod({
         `loraBias cannot be merged into ${layer.path}, which has no bias of its own.`,
         { remedy: 'Keep the adapter as it is, or train one without loraBias.' },
       );
-    return weight.add(p.B.matmul(p.A).mul(scaling(options))); // W + s B A
+    return weight.add(p.B.matmul(p.A).mul(loraScaling(options))); // W + s B A
   },
-  mergedBias: (bias, p, options) => (p.bias ? bias.add(p.bias.mul(scaling(options))) : bias),
+  mergedBias: (bias, p, options) => (p.bias ? bias.add(p.bias.mul(loraScaling(options))) : bias),
   layerConfig: (options, path) => ({
     ...options,
     r: patternValue(options.rankPattern, path) ?? options.r,
