@@ -38,6 +38,8 @@ beforeAll(async () => {
 
 async function run(options: {
   readonly offload: 'weights' | null;
+  /** Train all weights. */
+  readonly full?: boolean;
   readonly args?: SftArgumentsInput;
 }) {
   await using attune = await onDawn();
@@ -49,7 +51,9 @@ async function run(options: {
   const trainer = new SFTTrainer({
     model,
     trainDataset: rows,
-    peftConfig: { peftType: 'LORA', r: 4, loraDropout: 0.1, targetModules: 'all-linear' },
+    ...(!options.full && {
+      peftConfig: { peftType: 'LORA', r: 4, loraDropout: 0.1, targetModules: 'all-linear' },
+    }),
     args: {
       outputDir: temporaryFolder(),
       saveStrategy: 'no',
@@ -120,5 +124,25 @@ describe('offloaded weights', () => {
     await using other = await onDawn();
     const again = await AutoModelForCausalLM.fromPretrained(copy, { attune: other });
     expect(await again.generate(prompt)).toEqual(answer);
+  });
+});
+
+describe('paged optimizer state', () => {
+  test('the same losses bit for bit, in less memory by the state', async () => {
+    const args = { loggingSteps: 4 };
+    const whole = await run({ offload: null, full: true, args });
+    const paged = await run({ offload: null, full: true, args: { ...args, optim: 'paged_adamw' } });
+    const numbers = ({ losses }: typeof whole) =>
+      losses.map(({ loss, gradNorm }) => [loss, gradNorm]);
+    expect(numbers(whole)).toHaveLength(1);
+    expect(numbers(paged)).toEqual(numbers(whole));
+    expect(paged.answer).toEqual(whole.answer);
+    expect(whole.plan.peakBytes).toBe(whole.stats.peakBytes);
+    expect(paged.plan.peakBytes).toBe(paged.stats.peakBytes);
+    // Two moments of two pages are left of it.
+    const pages = 2 * 2 * 4 * 2 ** 20;
+    expect(paged.stats.peakBytes).toBeLessThan(whole.stats.peakBytes - 1.9 * weightBytes + pages);
+    // Each page of both moments in each of four updates: three pages with decay, one without.
+    expect(paged.stats.readbacks - whole.stats.readbacks).toBe(4 * 2 * (3 + 1));
   });
 });

@@ -6,8 +6,8 @@ import type { Tensor } from '../tensor/tensor.js';
 import {
   ArenaOptimizer,
   type ArenaOptions,
+  type ElementwiseRule,
   elementwiseRule,
-  type UpdateRule,
 } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import type { ParameterGroup } from './parameterGroups.js';
@@ -34,7 +34,7 @@ export class AdamW extends ArenaOptimizer<readonly Tensor[]> {
   }
 }
 
-export function adamwRule(options: AdamWOptions): UpdateRule<readonly Tensor[]> {
+export function adamwRule(options: AdamWOptions): ElementwiseRule {
   const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8 } = options;
   return elementwiseRule(
     ['exp_avg', 'exp_avg_sq'],

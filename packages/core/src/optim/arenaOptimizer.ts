@@ -169,6 +169,11 @@ function asWords(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(whole.buffer);
 }
 
+/** A rule that treats every number by itself: it may be applied to any part of a chunk. */
+export interface ElementwiseRule extends UpdateRule<readonly Tensor[]> {
+  readonly names: readonly string[];
+}
+
 /**
  * A rule whose states are as long as the parameters, float32, zero at first.
  *
@@ -177,8 +182,9 @@ function asWords(bytes: Uint8Array): Uint32Array {
 export function elementwiseRule(
   names: readonly string[],
   update: (chunk: OptimizerChunk, state: readonly Tensor[], step: UpdateStep) => void,
-): UpdateRule<readonly Tensor[]> {
+): ElementwiseRule {
   return {
+    names,
     init: (engine, { length }) => names.map(() => engine.keep(engine.zeros([length]))),
     update,
     tensors: (state) => state,

@@ -3,6 +3,7 @@ import { adamwDefinition } from './adamw.js';
 import { adamw8bitDefinition } from './adamw8bit.js';
 import type { OptimizerDefinition } from './definition.js';
 import { lionDefinition } from './lion.js';
+import { pagedAdamwDefinition, pagedLionDefinition } from './paged.js';
 import { sgdDefinition } from './sgd.js';
 
 /** What core adds to `Optimizers`, under transformers' names and the short ones. */
@@ -17,4 +18,8 @@ export const builtinOptimizers: readonly OptimizerDefinition[] = [
   adafactorDefinition,
   lionDefinition,
   { ...lionDefinition, name: 'lion' },
+  pagedAdamwDefinition,
+  { ...pagedAdamwDefinition, name: 'paged_adamw' },
+  pagedLionDefinition,
+  { ...pagedLionDefinition, name: 'paged_lion' },
 ];

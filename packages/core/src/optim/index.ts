@@ -6,6 +6,7 @@ export * from './arenaOptimizer.js';
 export * from './definition.js';
 export * from './lion.js';
 export * from './optimizer.js';
+export { PagedOptimizer } from './paged.js';
 export * from './parameterGroups.js';
 export * from './points.js';
 export * from './schedulers.js';

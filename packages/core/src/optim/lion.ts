@@ -3,7 +3,12 @@ import type { Engine } from '../tensor/engine.js';
 import { lion } from '../tensor/ops/lion.js';
 import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { ArenaOptimizer, type ArenaOptions, elementwiseRule } from './arenaOptimizer.js';
+import {
+  ArenaOptimizer,
+  type ArenaOptions,
+  type ElementwiseRule,
+  elementwiseRule,
+} from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
@@ -23,19 +28,19 @@ export interface LionOptions extends ArenaOptions {
 export class Lion extends ArenaOptimizer<readonly Tensor[]> {
   /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: LionOptions = {}) {
-    const { beta1 = 0.9, beta2 = 0.99 } = options;
-    const rule = elementwiseRule(
-      ['exp_avg'],
-      ({ values, grads, weightDecay }, [momentum], { lr, clip }) =>
-        lion({ parameter: values, momentum: momentum! }, grads, clip, {
-          lr,
-          beta1,
-          beta2,
-          weightDecay,
-        }),
-    );
-    super(engine, groups, rule, options);
+    super(engine, groups, lionRule(options), options);
   }
+}
+
+export function lionRule({ beta1 = 0.9, beta2 = 0.99 }: LionOptions): ElementwiseRule {
+  return elementwiseRule(['exp_avg'], ({ values, grads, weightDecay }, [momentum], { lr, clip }) =>
+    lion({ parameter: values, momentum: momentum! }, grads, clip, {
+      lr,
+      beta1,
+      beta2,
+      weightDecay,
+    }),
+  );
 }
 
 /** `optim: "lion_32bit"`. As in transformers its rates are adamBeta1 and adamBeta2: 0.9 and 0.999 unless set. */

@@ -14,7 +14,7 @@ export interface StateTensor {
 export type ReadState = (name: string) => Promise<Float32Array | Uint8Array | undefined>;
 
 /**
- * One update: `backward` of every micro-batch, `clipGradNorm`, `step`, `zeroGrad`. Nothing of it
+ * One update: `backward` of every micro-batch, `clipGradNorm`, `step`, `zeroGrad`. Nothing of it but `settle`
  * waits for the device; every number that changes from step to step travels as data.
  */
 export interface Optimizer {
@@ -29,6 +29,11 @@ export interface Optimizer {
   clipGradNorm(maxNorm: number, lossScale?: Tensor | null): Tensor;
   /** Changes the parameters, unless `clip` says that the norm was not finite: then the device leaves them. */
   step(options: { readonly lr: number; readonly clip: Tensor }): void;
+  /**
+   * What of the update must wait for the device; awaited right after `step`, before `clip` is gone. Absent
+   * where nothing must: of the built-in ones, the paged optimizers alone have it.
+   */
+  settle?(): Promise<void>;
   /** The next backward overwrites the gradients instead of adding to them. */
   zeroGrad(): void;
   /** Updates done. */

@@ -70,6 +70,16 @@ const knobs: readonly Knob[] = [
     },
   },
   {
+    cost: 'state goes to the host and back in each update, the same numbers',
+    turn: (subject) => {
+      const [, kind] =
+        /^(adamw|lion)(_torch(_fused)?|_32bit)?$/.exec(subject.context.args.optim) ?? [];
+      return kind
+        ? { change: `optim: "paged_${kind}"`, subject: withOptim(subject, `paged_${kind}`) }
+        : null;
+    },
+  },
+  {
     cost: 'state rounded to 8 bits',
     turn: (subject) =>
       /^adamw(_torch(_fused)?)?$/.test(subject.context.args.optim)

@@ -43,6 +43,7 @@ export async function update(
   const clip = optimizer.clipGradNorm(args.maxGradNorm, lossScaler?.scale); // [norm, coefficient, finite]
   await hooks.preOptimizerStep?.();
   optimizer.step({ lr: run.learningRate, clip });
+  await optimizer.settle?.(); // state that lies in host memory
   lossScaler?.update(clip);
   await meter.endStep(clip);
   clip.dispose();
