@@ -14,7 +14,13 @@ import {
   type UnaryModule,
 } from './adapterSlot.js';
 import type { PeftConfig } from './config.js';
-import type { AdapterContext, LayerInfo, ParamSpecs, PeftMethod } from './definePeftMethod.js';
+import type {
+  AdapterContext,
+  LayerInfo,
+  ParamSpecs,
+  PeftMethod,
+  SharedSpecs,
+} from './definePeftMethod.js';
 import { initialised } from './init.js';
 
 /** One adapter on one layer. */
@@ -28,10 +34,15 @@ interface Attached {
   readonly byFileName: ReadonlyMap<string, Parameter>;
   /** The same by their names in the tree. */
   readonly treeNames: readonly string[];
+  /** Aliases of what the adapter's layers share, by the names that the method uses. */
+  readonly shared: ReadonlyMap<string, Parameter>;
+  /** Those of them that are saved, by their names in files. */
+  readonly frozen: ReadonlyMap<string, Parameter>;
 }
 
 /**
- * A linear layer with adapters of any method around it: y = forward_n(x, ... forward_1(x, base)).
+ * A linear layer, or another module of one input and one output, with adapters of any method around it:
+ * y = forward_n(x, ... forward_1(x, base)).
  *
  * The base may be stored in 16 bits or quantised; adapters are float32, as all arithmetic is. In the
  * tree, as in PEFT: the original under `base_layer`, parameters as `lora_A.<adapter>.weight`.
@@ -77,6 +88,10 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     config: PeftConfig,
     specs: ParamSpecs,
     values?: ReadonlyMap<string, Tensor>,
+    common: { readonly specs: SharedSpecs; readonly shared: ReadonlyMap<string, Tensor> } = {
+      specs: {},
+      shared: new Map(),
+    },
   ): void {
     const parameters = new Map<string, Parameter>();
     const byFileName = new Map<string, Parameter>();
@@ -94,19 +109,29 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       byFileName.set(fileName, parameter);
       treeNames.push(treeName);
     }
-    this.#attached.set(adapter, { method, config, parameters, byFileName, treeNames });
+    const shared = new Map<string, Parameter>();
+    const frozen = new Map<string, Parameter>();
+    for (const [name, spec] of Object.entries(common.specs)) {
+      const key = spec.key ?? name;
+      const tensor = this.engine.alias(common.shared.get(name)!);
+      const buffer = this.addBuffer(`${key}.${adapter}`, tensor);
+      shared.set(name, buffer);
+      if (spec.saved !== false) frozen.set(key, buffer);
+    }
+    const names = { parameters, byFileName, treeNames, shared, frozen };
+    this.#attached.set(adapter, { method, config, ...names });
   }
 
   /** [..., in] -> [..., out] */
-  forward(x: Tensor): Tensor {
+  forward(x: Tensor, ...rest: never[]): Tensor {
     const { inner } = this;
-    let run = (input: Tensor) => inner.forward(input);
+    let run = (input: Tensor) => inner.forward(input, ...rest);
     for (const adapter of this.state.computing) {
       const attached = this.#attached.get(adapter);
       if (!attached) continue;
       const within = run;
       run = (input) =>
-        attached.method.forward(input, within, tensors(attached), attached.config, this.#context);
+        attached.method.forward!(input, within, tensors(attached), attached.config, this.#context);
     }
     // The base's output and the adapter's steps end here, not with the layer.
     return this.engine.scope('adapted', () => run(x));
@@ -121,8 +146,15 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     return this.#attached.get(adapter)?.byFileName ?? new Map();
   }
 
+  override frozenOf(adapter: string): ReadonlyMap<string, Parameter> {
+    return this.#attached.get(adapter)?.frozen ?? new Map();
+  }
+
   override removeAdapter(adapter: string): void {
-    for (const name of this.#attached.get(adapter)?.treeNames ?? []) this.removeParameter(name);
+    const { treeNames = [] } = this.#attached.get(adapter) ?? {};
+    for (const name of treeNames) this.removeParameter(name);
+    for (const name of [...this.ownBuffers.keys()])
+      if (name.endsWith(`.${adapter}`)) this.removeBuffer(name);
     this.#attached.delete(adapter);
   }
 
@@ -158,5 +190,5 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
 }
 
 /** Read each time: an optimizer may have moved them. */
-const tensors = ({ parameters }: Attached): Record<string, Tensor> =>
-  Object.fromEntries([...parameters].map(([name, parameter]) => [name, parameter.tensor]));
+const tensors = ({ parameters, shared }: Attached): Record<string, Tensor> =>
+  Object.fromEntries([...parameters, ...shared].map(([name, { tensor }]) => [name, tensor]));

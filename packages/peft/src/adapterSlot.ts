@@ -14,9 +14,9 @@ export class AdapterSwitch {
   }
 }
 
-/** Something with a forward of one tensor: what adapters wrap. */
+/** A module that makes one tensor of one tensor, and of what is no tensor (a context): what adapters wrap. */
 export interface UnaryModule extends Module {
-  forward(x: Tensor): Tensor;
+  forward(x: Tensor, ...rest: never[]): Tensor;
 }
 
 /** The new value that a parameter of the base gets when adapters are folded into it. */
@@ -33,6 +33,10 @@ export abstract class AdapterSlot extends Module {
   abstract readonly inner: UnaryModule;
   /** The trainable tensors of one adapter, by their names in the base model and in files: `<path>.lora_A.weight`. */
   abstract parametersOf(adapter: string): ReadonlyMap<string, Parameter>;
+  /** Tensors that the adapter saves but does not train, by the same names. */
+  frozenOf(_adapter: string): ReadonlyMap<string, Parameter> {
+    return new Map();
+  }
   /** Frees what the adapter has here. */
   abstract removeAdapter(adapter: string): void;
   /** What folding these adapters makes of the original's parameters. Records ops. @throws PEFT_NOT_MERGEABLE */
@@ -49,10 +53,24 @@ export function original(module: Module): Module {
 /** The modules of the base model by their own paths, slots in the place of what they wrap. The root first, as "". */
 export function* baseModules(module: Module, path = ''): Generator<[string, Module]> {
   yield [path, module];
-  if (module instanceof AdapterSlot) return;
-  for (const [name, child] of module.children)
+  for (const [name, child] of original(module).children)
     yield* baseModules(child, path ? `${path}.${name}` : name);
 }
+
+/** Where the outermost slot of a module of the base, or the module, is in the tree: slots around its parents have names too. */
+export function treePath(root: Module, path: string): string {
+  const parts: string[] = [];
+  let module = root;
+  for (const name of path.split('.')) {
+    for (; module instanceof AdapterSlot; module = module.inner) parts.push(innerName(module));
+    parts.push(name);
+    module = module.child(name);
+  }
+  return parts.join('.');
+}
+
+/** What a slot calls the module that it wraps: its only child. */
+export const innerName = (slot: AdapterSlot): string => [...slot.children.keys()][0]!;
 
 /** Every slot below, inner ones before those around them: the order in which to fold. */
 export function slotsOf(root: Module): AdapterSlot[] {

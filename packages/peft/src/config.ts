@@ -104,7 +104,8 @@ export function parsePeftConfig(
   for (const [key, value] of given) {
     const fileField = camelToSnake(key);
     if (key in method.config.shape) own[key] = value;
-    else if (key in commonConfig.shape) common[key] = value;
+    else if (hasCommon(method, key)) common[key] = value;
+    else if (key in commonConfig.shape && isOff(value)) continue;
     else if (method.fileFields && fileField in method.fileFields)
       refuseUnlessInert(method, fileField, value, source.label);
     else if (key !== 'peftVersion') refuseUnknown(method, spelling.get(key) ?? key, value, source);
@@ -122,11 +123,18 @@ export function parsePeftConfig(
 /** adapter_config.json as PEFT writes it: every field, snake_case, sorted, indent 2, no newline at the end. */
 export function formatPeftConfig(method: PeftMethod, config: PeftConfig): string {
   const fields: Record<string, unknown> = { ...method.fileFields };
-  for (const key of [...Object.keys(commonConfig.shape), ...Object.keys(method.config.shape)])
-    fields[camelToSnake(key)] = config[key] ?? null;
+  for (const key of optionsOf(method)) fields[camelToSnake(key)] = config[key] ?? null;
   fields.peft_version = PEFT_FORMAT_VERSION;
   return JSON.stringify(sorted(fields), null, 2);
 }
+
+const hasCommon = (method: PeftMethod, key: string): boolean =>
+  key in commonConfig.shape && !method.without?.includes(key as keyof CommonConfig);
+
+const optionsOf = (method: PeftMethod): string[] => [
+  ...Object.keys(method.config.shape),
+  ...Object.keys(commonConfig.shape).filter((key) => hasCommon(method, key)),
+];
 
 function byCamelCase(input: Readonly<Record<string, unknown>>, label: string) {
   const given = new Map<string, unknown>();
@@ -213,7 +221,7 @@ function refuseUnknown(method: PeftMethod, key: string, value: unknown, source: 
       return;
     }
   }
-  const known = [...Object.keys(method.config.shape), ...Object.keys(commonConfig.shape)];
+  const known = optionsOf(method);
   const near = nearest(snakeToCamel(key), known);
   throw new AttuneError(
     'PEFT_CONFIG_UNKNOWN_KEY',

@@ -7,7 +7,7 @@ import type { CommonConfig } from './config.js';
  *
  * `kaimingUniform` is PyTorch's default for a linear layer, kaiming_uniform(a = sqrt 5): uniform in
  * +-1/sqrt(fan in), the fan in being the last dimension. `uniform` is the bound, `normal` the
- * standard deviation; both have mean 0. Draws come from the engine's seed.
+ * standard deviation; both have mean 0. Draws come from the engine's seed. `values` makes the values itself, row-major.
  */
 export type Init =
   | 'zeros'
@@ -15,7 +15,8 @@ export type Init =
   | 'kaimingUniform'
   | { readonly constant: number }
   | { readonly uniform: number }
-  | { readonly normal: number };
+  | { readonly normal: number }
+  | { readonly values: () => Float32Array };
 
 /** One trainable tensor that a method adds to a layer: float32, whatever the base is stored in. */
 export interface ParamSpec {
@@ -30,10 +31,19 @@ export interface ParamSpec {
 
 export type ParamSpecs = Readonly<Record<string, ParamSpec>>;
 
+/** A frozen tensor that all layers of an adapter read: there is one of it in memory. Its `key` has no layer's path before it. */
+export interface SharedSpec extends ParamSpec {
+  /** Whether it is in adapter_model.safetensors; else it starts anew when the adapter is loaded. Default true. */
+  readonly saved?: boolean;
+}
+
+export type SharedSpecs = Readonly<Record<string, SharedSpec>>;
+
 /** The layer that is adapted: all that `params` may depend on. */
 export interface LayerInfo {
   /** e.g. `model.layers.0.self_attn.q_proj` */
   readonly path: string;
+  /** Of modules that are no linear layers (`targets: 'module'`): the model's hidden size, as outFeatures. */
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly hasBias: boolean;
@@ -47,6 +57,26 @@ export interface AdapterContext {
   dropout(x: Tensor, p: number): Tensor;
 }
 
+/** A parameter of the base model, or a weight that it holds quantised. */
+export interface BaseParameter {
+  /** As in its checkpoint: `model.layers.0.self_attn.q_proj.bias`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Held in 4 or 8 bits: cannot be trained. */
+  readonly isQuantized: boolean;
+}
+
+/** The model that an adapter is for. */
+export interface BaseModel {
+  /** Of config.json, e.g. "llama". */
+  readonly modelType: string;
+  readonly hiddenSize: number;
+  readonly numHiddenLayers: number;
+  /** The output head is the embedding. */
+  readonly tieWordEmbeddings: boolean;
+  readonly parameters: readonly BaseParameter[];
+}
+
 export type ConfigSchema = z.ZodObject<z.ZodRawShape>;
 
 /** What a method's functions see: its own options, parsed, beside those of every method. */
@@ -54,43 +84,63 @@ export type MethodConfig<C extends ConfigSchema> = z.output<C> & CommonConfig;
 
 type TensorsOf<P extends ParamSpecs> = { readonly [K in keyof P]: Tensor };
 
-/** A PEFT method as its author writes it. See {@link definePeftMethod}. */
-export interface PeftMethodDefinition<C extends ConfigSchema, P extends ParamSpecs> {
+/**
+ * A PEFT method as its author writes it: it adapts layers (`params`, `forward`), or trains copies of the base's
+ * own parameters (`select`). See {@link definePeftMethod}.
+ */
+export interface PeftMethodDefinition<
+  C extends ConfigSchema,
+  P extends ParamSpecs,
+  S extends SharedSpecs = Record<never, never>,
+> {
   /** Its name in configs and in adapter_config.json, e.g. "LORA". */
   readonly peftType: string;
   /** Its own options, camelCase (files have them in snake_case). targetModules, modulesToSave, ... come with every method. */
   readonly config: C;
+  /** Options of every method that this one does not have: refused when given, not written to files. */
+  readonly without?: readonly (keyof CommonConfig)[];
+  /** Options whose defaults depend on the model, filled in. Runs before anything else; files have the result. */
+  resolve?(config: MethodConfig<C>, base: BaseModel): MethodConfig<C>;
+  /** What targetModules may name: linear layers (the default), or any module of one input and one output, e.g. `mlp`. */
+  readonly targets?: 'linear' | 'module';
   /** The parameters that one layer gets. Step 0 must equal the base: choose the inits so. */
-  params(layer: LayerInfo, config: MethodConfig<C>): P;
+  params?(layer: LayerInfo, config: MethodConfig<C>): P;
+  /** Frozen tensors that all adapted layers share; `forward` gets them among `p`. */
+  shared?(layers: readonly LayerInfo[], config: MethodConfig<C>): S;
   /**
    * The adapted layer. Records ops; must not wait for the device.
    *
    * @param x [..., in]
    * @param base the layer without this adapter (quantised, or with other adapters, it may be): [..., in] -> [..., out]
-   * @param p the parameters of `params`, by name
+   * @param p the tensors of `params` and `shared`, by name
    * @returns [..., out]
    */
-  forward(
+  forward?(
     x: Tensor,
     base: (x: Tensor) => Tensor,
-    p: TensorsOf<P>,
+    p: TensorsOf<P> & TensorsOf<S>,
     config: MethodConfig<C>,
     context: AdapterContext,
   ): Tensor;
   /** The weight [out, in], float32, that makes the plain layer equal to the adapted one. Absent: cannot be merged. */
   mergedWeight?(
     weight: Tensor,
-    p: TensorsOf<P>,
+    p: TensorsOf<P> & TensorsOf<S>,
     config: MethodConfig<C>,
     context: AdapterContext,
   ): Tensor;
   /** The same for the bias [out], of layers that have one. Absent: the bias stays. */
   mergedBias?(
     bias: Tensor,
-    p: TensorsOf<P>,
+    p: TensorsOf<P> & TensorsOf<S>,
     config: MethodConfig<C>,
     context: AdapterContext,
   ): Tensor;
+  /**
+   * Instead of `params` and `forward`: names of the base's parameters that the adapter trains. It trains float32
+   * copies, so that the base stays the base when the adapter is off: 4 bytes more for each number.
+   */
+  select?(base: BaseModel, config: MethodConfig<C>): readonly string[];
   /** The options of one layer, e.g. a rank of its own. Default: the same for all. */
   layerConfig?(config: MethodConfig<C>, path: string): MethodConfig<C>;
   /** Which layers are adapted when targetModules is not given, by `model_type`. */
@@ -105,7 +155,7 @@ export interface PeftMethodDefinition<C extends ConfigSchema, P extends ParamSpe
 }
 
 /** A PEFT method as the rest of the package handles it: the types of its options are erased. */
-export type PeftMethod = PeftMethodDefinition<ConfigSchema, ParamSpecs>;
+export type PeftMethod = PeftMethodDefinition<ConfigSchema, ParamSpecs, SharedSpecs>;
 
 /**
  * Makes a PEFT method. Everything around it is done once for all methods: matching layers, several
@@ -121,14 +171,24 @@ export type PeftMethod = PeftMethodDefinition<ConfigSchema, ParamSpecs>;
  * });
  * @throws PEFT_METHOD_INVALID
  */
-export function definePeftMethod<C extends ConfigSchema, P extends ParamSpecs>(
-  method: PeftMethodDefinition<C, P>,
-): PeftMethod {
+export function definePeftMethod<
+  C extends ConfigSchema,
+  P extends ParamSpecs,
+  S extends SharedSpecs = Record<never, never>,
+>(method: PeftMethodDefinition<C, P, S>): PeftMethod {
   if (!/^[A-Z][A-Z0-9_]*$/.test(method.peftType))
     throw new AttuneError(
       'PEFT_METHOD_INVALID',
       `definePeftMethod: peftType "${method.peftType}" is not written as PEFT writes them.`,
       { remedy: 'Use capitals, digits and underscores, e.g. "CHANNEL_SCALE".' },
+    );
+  const adapts = method.params !== undefined && method.forward !== undefined;
+  const parts = [method.params, method.forward, method.shared, method.mergedWeight];
+  if (method.select ? parts.some((part) => part !== undefined) : !adapts)
+    throw new AttuneError(
+      'PEFT_METHOD_INVALID',
+      `definePeftMethod: ${method.peftType} must have either params and forward, or select.`,
+      { remedy: 'params and forward adapt layers; select trains parameters of the base.' },
     );
   // Only the method's own functions read these types, and they get what they declared.
   return method as unknown as PeftMethod;

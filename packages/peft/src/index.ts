@@ -1,6 +1,8 @@
 export type { CustomPeftConfig, PeftConfig, PeftConfigBase } from './config.js';
 export {
   type AdapterContext,
+  type BaseModel,
+  type BaseParameter,
   type ConfigSchema,
   definePeftMethod,
   type Init,
@@ -10,6 +12,8 @@ export {
   type ParamSpecs,
   type PeftMethod,
   type PeftMethodDefinition,
+  type SharedSpec,
+  type SharedSpecs,
 } from './definePeftMethod.js';
 export { type LoraConfig, lora } from './methods/lora.js';
 export {

@@ -6,6 +6,7 @@ export function initialised(engine: Engine, { shape, init }: ParamSpec): Tensor 
   if (init === 'zeros') return engine.zeros(shape);
   if (init === 'ones') return engine.ones(shape);
   if (typeof init === 'object' && 'constant' in init) return engine.full(shape, init.constant);
+  if (typeof init === 'object' && 'values' in init) return engine.tensor(init.values(), shape);
   const draw = sampler(engine, shape, init);
   const size = shape.reduce((n, d) => n * d, 1);
   return engine.tensor(Float32Array.from({ length: size }, draw), shape);

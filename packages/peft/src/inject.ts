@@ -12,9 +12,12 @@ import {
   AdapterSlot,
   type AdapterSwitch,
   baseModules,
+  innerName,
   original,
+  treePath,
   type UnaryModule,
 } from './adapterSlot.js';
+import { initialised } from './init.js';
 import type { AdapterPlan } from './plan.js';
 import { SavedModule } from './savedModule.js';
 import { TrainedBias } from './trainedBias.js';
@@ -35,29 +38,32 @@ export function inject(
   engine.noGrad(() =>
     engine.scope('inject adapter', () => {
       const uploaded = values && upload(engine, values);
+      const shared = new Map(
+        Object.entries(plan.shared).map(([name, spec]) => [
+          name,
+          uploaded?.get(spec.key ?? name) ?? initialised(engine, spec),
+        ]),
+      );
       for (const { info, config, specs } of plan.layers)
         slot(
           root,
           info.path,
           (inner) => new AdaptedLinear(engine, inner as LinearLike, info, state),
           AdaptedLinear,
-        ).addAdapter(adapter, plan.method, config, specs, uploaded);
-      for (const { path, fileName } of plan.biases) {
-        // Inside of an adapted layer: its methods see the trained bias as the base's.
-        const at = root.submodule(path) instanceof AdaptedLinear ? `${path}.base_layer` : path;
-        slot(root, at, (inner) => new TrainedBias(inner, path, state), TrainedBias).addAdapter(
+        ).addAdapter(adapter, plan.method, config, specs, uploaded, { specs: plan.shared, shared });
+      for (const { path, fileName } of plan.biases)
+        slot(root, path, (inner) => new TrainedBias(inner, path, state), TrainedBias).addAdapter(
           adapter,
           fileName,
           uploaded?.get(fileName),
         );
-      }
-      for (const path of plan.saved)
+      for (const { path, parameters } of plan.saved)
         slot(
           root,
           path,
           (inner) => new SavedModule(engine, inner, path, state),
           SavedModule,
-        ).addAdapter(adapter, uploaded);
+        ).addAdapter(adapter, parameters, uploaded);
     }),
   );
 }
@@ -73,17 +79,26 @@ export function extract(root: Module, adapters: Iterable<string>): void {
   }
 }
 
-/** The slot at a path, made around what is there when there is none. */
+/** From the outside in: an adapter computes on what other adapters have trained of the layer's own parameters. */
+const order = [AdaptedLinear, TrainedBias, SavedModule];
+
+/** The slot of a type at a path of the base, made where it belongs when there is none. */
 function slot<S extends AdapterSlot>(
   root: Module,
   path: string,
   make: (inner: UnaryModule) => S,
   type: new (...args: never[]) => S,
 ): S {
-  const found = root.submodule<UnaryModule>(path);
+  const rank = (t: unknown) => order.indexOf(t as (typeof order)[number]);
+  let at = treePath(root, path);
+  let found = root.submodule<UnaryModule>(at);
+  while (found instanceof AdapterSlot && rank(found.constructor) < rank(type)) {
+    at = `${at}.${innerName(found)}`;
+    found = found.inner;
+  }
   if (found instanceof type) return found;
   const made = make(found);
-  root.replaceSubmodule(path, made);
+  root.replaceSubmodule(at, made);
   return made;
 }
 

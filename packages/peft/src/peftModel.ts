@@ -327,7 +327,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
     await this.#making;
     for (const name of options.selectedAdapters ?? this.adapterNames) {
       const { method, config } = this.#get(name);
-      await writeAdapter(adapterFolder(folder, name), method, config, this.#parametersOf(name));
+      await writeAdapter(adapterFolder(folder, name), method, config, this.#savedOf(name));
     }
   }
 
@@ -344,7 +344,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
         planAdapter(this.base, method, config),
         this.root,
       );
-      for (const [key, parameter] of this.#parametersOf(name))
+      for (const [key, parameter] of this.#savedOf(name))
         writeInto(this.engine, parameter, tensors.get(key)!);
     }
   }
@@ -420,6 +420,12 @@ export class PeftModel implements LanguageModel, AdapterHost {
         .reverse()
         .flatMap((slot) => [...slot.parametersOf(name)]),
     );
+  }
+
+  /** What the adapter trains, and what it saves beside that. */
+  #savedOf(name: string): Map<string, Parameter> {
+    const frozen = slotsOf(this.root).flatMap((slot) => [...slot.frozenOf(name)]);
+    return new Map([...this.#parametersOf(name), ...frozen]);
   }
 
   #get(name: string): AttachedAdapter {

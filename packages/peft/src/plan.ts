@@ -1,11 +1,23 @@
-import { AttuneError, type LanguageModel, type LinearLike, type Module } from '@attune/core';
-import { AdaptedLinear } from './adaptedLinear.js';
-import { baseModules, feature, original } from './adapterSlot.js';
+import {
+  AttuneError,
+  type LanguageModel,
+  type LinearLike,
+  type Module,
+  QuantizedLinear,
+} from '@attune/core';
+import { AdapterSlot, baseModules, feature, original } from './adapterSlot.js';
 import { type PeftConfig, parsePeftConfig } from './config.js';
-import type { LayerInfo, ParamSpecs, PeftMethod } from './definePeftMethod.js';
+import type {
+  BaseModel,
+  LayerInfo,
+  ParamSpecs,
+  PeftMethod,
+  SharedSpecs,
+} from './definePeftMethod.js';
 import { PeftMethods } from './points.js';
-import { isCopyable, SavedModule } from './savedModule.js';
+import { SavedModule } from './savedModule.js';
 import { endsWithName, isAllLinear, matchTargets, unmatchedEntries } from './targets.js';
+import { TrainedBias } from './trainedBias.js';
 
 /** What a config means on one model: known in full before anything is changed. */
 export interface AdapterPlan {
@@ -15,12 +27,19 @@ export interface AdapterPlan {
   readonly layers: readonly PlannedLayer[];
   /** Modules whose bias is trained, and its name in files. */
   readonly biases: readonly { readonly path: string; readonly fileName: string }[];
-  /** Modules of modulesToSave: those in them that hold parameters. */
-  readonly saved: readonly string[];
+  /** Modules whose parameters are trained as copies, of modulesToSave or selected by the method, and which of them. */
+  readonly saved: readonly SavedPart[];
+  /** What all adapted layers read. */
+  readonly shared: SharedSpecs;
   /** Names in files of everything that is trained, with the shapes. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
   /** Entries of targetModules that match nothing, beside others that do. */
   readonly unmatched: readonly string[];
+}
+
+interface SavedPart {
+  readonly path: string;
+  readonly parameters: readonly string[];
 }
 
 interface ConfigSource {
@@ -82,7 +101,7 @@ function methodOf(model: LanguageModel, peftType: unknown, label: string): PeftM
 /**
  * Matches a config to a model.
  *
- * @throws PEFT_NO_TARGET, PEFT_TARGETS_NEEDED, PEFT_TARGET_NOT_LINEAR, PEFT_NOT_COPYABLE,
+ * @throws PEFT_NO_TARGET, PEFT_TARGETS_NEEDED, PEFT_TARGET_NOT_LINEAR, PEFT_QUANTIZED,
  *   PEFT_TIED_EMBEDDING, PEFT_CONFLICT
  */
 export function planAdapter(
@@ -91,13 +110,72 @@ export function planAdapter(
   given: PeftConfig,
 ): AdapterPlan {
   const modules: ModuleTable = new Map(baseModules(model.root));
-  const { config, paths, unmatched } = resolveTargets(model, method, given, modules);
-  const saved = savedPaths(model, config.modulesToSave ?? [], modules);
-  const layers = paths.map((path) => planLayer(path, modules, method, config));
+  const base = baseModel(model, modules);
+  const resolved = method.resolve?.(given, base) ?? given;
+  if (method.select) {
+    const saved = selected(method, base, resolved);
+    refuseConflicts([], [], saved, modules);
+    const tensors = shapes([], {}, [], saved, modules);
+    const [layers, biases, unmatched] = [[], [], []];
+    return { method, config: resolved, layers, biases, saved, shared: {}, tensors, unmatched };
+  }
+  const { config, paths, unmatched } = resolveTargets(model, method, resolved, modules);
+  const saved = savedParts(model, config.modulesToSave ?? [], modules);
+  const layers = paths.map((path) => planLayer(path, modules, method, config, base));
+  const infos = layers.map(({ info }) => info);
+  const shared = method.shared?.(infos, config) ?? {};
   const biases = biasesOf(config, paths, saved, modules);
-  refuseConflicts(paths, saved, modules);
-  const tensors = shapes(layers, biases, saved, modules);
-  return { method, config, layers, biases, saved, tensors, unmatched };
+  refuseConflicts(paths, biases, saved, modules);
+  const tensors = shapes(layers, shared, biases, saved, modules);
+  return { method, config, layers, biases, saved, shared, tensors, unmatched };
+}
+
+function baseModel({ config }: LanguageModel, modules: ModuleTable): BaseModel {
+  const { modelType, hiddenSize, numHiddenLayers, tieWordEmbeddings } = config;
+  const parameters = [...modules].flatMap(([path, slot]) => {
+    const module = original(slot);
+    const own = [...module.ownParameters].map(([name, { shape }]) => {
+      return { name: path ? `${path}.${name}` : name, shape, isQuantized: false };
+    });
+    if (!(module instanceof QuantizedLinear)) return own;
+    const shape = [module.outFeatures, module.inFeatures];
+    return [{ name: `${path}.weight`, shape, isQuantized: true }, ...own];
+  });
+  return { modelType, hiddenSize, numHiddenLayers, tieWordEmbeddings, parameters };
+}
+
+/** The parameters that a method selects, by their modules. */
+function selected(method: PeftMethod, base: BaseModel, config: PeftConfig): SavedPart[] {
+  const names = new Set(method.select!(base, config));
+  const chosen = base.parameters.filter(({ name }) => names.has(name));
+  if (chosen.length === 0 || chosen.length < names.size)
+    throw new AttuneError(
+      'PEFT_NO_TARGET',
+      chosen.length === 0
+        ? `${method.peftType} selects no parameter of ${base.modelType}.`
+        : `${method.peftType} selects parameters that ${base.modelType} has not.`,
+      { remedy: `Its parameters: ${base.parameters.map(({ name }) => name).join(', ')}.` },
+    );
+  refuseQuantized(
+    method.peftType,
+    chosen.filter((p) => p.isQuantized).map((p) => p.name),
+  );
+  const parts = new Map<string, string[]>();
+  for (const { name } of chosen) {
+    const dot = name.lastIndexOf('.');
+    const path = name.slice(0, Math.max(dot, 0));
+    parts.set(path, [...(parts.get(path) ?? []), name.slice(dot + 1)]);
+  }
+  return [...parts].map(([path, parameters]) => ({ path, parameters }));
+}
+
+function refuseQuantized(what: string, names: readonly string[]): void {
+  if (names.length === 0) return;
+  throw new AttuneError(
+    'PEFT_QUANTIZED',
+    `${what}: ${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''} ${names.length > 1 ? 'are' : 'is'} held in 4 or 8 bits, which cannot be trained.`,
+    { remedy: 'Load the base without quantization, or adapt the layer (LORA, IA3, ...) instead.' },
+  );
 }
 
 function resolveTargets(
@@ -117,7 +195,7 @@ function resolveTargets(
   const candidates = [...modules]
     .filter(([path]) => path !== '')
     .map(([path, module]) => ({ path, isLinear: isLinearLike(original(module)) }));
-  const paths = matchTargets(candidates, targetModules, given, modelType);
+  const paths = matchTargets(candidates, targetModules, given, modelType, method.targets);
   const unmatched = unmatchedEntries(candidates, targetModules);
   const resolved = isAllLinear(targetModules)
     ? shortestNames(
@@ -146,11 +224,11 @@ function shortestNames(paths: readonly string[], all: readonly string[]): string
 
 const lastName = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
-function savedPaths(
+function savedParts(
   model: LanguageModel,
   names: readonly string[],
   modules: ModuleTable,
-): string[] {
+): SavedPart[] {
   const found = new Set<string>();
   for (const name of names) {
     // PEFT's rule here is a plain suffix: "norm" is input_layernorm too. Its files depend on it.
@@ -165,19 +243,20 @@ function savedPaths(
       );
     for (const [path, module] of modules)
       if (matches.some((match) => path === match || path.startsWith(`${match}.`)))
-        if (original(module).ownParameters.size > 0) found.add(path);
+        if (holdsParameters(original(module))) found.add(path);
   }
-  for (const path of found) checkCopy(model, path, original(modules.get(path)!));
-  return [...found];
+  return [...found].map((path) => {
+    const module = original(modules.get(path)!);
+    checkCopy(model, path, module);
+    return { path, parameters: [...module.ownParameters.keys()] };
+  });
 }
 
+const holdsParameters = (module: Module): boolean =>
+  module.ownParameters.size > 0 || module instanceof QuantizedLinear;
+
 function checkCopy(model: LanguageModel, path: string, module: Module): void {
-  if (!isCopyable(module))
-    throw new AttuneError(
-      'PEFT_NOT_COPYABLE',
-      `modulesToSave: "${path}" (${module.constructor.name}) cannot be copied.`,
-      { remedy: 'Linear layers, embeddings and norms can; name those in it.' },
-    );
+  refuseQuantized('modulesToSave', module instanceof QuantizedLinear ? [`${path}.weight`] : []);
   // PEFT would train the embedding alone and leave the head as it was: the file would mean two things.
   if (model.config.tieWordEmbeddings && path.endsWith('embed_tokens'))
     throw new AttuneError(
@@ -192,27 +271,28 @@ function planLayer(
   modules: ModuleTable,
   method: PeftMethod,
   config: PeftConfig,
+  { hiddenSize }: BaseModel,
 ): PlannedLayer {
-  const linear = original(modules.get(path)!) as LinearLike;
+  const module = original(modules.get(path)!);
   const info: LayerInfo = {
     path,
-    inFeatures: linear.inFeatures,
-    outFeatures: linear.outFeatures,
-    hasBias: linear.ownParameters.has('bias'),
+    inFeatures: feature(module, 'inFeatures') ?? hiddenSize,
+    outFeatures: feature(module, 'outFeatures') ?? hiddenSize,
+    hasBias: module.ownParameters.has('bias'),
   };
   const layerConfig = method.layerConfig?.(config, path) ?? config;
-  return { info, config: layerConfig, specs: method.params(info, layerConfig) };
+  return { info, config: layerConfig, specs: method.params!(info, layerConfig) };
 }
 
 function biasesOf(
   config: PeftConfig,
   paths: readonly string[],
-  saved: readonly string[],
+  saved: readonly SavedPart[],
   modules: ModuleTable,
 ) {
   if (config.bias === 'none') return [];
   const adapted = new Set(paths);
-  const whole = new Set(saved);
+  const whole = new Set(saved.map(({ path }) => path));
   return [...modules]
     .filter(([path, module]) => original(module).ownParameters.has('bias') && !whole.has(path))
     .filter(([path]) => config.bias === 'all' || adapted.has(path))
@@ -222,27 +302,41 @@ function biasesOf(
     }));
 }
 
-/** A module is either adapted or saved whole, for all adapters of a model. */
+/** An adapter either adapts a module or saves it; and a bias has one kind of copy on a model. */
 function refuseConflicts(
   paths: readonly string[],
-  saved: readonly string[],
+  biases: AdapterPlan['biases'],
+  saved: readonly SavedPart[],
   modules: ModuleTable,
 ): void {
-  const conflict =
-    paths.find((path) => saved.includes(path) || modules.get(path) instanceof SavedModule) ??
-    saved.find((path) => modules.get(path) instanceof AdaptedLinear);
-  if (conflict === undefined) return;
-  throw new AttuneError(
-    'PEFT_CONFLICT',
-    `"${conflict}" is in modulesToSave and in targetModules, of one adapter or of two on this model.`,
-    { remedy: 'Leave the module out of one of them, or delete the other adapter.' },
-  );
+  const whole = saved.find(({ path }) => paths.includes(path));
+  if (whole)
+    throw new AttuneError(
+      'PEFT_CONFLICT',
+      `"${whole.path}" is in modulesToSave and in targetModules.`,
+      { remedy: 'Leave the module out of one of them.' },
+    );
+  const bias =
+    saved.find((p) => p.parameters.includes('bias') && hasSlot(modules.get(p.path), TrainedBias)) ??
+    biases.find(({ path }) => hasSlot(modules.get(path), SavedModule));
+  if (bias)
+    throw new AttuneError(
+      'PEFT_CONFLICT',
+      `the bias of "${bias.path}" is trained by the option \`bias\` of one adapter, and whole by another on this model.`,
+      { remedy: 'Delete the other adapter, or leave the bias out of one of them.' },
+    );
+}
+
+function hasSlot(module: Module | undefined, type: new (...args: never[]) => AdapterSlot): boolean {
+  if (!(module instanceof AdapterSlot)) return false;
+  return hasSlot(module.inner, type) || module instanceof type;
 }
 
 function shapes(
   layers: readonly PlannedLayer[],
+  shared: SharedSpecs,
   biases: AdapterPlan['biases'],
-  saved: readonly string[],
+  saved: readonly SavedPart[],
   modules: ModuleTable,
 ): Map<string, readonly number[]> {
   const all = new Map<string, readonly number[]>();
@@ -251,8 +345,10 @@ function shapes(
       all.set(`${info.path}.${spec.key ?? name}`, spec.shape);
   for (const { path, fileName } of biases)
     all.set(fileName, original(modules.get(path)!).ownParameters.get('bias')!.shape);
-  for (const path of saved)
-    for (const [name, parameter] of original(modules.get(path)!).ownParameters)
-      all.set(`${path}.${name}`, parameter.shape);
+  for (const [name, { key = name, shape, saved: isSaved = true }] of Object.entries(shared))
+    if (isSaved) all.set(key, shape);
+  for (const { path, parameters } of saved)
+    for (const name of parameters)
+      all.set(`${path}.${name}`, original(modules.get(path)!).ownParameters.get(name)!.shape);
   return all;
 }

@@ -22,6 +22,10 @@ const WEIGHTS_FILE = 'adapter_model.safetensors';
 /** How PEFT's own wrappers call the base model. */
 const PREFIX = 'base_model.model.';
 
+/** A name within the base model as files have it. What belongs to no layer (VeRA's matrices) has no path. */
+const inFile = (name: string): string =>
+  name.includes('.') ? PREFIX + name : `base_model.${name}`;
+
 /**
  * Writes an adapter's folder as PEFT does. The config comes last: a folder without one was not
  * finished.
@@ -35,7 +39,7 @@ export async function writeAdapter(
   await writeSafetensors(
     join(folder, WEIGHTS_FILE),
     [...parameters].map(([name, parameter]) => ({
-      name: PREFIX + name,
+      name: inFile(name),
       dtype: 'float32',
       shape: parameter.shape,
       data: async () => (await parameter.tensor.data()) as Float32Array,
@@ -88,7 +92,7 @@ export async function readAdapterTensors(
   try {
     await checkNames(file, plan, root);
     const tensors = new Map<string, HostTensorData>();
-    for (const name of plan.tensors.keys()) tensors.set(name, await file.read(PREFIX + name));
+    for (const name of plan.tensors.keys()) tensors.set(name, await file.read(inFile(name)));
     return tensors;
   } finally {
     await file.close();
@@ -98,8 +102,8 @@ export async function readAdapterTensors(
 async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module): Promise<void> {
   const expected = [...plan.tensors];
   const disagree = expected
-    .filter(([name]) => file.has(PREFIX + name))
-    .map(([name, shape]) => ({ name, shape, found: file.info(PREFIX + name).shape }))
+    .filter(([name]) => file.has(inFile(name)))
+    .map(([name, shape]) => ({ name, shape, found: file.info(inFile(name)).shape }))
     .filter(({ shape, found }) => !sameShape(shape, found));
   if (disagree.length > 0) {
     const shown = disagree
@@ -114,7 +118,7 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
       },
     );
   }
-  const missing = expected.map(([name]) => name).filter((name) => !file.has(PREFIX + name));
+  const missing = expected.map(([name]) => name).filter((name) => !file.has(inFile(name)));
   if (missing.length > 0)
     throw new AttuneError(
       'PEFT_ADAPTER_INCOMPLETE',
@@ -124,9 +128,8 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
         details: { missing },
       },
     );
-  const others = file.names.filter(
-    (name) => !name.startsWith(PREFIX) || !plan.tensors.has(name.slice(PREFIX.length)),
-  );
+  const own = new Set(expected.map(([name]) => inFile(name)));
+  const others = file.names.filter((name) => !own.has(name));
   const carried = carriedWeights(root, others, PREFIX);
   const unknown = others.filter((name) => !carried.has(name));
   if (unknown.length > 0)

@@ -1,30 +1,21 @@
-import {
-  AttuneError,
-  Embedding,
-  type Engine,
-  LayerNorm,
-  Linear,
-  type Module,
-  ops,
-  type Parameter,
-  RMSNorm,
-  type Tensor,
-} from '@attune/core';
+import type { Engine, Parameter, Tensor } from '@attune/core';
 import {
   AdapterSlot,
   type AdapterSwitch,
   type Folded,
   feature,
+  original,
   type UnaryModule,
 } from './adapterSlot.js';
 
 /**
- * A module of `modulesToSave`: each adapter trains a float32 copy of it, saved whole with the adapter.
+ * A module of which adapters train copies of parameters: all of them (`modulesToSave`), or those that a method
+ * selects. The copies are float32 and lie beside the base's own: 4 bytes a number more.
  *
  * The original stays under `original_module`; copies are `modules_to_save.<adapter>.weight`, as in PEFT.
  */
 export class SavedModule extends AdapterSlot {
-  readonly #copies = new Map<string, UnaryModule>();
+  readonly #copies = new Map<string, ReadonlyMap<string, Parameter>>();
 
   constructor(
     private readonly engine: Engine,
@@ -36,30 +27,41 @@ export class SavedModule extends AdapterSlot {
     this.addChild('original_module', inner);
   }
 
-  /** @param values tensors from a file by their names in it; without, the original's values */
-  addAdapter(adapter: string, values?: ReadonlyMap<string, Tensor>): void {
-    const copy = emptyCopy(this.engine, this.inner, this.path);
-    for (const [name, parameter] of copy.ownParameters) {
-      const value = values?.get(`${this.path}.${name}`);
-      if (value) parameter.replace(value);
-      else ops.assign(parameter.tensor, this.inner.ownParameters.get(name)!.tensor);
+  /**
+   * @param names of the parameters to copy
+   * @param values tensors from a file by their names in it; without, the original's values
+   */
+  addAdapter(
+    adapter: string,
+    names: readonly string[],
+    values?: ReadonlyMap<string, Tensor>,
+  ): void {
+    const copies = new Map<string, Parameter>();
+    for (const name of names) {
+      const start = () => this.#base(name).tensor.cast('float32').mul(1);
+      const value = values?.get(`${this.path}.${name}`) ?? this.engine.noGrad(start);
+      copies.set(name, this.addParameter(treeName(adapter, name), value));
     }
-    this.#copies.set(adapter, copy);
+    this.#copies.set(adapter, copies);
   }
 
-  /** The module that computes now: of several active copies the last. */
-  get #current(): UnaryModule {
-    const copies = this.state.computing.flatMap((adapter) => this.#copies.get(adapter) ?? []);
-    return copies.at(-1) ?? this.inner;
+  /** What computes now in the place of the original's parameters: of several active copies the last. */
+  #current(adapters = this.state.computing): ReadonlyMap<string, Parameter> {
+    return new Map(adapters.flatMap((adapter) => [...(this.#copies.get(adapter) ?? [])]));
   }
 
-  forward(x: Tensor): Tensor {
-    return this.#current.forward(x);
+  forward(x: Tensor, ...rest: never[]): Tensor {
+    let run = () => this.inner.forward(x, ...rest);
+    for (const [name, copy] of this.#current()) {
+      const within = run;
+      run = () => this.#base(name).with(copy.tensor, within);
+    }
+    return run();
   }
 
   /** A tied head reads its embedding's weight. */
   get weight(): Parameter | undefined {
-    return this.#current.ownParameters.get('weight');
+    return this.#current().get('weight') ?? original(this).ownParameters.get('weight');
   }
 
   get inFeatures(): number | undefined {
@@ -70,52 +72,24 @@ export class SavedModule extends AdapterSlot {
     return feature(this.inner, 'outFeatures');
   }
 
-  /** The parameters of the copies: they are no children, so that they can be removed. */
-  override get ownParameters(): ReadonlyMap<string, Parameter> {
-    const all = new Map<string, Parameter>();
-    for (const [adapter, copy] of this.#copies)
-      for (const [name, parameter] of copy.ownParameters)
-        all.set(`modules_to_save.${adapter}.${name}`, parameter);
-    return all;
+  #base(name: string): Parameter {
+    return original(this).ownParameters.get(name)!;
   }
 
   override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
-    const parameters = this.#copies.get(adapter)?.ownParameters ?? new Map<string, Parameter>();
-    return new Map([...parameters].map(([name, p]) => [`${this.path}.${name}`, p]));
+    const copies = this.#copies.get(adapter) ?? [];
+    return new Map([...copies].map(([name, p]) => [`${this.path}.${name}`, p]));
   }
 
   override removeAdapter(adapter: string): void {
-    this.#copies.get(adapter)?.dispose();
+    for (const name of this.#copies.get(adapter)?.keys() ?? [])
+      this.removeParameter(treeName(adapter, name));
     this.#copies.delete(adapter);
   }
 
   override folded(adapters: readonly string[]): readonly Folded[] {
-    const copy = adapters.flatMap((adapter) => this.#copies.get(adapter) ?? []).at(-1);
-    return [...(copy?.ownParameters ?? [])].map(([name, parameter]) => [
-      this.inner.ownParameters.get(name)!,
-      parameter.tensor,
-    ]);
+    return [...this.#current(adapters)].map(([name, copy]) => [this.#base(name), copy.tensor]);
   }
 }
 
-/** Whether `emptyCopy` knows how to make another one of this module. */
-export const isCopyable = (module: Module): boolean =>
-  [Linear, Embedding, RMSNorm, LayerNorm].some((type) => module instanceof type);
-
-/** A module of the same kind and sizes, float32: what is trained is kept in full precision. */
-function emptyCopy(engine: Engine, module: Module, path: string): UnaryModule {
-  if (module instanceof Linear)
-    return new Linear(engine, {
-      inFeatures: module.inFeatures,
-      outFeatures: module.outFeatures,
-      bias: module.bias !== null,
-    });
-  if (module instanceof Embedding) return new Embedding(engine, module.vocabSize, module.features);
-  if (module instanceof RMSNorm) return new RMSNorm(engine, module.weight.size, module.eps);
-  if (module instanceof LayerNorm) return new LayerNorm(engine, module.weight.size, module.eps);
-  throw new AttuneError(
-    'PEFT_NOT_COPYABLE',
-    `modulesToSave: "${path}" (${module.constructor.name}) cannot be copied.`,
-    { remedy: 'Linear layers, embeddings and norms can; name those in it.' },
-  );
-}
+const treeName = (adapter: string, name: string): string => `modules_to_save.${adapter}.${name}`;

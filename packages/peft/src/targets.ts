@@ -17,6 +17,7 @@ const OUTPUT_HEADS: ReadonlySet<string> = new Set(['lm_head', 'embed_out', 'scor
  * a whole path is taken as it is).
  *
  * @param modelType for messages
+ * @param kind what may be adapted; "all-linear" is linear layers all the same
  * @throws PEFT_NO_TARGET when nothing matches; PEFT_TARGET_NOT_LINEAR; PEFT_BAD_REGEX
  */
 export function matchTargets(
@@ -24,6 +25,7 @@ export function matchTargets(
   targetModules: string | readonly string[],
   config: CommonConfig,
   modelType: string,
+  kind: 'linear' | 'module' = 'linear',
 ): string[] {
   const { excludeModules, modulesToSave } = config;
   const excluded = excludeModules === null ? () => false : matcher(excludeModules);
@@ -37,7 +39,7 @@ export function matchTargets(
   if (matched.length === 0)
     throw noTarget(candidates, targetModules, config, hits.length, modelType);
   const notLinear = matched.find((m) => !m.isLinear);
-  if (notLinear)
+  if (notLinear && kind === 'linear')
     throw new AttuneError(
       'PEFT_TARGET_NOT_LINEAR',
       `targetModules ${JSON.stringify(targetModules)} match "${notLinear.path}", which is not a linear layer.`,

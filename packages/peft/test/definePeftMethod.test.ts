@@ -1,8 +1,9 @@
+import { join } from 'node:path';
 import { definePlugin } from '@attune/core';
-import { definePeftMethod, getPeftModel, PeftMethods, peft } from '@attune/peft';
+import { definePeftMethod, getPeftModel, PeftMethods, PeftModel, peft } from '@attune/peft';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { disturb, folder, largestDifference, load, logits, open } from './support.js';
+import { disturb, folder, largestDifference, load, logits, open, readTensors } from './support.js';
 
 /** y = W x + b + shift; its parameter has no key of its own, and it cannot be merged. */
 const shift = definePeftMethod({
@@ -14,13 +15,44 @@ const shift = definePeftMethod({
   forward: (x, base, p) => base(x).add(p.shift),
 });
 
+/** Trains all norms. */
+const norms = definePeftMethod({
+  peftType: 'NORMS',
+  config: z.object({}),
+  without: ['targetModules', 'bias'],
+  select: ({ parameters }) => parameters.map((p) => p.name).filter((n) => /norm\.weight$/.test(n)),
+});
+
+/** y = f(x) + g * s on whole blocks; s is one frozen vector for all of them. */
+const nudge = definePeftMethod({
+  peftType: 'NUDGE',
+  config: z.object({ half: z.number().nullable().default(null) }),
+  targets: 'module',
+  resolve: (config, { hiddenSize }) => ({
+    ...config,
+    half: config.half ?? hiddenSize / 2,
+    targetModules: config.targetModules ?? ['self_attn', 'mlp'],
+  }),
+  params: () => ({ gain: { shape: [1], init: 'zeros' } }),
+  shared: ([layer]) => ({
+    direction: {
+      shape: [layer!.outFeatures],
+      init: { values: () => Float32Array.from({ length: layer!.outFeatures }, (_, i) => i / 64) },
+      key: 'nudge_direction',
+    },
+  }),
+  forward: (x, base, p) => base(x).add(p.direction.mul(p.gain)),
+});
+
 const plugins = () => [
   peft(),
   definePlugin({
     name: 'test',
     version: '1.0.0',
     apiVersion: 1,
-    register: (context) => context.add(PeftMethods, shift),
+    register: (context) => {
+      for (const method of [shift, norms, nudge]) context.add(PeftMethods, method);
+    },
   }),
 ];
 
@@ -94,4 +126,70 @@ test('a method without default targets asks for them', async () => {
   expect(() => getPeftModel(model, { peftType: 'SHIFT' })).toThrow(
     /PEFT_TARGETS_NEEDED: SHIFT has no default targetModules for llama/,
   );
+});
+
+test('a method adapts layers or selects parameters', () => {
+  const rest = { peftType: 'X', config: z.object({}) };
+  for (const parts of [{}, { params: () => ({}) }, { ...norms, ...nudge }])
+    expect(() => definePeftMethod({ ...rest, ...parts } as never)).toThrow(/PEFT_METHOD_INVALID/);
+});
+
+test('selected parameters are trained as copies: the base stays, files have them, they merge', async () => {
+  const attune = await open({ plugins: plugins() });
+  const base = await load(attune);
+  const before = await logits(base);
+  const model = getPeftModel(base, { peftType: 'NORMS' });
+  expect(await logits(model)).toEqual(before);
+  const trained = [...model.root.namedParameters()].filter(([, p]) => p.trainable);
+  expect(trained).toHaveLength(5);
+  disturb(model);
+  const adapted = await logits(model);
+  expect(largestDifference(adapted, before)).toBeGreaterThan(0.01);
+  expect(await model.withAdaptersDisabled(() => logits(model))).toEqual(before);
+  const path = await folder();
+  await model.savePretrained(path);
+  expect([...(await readTensors(join(path, 'adapter_model.safetensors'))).keys()]).toContain(
+    'base_model.model.model.norm.weight',
+  );
+  const again = await PeftModel.fromPretrained(await load(attune), path);
+  expect(await logits(again)).toEqual(adapted);
+  expect(await logits(await model.mergeAndUnload())).toEqual(adapted);
+  expect(() => again.addAdapter('x', { peftType: 'NORMS', bias: 'all' })).toThrow(
+    /PEFT_CONFIG_UNKNOWN_KEY/,
+  );
+});
+
+test('blocks are adapted, and layers inside of them by another adapter', async () => {
+  const attune = await open({ plugins: plugins() });
+  const base = await load(attune);
+  const before = await logits(base);
+  const model = getPeftModel(base, { peftType: 'NUDGE' }, 'nudge');
+  expect(await logits(model)).toEqual(before);
+  disturb(model);
+  const nudged = await logits(model);
+  model.addAdapter('lora', { peftType: 'LORA', targetModules: ['q_proj', 'down_proj'] });
+  model.addAdapter('norms', { peftType: 'NORMS' });
+  model.setAdapter('lora');
+  disturb(model);
+  const lora = await logits(model);
+  model.setAdapter(['nudge', 'lora', 'norms']);
+  for (const one of [before, nudged, lora])
+    expect(largestDifference(await logits(model), one)).toBeGreaterThan(1e-3);
+  model.setAdapter('nudge');
+  expect(await logits(model)).toEqual(nudged);
+
+  const path = await folder();
+  await model.savePretrained(path, { selectedAdapters: ['nudge', 'lora'] });
+  const file = await readTensors(join(path, 'nudge', 'adapter_model.safetensors'));
+  expect(file.get('base_model.nudge_direction')!.shape).toEqual([64]);
+  expect(file.get('base_model.model.model.layers.1.mlp.gain')!.shape).toEqual([1]);
+  const again = await PeftModel.fromPretrained(await load(attune), join(path, 'nudge'));
+  expect(await logits(again)).toEqual(nudged);
+  await again.loadAdapter(join(path, 'lora'), { adapterName: 'lora' });
+  again.setAdapter('lora');
+  expect(await logits(again)).toEqual(lora);
+
+  model.deleteAdapter('nudge');
+  expect(await logits(model.unload())).toEqual(before);
+  expect([...base.root.namedModules()].some(([p]) => p.includes('base_layer'))).toBe(false);
 });

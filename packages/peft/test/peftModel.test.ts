@@ -199,7 +199,7 @@ describe('several adapters', () => {
     expect(() => getPeftModel(model, lora, 'math')).toThrow(/PEFT_ADAPTER_EXISTS/);
     expect(() => model.addAdapter('a.b', lora)).toThrow(/PEFT_ADAPTER_NAME/);
     expect(() =>
-      model.addAdapter('x', { ...lora, modulesToSave: ['q_proj'], targetModules: ['k_proj'] }),
+      model.addAdapter('x', { ...lora, modulesToSave: ['_proj'], targetModules: ['q_proj'] }),
     ).toThrow(/PEFT_CONFLICT: "model\.layers\.0\.self_attn\.q_proj"/);
     expect(() => model.addAdapter('x', { ...lora, targetModules: ['qproj'] })).toThrow(
       /PEFT_NO_TARGET: targetModules \["qproj"\] match none of the 15 linear layers of llama/,

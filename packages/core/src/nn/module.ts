@@ -115,6 +115,17 @@ export class Parameter {
     };
   }
 
+  /** Runs `fn` with `tensor` in the place of this one's: an adapter's copy, say. It stays the caller's. */
+  with<T>(tensor: Tensor, fn: () => T): T {
+    const own = this.#tensor;
+    this.#tensor = tensor;
+    try {
+      return fn();
+    } finally {
+      this.#tensor = own;
+    }
+  }
+
   clearGrad(): void {
     this.#tensor.grad?.dispose();
     this.#tensor.grad = null;
@@ -157,6 +168,11 @@ export abstract class Module {
   protected removeParameter(name: string): void {
     this.#parameters.get(name)?.dispose();
     this.#parameters.delete(name);
+  }
+
+  protected removeBuffer(name: string): void {
+    this.#buffers.get(name)?.dispose();
+    this.#buffers.delete(name);
   }
 
   /** A direct child. Read it each time: an adapter may have taken its place. */
