@@ -1,8 +1,9 @@
-"""Rows 1-6: causal LM cross-entropy, selective log-softmax, entropy, chunked cross-entropy."""
+"""Rows 1-7: causal LM cross-entropy, selective log-softmax, entropy, chunked cross-entropy, forms of the loss."""
 
 import torch
 import torch.nn.functional as F
 from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.trainer_pt_utils import LabelSmoother
 from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 
 from common import E, G, S, case, grid, seed, write_row
@@ -108,7 +109,46 @@ def chunk_row():
               {"shapes": "hidden [N,D], weight [V,D] (lm_head layout), labels [N] already aligned: no shift here", "loss": "mean over labels that are not -100; every chunk count gives the same numbers", "computed": "float64"})
 
 
+def form_rows():
+    """Dynamic fine-tuning as TRL's SFTTrainer computes it, label smoothing as transformers' LabelSmoother, capped logits as Gemma 2."""
+    seed(7)
+    cases = []
+    for size, logits, labels in [("small", grid(1, 4, 5), torch.tensor([[2, -100, 4, 1]])), ("wide", grid(2, 5, 33, scale=3), torch.randint(0, 33, (2, 5))), ("far", grid(1, 3, 9, scale=40), torch.tensor([[0, 8, 3]]))]:
+        if size == "wide":
+            labels[0, 2] = labels[1, 4] = -100
+
+        def add(name, attrs, loss_of):
+            leaf = logits.clone().requires_grad_(True)
+            loss = loss_of(leaf)
+            (grad,) = torch.autograd.grad(loss, leaf)
+            cases.append(case(f"{name}/{size}", inputs={"logits": logits, "labels": labels}, attrs={**attrs, "numItems": 7}, outputs={"loss": loss}, grads={"logits": grad}))
+
+        def dft(x):
+            valid = labels[:, 1:] != -100
+            logps = selective_log_softmax(x[:, :-1], labels[:, 1:].clamp(min=0))
+            return (-logps * logps.exp().detach() * valid).sum() / 7
+
+        def smoothed(factor, cap=None):
+            def loss(x):
+                x = cap * torch.tanh(x / cap) if cap else x
+                return LabelSmoother(epsilon=factor)({"logits": x}, labels, shift_labels=True, num_items_in_batch=7)
+            return loss
+
+        def capped(x):
+            x = 2.5 * torch.tanh(x / 2.5)
+            return F.cross_entropy(x[:, :-1].reshape(-1, x.shape[-1]), labels[:, 1:].reshape(-1), ignore_index=-100, reduction="sum") / 7
+
+        add("dft", {"dft": True}, dft)
+        add("smoothing-0.1", {"smoothing": 0.1}, smoothed(0.1))
+        add("smoothing-0.5", {"smoothing": 0.5}, smoothed(0.5))
+        add("softcap-2.5", {"softcap": 2.5}, capped)
+        add("softcap-30-smoothing-0.2", {"softcap": 30, "smoothing": 0.2}, smoothed(0.2, 30))
+    write_row(7, "loss-forms", "dynamic fine-tuning, label smoothing, capped logits", S, cases,
+              {"labels": SHIFT, "loss": "sum over valid shifted labels / numItems", "computed": "float64, but the smoothed sum of LabelSmoother, which is float32"})
+
+
 def main():
+    form_rows()
     cross_entropy_rows()
     token_rows()
     chunk_row()

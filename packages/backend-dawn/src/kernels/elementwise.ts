@@ -399,6 +399,37 @@ const dropoutKernel = defineKernel({
   },
 });
 
+const addNoiseKernel = defineKernel({
+  op: 'addNoise',
+  plan: (call) => {
+    const n = numel(call.outputs[0]!.shape);
+    const { magnitude, seed, draw } = call.attrs as unknown as ops.NoiseAttrs;
+    return [
+      {
+        key: `addNoise:${call.inputs[0]!.dtype}`,
+        wgsl: () =>
+          shader({
+            reads: [call.inputs[0]!.dtype],
+            writes: ['float32'],
+            params: { n: 'u32', seed: 'u32', draw: 'u32', magnitude: 'f32' },
+            workgroup: 64,
+            declarations: philoxDeclaration,
+            body: `  let first = gid * 4u;
+  if (first >= p.n) { return; }
+  let words = philox(vec4u(gid, p.draw, 0u, 2u), vec2u(p.seed, 0u));
+  for (var j = 0u; j < min(4u, p.n - first); j++) {
+    w0[first + j] = x0(first + j) + p.magnitude * (f32(words[j] >> 8u) * 1.1920928955078125e-7 - 1.0);
+  }`,
+          }),
+        operands: [call.inputs[0]!, call.outputs[0]!],
+        reads: 1,
+        params: [u32(n), u32(seed), u32(draw), f32(magnitude)],
+        grid: grid1d(Math.ceil(n / 4), 64),
+      },
+    ];
+  },
+});
+
 export const elementwiseKernels: readonly Kernel[] = [
   ...unaryKernels,
   affineKernel,
@@ -411,4 +442,5 @@ export const elementwiseKernels: readonly Kernel[] = [
   gegluKernel,
   gegluGradKernel,
   dropoutKernel,
+  addNoiseKernel,
 ];

@@ -1,4 +1,5 @@
 import { attentionKernels } from './attention.js';
+import { crossEntropyKernels } from './crossEntropy.js';
 import { elementwiseKernels } from './elementwise.js';
 import type { Kernel } from './kernel.js';
 import { matmulKernel } from './matmul/index.js';
@@ -14,6 +15,7 @@ export const kernels: readonly Kernel[] = [
   ...movementKernels,
   ...reduceKernels,
   ...rowwiseKernels,
+  ...crossEntropyKernels,
   ...attentionKernels,
   matmulKernel,
   ...quantizedKernels,

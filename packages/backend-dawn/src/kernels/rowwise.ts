@@ -11,7 +11,7 @@ import {
 } from './kernel.js';
 import { laneReductions, shader } from './shader.js';
 
-/** Kernels in which one workgroup owns one row of the last axis: softmax, norms, cross-entropy. */
+/** Kernels in which one workgroup owns one row of the last axis: softmax, norms. */
 function rowKernel(
   call: OpCall,
   facts: DeviceFacts,
@@ -224,75 +224,6 @@ function sumSlices(partial: Operand, out: Operand, slices: number): Stage {
   };
 }
 
-const crossEntropyKernel = defineKernel({
-  op: 'crossEntropy',
-  plan: (call, facts) =>
-    rowKernel(call, facts, 'crossEntropy', {
-      ...lastAxis(call.inputs[0]!),
-      body: (lanes) => `${rowLogSumExp(lanes)}  if (lane == 0u) {
-    let lse = top + log(total);
-    let label = x1(group);
-    w1[group] = lse;
-    if (label < 0) { w0[group] = 0.0; } else { w0[group] = lse - x0(first + u32(label)); }
-  }`,
-    }),
-});
-
-const crossEntropyIntoKernel = defineKernel({
-  op: 'crossEntropyInto',
-  plan: (call, facts) => {
-    const [labels] = call.inputs as [Operand];
-    const [logits] = call.outputs as [Operand];
-    const lanes = laneReductions(facts);
-    return [
-      {
-        key: 'crossEntropyInto',
-        wgsl: () =>
-          shader({
-            reads: [labels.dtype],
-            writes: ['float32', 'float32'],
-            params: { rows: 'u32', width: 'u32', scale: 'f32' },
-            ...lanes,
-            // One pass for maximum and sum, rescaled when the maximum moves; one that writes. A lane
-            // writes what it read, so the lanes need not wait for each other.
-            body: `  if (group >= p.rows) { return; }
-  let first = group * p.width;
-  let label = i32(x0(group));
-  var top = -3.4e38;
-  var total = 0.0;
-  var picked = 0.0;
-${loop(lanes.workgroup, 'let v = w0[first + i]; if (i32(i) == label) { picked = v; } if (v > top) { total *= exp(top - v); top = v; } total += exp(v - top);')}  let mine = top;
-  top = laneMax(mine, lane);
-  total = laneSum(total * exp(mine - top), lane);
-  picked = laneSum(picked, lane);
-  let lse = top + log(total);
-  let ignored = label < 0;
-  if (lane == 0u) { w1[group] = select(lse - picked, 0.0, ignored); }
-${loop(lanes.workgroup, 'w0[first + i] = select(p.scale * (exp(w0[first + i] - lse) - select(0.0, 1.0, i32(i) == label)), 0.0, ignored);')}`,
-          }),
-        operands: [labels, ...call.outputs],
-        reads: 1,
-        params: [u32(logits.shape[0]!), u32(logits.shape[1]!), f32(call.attrs.scale as number)],
-        grid: grid1d(logits.shape[0]!, 1),
-      },
-    ];
-  },
-});
-
-const crossEntropyGradKernel = defineKernel({
-  op: 'crossEntropyGrad',
-  plan: (call, facts) =>
-    rowKernel(call, facts, 'crossEntropyGrad', {
-      ...lastAxis(call.inputs[0]!),
-      // Inputs: logits, labels, lse, g.
-      body: (lanes) =>
-        `  let label = x1(group);
-  let lse = x2(group);
-  let g = select(x3(group), 0.0, label < 0);
-${loop(lanes, 'w0[first + i] = g * (exp(x0(first + i) - lse) - select(0.0, 1.0, i32(i) == label));')}`,
-    }),
-});
-
 /** Turns 1 or 2 tensors [B, T, H, D] of one head size: queries, or queries and keys. */
 function ropeStage(
   op: string,
@@ -386,9 +317,6 @@ export const rowwiseKernels: readonly Kernel[] = [
   rmsNormWeightGradKernel,
   layerNormKernel,
   layerNormGradKernel,
-  crossEntropyKernel,
-  crossEntropyGradKernel,
-  crossEntropyIntoKernel,
   ropeKernel,
   ropePairKernel,
 ];

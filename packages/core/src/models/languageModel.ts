@@ -62,6 +62,8 @@ export interface LanguageModel {
    * bias, an adapter). A loss may then take head and cross-entropy in one.
    */
   headWeight(): Tensor | null;
+  /** c where `head` gives c tanh(x / c) of that product; a loss that takes `headWeight` caps the logits itself. Default: none. */
+  readonly headSoftcap?: number | null;
   /** head(hiddenStates(input)): [B, T, V]. */
   forward(input: ForwardInput): Tensor;
   /**

@@ -5,6 +5,7 @@ import { adamw8bit, MOMENT_BLOCK } from '../tensor/ops/adamw8bit.js';
 import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AdamWOptions, adamwRule } from './adamw.js';
+import type { NamedParameter } from './arena.js';
 import { ArenaOptimizer, type UpdateRule } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import type { ParameterGroup } from './parameterGroups.js';
@@ -26,17 +27,19 @@ const MIN_SIZE = 4096;
  * moment is a code of 8 bits in a dynamic map and a float32 scale for each 256 elements: 2.03 bytes a
  * parameter instead of 8. The update itself is AdamW's, in float32, with the moments before rounding.
  *
- * Parameters of fewer than 4096 elements (norms, biases) keep float32 moments.
+ * Parameters of fewer than 4096 elements (norms, biases) keep float32 moments, and so do tables of
+ * embeddings, as in transformers' Trainer.
  */
 export class AdamW8bit extends ArenaOptimizer<State> {
   /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: AdamW8bitOptions = {}) {
     const { min8bitSize = MIN_SIZE } = options;
-    const isLarge = (size: number) => size >= min8bitSize;
+    const isLarge = ({ parameter, isEmbedding }: NamedParameter) =>
+      parameter.size >= min8bitSize && !isEmbedding;
     const split = groups.flatMap(({ parameters, ...group }) =>
       [true, false].map((large) => ({
         ...group,
-        parameters: parameters.filter(({ parameter }) => isLarge(parameter.size) === large),
+        parameters: parameters.filter((named) => isLarge(named) === large),
       })),
     );
     super(engine, split, adamw8bitRule(options, isLarge), options);
@@ -45,15 +48,14 @@ export class AdamW8bit extends ArenaOptimizer<State> {
 
 function adamw8bitRule(
   options: AdamW8bitOptions,
-  isLarge: (size: number) => boolean,
+  isLarge: (named: NamedParameter) => boolean,
 ): UpdateRule<State> {
   const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8 } = options;
   const small = adamwRule(options);
   return {
     block: MOMENT_BLOCK,
     init: (engine, chunk) => {
-      if (!isLarge(chunk.slots[0]!.parameter.size))
-        return small.init(engine, chunk) as unknown as State;
+      if (!isLarge(chunk.slots[0]!)) return small.init(engine, chunk) as unknown as State;
       const { length } = chunk;
       return {
         codes: engine.keep(engine.zeros([length / 2], 'uint32')),

@@ -8,6 +8,8 @@ import { AttuneError } from '../util/errors.js';
 export interface NamedParameter {
   readonly name: string;
   readonly parameter: Parameter;
+  /** Of a table of embeddings, whose rows see few gradients each. */
+  readonly isEmbedding?: boolean;
 }
 
 /** Where a parameter lies in its chunk; `offset` in elements. */
@@ -146,14 +148,15 @@ function layOut(
 ): Slot[][] {
   const chunks: Slot[][] = [];
   let end = 0;
-  for (const { name, parameter } of parameters) {
+  for (const named of parameters) {
+    const { parameter } = named;
     if (parameter.size === 0) continue;
     const offset = roundUp(end, alignment);
     if (chunks.length === 0 || offset + parameter.size > maxElements) {
-      chunks.push([{ name, parameter, offset: 0 }]);
+      chunks.push([{ ...named, offset: 0 }]);
       end = parameter.size;
     } else {
-      chunks.at(-1)!.push({ name, parameter, offset });
+      chunks.at(-1)!.push({ ...named, offset });
       end = offset + parameter.size;
     }
   }

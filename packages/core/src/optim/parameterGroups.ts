@@ -1,3 +1,4 @@
+import { Embedding } from '../nn/embedding.js';
 import type { Module } from '../nn/module.js';
 import { LayerNorm, RMSNorm } from '../nn/norm.js';
 import type { NamedParameter } from './arena.js';
@@ -36,6 +37,7 @@ export function decayGroups(
   const seen = new Set<unknown>();
   for (const [path, module] of root.namedModules()) {
     const isNorm = module instanceof LayerNorm || module instanceof RMSNorm;
+    const isEmbedding = module instanceof Embedding;
     for (const [own, parameter] of module.ownParameters) {
       if (!parameter.trainable || seen.has(parameter)) continue;
       seen.add(parameter);
@@ -44,7 +46,8 @@ export function decayGroups(
       const lrScale = lrScaleOf(name);
       const key = `${lrScale} ${exempt}`;
       if (!groups.has(key)) groups.set(key, { parameters: [], exempt, lrScale });
-      groups.get(key)!.parameters.push({ name, parameter });
+      const named = { name, parameter, ...(isEmbedding && { isEmbedding }) };
+      groups.get(key)!.parameters.push(named);
     }
   }
   return [...groups.values()]

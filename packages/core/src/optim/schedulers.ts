@@ -1,4 +1,11 @@
 import { AttuneError } from '../util/errors.js';
+import { GreedyLr } from './greedy.js';
+import type {
+  MetricSchedule,
+  MetricScheduleOptions,
+  MetricSchedulerType,
+} from './metricSchedule.js';
+import { ReduceLrOnPlateau } from './plateau.js';
 
 /** The shapes of a learning rate over a run, under Hugging Face's names. */
 export const SCHEDULER_TYPES = [
@@ -6,12 +13,20 @@ export const SCHEDULER_TYPES = [
   'cosine',
   'cosine_with_restarts',
   'cosine_with_min_lr',
+  'cosine_warmup_with_min_lr',
   'polynomial',
   'constant',
   'constant_with_warmup',
   'inverse_sqrt',
+  'warmup_stable_decay',
+  'reduce_lr_on_plateau',
+  'greedy',
 ] as const;
 export type SchedulerType = (typeof SCHEDULER_TYPES)[number];
+/** Those that are functions of the updates done; the others follow a metric, see {@link metricSchedule}. */
+export type StepSchedulerType = Exclude<SchedulerType, MetricSchedulerType>;
+
+type Ramp = 'linear' | 'cosine' | '1-sqrt';
 
 export interface ScheduleOptions {
   /** Updates of linear rise from 0. The first update then has rate 0, as in Hugging Face's Trainer. */
@@ -30,6 +45,18 @@ export interface ScheduleOptions {
   readonly minLr?: number | undefined;
   /** The same as a share of the learning rate. */
   readonly minLrRate?: number | undefined;
+  /** First rate of cosine_warmup_with_min_lr as a share of the learning rate. Default 1 / warmupSteps. */
+  readonly warmupLrRate?: number | undefined;
+  /** Updates in which warmup_stable_decay falls. It has no default. */
+  readonly numDecaySteps?: number | undefined;
+  /** Updates in which it stays at 1. Default: what warmup and decay leave of the run. */
+  readonly numStableSteps?: number | undefined;
+  /** How it rises. Default "linear". */
+  readonly warmupType?: Ramp | undefined;
+  /** How it falls. Default "cosine". */
+  readonly decayType?: Ramp | undefined;
+  /** Its lowest rate, at both ends, as a share of the learning rate. Default 0. */
+  readonly minLrRatio?: number | undefined;
   /** Time scale of inverse_sqrt. Default: warmupSteps, or 10,000 without warmup. */
   readonly timescale?: number | undefined;
 }
@@ -85,13 +112,59 @@ function minimumRate({ minLr, minLrRate, learningRate }: ScheduleOptions): numbe
   if ((minLr === undefined) === (minLrRate === undefined))
     throw new AttuneError(
       'SCHEDULE_INVALID',
-      'cosine_with_min_lr needs one of minLr and minLrRate.',
+      'cosine_with_min_lr and cosine_warmup_with_min_lr need one of minLr and minLrRate.',
       { remedy: 'Pass e.g. lrSchedulerKwargs: { minLrRate: 0.1 }.' },
     );
   return minLrRate ?? minLr! / learningRate;
 }
 
-const schedules: Readonly<Record<SchedulerType, MakeSchedule>> = {
+/** A cosine whose warmup does not start at 0, one update ahead of the others. */
+function warmCosine(options: ScheduleOptions, minimum: number): Schedule {
+  const { warmupSteps, totalSteps, numCycles = 0.5, warmupLrRate } = options;
+  return (step) => {
+    if (step < warmupSteps)
+      return warmupLrRate === undefined
+        ? (step + 1) / Math.max(1, warmupSteps)
+        : warmupLrRate + ((1 - warmupLrRate) * step) / Math.max(1, warmupSteps - 1);
+    const done = (step - warmupSteps + 1) / Math.max(1, totalSteps - warmupSteps);
+    const wave = 0.5 * (1 + Math.cos(Math.PI * numCycles * 2 * done));
+    return Math.max(0, wave * (1 - minimum) + minimum);
+  };
+}
+
+/**
+ * Warmup, stable, decay (Hu et al. 2024, MiniCPM, arXiv:2404.06395).
+ */
+function stableDecay(options: ScheduleOptions): Schedule {
+  const { warmupSteps, totalSteps, numDecaySteps, numCycles = 0.5, minLrRatio = 0 } = options;
+  const { warmupType = 'linear', decayType = 'cosine' } = options;
+  if (numDecaySteps === undefined)
+    throw new AttuneError('SCHEDULE_INVALID', 'warmup_stable_decay needs numDecaySteps.', {
+      remedy: 'Pass e.g. lrSchedulerKwargs: { numDecaySteps: 100 }.',
+    });
+  const stableSteps = options.numStableSteps ?? totalSteps - warmupSteps - numDecaySteps;
+  const scaled = (factor: number) => Math.max(0, factor * (1 - minLrRatio) + minLrRatio);
+  return (step) => {
+    if (step < warmupSteps) {
+      const done = step / Math.max(1, warmupSteps);
+      if (warmupType === 'linear') return scaled(done);
+      return scaled(
+        warmupType === 'cosine' ? 0.5 * (1 - Math.cos(Math.PI * done)) : 1 - Math.sqrt(1 - done),
+      );
+    }
+    if (step < warmupSteps + stableSteps) return 1;
+    if (step >= warmupSteps + stableSteps + numDecaySteps) return minLrRatio;
+    const done = (step - warmupSteps - stableSteps) / Math.max(1, numDecaySteps);
+    if (decayType === 'linear') return scaled(1 - done);
+    return scaled(
+      decayType === 'cosine'
+        ? 0.5 * (1 + Math.cos(Math.PI * numCycles * 2 * done))
+        : 1 - Math.sqrt(done),
+    );
+  };
+}
+
+const schedules: Readonly<Record<StepSchedulerType, MakeSchedule>> = {
   constant: () => () => 1,
   constant_with_warmup: ({ warmupSteps }) => warm(warmupSteps, () => 1),
   linear: (options) =>
@@ -103,10 +176,12 @@ const schedules: Readonly<Record<SchedulerType, MakeSchedule>> = {
     ),
   cosine: (options) => cosine(options, 0),
   cosine_with_min_lr: (options) => cosine(options, minimumRate(options)),
+  cosine_warmup_with_min_lr: (options) => warmCosine(options, minimumRate(options)),
   cosine_with_restarts: restarts,
   polynomial,
   inverse_sqrt: ({ warmupSteps, timescale = warmupSteps || 10_000 }) =>
     warm(warmupSteps, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale)),
+  warmup_stable_decay: stableDecay,
 };
 
 /**
@@ -115,8 +190,40 @@ const schedules: Readonly<Record<SchedulerType, MakeSchedule>> = {
  * @see transformers `optimization.py`
  * @throws SCHEDULE_INVALID
  */
-export const schedule = (type: SchedulerType, options: ScheduleOptions): Schedule =>
+export const schedule = (type: StepSchedulerType, options: ScheduleOptions): Schedule =>
   schedules[type](options);
+
+export const isMetricScheduler = (type: SchedulerType): type is MetricSchedulerType =>
+  type === 'reduce_lr_on_plateau' || type === 'greedy';
+
+/** The learning rate that follows an evaluation metric. */
+export const metricSchedule = (
+  type: MetricSchedulerType,
+  options: MetricScheduleOptions,
+): MetricSchedule => (type === 'greedy' ? new GreedyLr(options) : new ReduceLrOnPlateau(options));
+
+const plateauOptions = [
+  ...(['mode', 'factor', 'patience', 'threshold', 'thresholdMode', 'cooldown', 'minLr'] as const),
+  'eps',
+] as const;
+
+/** The options that each schedule takes: keys of `lrSchedulerKwargs`. */
+export const SCHEDULER_OPTIONS: Readonly<Record<SchedulerType, readonly string[]>> = {
+  constant: [],
+  constant_with_warmup: [],
+  linear: [],
+  cosine: ['numCycles'],
+  cosine_with_restarts: ['numCycles'],
+  cosine_with_min_lr: ['numCycles', 'minLr', 'minLrRate'],
+  cosine_warmup_with_min_lr: ['numCycles', 'minLr', 'minLrRate', 'warmupLrRate'],
+  polynomial: ['power', 'lrEnd'],
+  inverse_sqrt: ['timescale'],
+  warmup_stable_decay: [
+    ...['numDecaySteps', 'numStableSteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles'],
+  ],
+  reduce_lr_on_plateau: plateauOptions,
+  greedy: [...plateauOptions, 'warmup', 'maxLr', 'smooth', 'windowSize', 'resetStart'],
+};
 
 /** Warmup as Hugging Face counts it: a number of updates, or (below 1) a share of them rounded up. */
 export function resolveWarmupSteps(

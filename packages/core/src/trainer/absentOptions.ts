@@ -12,8 +12,6 @@ const absent: Readonly<Record<string, readonly unknown[]>> = {
   paddingFree: [false],
   lengthColumnName: ['length', null], // lengths are counted in tokens
   dataloaderNumWorkers: [0], // rows are tokenised while the device works
-  labelSmoothingFactor: [0],
-  neftuneNoiseAlpha: [null, 0],
   loggingNanInfFilter: [true, false], // what is not finite is counted, never averaged in
   pushToHub: [false],
   autoFindBatchSize: [false],

@@ -9,9 +9,10 @@ import { type PackingStrategy, packExamples } from '../dataset/pack.js';
 import { Preflight, type PreflightSetting } from '../dataset/preflight.js';
 import { tokenizeSft } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
-import { crossEntropy } from '../tensor/ops/crossEntropy.js';
+import { type CrossEntropyOptions, crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { embedding } from '../tensor/ops/embedding.js';
 import { linearCrossEntropy } from '../tensor/ops/linearCrossEntropy.js';
+import { AttuneError } from '../util/errors.js';
 import type {
   DeviceBatch,
   HostBatch,
@@ -32,6 +33,10 @@ export interface CausalLmOptions {
   readonly formattingFunc?: ((row: never) => string) | undefined;
   /** Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default false. */
   readonly packing?: boolean;
+  /** Label smoothing, see `labelSmoothingFactor`. Default 0. */
+  readonly labelSmoothing?: number;
+  /** "dft": dynamic fine-tuning, each token's loss times its probability (arXiv:2508.05629). Default "nll". */
+  readonly lossType?: 'nll' | 'dft';
   /** Default 'bfd'. */
   readonly packingStrategy?: PackingStrategy;
   /** Pack evaluation rows too; null: as `packing`. Default null. */
@@ -55,11 +60,24 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     packing = false,
     packingStrategy = 'bfd',
     preflight: setting = 'on',
+    labelSmoothing = 0,
+    lossType = 'nll',
   } = options;
+  if (lossType === 'dft' && labelSmoothing > 0)
+    throw new AttuneError(
+      'ARGUMENTS_INVALID',
+      `lossType is "dft" and labelSmoothingFactor is ${labelSmoothing}: dynamic fine-tuning has no smoothed form.`,
+      { remedy: 'Set labelSmoothingFactor: 0, or lossType: "nll".' },
+    );
+  const form = {
+    ...(labelSmoothing > 0 && { smoothing: labelSmoothing }),
+    ...(lossType === 'dft' && { dft: true }),
+  };
   const evalPacking = options.evalPacking ?? packing;
   const isPacked = (use: RowUse) => (use === 'training' ? packing : evalPacking);
   return {
     name: 'causal-lm',
+    labelSmoothing,
     isPreflightOn: setting !== 'off',
     preflight: (model, tokenizer) =>
       new Preflight({
@@ -97,7 +115,7 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
       return { ...batch, ...labelledRows(batch) };
     },
     countItems: ({ labels }) => countLabels(labels!.data),
-    loss: causalLmLoss,
+    loss: (model, batch) => causalLmLoss(model, batch, form),
     prediction: {
       outputs: (model, { inputIds, positions = null, segments = null }) =>
         model.forward({ inputIds: inputIds!, positions, segments }),
@@ -153,7 +171,11 @@ function labelledRows({ labels }: TokenBatch): HostBatch {
  * Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T], and optionally
  * `targetRows`, `targetLabels` [R] -> the summed loss.
  */
-export function causalLmLoss(model: LanguageModel, batch: DeviceBatch): LossOutput {
+export function causalLmLoss(
+  model: LanguageModel,
+  batch: DeviceBatch,
+  form: CrossEntropyOptions = {},
+): LossOutput {
   const { inputIds, labels, positions = null, segments = null, targetRows, targetLabels } = batch;
   const hidden = model.hiddenStates({ inputIds: inputIds!, positions, segments }); // [B, T, D]
   const flat = hidden.reshape(labels!.size, -1); // [B*T, D]
@@ -162,11 +184,14 @@ export function causalLmLoss(model: LanguageModel, batch: DeviceBatch): LossOutp
       ? [embedding(flat, targetRows), targetLabels] // [R, D], [R]
       : [flat, labels!.reshape(labels!.size)];
   const weight = model.headWeight();
+  const { headSoftcap: softcap } = model;
   return {
-    loss: model.engine.scope('loss', () =>
-      weight
-        ? linearCrossEntropy(rows, weight, targets)
-        : crossEntropy(model.head(rows), targets).sum(),
+    loss: model.engine.scope(
+      'loss',
+      () =>
+        weight
+          ? linearCrossEntropy(rows, weight, targets, softcap ? { ...form, softcap } : form)
+          : crossEntropy(model.head(rows), targets, form).sum(), // a head caps its logits itself
     ),
   };
 }

@@ -55,6 +55,8 @@ export interface EncodedRow<Example> {
  */
 export interface Objective<Example = unknown> {
   readonly name: string;
+  /** The label smoothing of its loss, if it has any: what `labelSmoothingFactor` asks for must be this. */
+  readonly labelSmoothing?: number;
   /**
    * Row of a data set -> example: formats, tokens, masks, truncation. Once for each row, before the
    * first step. Without it, rows are examples as they are.

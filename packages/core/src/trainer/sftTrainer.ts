@@ -32,6 +32,11 @@ interface SftOnly {
    * tokens of all examples into full rows, each of which is one text for attention. Default "bfd".
    */
   readonly packingStrategy: PackingStrategy;
+  /**
+   * "dft": dynamic fine-tuning (arXiv:2508.05629), each token's loss times its probability: what the model finds
+   * unlikely pulls less. "chunked_nll" is "nll". Default "nll".
+   */
+  readonly lossType: 'nll' | 'dft';
   /** Pack the evaluation rows too; null: as `packing`. Default null. */
   readonly evalPacking: boolean | null;
   /**
@@ -54,6 +59,11 @@ const sftArgumentsSchema = trainingArgumentsSchema.extend({
   assistantOnlyLoss: z.boolean().default(false),
   packing: z.boolean().default(false),
   packingStrategy: z.enum(PACKING_STRATEGIES).default('bfd'),
+  // TRL's old name for what "nll" is.
+  lossType: z
+    .enum(['nll', 'dft', 'chunked_nll'])
+    .transform((type) => (type === 'chunked_nll' ? 'nll' : type))
+    .default('nll'),
   evalPacking: z.boolean().nullable().default(null),
   preflight: z
     .union(
@@ -99,6 +109,8 @@ export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
             packingStrategy: args.packingStrategy,
             evalPacking: args.evalPacking,
             preflight: args.preflight,
+            lossType: args.lossType,
+            labelSmoothing: args.labelSmoothingFactor,
             formattingFunc,
           }),
       },

@@ -29,7 +29,7 @@ import { rescue } from './rescue.js';
 import { trainingLoader } from './sampling.js';
 import { StopRequest } from './stopRequest.js';
 import { EvaluationTasks } from './tasks/evaluationTask.js';
-import { checkEvaluation, noteBest, resolveMaxLength } from './trainerChecks.js';
+import { checkEvaluation, checkSmoothing, noteBest, resolveMaxLength } from './trainerChecks.js';
 import {
   type TrainerFlavor,
   type TrainerOptions,
@@ -104,6 +104,7 @@ export class Trainer<
     if (parsed.gradientCheckpointing) this.model.gradientCheckpointingEnable();
     const { objective } = options;
     this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
+    checkSmoothing(parsed.labelSmoothingFactor, this.objective);
     this.#callbacks = new CallbackHandler(attune, this.args, callbacks);
     this.#context = {
       args: this.args,
@@ -360,11 +361,11 @@ export class Trainer<
 
   /** One update: see "One training step" in docs/architecture.md. */
   async #step(run: TrainingRun, group: readonly unknown[][], epoch: number): Promise<void> {
-    const { args, state } = this;
+    const { state } = this;
     this.#clearFlags();
     run.beginUpdate();
     await this.#callbacks.call('onStepBegin', this.#context);
-    run.learningRate = args.learningRate * run.schedule(state.globalStep);
+    run.learningRate = run.schedule.rate(state.globalStep);
     const tokens = await update(this.#context, this.objective, run, group, {
       substepEnd: () => this.#callbacks.call('onSubstepEnd', this.#context),
       preOptimizerStep: () => this.#callbacks.call('onPreOptimizerStep', this.#context),
@@ -392,6 +393,7 @@ export class Trainer<
       const metrics = await this.evaluate();
       // After the callbacks, so that they see what the best was.
       const isBest = noteBest(state, args, metrics);
+      run.schedule.observe(metrics);
       if (args.saveStrategy === 'best') control.shouldSave = isBest;
     }
     if (control.shouldSave) await this.#save(run);

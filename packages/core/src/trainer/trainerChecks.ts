@@ -1,6 +1,7 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
+import type { Objective } from './objective.js';
 import type { TrainerState } from './trainerState.js';
 import type { TrainingArguments } from './trainingArguments.js';
 
@@ -79,4 +80,14 @@ export function noteBest(
   state.bestMetric = value;
   state.bestGlobalStep = state.globalStep;
   return true;
+}
+
+/** Nobody trains with less than they asked for: an objective that does not smooth must not be told to. @throws ARGUMENTS_INVALID */
+export function checkSmoothing(factor: number, { name, labelSmoothing = 0 }: Objective): void {
+  if (factor === 0 || factor === labelSmoothing) return;
+  throw new AttuneError(
+    'ARGUMENTS_INVALID',
+    `labelSmoothingFactor is ${factor}, but the objective "${name}" ${labelSmoothing ? `smooths by ${labelSmoothing}` : 'does not smooth labels'}.`,
+    { remedy: 'Use SFTTrainer, or causalLmObjective({ labelSmoothing }), or leave it at 0.' },
+  );
 }

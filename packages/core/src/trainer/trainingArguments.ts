@@ -1,9 +1,14 @@
 import { z } from 'zod';
-import { SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
+import {
+  isMetricScheduler,
+  SCHEDULER_OPTIONS,
+  SCHEDULER_TYPES,
+  type SchedulerType,
+} from '../optim/schedulers.js';
 import type { ComputeDType } from '../tensor/dtype.js';
 import { parseBytes } from '../util/bytes.js';
 import { AttuneError } from '../util/errors.js';
-import { camelToSnake, snakeToCamel } from '../util/json.js';
+import { camelToSnake, isPlainObject, keysToCamel, snakeToCamel } from '../util/json.js';
 import { dropAbsentOptions } from './absentOptions.js';
 import { parseArguments } from './parseArguments.js';
 import { resolveSampling, SAMPLING_STRATEGIES, type SamplingStrategy } from './sampling.js';
@@ -49,6 +54,13 @@ export interface TrainingArguments {
   readonly optimArgs: OptimArgs;
   /** Largest L2 norm of the gradient; 0: no clipping. Default 1. */
   readonly maxGradNorm: number;
+  /**
+   * Label smoothing e: the loss is 1 - e times -log p(label) plus e times the mean of -log p over the
+   * vocabulary. Also in evaluation, as in transformers. Default 0.
+   */
+  readonly labelSmoothingFactor: number;
+  /** NEFTune: noise of this strength on the embeddings while training, 5 to 15 in the paper; null: none. Default null. */
+  readonly neftuneNoiseAlpha: number | null;
   /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
   readonly gradientCheckpointing: boolean;
   /**
@@ -66,8 +78,8 @@ export interface TrainingArguments {
   readonly fp16: boolean;
   /** How the rate moves over the run. Default "linear": to zero. */
   readonly lrSchedulerType: SchedulerType;
-  /** numCycles, power, lrEnd, minLr, minLrRate, timescale: see `schedule`. Default {}. */
-  readonly lrSchedulerKwargs: Readonly<Partial<Record<SchedulerOption, number>>>;
+  /** Options of the schedule, see ScheduleOptions and MetricScheduleOptions: `{ numDecaySteps: 100 }`. Default {}. */
+  readonly lrSchedulerKwargs: Readonly<z.output<typeof schedulerKwargs>>;
   /** Updates of linear warmup from 0; below 1, a share of all updates. Before `warmupRatio`. Default 0. */
   readonly warmupSteps: number;
   /** Share of all updates that are warmup, rounded up. Default 0. */
@@ -139,15 +151,20 @@ export interface TrainingArguments {
   readonly restoreCallbackStatesFromCheckpoint: boolean;
 }
 
-const schedulerOptions = [
-  'numCycles',
-  'power',
-  'lrEnd',
-  'minLr',
-  'minLrRate',
-  'timescale',
-] as const;
-type SchedulerOption = (typeof schedulerOptions)[number];
+const number = z.number();
+const ramp = z.enum(['linear', 'cosine', '1-sqrt']);
+/** Which of them a schedule takes is in SCHEDULER_OPTIONS. */
+const schedulerKwargs = z
+  .strictObject({
+    ...{ numCycles: number, power: number, lrEnd: number, minLr: number, minLrRate: number },
+    ...{ timescale: number, warmupLrRate: number, numDecaySteps: number, numStableSteps: number },
+    ...{ warmupType: ramp, decayType: ramp, minLrRatio: number, mode: z.enum(['min', 'max']) },
+    ...{ factor: number.positive().lt(1), patience: number.min(0), threshold: number.min(0) },
+    ...{ thresholdMode: z.enum(['rel', 'abs']), cooldown: number.min(0), eps: number.min(0) },
+    ...{ warmup: number.min(0), maxLr: number, smooth: z.boolean(), windowSize: number.min(1) },
+    resetStart: number.min(1),
+  })
+  .partial();
 
 /** What a user writes: every option may be left out. */
 export type TrainingArgumentsInput = {
@@ -183,6 +200,8 @@ export const trainingArgumentsSchema = z.strictObject({
     .union([z.string(), z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))])
     .default(''),
   maxGradNorm: z.number().min(0).default(1),
+  labelSmoothingFactor: z.number().min(0).lt(1).default(0),
+  neftuneNoiseAlpha: z.number().min(0).nullable().default(null),
   gradientCheckpointing: z.boolean().default(false),
   maxMemory: z
     .union([z.number().positive(), z.string().min(1)])
@@ -191,7 +210,9 @@ export const trainingArgumentsSchema = z.strictObject({
   bf16: z.boolean().default(false),
   fp16: z.boolean().default(false),
   lrSchedulerType: z.enum(SCHEDULER_TYPES).default('linear'),
-  lrSchedulerKwargs: z.partialRecord(z.enum(schedulerOptions), z.number()).default({}),
+  lrSchedulerKwargs: z
+    .preprocess((given) => (isPlainObject(given) ? keysToCamel(given) : given), schedulerKwargs)
+    .default({}),
   warmupSteps: z
     .number()
     .min(0)
@@ -279,7 +300,11 @@ export function parseTrainingArguments<S extends z.ZodObject>(
   const { loadBestModelAtEnd } = parsed;
   const metric =
     parsed.metricForBestModel ??
-    (loadBestModelAtEnd || parsed.saveStrategy === 'best' ? 'loss' : null);
+    (loadBestModelAtEnd ||
+    parsed.saveStrategy === 'best' ||
+    isMetricScheduler(parsed.lrSchedulerType)
+      ? 'loss'
+      : null);
   const trainSamplingStrategy = resolveSampling(parsed);
   const args = {
     ...parsed,
@@ -304,6 +329,19 @@ function checkTogether(args: TrainingArguments): void {
     throw invalid(
       `warmupSteps ${warmupSteps} is more than maxSteps ${maxSteps}: the learning rate would never arrive.`,
       'Lower warmupSteps, or use warmupRatio.',
+    );
+  const { lrSchedulerType: type } = args;
+  const takes = SCHEDULER_OPTIONS[type];
+  const stray = Object.keys(args.lrSchedulerKwargs).find((key) => !takes.includes(key));
+  if (stray)
+    throw invalid(
+      `lrSchedulerKwargs.${stray} is not an option of the schedule "${type}".`,
+      takes.length > 0 ? `It takes ${takes.join(', ')}.` : 'It takes none.',
+    );
+  if (isMetricScheduler(type) && evalStrategy === 'no')
+    throw invalid(
+      `lrSchedulerType "${type}" follows evaluations, but nothing is evaluated.`,
+      'Set evalStrategy: "steps" or "epoch".',
     );
   if (args.bf16 && args.fp16) throw invalid('bf16 and fp16 are both true.', 'Choose one of them.');
   if (saveStrategy === 'best' && evalStrategy === 'no')

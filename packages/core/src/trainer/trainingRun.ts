@@ -3,7 +3,6 @@ import type { CallbackContext, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
 import type { Loader } from '../dataset/loader.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import { resolveWarmupSteps, type Schedule, schedule } from '../optim/schedulers.js';
 import { AttuneError } from '../util/errors.js';
 import { keysToSnake } from '../util/json.js';
 import { checkTrainable } from './applyPeft.js';
@@ -21,6 +20,7 @@ import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.
 import { loadModelWeights } from './modelWeights.js';
 import { Pacer } from './pacer.js';
 import { noTrainingRows, planTraining, type TrainingPlan } from './plan.js';
+import { RunSchedule } from './runSchedule.js';
 import type { SftArguments } from './sftTrainer.js';
 import { checkOffload } from './trainerChecks.js';
 
@@ -56,7 +56,7 @@ export class TrainingRun {
   readonly optimizer: Optimizer;
   /** Of float16 arithmetic alone: bfloat16 has the range of float32. */
   readonly lossScaler: LossScaler | null;
-  readonly schedule: Schedule;
+  readonly schedule: RunSchedule;
   /** The rate of the last update. */
   learningRate = 0;
   /** The update of the last row of the log. */
@@ -88,15 +88,7 @@ export class TrainingRun {
   ) {
     const { args, model, state } = context;
     const { engine } = model;
-    const totalSteps = plan.maxSteps;
-    this.schedule =
-      chosenSchedule ??
-      schedule(args.lrSchedulerType, {
-        ...args.lrSchedulerKwargs,
-        warmupSteps: resolveWarmupSteps(args, totalSteps),
-        totalSteps,
-        learningRate: args.learningRate,
-      });
+    this.schedule = new RunSchedule(args, plan.maxSteps, chosenSchedule);
     this.optimizer = makeOptimizer(engine, trainableGroups(model, args));
     this.lossScaler = args.fp16 ? new LossScaler(engine) : null;
     this.meter = new StepMeter(engine);
@@ -263,6 +255,7 @@ export class TrainingRun {
         last_epoch: state.globalStep,
         last_lr: this.learningRate,
         max_steps: this.plan.maxSteps,
+        state: this.schedule.exportState(),
       }),
       'rng_state.json': toJson({
         seed: args.seed,
@@ -293,6 +286,7 @@ export class TrainingRun {
     model.engine.dropoutDraws = rng.dropout_draws as number;
     const scheduler = await readCheckpointJson(folder, 'scheduler.json');
     this.learningRate = scheduler.last_lr as number;
+    this.schedule.importState(scheduler.state);
     this.loggedStep = saved.logged_step as number;
     this.#lossSum = saved.loss_sum as number;
     this.#lossSteps = saved.loss_steps as number;

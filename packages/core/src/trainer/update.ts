@@ -1,6 +1,7 @@
 import type { CallbackContext } from '../callbacks/callback.js';
 import { AttuneError } from '../util/errors.js';
 import { countTokens } from './evaluate.js';
+import { withEmbeddingNoise } from './neftune.js';
 import type { HostBatch, Objective } from './objective.js';
 import { computeDTypeOf } from './trainingArguments.js';
 import type { TrainingRun } from './trainingRun.js';
@@ -63,7 +64,11 @@ export function microBatch(
   engine.scope('micro', () => {
     // What the backward pass does not read ends with the forward pass.
     const output = engine.scope('forward', () =>
-      engine.withCompute(computeDTypeOf(args), () => objective.loss(model, upload(engine, batch))),
+      withEmbeddingNoise(model, args.neftuneNoiseAlpha, batch, () =>
+        engine.withCompute(computeDTypeOf(args), () =>
+          objective.loss(model, upload(engine, batch)),
+        ),
+      ),
     );
     meter.add(output, 1 / items);
     engine.backward(output.loss, { scale: 1 / items, lossScale: lossScaler?.scale ?? null });

@@ -247,6 +247,25 @@ check(
   input([4, 3]),
   input([7, 3], 2),
 );
+for (const [form, options] of [
+  ['smoothed', { smoothing: 0.2 }],
+  ['capped', { softcap: 1.5 }],
+  ['smoothed and capped', { smoothing: 0.1, softcap: 2 }],
+] as const) {
+  check(
+    'crossEntropy',
+    form,
+    ([x], e) => ops.crossEntropy(x!, ids(e, [2, -100, 0, 6], [4]), options),
+    input([4, 7]),
+  );
+  check(
+    'linearCrossEntropy',
+    form,
+    ([h, w], e) => ops.linearCrossEntropy(h!, w!, ids(e, [2, -100, 0, 6], [4]), options),
+    input([4, 3]),
+    input([7, 3], 2),
+  );
+}
 check(
   'linearCrossEntropy',
   'several chunks',
@@ -298,6 +317,15 @@ check(
   ([x], e) => {
     e.dropoutDraws = 5; // the same mask in each evaluation
     return ops.dropout(x!, 0.4);
+  },
+  input([3, 7]),
+);
+check(
+  'addNoise',
+  'one draw',
+  ([x], e) => {
+    e.dropoutDraws = 5;
+    return ops.addNoise(x!, 0.4).square();
   },
   input([3, 7]),
 );

@@ -131,6 +131,49 @@ describe('row05-entropy', () => {
   });
 });
 
+describe('row07-loss-forms', () => {
+  for (const { name, inputs, attrs, outputs, grads } of row('row07-loss-forms').cases) {
+    const { numItems, ...form } = attrs as { numItems: number } & ops.CrossEntropyOptions;
+    const [b, t, v] = inputs.logits!.shape as [number, number, number];
+    // Each position predicts the next label; the last one predicts nothing.
+    const shifted = Int32Array.from(inputs.labels!.data, (_, i) =>
+      (i + 1) % t === 0 ? -100 : Number(inputs.labels!.data[i + 1]),
+    );
+    // LabelSmoother adds up the vocabulary in float32.
+    const tolerance = form.smoothing ? 1e-6 : 1e-12;
+
+    it(`${name}, whole and with the output layer`, () => {
+      const logits = new Oracle().leaf(inputs.logits!);
+      const labels = logits.engine.tensor(shifted, [b * t], 'int32');
+      const losses = ops.crossEntropy(logits.reshape(b * t, v), labels, form);
+      const peek = (x: Tensor) => (x.engine.backend as ReferenceBackend).peek(x.operand);
+      const total = peek(losses).reduce((sum, x) => sum + x, 0) / numItems;
+      const expected = Number((outputs.loss as FixtureTensor).data[0]);
+      expect(Math.abs(total - expected)).toBeLessThanOrEqual(tolerance * Math.abs(expected));
+      logits.engine.backward(losses.sum(), { scale: 1 / numItems });
+      const near = (got: ArrayLike<number>) =>
+        grads.logits!.data.forEach((value, i) => {
+          expect(Math.abs(got[i]! - Number(value))).toBeLessThanOrEqual(1e-7);
+        });
+      near(peek(logits.grad!));
+
+      // The logits as a product with the identity: d hidden is d logits.
+      const hidden = new Oracle().leaf({ ...inputs.logits!, shape: [b * t, v] });
+      const identity = hidden.engine.tensor(
+        Float32Array.from({ length: v * v }, (_, i) => Number(i % (v + 1) === 0)),
+        [v, v],
+      );
+      const targets = hidden.engine.tensor(shifted, [b * t], 'int32');
+      const loss = ops.linearCrossEntropy(hidden, identity, targets, form);
+      expect(Math.abs(peek(loss)[0]! / numItems - expected)).toBeLessThanOrEqual(
+        tolerance * Math.abs(expected),
+      );
+      hidden.engine.backward(loss, { scale: 1 / numItems });
+      near(peek(hidden.grad!));
+    });
+  }
+});
+
 describe('row06-chunked-cross-entropy', () => {
   const fixture = row('row06-chunked-cross-entropy');
   const runs = fixture.cases.flatMap((c) =>

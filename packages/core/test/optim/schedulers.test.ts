@@ -1,26 +1,55 @@
-import { resolveWarmupSteps, type SchedulerType, schedule } from '@attune/core';
+import {
+  isMetricScheduler,
+  metricSchedule,
+  resolveWarmupSteps,
+  type StepSchedulerType,
+  schedule,
+} from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { fixtureJson } from './support.js';
+import { fixtureJson, numbers } from './support.js';
 
 interface Case {
   name: string;
-  attrs: { schedule: SchedulerType; warmupSteps: number; totalSteps: number; numCycles?: number };
+  attrs: {
+    schedule: StepSchedulerType;
+    learningRate?: number;
+    warmupSteps: number;
+    totalSteps: number;
+  };
   outputs: { steps: { data: number[] }; factors: { data: number[] } };
 }
 
 for (const [row, tolerance] of [
   ['row22-schedules-linear', 0],
   ['row23-schedules-cosine', 1e-15],
+  ['row24-schedules-restarts', 1e-15],
+  ['row25-schedules-other', 1e-15],
 ] as const)
   describe(`${row}: transformers.optimization`, () => {
     for (const { name, attrs, outputs } of fixtureJson(`${row}.json`).cases as Case[])
       test(name, () => {
-        const factor = schedule(attrs.schedule, { ...attrs, learningRate: 1 });
+        const factor = schedule(attrs.schedule, { learningRate: 1, ...attrs });
         outputs.steps.data.forEach((step, i) => {
           expect(Math.abs(factor(step) - outputs.factors.data[i]!)).toBeLessThanOrEqual(tolerance);
         });
       });
   });
+
+describe('row 25: rates that follow a metric', () => {
+  for (const { name, inputs, attrs, outputs } of fixtureJson('row25-schedules-metric.json').cases)
+    test(`${name}, also when its state goes out and comes back`, () => {
+      expect(isMetricScheduler(attrs.schedule)).toBe(true);
+      let held = metricSchedule(attrs.schedule, attrs);
+      const rates = numbers(outputs.rates);
+      numbers(inputs.metrics).forEach((value, i) => {
+        held.observe(value);
+        expect(Math.abs(held.learningRate - rates[i]!)).toBeLessThanOrEqual(1e-12 * rates[i]!);
+        const state = JSON.parse(JSON.stringify(held.exportState()));
+        held = metricSchedule(attrs.schedule, attrs);
+        held.importState(state);
+      });
+    });
+});
 
 test('row 30: the rate of each update, the first with warmup 0', () => {
   for (const { attrs, outputs } of fixtureJson('row30-learning-rate-logged.json').cases) {
@@ -40,7 +69,7 @@ test('row 30: the rate of each update, the first with warmup 0', () => {
   }
 });
 
-const at = (type: SchedulerType, steps: number[], more: object = {}) => {
+const at = (type: StepSchedulerType, steps: number[], more: object = {}) => {
   const factor = schedule(type, { warmupSteps: 10, totalSteps: 110, learningRate: 0.1, ...more });
   return steps.map((step) => Number(factor(step).toFixed(10)));
 };

@@ -95,6 +95,16 @@ describe('what is refused, in the spelling of the user', () => {
       { lrSchedulerType: 'cos' },
       /lrSchedulerType is "cos": .*"cosine"/,
     ],
+    [
+      'an option of another schedule',
+      { lrSchedulerType: 'cosine', lrSchedulerKwargs: { power: 2 } },
+      /lrSchedulerKwargs.power is not an option of the schedule "cosine".*numCycles/s,
+    ],
+    [
+      'a schedule of evaluations without any',
+      { lrSchedulerType: 'reduce_lr_on_plateau' },
+      /follows evaluations.*evalStrategy/s,
+    ],
     ['a scheduler option that is none', { lrSchedulerKwargs: { cycles: 2 } }, /lrSchedulerKwargs/],
     ['a share of warmup above 1', { warmupRatio: 2 }, /warmupRatio is 2/],
     ['warmup of 1.5 updates', { warmupSteps: 1.5 }, /warmupSteps is 1.5/],
@@ -274,6 +284,6 @@ describe('options of transformers that are not here yet', () => {
     expect(() => parse({ packing: true })).toThrow(
       /OPTION_ABSENT: packing: true.*this trainer does not have/,
     );
-    expect(() => parse({ label_smoothing_factor: 0.1 })).toThrow(/label_smoothing_factor: 0.1/);
+    expect(() => parse({ push_to_hub: true })).toThrow(/push_to_hub: true/);
   });
 });

@@ -42,6 +42,7 @@ async function run({ args, stopAt, resume = false, optimizers, changes = {} }: R
   const trainer = new SFTTrainer({
     model,
     trainDataset: idRows(6),
+    evalDataset: idRows(3),
     optimizers,
     args: {
       outputDir: await temporaryFolder(),
@@ -147,6 +148,38 @@ describe('optim', () => {
     expect(own.weights).toEqual(plain.weights);
     const schedule = await run({ args, optimizers: [null, (step) => step] });
     expect(schedule.rates).toEqual([0, 0.01, 0.02, 0.03]);
+  });
+});
+
+describe('lrSchedulerType', () => {
+  test('reduce_lr_on_plateau follows evaluation, and goes on where a checkpoint left it', async () => {
+    const args = {
+      lrSchedulerType: 'reduce_lr_on_plateau',
+      // Nothing is an improvement of 10: from the second evaluation on the rate halves at every other.
+      lrSchedulerKwargs: { patience: 1, factor: 0.5, threshold: 10, threshold_mode: 'abs' },
+      evalStrategy: 'steps',
+      evalSteps: 1,
+      maxSteps: 8,
+    } as unknown as SftArgumentsInput;
+    const whole = await run({ args });
+    expect(whole.rates).toEqual(
+      [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125].map((factor) => 0.01 * factor),
+    );
+    const outputDir = await temporaryFolder();
+    await run({ args: { ...args, outputDir }, stopAt: 4 });
+    const resumed = await run({ args: { ...args, outputDir }, resume: true });
+    expect(resumed.rates).toEqual(whole.rates.slice(4));
+    expect(resumed.weights).toEqual(whole.weights);
+  });
+
+  test('warmup_stable_decay', async () => {
+    const args = {
+      lrSchedulerType: 'warmup_stable_decay',
+      lrSchedulerKwargs: { numDecaySteps: 2, decayType: 'linear' },
+      warmupSteps: 1,
+      maxSteps: 5,
+    } as const;
+    expect((await run({ args })).rates).toEqual([0, 0.01, 0.01, 0.01, 0.005]);
   });
 });
 

@@ -4,8 +4,42 @@ import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { logSumExp } from './softmax.js';
 
-/** Inputs: logits [N, V], labels int32 [N]. Outputs: nll [N], lse [N] (log-sum-exp of each row). */
-export const crossEntropyOp = defineOp({
+/** Forms of the loss; without options it is -log softmax(logits)[label]. */
+export type CrossEntropyOptions = {
+  /**
+   * Label smoothing e: (1 - e) of the loss and e times the mean of -log softmax(logits) over the
+   * vocabulary. Default 0. Szegedy et al. 2015, https://arxiv.org/abs/1512.00567
+   */
+  readonly smoothing?: number;
+  /** c > 0: logits are c tanh(logits / c), as in Gemma 2. Default 0: as they are. */
+  readonly softcap?: number;
+  /**
+   * Dynamic fine-tuning: each loss times its probability exp(-loss), which is a constant to the
+   * gradient. Default false. Wu et al. 2025, https://arxiv.org/abs/2508.05629
+   */
+  readonly dft?: boolean;
+};
+
+/** One row of the reference: its loss, and the gradient of the loss to the raw logits. */
+function rowLoss(raw: Float64Array, label: number, options: CrossEntropyOptions) {
+  const { smoothing = 0, softcap = 0, dft = false } = options;
+  const logits = softcap > 0 ? raw.map((z) => softcap * Math.tanh(z / softcap)) : raw;
+  const lse = logSumExp(logits);
+  if (label < 0) return { loss: 0, lse, slope: () => 0 };
+  const spread = smoothing / raw.length;
+  const mean = logits.reduce((sum, z) => sum + z, 0) * spread;
+  const nll = lse - (1 - smoothing) * logits[label]! - mean;
+  const weight = dft ? Math.exp(logits[label]! - lse) : 1;
+  const slope = (v: number) => {
+    const z = logits[v]!;
+    const cap = softcap > 0 ? 1 - (z / softcap) ** 2 : 1;
+    return weight * cap * (Math.exp(z - lse) - spread - (v === label ? 1 - smoothing : 0));
+  };
+  return { loss: weight * nll, lse, slope };
+}
+
+/** Inputs: logits [N, V], labels int32 [N]. Outputs: loss [N], lse [N] (log-sum-exp of each row). */
+export const crossEntropyOp = defineOp<CrossEntropyOptions>({
   name: 'crossEntropy',
   infer: (inputs) => {
     const [logits, labels] = inputs;
@@ -21,63 +55,62 @@ export const crossEntropyOp = defineOp({
       { shape, dtype: 'float32' },
     ];
   },
-  reference: ({ inputs: [logits, labels], outputs: [nll, lse] }) => {
+  reference: ({ inputs: [logits, labels], outputs: [out, lse], attrs }) => {
     const width = logits!.shape[1]!;
     const data = logits!.data as Float64Array;
     labels!.data.forEach((label, n) => {
-      const row = data.subarray(n * width, (n + 1) * width);
-      lse!.data[n] = logSumExp(row);
-      nll!.data[n] = label < 0 ? 0 : lse!.data[n]! - row[label]!;
+      const row = rowLoss(data.subarray(n * width, (n + 1) * width), label, attrs);
+      lse!.data[n] = row.lse;
+      out!.data[n] = row.loss;
     });
   },
-  vjp: ({ inputs: [logits, labels], outputs: [, lse], grads: [g], engine }) => [
-    engine.run(crossEntropyGradOp, [logits!, labels!, lse!, g!], {})[0]!,
+  vjp: ({ inputs: [logits, labels], outputs: [, lse], grads: [g], engine, attrs }) => [
+    engine.run(crossEntropyGradOp, [logits!, labels!, lse!, g!], attrs)[0]!,
     null,
   ],
   saves: { inputs: [0, 1], outputs: [1] },
 });
 
-/** dlogits = g (softmax - onehot(label)), zero where the label is negative. Inputs: logits, labels, lse, g [N]. */
-export const crossEntropyGradOp = defineOp({
+/** dlogits = g dLoss/dlogits, zero where the label is negative. Inputs: logits, labels, lse, g [N]. */
+export const crossEntropyGradOp = defineOp<CrossEntropyOptions>({
   name: 'crossEntropyGrad',
   infer: ([logits]) => [{ shape: logits!.shape, dtype: 'float32' }],
-  reference: ({ inputs: [logits, labels, lse, g], outputs: [out] }) => {
+  reference: ({ inputs: [logits, labels, , g], outputs: [out], attrs }) => {
     const width = logits!.shape[1]!;
+    const data = logits!.data as Float64Array;
     labels!.data.forEach((label, n) => {
-      for (let v = 0; v < width; v++) {
-        const p = Math.exp(logits!.data[n * width + v]! - lse!.data[n]!);
-        out!.data[n * width + v] = label < 0 ? 0 : g!.data[n]! * (p - (v === label ? 1 : 0));
-      }
+      const { slope } = rowLoss(data.subarray(n * width, (n + 1) * width), label, attrs);
+      for (let v = 0; v < width; v++)
+        out!.data[n * width + v] = label < 0 ? 0 : g!.data[n]! * slope(v);
     });
   },
 });
 
 /**
  * Loss and gradient at once, in place. Input: labels int32 [N]. Outputs: logits [N, V], which become
- * scale (softmax - onehot(label)), and nll [N]; both zero where the label is negative.
+ * scale dLoss/dlogits, and the loss [N]; both zero where the label is negative.
  */
-export const crossEntropyIntoOp = defineOp<{ scale: number }>({
+export const crossEntropyIntoOp = defineOp<CrossEntropyOptions & { readonly scale: number }>({
   name: 'crossEntropyInto',
   infer: (specs) => {
-    const [labels, logits, nll] = specs;
+    const [labels, logits, loss] = specs;
     const fits =
       logits!.shape.length === 2 &&
       labels!.shape.join() === String(logits!.shape[0]) &&
-      nll!.shape.join() === labels!.shape.join() &&
+      loss!.shape.join() === labels!.shape.join() &&
       !isFloat(labels!.dtype) &&
       logits!.dtype === 'float32';
-    requireFit(fits, 'crossEntropyInto', specs, 'Give labels [N], float32 logits [N, V], nll [N]');
+    requireFit(fits, 'crossEntropyInto', specs, 'Give labels [N], float32 logits [N, V], loss [N]');
     return [];
   },
-  reference: ({ inputs: [labels], outputs: [logits, nll], attrs: { scale } }) => {
+  reference: ({ inputs: [labels], outputs: [logits, out], attrs: { scale, ...options } }) => {
     const width = logits!.shape[1]!;
     const data = logits!.data as Float64Array;
     labels!.data.forEach((label, n) => {
       const row = data.subarray(n * width, (n + 1) * width);
-      const lse = logSumExp(row);
-      nll!.data[n] = label < 0 ? 0 : lse - row[label]!;
-      for (let v = 0; v < width; v++)
-        row[v] = label < 0 ? 0 : scale * (Math.exp(row[v]! - lse) - (v === label ? 1 : 0));
+      const { loss, slope } = rowLoss(row.slice(), label, options);
+      out!.data[n] = loss;
+      for (let v = 0; v < width; v++) row[v] = scale * slope(v);
     });
   },
 });
@@ -89,5 +122,8 @@ export const crossEntropyIntoOp = defineOp<{ scale: number }>({
  * @param labels int32 [N]
  * @returns [N]; its sum over the count of labels >= 0 is the mean loss of torch's cross_entropy.
  */
-export const crossEntropy = (logits: Tensor, labels: Tensor): Tensor =>
-  logits.engine.run(crossEntropyOp, [logits, labels], {})[0]!;
+export const crossEntropy = (
+  logits: Tensor,
+  labels: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor => logits.engine.run(crossEntropyOp, [logits, labels], options)[0]!;

@@ -10,6 +10,7 @@ export * from './linearCrossEntropy.js';
 export * from './lion.js';
 export * from './matmul.js';
 export * from './movement.js';
+export * from './noise.js';
 export * from './norm.js';
 export * from './optimizer.js';
 export * from './quantized.js';

@@ -2,15 +2,15 @@ import type { Engine } from '../engine.js';
 import { defineOp, type TensorSpec } from '../op.js';
 import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import { crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
+import { type CrossEntropyOptions, crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
 import { matmulOp } from './matmul.js';
 
-interface LinearCrossEntropyAttrs extends Record<string, boolean> {
+type LinearCrossEntropyAttrs = CrossEntropyOptions & {
   /** Also compute the gradient to `hidden`. */
   readonly toHidden: boolean;
   /** Also compute the gradient to `weight`. */
   readonly toWeight: boolean;
-}
+};
 
 /** Rows of a chunk start where WebGPU can bind: 64 rows of float32 are a multiple of 256 bytes. */
 const CHUNK_UNIT = 64;
@@ -63,7 +63,7 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
       ...(toWeight ? [{ shape: weight.shape, dtype: 'float32' } as const] : []),
     ];
   },
-  decompose: ([hidden, weight, labels], { toHidden, toWeight }, engine) => {
+  decompose: ([hidden, weight, labels], { toHidden, toWeight, ...options }, engine) => {
     const [rows] = hidden!.shape as [number, number];
     const [vocabSize] = weight!.shape as [number, number];
     const size = chunkRows(rows, vocabSize, engine.backend.limits.maxBufferBytes);
@@ -78,11 +78,12 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
         const operands = [window(labels!)];
         if (!dHidden && !dWeight) {
           const lse = engine.empty([chunk.shape[0]!]);
-          engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], {});
+          engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], options);
           return;
         }
         const gradScale = engine.computeDType === 'float16' ? HALF_SCALE : 1;
-        engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], { scale: gradScale }); // logits: now gradScale dLogits
+        const attrs = { ...options, scale: gradScale };
+        engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], attrs); // logits: now gradScale dLogits
         const plain = {
           transposeA: false,
           transposeB: false,
@@ -129,11 +130,18 @@ const rowWindow =
  * @param hidden float32 [R, D]
  * @param weight [V, D], any float dtype
  * @param labels int32 [R]
+ * @param options forms of the loss: label smoothing, capped logits, dynamic fine-tuning
  * @returns [1]
  */
-export function linearCrossEntropy(hidden: Tensor, weight: Tensor, labels: Tensor): Tensor {
+export function linearCrossEntropy(
+  hidden: Tensor,
+  weight: Tensor,
+  labels: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor {
   const { engine } = hidden;
   const attrs = {
+    ...options,
     toHidden: engine.gradEnabled && hidden.requiresGrad,
     toWeight: engine.gradEnabled && weight.requiresGrad,
   };

@@ -106,6 +106,73 @@ const crossEntropyCases: OpCase[] = [
   ),
 ];
 
+/** Every form of the loss, and two at once. */
+const lossForms: readonly (readonly [string, ops.CrossEntropyOptions])[] = [
+  ['smoothed', { smoothing: 0.1 }],
+  ['capped', { softcap: 1.5 }],
+  ['dft', { dft: true }],
+  ['smoothed-capped', { smoothing: 0.25, softcap: 2 }],
+  ['dft-capped', { dft: true, softcap: 1.5 }],
+];
+const lossFormCases: OpCase[] = lossForms.flatMap(([form, options]) =>
+  (
+    [
+      [3, 7],
+      [5, 64],
+      [2, 257],
+    ] as const
+  ).flatMap(([n, v]) => [
+    opCase(
+      ops.crossEntropyOp,
+      `${n}x${v}-${form}`,
+      [f32([n, v], normal(2)), i32([n], labels(v))],
+      options,
+      float32Kernel,
+    ),
+    opCase(
+      ops.crossEntropyGradOp,
+      `${n}x${v}-${form}`,
+      [f32([n, v], normal(2)), i32([n], labels(v)), f32([n])],
+      options,
+      float32Kernel,
+      {
+        derive: ([logits, ids, g]) => [
+          logits!,
+          ids!,
+          logits!.engine.run(ops.crossEntropyOp, [logits!, ids!], options)[1]!,
+          g!,
+        ],
+      },
+    ),
+    opCase(
+      ops.crossEntropyIntoOp,
+      `${n}x${v}-${form}`,
+      [i32([n], labels(v))],
+      { ...options, scale: 0.5 },
+      float32Kernel,
+      { targets: [f32([n, v], normal(2)), f32([n])] },
+    ),
+    opCase(
+      ops.linearCrossEntropyOp,
+      `${n}x${v}-${form}`,
+      [f32([n, 12], normal(0.5)), f32([v, 12]), i32([n], labels(v))],
+      { ...options, toHidden: true, toWeight: true },
+      float32Kernel,
+    ),
+  ]),
+);
+// Saturated: the slope of the cap is zero there, not NaN.
+lossFormCases.push(
+  opCase(
+    ops.crossEntropyIntoOp,
+    'saturated',
+    [i32([2], below(65))],
+    { softcap: 30, scale: 1 },
+    float32Kernel,
+    { targets: [f32([2, 65], uniform(-1e4, 1e4)), f32([2])] },
+  ),
+);
+
 const crossEntropyIntoCases: OpCase[] = vocabularies.map(([n, v]) =>
   opCase(
     ops.crossEntropyIntoOp,
@@ -303,6 +370,7 @@ export const rowwiseCases: readonly OpCase[] = [
   ...softmaxCases,
   ...crossEntropyCases,
   ...crossEntropyIntoCases,
+  ...lossFormCases,
   ...linearCrossEntropyCases,
   ...normCases,
   ...weightGradCases,

@@ -205,6 +205,26 @@ const dropoutCases: OpCase[] = [
   ),
 ];
 
+/** The words are those of every backend; what is left is a product and a sum of size 1. */
+const noiseCases: OpCase[] = [
+  ...sizes.map((shape) =>
+    opCase(
+      ops.addNoiseOp,
+      label(shape),
+      [f32(shape)],
+      { magnitude: 0.25, seed: 7, draw: 3 },
+      twoRoundings,
+    ),
+  ),
+  opCase(
+    ops.addNoiseOp,
+    'large-seed',
+    [f32([65])],
+    { magnitude: 2, seed: 4294967295, draw: 65536 },
+    twoRoundings,
+  ),
+];
+
 export const updateCases: readonly OpCase[] = [
   ...fillCases,
   ...assignCases,
@@ -215,4 +235,5 @@ export const updateCases: readonly OpCase[] = [
   ...lossScaleCases,
   ...adamwCases,
   ...dropoutCases,
+  ...noiseCases,
 ];

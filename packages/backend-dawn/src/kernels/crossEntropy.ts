@@ -1,0 +1,142 @@
+import type { OpCall, Operand, ops } from '@attune/core';
+import {
+  type DeviceFacts,
+  defineKernel,
+  f32,
+  grid1d,
+  type Kernel,
+  type Stage,
+  u32,
+} from './kernel.js';
+import { laneReductions, shader } from './shader.js';
+
+/** Which forms of the loss are in the shader's text; their numbers are parameters. */
+interface Form {
+  readonly smoothed: boolean;
+  readonly capped: boolean;
+  readonly dft: boolean;
+}
+
+/** Reads logit `i` of the whole tensor through the cap. Very large arguments of tanh overflow in some drivers. */
+const logitFunction = (source: string, { capped }: Form): string =>
+  capped
+    ? `fn logit(i: u32) -> f32 { let t = ${source} / p.softcap; return p.softcap * select(tanh(t), sign(t), abs(t) > 15.0); }`
+    : `fn logit(i: u32) -> f32 { return ${source}; }`;
+
+const loop = (lanes: number, body: string) =>
+  `  for (var i = lane; i < p.width; i += ${lanes}u) { ${body} }\n`;
+
+/**
+ * Maximum and sum of exponentials in one pass, rescaled when the maximum moves: `lse`, `picked` (the
+ * logit of the label), `loss`, `weight`.
+ */
+const statistics = (lanes: number, { smoothed, dft }: Form): string => `  var top = -3.4e38;
+  var total = 0.0;
+  var picked = 0.0;
+  var sum = 0.0;
+${loop(lanes, `let v = logit(first + i); if (i32(i) == label) { picked = v; } ${smoothed ? 'sum += v; ' : ''}if (v > top) { total *= exp(top - v); top = v; } total += exp(v - top);`)}  let mine = top;
+  top = laneMax(mine, lane);
+  total = laneSum(total * exp(mine - top), lane);
+  picked = laneSum(picked, lane);
+  let lse = top + log(total);
+${smoothed ? '  sum = laneSum(sum, lane);\n  let nll = lse - p.keep * picked - p.spread * sum;' : '  let nll = lse - picked;'}
+  let weight = ${dft ? 'exp(picked - lse)' : '1.0'};
+  let loss = ${dft ? 'weight * nll' : 'nll'};`;
+
+/** dLoss/dlogit of element `i`, whose capped logit is `v`. */
+const slope = ({ smoothed, capped, dft }: Form): string => {
+  const label = smoothed ? 'p.keep' : '1.0';
+  const plain = `exp(v - lse)${smoothed ? ' - p.spread' : ''} - select(0.0, ${label}, i32(i) == label)`;
+  const cap = capped ? ' * (1.0 - (v / p.softcap) * (v / p.softcap))' : '';
+  return `${dft ? 'weight * ' : ''}(${plain})${cap}`;
+};
+
+interface RowShader {
+  readonly logits: Operand;
+  readonly source: string;
+  readonly body: (lanes: number, form: Form) => string;
+}
+
+/** A workgroup a row of logits [rows, width]. */
+function rowStage(call: OpCall, facts: DeviceFacts, { logits, source, body }: RowShader): Stage[] {
+  const attrs = call.attrs as unknown as ops.CrossEntropyOptions & { readonly scale?: number };
+  const { smoothing = 0, softcap = 0, dft = false, scale = 1 } = attrs;
+  const form: Form = { smoothed: smoothing > 0, capped: softcap > 0, dft };
+  const lanes = laneReductions(facts);
+  const [rows, width] = logits.shape as [number, number];
+  const forms = Object.entries(form).filter(([, on]) => on);
+  return [
+    {
+      key: [call.op, ...forms.map(([name]) => name), ...call.inputs.map((o) => o.dtype)].join(':'),
+      wgsl: () =>
+        shader({
+          reads: call.inputs.map((o) => o.dtype),
+          writes: call.outputs.map((o) => o.dtype),
+          params: {
+            ...{ rows: 'u32', width: 'u32' },
+            ...{ keep: 'f32', spread: 'f32', softcap: 'f32', scale: 'f32' },
+          },
+          ...lanes,
+          declarations: `${lanes.declarations}\n${logitFunction(source, form)}`,
+          body: `  if (group >= p.rows) { return; }
+  let first = group * p.width;
+${body(lanes.workgroup, form)}`,
+        }),
+      operands: [...call.inputs, ...call.outputs],
+      reads: call.inputs.length,
+      params: [
+        ...[u32(rows), u32(width)],
+        ...[f32(1 - smoothing), f32(smoothing / width), f32(softcap), f32(scale)],
+      ],
+      grid: grid1d(rows, 1),
+    },
+  ];
+}
+
+const crossEntropyKernel = defineKernel({
+  op: 'crossEntropy',
+  plan: (call, facts) =>
+    rowStage(call, facts, {
+      logits: call.inputs[0]!,
+      source: 'x0(i)',
+      body: (lanes, form) => `  let label = i32(x1(group));
+${statistics(lanes, form)}
+  if (lane == 0u) { w1[group] = lse; w0[group] = select(loss, 0.0, label < 0); }`,
+    }),
+});
+
+const crossEntropyIntoKernel = defineKernel({
+  op: 'crossEntropyInto',
+  plan: (call, facts) =>
+    rowStage(call, facts, {
+      logits: call.outputs[0]!,
+      source: 'w0[i]',
+      // A lane writes what it read, so the lanes need not wait for each other.
+      body: (lanes, form) => `  let label = i32(x0(group));
+${statistics(lanes, form)}
+  let ignored = label < 0;
+  if (lane == 0u) { w1[group] = select(loss, 0.0, ignored); }
+${loop(lanes, `let v = logit(first + i); w0[first + i] = select(p.scale * ${slope(form)}, 0.0, ignored);`)}`,
+    }),
+});
+
+const crossEntropyGradKernel = defineKernel({
+  op: 'crossEntropyGrad',
+  plan: (call, facts) =>
+    rowStage(call, facts, {
+      logits: call.inputs[0]!,
+      source: 'x0(i)',
+      // Inputs: logits, labels, lse, g.
+      body: (lanes, form) => `  let label = i32(x1(group));
+  let lse = x2(group);
+  let g = select(x3(group), 0.0, label < 0);
+  let weight = ${form.dft ? 'exp(logit(first + u32(max(label, 0))) - lse)' : '1.0'};
+${loop(lanes, `let v = logit(first + i); w0[first + i] = g * ${slope(form)};`)}`,
+    }),
+});
+
+export const crossEntropyKernels: readonly Kernel[] = [
+  crossEntropyKernel,
+  crossEntropyGradKernel,
+  crossEntropyIntoKernel,
+];
