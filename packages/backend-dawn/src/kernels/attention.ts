@@ -178,6 +178,7 @@ const commonParams = {
   window: 'u32',
   scale: 'f32',
   width: 'u32',
+  softcap: 'f32',
 } as const;
 
 /** @param groups workgroups for each head @param count workgroups that have work: a folded grid may hold more */
@@ -187,7 +188,7 @@ function commonValues(
   groups: number,
   count: number,
 ): Param[] {
-  const { queryOffset, window, scale } = call.attrs as Record<string, number>;
+  const { queryOffset, window, scale, softcap } = call.attrs as Record<string, number>;
   return [
     u32(t),
     u32(s),
@@ -199,6 +200,7 @@ function commonValues(
     u32(window!),
     f32(scale!),
     u32(registers(d).count),
+    f32(softcap!),
   ];
 }
 
@@ -210,16 +212,29 @@ const visible = (causal: boolean, segments: boolean) =>
     segments ? 'other == segment' : 'true',
   ].join(' && ');
 
+/** WGSL: the cap of a score. A tanh far out is 1 but overflows in some drivers; NaN stays NaN. */
+const capDeclaration = `fn cap(score: f32) -> f32 {
+  let x = score / p.softcap;
+  return p.softcap * select(tanh(x), sign(x), abs(x) > 15.0);
+}`;
+
 /** Lanes of a workgroup: one subgroup, so that shuffles reach all of them. */
 const lanesOf = (facts: DeviceFacts): number => facts.subgroupSize || 64;
 
 function structure(call: OpCall, sizes: Sizes, segments: Operand | undefined) {
   const causal = call.attrs.causal as boolean;
+  const capped = (call.attrs.softcap as number) > 0;
   const access: Access = vectorised(sizes.d) ? 'vec4' : 'float32';
   return {
     causal,
     access,
-    key: `d${sizes.d}:${causal ? 'causal' : 'full'}:${segments ? 'segments' : 'plain'}`,
+    key: `d${sizes.d}:${causal ? 'causal' : 'full'}:${segments ? 'segments' : 'plain'}${capped ? ':capped' : ''}`,
+    /** Module-level WGSL that `capOf` and `slope` need. */
+    declarations: capped ? { declarations: capDeclaration } : {},
+    /** The score that the softmax sees, of one before the cap. */
+    capOf: (score: string) => (capped ? `cap(${score})` : score),
+    /** d cap / d score, from the capped score, as a factor. */
+    slope: capped ? ' * (1.0 - (score / p.softcap) * (score / p.softcap))' : '',
   };
 }
 
@@ -228,7 +243,7 @@ const attentionKernel = defineKernel({
   plan: (call, facts) => {
     const [q, k, , segments] = call.inputs as [Operand, Operand, Operand, Operand?];
     const sizes = sizesOf(q, k);
-    const { causal, access, key } = structure(call, sizes, segments);
+    const { causal, access, key, capOf, declarations } = structure(call, sizes, segments);
     const { type, count, each, dot } = registers(sizes.d);
     const row = ownRow(facts, sizes.d);
     const lanes = lanesOf(facts);
@@ -244,6 +259,7 @@ const attentionKernel = defineKernel({
             writes: [access, 'float32'],
             params: commonParams,
             workgroup: lanes,
+            ...declarations,
             subgroups: facts.subgroupSize > 0,
             body: `  if (group >= p.count) { return; }
   let head = (group / p.groups) % p.h;
@@ -267,7 +283,7 @@ const attentionKernel = defineKernel({
     { k: (r, i) => `x1(${keyRow(r)} + ${i})`, v: (r, i) => `x2(${keyRow(r)} + ${i})` },
     segments ? { other: (r) => `x3(b * p.s + ${r})` } : {},
     `if (${visible(causal, segments !== undefined)}) {
-        let score = ${dot('q', 'k')};
+        let score = ${capOf(dot('q', 'k'))};
         let newTop = max(top, score);
         let shrink = exp(top - newTop);
         let weight = exp(score - newTop);
@@ -337,7 +353,7 @@ const attentionGradKernel = defineKernel({
     ];
     const [dq, dk, dv] = call.outputs as [Operand, Operand, Operand];
     const sizes = sizesOf(q, k);
-    const { causal, access, key } = structure(call, sizes, segments);
+    const { causal, access, key, capOf, slope, declarations } = structure(call, sizes, segments);
     const { type, count, each, dot } = registers(sizes.d);
     const row = ownRow(facts, sizes.d);
     const lanes = lanesOf(facts);
@@ -364,6 +380,7 @@ const attentionGradKernel = defineKernel({
           writes: [access],
           params: commonParams,
           workgroup: lanes,
+          ...declarations,
           subgroups,
           body: `  if (group >= p.count) { return; }
   let head = (group / p.groups) % p.h;
@@ -387,9 +404,9 @@ const attentionGradKernel = defineKernel({
     { k: (r, i) => `x1(${keyRow(r)} + ${i})`, v: (r, i) => `x2(${keyRow(r)} + ${i})` },
     segments ? { other: (r) => `x6(b * p.s + ${r})` } : {},
     `if (${visible(causal, segments !== undefined)}) {
-        let score = ${dot('q', 'k')};
+        let score = ${capOf(dot('q', 'k'))};
         let dP = ${dot('g', 'v')};
-        let dS = exp(score - lse) * (dP - delta) * p.scale;
+        let dS = exp(score - lse) * (dP - delta) * p.scale${slope};
         ${each((i) => `dQ${i} += dS * k${i};`)}
       }`,
   )}
@@ -411,6 +428,7 @@ const attentionGradKernel = defineKernel({
           writes: [access, access],
           params: commonParams,
           workgroup: lanes,
+          ...declarations,
           subgroups,
           body: `  if (group >= p.count) { return; }
   let headKey = (group / p.groups) % p.hKey;
@@ -442,10 +460,10 @@ const attentionGradKernel = defineKernel({
         '(p.window == 0u || key + p.window > position)',
         segments ? 'other == segment' : 'true',
       ].join(' && ')}) {
-        let score = ${dot('q', 'k')};
+        let score = ${capOf(`(${dot('q', 'k')}) * p.scale`)};
         let dP = ${dot('g', 'v')};
-        let weight = exp(score * p.scale - lse);
-        let dS = weight * (dP - delta) * p.scale;
+        let weight = exp(score - lse);
+        let dS = weight * (dP - delta) * p.scale${slope};
         ${each((i) => `dK${i} += dS * q${i}; dV${i} += weight * g${i};`)}
       }`,
     )}

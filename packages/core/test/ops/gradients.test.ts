@@ -366,6 +366,12 @@ check(
 );
 check(
   'attention',
+  'soft cap',
+  ([q, k, v]) => ops.attention(q!, k!, v!, { softcap: 0.4, window: 3 }),
+  ...qkv(4, 4, 4, 2),
+);
+check(
+  'attention',
   'segments, grouped queries',
   ([q, k, v], e) => ops.attention(q!, k!, v!, { segments: ids(e, packed, [2, 5]) }),
   ...qkv(5, 5, 4, 2),

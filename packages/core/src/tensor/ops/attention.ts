@@ -16,6 +16,11 @@ export interface AttentionOptions {
   /** Sliding window: a query sees at most this many latest keys, itself included. 0: all. Default 0. */
   readonly window?: number;
   /**
+   * Soft cap c of the scores, as in Gemma 2 (arXiv:2408.00118): c tanh(scale q k^T / c) in their place, before
+   * the mask. 0: none. Default 0.
+   */
+  readonly softcap?: number;
+  /**
    * int32 [B, S], one for each key: a query sees only keys of its own segment. One mechanism for
    * right padding, left padding and packed rows: give padding a number of its own.
    */
@@ -27,6 +32,7 @@ interface AttentionAttrs extends Record<string, number | boolean> {
   readonly causal: boolean;
   readonly queryOffset: number;
   readonly window: number;
+  readonly softcap: number;
 }
 
 function check([q, k, v, segments]: readonly TensorSpec[], attrs: AttentionAttrs): void {
@@ -87,11 +93,17 @@ function headsFirst(x: Tensor, heads: number): Tensor {
     : out.reshape(b, hKey, 1, l, d).expand(b, hKey, group, l, d).reshape(b, heads, l, d);
 }
 
-function scores(q: Tensor, k: Tensor, segments: Tensor | undefined, attrs: AttentionAttrs): Tensor {
+/** What the softmax sees but for the mask: scale q k^T, capped. [B, H, T, L] */
+function scores(q: Tensor, k: Tensor, { queryOffset, scale, softcap }: AttentionAttrs): Tensor {
   const [, t, h] = q.shape as [number, number, number, number];
-  const keys = headsFirst(k.slice(1, 0, attrs.queryOffset + t), h);
-  const raw = q.permute(0, 2, 1, 3).matmul(keys, { transposeB: true }).mul(attrs.scale);
-  return raw.add(mask(q.engine, t, segments, attrs));
+  const keys = headsFirst(k.slice(1, 0, queryOffset + t), h);
+  const raw = q.permute(0, 2, 1, 3).matmul(keys, { transposeB: true }).mul(scale);
+  return softcap > 0
+    ? raw
+        .mul(1 / softcap)
+        .tanh()
+        .mul(softcap)
+    : raw;
 }
 
 /** Pairs of query and key that may meet, over all heads; segments are not looked into. */
@@ -120,7 +132,7 @@ export const attentionOp = defineOp<AttentionAttrs>({
   flops: (inputs, attrs) => 4 * inputs[0]!.shape[3]! * visiblePairs(inputs, attrs),
   decompose: ([q, k, v, segments], attrs) => {
     const [, t, h] = q!.shape as [number, number, number, number];
-    const s = scores(q!, k!, segments, attrs);
+    const s = scores(q!, k!, attrs).add(mask(q!.engine, t, segments, attrs));
     const logP = s.logSoftmax();
     const values = headsFirst(v!.slice(1, 0, attrs.queryOffset + t), h);
     const out = logP.exp().matmul(values).permute(0, 2, 1, 3);
@@ -145,11 +157,17 @@ export const attentionGradOp = defineOp<AttentionAttrs>({
     const [b, t, h, d] = q!.shape as [number, number, number, number];
     const [, s, hKey] = k!.shape as [number, number, number, number];
     const length = attrs.queryOffset + t;
-    const p = scores(q!, k!, segments, attrs).sub(lse!.unsqueeze(3)).exp(); // [B, H, T, L]
+    const raw = scores(q!, k!, attrs); // [B, H, T, L]
+    const p = raw
+      .add(mask(q!.engine, t, segments, attrs))
+      .sub(lse!.unsqueeze(3))
+      .exp();
     const dOut = g!.permute(0, 2, 1, 3);
     const dP = dOut.matmul(headsFirst(v!.slice(1, 0, length), h), { transposeB: true });
     const delta = g!.mul(out!).sum(-1).permute(0, 2, 1).unsqueeze(3); // [B, H, T, 1]
-    const dS = p.mul(dP.sub(delta)).mul(attrs.scale);
+    let dS = p.mul(dP.sub(delta)).mul(attrs.scale);
+    // The slope of the cap is 1 - tanh^2, and raw / softcap is that tanh.
+    if (attrs.softcap > 0) dS = dS.sub(dS.mul(raw.mul(1 / attrs.softcap).square()));
     const dQ = dS.matmul(headsFirst(k!.slice(1, 0, length), h)).permute(0, 2, 1, 3);
     const toKeys = (perHead: Tensor) => {
       const grouped = perHead
@@ -167,7 +185,7 @@ export const attentionGradOp = defineOp<AttentionAttrs>({
 });
 
 /**
- * softmax(scale * q k^T + mask) v, for each head; several query heads may share a key-value head.
+ * softmax(cap(scale * q k^T) + mask) v, for each head; several query heads may share a key-value head.
  *
  * @param q [B, T, H, D]
  * @param k [B, S, Hkv, D], H a multiple of Hkv
@@ -180,6 +198,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     causal: options.causal ?? true,
     queryOffset: options.queryOffset ?? 0,
     window: options.window ?? 0,
+    softcap: options.softcap ?? 0,
   };
   const inputs = options.segments ? [q, k, v, options.segments] : [q, k, v];
   return q.engine.run(attentionOp, inputs, attrs)[0]!;

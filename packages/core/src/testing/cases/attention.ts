@@ -18,6 +18,7 @@ interface Sizes {
   readonly d: number;
   readonly causal?: boolean;
   readonly window?: number;
+  readonly softcap?: number;
   readonly queryOffset?: number;
   /** Rows of k and v beyond queryOffset + t: a cache with room left. They must not be read. */
   readonly spare?: number;
@@ -46,6 +47,7 @@ function label(c: Sizes): string {
     ...(c.b === undefined ? [] : [`B${c.b}`]),
     ...(c.causal === false ? ['full'] : []),
     ...(c.window ? [`window${c.window}`] : []),
+    ...(c.softcap ? [`softcap${c.softcap}`] : []),
     ...(c.queryOffset ? [`offset${c.queryOffset}`] : []),
     ...(c.spare ? [`spare${c.spare}`] : []),
     ...(c.segments ? [c.segments] : []),
@@ -63,6 +65,7 @@ function pair(c: Sizes): OpCase[] {
     causal: c.causal ?? true,
     queryOffset,
     window: c.window ?? 0,
+    softcap: c.softcap ?? 0,
   };
   return [
     opCase(attentionOp, label(c), [q, kv, kv, ...segments], attrs, float32Kernel),
@@ -104,6 +107,11 @@ export const attentionCases: readonly OpCase[] = [
   ...pair({ t: 17, d: 16, window: 5, group: 2 }),
   ...pair({ t: 70, d: 8, window: 33, h: 2 }),
   ...pair({ t: 17, d: 8, window: 4, segments: 'packed' }),
+  // Caps below, at and far above the size of the scores.
+  ...pair({ t: 17, d: 16, group: 2, softcap: 0.5 }),
+  ...pair({ t: 70, d: 8, h: 2, softcap: 2, window: 9, segments: 'packed' }),
+  ...pair({ t: 5, d: 32, causal: false, softcap: 50 }),
+  ...pair({ t: 1, d: 16, group: 2, softcap: 1, queryOffset: 6, spare: 2 }),
   // Decoding: one new token, a chunk of new tokens, a cache with room left.
   ...pair({ t: 1, d: 16, group: 2, queryOffset: 6 }),
   ...pair({ t: 1, d: 64, group: 4, queryOffset: 69, spare: 10 }),
