@@ -10,11 +10,21 @@ import {
 } from './callbacks/trackers/index.js';
 import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
 import { ModelFamilies } from './models/family.js';
+import { gemma } from './models/gemma.js';
+import { gemma2 } from './models/gemma2.js';
+import { gemma3 } from './models/gemma3.js';
+import { gpt2 } from './models/gpt2.js';
 import { llama } from './models/llama.js';
+import { mistral } from './models/mistral.js';
+import { phi3 } from './models/phi3.js';
 import { qwen2 } from './models/qwen2.js';
+import { qwen3 } from './models/qwen3.js';
+import { smollm3 } from './models/smollm3.js';
 import { builtinOptimizers } from './optim/builtin.js';
 import { Optimizers } from './optim/points.js';
 import { Backends } from './points.js';
+
+const families = [llama, mistral, smollm3, qwen2, qwen3, gemma, gemma2, gemma3, phi3, gpt2];
 
 /** What core itself adds, through the same door as everybody else. */
 export const builtins = definePlugin({
@@ -23,8 +33,7 @@ export const builtins = definePlugin({
   apiVersion: PLUGIN_API_VERSION,
   register: (context) => {
     context.add(Backends, { name: 'reference', create: async () => new ReferenceBackend() });
-    context.add(ModelFamilies, llama);
-    context.add(ModelFamilies, qwen2);
+    for (const family of families) context.add(ModelFamilies, family);
     for (const optimizer of builtinOptimizers) context.add(Optimizers, optimizer);
     context.add(Callbacks, { name: 'progress', useClass: ProgressCallback });
     // The names of transformers' report_to, and two of our own.

@@ -162,6 +162,9 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     const base = original(this).ownParameters;
     const weight = base.get('weight');
     const bias = base.get('bias');
+    // Methods see weights as [out, in], whichever way the base stores them (GPT-2: [in, out]).
+    const isTransposed = (original(this) as LinearLike).weightLayout === 'inOut';
+    const turn = (tensor: Tensor) => (isTransposed ? tensor.transpose() : tensor);
     let newWeight = weight?.tensor;
     let newBias = bias?.tensor;
     for (const adapter of adapters) {
@@ -178,7 +181,9 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
         );
       const p = tensors(attached);
       // In float32, rounded to the base's dtype once, after the last adapter.
-      newWeight = method.mergedWeight(newWeight.cast('float32'), p, config, this.#context);
+      newWeight = turn(
+        method.mergedWeight(turn(newWeight.cast('float32')), p, config, this.#context),
+      );
       if (newBias && method.mergedBias)
         newBias = method.mergedBias(newBias.cast('float32'), p, config, this.#context);
     }

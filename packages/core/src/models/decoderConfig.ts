@@ -1,8 +1,7 @@
 import { z } from 'zod';
-import type { DecoderOptions } from '../nn/decoder.js';
-import type { DType } from '../tensor/dtype.js';
+import type { DecoderOptions } from '../nn/rotaryDecoder.js';
 import { AttuneError } from '../util/errors.js';
-import { rotaryFromConfig, rotaryKeys } from './rotaryConfig.js';
+import { longestSequence, rotaryFromConfig, rotaryKeys } from './rotaryConfig.js';
 
 const size = z.int().positive();
 
@@ -25,35 +24,67 @@ export const decoderConfig = z.object({
   ...rotaryKeys,
 });
 
+/** What a family adds to the sizes in its config.json. */
+export type DecoderChoices = Pick<
+  DecoderOptions,
+  | 'dtype'
+  | 'tieWordEmbeddings'
+  | 'qkvBias'
+  | 'outputBias'
+  | 'mlpBias'
+  | 'windows'
+  | 'rotaryLayers'
+  | 'headNorms'
+  | 'outputHead'
+>;
+
 /** config.json -> sizes of the blocks. @throws CONFIG_INVALID where sizes do not divide, ROPE_UNSUPPORTED */
 export function decoderOptions(
   config: z.output<typeof decoderConfig>,
-  rest: {
-    readonly dtype: DType;
-    readonly tieWordEmbeddings: boolean;
-    readonly qkvBias: boolean;
-    readonly outputBias: boolean;
-    readonly mlpBias: boolean;
-  },
+  rest: DecoderChoices,
 ): DecoderOptions {
-  const heads = config.num_attention_heads;
-  const keyValueHeads = config.num_key_value_heads ?? heads;
-  mustDivide('num_attention_heads', heads, 'num_key_value_heads', keyValueHeads);
-  if (!config.head_dim) mustDivide('hidden_size', config.hidden_size, 'num_attention_heads', heads);
   const { theta, scaling } = rotaryFromConfig(config);
   return {
     vocabSize: config.vocab_size,
     hiddenSize: config.hidden_size,
     intermediateSize: config.intermediate_size,
     numHiddenLayers: config.num_hidden_layers,
-    numAttentionHeads: heads,
-    numKeyValueHeads: keyValueHeads,
-    headDim: config.head_dim ?? config.hidden_size / heads,
+    ...headSizes(config),
     rmsNormEps: config.rms_norm_eps,
     ropeTheta: theta,
     ropeScaling: scaling,
-    maxPositionEmbeddings: config.max_position_embeddings,
+    maxPositionEmbeddings: longestSequence(scaling, config),
     ...rest,
+  };
+}
+
+/** Heads and their width, where the config leaves them to be derived. @throws CONFIG_INVALID */
+export function headSizes(config: {
+  readonly hidden_size: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads?: number | null | undefined;
+  readonly head_dim?: number | null | undefined;
+}): Pick<DecoderOptions, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'> {
+  const heads = config.num_attention_heads;
+  const keyValueHeads = config.num_key_value_heads ?? heads;
+  mustDivide('num_attention_heads', heads, 'num_key_value_heads', keyValueHeads);
+  if (!config.head_dim) mustDivide('hidden_size', config.hidden_size, 'num_attention_heads', heads);
+  return {
+    numAttentionHeads: heads,
+    numKeyValueHeads: keyValueHeads,
+    headDim: config.head_dim ?? config.hidden_size / heads,
+  };
+}
+
+/** Facts of a family with rotary positions: how far they reach, and where they change. */
+export function rotaryFacts(
+  config: Parameters<typeof rotaryFromConfig>[0] & { readonly max_position_embeddings: number },
+  defaults?: Parameters<typeof rotaryFromConfig>[1],
+) {
+  const { scaling } = rotaryFromConfig(config, defaults);
+  return {
+    maxPositionEmbeddings: longestSequence(scaling, config),
+    cacheSwitchLength: scaling.type === 'longrope' ? scaling.originalMaxPositionEmbeddings : null,
   };
 }
 

@@ -10,6 +10,8 @@ import type { ModelConfig } from './languageModel.js';
 export interface BuildOptions {
   /** Storage of the weights. */
   readonly dtype: DType;
+  /** false: the model gets another head than `lm_head`, so none need be made. Default true. */
+  readonly outputHead?: boolean;
 }
 
 /** What `ModelConfig` says of a model, but what is the same for every family. */

@@ -128,7 +128,9 @@ async function* steps(
       const scores = engine.noGrad(() =>
         engine.scope('generate', () => {
           const logits =
-            step > 0 && batch.cache ? batch.decode(next) : batch.prefill(rows.map((r) => r.ids));
+            step > 0 && batch.cacheServes
+              ? batch.decode(next)
+              : batch.prefill(rows.map((r) => r.ids));
           return engine.keep(isGreedy(plan) ? deviceArgmax(logits) : logits);
         }),
       );
@@ -227,7 +229,7 @@ async function beamGenerate(
       const logits = engine.noGrad(() =>
         engine.scope('generate', () =>
           engine.keep(
-            step > 0 && batch.cache
+            step > 0 && batch.cacheServes
               ? batch.decode(rows.map((row) => row.at(-1)!))
               : batch.prefill(rows),
           ),

@@ -18,6 +18,11 @@ export interface ModelConfig {
   /** Longest sequence that the model allows. */
   readonly maxPositionEmbeddings: number;
   readonly tieWordEmbeddings: boolean;
+  /**
+   * A sequence longer than this needs the keys of its first tokens again: beyond it positions turn by other
+   * frequencies (longrope). Default: none such.
+   */
+  readonly cacheSwitchLength?: number | null;
   readonly bosTokenId: number | null;
   readonly eosTokenId: readonly number[];
   readonly padTokenId: number | null;

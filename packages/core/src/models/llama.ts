@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { RotaryDecoder } from '../nn/decoder.js';
-import { decoderConfig, decoderOptions } from './decoderConfig.js';
+import { RotaryDecoder } from '../nn/rotaryDecoder.js';
+import { decoderConfig, decoderOptions, rotaryFacts } from './decoderConfig.js';
 import { defineModelFamily, type ModelFamily } from './family.js';
 
 /**
- * Llama 1 to 3 and what shares its architecture (SmolLM2, TinyLlama, ...).
+ * Llama 1 to 3 and what shares its architecture (SmolLM, SmolLM2, TinyLlama, ...).
  *
  * @see Touvron et al., arXiv:2302.13971; transformers models/llama/modeling_llama.py
  */
@@ -16,11 +16,12 @@ export const llama: ModelFamily = defineModelFamily({
     mlp_bias: z.boolean().default(false),
     tie_word_embeddings: z.boolean().default(false),
   }),
-  build: (engine, config, { dtype }) =>
+  facts: (config) => rotaryFacts(config),
+  build: (engine, config, options) =>
     new RotaryDecoder(
       engine,
       decoderOptions(config, {
-        dtype,
+        ...options,
         tieWordEmbeddings: config.tie_word_embeddings,
         qkvBias: config.attention_bias,
         outputBias: config.attention_bias,

@@ -42,7 +42,8 @@ export async function loadWeights(
 ): Promise<void> {
   const parameters = new Map(root.namedParameters());
   const quantized = quantizedLayers(root);
-  checkNames(new Set([...parameters.keys(), ...weightNames(quantized)]), weights, {
+  const stored = storedNames([...parameters.keys(), ...weightNames(quantized)], weights);
+  checkNames(stored, weights, {
     ...options,
     ignored: [...options.ignored, ...[...quantized.keys()].map(quantizedNames)],
   });
@@ -51,7 +52,7 @@ export async function loadWeights(
     layer.load(
       (await readQuantized(weights, path, layer)) ??
         quantizeWeight(
-          await floatWeight(weights, `${path}.weight`, layer),
+          await floatWeight(weights, stored.get(`${path}.weight`)!, layer),
           layer.inFeatures,
           layer.format,
         ),
@@ -59,8 +60,9 @@ export async function loadWeights(
     await layer.engine.backend.sync();
   }
   for (const [name, parameter] of parameters) {
-    const found = await weights.get(name, parameter.shape, configKeys(name));
-    const data = convert(found, parameter.dtype, weights.file(name).path);
+    const inFile = stored.get(name)!;
+    const found = await weights.get(inFile, parameter.shape, configKeys(name));
+    const data = convert(found, parameter.dtype, weights.file(inFile).path);
     if (options.offload && isLayerWeight(name, parameter)) {
       parameter.offload(data);
       continue;
@@ -88,15 +90,30 @@ async function floatWeight(
   return convert(found, 'float32', weights.file(name).path) as Float32Array;
 }
 
+/**
+ * Names of the model -> names in the checkpoint. The same, but where it was saved without a head: then
+ * the first part is missing ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight"), as in the hub's gpt2.
+ */
+function storedNames(names: Iterable<string>, weights: WeightFolder): Map<string, string> {
+  const withoutFirst = (name: string) => name.slice(name.indexOf('.') + 1);
+  return new Map(
+    [...names].map((name) => {
+      const short = withoutFirst(name);
+      return [name, !weights.has(name) && weights.has(short) ? short : name];
+    }),
+  );
+}
+
 function checkNames(
-  parameters: ReadonlySet<string>,
+  stored: ReadonlyMap<string, string>,
   weights: WeightFolder,
   { config, ignored, ignoreUnexpected }: LoadWeightsOptions,
 ): void {
-  const missing = [...parameters].filter((name) => !weights.has(name));
+  const missing = [...stored].filter(([, inFile]) => !weights.has(inFile)).map(([name]) => name);
+  const known = new Set(stored.values());
   // A tied head that was saved all the same is the embedding once more.
   const isExpected = (name: string) =>
-    parameters.has(name) ||
+    known.has(name) ||
     (config.tieWordEmbeddings && name === 'lm_head.weight') ||
     ignored.some((pattern) => pattern.test(name));
   const unexpected = ignoreUnexpected ? [] : weights.names.filter((name) => !isExpected(name));

@@ -34,9 +34,15 @@ export class PaddedBatch {
       : null;
   }
 
+  /** Whether one more token can go on from what is cached. */
+  get cacheServes(): boolean {
+    return this.cache !== null && this.#length !== this.model.config.cacheSwitchLength;
+  }
+
   /** Whole rows -> the logits after each, [B, V]. */
   prefill(rows: readonly (readonly number[])[]): Tensor {
     const { engine } = this.model;
+    this.cache?.reset();
     this.#length = Math.max(...rows.map((row) => row.length));
     this.#pads = rows.map((row) => this.#length - row.length);
     const shape = [rows.length, this.#length];

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { RotaryDecoder } from '../nn/decoder.js';
-import { decoderConfig, decoderOptions } from './decoderConfig.js';
+import { RotaryDecoder } from '../nn/rotaryDecoder.js';
+import { decoderConfig, decoderOptions, rotaryFacts } from './decoderConfig.js';
 import { defineModelFamily, type ModelFamily } from './family.js';
+import { qwenWindowKeys, qwenWindows } from './qwenWindows.js';
 
 /**
  * Qwen2 and Qwen2.5: Llama with biases on q_proj, k_proj and v_proj.
@@ -12,18 +13,19 @@ export const qwen2: ModelFamily = defineModelFamily({
   modelType: 'qwen2',
   config: decoderConfig.extend({
     tie_word_embeddings: z.boolean().default(false),
-    /** Sliding windows are not implemented here, so only their absence is accepted. */
-    use_sliding_window: z.literal(false).default(false),
+    ...qwenWindowKeys,
   }),
-  build: (engine, config, { dtype }) =>
+  facts: (config) => rotaryFacts(config),
+  build: (engine, config, options) =>
     new RotaryDecoder(
       engine,
       decoderOptions(config, {
-        dtype,
+        ...options,
         tieWordEmbeddings: config.tie_word_embeddings,
         qkvBias: true,
         outputBias: false,
         mlpBias: false,
+        windows: qwenWindows(config),
       }),
     ),
   ignoredWeights: [/rotary_emb\.inv_freq$/],

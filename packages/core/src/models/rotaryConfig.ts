@@ -12,72 +12,187 @@ export const rotaryKeys = {
   rope_theta: positive.nullish(),
   rope_scaling: z.record(z.string(), z.unknown()).nullish(),
   rope_parameters: z.record(z.string(), z.unknown()).nullish(),
+  partial_rotary_factor: positive.max(1).nullish(),
+  original_max_position_embeddings: positive.nullish(),
 };
+
+const general = z.object({ theta: positive, partial_rotary_factor: positive.max(1) });
+
+const original = { original_max_position_embeddings: positive };
+
+/** What each type has beside theta, as it is called in files -> here. */
+const schemas = {
+  default: z.object({}).transform((): RopeScaling => ({ type: 'default' })),
+  linear: z
+    .object({ factor: positive })
+    .transform(({ factor }): RopeScaling => ({ type: 'linear', factor })),
+  dynamic: z.object({ factor: positive, max_position_embeddings: positive }).transform(
+    (c): RopeScaling => ({
+      type: 'dynamic',
+      factor: c.factor,
+      originalMaxPositionEmbeddings: c.max_position_embeddings,
+    }),
+  ),
+  llama3: z
+    .object({
+      factor: positive,
+      low_freq_factor: positive,
+      high_freq_factor: positive,
+      ...original,
+    })
+    .transform(
+      (c): RopeScaling => ({
+        type: 'llama3',
+        factor: c.factor,
+        lowFreqFactor: c.low_freq_factor,
+        highFreqFactor: c.high_freq_factor,
+        originalMaxPositionEmbeddings: c.original_max_position_embeddings,
+      }),
+    ),
+  yarn: z
+    .object({
+      /** null: max_position_embeddings / original_max_position_embeddings. */
+      factor: positive.nullable(),
+      attention_factor: positive.nullish(),
+      beta_fast: positive.nullish(),
+      beta_slow: positive.nullish(),
+      mscale: z.number().nullish(),
+      mscale_all_dim: z.number().nullish(),
+      truncate: z.boolean().default(true),
+      max_position_embeddings: positive.nullish(),
+      ...original,
+    })
+    .transform((c): RopeScaling => {
+      const old = c.original_max_position_embeddings;
+      const factor = c.factor ?? (c.max_position_embeddings ?? old) / old;
+      return {
+        type: 'yarn',
+        factor,
+        attentionFactor: c.attention_factor ?? yarnAttention(factor, c.mscale, c.mscale_all_dim),
+        betaFast: c.beta_fast ?? 32,
+        betaSlow: c.beta_slow ?? 1,
+        truncate: c.truncate,
+        originalMaxPositionEmbeddings: old,
+      };
+    }),
+  longrope: z
+    .object({
+      short_factor: z.array(positive),
+      long_factor: z.array(positive),
+      factor: positive.nullish(),
+      attention_factor: positive.nullish(),
+      max_position_embeddings: positive.nullish(),
+      ...original,
+    })
+    .transform((c): RopeScaling => {
+      const old = c.original_max_position_embeddings;
+      const factor = c.factor ?? (c.max_position_embeddings ?? old) / old;
+      const suggested = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(old));
+      return {
+        type: 'longrope',
+        shortFactor: c.short_factor,
+        longFactor: c.long_factor,
+        attentionFactor: c.attention_factor ?? suggested,
+        originalMaxPositionEmbeddings: old,
+      };
+    }),
+};
+
+type RopeType = keyof typeof schemas;
+
+/** 0.1 m ln(factor) + 1; DeepSeek's configs give two m and mean the quotient. */
+function yarnAttention(
+  factor: number,
+  mscale: number | null | undefined,
+  mscaleAllDim: number | null | undefined,
+): number {
+  const of = (m: number) => (factor <= 1 ? 1 : 0.1 * m * Math.log(factor) + 1);
+  return mscale && mscaleAllDim ? of(mscale) / of(mscaleAllDim) : of(1);
+}
 
 interface RotaryKeys {
   readonly rope_theta?: number | null | undefined;
   readonly rope_scaling?: Record<string, unknown> | null | undefined;
   readonly rope_parameters?: Record<string, unknown> | null | undefined;
+  readonly partial_rotary_factor?: number | null | undefined;
+  readonly original_max_position_embeddings?: number | null | undefined;
+  readonly max_position_embeddings?: number | undefined;
 }
 
-const linear = z.object({ factor: positive });
-const llama3 = z.object({
-  factor: positive,
-  low_freq_factor: positive,
-  high_freq_factor: positive,
-  original_max_position_embeddings: positive,
-});
+export interface RotarySettings {
+  readonly theta: number;
+  readonly scaling: RopeScaling;
+  /** The share of a head's features that turns. */
+  readonly partialRotaryFactor: number;
+}
 
-const supported = ['default', 'linear', 'llama3'];
+interface RotaryDefaults {
+  /** Default 10000. */
+  readonly theta?: number;
+  /** Whether the family can turn a part of each head. Default false. */
+  readonly partial?: boolean;
+}
 
-/** @throws ROPE_UNSUPPORTED for another type: other frequencies would give another model */
-export function rotaryFromConfig(config: RotaryKeys): { theta: number; scaling: RopeScaling } {
+/** @throws ROPE_UNSUPPORTED for another type: other frequencies would give another model; CONFIG_INVALID */
+export function rotaryFromConfig(
+  config: RotaryKeys,
+  { theta: defaultTheta = 10000, partial = false }: RotaryDefaults = {},
+): RotarySettings {
   const parameters = config.rope_parameters ?? config.rope_scaling ?? {};
   const key = config.rope_parameters ? 'rope_parameters' : 'rope_scaling';
   const type = parameters.rope_type ?? parameters.type ?? 'default';
-  const theta = positive.parse(parameters.rope_theta ?? config.rope_theta ?? 10000);
-  const turned = parameters.partial_rotary_factor ?? 1;
-  if (turned !== 1)
+  const found = general.safeParse({
+    theta: parameters.rope_theta ?? config.rope_theta ?? defaultTheta,
+    partial_rotary_factor: parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1,
+  });
+  if (!found.success) throw invalid(key, type, found.error);
+  const { theta, partial_rotary_factor: partialRotaryFactor } = found.data;
+  if (partialRotaryFactor !== 1 && !partial)
     throw new AttuneError(
       'ROPE_UNSUPPORTED',
-      `config.json: ${key}.partial_rotary_factor is ${String(turned)}; this family turns whole heads.`,
+      `config.json: ${key}.partial_rotary_factor is ${partialRotaryFactor}; this family turns whole heads.`,
       { remedy: 'Use a checkpoint with partial_rotary_factor 1, or write a model family for it.' },
     );
-  const parse = <S extends z.ZodType>(schema: S): z.output<S> => {
-    const result = schema.safeParse(parameters);
-    if (result.success) return result.data;
+  const schema = Object.hasOwn(schemas, String(type)) ? schemas[type as RopeType] : null;
+  if (!schema)
     throw new AttuneError(
-      'CONFIG_INVALID',
-      `config.json: ${key} of type "${String(type)}": ${result.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; ')}.`,
-      { remedy: 'Use the config.json that came with the checkpoint.', cause: result.error },
+      'ROPE_UNSUPPORTED',
+      `config.json: ${key} asks for rotary embeddings of type ${JSON.stringify(type)}; supported are ${Object.keys(schemas).join(', ')}.`,
+      {
+        remedy:
+          'Use a checkpoint without it. Leaving the key out would load, and compute another model.',
+      },
     );
-  };
-  switch (type) {
-    case 'default':
-      return { theta, scaling: { type: 'default' } };
-    case 'linear':
-      return { theta, scaling: { type: 'linear', ...parse(linear) } };
-    case 'llama3': {
-      const found = parse(llama3);
-      return {
-        theta,
-        scaling: {
-          type: 'llama3',
-          factor: found.factor,
-          lowFreqFactor: found.low_freq_factor,
-          highFreqFactor: found.high_freq_factor,
-          originalMaxPositionEmbeddings: found.original_max_position_embeddings,
-        },
-      };
-    }
-    default:
-      throw new AttuneError(
-        'ROPE_UNSUPPORTED',
-        `config.json: ${key} asks for rotary embeddings of type ${JSON.stringify(type)}; supported are ${supported.join(', ')}.`,
-        {
-          remedy:
-            'Use a checkpoint without it. Leaving the key out would load, and compute another model.',
-        },
-      );
-  }
+  const longest = config.max_position_embeddings;
+  const result = schema.safeParse({
+    ...parameters,
+    max_position_embeddings: longest,
+    // Phi-3 has it beside the scaling, and there it counts.
+    original_max_position_embeddings:
+      config.original_max_position_embeddings ??
+      parameters.original_max_position_embeddings ??
+      longest,
+  });
+  if (!result.success) throw invalid(key, type, result.error);
+  return { theta, scaling: result.data, partialRotaryFactor };
 }
+
+/**
+ * Tokens that a sequence may have. max_position_embeddings, but for scalings whose configs keep the
+ * original length there: yarn and dynamic reach `factor` times as far.
+ */
+export function longestSequence(
+  scaling: RopeScaling,
+  { max_position_embeddings: longest }: { readonly max_position_embeddings: number },
+): number {
+  if (scaling.type !== 'yarn' && scaling.type !== 'dynamic') return longest;
+  const { factor, originalMaxPositionEmbeddings } = scaling;
+  return Math.max(longest, Math.floor(factor * originalMaxPositionEmbeddings));
+}
+
+const invalid = (key: string, type: unknown, error: z.ZodError): AttuneError =>
+  new AttuneError(
+    'CONFIG_INVALID',
+    `config.json: ${key} of type "${String(type)}": ${error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; ')}.`,
+    { remedy: 'Use the config.json that came with the checkpoint.', cause: error },
+  );

@@ -5,6 +5,7 @@ import { ropePair } from '../tensor/ops/rope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Linear, type LinearLike } from './linear.js';
 import { Module } from './module.js';
+import type { NormLike } from './norm.js';
 import type { RotaryTables } from './rotary.js';
 
 /**
@@ -36,11 +37,57 @@ export interface AttentionContext {
   readonly positions: Tensor;
   /** int32 [B, S] or none: see ForwardInput. */
   readonly segments: Tensor | null;
-  readonly rotary: RotaryTables;
   readonly cache: KvCache | null;
+  /** Tokens of a row so far, those in the cache included: frequencies of some rotary embeddings follow it. */
+  readonly length: number;
 }
 
-export interface SelfAttentionOptions {
+/** How the scores of a layer are made of queries and keys. */
+export interface ScoreOptions {
+  /** Multiplies q k^T. Default 1/sqrt(headDim). */
+  readonly scale?: number;
+  /** Sliding window in tokens, the query's own included. Default 0: none. */
+  readonly window?: number;
+  /** Soft cap of the scores (Gemma 2). Default 0: none. */
+  readonly softcap?: number;
+  /** Dropout of the softmax's weights, now: 0 while not training. Default 0. */
+  readonly dropout?: number;
+}
+
+/**
+ * Attention of one layer over the new tokens and what is cached.
+ *
+ * @param q [B, T, H, D]
+ * @param k [B, T, Hkv, D]
+ * @param v [B, T, Hkv, D]
+ * @returns [B, T, H * D]
+ */
+export function attendCached(
+  layer: number,
+  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  context: AttentionContext,
+  options: ScoreOptions = {},
+): Tensor {
+  const [batch, length, heads, headDim] = q.shape as [number, number, number, number];
+  const seen = context.cache?.append(layer, k, v) ?? { keys: k, values: v };
+  const out = attention(q, seen.keys, seen.values, {
+    scale: options.scale ?? 1 / Math.sqrt(headDim),
+    window: options.window ?? 0,
+    softcap: options.softcap ?? 0,
+    dropout: options.dropout ?? 0,
+    queryOffset: context.cache?.length ?? 0,
+    segments: context.segments,
+  });
+  return out.reshape(batch, length, heads * headDim);
+}
+
+/** Attention as a layer of any decoder uses it. */
+export interface AttentionLike extends Module {
+  /** [B, T, hidden] -> [B, T, hidden] */
+  forward(x: Tensor, context: AttentionContext): Tensor;
+}
+
+export interface SelfAttentionOptions extends ScoreOptions {
   readonly hiddenSize: number;
   readonly numHeads: number;
   /** Fewer than numHeads: grouped-query attention (Ainslie et al., arXiv:2305.13245). */
@@ -51,10 +98,14 @@ export interface SelfAttentionOptions {
   /** Bias of o_proj. */
   readonly outputBias: boolean;
   readonly dtype: DType;
+  /** Turns queries and keys; null: the layer sees no positions. Its owner disposes it. */
+  readonly rotary: RotaryTables | null;
+  /** Makes q_norm and k_norm, over the features of each head, before they turn (Qwen3, Gemma 3). Default none. */
+  readonly headNorm?: ((features: number) => NormLike) | undefined;
 }
 
-/** Causal self-attention with rotary positions; projections q_proj, k_proj, v_proj, o_proj. */
-export class SelfAttention extends Module {
+/** Causal self-attention; projections q_proj, k_proj, v_proj, o_proj. */
+export class SelfAttention extends Module implements AttentionLike {
   constructor(
     engine: Engine,
     readonly layer: number,
@@ -68,30 +119,30 @@ export class SelfAttention extends Module {
     project('k_proj', hiddenSize, numKeyValueHeads * headDim, qkvBias);
     project('v_proj', hiddenSize, numKeyValueHeads * headDim, qkvBias);
     project('o_proj', numHeads * headDim, hiddenSize, outputBias);
+    if (options.headNorm) {
+      this.addChild('q_norm', options.headNorm(headDim));
+      this.addChild('k_norm', options.headNorm(headDim));
+    }
   }
 
-  /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor, context: AttentionContext): Tensor {
     return x.engine.scope('attention', () => this.#attend(x, context));
   }
 
   #attend(x: Tensor, context: AttentionContext): Tensor {
-    const { numHeads, numKeyValueHeads, headDim } = this.options;
+    const { numHeads, numKeyValueHeads, headDim, rotary } = this.options;
     const [batch, length] = x.shape as [number, number, number];
     const project = (name: string, heads: number) =>
       this.child<LinearLike>(name).forward(x).reshape(batch, length, heads, headDim);
-    const [q, k] = ropePair(
-      project('q_proj', numHeads), // [B, T, H, Dh]
-      project('k_proj', numKeyValueHeads), // [B, T, Hkv, Dh]
-      context.rotary,
-      context.positions,
-    );
+    let q = this.#norm('q_norm', project('q_proj', numHeads)); // [B, T, H, Dh]
+    let k = this.#norm('k_norm', project('k_proj', numKeyValueHeads)); // [B, T, Hkv, Dh]
+    if (rotary) [q, k] = ropePair(q, k, rotary.at(context.length), context.positions);
     const v = project('v_proj', numKeyValueHeads);
-    const seen = context.cache?.append(this.layer, k, v) ?? { keys: k, values: v };
-    const out = attention(q, seen.keys, seen.values, {
-      queryOffset: context.cache?.length ?? 0,
-      segments: context.segments,
-    });
-    return this.child<LinearLike>('o_proj').forward(out.reshape(batch, length, numHeads * headDim));
+    const out = attendCached(this.layer, [q, k, v], context, this.options);
+    return this.child<LinearLike>('o_proj').forward(out);
+  }
+
+  #norm(name: 'q_norm' | 'k_norm', x: Tensor): Tensor {
+    return this.options.headNorm ? this.child<NormLike>(name).forward(x) : x;
   }
 }

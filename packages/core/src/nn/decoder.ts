@@ -2,35 +2,11 @@ import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { matmul } from '../tensor/ops/matmul.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type AttentionContext, type KvCache, SelfAttention } from './attention.js';
-import { Embedding } from './embedding.js';
+import type { AttentionContext, AttentionLike, KvCache } from './attention.js';
 import { isLinear, Linear, type LinearLike } from './linear.js';
-import { GatedMlp } from './mlp.js';
+import type { MlpLike } from './mlp.js';
 import { Module, type Parameter } from './module.js';
-import { addThenNorm, type NormLike, RMSNorm } from './norm.js';
-import { type RopeScaling, RotaryTables } from './rotary.js';
-
-/** The sizes of a pre-norm decoder with rotary positions and a gated feed-forward block. */
-export interface DecoderOptions {
-  readonly vocabSize: number;
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly numHiddenLayers: number;
-  readonly numAttentionHeads: number;
-  readonly numKeyValueHeads: number;
-  readonly headDim: number;
-  readonly rmsNormEps: number;
-  readonly ropeTheta: number;
-  readonly ropeScaling: RopeScaling;
-  readonly maxPositionEmbeddings: number;
-  readonly qkvBias: boolean;
-  readonly outputBias: boolean;
-  readonly mlpBias: boolean;
-  /** The output layer reads the embedding's weight; the model then has no `lm_head`. */
-  readonly tieWordEmbeddings: boolean;
-  /** Storage of every weight. */
-  readonly dtype: DType;
-}
+import { addThenNorm, type NormLike } from './norm.js';
 
 /** An embedding, or an adapter around one. A tied head multiplies with its `weight` [V, D]. */
 export interface EmbeddingLike extends Module {
@@ -60,27 +36,33 @@ export interface CausalDecoder extends Module {
   gradientCheckpointing: boolean;
 }
 
-/** x + attention(norm(x)), then + mlp(norm(.)). */
-export class DecoderLayer extends Module {
-  constructor(engine: Engine, layer: number, options: DecoderOptions) {
+/** One layer of a decoder: [B, T, hidden] -> [B, T, hidden]. */
+export interface DecoderLayerLike extends Module {
+  forward(x: Tensor, context: AttentionContext): Tensor;
+}
+
+export interface DecoderLayerParts {
+  readonly attention: AttentionLike;
+  readonly mlp: MlpLike;
+  readonly norm: () => NormLike;
+}
+
+/** x + attention(norm(x)), then + mlp(norm(.)): the pre-norm layer of Llama and its relatives. */
+export class DecoderLayer extends Module implements DecoderLayerLike {
+  constructor({ attention, mlp, norm }: DecoderLayerParts) {
     super();
-    const { hiddenSize, rmsNormEps, dtype } = options;
-    this.addChild(
-      'self_attn',
-      new SelfAttention(engine, layer, { ...options, numHeads: options.numAttentionHeads }),
-    );
-    this.addChild('mlp', new GatedMlp(engine, { ...options, bias: options.mlpBias }));
-    this.addChild('input_layernorm', new RMSNorm(engine, hiddenSize, rmsNormEps, dtype));
-    this.addChild('post_attention_layernorm', new RMSNorm(engine, hiddenSize, rmsNormEps, dtype));
+    this.addChild('self_attn', attention);
+    this.addChild('mlp', mlp);
+    this.addChild('input_layernorm', norm());
+    this.addChild('post_attention_layernorm', norm());
   }
 
-  /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor, context: AttentionContext): Tensor {
     const normed = this.child<NormLike>('input_layernorm').forward(x);
-    const attention = this.child<SelfAttention>('self_attn').forward(normed, context);
+    const attention = this.child<AttentionLike>('self_attn').forward(normed, context);
     const norm = this.child<NormLike>('post_attention_layernorm');
     const [attended, between] = addThenNorm(x, attention, norm);
-    return attended.add(this.child<GatedMlp>('mlp').forward(between));
+    return attended.add(this.child<MlpLike>('mlp').forward(between));
   }
 }
 
@@ -96,35 +78,58 @@ export class ModuleList<M extends Module> extends Module {
   }
 }
 
-/** Embedding, layers, final norm: `model` in the checkpoint's names. */
-class Decoder extends Module {
+/** A decoder below its output layer. */
+export interface DecoderBody extends Module {
+  gradientCheckpointing: boolean;
+  /** Read it each time: an adapter may have taken its place. */
+  readonly embedding: EmbeddingLike;
+  /** [B, T, hidden], after the final norm. */
+  forward(input: DecoderInput): Tensor;
+}
+
+/** Embedding, layers, final norm, under the names that Llama's checkpoints have below `model`. */
+export class Decoder extends Module implements DecoderBody {
   gradientCheckpointing = false;
 
-  constructor(engine: Engine, options: DecoderOptions) {
+  constructor(parts: { embedding: EmbeddingLike; layers: DecoderLayerLike[]; norm: NormLike }) {
     super();
-    const { vocabSize, hiddenSize, numHiddenLayers, rmsNormEps, dtype } = options;
-    this.addChild('embed_tokens', new Embedding(engine, vocabSize, hiddenSize, dtype));
-    const layers = Array.from(
-      { length: numHiddenLayers },
-      (_, i) => new DecoderLayer(engine, i, options),
-    );
-    this.addChild('layers', new ModuleList(layers));
-    this.addChild('norm', new RMSNorm(engine, hiddenSize, rmsNormEps, dtype));
+    this.addChild('embed_tokens', parts.embedding);
+    this.addChild('layers', new ModuleList(parts.layers));
+    this.addChild('norm', parts.norm);
   }
 
-  forward(inputIds: Tensor, context: AttentionContext): Tensor {
-    let x = this.child<EmbeddingLike>('embed_tokens').forward(inputIds); // [B, T, hidden]
-    // A cache that a layer appends to would be appended to twice.
-    for (const layer of this.child<ModuleList<DecoderLayer>>('layers'))
-      x =
-        this.gradientCheckpointing && !context.cache
-          ? checkpointed(layer, x, context)
-          : x.engine.scope('layer', () => layer.forward(x, context));
-    return this.child<NormLike>('norm').forward(x);
+  get embedding(): EmbeddingLike {
+    return this.child<EmbeddingLike>('embed_tokens');
+  }
+
+  forward(input: DecoderInput): Tensor {
+    const x = this.embedding.forward(input.inputIds); // [B, T, hidden]
+    const layers = this.child<ModuleList<DecoderLayerLike>>('layers');
+    const hidden = runLayers(layers, x, input, this.gradientCheckpointing);
+    return this.child<NormLike>('norm').forward(hidden);
   }
 }
 
-function checkpointed(layer: DecoderLayer, x: Tensor, context: AttentionContext): Tensor {
+/** One layer after the other, each in a scope of its own; with `checkpointing` their insides are computed again. */
+export function runLayers(
+  layers: Iterable<DecoderLayerLike>,
+  x: Tensor,
+  { positions, segments, cache }: DecoderInput,
+  checkpointing: boolean,
+): Tensor {
+  const length = (cache?.length ?? 0) + x.shape[1]!;
+  const context = { positions, segments, cache, length };
+  let hidden = x;
+  // A cache that a layer appends to would be appended to twice.
+  for (const layer of layers)
+    hidden =
+      checkpointing && !cache
+        ? checkpointed(layer, hidden, context)
+        : x.engine.scope('layer', () => layer.forward(hidden, context));
+  return hidden;
+}
+
+function checkpointed(layer: DecoderLayerLike, x: Tensor, context: AttentionContext): Tensor {
   const { positions, segments } = context;
   return x.engine.checkpoint(
     segments ? [x, positions, segments] : [x, positions],
@@ -133,62 +138,79 @@ function checkpointed(layer: DecoderLayer, x: Tensor, context: AttentionContext)
   );
 }
 
-/**
- * The decoder of Llama and its relatives, named as in their checkpoints: `model.embed_tokens`,
- * `model.layers.N.self_attn.q_proj`, ..., `model.norm`, and `lm_head` unless it is tied.
- */
-export class RotaryDecoder extends Module implements CausalDecoder {
-  readonly #rotary: RotaryTables;
+export interface DecoderWithHeadOptions {
+  /** The body's name: the first part of its tensors' names in checkpoints. Default "model". */
+  readonly bodyName?: string;
+  readonly hiddenSize: number;
+  readonly vocabSize: number;
+  readonly dtype: DType;
+  /** The output layer reads the embedding's weight; there is then no `lm_head`. */
+  readonly tieWordEmbeddings: boolean;
+  /** false: no `lm_head` is made; for a body that gets another head. Default true. */
+  readonly outputHead?: boolean | undefined;
+  /** c tanh(logits / c) in place of the logits (Gemma 2, arXiv:2408.00118). Default 0: as they are. */
+  readonly logitSoftcap?: number;
+  /** Device memory beside the parameters, disposed with the model: tables of rotary embeddings. */
+  readonly owned?: readonly { dispose(): void }[];
+}
 
-  constructor(
-    engine: Engine,
-    readonly options: DecoderOptions,
-  ) {
+/** A body and its output layer: `lm_head`, or the embedding once more. */
+export class DecoderWithHead extends Module implements CausalDecoder {
+  readonly #options: Required<Omit<DecoderWithHeadOptions, 'outputHead' | 'dtype'>>;
+
+  constructor(engine: Engine, body: DecoderBody, options: DecoderWithHeadOptions) {
     super();
-    const { hiddenSize, vocabSize, dtype } = options;
-    this.addChild('model', new Decoder(engine, options));
-    if (!options.tieWordEmbeddings)
+    this.#options = { bodyName: 'model', logitSoftcap: 0, owned: [], ...options };
+    this.addChild(this.#options.bodyName, body);
+    const { hiddenSize, vocabSize, dtype, tieWordEmbeddings, outputHead = true } = options;
+    if (outputHead && !tieWordEmbeddings)
       this.addChild(
         'lm_head',
         new Linear(engine, { inFeatures: hiddenSize, outFeatures: vocabSize, dtype }),
       );
-    this.#rotary = new RotaryTables(engine, {
-      headDim: options.headDim,
-      theta: options.ropeTheta,
-      scaling: options.ropeScaling,
-      maxPositions: options.maxPositionEmbeddings,
-    });
   }
 
-  hiddenStates({ inputIds, ...input }: DecoderInput): Tensor {
-    return this.child<Decoder>('model').forward(inputIds, { ...input, rotary: this.#rotary });
+  get body(): DecoderBody {
+    return this.child<DecoderBody>(this.#options.bodyName);
+  }
+
+  hiddenStates(input: DecoderInput): Tensor {
+    return this.body.forward(input);
   }
 
   head(hidden: Tensor): Tensor {
-    if (!this.options.tieWordEmbeddings) return this.child<LinearLike>('lm_head').forward(hidden);
-    return matmul(hidden, this.#embedding.weight.tensor, { transposeB: true });
+    const { logitSoftcap: cap } = this.#options;
+    const logits = this.#logits(hidden);
+    return cap > 0
+      ? logits
+          .mul(1 / cap)
+          .tanh()
+          .mul(cap)
+      : logits;
   }
 
-  get gradientCheckpointing(): boolean {
-    return this.child<Decoder>('model').gradientCheckpointing;
-  }
-
-  set gradientCheckpointing(value: boolean) {
-    this.child<Decoder>('model').gradientCheckpointing = value;
+  #logits(hidden: Tensor): Tensor {
+    if (!this.#options.tieWordEmbeddings) return this.child<LinearLike>('lm_head').forward(hidden);
+    return matmul(hidden, this.body.embedding.weight.tensor, { transposeB: true });
   }
 
   headWeight(): Tensor | null {
-    if (this.options.tieWordEmbeddings) return this.#embedding.weight.tensor;
+    if (this.#options.logitSoftcap > 0) return null;
+    if (this.#options.tieWordEmbeddings) return this.body.embedding.weight.tensor;
     const head = this.child<LinearLike>('lm_head');
     return isLinear(head) && !head.bias ? head.weight.tensor : null;
   }
 
-  get #embedding(): EmbeddingLike {
-    return this.submodule<EmbeddingLike>('model.embed_tokens');
+  get gradientCheckpointing(): boolean {
+    return this.body.gradientCheckpointing;
+  }
+
+  set gradientCheckpointing(value: boolean) {
+    this.body.gradientCheckpointing = value;
   }
 
   override dispose(): void {
     super.dispose();
-    this.#rotary.dispose();
+    for (const one of this.#options.owned) one.dispose();
   }
 }

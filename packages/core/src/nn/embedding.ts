@@ -5,9 +5,17 @@ import { addNoise } from '../tensor/ops/noise.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Module, type Parameter } from './module.js';
 
+export interface EmbeddingOptions {
+  /** Storage of the weight. Default float32. */
+  readonly dtype?: DType;
+  /** Multiplies what is looked up; the weight itself stays as it is. Default 1. */
+  readonly scale?: number;
+}
+
 /** A table of vectors: weight [V, D]. */
 export class Embedding extends Module {
   readonly weight: Parameter;
+  readonly scale: number;
   /** Adds noise uniform in [-noise, noise) to what it looks up: NEFTune, for one forward pass of training. */
   noise = 0;
 
@@ -15,15 +23,17 @@ export class Embedding extends Module {
     engine: Engine,
     readonly vocabSize: number,
     readonly features: number,
-    dtype: DType = 'float32',
+    { dtype = 'float32', scale = 1 }: EmbeddingOptions = {},
   ) {
     super();
+    this.scale = scale;
     this.weight = this.addParameter('weight', engine.empty([vocabSize, features], dtype));
   }
 
   /** int32 [...] -> [..., D] */
   forward(ids: Tensor): Tensor {
     const rows = embedding(this.weight.tensor, ids);
-    return this.noise > 0 ? addNoise(rows, this.noise) : rows;
+    const scaled = this.scale === 1 ? rows : rows.mul(this.scale);
+    return this.noise > 0 ? addNoise(scaled, this.noise) : scaled;
   }
 }

@@ -29,8 +29,8 @@ export interface InitOptions {
 }
 
 /**
- * Fills every parameter below `root` as transformers does before pretraining: weights N(0, std²), norms 1,
- * biases 0. The same seed gives the same model.
+ * Fills every parameter below `root` as transformers does before pretraining: weights N(0, std²), norms 1
+ * (Gemma's, which are differences from 1: 0), biases 0. The same seed gives the same model.
  */
 export function initWeights(root: Module, { std, seed }: InitOptions): void {
   const rng = new Rng(seed);
@@ -41,9 +41,10 @@ export function initWeights(root: Module, { std, seed }: InitOptions): void {
       module.load(quantizeWeight(values, inFeatures, format));
     }
     const isNorm = module instanceof RMSNorm || module instanceof LayerNorm;
+    const gain = module instanceof RMSNorm ? 1 - module.offset : 1;
     for (const [name, parameter] of module.ownParameters) {
       if (name === 'bias') fillWith(parameter, () => 0);
-      else if (isNorm) fillWith(parameter, () => 1);
+      else if (isNorm) fillWith(parameter, () => gain);
       else fillWith(parameter, () => std * rng.normal());
     }
   }

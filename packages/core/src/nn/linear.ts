@@ -11,6 +11,8 @@ import { Module, type Parameter } from './module.js';
 export interface LinearLike extends Module {
   readonly inFeatures: number;
   readonly outFeatures: number;
+  /** How its `weight` lies: [out, in], or [in, out] as in GPT-2's Conv1D. Default "outIn". */
+  readonly weightLayout?: 'outIn' | 'inOut';
   /** [..., in] -> [..., out] */
   forward(x: Tensor): Tensor;
 }

@@ -1,5 +1,6 @@
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
+import { geglu } from '../tensor/ops/geglu.js';
 import { swiglu } from '../tensor/ops/swiglu.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Linear, type LinearLike } from './linear.js';
@@ -10,12 +11,31 @@ export interface GatedMlpOptions {
   readonly intermediateSize: number;
   readonly bias: boolean;
   readonly dtype: DType;
+  /** What the gate goes through. Default "silu". */
+  readonly activation?: GateActivation;
+}
+
+/** Hugging Face's names; `gelu` is the exact one. */
+export type GateActivation = 'silu' | 'gelu' | 'gelu_pytorch_tanh';
+
+/** activation(gate) * up */
+export function gated(gate: Tensor, up: Tensor, activation: GateActivation = 'silu'): Tensor {
+  if (activation === 'silu') return swiglu(gate, up);
+  return geglu(gate, up, { approximate: activation === 'gelu' ? 'none' : 'tanh' });
+}
+
+/** A feed-forward block as a layer uses it: [B, T, hidden] -> [B, T, hidden]. */
+export interface MlpLike extends Module {
+  forward(x: Tensor): Tensor;
 }
 
 /** down_proj(silu(gate_proj(x)) * up_proj(x)) (Shazeer, arXiv:2002.05202). */
-export class GatedMlp extends Module {
+export class GatedMlp extends Module implements MlpLike {
+  readonly #activation: GateActivation;
+
   constructor(engine: Engine, options: GatedMlpOptions) {
     super();
+    this.#activation = options.activation ?? 'silu';
     const { hiddenSize, intermediateSize, bias, dtype } = options;
     const widen = { inFeatures: hiddenSize, outFeatures: intermediateSize, bias, dtype };
     this.addChild('gate_proj', new Linear(engine, widen));
@@ -31,7 +51,7 @@ export class GatedMlp extends Module {
     return x.engine.scope('mlp', () => {
       const gate = this.child<LinearLike>('gate_proj').forward(x);
       const up = this.child<LinearLike>('up_proj').forward(x);
-      return this.child<LinearLike>('down_proj').forward(swiglu(gate, up));
+      return this.child<LinearLike>('down_proj').forward(gated(gate, up, this.#activation));
     });
   }
 }

@@ -1,21 +1,12 @@
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import { type RopeScaling, scaledFrequencies } from './ropeScaling.js';
 
-/** How the frequencies of rotary embeddings are made; `type` as in Hugging Face's `rope_type`. */
-export type RopeScaling =
-  | { readonly type: 'default' }
-  | { readonly type: 'linear'; readonly factor: number }
-  | {
-      readonly type: 'llama3';
-      readonly factor: number;
-      readonly lowFreqFactor: number;
-      readonly highFreqFactor: number;
-      readonly originalMaxPositionEmbeddings: number;
-    };
+export type { RopeScaling } from './ropeScaling.js';
 
 export interface RotaryOptions {
-  /** Features of a head; all of them turn. Even. */
+  /** Features of a head that turn: all of them, or the first (`partial_rotary_factor`). Even. */
   readonly headDim: number;
   /** Base of the frequencies: `rope_theta`. */
   readonly theta: number;
@@ -24,31 +15,77 @@ export interface RotaryOptions {
   readonly maxPositions: number;
 }
 
+/** cos and sin, [positions, headDim/2]. */
+interface Tables {
+  readonly cos: Tensor;
+  readonly sin: Tensor;
+}
+
 /**
  * The tables cos and sin [positions, headDim/2] of rotary embeddings.
  *
  * Not parameters: no checkpoint holds them. Their owner disposes them.
  */
 export class RotaryTables {
-  readonly cos: Tensor;
-  readonly sin: Tensor;
+  /** By the length that their frequencies belong to; most scalings have one set for every length. */
+  readonly #tables = new Map<number, Tables>();
 
-  constructor(engine: Engine, options: RotaryOptions) {
-    const { cos, sin } = rotaryAngles(options);
+  constructor(
+    private readonly engine: Engine,
+    private readonly options: RotaryOptions,
+  ) {
+    this.at(1);
+  }
+
+  /** The tables for a sequence of `length` tokens. */
+  at(length: number): Tables {
+    const key = lengthClass(this.options.scaling, length);
+    const found = this.#tables.get(key);
+    if (found) return found;
+    // A growing sequence (dynamic) would leave a set behind with each token; that of short ones stays.
+    if (this.options.scaling.type === 'dynamic')
+      for (const old of [...this.#tables.keys()]) if (old > 0) this.#drop(old);
+    const { engine, options } = this;
+    const { cos, sin } = rotaryAngles(options, length);
     const shape = [options.maxPositions, options.headDim / 2];
-    this.cos = engine.keep(engine.tensor(cos, shape));
-    this.sin = engine.keep(engine.tensor(sin, shape));
+    const made = {
+      cos: engine.keep(engine.tensor(cos, shape)),
+      sin: engine.keep(engine.tensor(sin, shape)),
+    };
+    this.#tables.set(key, made);
+    return made;
   }
 
   dispose(): void {
-    this.cos.dispose();
-    this.sin.dispose();
+    for (const key of [...this.#tables.keys()]) this.#drop(key);
+  }
+
+  #drop(key: number): void {
+    this.#tables.get(key)?.cos.dispose();
+    this.#tables.get(key)?.sin.dispose();
+    this.#tables.delete(key);
   }
 }
 
-/** cos and sin of position * frequency, float32, row by row. */
-export function rotaryAngles(options: RotaryOptions): { cos: Float32Array; sin: Float32Array } {
-  const frequencies = inverseFrequencies(options);
+/** Lengths with one number share their frequencies; 0 is that of a short sequence. */
+function lengthClass(scaling: RopeScaling, length: number): number {
+  if (scaling.type !== 'dynamic' && scaling.type !== 'longrope') return 0;
+  if (length <= scaling.originalMaxPositionEmbeddings) return 0;
+  return scaling.type === 'dynamic' ? length : 1;
+}
+
+/**
+ * cos and sin of position * frequency, times the attention factor; float32, row by row.
+ *
+ * @param length of the sequence, for scalings that follow it. Default: a short one
+ */
+export function rotaryAngles(
+  options: RotaryOptions,
+  length = 1,
+): { cos: Float32Array; sin: Float32Array } {
+  const frequencies = inverseFrequencies(options, length);
+  const { scaling } = options;
+  const factor = 'attentionFactor' in scaling ? scaling.attentionFactor : 1;
   const half = frequencies.length;
   const cos = new Float32Array(options.maxPositions * half);
   const sin = new Float32Array(options.maxPositions * half);
@@ -57,8 +94,8 @@ export function rotaryAngles(options: RotaryOptions): { cos: Float32Array; sin: 
       // The product is rounded to float32 before the cosine, as torch does: at position 10,000 that
       // is visible in the fourth digit, and checkpoints were trained with it.
       const angle = Math.fround(position * frequencies[i]!);
-      cos[position * half + i] = Math.cos(angle);
-      sin[position * half + i] = Math.sin(angle);
+      cos[position * half + i] = Math.cos(angle) * factor;
+      sin[position * half + i] = Math.sin(angle) * factor;
     }
   return { cos, sin };
 }
@@ -68,37 +105,15 @@ export function rotaryAngles(options: RotaryOptions): { cos: Float32Array; sin: 
  *
  * @throws ROPE_HEAD_DIM
  */
-export function inverseFrequencies({ headDim, theta, scaling }: RotaryOptions): Float32Array {
-  if (headDim % 2 !== 0)
+export function inverseFrequencies(
+  { headDim, theta, scaling }: RotaryOptions,
+  length = 1,
+): Float32Array {
+  if (headDim % 2 !== 0 || headDim <= 0)
     throw new AttuneError(
       'ROPE_HEAD_DIM',
       `rotary embeddings turn pairs of features; head_dim is ${headDim}.`,
       { remedy: 'Use an even head_dim (hidden_size / num_attention_heads).' },
     );
-  const base = Float32Array.from({ length: headDim / 2 }, (_, i) => {
-    const power = Math.fround(theta ** Math.fround((2 * i) / headDim));
-    return 1 / power;
-  });
-  switch (scaling.type) {
-    case 'default':
-      return base;
-    case 'linear':
-      return base.map((f) => f / scaling.factor);
-    case 'llama3':
-      return base.map((f) => llama3Frequency(f, scaling));
-  }
-}
-
-/** Long waves are stretched by `factor`, short ones stay, the ones between are blended. */
-function llama3Frequency(
-  frequency: number,
-  scaling: Extract<RopeScaling, { type: 'llama3' }>,
-): number {
-  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings: old } = scaling;
-  const wavelength = Math.fround((2 * Math.PI) / frequency);
-  if (wavelength > old / lowFreqFactor) return frequency / factor;
-  if (wavelength < old / highFreqFactor) return frequency;
-  const turns = Math.fround(old / wavelength);
-  const smooth = Math.fround((turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor));
-  return ((1 - smooth) * frequency) / factor + smooth * frequency;
+  return scaledFrequencies(scaling, { features: headDim, theta, length });
 }

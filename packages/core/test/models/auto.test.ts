@@ -65,7 +65,7 @@ describe('fromPretrained explains', () => {
       'an unknown model_type, with those that are known',
       { config: { model_type: 'lama' } },
       'UNKNOWN_NAME',
-      /"lama"[\s\S]*llama, qwen2[\s\S]*Did you mean "llama"/,
+      /"lama"[\s\S]*llama, mistral[\s\S]*Did you mean "llama"/,
     ],
     ['a missing model_type', { config: { model_type: null } }, 'CONFIG_INVALID', /model_type/],
     [
@@ -89,9 +89,9 @@ describe('fromPretrained explains', () => {
     ],
     [
       'rotary embeddings that it does not have',
-      { config: { rope_parameters: { rope_type: 'yarn', rope_theta: 1e4 } } },
+      { config: { rope_parameters: { rope_type: 'axial', rope_theta: 1e4 } } },
       'ROPE_UNSUPPORTED',
-      /"yarn"/,
+      /"axial"/,
     ],
     [
       'a quantised checkpoint',

@@ -1,7 +1,7 @@
 import { inverseFrequencies, type RopeScaling, rotaryAngles } from '@attune/core';
 import { expect, it } from 'vitest';
-import { rotaryFromConfig } from '../../src/models/rotaryConfig.js';
-import { largestDifference } from './support.js';
+import { longestSequence, rotaryFromConfig } from '../../src/models/rotaryConfig.js';
+import { fixtureJson, largestDifference } from './support.js';
 
 /** inv_freq of LlamaRotaryEmbedding in transformers 5.23 with head_dim 16, and cos at position 5000. */
 const cases: [RopeScaling['type'], Record<string, unknown>, inv: number[], cos: number[]][] = [
@@ -61,11 +61,38 @@ it.each(cases)('%s frequencies and angles are those of transformers', (type, raw
   expect(largestDifference(rotaryAngles(options).cos.slice(-8), cos)).toBeLessThan(2e-4);
 });
 
+for (const { name, attrs, outputs } of fixtureJson('row230-rope-scaling.json').cases)
+  it(`${name} turn as in transformers`, () => {
+    const { max_position_embeddings, head_dim: headDim, length, positions } = attrs;
+    const settings = rotaryFromConfig({
+      rope_parameters: attrs.rope_parameters,
+      max_position_embeddings,
+    });
+    const { cos, sin } = rotaryAngles({ ...settings, headDim, maxPositions: length }, length);
+    const rows = (table: Float32Array) =>
+      positions.flatMap((at: number) => [...table.slice(at * 8, at * 8 + 8)]);
+    // One float32 rounding of a frequency, 200 positions on, is 1e-5 of a turn.
+    expect(largestDifference(rows(cos), outputs.cos.data)).toBeLessThan(5e-5);
+    expect(largestDifference(rows(sin), outputs.sin.data)).toBeLessThan(5e-5);
+  });
+
+it('lets sequences be as long as the scaling makes them', () => {
+  const long = (rope_parameters: Record<string, unknown>) => {
+    const config = { rope_parameters, max_position_embeddings: 128 };
+    return longestSequence(rotaryFromConfig(config).scaling, config);
+  };
+  expect(long({ rope_type: 'linear', factor: 4 })).toBe(128);
+  expect(long({ rope_type: 'dynamic', factor: 4 })).toBe(512);
+  expect(long({ rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64 })).toBe(256);
+  expect(long({ rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32 })).toBe(128);
+});
+
 it('reads the spelling of transformers 4 and 5', () => {
   const scaling = { rope_type: 'linear', factor: 2 };
   expect(rotaryFromConfig({ rope_theta: 5, rope_scaling: { type: 'linear', factor: 2 } })).toEqual({
     theta: 5,
     scaling: { type: 'linear', factor: 2 },
+    partialRotaryFactor: 1,
   });
   expect(rotaryFromConfig({ rope_parameters: { ...scaling, rope_theta: 7 } }).theta).toBe(7);
   expect(rotaryFromConfig({}).theta).toBe(10000);
@@ -73,7 +100,7 @@ it('reads the spelling of transformers 4 and 5', () => {
 });
 
 it.each([
-  ['ROPE_UNSUPPORTED', { rope_scaling: { rope_type: 'yarn', factor: 4 } }, /"yarn".*llama3/],
+  ['ROPE_UNSUPPORTED', { rope_scaling: { rope_type: 'axial', factor: 4 } }, /"axial".*llama3/],
   ['ROPE_UNSUPPORTED', { rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary/],
   ['CONFIG_INVALID', { rope_scaling: { type: 'linear' } }, /factor/],
 ])('%s for what it cannot compute', (code, config, says) => {

@@ -3,6 +3,7 @@ import type { Engine } from '../engine.js';
 import { defineOp, type TensorSpec } from '../op.js';
 import { formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { dropout } from './dropout.js';
 import { equal } from './elementwise.js';
 import { concat } from './movement.js';
 
@@ -25,6 +26,11 @@ export interface AttentionOptions {
    * right padding, left padding and packed rows: give padding a number of its own.
    */
   readonly segments?: Tensor | null;
+  /**
+   * Probability with which a weight of the softmax is dropped, for training. Above 0 the weights are held
+   * whole, [B, H, T, S], instead of being made again. Default 0.
+   */
+  readonly dropout?: number;
 }
 
 interface AttentionAttrs extends Record<string, number | boolean> {
@@ -201,5 +207,18 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     softcap: options.softcap ?? 0,
   };
   const inputs = options.segments ? [q, k, v, options.segments] : [q, k, v];
+  if (options.dropout) return droppingAttention(inputs, attrs, options.dropout);
   return q.engine.run(attentionOp, inputs, attrs)[0]!;
+}
+
+/** The same with some of its weights dropped, from simpler ops. */
+function droppingAttention(inputs: Tensor[], attrs: AttentionAttrs, p: number): Tensor {
+  const [q, k, v, segments] = inputs as [Tensor, Tensor, Tensor, Tensor?];
+  check(inputs, attrs);
+  const [, t, h] = q.shape as [number, number, number, number];
+  const weights = scores(q, k, attrs)
+    .add(mask(q.engine, t, segments, attrs))
+    .softmax();
+  const values = headsFirst(v.slice(1, 0, attrs.queryOffset + t), h);
+  return dropout(weights, p).matmul(values).permute(0, 2, 1, 3);
 }

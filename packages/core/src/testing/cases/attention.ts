@@ -110,7 +110,7 @@ export const attentionCases: readonly OpCase[] = [
   // Caps below, at and far above the size of the scores.
   ...pair({ t: 17, d: 16, group: 2, softcap: 0.5 }),
   ...pair({ t: 70, d: 8, h: 2, softcap: 2, window: 9, segments: 'packed' }),
-  ...pair({ t: 5, d: 32, causal: false, softcap: 50 }),
+  ...pair({ t: 5, d: 16, softcap: 50 }),
   ...pair({ t: 1, d: 16, group: 2, softcap: 1, queryOffset: 6, spare: 2 }),
   // Decoding: one new token, a chunk of new tokens, a cache with room left.
   ...pair({ t: 1, d: 16, group: 2, queryOffset: 6 }),
