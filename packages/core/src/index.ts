@@ -22,6 +22,11 @@ export {
   type FromConfigOptions,
   type FromPretrainedOptions,
 } from './models/auto.js';
+export {
+  AutoModelForSequenceClassification,
+  type ClassifierFromConfigOptions,
+  type ClassifierFromPretrainedOptions,
+} from './models/autoSequenceClassification.js';
 export { CausalLM } from './models/causalLm.js';
 export { decoderConfig, decoderOptions } from './models/decoderConfig.js';
 export * from './models/family.js';
@@ -29,8 +34,10 @@ export * from './models/generate.js';
 export * from './models/kvCache.js';
 export * from './models/languageModel.js';
 export type { QuantizationConfig } from './models/quantization.js';
+export * from './models/sequenceClassifier.js';
 export * from './nn/adapterHost.js';
 export * from './nn/attention.js';
+export * from './nn/classifierHead.js';
 export * from './nn/conv1d.js';
 export * from './nn/decoder.js';
 export * from './nn/embedding.js';

@@ -4,6 +4,7 @@ import {
   type LinearLike,
   type Module,
   QuantizedLinear,
+  SequenceClassifier,
 } from '@attune/core';
 import { AdapterSlot, baseModules, feature, original } from './adapterSlot.js';
 import { type PeftConfig, parsePeftConfig } from './config.js';
@@ -73,7 +74,7 @@ export function planFrom(
   const parsed = parsePeftConfig(method, fields, { ...source, warn });
   const plan = planAdapter(model, method, {
     ...parsed,
-    taskType: parsed.taskType ?? 'CAUSAL_LM',
+    ...taskOf(model, parsed),
     baseModelNameOrPath: parsed.baseModelNameOrPath ?? model.nameOrPath,
   });
   if (plan.unmatched.length > 0)
@@ -81,6 +82,15 @@ export function planFrom(
       `targetModules ${JSON.stringify(plan.unmatched)} match no module of ${model.config.modelType}; the others do.`,
     );
   return plan;
+}
+
+/** What the model is for. A classifier's new head is trained with the adapter, as PEFT does for SEQ_CLS. */
+function taskOf(model: LanguageModel, { taskType, modulesToSave }: PeftConfig) {
+  if (!(model instanceof SequenceClassifier)) return { taskType: taskType ?? 'CAUSAL_LM' };
+  return {
+    taskType: taskType ?? 'SEQ_CLS',
+    modulesToSave: [...new Set([...(modulesToSave ?? []), 'score'])],
+  };
 }
 
 function methodOf(model: LanguageModel, peftType: unknown, label: string): PeftMethod {

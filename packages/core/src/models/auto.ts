@@ -139,7 +139,7 @@ function assemble(
 }
 
 /** An option that nobody reads would be a silent mistake: `quantization` above all. */
-function checkOptions(options: object, known: readonly string[], where: string): void {
+export function checkOptions(options: object, known: readonly string[], where: string): void {
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const near = nearest(key, known);
@@ -149,7 +149,7 @@ function checkOptions(options: object, known: readonly string[], where: string):
   }
 }
 
-function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFamily {
+export function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFamily {
   if (typeof raw.model_type !== 'string')
     throw new AttuneError('CONFIG_INVALID', `${where} has no "model_type".`, {
       remedy: 'Add it, e.g. "model_type": "llama".',
@@ -157,7 +157,7 @@ function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFamily {
   return attune.registry(ModelFamilies).get(raw.model_type);
 }
 
-const modelConfig = (
+export const modelConfig = (
   family: ModelFamily,
   raw: RawConfig,
   generation: RawConfig | null,
@@ -170,7 +170,7 @@ const modelConfig = (
 });
 
 /** "auto": what config.json says, else the first float tensor's dtype (float64 is read as float32). */
-function storageDType(asked: DType | 'auto', raw: RawConfig, weights: WeightFolder): DType {
+export function storageDType(asked: DType | 'auto', raw: RawConfig, weights: WeightFolder): DType {
   if (asked !== 'auto') {
     if (Object.hasOwn(bytesPerElement, asked) && isFloat(asked)) return asked;
     throw new AttuneError('DTYPE_UNKNOWN', `fromPretrained: dtype "${asked}" stores no weights.`, {

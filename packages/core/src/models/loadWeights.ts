@@ -24,6 +24,8 @@ export interface LoadWeightsOptions {
   readonly ignoreUnexpected: boolean;
   /** Weights of layers go into host memory. */
   readonly offload: boolean;
+  /** Names of the model that the checkpoint need not have. Default: none. */
+  readonly optional?: ReadonlySet<string>;
 }
 
 /** Uploads are let through in portions, so that staging memory does not grow to the size of the model. */
@@ -32,6 +34,7 @@ const portionBytes = 64 * 2 ** 20;
 /**
  * Fills every parameter of a model, one tensor in host memory at a time, converting dtypes.
  *
+ * @returns names of optional parameters that the checkpoint does not have: left as they were
  * @throws WEIGHTS_MISMATCH, WEIGHTS_SHAPE, DTYPE_OVERFLOW
  */
 export async function loadWeights(
@@ -39,8 +42,10 @@ export async function loadWeights(
   root: Module,
   weights: WeightFolder,
   options: LoadWeightsOptions,
-): Promise<void> {
+): Promise<string[]> {
   const parameters = new Map(root.namedParameters());
+  const absent = [...(options.optional ?? [])].filter((name) => !weights.has(name));
+  for (const name of absent) parameters.delete(name);
   const quantized = quantizedLayers(root);
   const stored = storedNames([...parameters.keys(), ...weightNames(quantized)], weights);
   checkNames(stored, weights, {
@@ -75,6 +80,7 @@ export async function loadWeights(
     }
   }
   await engine.backend.sync();
+  return absent;
 }
 
 const weightNames = (layers: ReadonlyMap<string, QuantizedLinear>): string[] =>

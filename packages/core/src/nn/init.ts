@@ -50,6 +50,12 @@ export function initWeights(root: Module, { std, seed }: InitOptions): void {
   }
 }
 
+/** N(0, std²). */
+export function fillNormal(parameter: Parameter, { std, seed }: InitOptions): void {
+  const rng = new Rng(seed);
+  fillWith(parameter, () => std * rng.normal());
+}
+
 function fillWith(parameter: Parameter, next: () => number): void {
   writeValues(parameter.tensor, Float32Array.from({ length: parameter.size }, next));
 }

@@ -19,6 +19,7 @@ export type {
 } from './predictions.js';
 export type { RowSource } from './prepareRows.js';
 export type { DeviceLimits, ProfileOptions, ProfileRow, TrainingProfile } from './profile.js';
+export * from './sequenceClassificationObjective.js';
 export * from './sftTrainer.js';
 export type { StopReason } from './stopRequest.js';
 export * from './tasks/index.js';
