@@ -94,10 +94,10 @@ describe('fromPretrained explains', () => {
       /"axial"/,
     ],
     [
-      'a quantised checkpoint',
-      { config: { quantization_config: { load_in_4bit: true } } },
+      'a checkpoint quantised by something else than bitsandbytes',
+      { config: { quantization_config: { quant_method: 'gptq' } } },
       'CHECKPOINT_QUANTIZED',
-      /quantization_config/,
+      /"gptq"/,
     ],
     [
       'a missing tensor',
