@@ -5,6 +5,7 @@ import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.
 import type { DeviceFacts, Kernel, MatrixUnit } from '../src/kernels/kernel.js';
 import { productStages, productVariants } from '../src/kernels/matmul/index.js';
 import { type Problem, type ProductSpec, problemOf } from '../src/kernels/matmul/problem.js';
+import { holderOfA, loadsOfA, type PieceOfA, vec4OfA } from '../src/kernels/matmul/subgroup.js';
 import { acceptsMatrixUnit, matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
 import {
   owned,
@@ -68,6 +69,27 @@ describe('the index arithmetic of tiles', () => {
       expect(banks.size).toBe(32);
     },
   );
+});
+
+describe('what a subgroup loads of a and hands round', () => {
+  const pieces: PieceOfA[] = [8, 16, 32].flatMap((rows) => [
+    { layout: 'NN' as const, rows, depth: 4 },
+    { layout: 'TN' as const, rows, depth: 1 },
+    { layout: 'TN' as const, rows, depth: 2 },
+  ]);
+
+  test.each(pieces)('$layout, $rows rows, $depth of k: every value has a holder', (piece) => {
+    for (const lanes of [4, 8, 16])
+      for (let row = 0; row < piece.rows; row++)
+        for (let k = 0; k < piece.depth; k++) {
+          const { lane, load, component } = holderOfA(piece, lanes, { row, k });
+          expect(lane).toBeLessThan(lanes);
+          expect(load).toBeLessThan(loadsOfA(piece, lanes));
+          const first = vec4OfA(piece, lane + load * lanes); // what that lane loaded
+          const [rows, ks] = piece.layout === 'TN' ? [component, 0] : [0, component];
+          expect([first.row + rows, first.k + ks]).toEqual([row, k]);
+        }
+  });
 });
 
 describe('the choice of a tile', () => {
@@ -337,7 +359,7 @@ describe('what the tuner chooses among', () => {
   test('on a software device, tiles of the subgroup kernel; all of them equal the reference', async (context) => {
     const software = { ...gpu, software: true, subgroupSize: 8 };
     const { names } = productVariants(spec(1024), software);
-    expect(names).toEqual(['subgroup16x8', 'subgroup16x4', 'subgroup8x8', 'subgroup8x4']);
+    expect(names).toEqual(['32x4', '32x8', '16x4', '16x8', '8x4'].map((tile) => `subgroup${tile}`));
     for (const name of names.slice(1)) {
       const kernel = defineKernel({
         op: 'matmul',

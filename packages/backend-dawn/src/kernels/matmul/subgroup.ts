@@ -3,6 +3,7 @@ import { type DeviceFacts, grid1d, type Stage } from '../kernel.js';
 import { shader } from '../shader.js';
 import {
   epilogueKey,
+  type Layout,
   type Problem,
   type ProductSpec,
   params,
@@ -31,11 +32,144 @@ function vec4Loader(dtype: DType): string {
 const storesFour = ({ m, n, addendDtype }: ProductSpec, { transposed }: SubgroupTile): boolean =>
   (transposed ? m : n) % 4 === 0 && (addendDtype === null || addendDtype === 'float32');
 
+/** Values of k that one turn of the loop multiplies: where a lies along k, a vec4 of it. */
+const depthOf = ({ layout, k }: ProductSpec): number => (layout !== 'TN' ? 4 : k % 2 === 0 ? 2 : 1);
+
+/** The part of a that one turn of the loop multiplies: `rows` of it and `depth` values of k. */
+export interface PieceOfA {
+  readonly layout: Layout;
+  readonly rows: number;
+  readonly depth: number;
+}
+
+/** Vec4s of a piece that each of S lanes loads. */
+export const loadsOfA = ({ layout, rows, depth }: PieceOfA, S: number): number =>
+  Math.ceil((layout === 'TN' ? (rows / 4) * depth : rows) / S);
+
+/** Where the e-th vec4 of a piece begins. It lies along k, in TN along the rows. */
+export function vec4OfA({ layout, rows }: PieceOfA, e: number): { row: number; k: number } {
+  if (layout !== 'TN') return { row: e, k: 0 };
+  return { row: (e % (rows / 4)) * 4, k: Math.floor(e / (rows / 4)) };
+}
+
+/** Who holds a value of a piece: which lane, in which of the vec4s it loads, where in that. */
+export function holderOfA(
+  { layout, rows }: PieceOfA,
+  S: number,
+  { row, k }: { row: number; k: number },
+): { lane: number; load: number; component: number } {
+  const [e, component] = layout === 'TN' ? [k * (rows / 4) + (row >> 2), row & 3] : [row, k];
+  return { lane: e % S, load: Math.floor(e / S), component };
+}
+
+/** WGSL: what is known before the loop, what a turn loads, and the value of a row at the q-th k of a turn. */
+function operandA(piece: PieceOfA, S: number) {
+  const { layout, rows, depth } = piece;
+  const loads = range(loadsOfA(piece, S));
+  const value = (row: number, q: number) => {
+    const { lane, load, component } = holderOfA(piece, S, { row, k: q });
+    return `subgroupShuffle(a${load}[${component}], ${lane}u)`;
+  };
+  if (layout !== 'TN')
+    return {
+      before: loads.map(
+        (i) => `  let atA${i} = (aFirst + min(row + lane + ${i * S}u, p.m - 1u) * p.k) / 4u;`,
+      ),
+      load: loads.map((i) => `    let a${i} = x0(atA${i} + k / 4u);`),
+      value,
+    };
+  const quads = rows / 4;
+  const last = quads * depth - 1; // there may be more lanes than vec4s
+  return {
+    before: loads.flatMap((i) => [
+      `  let e${i} = min(lane + ${i * S}u, ${last}u);`,
+      `  let atA${i} = aFirst + (e${i} / ${quads}u) * p.m + min(row + (e${i} % ${quads}u) * 4u, p.m - 4u);`,
+    ]),
+    load: loads.map((i) => `    let a${i} = x0((atA${i} + k * p.m) / 4u);`),
+    value,
+  };
+}
+
+/** The same for b, of which each lane loads its own TN columns. */
+function operandB({ layout }: ProductSpec, TN: number, depth: number) {
+  if (layout === 'NT')
+    return {
+      before: range(TN).map(
+        (n) => `  let atB${n} = (bFirst + min(col + ${n}u, p.n - 1u) * p.k) / 4u;`,
+      ),
+      load: range(TN).map((n) => `    let b${n} = loadB4(atB${n} + k / 4u);`),
+      value: (n: number, q: number) => `b${n}[${q}]`,
+    };
+  return {
+    before: range(TN / 4).map((n) => `  let atB${n} = bFirst + min(col + ${n * 4}u, p.n - 4u);`),
+    load: range(depth).flatMap((q) =>
+      range(TN / 4).map((n) => `    let b${q}_${n} = loadB4((atB${n} + (k + ${q}u) * p.n) / 4u);`),
+    ),
+    value: (n: number, q: number) => `b${q}_${n >> 2}[${n & 3}]`,
+  };
+}
+
+/**
+ * WGSL that stores the tile, four rows in each turn of a loop; then the registers of the next four take
+ * their place. Four neighbours of the output are stored together where they can be.
+ */
+function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
+  const { plus } = spec;
+  const { TM, TN, transposed } = tile;
+  const wide = storesFour(spec, tile);
+  const put = (m: number, n: number) => {
+    const at = transposed ? `at + ${m}u` : `at + ${n}u`;
+    const j = transposed ? `r + ${m}u` : `col + ${n}u`;
+    const inside = transposed ? `r + ${m}u < p.m` : `col + ${n}u < p.n`;
+    return `if (${inside}) { w0[${at}] = ${stored(plus, `c${m}_${n}`, at, j, 2)}; }`;
+  };
+  const putFour = (cells: string[], quad: number) => {
+    const [first, end] = transposed ? ['r', 'p.m'] : ['col', 'p.n'];
+    const at = `at / 4u + ${quad}u`;
+    const value = storedFour(plus, `vec4f(${cells.join(', ')})`, at, `${first} / 4u + ${quad}u`, 2);
+    return `if (${first} + ${quad * 4}u < ${end}) { w0[${at}] = ${value}; }`;
+  };
+  const four = range(4);
+  const lines = transposed
+    ? range(TN).map((n) => {
+        const puts = wide
+          ? putFour(
+              four.map((m) => `c${m}_${n}`),
+              0,
+            )
+          : four.map((m) => put(m, n)).join(' ');
+        return `if (col + ${n}u < p.n) { let at = (z * p.n + col + ${n}u) * p.m + r; ${puts} }`;
+      })
+    : four.map((m) => {
+        const puts = wide
+          ? range(TN / 4).map((quad) =>
+              putFour(
+                four.map((i) => `c${m}_${quad * 4 + i}`),
+                quad,
+              ),
+            )
+          : range(TN).map((n) => put(m, n));
+        return `if (r + ${m}u < p.m) { let at = (z * p.m + r + ${m}u) * p.n + col; ${puts.join(' ')} }`;
+      });
+  const turned = range(TM - 4).map((m) =>
+    range(TN)
+      .map((n) => `c${m}_${n} = c${m + 4}_${n};`)
+      .join(' '),
+  );
+  return `  let end = min(row + ${TM}u, p.m);
+  for (var r = row; r < end; r += 4u) {
+    ${[...lines, ...turned].join('\n    ')}
+  }`;
+}
+
 /**
  * Subgroup-broadcast product: a workgroup is one subgroup of S lanes and makes TM rows of S * TN
- * columns. Each lane loads one vec4 of a per row, and a shuffle hands it round, so a value of a is
- * loaded once for all lanes. On a software adapter, where loads decide everything, this is 2-4 times
- * a direct kernel.
+ * columns. In every turn of a short loop the lanes load a piece of a together, and shuffles hand it
+ * round, so that a value of a is loaded once for all lanes; each lane loads its own columns of b.
+ *
+ * On a software device a vec4 that is loaded or stored is some 300 instructions, 2.5 KB. They decide
+ * what a product costs, how long it takes to compile, and whether its loop fits the cache of
+ * instructions: hence a tile whose loop fits, and a loop for the stores.
  *
  * `transposed` stores out[col, row]: an NT product with few columns is computed as its transpose, so
  * that the lanes lie along the long side.
@@ -44,113 +178,19 @@ const storesFour = ({ m, n, addendDtype }: ProductSpec, { transposed }: Subgroup
  * loading and skipped when storing.
  */
 function subgroupProduct(spec: ProductSpec, tile: SubgroupTile, S: number): string {
-  const { layout, bDtype, plus, addendDtype } = spec;
-  const { TM, TN, transposed } = tile;
+  const { layout, bDtype, addendDtype } = spec;
+  const { TM, TN } = tile;
   const wide = storesFour(spec, tile);
-  const columns = layout === 'NT';
-  const accumulate = (m: number, x: string, y: (n: number) => string) =>
-    range(TN)
-      .map((n) => `c${m}_${n} = fma(${x}, ${y(n)}, c${m}_${n});`)
-      .join(' ');
-
-  let loop: string;
-  if (layout === 'TN') {
-    // Lane l holds rows of a at k0 + l: TM values of one k.
-    loop = `  for (var k0 = 0u; k0 < p.k; k0 += ${S}u) {
-    let ka = min(k0 + lane, p.k - 1u) * p.m;
-${range(TM / 4)
-  .map((m) => `    let a${m} = x0((aFirst + ka + min(row + ${m * 4}u, p.m - 4u)) / 4u);`)
-  .join('\n')}
-    let steps = min(${S}u, p.k - k0);
-    for (var j = 0u; j < steps; j++) {
-${range(TN / 4)
-  .map(
-    (n) =>
-      `      let b${n} = loadB4((bFirst + (k0 + j) * p.n + min(col + ${n * 4}u, p.n - 4u)) / 4u);`,
-  )
-  .join('\n')}
-${range(TM)
-  .map(
-    (m) =>
-      `      { let x = subgroupShuffle(a${m >> 2}[${m & 3}], j); ${accumulate(m, 'x', (n) => `b${n >> 2}[${n & 3}]`)} }`,
-  )
-  .join('\n')}
-    }
-  }`;
-  } else {
-    const loadB = columns
-      ? range(TN).map(
-          (n) => `      let b${n} = loadB4((bFirst + min(col + ${n}u, p.n - 1u) * p.k + k) / 4u);`,
-        )
-      : range(4).flatMap((q) =>
-          range(TN / 4).map(
-            (n) =>
-              `      let b${q}_${n} = loadB4((bFirst + (k + ${q}u) * p.n + min(col + ${n * 4}u, p.n - 4u)) / 4u);`,
-          ),
-        );
-    const fmas = (m: number) =>
-      range(4)
-        .map((q) =>
-          accumulate(m, `x[${q}]`, (n) => (columns ? `b${n}[${q}]` : `b${q}_${n >> 2}[${n & 3}]`)),
-        )
-        .join(' ');
-    loop = `  for (var k0 = 0u; k0 < p.k; k0 += ${4 * S}u) {
-    let ka = min(k0 + lane * 4u, p.k - 4u);
-${range(TM)
-  .map((m) => `    let a${m} = x0((aFirst + min(row + ${m}u, p.m - 1u) * p.k + ka) / 4u);`)
-  .join('\n')}
-    let steps = min(${S}u, (p.k - k0) / 4u);
-    for (var j = 0u; j < steps; j++) {
-      let k = k0 + j * 4u;
-${loadB.join('\n')}
-${range(TM)
-  .map((m) => `      { let x = subgroupShuffle(a${m}, j); ${fmas(m)} }`)
-  .join('\n')}
-    }
-  }`;
-  }
-
-  // Clamped loads repeat rows and columns at the edges; those are never stored. Four neighbours are
-  // stored together where they can be: a quarter of the stores to compile and to run.
-  const put = (m: number, n: number) => {
-    const at = transposed ? `at + ${m}u` : `at + ${n}u`;
-    const j = transposed ? `row + ${m}u` : `col + ${n}u`;
-    return `w0[${at}] = ${stored(plus, `c${m}_${n}`, at, j, 2)};`;
-  };
-  const putFour = (cells: string[], first: string, quad: number) => {
-    const at = `at / 4u + ${quad}u`;
-    const four = `vec4f(${cells.join(', ')})`;
-    return `w0[${at}] = ${storedFour(plus, four, at, `${first} / 4u + ${quad}u`, 2)};`;
-  };
-  const [rowQuads, columnQuads] = [range(TM / 4), range(TN / 4)];
-  const store = transposed
-    ? range(TN).map((n) => {
-        const quads = rowQuads.map((q) => {
-          const four = range(4).map((i) => q * 4 + i);
-          const puts = wide
-            ? `if (row + ${q * 4}u < p.m) { ${putFour(
-                four.map((m) => `c${m}_${n}`),
-                'row',
-                q,
-              )} }`
-            : four.map((m) => `if (row + ${m}u < p.m) { ${put(m, n)} }`).join(' ');
-          return puts;
-        });
-        return `  if (col + ${n}u < p.n) { let at = (z * p.n + col + ${n}u) * p.m + row; ${quads.join(' ')} }`;
-      })
-    : range(TM).map((m) => {
-        const quads = columnQuads.map((q) => {
-          const four = range(4).map((i) => q * 4 + i);
-          return wide
-            ? `if (col + ${q * 4}u < p.n) { ${putFour(
-                four.map((n) => `c${m}_${n}`),
-                'col',
-                q,
-              )} }`
-            : four.map((n) => `if (col + ${n}u < p.n) { ${put(m, n)} }`).join(' ');
-        });
-        return `  if (row + ${m}u < p.m) { let at = (z * p.m + row + ${m}u) * p.n + col; ${quads.join(' ')} }`;
-      });
+  const depth = depthOf(spec);
+  const a = operandA({ layout, rows: TM, depth }, S);
+  const b = operandB(spec, TN, depth);
+  const products = range(TM).map((m) => {
+    const values = range(depth).map((q) => `let x${q} = ${a.value(m, q)};`);
+    const sums = range(depth).flatMap((q) =>
+      range(TN).map((n) => `c${m}_${n} = fma(x${q}, ${b.value(n, q)}, c${m}_${n});`),
+    );
+    return `    { ${[...values, ...sums].join(' ')} }`;
+  });
   return shader({
     reads: [
       'vec4',
@@ -172,8 +212,11 @@ ${range(TM)
   ${range(TM)
     .flatMap((m) => range(TN).map((n) => `var c${m}_${n} = 0.0;`))
     .join(' ')}
-${loop}
-${store.join('\n')}`,
+${[...a.before, ...b.before].join('\n')}
+  for (var k = 0u; k < p.k; k += ${depth}u) {
+${[...a.load, ...b.load, ...products].join('\n')}
+  }
+${storeTile(spec, tile)}`,
   });
 }
 
@@ -195,19 +238,20 @@ export function acceptsSubgroups(p: ProductSpec, facts: DeviceFacts): boolean {
   );
 }
 
-/** The tile that is best more often than others: narrow outputs (a LoRA's rank) take a narrow one. */
+/** The tile that is best more often than others; few rows (a LoRA's rank) take a lower one. */
 export function subgroupTile(p: ProductSpec, lanes: number): SubgroupTile {
   const transposed = p.layout === 'NT' && p.n <= 2 * lanes && p.m > p.n && p.bDtype === 'float32';
-  const [m, n] = transposed ? [p.n, p.m] : [p.m, p.n];
-  return { TM: m <= 8 ? 8 : 16, TN: n <= 4 * lanes ? 4 : 8, transposed };
+  const m = transposed ? p.n : p.m;
+  return { TM: m <= 8 ? 8 : m <= 16 ? 16 : 32, TN: 4, transposed };
 }
 
 /** Other tiles that may be faster; the transposition stays. */
 export const subgroupTiles = ({ transposed }: SubgroupTile): SubgroupTile[] =>
   [
-    [16, 8],
+    [32, 4],
+    [32, 8],
     [16, 4],
-    [8, 8],
+    [16, 8],
     [8, 4],
   ].map(([TM, TN]) => ({ TM: TM!, TN: TN!, transposed }));
 
@@ -225,7 +269,7 @@ export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: Devic
   const [aStep, bStep] = transposed ? [steps[1], steps[0]] : steps;
   const operands: Operand[] = [a, b, ...addend, out];
   return {
-    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:${bDtype}:${epilogueKey(spec)}${storesFour(spec, tile) ? ':x4' : ''}`,
+    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:k${depthOf(spec)}:${bDtype}:${epilogueKey(spec)}${storesFour(spec, tile) ? ':x4' : ''}`,
     wgsl: () => subgroupProduct(spec, tile, S),
     operands,
     reads: operands.length - 1,
