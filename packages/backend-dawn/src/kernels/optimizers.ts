@@ -161,6 +161,34 @@ fn largest(m: vec4f) -> f32 { let a = abs(m); return max(max(a.x, a.y), max(a.z,
   },
 });
 
+const guardFiniteKernel = defineKernel({
+  op: 'guardFinite',
+  plan: (call) => {
+    const { sticky, scaled } = call.attrs as unknown as ops.GuardAttrs;
+    return [
+      {
+        key: 'guardFinite',
+        wgsl: () =>
+          shader({
+            reads: ['float32'],
+            writes: ['float32', 'float32'],
+            params: { sticky: 'u32', scaled: 'u32' },
+            workgroup: 1,
+            // A bit test: comparisons with NaN and infinity may be folded away by a compiler.
+            body: `  let lossBad = (bitcast<u32>(x0(0u)) & 0x7f800000u) == 0x7f800000u;
+  let bad = lossBad || w0[2] == 0.0;
+  if (bad || w1[0] == 1.0) { w0[2] = 0.0; }
+  if (p.sticky == 1u && select(bad, lossBad, p.scaled == 1u)) { w1[0] = 1.0; }`,
+          }),
+        operands: [...call.inputs, ...call.outputs],
+        reads: 1,
+        params: [u32(sticky), u32(scaled)],
+        grid: [1, 1, 1],
+      },
+    ];
+  },
+});
+
 /** Partial sums of a column or of a whole tensor: enough workgroups for a device, few enough to add up. */
 const PARTS = 64;
 
@@ -369,4 +397,5 @@ export const optimizerKernels: readonly Kernel[] = [
   lionKernel,
   adamw8bitKernel,
   adafactorKernel,
+  guardFiniteKernel,
 ];

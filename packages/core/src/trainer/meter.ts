@@ -1,4 +1,5 @@
 import type { Engine } from '../tensor/engine.js';
+import { guardFinite } from '../tensor/ops/optimizer.js';
 import { accumulate, fill } from '../tensor/ops/update.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { LossOutput } from './objective.js';
@@ -24,12 +25,19 @@ export class StepMeter {
   readonly #records: Records;
   readonly #sums = new Map<string, Tensor>();
   readonly #loss: Tensor;
+  /** [1]: 1 once an update was not finite and nothing shall change after it. */
+  readonly #halted: Tensor;
   #counts = new Map<string, number>();
   /** Which metrics stand in each row that is still on the device, and their counts. */
   #layouts: ReadonlyMap<string, number>[] = [];
   #rows: StepRow[] = [];
 
-  constructor(private readonly engine: Engine) {
+  /** @param guard whether an update that is not finite is the last one, and whether gradients carry a loss scale */
+  constructor(
+    private readonly engine: Engine,
+    private readonly guardAttrs = { sticky: 0, scaled: 0 },
+  ) {
+    this.#halted = engine.keep(engine.zeros([1]));
     this.#records = new Records(engine);
     this.#loss = engine.keep(engine.zeros([1]));
   }
@@ -48,6 +56,11 @@ export class StepMeter {
       accumulate(this.#sums.get(name)!, sum);
       this.#counts.set(name, (this.#counts.get(name) ?? 0) + count);
     }
+  }
+
+  /** The update whose clip [norm, coefficient, finite] this is changes nothing if its loss is not finite. */
+  guard(clip: Tensor): void {
+    guardFinite(this.#loss, clip, this.#halted, this.guardAttrs);
   }
 
   /** @param clip [norm, coefficient, finite] */
@@ -73,6 +86,7 @@ export class StepMeter {
   dispose(): void {
     this.#records.dispose();
     this.#loss.dispose();
+    this.#halted.dispose();
     for (const sum of this.#sums.values()) sum.dispose();
   }
 }
@@ -93,6 +107,8 @@ export interface WindowSummary {
   /** Updates with finite loss and gradient. */
   readonly steps: number;
   readonly skipped: number;
+  /** Which of the updates those were: 0 for the first. */
+  readonly skippedAt: readonly number[];
   /** Sum of their losses. */
   readonly lossSum: number;
   /** Mean loss, last gradient norm, and the mean per item of each metric. */
@@ -115,6 +131,7 @@ export function summarize(rows: readonly StepRow[]): WindowSummary {
   return {
     steps: good.length,
     skipped: rows.length - good.length,
+    skippedAt: [...rows.keys()].filter((i) => !rows[i]!.finite),
     lossSum,
     logs: {
       ...Object.fromEntries([...totals].map(([name, { sum, count }]) => [name, sum / count])),

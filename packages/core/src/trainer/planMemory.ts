@@ -161,6 +161,7 @@ function rehearseUpdate(
   for (let i = 0; i < Math.min(args.gradientAccumulationSteps, 2); i++)
     microBatch(context, objective, run, batch, items);
   const clip = run.optimizer.clipGradNorm(args.maxGradNorm, run.lossScaler?.scale);
+  run.meter.guard(clip);
   run.optimizer.step({ lr: 0, clip });
   run.lossScaler?.update(clip);
   void run.meter.endStep(clip); // waits for nothing before its table is full

@@ -23,7 +23,20 @@ export async function rescue(
 ): Promise<unknown> {
   if (!AttuneError.isInstance(error)) return error;
   if (error.code === 'DEVICE_LOST') return deviceLost(error, state, outputDir);
+  if (error.code === 'NON_FINITE') return withCheckpoint(error, run);
   return HARMLESS.has(error.code) ? saved(error, run, state, outputDir) : error;
+}
+
+/** Says what the run left behind. A run that is not finite any more saves nothing. */
+function withCheckpoint(error: AttuneError, { checkpoint }: TrainingRun): AttuneError {
+  const left = checkpoint
+    ? `The checkpoint ${checkpoint} is intact.`
+    : 'No checkpoint had been written.';
+  return new AttuneError(error.code, `${error.description} ${left}`, {
+    remedy: error.remedy ?? '',
+    details: { ...error.details, checkpoint },
+    cause: error,
+  });
 }
 
 async function saved(

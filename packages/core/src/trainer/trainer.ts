@@ -21,6 +21,7 @@ import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
 import { checkBudget } from './memoryBudget.js';
 import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
 import { loadModelWeights } from './modelWeights.js';
+import { Rollback } from './nonFinite.js';
 import type { Objective, RowUse } from './objective.js';
 import { type PlanSubject, planMemory } from './planMemory.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
@@ -44,11 +45,18 @@ import {
   type TrainingArgumentsInput,
   trainingArgumentsSchema,
 } from './trainingArguments.js';
-import { TrainingRun } from './trainingRun.js';
+import { type Position, TrainingRun } from './trainingRun.js';
 import { update } from './update.js';
 
 /** Rows of a stream that a preview reads. */
 const PREVIEWED = 100;
+
+/** "update 7", "updates 7, 9 and 12 more". */
+function named(updates: readonly number[]): string {
+  const shown = updates.slice(0, 5).join(', ');
+  const more = updates.length > 5 ? ` and ${updates.length - 5} more` : '';
+  return `update${updates.length > 1 ? 's' : ''} ${shown}${more}`;
+}
 
 /**
  * The one training loop. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are
@@ -170,28 +178,36 @@ export class Trainer<
     if (!isStream(examples)) this.#checkPreflight(trainDataset);
     const loader = trainingLoader(examples, args, this.objective);
     if (args.maxMemory !== null) checkBudget(await this.#planSubject(trainDataset), args.maxMemory);
-    const run = await TrainingRun.start(
-      this.#context,
-      this.#callbacks,
-      loader,
-      checkpoint,
-      this.#optimizers,
-    );
-    this.#run = run;
-    const stop = new StopRequest(options.signal, options.handleSignals ?? true, (name) =>
-      model.attune.logger.warn(
-        `${name}: the run ends after the update in progress, with a checkpoint. Once more ends the process at once.`,
-      ),
-    );
-    try {
-      await this.#loop(run, stop);
-      return await this.#finish(run, stop);
-    } catch (error) {
-      throw await rescue(error, run, this.state, args.outputDir);
-    } finally {
-      stop.dispose();
-      this.#run = null;
-      await run.dispose();
+    const rollback = new Rollback(args, model.attune.logger);
+    let position: Position | null = null;
+    for (let from = checkpoint; ; ) {
+      const run = await TrainingRun.start(
+        this.#context,
+        this.#callbacks,
+        loader,
+        from,
+        this.#optimizers,
+      );
+      this.#run = run;
+      if (position) run.position = position;
+      const stop = new StopRequest(options.signal, options.handleSignals ?? true, (name) =>
+        model.attune.logger.warn(
+          `${name}: the run ends after the update in progress, with a checkpoint. Once more ends the process at once.`,
+        ),
+      );
+      try {
+        if (args.nonFinite === 'rollback' && from === null) await run.save();
+        await this.#loop(run, stop);
+        return await this.#finish(run, stop);
+      } catch (error) {
+        const back = rollback.after(error, run.checkpoint);
+        if (!back) throw await rescue(error, run, this.state, args.outputDir);
+        ({ checkpoint: from, position } = back);
+      } finally {
+        stop.dispose();
+        this.#run = null;
+        await run.dispose();
+      }
     }
   }
 
@@ -390,6 +406,7 @@ export class Trainer<
     const control = this.#control;
     if (control.shouldLog && state.globalStep > run.loggedStep) await this.#log(run);
     if (control.shouldEvaluate) {
+      await run.checkFinite();
       const metrics = await this.evaluate();
       // After the callbacks, so that they see what the best was.
       const isBest = noteBest(state, args, metrics);
@@ -409,11 +426,11 @@ export class Trainer<
 
   async #log(run: TrainingRun): Promise<void> {
     const from = run.loggedStep + 1;
-    const { logs, skipped } = await run.readMeter();
+    const { logs, skipped, skippedAt } = await run.readMeter();
     run.loggedStep = this.state.globalStep;
     if (skipped > 0)
       this.model.attune.logger.warn(
-        `updates ${from} to ${this.state.globalStep}: loss or gradient was not finite in ${skipped} of them; the device left the parameters as they were. Lower learningRate or maxGradNorm, or look at the rows.`,
+        `${named(skippedAt.map((i) => from + i))}: loss or gradient was not finite; the device left the parameters as they were. Lower learningRate or maxGradNorm, or look at the rows.`,
       );
     const row = {
       ...logs,

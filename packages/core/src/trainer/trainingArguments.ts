@@ -10,6 +10,7 @@ import { parseBytes } from '../util/bytes.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, isPlainObject, keysToCamel, snakeToCamel } from '../util/json.js';
 import { dropAbsentOptions } from './absentOptions.js';
+import { NON_FINITE, type NonFinite } from './nonFinite.js';
 import { parseArguments } from './parseArguments.js';
 import { resolveSampling, SAMPLING_STRATEGIES, type SamplingStrategy } from './sampling.js';
 
@@ -61,6 +62,15 @@ export interface TrainingArguments {
   readonly labelSmoothingFactor: number;
   /** NEFTune: noise of this strength on the embeddings while training, 5 to 15 in the paper; null: none. Default null. */
   readonly neftuneNoiseAlpha: number | null;
+  /**
+   * What to do about an update whose loss or gradient is not finite. The device never applies it, and it is
+   * never averaged in. "skip": go on, count it in `skippedSteps`. "stop": no later update changes anything;
+   * the run ends with NON_FINITE, which names the update. "rollback": go back to the last checkpoint (one is
+   * written at the start) and on with the rows after the bad update, at most three times from one checkpoint.
+   * Found at the next log, evaluation or checkpoint or at the end: nothing waits for the device before.
+   * Default "skip".
+   */
+  readonly nonFinite: NonFinite;
   /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
   readonly gradientCheckpointing: boolean;
   /**
@@ -202,6 +212,7 @@ export const trainingArgumentsSchema = z.strictObject({
   maxGradNorm: z.number().min(0).default(1),
   labelSmoothingFactor: z.number().min(0).lt(1).default(0),
   neftuneNoiseAlpha: z.number().min(0).nullable().default(null),
+  nonFinite: z.enum(NON_FINITE).default('skip'),
   gradientCheckpointing: z.boolean().default(false),
   maxMemory: z
     .union([z.number().positive(), z.string().min(1)])
@@ -342,6 +353,11 @@ function checkTogether(args: TrainingArguments): void {
     throw invalid(
       `lrSchedulerType "${type}" follows evaluations, but nothing is evaluated.`,
       'Set evalStrategy: "steps" or "epoch".',
+    );
+  if (args.nonFinite === 'rollback' && args.saveOnlyModel)
+    throw invalid(
+      'nonFinite is "rollback", but with saveOnlyModel there is nothing to go back to.',
+      'Leave saveOnlyModel out.',
     );
   if (args.bf16 && args.fp16) throw invalid('bf16 and fp16 are both true.', 'Choose one of them.');
   if (saveStrategy === 'best' && evalStrategy === 'no')

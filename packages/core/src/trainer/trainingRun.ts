@@ -18,6 +18,7 @@ import { LossScaler, type LossScalerState } from './lossScaler.js';
 import { type OptimizerChoice, trainableGroups } from './makeOptimizer.js';
 import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.js';
 import { loadModelWeights } from './modelWeights.js';
+import { checkFinite } from './nonFinite.js';
 import { Pacer } from './pacer.js';
 import { noTrainingRows, planTraining, type TrainingPlan } from './plan.js';
 import { RunSchedule } from './runSchedule.js';
@@ -39,7 +40,7 @@ interface Geometry {
 }
 
 /** A place in the data, counted in micro-batches from the start of an epoch. */
-interface Position {
+export interface Position {
   readonly epoch: number;
   readonly batches: number;
 }
@@ -63,6 +64,10 @@ export class TrainingRun {
   loggedStep: number;
   /** The update of the last checkpoint. */
   savedStep: number;
+  /** What the run could go back to: its last whole checkpoint, or the one that it started from. */
+  checkpoint: string | null = null;
+  /** Where the rows after each update since the last log begin. */
+  readonly #positions = new Map<number, Position>();
   samples = 0;
   /** False once other weights than those of the last update are in the model: the best ones. */
   isLatest = true;
@@ -91,7 +96,10 @@ export class TrainingRun {
     this.schedule = new RunSchedule(args, plan.maxSteps, chosenSchedule);
     this.optimizer = makeOptimizer(engine, trainableGroups(model, args));
     this.lossScaler = args.fp16 ? new LossScaler(engine) : null;
-    this.meter = new StepMeter(engine);
+    this.meter = new StepMeter(engine, {
+      sticky: Number(args.nonFinite === 'stop'),
+      scaled: Number(args.fp16),
+    });
     this.pacer = new Pacer(engine.backend);
     this.loggedStep = state.globalStep;
     this.savedStep = state.globalStep;
@@ -129,6 +137,7 @@ export class TrainingRun {
     const run = new TrainingRun(context, callbacks, loader, plan, optimizers);
     try {
       if (checkpoint) await run.#restore(checkpoint);
+      run.checkpoint = checkpoint;
       model.root.train();
       return run;
     } catch (error) {
@@ -147,6 +156,7 @@ export class TrainingRun {
     this.samples += group.reduce((n, examples) => n + examples.length, 0);
     const { epoch, batches } = this.position;
     this.position = { epoch, batches: batches + group.length };
+    this.#positions.set(this.context.state.globalStep, this.position);
   }
 
   /** Tells that the run ended before its last update, and how to go on. */
@@ -190,11 +200,23 @@ export class TrainingRun {
 
   /** Summary of the updates since the last call: the only wait for the device between evaluations. */
   async readMeter(): Promise<WindowSummary> {
-    const summary = summarize(await this.meter.take());
+    const rows = await this.meter.take();
+    checkFinite(rows, this.loggedStep, this.#positions, this.context.args);
+    this.#positions.clear();
+    const summary = summarize(rows);
     this.#lossSum += summary.lossSum;
     this.#lossSteps += summary.steps;
     this.context.state.skippedSteps += summary.skipped;
     return summary;
+  }
+
+  /** Before anything is measured or saved. Waits for the device, unless `nonFinite` is "skip". @throws NON_FINITE */
+  async checkFinite(): Promise<void> {
+    const { args } = this.context;
+    if (args.nonFinite === 'skip') return;
+    const rows = await this.meter.take();
+    this.meter.putBack(rows);
+    checkFinite(rows, this.loggedStep, this.#positions, args);
   }
 
   summary(): Logs {
@@ -222,6 +244,7 @@ export class TrainingRun {
    */
   async save({ whole = !this.context.args.saveOnlyModel } = {}): Promise<string> {
     const { args, state, model } = this.context;
+    await this.checkFinite();
     const folder = checkpointFolder(args.outputDir, state.globalStep);
     if (state.bestGlobalStep !== null) {
       const best = checkpointFolder(args.outputDir, state.bestGlobalStep);
@@ -239,6 +262,7 @@ export class TrainingRun {
       },
     });
     this.savedStep = state.globalStep;
+    if (whole) this.checkpoint = folder;
     await rotateCheckpoints(args.outputDir, args.saveTotalLimit, state.bestModelCheckpoint);
     return folder;
   }

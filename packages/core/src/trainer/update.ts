@@ -42,6 +42,7 @@ export async function update(
   }
   engine.backend.flush(); // the device works while the host records on
   const clip = optimizer.clipGradNorm(args.maxGradNorm, lossScaler?.scale); // [norm, coefficient, finite]
+  meter.guard(clip);
   await hooks.preOptimizerStep?.();
   optimizer.step({ lr: run.learningRate, clip });
   await optimizer.settle?.(); // state that lies in host memory

@@ -386,9 +386,7 @@ describe('numbers that are not finite', () => {
     expect(logs[0]!.loss).toBeGreaterThan(0);
     expect(logs[1]!.skippedSteps).toBeUndefined();
     expect(metrics.skippedSteps).toBe(1);
-    expect(
-      logger.lines.filter((l) => /warn: updates 1 to 2: .*not finite in 1 of them/.test(l)),
-    ).toHaveLength(1);
+    expect(logger.lines.filter((l) => /warn: update \d: .*not finite/.test(l))).toHaveLength(1);
   });
 
   test('a window without one finite update has no loss', async () => {

@@ -32,6 +32,37 @@ export const clipFactorOp = defineOp<{ maxNorm: number }>({
 export const clipFactor = (sums: Tensor, maxNorm: number, lossScale?: Tensor | null): Tensor =>
   sums.engine.run(clipFactorOp, lossScale ? [sums, lossScale] : [sums], { maxNorm })[0]!;
 
+export interface GuardAttrs extends Record<string, number> {
+  /** 1: after the first update that is not finite, no other one changes anything. */
+  readonly sticky: number;
+  /** 1: gradients carry a loss scale, whose overflows are expected: then the loss alone decides what sticks. */
+  readonly scaled: number;
+}
+
+/**
+ * Input: the loss [1]. Updates: clip [norm, coefficient, finite] and halted [1]. finite becomes 0 where the
+ * loss is not finite or halted is 1; halted becomes 1 as `sticky` says.
+ */
+export const guardFiniteOp = defineOp<GuardAttrs>({
+  name: 'guardFinite',
+  infer: (specs) => {
+    const fits = specs.map(({ shape }) => numel(shape)).join() === '1,3,1';
+    requireFit(fits, 'guardFinite', specs, 'Give the loss [1], clip [3], halted [1]');
+    return [];
+  },
+  reference: ({ inputs: [loss], outputs: [clip, halted], attrs: { sticky, scaled } }) => {
+    const isLossBad = !Number.isFinite(loss!.data[0]);
+    const isBad = isLossBad || clip!.data[2] === 0;
+    if (isBad || halted!.data[0] === 1) clip!.data[2] = 0;
+    if (sticky && (scaled ? isLossBad : isBad)) halted!.data[0] = 1;
+  },
+});
+
+/** An update whose loss is not finite changes nothing either, whatever its gradient looks like. */
+export function guardFinite(loss: Tensor, clip: Tensor, halted: Tensor, attrs: GuardAttrs): void {
+  loss.engine.runInto(guardFiniteOp, [loss], [clip, halted], attrs);
+}
+
 export interface LossScaleAttrs extends Record<string, number> {
   readonly growth: number;
   readonly backoff: number;

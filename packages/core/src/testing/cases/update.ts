@@ -140,6 +140,33 @@ const lossScaleCases: OpCase[] = (
   ),
 );
 
+const guardCases: OpCase[] = (
+  [
+    ['good', 2.5, 1, 0],
+    ['gradient', 2.5, 0, 0],
+    ['loss-nan', Number.NaN, 1, 0],
+    ['loss-infinite', Number.NEGATIVE_INFINITY, 1, 0],
+    ['halted', 2.5, 1, 1],
+  ] as const
+).flatMap(([name, loss, finite, halted]) =>
+  (
+    [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+    ] as const
+  ).map(([sticky, scaled]) =>
+    opCase(
+      ops.guardFiniteOp,
+      `${name}${sticky ? '-sticky' : ''}${scaled ? '-scaled' : ''}`,
+      [f32([1], values(loss))],
+      { sticky, scaled },
+      exact,
+      { targets: [f32([3], values(3, 0.5, finite)), f32([1], values(halted))] },
+    ),
+  ),
+);
+
 const settings = { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1 };
 const atStep = (step: number) => ({
   ...settings,
@@ -233,6 +260,7 @@ export const updateCases: readonly OpCase[] = [
   ...sumSquaresCases,
   ...clipFactorCases,
   ...lossScaleCases,
+  ...guardCases,
   ...adamwCases,
   ...dropoutCases,
   ...noiseCases,

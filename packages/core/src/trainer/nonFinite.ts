@@ -1,0 +1,76 @@
+import { AttuneError } from '../util/errors.js';
+import type { Logger } from '../util/logger.js';
+import type { StepRow } from './meter.js';
+import type { TrainingArguments } from './trainingArguments.js';
+import type { Position } from './trainingRun.js';
+
+/** What to do about an update whose loss or gradient is not finite: see `nonFinite` of the arguments. */
+export const NON_FINITE = ['skip', 'stop', 'rollback'] as const;
+export type NonFinite = (typeof NON_FINITE)[number];
+
+/** How often a run may go back to one checkpoint: after that, other rows do not help. */
+const MAX_RETURNS = 3;
+
+/**
+ * The first of the updates since the last log that was not finite ends the run. (An overflow under
+ * fp16 is the loss scaler's affair, unless the loss itself is not finite.)
+ *
+ * @param rows of the updates loggedStep + 1, ...
+ * @param positions where the rows after an update begin, of the updates of this run
+ * @throws NON_FINITE with the update, and where the rows after it begin
+ */
+export function checkFinite(
+  rows: readonly StepRow[],
+  loggedStep: number,
+  positions: ReadonlyMap<number, Position>,
+  { nonFinite, fp16 }: TrainingArguments,
+): void {
+  if (nonFinite === 'skip') return;
+  for (const [i, { loss, gradNorm, finite }] of rows.entries()) {
+    const step = loggedStep + 1 + i;
+    const position = positions.get(step);
+    if (!position || (Number.isFinite(loss) && (finite || fp16))) continue;
+    throw new AttuneError(
+      'NON_FINITE',
+      `update ${step}: its loss is ${loss} and its gradient norm ${gradNorm}.${nonFinite === 'stop' ? ` The model in memory is that after update ${step - 1}: no update since has changed it.` : ''}`,
+      {
+        remedy:
+          'Look at the rows of this update, lower learningRate or maxGradNorm, or set nonFinite: "skip" or "rollback".',
+        details: { step, loss, gradNorm, position },
+      },
+    );
+  }
+}
+
+/** Where a run goes on. */
+export interface Return {
+  readonly checkpoint: string;
+  readonly position: Position;
+}
+
+/**
+ * `nonFinite: "rollback"`: the run goes back to its last checkpoint and on with the rows after the bad
+ * update. The rows between are passed over, the good ones too: with the same rows the same would
+ * happen again. Chowdhery et al. 2022 (PaLM), section 5.1, https://arxiv.org/abs/2204.02311
+ */
+export class Rollback {
+  readonly #returns = new Map<string, number>();
+
+  constructor(
+    private readonly args: TrainingArguments,
+    private readonly logger: Logger,
+  ) {}
+
+  /** @returns null where the error is another one, or other rows did not help */
+  after(error: unknown, checkpoint: string | null): Return | null {
+    if (this.args.nonFinite !== 'rollback' || checkpoint === null) return null;
+    if (!AttuneError.isInstance(error) || error.code !== 'NON_FINITE') return null;
+    const returns = (this.#returns.get(checkpoint) ?? 0) + 1;
+    this.#returns.set(checkpoint, returns);
+    if (returns > MAX_RETURNS) return null;
+    this.logger.warn(
+      `${error.description} The run goes back to ${checkpoint}; the rows since then are passed over.`,
+    );
+    return { checkpoint, position: error.details!.position as Position };
+  }
+}
