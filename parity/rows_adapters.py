@@ -24,6 +24,8 @@ ADAPTERS = {
     "modules-to-save-lm-head": ("tiny-llama", dict(r=4, lora_alpha=8, target_modules=QV, modules_to_save=["lm_head"])),
     "layers-to-transform": ("tiny-llama", dict(r=4, lora_alpha=8, target_modules=QV, layers_to_transform=[1])),
     "regex": ("tiny-llama", dict(r=4, lora_alpha=8, target_modules=r".*\.0\.mlp\.(gate|up)_proj")),
+    "dora-qv": ("tiny-llama", dict(r=4, lora_alpha=8, target_modules=QV, use_dora=True)),
+    "qwen2-dora-rslora": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], use_dora=True, use_rslora=True)),
     "qwen2-qv": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules=QV)),
     "qwen2-bias-lora-only": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules=QV, bias="lora_only")),
     "qwen2-bias-all": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules=QV, bias="all")),

@@ -2,8 +2,10 @@ import {
   AttuneError,
   type Engine,
   type LinearLike,
+  type Module,
   ops,
   type Parameter,
+  QuantizedLinear,
   type Tensor,
 } from '@attune/core';
 import {
@@ -22,6 +24,8 @@ import type {
   SharedSpecs,
 } from './definePeftMethod.js';
 import { initialised } from './init.js';
+import { SavedModule } from './savedModule.js';
+import { TrainedBias } from './trainedBias.js';
 
 /** One adapter on one layer. */
 interface Attached {
@@ -70,6 +74,8 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
         return slot.training;
       },
       dropout: (x, p) => (slot.training ? ops.dropout(x, p) : x),
+      baseWeight: () => baseWeight(slot),
+      baseBias: () => baseBias(slot.inner),
     };
   }
 
@@ -96,6 +102,10 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     const parameters = new Map<string, Parameter>();
     const byFileName = new Map<string, Parameter>();
     const treeNames: string[] = [];
+    const fromBase: Parameters<typeof initialised>[2] = (compute) =>
+      this.engine.noGrad(() =>
+        this.engine.scope('first values', () => compute(baseWeight(this), tensors({ parameters }))),
+      );
     for (const [name, spec] of Object.entries(specs)) {
       const key = spec.key ?? name;
       const fileName = `${this.path}.${key}`;
@@ -103,7 +113,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       const treeName = [head, adapter, ...rest].join('.');
       const parameter = this.addParameter(
         treeName,
-        values?.get(fileName) ?? initialised(this.engine, spec),
+        values?.get(fileName) ?? initialised(this.engine, spec, fromBase),
       );
       parameters.set(name, parameter);
       byFileName.set(fileName, parameter);
@@ -162,9 +172,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     const base = original(this).ownParameters;
     const weight = base.get('weight');
     const bias = base.get('bias');
-    // Methods see weights as [out, in], whichever way the base stores them (GPT-2: [in, out]).
-    const isTransposed = (original(this) as LinearLike).weightLayout === 'inOut';
-    const turn = (tensor: Tensor) => (isTransposed ? tensor.transpose() : tensor);
+    const turn = turner(this);
     let newWeight = weight?.tensor;
     let newBias = bias?.tensor;
     for (const adapter of adapters) {
@@ -195,5 +203,36 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
 }
 
 /** Read each time: an optimizer may have moved them. */
-const tensors = ({ parameters, shared }: Attached): Record<string, Tensor> =>
+const tensors = ({
+  parameters,
+  shared = new Map(),
+}: Pick<Attached, 'parameters'> & Partial<Attached>): Record<string, Tensor> =>
   Object.fromEntries([...parameters, ...shared].map(([name, { tensor }]) => [name, tensor]));
+
+function baseWeight(slot: AdaptedLinear): Tensor {
+  const base = original(slot);
+  if (base instanceof QuantizedLinear) return base.dequantize();
+  const weight = base.ownParameters.get('weight');
+  if (weight) return turner(slot)(weight.tensor.cast('float32').detach());
+  throw new AttuneError(
+    'PEFT_NO_BASE_WEIGHT',
+    `${slot.path} (${base.constructor.name}) has no weight that an adapter could read.`,
+    {
+      remedy: 'Use an adapter that only needs what the layer computes, e.g. LoRA without useDora.',
+    },
+  );
+}
+
+function baseBias(within: Module): Tensor | null {
+  if (within instanceof TrainedBias) return within.bias;
+  const copy = within instanceof SavedModule ? within.current('bias') : undefined;
+  if (copy) return copy.tensor;
+  if (within instanceof AdapterSlot) return baseBias(within.inner);
+  return within.ownParameters.get('bias')?.tensor ?? null;
+}
+
+/** Methods see weights as [out, in], whichever way the base stores them (GPT-2: [in, out]). */
+function turner(slot: AdaptedLinear): (weight: Tensor) => Tensor {
+  const { weightLayout } = original(slot) as LinearLike;
+  return (weight) => (weightLayout === 'inOut' ? weight.transpose() : weight);
+}

@@ -16,7 +16,14 @@ export type Init =
   | { readonly constant: number }
   | { readonly uniform: number }
   | { readonly normal: number }
-  | { readonly values: () => Float32Array };
+  | { readonly values: () => Float32Array }
+  | {
+      /**
+       * Computed from the layer's weight [out, in], float32 (dequantised, if it is held so), and the parameters
+       * listed before. Records ops, without history.
+       */
+      readonly fromBase: (weight: Tensor, before: Readonly<Record<string, Tensor>>) => Tensor;
+    };
 
 /** One trainable tensor that a method adds to a layer: float32, whatever the base is stored in. */
 export interface ParamSpec {
@@ -55,6 +62,10 @@ export interface AdapterContext {
   readonly training: boolean;
   /** Zeroes elements with probability p and scales the rest by 1/(1-p); while not training, x itself. */
   dropout(x: Tensor, p: number): Tensor;
+  /** The layer's own weight [out, in], float32, without any adapter; dequantised anew each time, if it is held so. */
+  baseWeight(): Tensor;
+  /** The bias that the layer adds now, a trained one included; null: none. */
+  baseBias(): Tensor | null;
 }
 
 /** A parameter of the base model, or a weight that it holds quantised. */

@@ -1,8 +1,19 @@
-import type { Engine, Tensor } from '@attune/core';
-import type { ParamSpec } from './definePeftMethod.js';
+import { AttuneError, type Engine, type Tensor } from '@attune/core';
+import type { Init, ParamSpec } from './definePeftMethod.js';
 
-/** A new float32 tensor with its first values; random ones come from the engine's seed, in order. */
-export function initialised(engine: Engine, { shape, init }: ParamSpec): Tensor {
+type FromBase = Extract<Init, { fromBase: unknown }>['fromBase'];
+
+/**
+ * A new float32 tensor with its first values; random ones come from the engine's seed, in order.
+ *
+ * @param fromBase computes what depends on the layer's weight
+ */
+export function initialised(
+  engine: Engine,
+  { shape, init }: ParamSpec,
+  fromBase: (values: FromBase) => Tensor = noLayer,
+): Tensor {
+  if (typeof init === 'object' && 'fromBase' in init) return fromBase(init.fromBase);
   if (init === 'zeros') return engine.zeros(shape);
   if (init === 'ones') return engine.ones(shape);
   if (typeof init === 'object' && 'constant' in init) return engine.full(shape, init.constant);
@@ -10,6 +21,14 @@ export function initialised(engine: Engine, { shape, init }: ParamSpec): Tensor 
   const draw = sampler(engine, shape, init);
   const size = shape.reduce((n, d) => n * d, 1);
   return engine.tensor(Float32Array.from({ length: size }, draw), shape);
+}
+
+function noLayer(): never {
+  throw new AttuneError(
+    'PEFT_METHOD_INVALID',
+    'a tensor that layers share cannot start from the weight of one of them (`fromBase`).',
+    { remedy: 'Make it a parameter of each layer, or start it in another way.' },
+  );
 }
 
 function sampler(

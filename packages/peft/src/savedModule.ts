@@ -50,6 +50,11 @@ export class SavedModule extends AdapterSlot {
     return new Map(adapters.flatMap((adapter) => [...(this.#copies.get(adapter) ?? [])]));
   }
 
+  /** The copy that computes now in the place of a parameter; undefined: the original's own does. */
+  current(name: string): Parameter | undefined {
+    return this.#current().get(name);
+  }
+
   forward(x: Tensor, ...rest: never[]): Tensor {
     let run = () => this.inner.forward(x, ...rest);
     for (const [name, copy] of this.#current()) {
@@ -61,7 +66,7 @@ export class SavedModule extends AdapterSlot {
 
   /** A tied head reads its embedding's weight. */
   get weight(): Parameter | undefined {
-    return this.#current().get('weight') ?? original(this).ownParameters.get('weight');
+    return this.current('weight') ?? original(this).ownParameters.get('weight');
   }
 
   get inFeatures(): number | undefined {

@@ -54,12 +54,18 @@ export class TrainedBias extends AdapterSlot {
   }
 
   forward(x: Tensor): Tensor {
-    let y = this.inner.forward(x);
-    for (const adapter of this.state.computing) {
-      const copy = this.#copies.get(adapter);
-      if (copy) y = y.add(copy.bias.tensor.sub(this.#base.tensor));
-    }
-    return y;
+    return this.#changes().reduce((y, change) => y.add(change), this.inner.forward(x));
+  }
+
+  /** What is added now: b', or b with adapters off. */
+  get bias(): Tensor {
+    return this.#changes().reduce((b, change) => b.add(change), this.#base.tensor);
+  }
+
+  #changes(): Tensor[] {
+    return this.state.computing
+      .flatMap((adapter) => this.#copies.get(adapter) ?? [])
+      .map(({ bias }) => bias.tensor.sub(this.#base.tensor));
   }
 
   override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {

@@ -93,8 +93,8 @@ describe('values', () => {
   });
 
   test('options of PEFT that would change the result are refused', () => {
-    expect(() => parse({ peft_type: 'LORA', use_dora: true }, true)).toThrow(
-      /PEFT_UNSUPPORTED_OPTION: a\/adapter_config\.json: use_dora is true/,
+    expect(() => parse({ peft_type: 'LORA', use_qalora: true }, true)).toThrow(
+      /PEFT_UNSUPPORTED_OPTION: a\/adapter_config\.json: use_qalora is true/,
     );
     expect(() => parse({ peftType: 'LORA', loftqConfig: { bits: 4 } })).toThrow(/loftq_config/);
   });

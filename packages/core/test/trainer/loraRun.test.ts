@@ -13,9 +13,14 @@ interface Entry {
 const close = (ours: number, theirs: number, relative: number) =>
   expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(relative * Math.abs(theirs) + 1e-12);
 
-/** transformers.Trainer + PEFT from the same initial adapter, 30 updates; the tolerance is the fixture's. */
+/** transformers.Trainer + PEFT from the same initial adapter, 20 or 30 updates; the tolerance is the fixture's. */
 describe('traces of LoRA runs', () => {
-  for (const name of ['lora-run-tiny', 'lora-run-tiny-2'])
+  for (const name of [
+    'lora-run-tiny',
+    'lora-run-tiny-2',
+    'lora-variants/dora-llama',
+    'lora-variants/dora-qwen2',
+  ])
     test(name, async () => {
       const { settings, rows, trace, base } = fixtureJson(`${name}/run.json`);
       await using attune = await createAttune({

@@ -3,6 +3,8 @@ import { z } from 'zod';
 import type { PeftConfigBase } from '../config.js';
 import { definePeftMethod } from '../definePeftMethod.js';
 import { patternValue } from '../targets.js';
+import { doraForward, doraMagnitude, doraMergedWeight } from './lora/dora.js';
+import { defaultTargetModules, fileFields } from './lora/tables.js';
 
 /** What a user may write for LoRA. Names and defaults are PEFT's. */
 export interface LoraConfig extends PeftConfigBase {
@@ -15,6 +17,8 @@ export interface LoraConfig extends PeftConfigBase {
   readonly loraDropout?: number;
   /** Scale by loraAlpha / sqrt(r) instead, which keeps high ranks learning (arXiv:2312.03732). Default false. */
   readonly useRslora?: boolean;
+  /** DoRA: learns a magnitude of each output beside the direction. Slower; better at low ranks (arXiv:2402.09353). Default false. */
+  readonly useDora?: boolean;
   /** How A starts: true kaiming-uniform, "gaussian" N(0, 1/r); B is zero for both. false: B is random too. Default true. */
   readonly initLoraWeights?: boolean | 'gaussian';
   /** A rank of its own for layers whose path ends with the key (a regular expression). Default none. */
@@ -41,17 +45,23 @@ const initLoraWeights = z.custom<boolean | 'gaussian'>(
   },
 );
 
-const config = z.object({
-  r: rank.default(8),
-  loraAlpha: z.number().positive().default(8),
-  loraDropout: z.number().min(0).lt(1).default(0),
-  useRslora: z.boolean().default(false),
-  initLoraWeights: initLoraWeights.default(true),
-  rankPattern: z.record(z.string(), rank).default({}),
-  alphaPattern: z.record(z.string(), z.number().positive()).default({}),
-  loraBias: z.boolean().default(false),
-  fanInFanOut: z.boolean().default(false),
-});
+const config = z
+  .object({
+    r: rank.default(8),
+    loraAlpha: z.number().positive().default(8),
+    loraDropout: z.number().min(0).lt(1).default(0),
+    useRslora: z.boolean().default(false),
+    useDora: z.boolean().default(false),
+    initLoraWeights: initLoraWeights.default(true),
+    rankPattern: z.record(z.string(), rank).default({}),
+    alphaPattern: z.record(z.string(), z.number().positive()).default({}),
+    loraBias: z.boolean().default(false),
+    fanInFanOut: z.boolean().default(false),
+  })
+  .refine(({ loraBias, useDora }) => !(loraBias && useDora), {
+    path: ['loraBias'],
+    error: 'With useDora B has no bias, as in PEFT',
+  });
 
 /** alpha / r, with rsLoRA alpha / sqrt(r). */
 export const loraScaling = (options: {
@@ -60,13 +70,11 @@ export const loraScaling = (options: {
   useRslora: boolean;
 }): number => options.loraAlpha / (options.useRslora ? Math.sqrt(options.r) : options.r);
 
-const queryAndValue = ['q_proj', 'v_proj'] as const;
-
 /**
  * LoRA: y = W x + b + s B A dropout(x), with A [r, in], B [out, r] and s = alpha / r.
  *
  * A starts uniform in +-1/sqrt(in), B at 0, so that step 0 is the base model. Only A and B are
- * trained, in float32; W may be stored in 16 bits or quantised.
+ * trained, in float32; W may be stored in 16 bits or quantised. With useDora the formula is that of lora/dora.ts.
  *
  * @see arXiv:2106.09685 (Hu et al.), eq. 3; arXiv:2312.03732 (rsLoRA). The paper draws A from a normal
  *   distribution; the default here is PEFT's. "gaussian" has standard deviation 1/r, as in PEFT.
@@ -74,7 +82,7 @@ const queryAndValue = ['q_proj', 'v_proj'] as const;
 export const lora = definePeftMethod({
   peftType: 'LORA',
   config,
-  params: (layer, { r, initLoraWeights: init, loraBias }) => ({
+  params: (layer, { r, initLoraWeights: init, loraBias, useDora, ...options }) => ({
     A: {
       shape: [r, layer.inFeatures],
       init: init === 'gaussian' ? { normal: 1 / r } : 'kaimingUniform',
@@ -93,15 +101,26 @@ export const lora = definePeftMethod({
         key: 'lora_B.bias',
       },
     }),
+    ...(useDora && { magnitude: doraMagnitude(layer, loraScaling({ ...options, r })) }),
   }),
-  forward: (x, base, p, options, { dropout }) => {
+  forward: (x, base, p, options, context) => {
     const scale = loraScaling(options);
-    const low = ops.linear(dropout(x, options.loraDropout), p.A); // [.., r]
+    if (p.magnitude)
+      return doraForward(x, base, { ...p, magnitude: p.magnitude }, { ...options, scale }, context);
+    const low = ops.linear(context.dropout(x, options.loraDropout), p.A); // [.., r]
     const y = base(x);
     const addend = p.bias ? y.add(p.bias.mul(scale)) : y;
     return low.matmul(p.B, { transposeB: true, scale, addend }); // [.., out]
   },
-  mergedWeight: (weight, p, options, { layer }) => {
+  mergedWeight: (weight, p, options, context) => {
+    const { layer } = context;
+    if (p.magnitude)
+      return doraMergedWeight(
+        weight,
+        { ...p, magnitude: p.magnitude },
+        loraScaling(options),
+        context,
+      );
     if (p.bias && !layer.hasBias)
       throw new AttuneError(
         'PEFT_NOT_MERGEABLE',
@@ -116,48 +135,11 @@ export const lora = definePeftMethod({
     r: patternValue(options.rankPattern, path) ?? options.r,
     loraAlpha: patternValue(options.alphaPattern, path) ?? options.loraAlpha,
   }),
-  defaultTargetModules: {
-    llama: queryAndValue,
-    mistral: queryAndValue,
-    mixtral: queryAndValue,
-    qwen2: queryAndValue,
-    qwen3: queryAndValue,
-    gemma: queryAndValue,
-    gemma2: queryAndValue,
-    gemma3_text: queryAndValue,
-    opt: queryAndValue,
-    gptj: queryAndValue,
-    gpt_neo: queryAndValue,
-    gpt2: ['c_attn'],
-    gpt_neox: ['query_key_value'],
-    bloom: ['query_key_value'],
-    falcon: ['query_key_value'],
-    phi: ['q_proj', 'v_proj', 'fc1', 'fc2'],
-  },
+  defaultTargetModules,
   // How it started does not matter any more.
   fromFile: (fields) =>
     fields.initLoraWeights === 'orthogonal' || fields.initLoraWeights === 'eva'
       ? { ...fields, initLoraWeights: true, evaConfig: null }
       : fields,
-  fileFields: {
-    alora_invocation_tokens: null,
-    arrow_config: null,
-    corda_config: null,
-    ensure_weight_tying: false,
-    eva_config: null,
-    kasa_config: null,
-    layer_replication: null,
-    loftq_config: {},
-    lora_ga_config: null,
-    megatron_config: null,
-    megatron_core: 'megatron.core',
-    monteclora_config: null,
-    qalora_group_size: 16,
-    target_parameters: null,
-    trainable_token_indices: null,
-    use_bdlora: null,
-    use_dora: false,
-    use_qalora: false,
-    velora_config: null,
-  },
+  fileFields,
 });

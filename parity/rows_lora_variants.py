@@ -1,0 +1,75 @@
+"""Rows 38, 40, 42, 44-46, 56: rsLoRA, rank and alpha patterns, DoRA, PiSSA, OLoRA and orthogonal starts, LoRA+ groups; runs."""
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from common import G, VERSIONS, case, fresh_folder, grid, seed, write_json, write_row
+from recording import TRACE, arguments, settings, train
+from rows_lora import wrap
+from rows_lora_runs import TOLERANCE, patterned_rows, report, save_adapter
+from tiny import load
+
+
+def dora_row():
+    cases = []
+    for name, bias, options in [
+        ("plain", False, dict(r=2, lora_alpha=4)),
+        ("with-bias", True, dict(r=2, lora_alpha=4)),
+        ("rslora", True, dict(r=4, lora_alpha=4, use_rslora=True)),
+    ]:
+        seed(42)
+        inputs, outputs, r = 4, 6, options["r"]
+        w, a, b = grid(outputs, inputs), grid(r, inputs), grid(outputs, r)
+        bias = grid(outputs) if bias else None
+        model, layer = wrap(w, bias, torch.zeros_like(a), torch.zeros_like(b), use_dora=True, **options)
+        start = layer.lora_magnitude_vector["default"].weight.detach().clone()
+        m = grid(outputs).abs() + 0.5
+        with torch.no_grad():
+            layer.lora_A["default"].weight.copy_(a)
+            layer.lora_B["default"].weight.copy_(b)
+            layer.lora_magnitude_vector["default"].weight.copy_(m)
+        x = grid(2, 3, inputs).requires_grad_(True)
+        out = model(x)
+        d_out = grid(*out.shape)
+        pa, pb, pm = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.lora_magnitude_vector["default"].weight
+        dx, da, db, dm = torch.autograd.grad(out, (x, pa, pb, pm), d_out)
+        scale = layer.scaling["default"]
+        direction = w + scale * b @ a
+        by_hand = x @ (direction * (m / direction.norm(dim=1))[:, None]).T + (0 if bias is None else bias)
+        assert torch.allclose(out, by_hand, atol=1e-12)
+        assert torch.allclose(start, w.norm(dim=1), atol=1e-6)
+        layer.merge()
+        cases.append(case(name, inputs={"x": x, "W": w, "bias": bias, "A": a, "B": b, "m": m},
+                          attrs={"r": r, "alpha": options["lora_alpha"], "useRslora": options.get("use_rslora", False), "scaling": scale},
+                          outputs={"out": out, "dOut": d_out, "start": w.norm(dim=1), "merged": layer.get_base_layer().weight},
+                          grads={"x": dx, "A": da, "B": db, "m": dm}))
+    write_row(42, "dora", "DoRA linear: forward, backward, merge (PEFT)", {"float64": {"abs": 1e-10, "rel": 1e-10}, "float32": G}, cases,
+              {"shapes": "x [..., in], W [out,in], A [r,in], B [out,r], m [out]", "formula": "m (W + s B A) x / ||W + s B A|| + bias, one norm for each row, detached",
+               "start": "m of a new adapter: the row norms of W", "grads": "of sum(out * dOut); W is frozen", "computed": "float64"})
+
+
+RUNS = {
+    "dora-llama": ("tiny-llama", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], use_dora=True), dict(weight_decay=0.01)),
+    "dora-qwen2": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules="all-linear", use_dora=True, use_rslora=True), {}),
+}
+
+
+def runs():
+    fresh_folder("lora-variants")
+    for name, (base, options, more) in RUNS.items():
+        seed(43)
+        rows = patterned_rows(16, 2, 128)
+        model = get_peft_model(load(base), LoraConfig(task_type="CAUSAL_LM", **options))
+        save_adapter(model, fresh_folder(f"lora-variants/{name}") / "initial")
+        args = arguments(max_steps=20, per_device_train_batch_size=4, learning_rate=1e-2, lr_scheduler_type="linear", **more)
+        trace, trainer = train(model, rows, args)
+        write_json(f"lora-variants/{name}/run.json", {
+            "case": "a variant of LoRA, 20 updates", "versions": VERSIONS, "tolerance": TOLERANCE, "base": base, "config": options,
+            "conventions": {**TRACE, "files": "initial/: the adapter before the run, as PEFT saves it"},
+            "settings": settings(args, trainer), "trace": trace, "rows": rows})
+        report(name, trace)
+
+
+def main():
+    dora_row()
+    runs()
