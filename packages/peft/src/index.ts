@@ -15,6 +15,7 @@ export {
   type SharedSpec,
   type SharedSpecs,
 } from './definePeftMethod.js';
+export { type ExtractedLora, type ExtractLoraOptions, extractLora } from './extractLora.js';
 export { type LoraConfig, lora } from './methods/lora.js';
 export {
   getPeftModel,

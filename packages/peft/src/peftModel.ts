@@ -184,6 +184,21 @@ export class PeftModel implements LanguageModel, AdapterHost {
     this.#attach(adapterName, { plan }, !plan.config.inferenceMode);
   }
 
+  /**
+   * An adapter from tensors in host memory, beside those that are there.
+   *
+   * @param tensors by their names in files, without PEFT's prefix: `model.layers.0.self_attn.q_proj.lora_A.weight`
+   * @throws as addAdapter
+   */
+  attachTensors(
+    adapterName: string,
+    config: PeftConfigInput,
+    tensors: ReadonlyMap<string, HostTensorData>,
+  ): void {
+    const plan = planFrom(this.base, { ...config }, { label: 'config', isFile: false });
+    this.#attach(adapterName, { plan, tensors }, !plan.config.inferenceMode);
+  }
+
   /** Loads an adapter beside those that are there; `setAdapter` makes it the active one. @throws as fromPretrained */
   async loadAdapter(folder: string, options: LoadAdapterOptions = {}): Promise<void> {
     const { adapterName = 'default', isTrainable = false } = options;
@@ -216,8 +231,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
         { remedy: 'Await addWeightedAdapter before unload().' },
       );
     this.#checkFree(adapterName);
-    const plan = planFrom(this.base, fields, { label: 'addWeightedAdapter', isFile: false });
-    this.#attach(adapterName, { plan, tensors }, false);
+    this.attachTensors(adapterName, fields, tensors);
   }
 
   /**
