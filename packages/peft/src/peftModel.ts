@@ -2,6 +2,7 @@ import {
   type AdapterHost,
   type Attune,
   AttuneError,
+  type CheckpointingOptions,
   type Engine,
   type ForwardInput,
   type HostTensorData,
@@ -137,8 +138,8 @@ export class PeftModel implements LanguageModel, AdapterHost {
     return this.base.headWeight();
   }
 
-  gradientCheckpointingEnable(): void {
-    this.base.gradientCheckpointingEnable();
+  gradientCheckpointingEnable(options?: CheckpointingOptions): void {
+    this.base.gradientCheckpointingEnable(options);
   }
 
   gradientCheckpointingDisable(): void {

@@ -12,7 +12,12 @@ import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { type GenerateOptions, type GenerateOutput, generate, generateStream } from './generate.js';
-import type { ForwardInput, LanguageModel, ModelConfig } from './languageModel.js';
+import type {
+  CheckpointingOptions,
+  ForwardInput,
+  LanguageModel,
+  ModelConfig,
+} from './languageModel.js';
 import { quantizedLayers, quantizedToWrite } from './quantization.js';
 
 export interface CausalLMParts {
@@ -80,8 +85,13 @@ export class CausalLM implements LanguageModel {
     return this.head(this.hiddenStates(input));
   }
 
-  gradientCheckpointingEnable(): void {
-    this.root.gradientCheckpointing = true;
+  /** @throws CHECKPOINTING_LAYERS */
+  gradientCheckpointingEnable({ everyNLayers = 1 }: CheckpointingOptions = {}): void {
+    if (!Number.isSafeInteger(everyNLayers) || everyNLayers < 1)
+      throw new AttuneError('CHECKPOINTING_LAYERS', `everyNLayers is ${everyNLayers}.`, {
+        remedy: 'Give a whole number of layers, 1 or more.',
+      });
+    this.root.gradientCheckpointing = everyNLayers;
   }
 
   gradientCheckpointingDisable(): void {
@@ -89,7 +99,7 @@ export class CausalLM implements LanguageModel {
   }
 
   get isGradientCheckpointing(): boolean {
-    return this.root.gradientCheckpointing;
+    return this.root.gradientCheckpointing !== false;
   }
 
   generate(options: GenerateOptions): Promise<GenerateOutput> {

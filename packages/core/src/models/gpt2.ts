@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type AttentionContext, type AttentionLike, attendCached } from '../nn/attention.js';
 import { Conv1D } from '../nn/conv1d.js';
 import {
+  type Checkpointing,
   type DecoderBody,
   type DecoderInput,
   type DecoderLayerLike,
@@ -131,7 +132,7 @@ class Gpt2Block extends Module implements DecoderLayerLike {
 
 /** Embeddings of tokens and positions, blocks, final norm: `transformer` in the checkpoint's names. */
 class Gpt2Body extends Module implements DecoderBody {
-  gradientCheckpointing = false;
+  gradientCheckpointing: Checkpointing = false;
 
   constructor(
     parts: { wte: EmbeddingLike; wpe: EmbeddingLike; blocks: Gpt2Block[]; norm: NormLike },

@@ -32,6 +32,14 @@ export interface ModelConfig {
   readonly generation?: Readonly<Record<string, unknown>> | null;
 }
 
+export interface CheckpointingOptions {
+  /**
+   * Keep the input of every n-th layer: fewer inputs, but n layers at one time in the backward pass. The
+   * least memory is near the root of the number of layers where inputs dominate, else at 1. Default 1.
+   */
+  readonly everyNLayers?: number | undefined;
+}
+
 export interface ForwardInput {
   /** int32 [B, T] */
   readonly inputIds: Tensor;
@@ -72,10 +80,10 @@ export interface LanguageModel {
   /** head(hiddenStates(input)): [B, T, V]. */
   forward(input: ForwardInput): Tensor;
   /**
-   * From now on the backward pass computes each layer again instead of keeping what is in it: about a
+   * From now on the backward pass computes the layers again instead of keeping what is in it: about a
    * third more time, a fraction of the memory. `gradientCheckpointing` of the Trainer calls it.
    */
-  gradientCheckpointingEnable(): void;
+  gradientCheckpointingEnable(options?: CheckpointingOptions): void;
   gradientCheckpointingDisable(): void;
   readonly isGradientCheckpointing: boolean;
   generate(options: GenerateOptions): Promise<GenerateOutput>;

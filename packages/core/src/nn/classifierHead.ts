@@ -1,7 +1,7 @@
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { CausalDecoder, DecoderInput } from './decoder.js';
+import type { CausalDecoder, Checkpointing, DecoderInput } from './decoder.js';
 import { Linear, type LinearLike } from './linear.js';
 import { Module } from './module.js';
 
@@ -42,11 +42,11 @@ export class DecoderWithScore extends Module implements CausalDecoder {
     return null;
   }
 
-  get gradientCheckpointing(): boolean {
+  get gradientCheckpointing(): Checkpointing {
     return this.#decoder.gradientCheckpointing;
   }
 
-  set gradientCheckpointing(value: boolean) {
+  set gradientCheckpointing(value: Checkpointing) {
     this.#decoder.gradientCheckpointing = value;
   }
 

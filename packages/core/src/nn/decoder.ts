@@ -24,6 +24,12 @@ export interface DecoderInput {
   readonly cache: KvCache | null;
 }
 
+/**
+ * What is kept for the backward pass. false: everything; true: the input of each layer; n: the input of
+ * every n-th layer, and the n layers behind it are computed again together.
+ */
+export type Checkpointing = boolean | number;
+
 /** A decoder with its output layer: what a model family builds. The root of the module tree. */
 export interface CausalDecoder extends Module {
   /** [B, T, hidden], after the final norm. */
@@ -32,8 +38,8 @@ export interface CausalDecoder extends Module {
   head(hidden: Tensor): Tensor;
   /** The weight [V, hidden] of a head that is one plain product; else null. */
   headWeight(): Tensor | null;
-  /** Keep the input of each layer alone for the backward pass: `engine.checkpoint`. Default false. */
-  gradientCheckpointing: boolean;
+  /** Default false. See `engine.checkpoint`. */
+  gradientCheckpointing: Checkpointing;
 }
 
 /** One layer of a decoder: [B, T, hidden] -> [B, T, hidden]. */
@@ -80,7 +86,7 @@ export class ModuleList<M extends Module> extends Module {
 
 /** A decoder below its output layer. */
 export interface DecoderBody extends Module {
-  gradientCheckpointing: boolean;
+  gradientCheckpointing: Checkpointing;
   /** Read it each time: an adapter may have taken its place. */
   readonly embedding: EmbeddingLike;
   /** [B, T, hidden], after the final norm. */
@@ -89,7 +95,7 @@ export interface DecoderBody extends Module {
 
 /** Embedding, layers, final norm, under the names that Llama's checkpoints have below `model`. */
 export class Decoder extends Module implements DecoderBody {
-  gradientCheckpointing = false;
+  gradientCheckpointing: Checkpointing = false;
 
   constructor(parts: { embedding: EmbeddingLike; layers: DecoderLayerLike[]; norm: NormLike }) {
     super();
@@ -110,31 +116,45 @@ export class Decoder extends Module implements DecoderBody {
   }
 }
 
-/** One layer after the other, each in a scope of its own; with `checkpointing` their insides are computed again. */
+/** One layer after the other, each in a scope of its own; with `checkpointing` in pieces that are computed again. */
 export function runLayers(
   layers: Iterable<DecoderLayerLike>,
   x: Tensor,
   { positions, segments, cache }: DecoderInput,
-  checkpointing: boolean,
+  checkpointing: Checkpointing,
 ): Tensor {
   const length = (cache?.length ?? 0) + x.shape[1]!;
   const context = { positions, segments, cache, length };
-  let hidden = x;
   // A cache that a layer appends to would be appended to twice.
-  for (const layer of layers)
-    hidden =
-      checkpointing && !cache
-        ? checkpointed(layer, hidden, context)
-        : x.engine.scope('layer', () => layer.forward(hidden, context));
+  if (!checkpointing || cache) return inOrder([...layers], x, context);
+  const all = [...layers];
+  const span = Number(checkpointing);
+  let hidden = x;
+  for (let first = 0; first < all.length; first += span)
+    hidden = checkpointed(all.slice(first, first + span), hidden, context);
   return hidden;
 }
 
-function checkpointed(layer: DecoderLayerLike, x: Tensor, context: AttentionContext): Tensor {
+const inOrder = (
+  layers: readonly DecoderLayerLike[],
+  x: Tensor,
+  context: AttentionContext,
+): Tensor =>
+  layers.reduce(
+    (hidden, layer) => x.engine.scope('layer', () => layer.forward(hidden, context)),
+    x,
+  );
+
+function checkpointed(
+  layers: readonly DecoderLayerLike[],
+  x: Tensor,
+  context: AttentionContext,
+): Tensor {
   const { positions, segments } = context;
   return x.engine.checkpoint(
     segments ? [x, positions, segments] : [x, positions],
     ([x, positions, segments = null]) =>
-      layer.forward(x!, { ...context, positions: positions!, segments }),
+      inOrder(layers, x!, { ...context, positions: positions!, segments }),
   );
 }
 
@@ -201,11 +221,11 @@ export class DecoderWithHead extends Module implements CausalDecoder {
     return isLinear(head) && !head.bias ? head.weight.tensor : null;
   }
 
-  get gradientCheckpointing(): boolean {
+  get gradientCheckpointing(): Checkpointing {
     return this.body.gradientCheckpointing;
   }
 
-  set gradientCheckpointing(value: boolean) {
+  set gradientCheckpointing(value: Checkpointing) {
     this.body.gradientCheckpointing = value;
   }
 

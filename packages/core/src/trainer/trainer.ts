@@ -109,7 +109,8 @@ export class Trainer<
     this.#optimizers = [optimizer ?? chooseOptimizer(attune, parsed), schedule];
     attune.engine.reseed(parsed.seed);
     this.model = peftConfig ? applyPeft(model, peftConfig) : model;
-    if (parsed.gradientCheckpointing) this.model.gradientCheckpointingEnable();
+    if (parsed.gradientCheckpointing)
+      this.model.gradientCheckpointingEnable(parsed.gradientCheckpointingKwargs);
     const { objective } = options;
     this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
     checkSmoothing(parsed.labelSmoothingFactor, this.objective);

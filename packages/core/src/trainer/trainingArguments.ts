@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { CheckpointingOptions } from '../models/languageModel.js';
 import {
   isMetricScheduler,
   SCHEDULER_OPTIONS,
@@ -73,6 +74,8 @@ export interface TrainingArguments {
   readonly nonFinite: NonFinite;
   /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
   readonly gradientCheckpointing: boolean;
+  /** `everyNLayers`: keep the input of every n-th layer. Default {}: of each. */
+  readonly gradientCheckpointingKwargs: CheckpointingOptions;
   /**
    * Bytes that training may hold on the device, or text such as "8GiB" or "8GB". Checked before the
    * first update against `planMemory()`: an error says what would make it fit. WebGPU does not say how
@@ -214,6 +217,17 @@ export const trainingArgumentsSchema = z.strictObject({
   neftuneNoiseAlpha: z.number().min(0).nullable().default(null),
   nonFinite: z.enum(NON_FINITE).default('skip'),
   gradientCheckpointing: z.boolean().default(false),
+  gradientCheckpointingKwargs: z
+    .preprocess(
+      (value) => (isPlainObject(value) ? keysToCamel(value) : value),
+      z.strictObject({
+        everyNLayers: count.optional(),
+        /** How torch does it; the results are the same. */
+        useReentrant: z.boolean().optional(),
+      }),
+    )
+    .transform(({ everyNLayers }) => ({ everyNLayers }))
+    .default({ everyNLayers: 1 }),
   maxMemory: z
     .union([z.number().positive(), z.string().min(1)])
     .nullable()
