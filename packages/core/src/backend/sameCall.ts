@@ -10,9 +10,17 @@ export function hashShape(hash: number, shape: readonly number[]): number {
   return h | 0;
 }
 
+/** Where a copy carries the hash of its booleans and strings. */
+const VARIANT = Symbol('variant');
+
 /** Adds what may pick a variant: booleans and strings, not numbers. */
 export function hashAttrs(hash: number, attrs: Attrs): number {
-  let h = hash;
+  const known = (attrs as { readonly [VARIANT]?: number })[VARIANT];
+  return (Math.imul(hash, 31) + (known ?? variantOf(attrs))) | 0;
+}
+
+function variantOf(attrs: Attrs): number {
+  let h = 0;
   for (const name in attrs) {
     const value = attrs[name]!;
     if (typeof value === 'boolean') h = Math.imul(h, 31) + (value ? 1 : 2);
@@ -25,8 +33,13 @@ export function sameSpec(a: OperandSpec, b: OperandSpec): boolean {
   return a.dtype === b.dtype && sameNumbers(a.shape, b.shape);
 }
 
-/** Same names, same values, 0 and -0 apart. */
+/**
+ * Same names, same values, 0 and -0 apart.
+ *
+ * @param a a copy of {@link copyOfAttrs}: the very same object has not changed since
+ */
 export function sameAttrs(a: Attrs, b: Attrs): boolean {
+  if (a === b) return true;
   let names = 0;
   for (const name in a) {
     if (!sameValue(a[name]!, b[name])) return false;
@@ -47,11 +60,14 @@ function sameNumbers(a: readonly number[], b: readonly number[]): boolean {
   return true;
 }
 
-/** A copy that its maker cannot change any more. */
-export const copyOfAttrs = (attrs: Attrs): Attrs =>
-  Object.fromEntries(
-    Object.entries(attrs).map(([name, value]) => [
-      name,
-      typeof value === 'object' ? [...value] : value,
-    ]),
-  );
+/** A copy that nobody can change; of such a copy, itself. */
+export function copyOfAttrs(attrs: Attrs): Attrs {
+  if (VARIANT in attrs) return attrs;
+  const copy: Record<string, AttrValue> = {};
+  for (const name in attrs) {
+    const value = attrs[name]!;
+    copy[name] = typeof value === 'object' ? Object.freeze([...value]) : value;
+  }
+  Object.defineProperty(copy, VARIANT, { value: variantOf(attrs) });
+  return Object.freeze(copy);
+}

@@ -328,11 +328,8 @@ export class Engine {
 
   /** Runs an op: shape rule, kernel or decomposition, tape. */
   run<A extends Attrs>(def: OpDef<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-    const {
-      outputs: specs,
-      hasFloat,
-      isSupported,
-    } = this.#inferred.get(def, inputs, attrs, this.#infer);
+    const known = this.#inferred.get(def, inputs, attrs, this.#infer);
+    const { outputs: specs, hasFloat, isSupported } = known;
     const recorded = this.#gradEnabled && hasFloat && anyRequiresGrad(inputs);
     const { decompose } = def;
     // An output has a lifetime of its own, even where it is an input passed through.
@@ -356,7 +353,7 @@ export class Engine {
     }
     const outputs: Tensor[] = [];
     for (let i = 0; i < specs.length; i++) outputs.push(this.#allocate(specs[i]!, recorded));
-    this.#dispatch(def.name, inputs, outputs, attrs);
+    this.#dispatch(def.name, inputs, outputs, known.attrs);
     if (recorded) this.tape.record(this, def, inputs, outputs, attrs);
     return outputs;
   }
@@ -373,7 +370,7 @@ export class Engine {
     outputs: readonly Tensor[],
     attrs: A,
   ): void {
-    this.#checked.get(def, [...inputs, ...outputs], attrs, check);
+    const known = this.#checked.get(def, [...inputs, ...outputs], attrs, check);
     const copy = outputs.find((t) => t.readOnly);
     if (copy)
       throw new AttuneError(
@@ -388,7 +385,7 @@ export class Engine {
           `${def.name}: a tensor that is written shares its memory with another operand.`,
           { remedy: 'WebGPU forbids it. Copy the operand first, e.g. x.mul(1).' },
         );
-    this.#dispatch(def.name, inputs, outputs, attrs);
+    this.#dispatch(def.name, inputs, outputs, known.attrs);
   }
 
   /** Runs nothing where there is nothing to write. */

@@ -19,10 +19,12 @@ export interface Inferred {
   readonly isSupported: boolean;
 }
 
+/** With the attributes as a copy that nobody can change: the next cache compares it by identity. */
+export type Known = Inferred & { readonly attrs: Attrs };
+
 interface Entry {
   readonly inputs: readonly OperandSpec[];
-  readonly attrs: Attrs;
-  readonly inferred: Inferred;
+  readonly known: Known;
 }
 
 /**
@@ -42,14 +44,14 @@ export class InferCache {
     inputs: readonly OperandSpec[],
     attrs: A,
     infer: (def: OpDef<A>, inputs: readonly OperandSpec[], attrs: A) => Inferred,
-  ): Inferred {
+  ): Known {
     let hash = hashAttrs(inputs.length, attrs);
     for (let i = 0; i < inputs.length; i++) hash = hashShape(hash, inputs[i]!.shape);
     let entries = this.#ops.get(def as unknown as OpDef);
     const found = entries?.get(hash);
-    if (found && sameInputs(found.inputs, inputs) && sameAttrs(found.attrs, attrs))
-      return found.inferred;
-    const inferred = infer(def, inputs, attrs);
+    if (found && sameInputs(found.inputs, inputs) && sameAttrs(found.known.attrs, attrs))
+      return found.known;
+    const known = { ...infer(def, inputs, attrs), attrs: copyOfAttrs(attrs) };
     if (this.#size >= this.capacity) {
       this.#ops = new WeakMap();
       this.#size = 0;
@@ -62,10 +64,9 @@ export class InferCache {
     if (!entries.has(hash)) this.#size++;
     entries.set(hash, {
       inputs: inputs.map(({ shape, dtype }) => ({ shape: [...shape], dtype })),
-      attrs: copyOfAttrs(attrs),
-      inferred,
+      known,
     });
-    return inferred;
+    return known;
   }
 }
 

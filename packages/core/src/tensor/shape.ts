@@ -75,9 +75,13 @@ export function normalizeAxis(axis: number, rank: number, op: string): number {
 /** Resolves one -1 in a reshape. @throws SHAPE_MISMATCH */
 export function resolveReshape(from: Shape, to: Shape): number[] {
   const total = numel(from);
-  const unknown = to.filter((d) => d === -1).length;
-  const known = to.reduce((n, d) => (d === -1 ? n : n * d), 1);
-  const resolved = to.map((d) => (d === -1 ? total / known : d));
+  let known = 1;
+  let unknown = 0;
+  for (let i = 0; i < to.length; i++)
+    if (to[i] === -1) unknown++;
+    else known *= to[i]!;
+  const resolved = [...to];
+  if (unknown > 0) resolved[to.indexOf(-1)] = total / known;
   if (unknown > 1 || !resolved.every(Number.isInteger) || numel(resolved) !== total)
     throw new AttuneError(
       'SHAPE_MISMATCH',
