@@ -3,6 +3,7 @@ import {
   type DType,
   estimateMemory,
   opTable,
+  type QuantizationConfig,
   type RawConfig,
   SFTTrainer,
   type SftArgumentsInput,
@@ -37,6 +38,7 @@ interface Case {
   readonly model?: object;
   readonly dtype?: DType;
   readonly lora?: boolean;
+  readonly quantization?: QuantizationConfig;
   readonly batch?: number;
   readonly length?: number;
   readonly args?: object;
@@ -55,6 +57,12 @@ const cases: Case[] = [
     name: 'full, accumulation, checkpointing',
     args: { gradientAccumulationSteps: 3, gradientCheckpointing: true },
   },
+  {
+    name: 'QLoRA, checkpointing',
+    lora: true,
+    quantization: { loadIn4bit: true, bnb4bitQuantType: 'nf4', bnb4bitUseDoubleQuant: true },
+    args: { gradientCheckpointing: true },
+  },
   { name: 'LoRA, odd shapes', lora: true, batch: 3, length: 71, model: { vocab_size: 1777 } },
   {
     name: 'full, tied head, short rows',
@@ -69,6 +77,7 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
     await using attune = await onDawn();
     const { stats } = attune.backend;
     const { batch = 4, length = 128 } = options;
+    const quantization = options.quantization && { quantization: options.quantization };
     const args: SftArgumentsInput = {
       outputDir: temporaryFolder(),
       saveStrategy: 'no',
@@ -78,7 +87,7 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
     };
     const model = await AutoModelForCausalLM.fromConfig(
       { ...config, ...changes },
-      { attune, dtype },
+      { attune, dtype, ...quantization },
     );
     const trainer = new SFTTrainer({
       model,
@@ -86,6 +95,7 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
       ...(options.lora && { peftConfig: lora }),
       args,
     });
+    await attune.backend.sync(); // what made the model and its adapter is on its way no longer
     const before = { ...stats };
     const plan = await trainer.planMemory();
     expect(stats).toEqual(before); // planning touches nothing
@@ -98,6 +108,7 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
     const estimate = await estimateMemory({
       config: { ...config, ...changes },
       dtype,
+      ...quantization,
       args: { ...args, maxLength: Math.ceil(length / 32) * 32 }, // rows are padded so
       plugins: [peft()],
       ...(options.lora && { peftConfig: lora }),
