@@ -2,9 +2,10 @@
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 
-from common import G, VERSIONS, case, fresh_folder, grid, seed, write_json, write_row
-from recording import TRACE, arguments, settings, train
+from common import E, G, VERSIONS, case, fresh_folder, grid, seed, write_json, write_row
+from recording import TRACE, RecordingTrainer, arguments, settings, train
 from rows_lora import wrap
 from rows_lora_runs import TOLERANCE, patterned_rows, report, save_adapter
 from tiny import load
@@ -48,9 +49,31 @@ def dora_row():
                "start": "m of a new adapter: the row norms of W", "grads": "of sum(out * dOut); W is frozen", "computed": "float64"})
 
 
+def loraplus_row():
+    cases = []
+    for name, base, options, plus in [
+        ("dora-and-head", "tiny-llama", dict(r=4, target_modules=["q_proj", "down_proj"], modules_to_save=["lm_head"], use_dora=True), dict(loraplus_lr_ratio=16.0)),
+        ("biases", "tiny-qwen2", dict(r=4, target_modules=["q_proj", "v_proj"], lora_bias=True, bias="all"), dict(loraplus_lr_ratio=2.5)),
+    ]:
+        model = get_peft_model(load(base), LoraConfig(task_type="CAUSAL_LM", **options))
+        optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=1e-3, loraplus_weight_decay=0.1, **plus)
+        names = {id(p): n for n, p in model.named_parameters()}
+        cases.append(case(name, attrs={"base": base, "learningRate": 1e-3, "weightDecay": 0.1, "config": options, "plus": plus},
+                          groups={names[id(p)].removeprefix("base_model.model."): [g["lr"], g["weight_decay"]] for g in optimizer.param_groups for p in g["params"]}))
+    write_row(46, "loraplus", "LoRA+: rate and weight decay of each trained parameter", E, cases, {"groups": "PEFT's parameter name: [lr, weight_decay]"})
+
+
+class LoraPlus(RecordingTrainer):
+    def create_optimizer(self, *_):
+        self.optimizer = create_loraplus_optimizer(
+            self.model, torch.optim.AdamW, lr=self.args.learning_rate, loraplus_lr_ratio=8.0, loraplus_weight_decay=self.args.weight_decay)
+        return self.optimizer
+
+
 RUNS = {
     "dora-llama": ("tiny-llama", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], use_dora=True), dict(weight_decay=0.01)),
     "dora-qwen2": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules="all-linear", use_dora=True, use_rslora=True), {}),
+    "loraplus-qwen2": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj"]), dict(weight_decay=0.05, trainer_class=LoraPlus)),
 }
 
 
@@ -61,15 +84,17 @@ def runs():
         rows = patterned_rows(16, 2, 128)
         model = get_peft_model(load(base), LoraConfig(task_type="CAUSAL_LM", **options))
         save_adapter(model, fresh_folder(f"lora-variants/{name}") / "initial")
+        trainer_class = {"trainer_class": more.pop("trainer_class")} if "trainer_class" in more else {}
         args = arguments(max_steps=20, per_device_train_batch_size=4, learning_rate=1e-2, lr_scheduler_type="linear", **more)
-        trace, trainer = train(model, rows, args)
+        trace, trainer = train(model, rows, args, **trainer_class)
         write_json(f"lora-variants/{name}/run.json", {
             "case": "a variant of LoRA, 20 updates", "versions": VERSIONS, "tolerance": TOLERANCE, "base": base, "config": options,
             "conventions": {**TRACE, "files": "initial/: the adapter before the run, as PEFT saves it"},
-            "settings": settings(args, trainer), "trace": trace, "rows": rows})
+            "settings": settings(args, trainer), **({"loadConfig": {"loraplusLrRatio": 8}} if trainer_class else {}), "trace": trace, "rows": rows})
         report(name, trace)
 
 
 def main():
     dora_row()
+    loraplus_row()
     runs()

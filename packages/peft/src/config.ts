@@ -123,7 +123,8 @@ export function parsePeftConfig(
 /** adapter_config.json as PEFT writes it: every field, snake_case, sorted, indent 2, no newline at the end. */
 export function formatPeftConfig(method: PeftMethod, config: PeftConfig): string {
   const fields: Record<string, unknown> = { ...method.fileFields };
-  for (const key of optionsOf(method)) fields[camelToSnake(key)] = config[key] ?? null;
+  for (const key of optionsOf(method))
+    if (!method.unsaved?.includes(key)) fields[camelToSnake(key)] = config[key] ?? null;
   fields.peft_version = PEFT_FORMAT_VERSION;
   return JSON.stringify(sorted(fields), null, 2);
 }

@@ -161,6 +161,19 @@ export interface PeftMethodDefinition<
    * for, with the values that mean "not used". Written as they are; any other value is refused.
    */
   readonly fileFields?: Readonly<Record<string, unknown>>;
+  /** Options that only matter while training: they are not written to adapter_config.json. */
+  readonly unsaved?: readonly string[];
+  /**
+   * The factor on the learning rate of something that the adapter trains. Default 1.
+   *
+   * @param parameter its name in files, after the layer's path too, and its shape
+   * @param learningRate what it is a factor on
+   */
+  lrScale?(
+    parameter: { readonly name: string; readonly shape: readonly number[] },
+    config: MethodConfig<C>,
+    learningRate: number,
+  ): number;
   /** Fields of an adapter_config.json, camelCase, before they are checked: what only mattered for first values may go. */
   fromFile?(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
 }

@@ -37,6 +37,8 @@ export interface LoadAdapterOptions {
   readonly adapterName?: string;
   /** Whether training goes on with it. Default false. */
   readonly isTrainable?: boolean;
+  /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. */
+  readonly config?: Readonly<Record<string, unknown>>;
 }
 
 export interface MergeOptions {
@@ -97,7 +99,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
     folder: string,
     options: LoadAdapterOptions = {},
   ): Promise<PeftModel> {
-    const loaded = await readAdapter(model, folder);
+    const loaded = await readAdapter(model, folder, options.config);
     // Only now: of two that load at once onto a new model, the second joins the first.
     const host = PeftModel.on(model);
     const { adapterName = 'default', isTrainable = false } = options;
@@ -204,7 +206,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
   async loadAdapter(folder: string, options: LoadAdapterOptions = {}): Promise<void> {
     const { adapterName = 'default', isTrainable = false } = options;
     this.#checkFree(adapterName);
-    this.#attach(adapterName, await readAdapter(this.base, folder), isTrainable);
+    this.#attach(adapterName, await readAdapter(this.base, folder, options.config), isTrainable);
   }
 
   /**
@@ -249,6 +251,17 @@ export class PeftModel implements LanguageModel, AdapterHost {
     for (const name of names) this.#get(name);
     this.#switch.active = names;
     this.#markTrainable();
+  }
+
+  /** What the Trainer multiplies its learning rate by for a parameter of an active adapter: LoRA+. */
+  learningRateScale(parameter: Parameter, learningRate: number): number {
+    for (const adapter of this.#switch.active) {
+      const { method, config } = this.#get(adapter);
+      for (const [name, own] of this.#parametersOf(adapter))
+        if (own === parameter)
+          return method.lrScale?.({ name, shape: own.shape }, config, learningRate) ?? 1;
+    }
+    return 1;
   }
 
   /** Frees an adapter. When it was the only active one, the first of the others becomes active. */
@@ -496,8 +509,12 @@ export function getPeftModel(
 }
 
 /** Reads and checks an adapter's files; the model is not changed. */
-async function readAdapter(model: LanguageModel, folder: string): Promise<NewAdapter> {
+async function readAdapter(
+  model: LanguageModel,
+  folder: string,
+  config: LoadAdapterOptions['config'] = {},
+): Promise<NewAdapter> {
   const { path, fields } = await readAdapterConfig(folder);
-  const plan = planFrom(model, fields, { label: path, isFile: true });
+  const plan = planFrom(model, { ...fields, ...config }, { label: path, isFile: true });
   return { plan, tensors: await readAdapterTensors(folder, plan, model.root) };
 }

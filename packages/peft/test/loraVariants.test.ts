@@ -1,5 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AutoModelForCausalLM, QuantizedLinear, SafetensorsFile } from '@attune/core';
+import { AutoModelForCausalLM, decayGroups, QuantizedLinear, SafetensorsFile } from '@attune/core';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import {
@@ -166,5 +167,67 @@ describe('DoRA', () => {
       file.info('base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector').shape,
     ).toEqual([64]);
     await file.close();
+  });
+});
+
+describe('row 46: LoRA+: rates and weight decay are those of PEFT', () => {
+  interface Row46 {
+    readonly cases: readonly {
+      readonly name: string;
+      readonly attrs: {
+        readonly base: string;
+        readonly learningRate: number;
+        readonly weightDecay: number;
+        readonly config: Readonly<Record<string, unknown>>;
+        readonly plus: Readonly<Record<string, number>>;
+      };
+      readonly groups: Readonly<Record<string, readonly [number, number]>>;
+    }[];
+  }
+  for (const { name, attrs, groups } of fixture<Row46>('row46-loraplus.json').cases)
+    test(name, async () => {
+      const attune = await open();
+      const { config, plus, learningRate, weightDecay, base } = attrs;
+      const model = getPeftModel(await load(attune, base), {
+        peft_type: 'LORA',
+        ...config,
+        ...plus,
+      });
+      const ours = decayGroups(model.root, weightDecay, (_, parameter) =>
+        model.learningRateScale(parameter, learningRate),
+      );
+      const inTree = (name: string) =>
+        name
+          .replace('magnitude_vector.default.weight', 'magnitude_vector.default')
+          // A trained bias is the adapter's own here, the base's own in PEFT.
+          .replace(/(lora_B\.default\.)?bias$/, (end, ofB) => (ofB ? end : 'bias.default'));
+      expect(
+        Object.fromEntries(
+          ours.flatMap(({ parameters, weightDecay: decay, lrScale = 1 }) =>
+            parameters.map((p) => [p.name, [learningRate * lrScale, decay]]),
+          ),
+        ),
+      ).toEqual(
+        Object.fromEntries(Object.entries(groups).map(([name, group]) => [inTree(name), group])),
+      );
+    });
+
+  test('the options are not written; a loaded adapter gets them with `config`', async () => {
+    const attune = await open();
+    const options = { peftType: 'LORA', targetModules: ['q_proj'], loraplusLrRatio: 4 };
+    const model = getPeftModel(await load(attune), options);
+    const path = await folder();
+    await model.savePretrained(path);
+    expect(await readFile(join(path, 'adapter_config.json'), 'utf8')).not.toMatch(/plus/);
+    const scales = async (config = {}) => {
+      const again = await PeftModel.fromPretrained(await load(attune), path, {
+        isTrainable: true,
+        config,
+      });
+      const trained = [...again.root.namedParameters()].filter(([, p]) => p.trainable);
+      return new Set(trained.map(([, p]) => again.learningRateScale(p, 1)));
+    };
+    expect(await scales()).toEqual(new Set([1]));
+    expect(await scales({ loraplusLrRatio: 4 })).toEqual(new Set([1, 4]));
   });
 });

@@ -1,4 +1,5 @@
 import type { LanguageModel } from '../models/languageModel.js';
+import type { Parameter } from './module.js';
 
 /**
  * How the rest of the SDK reaches the adapters of a model without knowing any method: the Trainer
@@ -13,8 +14,12 @@ export interface AdapterHost {
   savePretrained(folder: string): Promise<void>;
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
   loadWeights(folder: string): Promise<void>;
-  /** The factor on the learning rate of a trained parameter, by its name in the tree; absent: 1 (LoRA+ has others). */
-  learningRateScale?(name: string): number;
+  /**
+   * The factor on the learning rate of a trained parameter; absent: 1 (LoRA+ has others).
+   *
+   * @param learningRate what it is a factor on: that of the run
+   */
+  learningRateScale?(parameter: Parameter, learningRate: number): number;
 }
 
 /** What a PEFT plugin registers under `TOKENS.AdapterService`, so that a Trainer can apply a `peftConfig`. */

@@ -1,5 +1,5 @@
 import { Embedding } from '../nn/embedding.js';
-import type { Module } from '../nn/module.js';
+import type { Module, Parameter } from '../nn/module.js';
 import { LayerNorm, RMSNorm } from '../nn/norm.js';
 import type { NamedParameter } from './arena.js';
 
@@ -12,8 +12,8 @@ export interface ParameterGroup {
   readonly lrScale?: number | undefined;
 }
 
-/** The factor on the learning rate of a parameter, by its name; 1 for most. */
-export type LrScaleOf = (name: string) => number;
+/** The factor on the learning rate of a parameter; 1 for most. */
+export type LrScaleOf = (name: string, parameter: Parameter) => number;
 
 /** The names that Hugging Face's Trainer keeps free of weight decay, beside normalisation layers. */
 const NO_DECAY = /bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)/;
@@ -43,7 +43,7 @@ export function decayGroups(
       seen.add(parameter);
       const name = path ? `${path}.${own}` : own;
       const exempt = isNorm || NO_DECAY.test(name.toLowerCase());
-      const lrScale = lrScaleOf(name);
+      const lrScale = lrScaleOf(name, parameter);
       const key = `${lrScale} ${exempt}`;
       if (!groups.has(key)) groups.set(key, { parameters: [], exempt, lrScale });
       const named = { name, parameter, ...(isEmbedding && { isEmbedding }) };

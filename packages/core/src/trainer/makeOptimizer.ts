@@ -31,7 +31,7 @@ export const trainableGroups = (model: LanguageModel, args: TrainingArguments): 
   decayGroups(
     model.root,
     args.weightDecay,
-    (name) => model.adapters?.learningRateScale?.(name) ?? 1,
+    (_, parameter) => model.adapters?.learningRateScale?.(parameter, args.learningRate) ?? 1,
   );
 
 /** "momentum=0.9,nesterov=true" -> { momentum: 0.9, nesterov: true }. @throws ARGUMENTS_INVALID */

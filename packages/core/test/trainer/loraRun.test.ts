@@ -20,9 +20,10 @@ describe('traces of LoRA runs', () => {
     'lora-run-tiny-2',
     'lora-variants/dora-llama',
     'lora-variants/dora-qwen2',
+    'lora-variants/loraplus-qwen2',
   ])
     test(name, async () => {
-      const { settings, rows, trace, base } = fixtureJson(`${name}/run.json`);
+      const { settings, rows, trace, base, loadConfig } = fixtureJson(`${name}/run.json`);
       await using attune = await createAttune({
         backend: 'reference',
         plugins: [peft()],
@@ -34,6 +35,7 @@ describe('traces of LoRA runs', () => {
       });
       const model = await PeftModel.fromPretrained(plain, fixture(`${name}/initial`), {
         isTrainable: true,
+        config: loadConfig,
       });
       const logs: Entry[] = [];
       const trainer = new SFTTrainer({

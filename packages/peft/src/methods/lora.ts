@@ -4,6 +4,7 @@ import type { PeftConfigBase } from '../config.js';
 import { definePeftMethod } from '../definePeftMethod.js';
 import { patternValue } from '../targets.js';
 import { doraForward, doraMagnitude, doraMergedWeight } from './lora/dora.js';
+import { loraPlusScale } from './lora/plus.js';
 import { defaultTargetModules, fileFields } from './lora/tables.js';
 
 /** What a user may write for LoRA. Names and defaults are PEFT's. */
@@ -19,6 +20,10 @@ export interface LoraConfig extends PeftConfigBase {
   readonly useRslora?: boolean;
   /** DoRA: learns a magnitude of each output beside the direction. Slower; better at low ranks (arXiv:2402.09353). Default false. */
   readonly useDora?: boolean;
+  /** LoRA+: the learning rate of B, and of all vectors, is this times that of the run. Usual 2-16, with a smaller learningRate. Not in files. Default none. */
+  readonly loraplusLrRatio?: number | null;
+  /** LoRA+: the learning rate of adapted embeddings, itself and no ratio. Not in files. Default 1e-6. */
+  readonly loraplusLrEmbedding?: number;
   /** How A starts: true kaiming-uniform, "gaussian" N(0, 1/r); B is zero for both. false: B is random too. Default true. */
   readonly initLoraWeights?: boolean | 'gaussian';
   /** A rank of its own for layers whose path ends with the key (a regular expression). Default none. */
@@ -52,6 +57,8 @@ const config = z
     loraDropout: z.number().min(0).lt(1).default(0),
     useRslora: z.boolean().default(false),
     useDora: z.boolean().default(false),
+    loraplusLrRatio: z.number().positive().nullable().default(null),
+    loraplusLrEmbedding: z.number().positive().default(1e-6),
     initLoraWeights: initLoraWeights.default(true),
     rankPattern: z.record(z.string(), rank).default({}),
     alphaPattern: z.record(z.string(), z.number().positive()).default({}),
@@ -142,4 +149,6 @@ export const lora = definePeftMethod({
       ? { ...fields, initLoraWeights: true, evaConfig: null }
       : fields,
   fileFields,
+  unsaved: ['loraplusLrRatio', 'loraplusLrEmbedding'],
+  lrScale: loraPlusScale,
 });
