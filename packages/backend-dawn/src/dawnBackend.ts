@@ -408,6 +408,20 @@ export class DawnBackend implements Backend {
     this.#pool.trim();
   }
 
+  /** @throws whatever failed, if it was not OUT_OF_MEMORY */
+  async recover(): Promise<void> {
+    if (this.#failure?.code !== 'OUT_OF_MEMORY') return this.#check();
+    this.#deferral.clear();
+    await this.#deferral.settle();
+    this.#endPass();
+    this.#encoder = null;
+    this.#stagingUsed = 0;
+    // What the device still has to say about commands without memory is said until then.
+    await this.#waiter.wait(this.device.queue.onSubmittedWorkDone());
+    this.#failure = null;
+    await this.trim();
+  }
+
   async sync(): Promise<void> {
     this.flush();
     await this.#deferral.settle();

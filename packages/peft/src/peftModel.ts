@@ -140,6 +140,10 @@ export class PeftModel implements LanguageModel, AdapterHost {
     return this.base.headWeight();
   }
 
+  cappedHead() {
+    return this.base.cappedHead?.() ?? null;
+  }
+
   gradientCheckpointingEnable(options?: CheckpointingOptions): void {
     this.base.gradientCheckpointingEnable(options);
   }

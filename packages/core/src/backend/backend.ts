@@ -117,6 +117,11 @@ export interface Backend extends AsyncDisposable {
   sync(): Promise<void>;
   /** Gives pooled memory back to the system, when the device is done with it. Absent: nothing is pooled. */
   trim?(): Promise<void>;
+  /**
+   * After OUT_OF_MEMORY: forgets what was not submitted and what failed, so that work goes on with the
+   * tensors that are left. Rejects with any other failure. Absent: a failure is for good.
+   */
+  recover?(): Promise<void>;
   /** How memory is taken here; see {@link CountingBackend}. Absent: to the byte, and no kernel borrows any. */
   memoryModel?(): MemoryModel;
   /**

@@ -4,7 +4,7 @@ import { type RawConfig, writeJson } from '../io/hfConfig.js';
 import type { TensorToWrite } from '../io/safetensorsWriter.js';
 import { type ShardOptions, writeWeights } from '../io/shards.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
-import type { CausalDecoder } from '../nn/decoder.js';
+import type { CappedHead, CausalDecoder } from '../nn/decoder.js';
 import type { Parameter } from '../nn/module.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
@@ -79,6 +79,10 @@ export class CausalLM implements LanguageModel {
 
   headWeight(): Tensor | null {
     return this.root.headWeight();
+  }
+
+  cappedHead(): CappedHead | null {
+    return this.root.cappedHead?.() ?? null;
   }
 
   forward(input: ForwardInput): Tensor {

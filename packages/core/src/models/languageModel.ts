@@ -1,5 +1,6 @@
 import type { Attune } from '../attune.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
+import type { CappedHead } from '../nn/decoder.js';
 import type { Module } from '../nn/module.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -75,8 +76,11 @@ export interface LanguageModel {
    * bias, an adapter). A loss may then take head and cross-entropy in one.
    */
   headWeight(): Tensor | null;
-  /** c where `head` gives c tanh(x / c) of that product; a loss that takes `headWeight` caps the logits itself. Default: none. */
-  readonly headSoftcap?: number | null;
+  /**
+   * Weight and c where `head` is c tanh(x / c) of the product x with a weight [V, hidden], as in Gemma 2; else
+   * null. `headWeight` is null then. A loss may take product, cap and cross-entropy in one.
+   */
+  cappedHead?(): CappedHead | null;
   /** head(hiddenStates(input)): [B, T, V]. */
   forward(input: ForwardInput): Tensor;
   /**

@@ -30,6 +30,12 @@ export interface DecoderInput {
  */
 export type Checkpointing = boolean | number;
 
+/** An output layer that is softcap tanh(x / softcap) of the product x with its weight [V, hidden]. */
+export interface CappedHead {
+  readonly weight: Tensor;
+  readonly softcap: number;
+}
+
 /** A decoder with its output layer: what a model family builds. The root of the module tree. */
 export interface CausalDecoder extends Module {
   /** [B, T, hidden], after the final norm. */
@@ -38,6 +44,8 @@ export interface CausalDecoder extends Module {
   head(hidden: Tensor): Tensor;
   /** The weight [V, hidden] of a head that is one plain product; else null. */
   headWeight(): Tensor | null;
+  /** Weight and cap of a head that is the capped product; else null. Absent: it is none. */
+  cappedHead?(): CappedHead | null;
   /** Default false. See `engine.checkpoint`. */
   gradientCheckpointing: Checkpointing;
 }
@@ -215,7 +223,16 @@ export class DecoderWithHead extends Module implements CausalDecoder {
   }
 
   headWeight(): Tensor | null {
-    if (this.#options.logitSoftcap > 0) return null;
+    return this.#options.logitSoftcap > 0 ? null : this.#plainWeight();
+  }
+
+  cappedHead(): CappedHead | null {
+    const { logitSoftcap: softcap } = this.#options;
+    const weight = softcap > 0 ? this.#plainWeight() : null;
+    return weight && { weight, softcap };
+  }
+
+  #plainWeight(): Tensor | null {
     if (this.#options.tieWordEmbeddings) return this.body.embedding.weight.tensor;
     const head = this.child<LinearLike>('lm_head');
     return isLinear(head) && !head.bias ? head.weight.tensor : null;

@@ -14,7 +14,6 @@ const absent: Readonly<Record<string, readonly unknown[]>> = {
   dataloaderNumWorkers: [0], // rows are tokenised while the device works
   loggingNanInfFilter: [true, false], // what is not finite is counted, never averaged in
   pushToHub: [false],
-  autoFindBatchSize: [false],
   fullDeterminism: [true, false], // every run here is
   removeUnusedColumns: [true, false], // rows keep their columns until they are tokenised
 };

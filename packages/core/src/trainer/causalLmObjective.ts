@@ -184,14 +184,16 @@ export function causalLmLoss(
       ? [embedding(flat, targetRows), targetLabels] // [R, D], [R]
       : [flat, labels!.reshape(labels!.size)];
   const weight = model.headWeight();
-  const { headSoftcap: softcap } = model;
+  const capped = weight ? null : (model.cappedHead?.() ?? null);
   return {
-    loss: model.engine.scope(
-      'loss',
-      () =>
-        weight
-          ? linearCrossEntropy(rows, weight, targets, softcap ? { ...form, softcap } : form)
-          : crossEntropy(model.head(rows), targets, form).sum(), // a head caps its logits itself
-    ),
+    loss: model.engine.scope('loss', () => {
+      if (weight) return linearCrossEntropy(rows, weight, targets, form);
+      if (capped)
+        return linearCrossEntropy(rows, capped.weight, targets, {
+          ...form,
+          softcap: capped.softcap,
+        });
+      return crossEntropy(model.head(rows), targets, form).sum();
+    }),
   };
 }

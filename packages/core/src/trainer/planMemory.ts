@@ -210,10 +210,15 @@ function rehearseGeneration(
 
 /** The rows with the most tokens, as one batch. */
 function largestBatch(objective: Objective, examples: readonly unknown[], rows: number): HostBatch {
+  const batch = objective.collate(longestExamples(examples, rows));
+  return objective.standIn?.(batch) ?? batch;
+}
+
+/** The rows with the most tokens. */
+export function longestExamples(examples: readonly unknown[], rows: number): unknown[] {
   const bySize = examples.map((example) => ({ example, tokens: countNumbers(example) }));
   bySize.sort((a, b) => b.tokens - a.tokens);
-  const batch = objective.collate(bySize.slice(0, rows).map(({ example }) => example));
-  return objective.standIn?.(batch) ?? batch;
+  return bySize.slice(0, rows).map(({ example }) => example);
 }
 
 /** Numbers in an example, whatever it is: token ids, in the end. */

@@ -9,12 +9,19 @@ import type {
 } from '../callbacks/callback.js';
 import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
-import { type Examples, firstExamples, isStream, sampleExamples } from '../dataset/loader.js';
+import {
+  type Examples,
+  firstExamples,
+  isStream,
+  type Loader,
+  sampleExamples,
+} from '../dataset/loader.js';
 import type { Preflight } from '../dataset/preflight.js';
 import type { PreflightReport } from '../dataset/preflightReport.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
+import { findBatchSize, takeBatchSize } from './autoBatchSize.js';
 import { findCheckpoint } from './checkpoint.js';
 import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluation.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
@@ -23,7 +30,7 @@ import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
 import { loadModelWeights } from './modelWeights.js';
 import { Rollback } from './nonFinite.js';
 import type { Objective, RowUse } from './objective.js';
-import { type PlanSubject, planMemory } from './planMemory.js';
+import { longestExamples, type PlanSubject, planMemory } from './planMemory.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { rescue } from './rescue.js';
@@ -177,6 +184,8 @@ export class Trainer<
       : null;
     const examples = await this.#prepare(trainDataset, 'training');
     if (!isStream(examples)) this.#checkPreflight(trainDataset);
+    if (args.autoFindBatchSize)
+      await (checkpoint ? takeBatchSize(args, checkpoint) : this.#findBatchSize(trainDataset));
     const loader = trainingLoader(examples, args, this.objective);
     if (args.maxMemory !== null) checkBudget(await this.#planSubject(trainDataset), args.maxMemory);
     const rollback = new Rollback(args, model.attune.logger);
@@ -303,10 +312,24 @@ export class Trainer<
 
   /** Updates of the first batch with learning rate 0, as often as `use` asks for; leaves no trace. */
   async #rehearse<T>(caller: string, use: (update: () => Promise<void>) => Promise<T>): Promise<T> {
-    const { args, state, objective } = this;
+    const { args, objective } = this;
     const examples = await this.#prepare(this.#trainRows(caller), 'training');
-    const before = { ...state };
-    const loader = trainingLoader(examples, args, objective);
+    return this.#tryOut(trainingLoader(examples, args, objective), async (run) => {
+      let first: unknown[][] = [];
+      for await (const group of run.groups()) {
+        first = group;
+        break;
+      }
+      return use(async () => {
+        await update(this.#context, objective, run, first);
+        run.optimizer.zeroGrad();
+      });
+    });
+  }
+
+  /** A run with learning rate 0, of which nothing is left. */
+  async #tryOut<T>(loader: Loader<unknown>, use: (run: TrainingRun) => Promise<T>): Promise<T> {
+    const before = { ...this.state };
     const run = await TrainingRun.start(
       this.#context,
       this.#callbacks,
@@ -316,21 +339,34 @@ export class Trainer<
     );
     this.#run = run;
     try {
-      let first: unknown[][] = [];
-      for await (const group of run.groups()) {
-        first = group;
-        break;
-      }
       run.learningRate = 0;
-      return await use(async () => {
-        await update(this.#context, objective, run, first);
-        run.optimizer.zeroGrad();
-      });
+      return await use(run);
     } finally {
       this.#run = null;
       await run.dispose();
-      Object.assign(state, before);
+      Object.assign(this.state, before);
     }
+  }
+
+  /** Sets perDeviceTrainBatchSize to what fits: see `autoFindBatchSize`. */
+  async #findBatchSize(rows: RowSource): Promise<void> {
+    const { args, model } = this;
+    const { backend } = model.engine;
+    const examples = await this.#prepare(rows, 'training');
+    const sample = await sampleExamples(examples);
+    const attempt = async (size: number): Promise<void> => {
+      Object.assign(args, { perDeviceTrainBatchSize: size });
+      if (args.maxMemory !== null) checkBudget(await this.#planSubject(rows), args.maxMemory);
+      await this.#tryOut(trainingLoader(examples, args, this.objective), async (run) => {
+        await backend.sync(); // optimizer and gradients fit
+        const longest = longestExamples(sample, size);
+        const group = args.gradientAccumulationSteps > 1 ? [longest, longest] : [longest];
+        await update(this.#context, this.objective, run, group);
+        await backend.sync();
+      });
+    };
+    const recover = backend.recover ? () => backend.recover!() : undefined;
+    await findBatchSize(args.perDeviceTrainBatchSize, attempt, recover, model.attune.logger);
   }
 
   /** @throws NO_ROWS, ALREADY_TRAINING */

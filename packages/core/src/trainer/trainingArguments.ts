@@ -33,6 +33,12 @@ export interface TrainingArguments {
   readonly maxSteps: number;
   /** Rows of a micro-batch. Default 8. */
   readonly perDeviceTrainBatchSize: number;
+  /**
+   * Halve perDeviceTrainBatchSize until an update of the longest rows fits into the device's memory (and into
+   * maxMemory), before training begins; all else stays as it is. A run that resumes takes the size of its
+   * checkpoint. Default false.
+   */
+  readonly autoFindBatchSize: boolean;
   /** Rows of a batch in evaluation. Default 8. The result does not depend on it. */
   readonly perDeviceEvalBatchSize: number;
   /** Micro-batches of one update; the same gradient as one batch of all their rows. Default 1. */
@@ -48,8 +54,8 @@ export interface TrainingArguments {
   /** Added to the root of AdamW's second moment. Default 1e-8. */
   readonly adamEpsilon: number;
   /**
-   * The optimizer: "adamw_torch" (also "adamw", "adamw_torch_fused"), "sgd", "lion_32bit" (also "lion"),
-   * or one that a plugin added to `Optimizers`. Default "adamw_torch".
+   * The optimizer: "adamw_torch" (also "adamw", "adamw_torch_fused"), "adamw_bnb_8bit" (also "adamw_8bit"),
+   * "sgd", "lion_32bit" (also "lion"), "adafactor", or one that a plugin added to `Optimizers`. Default "adamw_torch".
    */
   readonly optim: string;
   /** Further options of the optimizer: "momentum=0.9,nesterov=true", or the same as an object. Default "". */
@@ -201,6 +207,7 @@ export const trainingArgumentsSchema = z.strictObject({
     .refine((n) => n === -1 || n > 0, 'expected -1 or a count of at least 1')
     .default(-1),
   perDeviceTrainBatchSize: count.default(8),
+  autoFindBatchSize: z.boolean().default(false),
   perDeviceEvalBatchSize: count.default(8),
   gradientAccumulationSteps: count.default(1),
   learningRate: z.number().min(0).default(5e-5),
