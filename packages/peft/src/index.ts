@@ -16,7 +16,22 @@ export {
   type SharedSpecs,
 } from './definePeftMethod.js';
 export { type ExtractedLora, type ExtractLoraOptions, extractLora } from './extractLora.js';
-export { type LoraConfig, lora } from './methods/lora.js';
+export {
+  type AdapterConfig,
+  type BitfitConfig,
+  bitfit,
+  bottleneck,
+  type FullConfig,
+  full,
+  type Ia3Config,
+  ia3,
+  type LayerSelectConfig,
+  type LoraConfig,
+  layerSelect,
+  lora,
+  type VeraConfig,
+  vera,
+} from './methods/index.js';
 export {
   getPeftModel,
   type LoadAdapterOptions,
@@ -26,5 +41,5 @@ export {
 } from './peftModel.js';
 export { PeftMethods } from './points.js';
 export { peft } from './service.js';
-export { patternValue } from './targets.js';
+export { fullMatch, patternValue } from './targets.js';
 export type { WeightedAdapterOptions } from './weightedAdapter.js';

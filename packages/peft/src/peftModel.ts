@@ -18,7 +18,15 @@ import type { CustomPeftConfig, PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import { extract, inject, writeInto } from './inject.js';
 import { type Backup, fold, restore } from './merge.js';
-import type { LoraConfig } from './methods/lora.js';
+import type {
+  AdapterConfig,
+  BitfitConfig,
+  FullConfig,
+  Ia3Config,
+  LayerSelectConfig,
+  LoraConfig,
+  VeraConfig,
+} from './methods/index.js';
 import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
 import {
   adapterFolder,
@@ -30,7 +38,16 @@ import {
 import { combineAdapters, type WeightedAdapterOptions } from './weightedAdapter.js';
 
 /** The config of any method: `{ peftType: 'LORA', r: 8, ... }`. snake_case keys parse too. */
-export type PeftConfigInput = LoraConfig | CustomPeftConfig | Readonly<Record<string, unknown>>;
+export type PeftConfigInput =
+  | LoraConfig
+  | Ia3Config
+  | VeraConfig
+  | AdapterConfig
+  | BitfitConfig
+  | LayerSelectConfig
+  | FullConfig
+  | CustomPeftConfig
+  | Readonly<Record<string, unknown>>;
 
 export interface LoadAdapterOptions {
   /** What to call it. Default "default". */

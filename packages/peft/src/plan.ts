@@ -123,7 +123,12 @@ export function planAdapter(
   const base = baseModel(model, modules);
   const resolved = method.resolve?.(given, base) ?? given;
   if (method.select) {
-    const saved = selected(method, base, resolved);
+    const whole = savedParts(model, resolved.modulesToSave ?? [], modules);
+    const isWhole = (path: string) => whole.some((part) => part.path === path);
+    const saved = [
+      ...selected(method, base, resolved).filter(({ path }) => !isWhole(path)),
+      ...whole,
+    ];
     refuseConflicts([], [], saved, modules);
     const tensors = shapes([], {}, [], saved, modules);
     const [layers, biases, unmatched] = [[], [], []];

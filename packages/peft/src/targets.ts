@@ -75,6 +75,9 @@ export function patternValue<T>(table: Readonly<Record<string, T>>, path: string
   return key === undefined ? undefined : table[key];
 }
 
+/** Whether a regular expression matches a path from its first letter to its last. @throws PEFT_BAD_REGEX */
+export const fullMatch = (pattern: string, path: string): boolean => regex(pattern).test(path);
+
 /** The whole string must match, as Python's re.fullmatch; Python's named groups are understood. */
 function regex(source: string, asWritten = source): RegExp {
   const named = source.replaceAll('(?P<', '(?<').replace(/\(\?P=(\w+)\)/g, '\\k<$1>');

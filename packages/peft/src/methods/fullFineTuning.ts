@@ -1,0 +1,31 @@
+import { z } from 'zod';
+import { definePeftMethod } from '../definePeftMethod.js';
+
+/** What a user may write for full fine-tuning: it has no options. */
+export interface FullConfig {
+  readonly peftType: 'FULL';
+  /** Written to adapter_config.json. Default: where the model was loaded from. */
+  readonly baseModelNameOrPath?: string | null;
+}
+
+/**
+ * Full fine-tuning as a method: every parameter is trained, w' in the place of w.
+ *
+ * The adapter trains float32 copies of all of them, so it costs 4 bytes a parameter beside the base, its gradients
+ * and the optimizer's state; in exchange the base stays (a reference model for DPO without a second one, other
+ * adapters), and the file is a whole model in float32. To train a model in its own place, without that, give
+ * the Trainer the model without a `peftConfig`. Quantised weights cannot be trained.
+ */
+export const full = definePeftMethod({
+  peftType: 'FULL',
+  config: z.object({}),
+  without: [
+    'targetModules',
+    'excludeModules',
+    'modulesToSave',
+    'layersToTransform',
+    'layersPattern',
+    'bias',
+  ],
+  select: ({ parameters }) => parameters.map(({ name }) => name),
+});

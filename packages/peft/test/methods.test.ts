@@ -1,0 +1,127 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Attune, ops, SFTTrainer } from '@attune/core';
+import { getPeftModel, PeftModel } from '@attune/peft';
+import { describe, expect, test } from 'vitest';
+import { fixtures, folder, largestDifference, load, logits, open, readTensors } from './support.js';
+
+interface Step {
+  readonly loss: number;
+  readonly gradNorm: number;
+}
+
+interface Run {
+  readonly base: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Names and shapes in the file, where PEFT wrote one. */
+  readonly saved?: Readonly<Record<string, readonly number[]>>;
+  readonly trainable: Readonly<Record<string, readonly number[]>>;
+  readonly settings: {
+    readonly maxSteps: number;
+    readonly perDeviceTrainBatchSize: number;
+    readonly learningRate: number;
+    readonly lrSchedulerType: 'linear';
+    readonly maxGradNorm: number;
+  };
+  readonly trace: readonly Step[];
+  readonly rows: readonly { readonly input_ids: number[]; readonly labels: number[] }[];
+}
+
+const at = (name: string, file: string) => join(fixtures, 'methods', name, file);
+
+/** The adapter of a fixture; methods that start as the base have no file. */
+async function adapted(attune: Attune, name: string, run: Run): Promise<PeftModel> {
+  const base = await load(attune, run.base, 'float32');
+  return readdirSync(at(name, '')).includes('adapter_config.json')
+    ? PeftModel.fromPretrained(base, at(name, ''), { isTrainable: true })
+    : getPeftModel(base, run.config);
+}
+
+/** Rows 47, 48, 51: PEFT's numbers, or those of a few lines of torch where PEFT lacks the method. */
+describe.each(readdirSync(join(fixtures, 'methods')))('%s', (name) => {
+  const run = JSON.parse(readFileSync(at(name, 'run.json'), 'utf8')) as Run;
+
+  test('logits and gradients, and nothing else is trained', async () => {
+    const attune = await open();
+    const { engine } = attune;
+    const model = await adapted(attune, name, run);
+    const expected = await readTensors(at(name, 'expected.safetensors'));
+    const { data, shape } = expected.get('input_ids')!;
+    const [batch, length] = shape as [number, number];
+    const rows = Array.from({ length: batch }, (_, i) =>
+      Array.from(data.slice(i * length, (i + 1) * length)),
+    );
+    const theirs = expected.get('logits')!.data;
+    expect(largestDifference(await logits(model, rows), theirs)).toBeLessThan(1e-4);
+
+    engine.scope('backward', () => {
+      const inputIds = engine.tensor(rows.flat(), [batch, length], 'int32');
+      const labels = rows.flatMap((row) => [...row.slice(1), -100]);
+      const out = model.forward({ inputIds }).reshape(batch * length, model.config.vocabSize);
+      const losses = ops.crossEntropy(out, engine.tensor(labels, [labels.length], 'int32'));
+      engine.backward(losses.sum().div(batch * (length - 1)));
+    });
+    const trained = [...model.root.namedParameters()]
+      .filter(([, parameter]) => parameter.trainable)
+      .map(([treeName, { tensor }]) => [inFile(treeName), tensor] as const);
+    const shapes = Object.fromEntries(trained.map(([file, tensor]) => [file, [...tensor.shape]]));
+    expect(shapes).toEqual(run.trainable);
+    const gradients = new Map(trained.map(([file, { grad }]) => [`grad.${file}`, grad!]));
+    for (const [file, { data: wanted }] of expected)
+      if (file.startsWith('grad.')) {
+        const ours = (await gradients.get(file)!.data()) as Float32Array;
+        const size = largestDifference(wanted, new Float32Array(wanted.length));
+        expect(largestDifference(ours, wanted), file).toBeLessThan(1e-3 * size);
+      }
+  });
+
+  test(`${run.settings.maxSteps} updates`, async () => {
+    const attune = await open();
+    const trace: Step[] = [];
+    const { maxSteps, perDeviceTrainBatchSize, learningRate, lrSchedulerType, maxGradNorm } =
+      run.settings;
+    const trainer = new SFTTrainer({
+      model: await adapted(attune, name, run),
+      trainDataset: run.rows,
+      args: {
+        outputDir: await folder(),
+        saveStrategy: 'no',
+        shuffle: false,
+        loggingSteps: 1,
+        maxSteps,
+        perDeviceTrainBatchSize,
+        learningRate,
+        lrSchedulerType,
+        maxGradNorm,
+      },
+    });
+    trainer.on('log', ({ logs }) => trace.push(logs as Step));
+    await trainer.train();
+    for (const [i, { loss, gradNorm }] of run.trace.entries()) {
+      expect(Math.abs(trace[i]!.loss / loss - 1), `loss of step ${i + 1}`).toBeLessThan(1e-3);
+      expect(Math.abs(trace[i]!.gradNorm / gradNorm - 1)).toBeLessThan(1e-2);
+    }
+  });
+
+  const { saved } = run;
+  if (saved)
+    test('is written as PEFT writes it', async () => {
+      const attune = await open();
+      const model = await adapted(attune, name, run);
+      const path = await folder();
+      await model.savePretrained(path);
+      const file = await readTensors(join(path, 'adapter_model.safetensors'));
+      expect(Object.fromEntries([...file].map(([key, { shape }]) => [key, [...shape]]))).toEqual(
+        saved,
+      );
+      const theirs = await readTensors(at(name, 'adapter_model.safetensors'));
+      for (const [key, { data }] of theirs) expect(file.get(key)!.data, key).toEqual(data);
+      const read = (from: string) => JSON.parse(readFileSync(from, 'utf8')) as object;
+      const written = read(join(path, 'adapter_config.json'));
+      expect(written).toEqual(read(at(name, 'adapter_config.json')));
+    });
+});
+
+/** A parameter's name in the tree -> in the file. */
+const inFile = (treeName: string): string =>
+  `base_model.model.${treeName.replace('.modules_to_save', '').replace('.default', '')}`;
