@@ -20,6 +20,7 @@ const pages = [
   ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
   ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`),
   'examples/plugin-acme/README.md',
+  'examples/plugin-template/README.md',
 ].filter((path) => path.endsWith('.md') && existsSync(join(root, path)));
 
 interface Block {
@@ -70,8 +71,10 @@ function diagnose(checked: readonly Block[]): string[] {
   const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
   options.paths = {
     '@attune/core/testing': ['./packages/core/src/testing/index.ts'],
+    '@attune/peft/testing': ['./packages/peft/src/testing/index.ts'],
     '@attune/*': ['./packages/*/src/index.ts'],
     'attune-plugin-acme': ['./examples/plugin-acme/src/index.ts'],
+    'attune-plugin-template': ['./examples/plugin-template/src/index.ts'],
     zod: ['./packages/core/node_modules/zod'],
     vitest: ['./node_modules/vitest'],
   };

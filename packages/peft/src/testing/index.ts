@@ -1,0 +1,1 @@
+export { type PeftCheck, type PeftKitOptions, peftMethodKit } from './peftMethodKit.js';
