@@ -16,6 +16,7 @@ import { z } from 'zod';
 
 const runs: readonly (readonly [PeftMethod, Readonly<Record<string, unknown>>])[] = [
   [lora, { r: 3, targetModules: 'all-linear', bias: 'all' }],
+  [lora, { r: 2, useDora: true }],
   [ia3, {}],
   [ia3, { targetModules: 'all-linear', feedforwardModules: '.*(o|up)_proj' }],
   [vera, { r: 5, targetModules: 'all-linear', bias: 'vera_only' }],

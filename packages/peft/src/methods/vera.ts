@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { PeftConfigBase } from '../config.js';
 import { definePeftMethod } from '../definePeftMethod.js';
 import { TorchUniform } from '../torchUniform.js';
+import { defaultTargetModules } from './lora/tables.js';
 
 /** What a user may write for VeRA. Names and defaults are PEFT's. */
 export interface VeraConfig extends Omit<PeftConfigBase, 'bias' | 'excludeModules'> {
@@ -38,8 +39,6 @@ const config = z.object({
 
 /** The bound of PyTorch's kaiming_uniform, sqrt(3) * sqrt(2 / fan in). */
 const bound = (fanIn: number): number => Math.sqrt(3) * (Math.sqrt(2) / Math.sqrt(fanIn));
-
-const queryAndValue = ['q_proj', 'v_proj'] as const;
 
 /**
  * VeRA: y = W x + b + lambda_b * (B (lambda_d * (A dropout(x)))). A [r, in] and B [out, r] are random, frozen, and the
@@ -91,22 +90,5 @@ export const vera = definePeftMethod({
     const b = p.B.slice(0, 0, layer.outFeatures).mul(p.b.unsqueeze(1));
     return weight.add(b.matmul(a)); // W + (lambda_b B) (lambda_d A)
   },
-  defaultTargetModules: {
-    llama: queryAndValue,
-    mistral: queryAndValue,
-    mixtral: queryAndValue,
-    qwen2: queryAndValue,
-    qwen3: queryAndValue,
-    gemma: queryAndValue,
-    gemma2: queryAndValue,
-    gemma3_text: queryAndValue,
-    phi: queryAndValue,
-    opt: queryAndValue,
-    gptj: queryAndValue,
-    gpt_neo: queryAndValue,
-    gpt2: ['c_attn'],
-    gpt_neox: ['query_key_value'],
-    bloom: ['query_key_value'],
-    falcon: ['query_key_value'],
-  },
+  defaultTargetModules: { ...defaultTargetModules, phi: ['q_proj', 'v_proj'] },
 });
