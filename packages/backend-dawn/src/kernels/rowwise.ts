@@ -224,6 +224,19 @@ function sumSlices(partial: Operand, out: Operand, slices: number): Stage {
   };
 }
 
+const labelIsTopKernel = defineKernel({
+  op: 'labelIsTop',
+  plan: (call, facts) =>
+    rowKernel(call, facts, 'labelIsTop', {
+      ...lastAxis(call.inputs[0]!),
+      body: (lanes) => `  let label = x1(group);
+  let mine = x0(first + u32(max(label, 0)));
+  var beaten = 0.0;
+${loop(lanes, 'let v = x0(first + i); if (v > mine || (v == mine && i32(i) < label)) { beaten = 1.0; }')}  beaten = laneMax(beaten, lane);
+  if (lane == 0u) { w0[group] = select(1.0 - beaten, 0.0, label < 0); }`,
+    }),
+});
+
 /** Turns 1 or 2 tensors [B, T, H, D] of one head size: queries, or queries and keys. */
 function ropeStage(
   op: string,
@@ -317,6 +330,7 @@ export const rowwiseKernels: readonly Kernel[] = [
   rmsNormWeightGradKernel,
   layerNormKernel,
   layerNormGradKernel,
+  labelIsTopKernel,
   ropeKernel,
   ropePairKernel,
 ];

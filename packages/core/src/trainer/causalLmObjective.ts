@@ -11,7 +11,9 @@ import { tokenizeSft } from '../dataset/tokenizeSft.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { type CrossEntropyOptions, crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { embedding } from '../tensor/ops/embedding.js';
-import { linearCrossEntropy } from '../tensor/ops/linearCrossEntropy.js';
+import { labelIsTop } from '../tensor/ops/labelIsTop.js';
+import { linearCrossEntropyAndCorrect } from '../tensor/ops/linearCrossEntropy.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import type {
   DeviceBatch,
@@ -169,7 +171,7 @@ function labelledRows({ labels }: TokenBatch): HostBatch {
 
 /**
  * Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T], and optionally
- * `targetRows`, `targetLabels` [R] -> the summed loss.
+ * `targetRows`, `targetLabels` [R] -> the summed loss, and how many labels greedy decoding would have chosen.
  */
 export function causalLmLoss(
   model: LanguageModel,
@@ -185,15 +187,21 @@ export function causalLmLoss(
       : [flat, labels!.reshape(labels!.size)];
   const weight = model.headWeight();
   const capped = weight ? null : (model.cappedHead?.() ?? null);
-  return {
-    loss: model.engine.scope('loss', () => {
-      if (weight) return linearCrossEntropy(rows, weight, targets, form);
-      if (capped)
-        return linearCrossEntropy(rows, capped.weight, targets, {
-          ...form,
-          softcap: capped.softcap,
-        });
-      return crossEntropy(model.head(rows), targets, form).sum();
-    }),
-  };
+  const { loss, correct } = model.engine.scope('loss', () => {
+    if (weight) return linearCrossEntropyAndCorrect(rows, weight, targets, form);
+    if (!capped) return lossOfLogits(model.head(rows), targets, form);
+    const { softcap } = capped;
+    return linearCrossEntropyAndCorrect(rows, capped.weight, targets, { ...form, softcap });
+  });
+  return { loss, metrics: { meanTokenAccuracy: { sum: correct } } };
+}
+
+/** Of a head that is more than a product. */
+function lossOfLogits(
+  logits: Tensor,
+  targets: Tensor,
+  form: CrossEntropyOptions,
+): { loss: Tensor; correct: Tensor } {
+  const correct = logits.engine.noGrad(() => labelIsTop(logits, targets).sum());
+  return { loss: crossEntropy(logits, targets, form).sum(), correct };
 }

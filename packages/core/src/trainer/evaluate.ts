@@ -66,14 +66,15 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
       samples += examples!.length;
       const collated = objective.collate(examples!);
       const batch = (await objective.prepare?.(model, [collated]))?.[0] ?? collated;
-      items += objective.countItems(batch);
+      const batchItems = objective.countItems(batch);
+      items += batchItems;
       tokens += countTokens(batch);
       const sums = engine.scope('evaluate', () =>
         engine.noGrad(() => {
           const { loss, metrics = {} } = engine.withCompute(compute, () =>
             objective.loss(model, upload(engine, batch)),
           );
-          for (const [name, { count }] of Object.entries(metrics))
+          for (const [name, { count = batchItems }] of Object.entries(metrics))
             counts.set(name, (counts.get(name) ?? 0) + count);
           return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
         }),

@@ -48,10 +48,10 @@ export class StepMeter {
     this.#counts = new Map([...this.#sums.keys()].map((name) => [name, 0]));
   }
 
-  /** One micro-batch. @param scale 1 / items of the update */
-  add({ loss, metrics = {} }: LossOutput, scale: number): void {
+  /** One micro-batch. @param scale 1 / items of the update @param items of the micro-batch */
+  add({ loss, metrics = {} }: LossOutput, scale: number, items: number): void {
     accumulate(this.#loss, loss, scale);
-    for (const [name, { sum, count }] of Object.entries(metrics)) {
+    for (const [name, { sum, count = items }] of Object.entries(metrics)) {
       if (!this.#sums.has(name)) this.#sums.set(name, this.engine.keep(this.engine.zeros([1])));
       accumulate(this.#sums.get(name)!, sum);
       this.#counts.set(name, (this.#counts.get(name) ?? 0) + count);

@@ -20,8 +20,8 @@ export type DeviceBatch = Readonly<Record<string, Tensor>>;
 export interface LossOutput {
   /** One element: the SUM of the loss over the batch's items, never its mean. */
   readonly loss: Tensor;
-  /** Further sums to log as `sum / count`, e.g. correct tokens. One element each. */
-  readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count: number }>>;
+  /** Further sums to log as `sum / count`, e.g. correct tokens. One element each; count is by default the batch's items. */
+  readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count?: number }>>;
 }
 
 /** What rows are for. */

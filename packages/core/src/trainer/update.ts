@@ -71,7 +71,7 @@ export function microBatch(
         ),
       ),
     );
-    meter.add(output, 1 / items);
+    meter.add(output, 1 / items, objective.countItems(batch));
     engine.backward(output.loss, { scale: 1 / items, lossScale: lossScaler?.scale ?? null });
   });
 }

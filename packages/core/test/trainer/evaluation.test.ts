@@ -102,6 +102,43 @@ describe('metrics', () => {
   });
 });
 
+describe('token accuracy', () => {
+  const various = Array.from({ length: 24 }, (_, i) => ({
+    input_ids: Array.from({ length: 16 }, (_, t) => (i * 7 + t * t * 3 + i * t) % 17),
+  }));
+  // Few enough labels for the head to see their positions alone.
+  const masked = various.map(({ input_ids }) => ({
+    input_ids,
+    labels: input_ids.map((id, t) => (t > 9 ? id : -100)),
+  }));
+
+  test.each([
+    ['all tokens', various],
+    ['few of them', masked],
+  ])('is that of the logits, in the log and in an evaluation: %s', async (_, rows) => {
+    const { trainer, model } = await make({
+      trainDataset: rows,
+      args: { maxSteps: 1, learningRate: 0, loggingSteps: 1, gradientAccumulationSteps: 12 },
+    });
+    let right = 0;
+    let asked = 0;
+    for (const row of rows) {
+      const { input_ids: ids, labels = ids } = row as { input_ids: number[]; labels?: number[] };
+      const logits = await logitsOf(model, ids);
+      for (let t = 1; t < ids.length; t++) {
+        if (labels[t] === -100) continue;
+        asked++;
+        if (argmax(logits[t - 1]!) === labels[t]) right++;
+      }
+    }
+    expect(right).toBeGreaterThan(0);
+    expect((await trainer.evaluate(rows)).evalMeanTokenAccuracy).toBeCloseTo(right / asked, 12);
+    await trainer.train();
+    const row = trainer.state.logHistory.find((entry) => 'loss' in entry)!;
+    expect(row.meanTokenAccuracy).toBeCloseTo(right / asked, 12);
+  });
+});
+
 describe('evalOnStart and evalDelay', () => {
   const stepsOf = async (args: SftTrainerOptions['args']) => {
     const { trainer } = await make({ args });

@@ -30,10 +30,15 @@ const casesOf = <A, E>(file: string) =>
 test('row 31: the loss of an evaluation is the mean over tokens; that of transformers follows from it and the batches', async () => {
   const [{ attrs, expected }] = casesOf<
     { rows: object[] },
-    { tokens: number[]; tokenWeighted: number; trainer: Record<string, number> }
+    {
+      tokens: number[];
+      tokenWeighted: number;
+      meanTokenAccuracy: number;
+      trainer: Record<string, number>;
+    }
   >('row31-evaluation-loss.json');
   const { rows } = attrs;
-  const { tokens, tokenWeighted, trainer } = expected;
+  const { tokens, tokenWeighted, meanTokenAccuracy, trainer } = expected;
   const attune = await createAttune({ backend: 'reference', logger: silentLogger });
   const model = await tinyLlama(attune);
   const evaluate = async (some: object[], perDeviceEvalBatchSize: number) =>
@@ -41,6 +46,7 @@ test('row 31: the loss of an evaluation is the mean over tokens; that of transfo
   for (const [size, theirs] of Object.entries(trainer)) {
     const ours = await evaluate(rows, Number(size));
     expect(ours.evalLoss / tokenWeighted).toBeCloseTo(1, 5);
+    expect(ours.evalMeanTokenAccuracy).toBe(meanTokenAccuracy);
     // Each batch's mean weighs as many times as the batch has rows.
     let sum = 0;
     for (let at = 0; at < rows.length; at += Number(size)) {

@@ -6,6 +6,7 @@ export * from './dropout.js';
 export * from './elementwise.js';
 export * from './embedding.js';
 export * from './geglu.js';
+export * from './labelIsTop.js';
 export * from './linearCrossEntropy.js';
 export * from './lion.js';
 export * from './matmul.js';

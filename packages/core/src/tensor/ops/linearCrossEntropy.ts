@@ -3,6 +3,7 @@ import { defineOp, type TensorSpec } from '../op.js';
 import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { type CrossEntropyOptions, crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
+import { labelIsTopOp } from './labelIsTop.js';
 import { matmulOp } from './matmul.js';
 
 type LinearCrossEntropyAttrs = CrossEntropyOptions & {
@@ -10,6 +11,8 @@ type LinearCrossEntropyAttrs = CrossEntropyOptions & {
   readonly toHidden: boolean;
   /** Also compute the gradient to `weight`. */
   readonly toWeight: boolean;
+  /** Also count the labels with the largest logit. */
+  readonly countCorrect: boolean;
 };
 
 /** Rows of a chunk start where WebGPU can bind: 64 rows of float32 are a multiple of 256 bytes. */
@@ -38,11 +41,12 @@ export function chunkRows(rows: number, vocabSize: number, maxBytes: number): nu
 
 /**
  * Inputs: hidden [R, D], weight [V, D], labels int32 [R]. Outputs: the summed loss [1], then the
- * gradients of that sum to hidden [R, D] and to weight [V, D] as the attributes ask.
+ * gradients of that sum to hidden [R, D] and to weight [V, D], then the count of correct labels [1], as the
+ * attributes ask.
  */
 export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
   name: 'linearCrossEntropy',
-  infer: (inputs, { toHidden, toWeight }) => {
+  infer: (inputs, { toHidden, toWeight, countCorrect }) => {
     const [hidden, weight, labels] = inputs as [TensorSpec, TensorSpec, TensorSpec];
     const fits =
       hidden.shape.length === 2 &&
@@ -61,13 +65,16 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
       { shape: [1], dtype: 'float32' },
       ...(toHidden ? [{ shape: hidden.shape, dtype: 'float32' } as const] : []),
       ...(toWeight ? [{ shape: weight.shape, dtype: 'float32' } as const] : []),
+      ...(countCorrect ? [{ shape: [1], dtype: 'float32' } as const] : []),
     ];
   },
-  decompose: ([hidden, weight, labels], { toHidden, toWeight, ...options }, engine) => {
+  decompose: ([hidden, weight, labels], attrs, engine) => {
+    const { toHidden, toWeight, countCorrect, ...options } = attrs;
     const [rows] = hidden!.shape as [number, number];
     const [vocabSize] = weight!.shape as [number, number];
     const size = chunkRows(rows, vocabSize, engine.backend.limits.maxBufferBytes);
     const nll = engine.empty([rows]);
+    const isTop = countCorrect ? engine.empty([rows]) : null;
     const dHidden = toHidden ? engine.empty(hidden!.shape) : null;
     const dWeight = toWeight ? engine.empty(weight!.shape) : null;
     for (let first = 0; first < rows; first += size)
@@ -76,6 +83,7 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
         const chunk = window(hidden!);
         const logits = chunk.matmul(weight!, { transposeB: true }); // [C, V]
         const operands = [window(labels!)];
+        if (isTop) engine.runInto(labelIsTopOp, [logits, ...operands], [window(isTop)], {});
         if (!dHidden && !dWeight) {
           const lse = engine.empty([chunk.shape[0]!]);
           engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], options);
@@ -97,7 +105,8 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
           engine.runInto(matmulOp, [logits, chunk], [dWeight], attrs);
         }
       });
-    return [nll.sum().reshape(1), ...[dHidden, dWeight].filter((t) => t !== null)];
+    const correct = isTop?.sum().reshape(1) ?? null;
+    return [nll.sum().reshape(1), ...[dHidden, dWeight, correct].filter((t) => t !== null)];
   },
   vjp: ({ outputs, grads: [g], attrs, needs }) => {
     const [, ...held] = outputs;
@@ -133,17 +142,40 @@ const rowWindow =
  * @param options forms of the loss: label smoothing, capped logits, dynamic fine-tuning
  * @returns [1]
  */
-export function linearCrossEntropy(
+export const linearCrossEntropy = (
   hidden: Tensor,
   weight: Tensor,
   labels: Tensor,
   options: CrossEntropyOptions = {},
-): Tensor {
+): Tensor => runFused([hidden, weight, labels], options, false)[0]!;
+
+/**
+ * The same with how many labels have the largest logit of their row (`labelIsTop`): the numerator of the
+ * token accuracy, from the logits that are there anyway. Not differentiable.
+ *
+ * @returns both [1]
+ */
+export function linearCrossEntropyAndCorrect(
+  hidden: Tensor,
+  weight: Tensor,
+  labels: Tensor,
+  options: CrossEntropyOptions = {},
+): { loss: Tensor; correct: Tensor } {
+  const outputs = runFused([hidden, weight, labels], options, true);
+  return { loss: outputs[0]!, correct: outputs.at(-1)! };
+}
+
+function runFused(
+  inputs: readonly [hidden: Tensor, weight: Tensor, labels: Tensor],
+  options: CrossEntropyOptions,
+  countCorrect: boolean,
+): readonly Tensor[] {
+  const [hidden, weight] = inputs;
   const { engine } = hidden;
-  const attrs = {
+  return engine.run(linearCrossEntropyOp, inputs, {
     ...options,
     toHidden: engine.gradEnabled && hidden.requiresGrad,
     toWeight: engine.gradEnabled && weight.requiresGrad,
-  };
-  return engine.run(linearCrossEntropyOp, [hidden, weight, labels], attrs)[0]!;
+    countCorrect,
+  });
 }

@@ -4,6 +4,7 @@ import type { Shape } from '../../tensor/shape.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import {
   below,
+  type Draw,
   f32,
   float32Kernel,
   i32,
@@ -156,7 +157,7 @@ const lossFormCases: OpCase[] = lossForms.flatMap(([form, options]) =>
       ops.linearCrossEntropyOp,
       `${n}x${v}-${form}`,
       [f32([n, 12], normal(0.5)), f32([v, 12]), i32([n], labels(v))],
-      { ...options, toHidden: true, toWeight: true },
+      { ...options, toHidden: true, toWeight: true, countCorrect: false },
       float32Kernel,
     ),
   ]),
@@ -186,6 +187,27 @@ const crossEntropyIntoCases: OpCase[] = vocabularies.map(([n, v]) =>
   ),
 );
 
+/** Few distinct logits, so that labels often share the largest: the first one counts. */
+const coarse: Draw = (rng, size) => Float64Array.from({ length: size }, () => rng.below(3));
+const exact = { abs: 0, rel: 0 };
+
+const labelIsTopCases: OpCase[] = vocabularies.flatMap(([n, v]) =>
+  (
+    [
+      ['', normal()],
+      ['-ties', coarse],
+    ] as const
+  ).map(([tag, draw]) =>
+    opCase(
+      ops.labelIsTopOp,
+      `${n}x${v}${tag}`,
+      [f32([n, v], draw), i32([n], labels(Math.min(v, 4)))],
+      {},
+      exact,
+    ),
+  ),
+);
+
 /** Rows below, at and above a chunk, with and without gradients. */
 const linearCrossEntropyCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
   (
@@ -199,7 +221,7 @@ const linearCrossEntropyCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
       ops.linearCrossEntropyOp,
       `${n}${toHidden ? '-hidden' : ''}${toWeight ? '-weight' : ''}`,
       [f32([n, 12]), f32([37, 12]), i32([n], labels(37))],
-      { toHidden, toWeight },
+      { toHidden, toWeight, countCorrect: n !== 64 },
       float32Kernel,
     ),
   ),
@@ -371,6 +393,7 @@ export const rowwiseCases: readonly OpCase[] = [
   ...crossEntropyCases,
   ...crossEntropyIntoCases,
   ...lossFormCases,
+  ...labelIsTopCases,
   ...linearCrossEntropyCases,
   ...normCases,
   ...weightGradCases,
