@@ -1,12 +1,5 @@
 import type { TuningOptions, TuningReport } from '../backend/backend.js';
-import type {
-  CallbackContext,
-  EvalMetrics,
-  Logs,
-  TrainerCallback,
-  TrainerControl,
-  TrainLogs,
-} from '../callbacks/callback.js';
+import type { CallbackContext, EvalMetrics, TrainerCallback } from '../callbacks/callback.js';
 import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
 import {
@@ -27,7 +20,6 @@ import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluatio
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
 import { checkBudget } from './memoryBudget.js';
 import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
-import { loadModelWeights } from './modelWeights.js';
 import { Rollback } from './nonFinite.js';
 import type { Objective, RowUse } from './objective.js';
 import { longestExamples, type PlanSubject, planMemory } from './planMemory.js';
@@ -37,7 +29,7 @@ import { rescue } from './rescue.js';
 import { trainingLoader } from './sampling.js';
 import { StopRequest } from './stopRequest.js';
 import { EvaluationTasks } from './tasks/evaluationTask.js';
-import { checkEvaluation, checkSmoothing, noteBest, resolveMaxLength } from './trainerChecks.js';
+import { checkEvaluation, checkSmoothing, resolveMaxLength } from './trainerChecks.js';
 import {
   type TrainerFlavor,
   type TrainerOptions,
@@ -52,22 +44,16 @@ import {
   type TrainingArgumentsInput,
   trainingArgumentsSchema,
 } from './trainingArguments.js';
+import { TrainingLoop } from './trainingLoop.js';
 import { type Position, TrainingRun } from './trainingRun.js';
 import { update } from './update.js';
 
 /** Rows of a stream that a preview reads. */
 const PREVIEWED = 100;
 
-/** "update 7", "updates 7, 9 and 12 more". */
-function named(updates: readonly number[]): string {
-  const shown = updates.slice(0, 5).join(', ');
-  const more = updates.length > 5 ? ` and ${updates.length - 5} more` : '';
-  return `update${updates.length > 1 ? 's' : ''} ${shown}${more}`;
-}
-
 /**
- * The one training loop. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are
- * this with an objective and its defaults.
+ * Trains a model. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are this with
+ * an objective and its defaults. The loop itself: trainingLoop.ts.
  *
  * @example
  * const trainer = new Trainer({ model, objective, trainDataset, args: { outputDir: 'out', maxSteps: 100 } });
@@ -82,17 +68,11 @@ export class Trainer<
   readonly state = new TrainerState();
   readonly objective: Objective;
   readonly #options: TrainerOptions<Args, ArgsInput>;
-  readonly #control: TrainerControl = {
-    shouldTrainingStop: false,
-    shouldEpochStop: false,
-    shouldLog: false,
-    shouldEvaluate: false,
-    shouldSave: false,
-  };
   readonly #optimizers: OptimizerChoice;
   readonly #callbacks: CallbackHandler;
   readonly #evaluation: Evaluation;
   readonly #context: CallbackContext;
+  readonly #loop: TrainingLoop;
   readonly #examples: Readonly<Record<RowUse, Map<RowSource, Promise<Examples<unknown>>>>> = {
     training: new Map(),
     evaluation: new Map(),
@@ -125,7 +105,13 @@ export class Trainer<
     this.#context = {
       args: this.args,
       state: this.state,
-      control: this.#control,
+      control: {
+        shouldTrainingStop: false,
+        shouldEpochStop: false,
+        shouldLog: false,
+        shouldEvaluate: false,
+        shouldSave: false,
+      },
       model: this.model,
       logger: attune.logger,
     };
@@ -140,6 +126,13 @@ export class Trainer<
       ),
       tokenizer: options.tokenizer ?? null,
       prepare: (rows) => this.#prepare(rows, 'evaluation'),
+    });
+    this.#loop = new TrainingLoop({
+      context: this.#context,
+      callbacks: this.#callbacks,
+      objective: this.objective,
+      evaluate: () => this.evaluate(),
+      checkRows: () => this.#checkPreflight(options.trainDataset!),
     });
     this.#callbacks.initEnd(this.#context);
   }
@@ -207,8 +200,7 @@ export class Trainer<
       );
       try {
         if (args.nonFinite === 'rollback' && from === null) await run.save();
-        await this.#loop(run, stop);
-        return await this.#finish(run, stop);
+        return await this.#loop.run(run, stop);
       } catch (error) {
         const back = rollback.after(error, run.checkpoint);
         if (!back) throw await rescue(error, run, this.state, args.outputDir);
@@ -383,130 +375,6 @@ export class Trainer<
     return trainDataset;
   }
 
-  async #loop(run: TrainingRun, stop: StopRequest): Promise<void> {
-    const { args, state } = this;
-    const control = this.#control;
-    const { plan } = run;
-    control.shouldTrainingStop = state.globalStep >= plan.maxSteps || stop.reason !== null;
-    await this.#callbacks.call('onTrainBegin', this.#context, plan.maxSteps);
-    if (args.evalOnStart && state.globalStep === 0) await this.evaluate();
-    while (run.position.epoch < plan.numTrainEpochs && !control.shouldTrainingStop) {
-      control.shouldEpochStop = false;
-      await this.#callbacks.call('onEpochBegin', this.#context);
-      for await (const group of run.groups()) {
-        this.#checkPreflight(this.#options.trainDataset!); // a stream's rows are known now
-        const { epoch, batches } = run.position;
-        await this.#step(run, group, epoch + (batches + group.length) / plan.batchesPerEpoch);
-        if (stop.reason) {
-          control.shouldTrainingStop = true;
-          await this.#save(run, true);
-        }
-        if (control.shouldTrainingStop || control.shouldEpochStop) break;
-      }
-      const isWhole = run.position.batches === plan.batchesPerEpoch;
-      if (control.shouldEpochStop || isWhole) run.nextEpoch();
-      this.#clearFlags();
-      await this.#callbacks.call('onEpochEnd', this.#context);
-      if (!stop.reason) await this.#logEvaluateSave(run);
-    }
-    await run.pacer.drain();
-  }
-
-  /** One update: see "One training step" in docs/architecture.md. */
-  async #step(run: TrainingRun, group: readonly unknown[][], epoch: number): Promise<void> {
-    const { state } = this;
-    this.#clearFlags();
-    run.beginUpdate();
-    await this.#callbacks.call('onStepBegin', this.#context);
-    run.learningRate = run.schedule.rate(state.globalStep);
-    const tokens = await update(this.#context, this.objective, run, group, {
-      substepEnd: () => this.#callbacks.call('onSubstepEnd', this.#context),
-      preOptimizerStep: () => this.#callbacks.call('onPreOptimizerStep', this.#context),
-    });
-    try {
-      await this.#callbacks.call('onOptimizerStep', this.#context);
-    } finally {
-      // The update is done, whatever a callback says about it.
-      run.optimizer.zeroGrad();
-      state.globalStep++;
-      state.epoch = epoch;
-      state.numInputTokensSeen += tokens;
-      run.endUpdate(group);
-    }
-    await run.pacer.admit();
-    await this.#callbacks.call('onStepEnd', this.#context);
-    await this.#logEvaluateSave(run);
-  }
-
-  async #logEvaluateSave(run: TrainingRun): Promise<void> {
-    const { state, args } = this;
-    const control = this.#control;
-    if (control.shouldLog && state.globalStep > run.loggedStep) await this.#log(run);
-    if (control.shouldEvaluate) {
-      await run.checkFinite();
-      const metrics = await this.evaluate();
-      // After the callbacks, so that they see what the best was.
-      const isBest = noteBest(state, args, metrics);
-      run.schedule.observe(metrics);
-      if (args.saveStrategy === 'best') control.shouldSave = isBest;
-    }
-    if (control.shouldSave) await this.#save(run);
-    this.#clearFlags();
-  }
-
-  /** @param whole even with saveOnlyModel: a run that was stopped is to go on */
-  async #save(run: TrainingRun, whole?: true): Promise<void> {
-    if (this.state.globalStep === run.savedStep) return;
-    const folder = await run.save({ whole });
-    await this.#callbacks.call('onSave', this.#context, folder);
-  }
-
-  async #log(run: TrainingRun): Promise<void> {
-    const from = run.loggedStep + 1;
-    const { logs, skipped, skippedAt } = await run.readMeter();
-    run.loggedStep = this.state.globalStep;
-    if (skipped > 0)
-      this.model.attune.logger.warn(
-        `${named(skippedAt.map((i) => from + i))}: loss or gradient was not finite; the device left the parameters as they were. Lower learningRate or maxGradNorm, or look at the rows.`,
-      );
-    const row = {
-      ...logs,
-      learningRate: run.learningRate,
-      epoch: this.state.epoch,
-      ...(this.args.includeNumInputTokensSeen !== 'no' && {
-        numInputTokensSeen: this.state.numInputTokensSeen,
-      }),
-      ...(skipped > 0 && { skippedSteps: skipped }),
-    } satisfies TrainLogs;
-    await this.#enterLog(row);
-  }
-
-  async #enterLog(logs: Logs): Promise<void> {
-    const { state } = this;
-    state.logHistory.push({ ...logs, epoch: state.epoch, step: state.globalStep });
-    await this.#callbacks.call('onLog', this.#context, logs);
-  }
-
-  async #finish(run: TrainingRun, stop: StopRequest): Promise<TrainOutput> {
-    const { state, args, model } = this;
-    const isShort = state.globalStep < state.maxSteps;
-    const stoppedBy = isShort ? (stop.reason ?? 'callback') : null;
-    if (isShort) run.reportStop(stoppedBy!);
-    await run.readMeter();
-    if (args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
-      model.attune.logger.info(
-        `loading the best checkpoint ${state.bestModelCheckpoint} (${args.metricForBestModel} ${state.bestMetric})`,
-      );
-      await loadModelWeights(model, state.bestModelCheckpoint);
-      run.isLatest = false;
-    }
-    const metrics = run.summary();
-    await this.#enterLog(metrics);
-    await this.#callbacks.call('onTrainEnd', this.#context, metrics);
-    const { globalStep } = state;
-    return { globalStep, trainingLoss: metrics.trainLoss!, stoppedBy, metrics };
-  }
-
   /**
    * The objective's loss over `dataset`, every item weighing the same, and what `computeMetrics` says.
    * Several sets by name give the metrics of each (`evalMathLoss`) and of all together (`evalLoss`).
@@ -522,7 +390,7 @@ export class Trainer<
       });
     const tasks = dataset ? {} : await this.#evaluation.runTasks();
     const metrics = { ...tasks, ...(await this.#evaluation.evaluate(rows)) };
-    await this.#enterLog(metrics);
+    await this.#loop.enterLog(metrics);
     await this.#callbacks.call('onEvaluate', this.#context, metrics);
     return metrics;
   }
@@ -568,11 +436,5 @@ export class Trainer<
     prepared.set(source, examples);
     examples.catch(() => prepared.delete(source));
     return examples;
-  }
-
-  #clearFlags(): void {
-    this.#control.shouldLog = false;
-    this.#control.shouldEvaluate = false;
-    this.#control.shouldSave = false;
   }
 }
