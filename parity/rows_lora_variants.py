@@ -1,11 +1,15 @@
 """Rows 38, 40, 42, 44-46, 56: rsLoRA, rank and alpha patterns, DoRA, PiSSA, OLoRA and orthogonal starts, LoRA+ groups; runs."""
 
+import copy
+import shutil
+
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 
-from common import E, G, VERSIONS, case, fresh_folder, grid, seed, write_json, write_row
+from common import E, G, VERSIONS, case, fresh_folder, grid, seed, write_json, write_row, write_tensors
 from recording import TRACE, RecordingTrainer, arguments, settings, train
+from rows_adapters import randomise
 from rows_lora import wrap
 from rows_lora_runs import TOLERANCE, patterned_rows, report, save_adapter
 from tiny import load
@@ -63,6 +67,49 @@ def loraplus_row():
     write_row(46, "loraplus", "LoRA+: rate and weight decay of each trained parameter", E, cases, {"groups": "PEFT's parameter name: [lr, weight_decay]"})
 
 
+def start_row():
+    cases = []
+    for init, options in [("pissa", {}), ("olora", {}), ("pissa", dict(use_rslora=True)), ("olora", dict(lora_alpha=2))]:
+        seed(44)
+        w = torch.randn(16, 12)
+        model = torch.nn.Sequential()
+        model.add_module("proj", torch.nn.Linear(12, 16, bias=False))
+        model.proj.weight.data = w.clone()
+        options = {"r": 4, "lora_alpha": 8, **options}
+        layer = get_peft_model(model, LoraConfig(target_modules=["proj"], init_lora_weights=init, **options)).base_model.model.proj
+        a, b, scale = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.scaling["default"]
+        assert torch.allclose(layer.get_base_layer().weight + scale * b @ a, w, atol=1e-5)
+        cases.append(case(f"{init}-{len(cases)}", inputs={"W": w}, attrs={"init": init, "r": 4, "alpha": options["lora_alpha"], "useRslora": options.get("use_rslora", False)},
+                          outputs={"BA": b @ a, "columnsOfB": b.norm(dim=0)}))
+    write_row(44, "lora-start", "PiSSA and OLoRA: product of the first factors, lengths of B's columns", {"abs": 1e-5, "rel": 1e-5}, cases,
+              {"W": "[out,in]", "signs": "those of the factors are free, so their product is given"})
+
+
+def difference_row():
+    for name, base, options in [("pissa", "tiny-qwen2", dict(init_lora_weights="pissa")), ("olora", "tiny-qwen2", dict(init_lora_weights="olora", use_rslora=True))]:
+        folder = fresh_folder(f"lora-variants/{name}-saved")
+        seed(56)
+        model = get_peft_model(load(base), LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], **options))
+        start = copy.deepcopy(model.peft_config["default"].init_lora_weights)
+        model.peft_config["default"].init_lora_weights = True  # PEFT's docs: so that loading the start does not decompose again
+        save_adapter(model, folder / "start")
+        model.peft_config["default"].init_lora_weights = start
+        randomise(model.train(), 0.05)
+        model.eval()
+        ids = torch.randint(3, 128, (2, 9))
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits
+        save_adapter(model, folder / "raw")
+        model.save_pretrained(folder / "plain", path_initial_model_for_weight_conversion=str(folder / "start"))
+        (folder / "plain" / "README.md").unlink(missing_ok=True)
+        with torch.no_grad():
+            again = PeftModel.from_pretrained(load(base), folder / "plain").eval()(input_ids=ids).logits
+            reloaded = PeftModel.from_pretrained(load(base), folder / "raw").eval()(input_ids=ids).logits
+        assert torch.allclose(logits, again, atol=1e-4) and torch.allclose(logits, reloaded, atol=1e-4)
+        shutil.rmtree(folder / "start")
+        write_tensors(f"lora-variants/{name}-saved/expected.safetensors", {"input_ids": ids, "logits": logits}, base=base)
+
+
 class LoraPlus(RecordingTrainer):
     def create_optimizer(self, *_):
         self.optimizer = create_loraplus_optimizer(
@@ -73,6 +120,7 @@ class LoraPlus(RecordingTrainer):
 RUNS = {
     "dora-llama": ("tiny-llama", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], use_dora=True), dict(weight_decay=0.01)),
     "dora-qwen2": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules="all-linear", use_dora=True, use_rslora=True), {}),
+    "pissa-qwen2": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights="pissa"), {}),
     "loraplus-qwen2": ("tiny-qwen2", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj"]), dict(weight_decay=0.05, trainer_class=LoraPlus)),
 }
 
@@ -97,4 +145,6 @@ def runs():
 def main():
     dora_row()
     loraplus_row()
+    start_row()
     runs()
+    difference_row()

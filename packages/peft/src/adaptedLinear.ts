@@ -38,7 +38,7 @@ interface Attached {
   readonly byFileName: ReadonlyMap<string, Parameter>;
   /** The same by their names in the tree. */
   readonly treeNames: readonly string[];
-  /** Aliases of what the adapter's layers share, by the names that the method uses. */
+  /** Frozen tensors, own ones and aliases of what the adapter's layers share, by the names that the method uses. */
   readonly shared: ReadonlyMap<string, Parameter>;
   /** Those of them that are saved, by their names in files. */
   readonly frozen: ReadonlyMap<string, Parameter>;
@@ -102,6 +102,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     const parameters = new Map<string, Parameter>();
     const byFileName = new Map<string, Parameter>();
     const treeNames: string[] = [];
+    const shared = new Map<string, Parameter>();
     const fromBase: Parameters<typeof initialised>[2] = (compute) =>
       this.engine.noGrad(() =>
         this.engine.scope('first values', () => compute(baseWeight(this), tensors({ parameters }))),
@@ -111,6 +112,11 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       const fileName = `${this.path}.${key}`;
       const [head, ...rest] = key.split('.');
       const treeName = [head, adapter, ...rest].join('.');
+      if (spec.frozen) {
+        const tensor = initialised(this.engine, spec, fromBase);
+        shared.set(name, this.addBuffer(`${key}.${adapter}`, tensor));
+        continue;
+      }
       const parameter = this.addParameter(
         treeName,
         values?.get(fileName) ?? initialised(this.engine, spec, fromBase),
@@ -119,7 +125,6 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       byFileName.set(fileName, parameter);
       treeNames.push(treeName);
     }
-    const shared = new Map<string, Parameter>();
     const frozen = new Map<string, Parameter>();
     for (const [name, spec] of Object.entries(common.specs)) {
       const key = spec.key ?? name;
@@ -130,6 +135,35 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     }
     const names = { parameters, byFileName, treeNames, shared, frozen };
     this.#attached.set(adapter, { method, config, ...names });
+  }
+
+  /**
+   * Computes and writes first values that take the host.
+   *
+   * @param isNew false: only those that files do not hold
+   */
+  async start(adapter: string, isNew: boolean): Promise<void> {
+    const attached = this.#attached.get(adapter);
+    const starting = attached?.method.start?.(this.layer, attached.config, async () => {
+      const weight = this.engine.noGrad(() =>
+        this.engine.scope('first values', () => baseWeight(this).mul(1)),
+      );
+      const data = await weight.data();
+      weight.dispose();
+      return { rows: this.outFeatures, columns: this.inFeatures, data };
+    });
+    if (!attached || !starting) return;
+    const values = await starting;
+    if (this.#attached.get(adapter) !== attached) return;
+    for (const [name, { data }] of Object.entries(values)) {
+      const to = attached.shared.get(name) ?? (isNew ? attached.parameters.get(name) : undefined);
+      to?.write(Float32Array.from(data));
+    }
+  }
+
+  /** Frozen tensors of one adapter, by the names that its method uses. */
+  startOf(adapter: string): ReadonlyMap<string, Parameter> {
+    return this.#attached.get(adapter)?.shared ?? new Map();
   }
 
   /** [..., in] -> [..., out] */

@@ -1,6 +1,7 @@
 import { AttuneError, type Tensor } from '@attune/core';
 import type { z } from 'zod';
 import type { CommonConfig } from './config.js';
+import type { Dense } from './lowRank.js';
 
 /**
  * How a new parameter starts.
@@ -34,6 +35,8 @@ export interface ParamSpec {
    * tree has the adapter's name after the first part: `lora_A.default.weight`. Default: the name here.
    */
   readonly key?: string;
+  /** Not trained and not in files: made anew, by `init` or `start`, when the adapter is loaded. Default false. */
+  readonly frozen?: boolean;
 }
 
 export type ParamSpecs = Readonly<Record<string, ParamSpec>>;
@@ -161,6 +164,18 @@ export interface PeftMethodDefinition<
    * for, with the values that mean "not used". Written as they are; any other value is refused.
    */
   readonly fileFields?: Readonly<Record<string, unknown>>;
+  /**
+   * First values that take the host: null where there are none. The adapter computes with those of `params` until
+   * they come, which should give the same function. Of a loaded adapter only frozen ones are written.
+   *
+   * @param weight reads the layer's weight [out, in], float32
+   * @returns by the names of `params`
+   */
+  start?(
+    layer: LayerInfo,
+    config: MethodConfig<C>,
+    weight: () => Promise<Dense>,
+  ): Promise<Readonly<Record<string, Dense>>> | null;
   /** Options that only matter while training: they are not written to adapter_config.json. */
   readonly unsaved?: readonly string[];
   /**

@@ -30,10 +30,10 @@ const EXACT_SIZE = 256;
  * The nearest matrix of rank r: M ~ U_r S_r V_r^T, as B = U_r S_r and A = V_r^T.
  *
  * Up to 256 rows or columns by a whole singular value decomposition; beyond, by subspace iteration with
- * 10 more directions and 6 passes (Halko et al., arXiv:0909.4061, algorithm 4.4), with a seed of its own:
+ * 10 more directions and twice `passes` passes (Halko et al., arXiv:0909.4061, algorithm 4.4), with a seed of its own:
  * exact for matrices of rank r, close for others.
  */
-export function truncate(matrix: Matrix, rank: number): LowRank {
+export function truncate(matrix: Matrix, rank: number, passes = 3): LowRank {
   const small = Math.min(matrix.rows, matrix.columns);
   if (small <= Math.max(EXACT_SIZE, rank + 10)) return decompose(matrix, rank);
   const rng = new Rng(0, 0x737664); // 'svd'
@@ -42,7 +42,7 @@ export function truncate(matrix: Matrix, rank: number): LowRank {
     for (let j = 0; j < probe.columns; j++) probe.set(i, j, rng.normal());
   const transposed = matrix.transpose();
   let basis = orthonormal(matrix.mmul(probe));
-  for (let pass = 0; pass < 3; pass++)
+  for (let pass = 0; pass < passes; pass++)
     basis = orthonormal(matrix.mmul(orthonormal(transposed.mmul(basis))));
   const { a, b } = decompose(basis.transpose().mmul(matrix), rank);
   return { a, b: fromMatrix(basis.mmul(toMatrix(b))) };

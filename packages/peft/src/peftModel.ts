@@ -13,6 +13,7 @@ import {
   QuantizedLinear,
   type Tensor,
 } from '@attune/core';
+import { AdaptedLinear } from './adaptedLinear.js';
 import { AdapterSwitch, slotsOf } from './adapterSlot.js';
 import type { CustomPeftConfig, PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
@@ -27,6 +28,7 @@ import type {
   LoraConfig,
   VeraConfig,
 } from './methods/index.js';
+import { plainLora } from './plainLora.js';
 import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
 import {
   adapterFolder,
@@ -92,6 +94,8 @@ export class PeftModel implements LanguageModel, AdapterHost {
   #backup: Backup = new Map();
   /** Adapters that are being made of others: what changes all of them waits. */
   #making: Promise<unknown> = Promise.resolve();
+  /** First values that are being computed. */
+  #starting: Promise<unknown> = Promise.resolve();
 
   private constructor(readonly base: LanguageModel) {}
 
@@ -122,6 +126,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
     const { adapterName = 'default', isTrainable = false } = options;
     host.#attach(adapterName, loaded, isTrainable);
     host.setAdapter(adapterName);
+    await host.ready();
     return host;
   }
 
@@ -228,6 +233,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
     const { adapterName = 'default', isTrainable = false } = options;
     this.#checkFree(adapterName);
     this.#attach(adapterName, await readAdapter(this.base, folder, options.config), isTrainable);
+    await this.ready();
   }
 
   /**
@@ -320,6 +326,14 @@ export class PeftModel implements LanguageModel, AdapterHost {
     return result;
   }
 
+  /**
+   * Fulfilled once adapters have their first values: PiSSA and OLoRA read the weights for them, and a model
+   * computes as its base until then. A Trainer and savePretrained wait; a training loop of one's own must.
+   */
+  async ready(): Promise<void> {
+    await this.#starting;
+  }
+
   // Merging
 
   /**
@@ -330,6 +344,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
    */
   async mergeAdapter({ safeMerge = false }: MergeOptions = {}): Promise<void> {
     await this.#making;
+    await this.ready();
     this.#refuseMerged('mergeAdapter');
     const { active } = this.#switch;
     this.#backup = await fold(this.engine, this.root, active, { safe: safeMerge, backup: true });
@@ -350,6 +365,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
    */
   async mergeAndUnload({ safeMerge = false }: MergeOptions = {}): Promise<LanguageModel> {
     await this.#making;
+    await this.ready();
     if (this.#switch.merged.length === 0)
       await fold(this.engine, this.root, this.#switch.active, { safe: safeMerge, backup: false });
     return this.#detach();
@@ -368,21 +384,32 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * the folder, others into subfolders of their names.
    *
    * @param options.selectedAdapters default all
+   * @param options.plainLora adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition
+   *   of the base to be loaded: what to share. Training cannot go on from it as it was. Default false.
+   * @throws PEFT_NOT_PLAIN_LORA
    */
   async savePretrained(
     folder: string,
-    options: { readonly selectedAdapters?: readonly string[] } = {},
+    options: {
+      readonly selectedAdapters?: readonly string[];
+      readonly plainLora?: boolean;
+    } = {},
   ): Promise<void> {
     await this.#making;
+    await this.ready();
     for (const name of options.selectedAdapters ?? this.adapterNames) {
       const { method, config } = this.#get(name);
-      await writeAdapter(adapterFolder(folder, name), method, config, this.#savedOf(name));
+      const saved = options.plainLora
+        ? await plainLora(slotsOf(this.root).reverse(), name, config)
+        : { config, tensors: this.#savedOf(name) };
+      await writeAdapter(adapterFolder(folder, name), method, saved.config, saved.tensors);
     }
   }
 
   /** Reads the weights of the active adapters back from what `savePretrained` wrote, into the parameters as they are. */
   async loadWeights(folder: string): Promise<void> {
     this.#refuseMerged('loadWeights');
+    await this.ready();
     for (const name of this.#switch.active) {
       const { method, config } = this.#get(name);
       const own = adapterFolder(folder, name);
@@ -437,6 +464,15 @@ export class PeftModel implements LanguageModel, AdapterHost {
     this.base.adapters = this;
     if (this.#switch.active.length === 0) this.#switch.active = [name];
     this.#markTrainable();
+    const starting = this.#start(name, tensors === undefined);
+    this.#starting = Promise.all([this.#starting, starting]);
+    // Who waits with ready() is told.
+    this.#starting.catch(() => {});
+  }
+
+  async #start(name: string, isNew: boolean): Promise<void> {
+    for (const slot of slotsOf(this.root))
+      if (slot instanceof AdaptedLinear) await slot.start(name, isNew);
   }
 
   /** Everything is frozen but the active adapters that are for training. */

@@ -357,7 +357,7 @@ function shapes(
   const all = new Map<string, readonly number[]>();
   for (const { info, specs } of layers)
     for (const [name, spec] of Object.entries(specs))
-      all.set(`${info.path}.${spec.key ?? name}`, spec.shape);
+      if (!spec.frozen) all.set(`${info.path}.${spec.key ?? name}`, spec.shape);
   for (const { path, fileName } of biases)
     all.set(fileName, original(modules.get(path)!).ownParameters.get('bias')!.shape);
   for (const [name, { key = name, shape, saved: isSaved = true }] of Object.entries(shared))

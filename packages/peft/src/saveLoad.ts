@@ -5,7 +5,6 @@ import {
   formatShape,
   type HostTensorData,
   type Module,
-  type Parameter,
   readJsonObject,
   SafetensorsFile,
   sameShape,
@@ -26,6 +25,12 @@ const PREFIX = 'base_model.model.';
 const inFile = (name: string): string =>
   name.includes('.') ? PREFIX + name : `base_model.${name}`;
 
+/** What is written of a parameter. */
+export interface SavedTensor {
+  readonly shape: readonly number[];
+  readonly tensor: { data(): Promise<ArrayLike<number>> };
+}
+
 /**
  * Writes an adapter's folder as PEFT does. The config comes last: a folder without one was not
  * finished.
@@ -34,7 +39,7 @@ export async function writeAdapter(
   folder: string,
   method: PeftMethod,
   config: PeftConfig,
-  parameters: ReadonlyMap<string, Parameter>,
+  parameters: ReadonlyMap<string, SavedTensor>,
 ): Promise<void> {
   await writeSafetensors(
     join(folder, WEIGHTS_FILE),

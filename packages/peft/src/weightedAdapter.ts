@@ -5,6 +5,7 @@ import { slotsOf } from './adapterSlot.js';
 import { COMBINATIONS, type Combination, combine, type MajoritySignMethod } from './arithmetic.js';
 import type { PeftConfig } from './config.js';
 import { fromMatrix, type LowRank, toMatrix, truncate, truncateProduct } from './lowRank.js';
+import { startsFromBase } from './methods/lora/start.js';
 import { loraScaling } from './methods/lora.js';
 
 /** Options of `addWeightedAdapter`, named as in PEFT. */
@@ -274,6 +275,11 @@ function checkCombinable(name: string, config: PeftConfig): void {
     );
   if (config.useDora === true)
     refuse('has magnitudes (useDora), which no weight difference holds', 'Merge it into the base.');
+  if (startsFromBase(config.initLoraWeights))
+    refuse(
+      `started with a part of the base (initLoraWeights "${config.initLoraWeights}")`,
+      'Merge it into the base.',
+    );
   if (config.loraBias === true || config.bias !== 'none')
     refuse('trains biases', 'Combine adapters without loraBias and with bias "none".');
   if ((config.modulesToSave ?? []).length > 0)

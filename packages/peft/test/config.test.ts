@@ -82,7 +82,7 @@ describe('values', () => {
     [{ rankPattern: { q_proj: 'x' } }, /peftConfig\.rankPattern\.q_proj is "x"/],
     [{ targetModules: 7 }, /peftConfig\.targetModules is 7\. .*array.*; or .*string/],
     [{ bias: 'some' }, /peftConfig\.bias is "some"\. .*"none".*"all".*"lora_only"/],
-    [{ initLoraWeights: 'pissa' }, /peftConfig\.initLoraWeights is "pissa"/],
+    [{ initLoraWeights: 'loftq' }, /peftConfig\.initLoraWeights is "loftq"/],
     [{ targetModules: 'q_proj', layersToTransform: [0] }, /layersToTransform needs a list/],
     [
       { targetModules: ['q_proj'], layersPattern: 'layers' },

@@ -14,6 +14,8 @@ export interface AdapterHost {
   savePretrained(folder: string): Promise<void>;
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
   loadWeights(folder: string): Promise<void>;
+  /** Fulfilled once adapters have their first values; training waits for it. */
+  ready?(): Promise<void>;
   /**
    * The factor on the learning rate of a trained parameter; absent: 1 (LoRA+ has others).
    *

@@ -181,6 +181,7 @@ export class Trainer<
       await (checkpoint ? takeBatchSize(args, checkpoint) : this.#findBatchSize(trainDataset));
     const loader = trainingLoader(examples, args, this.objective);
     if (args.maxMemory !== null) checkBudget(await this.#planSubject(trainDataset), args.maxMemory);
+    await model.adapters?.ready?.();
     const rollback = new Rollback(args, model.attune.logger);
     let position: Position | null = null;
     for (let from = checkpoint; ; ) {

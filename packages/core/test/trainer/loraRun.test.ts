@@ -21,6 +21,7 @@ describe('traces of LoRA runs', () => {
     'lora-variants/dora-llama',
     'lora-variants/dora-qwen2',
     'lora-variants/loraplus-qwen2',
+    'lora-variants/pissa-qwen2',
   ])
     test(name, async () => {
       const { settings, rows, trace, base, loadConfig } = fixtureJson(`${name}/run.json`);

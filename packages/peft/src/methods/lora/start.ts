@@ -1,0 +1,122 @@
+import { AttuneError, ops, type Tensor } from '@attune/core';
+import { QrDecomposition } from 'ml-matrix';
+import type { AdapterContext, LayerInfo, ParamSpecs } from '../../definePeftMethod.js';
+import { type Dense, fromMatrix, type LowRank, toMatrix, truncate } from '../../lowRank.js';
+
+/**
+ * Starts of A and B that take a part of the base's weight over: y = (W - s B0 A0) x + s B A x, with A = A0 and
+ * B = B0 in the beginning, so that step 0 is the base model.
+ *
+ * PEFT writes the residual W - s B0 A0 into the base. Here A0 and B0 are kept, frozen, beside A and B: the base
+ * stays what it is, with the adapter off, for other adapters and in 4 bits too.
+ */
+const names = /^(pissa(_niter_(?<passes>\d+))?|olora)$/;
+
+export type StartFromBase = 'pissa' | `pissa_niter_${number}` | 'olora';
+
+export const startsFromBase = (init: unknown): init is StartFromBase =>
+  typeof init === 'string' && names.test(init);
+
+/**
+ * PiSSA: s B0 A0 is the nearest matrix of rank r, B0 = U sqrt(S / s), A0 = sqrt(S / s) V^T. `pissa` is exact for
+ * weights of up to 256 rows or columns and takes 3 passes of subspace iteration beyond; `pissa_niter_k` takes k.
+ * OLoRA: B0 = Q and A0 = R, the first r columns and rows of W = Q R.
+ *
+ * @param weight [out, in]
+ * @see arXiv:2404.02948 (Meng et al.), arXiv:2406.01775 (Büyükakyüz)
+ */
+export function firstFactors(init: string, rank: number, scale: number, weight: Dense): LowRank {
+  const matrix = toMatrix(weight);
+  if (init === 'olora') {
+    const columns = matrix.subMatrix(0, matrix.rows - 1, 0, rank - 1);
+    const q = new QrDecomposition(columns).orthogonalMatrix;
+    return { b: fromMatrix(q), a: fromMatrix(q.transpose().mmul(matrix)) };
+  }
+  const passes = names.exec(init)?.groups?.passes;
+  const nearest = truncate(matrix, rank, passes === undefined ? undefined : Number(passes));
+  const b = toMatrix(nearest.b);
+  const a = toMatrix(nearest.a);
+  for (let i = 0; i < rank; i++) {
+    const singular = Math.hypot(...b.getColumn(i));
+    a.mulRow(i, Math.sqrt(singular / scale));
+    b.mulColumn(i, singular > 0 ? 1 / Math.sqrt(singular * scale) : 0);
+  }
+  return { a: fromMatrix(a), b: fromMatrix(b) };
+}
+
+export async function firstValues(
+  init: string,
+  rank: number,
+  scale: number,
+  weight: () => Promise<Dense>,
+): Promise<Readonly<Record<string, Dense>>> {
+  const { a, b } = firstFactors(init, rank, scale, await weight());
+  return { A: a, B: b, startA: a, startB: b };
+}
+
+/** A0 [r, in] and B0 [out, r]. @throws PEFT_RANK */
+export function startSpecs({ path, inFeatures, outFeatures }: LayerInfo, init: string, r: number) {
+  if (r > Math.min(inFeatures, outFeatures))
+    throw new AttuneError(
+      'PEFT_RANK',
+      `"${init}" takes ${r} directions of ${path}, a weight [${outFeatures}, ${inFeatures}].`,
+      { remedy: `Give an r of at most ${Math.min(inFeatures, outFeatures)}, here by rankPattern.` },
+    );
+  return {
+    startA: { shape: [r, inFeatures], init: 'zeros', key: 'lora_start_A', frozen: true },
+    startB: { shape: [outFeatures, r], init: 'zeros', key: 'lora_start_B', frozen: true },
+  } as const satisfies ParamSpecs;
+}
+
+interface Start {
+  readonly startA?: Tensor | undefined;
+  readonly startB?: Tensor | undefined;
+}
+
+/** W - s B0 A0; W itself for starts that leave it. */
+export const residual = (weight: Tensor, { startA, startB }: Start, scale: number): Tensor =>
+  startA && startB ? startB.matmul(startA, { scale: -scale, addend: weight }) : weight;
+
+/** The layer as if its weight were the residual. */
+export function onResidual(
+  base: (x: Tensor) => Tensor,
+  { startA, startB }: Start,
+  scale: number,
+): (x: Tensor) => Tensor {
+  if (!startA || !startB) return base;
+  return (x) =>
+    ops.linear(x, startA).matmul(startB, { transposeB: true, scale: -scale, addend: base(x) });
+}
+
+/** The context of such a layer. */
+export const residualContext = (
+  context: AdapterContext,
+  start: Start,
+  scale: number,
+): AdapterContext =>
+  start.startA
+    ? { ...context, baseWeight: () => residual(context.baseWeight(), start, scale) }
+    : context;
+
+/**
+ * The start that a file names. Most do not matter any more; those that left another base do.
+ *
+ * @throws PEFT_UNSUPPORTED_OPTION
+ */
+export function startFromFile(
+  fields: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const init = fields.initLoraWeights;
+  if (init === 'orthogonal' || init === 'eva')
+    return { ...fields, initLoraWeights: true, evaConfig: null };
+  if (init === 'pissa' || init === 'olora' || typeof init !== 'string') return fields;
+  if (!startsFromBase(init) && !/^(corda|loftq|lora_ga)$/.test(init)) return fields;
+  throw new AttuneError(
+    'PEFT_UNSUPPORTED_OPTION',
+    `init_lora_weights is "${init}": the adapter was trained on another base, which the file does not hold.`,
+    {
+      remedy:
+        'Save it as a plain LoRA: save_pretrained(folder, path_initial_model_for_weight_conversion=...) in PEFT.',
+    },
+  );
+}
