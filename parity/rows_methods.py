@@ -75,7 +75,7 @@ TORCH = {
 def file_names(model):
     """Trainable parameters by their names in an adapter's file."""
     if hasattr(model, "peft_config"):
-        return {n.replace(".default", ""): p for n, p in model.named_parameters() if p.requires_grad}
+        return {n.replace(".default", "").replace("vector.weight", "vector"): p for n, p in model.named_parameters() if p.requires_grad}
     return {"base_model.model." + n.replace(".adapter.", "."): p for n, p in model.named_parameters() if p.requires_grad}
 
 

@@ -1,7 +1,7 @@
 """The tiny models that the model, trainer and adapter rows share, built from a config with fixed seeds."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from common import FIXTURES, seed
 
@@ -35,7 +35,6 @@ def build(name):
 
 def load(name="tiny-llama"):
     """The saved model itself (float32, eager attention), its name as its path so that no machine path is written."""
-    cls = Qwen2ForCausalLM if "qwen2" in name else LlamaForCausalLM
-    model = cls.from_pretrained(FIXTURES / name, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(FIXTURES / name, dtype=torch.float32, attn_implementation="eager")
     model.name_or_path = model.config._name_or_path = name
     return model.eval()

@@ -1,5 +1,6 @@
 import {
   AttuneError,
+  Embedding,
   type Engine,
   type LinearLike,
   type Module,
@@ -45,7 +46,7 @@ interface Attached {
 }
 
 /**
- * A linear layer, or another module of one input and one output, with adapters of any method around it:
+ * A linear layer, an embedding, or another module of one input and one output, with adapters of any method around it:
  * y = forward_n(x, ... forward_1(x, base)).
  *
  * The base may be stored in 16 bits or quantised; adapters are float32, as all arithmetic is. In the
@@ -166,7 +167,13 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     return this.#attached.get(adapter)?.shared ?? new Map();
   }
 
-  /** [..., in] -> [..., out] */
+  /** Of an embedding: a tied head reads the weight without its adapters, as in PEFT. */
+  get weight(): Parameter | undefined {
+    const { inner } = this;
+    return inner instanceof SavedModule ? inner.weight : original(this).ownParameters.get('weight');
+  }
+
+  /** [..., in] -> [..., out]; of an embedding int32 [...] -> [..., out] */
   forward(x: Tensor, ...rest: never[]): Tensor {
     const { inner } = this;
     let run = (input: Tensor) => inner.forward(input, ...rest);
@@ -213,12 +220,14 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       const attached = this.#attached.get(adapter);
       if (!attached) continue;
       const { method, config } = attached;
-      if (!method.mergedWeight || !newWeight)
+      if (!method.mergedWeight || !newWeight || this.layer.embedding?.tied)
         throw new AttuneError(
           'PEFT_NOT_MERGEABLE',
-          method.mergedWeight
-            ? `${this.path} has no plain weight to merge adapter "${adapter}" into.`
-            : `${method.peftType} adapters cannot be merged: the method defines no mergedWeight.`,
+          !method.mergedWeight
+            ? `${method.peftType} adapters cannot be merged: the method defines no mergedWeight.`
+            : newWeight
+              ? `"${adapter}" adapts ${this.path}, which is the output head too (tie_word_embeddings): in one weight, the head would change with it.`
+              : `${this.path} has no plain weight to merge adapter "${adapter}" into.`,
           { remedy: 'Keep the adapter beside the base model.' },
         );
       const p = tensors(attached);
@@ -265,8 +274,9 @@ function baseBias(within: Module): Tensor | null {
   return within.ownParameters.get('bias')?.tensor ?? null;
 }
 
-/** Methods see weights as [out, in], whichever way the base stores them (GPT-2: [in, out]). */
+/** Methods see weights as [out, in], whichever way the base stores them (embeddings and GPT-2's Conv1D: [in, out]). */
 function turner(slot: AdaptedLinear): (weight: Tensor) => Tensor {
-  const { weightLayout } = original(slot) as LinearLike;
-  return (weight) => (weightLayout === 'inOut' ? weight.transpose() : weight);
+  const base = original(slot);
+  const isTurned = base instanceof Embedding || (base as LinearLike).weightLayout === 'inOut';
+  return (weight) => (isTurned ? weight.transpose() : weight);
 }

@@ -1,4 +1,4 @@
-import { AttuneError, type Tensor } from '@attune/core';
+import { AttuneError, type Rng, type Tensor } from '@attune/core';
 import type { z } from 'zod';
 import type { CommonConfig } from './config.js';
 import type { Dense } from './lowRank.js';
@@ -8,7 +8,8 @@ import type { Dense } from './lowRank.js';
  *
  * `kaimingUniform` is PyTorch's default for a linear layer, kaiming_uniform(a = sqrt 5): uniform in
  * +-1/sqrt(fan in), the fan in being the last dimension. `uniform` is the bound, `normal` the
- * standard deviation; both have mean 0. Draws come from the engine's seed. `values` makes the values itself, row-major.
+ * standard deviation; both have mean 0. Draws come from the engine's seed. `values` makes the values itself, row-major, with
+ * that seed's random numbers or without.
  */
 export type Init =
   | 'zeros'
@@ -17,7 +18,7 @@ export type Init =
   | { readonly constant: number }
   | { readonly uniform: number }
   | { readonly normal: number }
-  | { readonly values: () => Float32Array }
+  | { readonly values: (rng: Rng) => Float32Array }
   | {
       /**
        * Computed from the layer's weight [out, in], float32 (dequantised, if it is held so), and the parameters
@@ -57,6 +58,13 @@ export interface LayerInfo {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly hasBias: boolean;
+  /** Of an embedding, which is given ids: inFeatures is the size of its table, the weight [out, in] its transpose. */
+  readonly embedding?: {
+    /** What it multiplies its rows by, e.g. sqrt(hidden) in Gemma. */
+    readonly scale: number;
+    /** The output head multiplies with its weight. */
+    readonly tied: boolean;
+  };
 }
 
 export interface AdapterContext {
@@ -91,6 +99,9 @@ export interface BaseModel {
   readonly parameters: readonly BaseParameter[];
 }
 
+/** What a method may adapt. */
+export type Targets = 'linear' | 'linearOrEmbedding' | 'module';
+
 export type ConfigSchema = z.ZodObject<z.ZodRawShape>;
 
 /** What a method's functions see: its own options, parsed, beside those of every method. */
@@ -115,10 +126,12 @@ export interface PeftMethodDefinition<
   readonly without?: readonly (keyof CommonConfig)[];
   /** Options whose defaults depend on the model, filled in. Runs before anything else; files have the result. */
   resolve?(config: MethodConfig<C>, base: BaseModel): MethodConfig<C>;
-  /** What targetModules may name: linear layers (the default), or any module of one input and one output, e.g. `mlp`. */
-  readonly targets?: 'linear' | 'module';
+  /** What targetModules may name: linear layers (the default), embeddings too, or any module of one input and one output, e.g. `mlp`. */
+  readonly targets?: Targets;
   /** The parameters that one layer gets. Step 0 must equal the base: choose the inits so. */
   params?(layer: LayerInfo, config: MethodConfig<C>): P;
+  /** Throws for options that make no sense on a layer. Not asked of adapters from files: they were trained so. */
+  checkNew?(layer: LayerInfo, config: MethodConfig<C>): void;
   /** Frozen tensors that all adapted layers share; `forward` gets them among `p`. */
   shared?(layers: readonly LayerInfo[], config: MethodConfig<C>): S;
   /**

@@ -17,7 +17,8 @@ export function initialised(
   if (init === 'zeros') return engine.zeros(shape);
   if (init === 'ones') return engine.ones(shape);
   if (typeof init === 'object' && 'constant' in init) return engine.full(shape, init.constant);
-  if (typeof init === 'object' && 'values' in init) return engine.tensor(init.values(), shape);
+  if (typeof init === 'object' && 'values' in init)
+    return engine.tensor(init.values(engine.rng), shape);
   const draw = sampler(engine, shape, init);
   const size = shape.reduce((n, d) => n * d, 1);
   return engine.tensor(Float32Array.from({ length: size }, draw), shape);

@@ -2,6 +2,7 @@ import { AttuneError } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
 import type { AdapterSlot } from './adapterSlot.js';
 import type { PeftConfig } from './config.js';
+import { factorKey } from './methods/lora/factors.js';
 import { startsFromBase } from './methods/lora/start.js';
 import type { SavedTensor } from './saveLoad.js';
 
@@ -25,10 +26,12 @@ export async function plainLora(
     for (const [name, parameter] of own) tensors.set(name, parameter);
     if (!(slot instanceof AdaptedLinear) || own.size === 0) continue;
     const start = slot.startOf(adapter);
+    const nameOf = (side: 'A' | 'B') => `${slot.path}.${factorKey(slot.layer, side)}`;
     const read = async (side: 'A' | 'B') => {
-      const now = own.get(`${slot.path}.lora_${side}.weight`)!;
-      const before = start.get(`start${side}`)!;
-      return [await now.tensor.data(), await before.tensor.data()] as const;
+      const now = await own.get(nameOf(side))!.tensor.data();
+      // An embedding starts without a part of the base: zeros fill it up to the rank.
+      const before = await start.get(`start${side}`)?.tensor.data();
+      return [now, before ?? new Float32Array(now.length)] as const;
     };
     const { inFeatures, outFeatures } = slot;
     const [a, a0] = await read('A');
@@ -41,7 +44,7 @@ export async function plainLora(
         joined[row * 2 * r + r + i] = -b0[row * r + i]!;
       }
     const put = (side: 'A' | 'B', shape: readonly number[], data: Float32Array) =>
-      tensors.set(`${slot.path}.lora_${side}.weight`, {
+      tensors.set(nameOf(side), {
         shape,
         tensor: { data: () => Promise.resolve(data) },
       });

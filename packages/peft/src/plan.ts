@@ -1,5 +1,6 @@
 import {
   AttuneError,
+  Embedding,
   type LanguageModel,
   type LinearLike,
   type Module,
@@ -81,6 +82,12 @@ export function planFrom(
     warn(
       `targetModules ${JSON.stringify(plan.unmatched)} match no module of ${model.config.modelType}; the others do.`,
     );
+  if (!source.isFile) for (const { info, config } of plan.layers) method.checkNew?.(info, config);
+  const tied = plan.layers.find(({ info }) => info.embedding?.tied);
+  if (tied)
+    warn(
+      `"${tied.info.path}" is the output head too (tie_word_embeddings): its adapter changes what ids are looked up as, not the head, as in PEFT, and cannot be merged.`,
+    );
   return plan;
 }
 
@@ -136,7 +143,8 @@ export function planAdapter(
   }
   const { config, paths, unmatched } = resolveTargets(model, method, resolved, modules);
   const saved = savedParts(model, config.modulesToSave ?? [], modules);
-  const layers = paths.map((path) => planLayer(path, modules, method, config, base));
+  const tied = tiedEmbedding(model, modules);
+  const layers = paths.map((path) => planLayer(path, modules, method, config, base, tied));
   const infos = layers.map(({ info }) => info);
   const shared = method.shared?.(infos, config) ?? {};
   const biases = biasesOf(config, paths, saved, modules);
@@ -209,7 +217,10 @@ function resolveTargets(
     );
   const candidates = [...modules]
     .filter(([path]) => path !== '')
-    .map(([path, module]) => ({ path, isLinear: isLinearLike(original(module)) }));
+    .map(([path, slot]) => {
+      const module = original(slot);
+      return { path, isLinear: isLinearLike(module), isEmbedding: module instanceof Embedding };
+    });
   const paths = matchTargets(candidates, targetModules, given, modelType, method.targets);
   const unmatched = unmatchedEntries(candidates, targetModules);
   const resolved = isAllLinear(targetModules)
@@ -287,16 +298,33 @@ function planLayer(
   method: PeftMethod,
   config: PeftConfig,
   { hiddenSize }: BaseModel,
+  tied: Module | undefined,
 ): PlannedLayer {
   const module = original(modules.get(path)!);
-  const info: LayerInfo = {
-    path,
-    inFeatures: feature(module, 'inFeatures') ?? hiddenSize,
-    outFeatures: feature(module, 'outFeatures') ?? hiddenSize,
-    hasBias: module.ownParameters.has('bias'),
-  };
+  const hasBias = module.ownParameters.has('bias');
+  const info: LayerInfo =
+    module instanceof Embedding
+      ? {
+          path,
+          inFeatures: module.vocabSize,
+          outFeatures: module.features,
+          hasBias,
+          embedding: { scale: module.scale, tied: module === tied },
+        }
+      : {
+          path,
+          inFeatures: feature(module, 'inFeatures') ?? hiddenSize,
+          outFeatures: feature(module, 'outFeatures') ?? hiddenSize,
+          hasBias,
+        };
   const layerConfig = method.layerConfig?.(config, path) ?? config;
   return { info, config: layerConfig, specs: method.params!(info, layerConfig) };
+}
+
+/** The table of the token ids, the first of the tree, where the head is that too. */
+function tiedEmbedding(model: LanguageModel, modules: ModuleTable): Module | undefined {
+  if (!model.config.tieWordEmbeddings || model instanceof SequenceClassifier) return undefined;
+  return [...modules.values()].map(original).find((module) => module instanceof Embedding);
 }
 
 function biasesOf(

@@ -1,10 +1,12 @@
 import { AttuneError, nearest } from '@attune/core';
 import type { CommonConfig } from './config.js';
+import type { Targets } from './definePeftMethod.js';
 
 /** One module of a model as target matching sees it. */
 export interface Candidate {
   readonly path: string;
   readonly isLinear: boolean;
+  readonly isEmbedding?: boolean;
 }
 
 /** Names of output heads: "all-linear" leaves them out, as PEFT does. */
@@ -25,7 +27,7 @@ export function matchTargets(
   targetModules: string | readonly string[],
   config: CommonConfig,
   modelType: string,
-  kind: 'linear' | 'module' = 'linear',
+  kind: Targets = 'linear',
 ): string[] {
   const { excludeModules, modulesToSave } = config;
   const excluded = excludeModules === null ? () => false : matcher(excludeModules);
@@ -37,16 +39,19 @@ export function matchTargets(
   const hits = candidates.filter(wanted);
   const matched = hits.filter(({ path }) => !excluded(path) && !saved(path));
   if (matched.length === 0)
-    throw noTarget(candidates, targetModules, config, hits.length, modelType);
-  const notLinear = matched.find((m) => !m.isLinear);
-  if (notLinear && kind === 'linear')
+    throw noTarget(candidates, targetModules, config, hits.length, modelType, kind);
+  const wrong = kind === 'module' ? undefined : matched.find((m) => !canAdapt(m, kind));
+  if (wrong)
     throw new AttuneError(
       'PEFT_TARGET_NOT_LINEAR',
-      `targetModules ${JSON.stringify(targetModules)} match "${notLinear.path}", which is not a linear layer.`,
+      `targetModules ${JSON.stringify(targetModules)} match "${wrong.path}", which is not a linear layer${kind === 'linear' ? '' : ' and not an embedding'}.`,
       { remedy: 'Name the linear layers in it, or use modulesToSave to train the module whole.' },
     );
   return matched.map(({ path }) => path);
 }
+
+const canAdapt = ({ isLinear, isEmbedding }: Candidate, kind: Targets): boolean =>
+  isLinear || (kind === 'linearOrEmbedding' && isEmbedding === true);
 
 /** Entries of a list that match no module: a typing mistake, or a list meant for several families. */
 export function unmatchedEntries(
@@ -136,9 +141,11 @@ function noTarget(
   config: CommonConfig,
   hits: number,
   modelType: string,
+  kind: Targets,
 ): AttuneError {
   const linear = candidates.filter((c) => c.isLinear);
-  const names = [...new Set(linear.map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))];
+  const able = candidates.filter((c) => canAdapt(c, kind));
+  const names = [...new Set(able.map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))];
   const { layersToTransform } = config;
   const found = `targetModules ${JSON.stringify(targetModules)}`;
   if (hits > 0)

@@ -5,6 +5,7 @@ import { slotsOf } from './adapterSlot.js';
 import { COMBINATIONS, type Combination, combine, type MajoritySignMethod } from './arithmetic.js';
 import type { PeftConfig } from './config.js';
 import { fromMatrix, type LowRank, toMatrix, truncate, truncateProduct } from './lowRank.js';
+import { factorKey } from './methods/lora/factors.js';
 import { startsFromBase } from './methods/lora/start.js';
 import { loraScaling } from './methods/lora.js';
 
@@ -241,7 +242,7 @@ export async function combineAdapters(
     }
     const combined = combineLayer(factors, plan, number);
     for (const side of ['a', 'b'] as const) {
-      const name = `${layer.path}.lora_${side.toUpperCase()}.weight`;
+      const name = `${layer.path}.${factorKey(layer.layer, side === 'a' ? 'A' : 'B')}`;
       tensors.set(name, paddedFactor(name, combined[side], plan.rank, side));
     }
   }
@@ -298,7 +299,7 @@ async function loraFactors(
   if (!config) return null;
   const parameters = layer.parametersOf(adapter);
   const read = async (side: 'A' | 'B') => {
-    const { tensor } = parameters.get(`${layer.path}.lora_${side}.weight`)!;
+    const { tensor } = parameters.get(`${layer.path}.${factorKey(layer.layer, side)}`)!;
     const [rows, columns] = tensor.shape as [number, number];
     return toMatrix({ rows, columns, data: await tensor.data() });
   };

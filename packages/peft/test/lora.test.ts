@@ -1,6 +1,8 @@
-import { Linear } from '@attune/core';
+import { Linear, Module } from '@attune/core';
 import { getPeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
+import type { AdaptedLinear } from '../src/adaptedLinear.js';
+import { loraScaling } from '../src/methods/lora.js';
 import {
   exact,
   fixture,
@@ -12,6 +14,18 @@ import {
   open,
   setParameters,
 } from './support.js';
+
+/** Modules at any paths. */
+class Tree extends Module {
+  put(path: string, module: Module): void {
+    const [name, ...rest] = path.split('.');
+    if (rest.length === 0) this.addChild(name!, module);
+    else {
+      const inner = this.children.get(name!) ?? this.addChild(name!, new Tree());
+      (inner as Tree).put(rest.join('.'), module);
+    }
+  }
+}
 
 const config = (attrs: Readonly<Record<string, unknown>>) => ({
   peftType: 'LORA',
@@ -106,6 +120,66 @@ describe('row 37: the inits have the distribution of PEFT', () => {
     expect(await draw(3)).toEqual(await draw(3));
     expect(await draw(3)).not.toEqual(await draw(4));
   });
+});
+
+describe('row 38: the scale is that of PEFT', () => {
+  interface Row38 {
+    readonly cases: readonly {
+      readonly name: string;
+      readonly attrs: Readonly<Record<string, unknown>>;
+      readonly scaling: number;
+    }[];
+  }
+  for (const { name, attrs, scaling } of fixture<Row38>('row38-lora-scaling.json').cases)
+    test(name, async () => {
+      const attune = await open();
+      const { engine } = attune;
+      const zero = { shape: [64, 1], data: Array<number>(64).fill(0) };
+      const { root, model } = one(attune, zero);
+      getPeftModel(model, config(attrs));
+      const r = attrs.r as number;
+      setParameters(root, {
+        'proj.lora_A.default.weight': { shape: [r, 1], data: Array(r).fill(1 / r) },
+        'proj.lora_B.default.weight': { shape: [64, r], data: Array(64 * r).fill(1) },
+      });
+      const [y] = exact(engine, root.forward(engine.ones([1, 1])));
+      expect(Math.abs(y! / scaling - 1)).toBeLessThan(1e-6);
+    });
+});
+
+describe('row 40: rank and alpha patterns hit the layers that they hit in PEFT', () => {
+  interface Row40 {
+    readonly cases: readonly {
+      readonly name: string;
+      readonly attrs: Readonly<
+        Record<'rankPattern' | 'alphaPattern', readonly (readonly [string, number])[]>
+      >;
+      readonly layers: Readonly<Record<string, readonly [number, number, number]>>;
+    }[];
+  }
+  for (const { name, attrs, layers } of fixture<Row40>('row40-lora-patterns.json').cases)
+    test(name, async () => {
+      const attune = await open();
+      const root = new Tree();
+      for (const path of Object.keys(layers))
+        root.put(path, new Linear(attune.engine, { inFeatures: 8, outFeatures: 8 }));
+      const model = getPeftModel(modelOf(attune, root), {
+        peftType: 'LORA',
+        r: 8,
+        loraAlpha: 16,
+        targetModules: ['q_proj', 'v_proj', 'down_proj', 'lm_head'],
+        rankPattern: Object.fromEntries(attrs.rankPattern),
+        alphaPattern: Object.fromEntries(attrs.alphaPattern),
+      });
+      const slots = new Map(model.root.namedModules());
+      for (const [path, [r, alpha, scaling]] of Object.entries(layers)) {
+        const own = (slots.get(path) as AdaptedLinear).configOf('default')!;
+        expect([own.r, own.loraAlpha], path).toEqual([r, alpha]);
+        expect(loraScaling(own as never), path).toBe(scaling);
+        const a = new Map(model.root.namedParameters()).get(`${path}.lora_A.default.weight`)!;
+        expect(a.shape).toEqual([r, 8]);
+      }
+    });
 });
 
 describe('row 43: merging', () => {

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Attune, ops, SFTTrainer } from '@attune/core';
+import { type Attune, AutoModelForCausalLM, type CausalLM, ops, SFTTrainer } from '@attune/core';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { fixtures, folder, largestDifference, load, logits, open, readTensors } from './support.js';
@@ -12,6 +13,10 @@ interface Step {
 
 interface Run {
   readonly base: string;
+  /** Changes to its config.json: GPT-2's own dropout is off. */
+  readonly baseChanges?: Readonly<Record<string, unknown>>;
+  /** false: PEFT's merged model is another function. Absent: methods that were not merged. */
+  readonly canBeMerged?: boolean;
   readonly config: Readonly<Record<string, unknown>>;
   /** Names and shapes in the file, where PEFT wrote one. */
   readonly saved?: Readonly<Record<string, readonly number[]>>;
@@ -29,15 +34,25 @@ interface Run {
 
 const at = (name: string, file: string) => join(fixtures, 'methods', name, file);
 
-/** The adapter of a fixture; methods that start as the base have no file. */
-async function adapted(attune: Attune, name: string, run: Run): Promise<PeftModel> {
-  const base = await load(attune, run.base, 'float32');
-  return readdirSync(at(name, '')).includes('adapter_config.json')
-    ? PeftModel.fromPretrained(base, at(name, ''), { isTrainable: true })
-    : getPeftModel(base, run.config);
+async function base(attune: Attune, run: Run): Promise<CausalLM> {
+  if (Object.keys(run.baseChanges ?? {}).length === 0) return load(attune, run.base, 'float32');
+  const changed = await folder();
+  const file = (name: string) => join(fixtures, run.base, name);
+  const config = JSON.parse(readFileSync(file('config.json'), 'utf8')) as object;
+  await writeFile(join(changed, 'config.json'), JSON.stringify({ ...config, ...run.baseChanges }));
+  await symlink(file('model.safetensors'), join(changed, 'model.safetensors'));
+  return AutoModelForCausalLM.fromPretrained(changed, { attune, dtype: 'float32' });
 }
 
-/** Rows 47, 48, 51: PEFT's numbers, or those of a few lines of torch where PEFT lacks the method. */
+/** The adapter of a fixture; methods that start as the base have no file. */
+async function adapted(attune: Attune, name: string, run: Run): Promise<PeftModel> {
+  const plain = await base(attune, run);
+  return readdirSync(at(name, '')).includes('adapter_config.json')
+    ? PeftModel.fromPretrained(plain, at(name, ''), { isTrainable: true })
+    : getPeftModel(plain, run.config);
+}
+
+/** Rows 41, 47, 48, 51: PEFT's numbers, or those of a few lines of torch where PEFT lacks the method. */
 describe.each(readdirSync(join(fixtures, 'methods')))('%s', (name) => {
   const run = JSON.parse(readFileSync(at(name, 'run.json'), 'utf8')) as Run;
 
@@ -102,6 +117,22 @@ describe.each(readdirSync(join(fixtures, 'methods')))('%s', (name) => {
       expect(Math.abs(trace[i]!.gradNorm / gradNorm - 1)).toBeLessThan(1e-2);
     }
   });
+
+  if (run.canBeMerged !== undefined)
+    test('merged, or refused where merging would change more than it adapts', async () => {
+      const attune = await open();
+      const model = await adapted(attune, name, run);
+      const before = await logits(model);
+      if (run.canBeMerged) {
+        await model.mergeAdapter({ safeMerge: true });
+        expect(largestDifference(await logits(model), before)).toBeLessThan(1e-4);
+        model.unmergeAdapter();
+      } else
+        await expect(model.mergeAdapter()).rejects.toThrow(
+          /PEFT_NOT_MERGEABLE: .* is the output head too/,
+        );
+      expect(await logits(model)).toEqual(before);
+    });
 
   const { saved } = run;
   if (saved)

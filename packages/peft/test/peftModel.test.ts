@@ -1,5 +1,6 @@
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type CausalLM, type LanguageModel, TOKENS } from '@attune/core';
+import { type CausalLM, type LanguageModel, TOKENS, writeSafetensors } from '@attune/core';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { disturb, fixtures, folder, largestDifference, load, logits, open } from './support.js';
@@ -208,6 +209,31 @@ describe('several adapters', () => {
       /PEFT_NO_TARGET: modulesToSave: llama has no module "header"/,
     );
     expect(model.adapterNames).toEqual(['math', 'code']);
+  });
+
+  test('a rank that no layer has: refused, but not in a file', async () => {
+    const attune = await open();
+    const base = await load(attune);
+    expect(() => getPeftModel(base, { ...lora, r: 1000 })).toThrow(
+      /PEFT_RANK: r is 1000, and the weight of model\.layers\.0\.self_attn\.q_proj is \[64, 64\][\s\S]*at most 64/,
+    );
+    expect(base.adapters).toBeNull();
+    // Larger than one size alone, as PEFT's users give for grouped keys and values.
+    getPeftModel(base, { ...lora, r: 48, targetModules: ['k_proj'] }).unload();
+    const plan = { peft_type: 'LORA', r: 65, target_modules: ['q_proj'] };
+    const out = await folder();
+    const tensors = [0, 1].flatMap((i) =>
+      [['A', [65, 64]] as const, ['B', [64, 65]] as const].map(([side, shape]) => ({
+        name: `base_model.model.model.layers.${i}.self_attn.q_proj.lora_${side}.weight`,
+        dtype: 'float32' as const,
+        shape,
+        data: async () => new Float32Array(65 * 64),
+      })),
+    );
+    await writeSafetensors(join(out, 'adapter_model.safetensors'), tensors);
+    await writeFile(join(out, 'adapter_config.json'), JSON.stringify(plan));
+    const loaded = await PeftModel.fromPretrained(base, out);
+    expect(loaded.peftConfig.default?.r).toBe(65);
   });
 });
 

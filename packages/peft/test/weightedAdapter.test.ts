@@ -11,9 +11,10 @@ import { keysToCamel } from '../../core/src/util/json.js';
 import { fixture, fixtureJson, largestDifference } from '../../core/test/models/support.js';
 import type { AdaptedLinear } from '../src/adaptedLinear.js';
 import { combine, electAndMerge, pruneAtRandom, pruneByMagnitude } from '../src/arithmetic.js';
-import { PeftModel, peft, type WeightedAdapterOptions } from '../src/index.js';
+import { getPeftModel, PeftModel, peft, type WeightedAdapterOptions } from '../src/index.js';
 import { toMatrix, truncate, truncateProduct } from '../src/lowRank.js';
 import { loraScaling } from '../src/methods/lora.js';
+import { disturb, logits } from './support.js';
 
 const { base, layer, weights, ranks, options } = fixtureJson('weighted-adapters/cases.json');
 const cases = Object.entries(options) as [string, Record<string, unknown>][];
@@ -90,6 +91,49 @@ describe('weight differences', () => {
       expect(largestDifference(await delta(made), await delta(name))).toBeLessThan(1e-5);
       model.deleteAdapter(made);
     }
+  });
+
+  // Row 109, with the variants of LoRA: the same function, or a refusal that says why.
+  it.each<[string, Record<string, unknown>, RegExp | null]>([
+    ['rsLoRA', { useRslora: true, loraAlpha: 3 }, null],
+    ['patterns', { rankPattern: { q_proj: 2 }, alphaPattern: { v_proj: 24 } }, null],
+    ['rsLoRA with patterns', { useRslora: true, rankPattern: { 'layers.0.*': 7 } }, null],
+    ['orthogonal', { initLoraWeights: 'orthogonal' }, null],
+    ['embedding and head', { targetModules: ['embed_tokens', 'lm_head'] }, null],
+    ['dropout', { loraDropout: 0.3 }, null],
+    ['DoRA', { useDora: true }, /magnitudes \(useDora\)/],
+    ['PiSSA', { initLoraWeights: 'pissa' }, /started with a part of the base/],
+    ['OLoRA', { initLoraWeights: 'olora' }, /started with a part of the base/],
+    ['loraBias', { loraBias: true }, /trains biases/],
+    ['modulesToSave', { modulesToSave: ['norm'] }, /trains whole modules/],
+    ['(IA)3', { peftType: 'IA3', targetModules: ['k_proj', 'down_proj'] }, /is a IA3 adapter/],
+    ['VeRA', { peftType: 'VERA', r: 8 }, /is a VERA adapter/],
+  ])('one adapter with weight 1 is itself, or refused: %s', async (_, options, refusal) => {
+    const base = await AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), { attune });
+    const isLora = options.peftType === undefined;
+    const config = { ...(isLora && { r: 4, loraAlpha: 8, targetModules: ['q_proj', 'v_proj'] }) };
+    const own = getPeftModel(base, { peftType: 'LORA', ...config, ...options });
+    await own.ready();
+    disturb(own);
+    for (const combinationType of ['svd', 'cat', 'linear'] as const) {
+      const adapterName = `as-${combinationType}`;
+      const made = own.addWeightedAdapter({
+        adapters: ['default'],
+        weights: [1],
+        adapterName,
+        combinationType,
+      });
+      if (refusal) {
+        await expect(made).rejects.toThrow(refusal);
+        continue;
+      }
+      await made;
+      own.setAdapter('default');
+      const alone = await logits(own);
+      own.setAdapter(adapterName);
+      expect(largestDifference(await logits(own), alone)).toBeLessThan(1e-4);
+    }
+    base.dispose();
   });
 
   it('peftCompat is another function: A and B have cross terms', async () => {
@@ -177,6 +221,16 @@ describe('arithmetic', () => {
 });
 
 describe('refuses', () => {
+  it('peftCompat on adapters of different ranks', async () => {
+    model.addAdapter('narrow', { peftType: 'LORA', r: 2, targetModules: ['q_proj'] });
+    const options = { adapters: ['one', 'narrow'], combinationType: 'linear' } as const;
+    await expect(make({ ...options, peftCompat: true })).rejects.toThrow(
+      /PEFT_COMBINATION: .*combines A and B by themselves, and the ranks are 4, 2/,
+    );
+    model.deleteAdapter(await make(options));
+    model.deleteAdapter('narrow');
+  });
+
   it.each<[string, Partial<WeightedAdapterOptions>, string, RegExp]>([
     ['no weights', { weights: [1] }, 'PEFT_COMBINATION', /2 adapters and 1 weights/],
     ['an unknown type', { combinationType: 'tie' as never }, 'PEFT_COMBINATION', /Known: svd/],

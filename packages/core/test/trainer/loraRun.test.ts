@@ -21,7 +21,15 @@ describe('traces of LoRA runs', () => {
     'lora-variants/dora-llama',
     'lora-variants/dora-qwen2',
     'lora-variants/loraplus-qwen2',
+    'lora-variants/olora-llama',
+    'lora-variants/olora-qwen2',
+    'lora-variants/orthogonal-llama',
+    'lora-variants/patterns-llama',
+    'lora-variants/patterns-qwen2',
+    'lora-variants/pissa-llama',
     'lora-variants/pissa-qwen2',
+    'lora-variants/rslora-llama',
+    'lora-variants/rslora-qwen2',
   ])
     test(name, async () => {
       const { settings, rows, trace, base, loadConfig } = fixtureJson(`${name}/run.json`);

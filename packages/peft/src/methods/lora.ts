@@ -3,6 +3,8 @@ import { definePeftMethod } from '../definePeftMethod.js';
 import { patternValue } from '../targets.js';
 import { loraOptions } from './lora/config.js';
 import { doraForward, doraMagnitude, doraMergedWeight } from './lora/dora.js';
+import { embeddingForward, refuseBias } from './lora/embedding.js';
+import { factorSpecs, refuseLargeRank } from './lora/factors.js';
 import { loraPlusScale } from './lora/plus.js';
 import {
   firstValues,
@@ -28,7 +30,8 @@ export const loraScaling = (options: {
  * LoRA: y = W x + b + s B A dropout(x), with A [r, in], B [out, r] and s = alpha / r.
  *
  * A starts uniform in +-1/sqrt(in), B at 0, so that step 0 is the base model. Only A and B are
- * trained, in float32; W may be stored in 16 bits or quantised. With useDora the formula is that of lora/dora.ts.
+ * trained, in float32; W may be stored in 16 bits or quantised. With useDora the formula is that of lora/dora.ts;
+ * embeddings have that of lora/embedding.ts.
  *
  * @see arXiv:2106.09685 (Hu et al.), eq. 3; arXiv:2312.03732 (rsLoRA). The paper draws A from a normal
  *   distribution; the default here is PEFT's. "gaussian" has standard deviation 1/r, as in PEFT.
@@ -36,38 +39,32 @@ export const loraScaling = (options: {
 export const lora = definePeftMethod({
   peftType: 'LORA',
   config: loraOptions,
-  params: (layer, { r, initLoraWeights: init, loraBias, useDora, ...options }) => ({
-    A: {
-      shape: [r, layer.inFeatures],
-      init: startsFromBase(init)
-        ? 'zeros'
-        : init === 'gaussian'
-          ? { normal: 1 / r }
-          : 'kaimingUniform',
-      key: 'lora_A.weight',
-    },
-    B: {
-      shape: [layer.outFeatures, r],
-      init: init === false ? 'kaimingUniform' : 'zeros',
-      key: 'lora_B.weight',
-    },
-    ...(loraBias && {
-      bias: {
-        shape: [layer.outFeatures],
-        // PyTorch's default for the bias of B, a linear layer of r inputs.
-        init: init === false ? { uniform: 1 / Math.sqrt(r) } : 'zeros',
-        key: 'lora_B.bias',
-      },
-    }),
-    ...(startsFromBase(init) && startSpecs(layer, init, r)),
-    ...(useDora && { magnitude: doraMagnitude(layer, loraScaling({ ...options, r })) }),
-  }),
-  start: (_, options, weight) => {
+  targets: 'linearOrEmbedding',
+  params: (layer, { r, initLoraWeights: init, loraBias, useDora, ...options }) => {
+    if (layer.embedding) refuseBias(layer, loraBias);
+    return {
+      ...factorSpecs(layer, init, r),
+      ...(loraBias && {
+        bias: {
+          shape: [layer.outFeatures],
+          // PyTorch's default for the bias of B, a linear layer of r inputs.
+          init: init === false ? { uniform: 1 / Math.sqrt(r) } : 'zeros',
+          key: 'lora_B.bias',
+        },
+      }),
+      ...(startsFromBase(init) && !layer.embedding && startSpecs(layer, init, r)),
+      ...(useDora && { magnitude: doraMagnitude(layer, loraScaling({ ...options, r })) }),
+    };
+  },
+  checkNew: refuseLargeRank,
+  start: (layer, options, weight) => {
     const { initLoraWeights: init, r } = options;
-    return startsFromBase(init) ? firstValues(init, r, loraScaling(options), weight) : null;
+    if (!startsFromBase(init) || layer.embedding) return null;
+    return firstValues(init, r, loraScaling(options), weight);
   },
   forward: (x, layer, p, options, given) => {
     const scale = loraScaling(options);
+    if (given.layer.embedding) return embeddingForward(x, layer, p, scale, given);
     const base = onResidual(layer, p, scale);
     const context = residualContext(given, p, scale);
     if (p.magnitude)

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { PeftConfigBase } from '../../config.js';
-import { type StartFromBase, startsFromBase } from './start.js';
+import type { InitLoraWeights } from './factors.js';
+import { startsFromBase } from './start.js';
 
 /** What a user may write for LoRA. Names and defaults are PEFT's. */
 export interface LoraConfig extends PeftConfigBase {
@@ -20,10 +21,11 @@ export interface LoraConfig extends PeftConfigBase {
   /** LoRA+: the learning rate of adapted embeddings, itself and no ratio. Not in files. Default 1e-6. */
   readonly loraplusLrEmbedding?: number;
   /**
-   * How A starts: true kaiming-uniform, "gaussian" N(0, 1/r); B is zero for both. false: B is random too. "pissa",
-   * "pissa_niter_4", "olora": with a part of the weight (lora/start.ts). Default true.
+   * How A starts: true kaiming-uniform, "gaussian" N(0, 1/r); B is zero for both. false: B is random too. "orthogonal":
+   * both random with B A = 0, of an even rank (lora/factors.ts). "pissa", "pissa_niter_4", "olora": with a part of the
+   * weight (lora/start.ts). Embeddings start with A zero and B N(0, 1). Default true.
    */
-  readonly initLoraWeights?: boolean | 'gaussian' | StartFromBase;
+  readonly initLoraWeights?: InitLoraWeights;
   /** A rank of its own for layers whose path ends with the key (a regular expression). Default none. */
   readonly rankPattern?: Readonly<Record<string, number>>;
   /** The same for loraAlpha. Default none. */
@@ -36,10 +38,16 @@ export interface LoraConfig extends PeftConfigBase {
 
 const rank = z.int().min(1);
 
-type InitLoraWeights = NonNullable<LoraConfig['initLoraWeights']>;
 const initLoraWeights = z.custom<InitLoraWeights>(
-  (value) => typeof value === 'boolean' || value === 'gaussian' || startsFromBase(value),
-  { error: 'Expected true, false, "gaussian", "pissa", "pissa_niter_<passes>" or "olora"' },
+  (value) =>
+    typeof value === 'boolean' ||
+    value === 'gaussian' ||
+    value === 'orthogonal' ||
+    startsFromBase(value),
+  {
+    error:
+      'Expected true, false, "gaussian", "orthogonal", "pissa", "pissa_niter_<passes>" or "olora"',
+  },
 );
 
 /** LoRA's own options, with PEFT's defaults. */

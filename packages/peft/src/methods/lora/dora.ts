@@ -10,7 +10,7 @@ import type { AdapterContext, LayerInfo, ParamSpec } from '../../definePeftMetho
  * @see arXiv:2402.09353 (Liu et al.), eq. 5 and 11
  */
 
-interface DoraTensors {
+export interface DoraTensors {
   /** [r, in] */
   readonly A: Tensor;
   /** [out, r] */
@@ -33,6 +33,17 @@ export const doraMagnitude = ({ outFeatures }: LayerInfo, scale: number): ParamS
   key: 'lora_magnitude_vector',
 });
 
+/** m / ||W + s B A|| [out]: a gradient reaches m alone. */
+export function doraFactor(
+  { A, B, magnitude }: DoraTensors,
+  scale: number,
+  context: AdapterContext,
+): Tensor {
+  const { engine } = magnitude;
+  const weight = () => engine.noGrad(() => context.baseWeight());
+  return magnitude.div(engine.scope('dora norm', () => rowNorms(weight(), A, B, scale)));
+}
+
 /**
  * As PEFT: with active dropout the base's share of the change is that of the dropped x too, so that
  * y = base(x) + (m/||.|| - 1) W x' + (m/||.||) s B A x'; without dropout x' = x.
@@ -44,15 +55,14 @@ export function doraForward(
   { scale, loraDropout }: { readonly scale: number; readonly loraDropout: number },
   context: AdapterContext,
 ): Tensor {
-  const { engine } = x;
-  const weight = () => engine.noGrad(() => context.baseWeight());
-  const factor = magnitude.div(engine.scope('dora norm', () => rowNorms(weight(), A, B, scale)));
+  const factor = doraFactor({ A, B, magnitude }, scale, context);
   const changed = (input: Tensor, plain: Tensor) =>
     ops.linear(input, A).matmul(B, { transposeB: true, scale, addend: plain }).mul(factor);
   const y = base(x);
   if (context.training && loraDropout > 0) {
     const dropped = context.dropout(x, loraDropout);
-    const plain = ops.linear(dropped, weight());
+    const weight = x.engine.noGrad(() => context.baseWeight());
+    const plain = ops.linear(dropped, weight);
     return y.add(changed(dropped, plain)).sub(plain);
   }
   const bias = context.baseBias();
@@ -66,6 +76,6 @@ export function doraMergedWeight(
   scale: number,
   context: AdapterContext,
 ): Tensor {
-  const factor = magnitude.div(rowNorms(context.baseWeight(), A, B, scale));
+  const factor = doraFactor({ A, B, magnitude }, scale, context);
   return B.matmul(A, { scale, addend: weight }).mul(factor.unsqueeze(1));
 }

@@ -107,8 +107,7 @@ export function startFromFile(
   fields: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
   const init = fields.initLoraWeights;
-  if (init === 'orthogonal' || init === 'eva')
-    return { ...fields, initLoraWeights: true, evaConfig: null };
+  if (init === 'eva') return { ...fields, initLoraWeights: true, evaConfig: null };
   if (init === 'pissa' || init === 'olora' || typeof init !== 'string') return fields;
   if (!startsFromBase(init) && !/^(corda|loftq|lora_ga)$/.test(init)) return fields;
   throw new AttuneError(
