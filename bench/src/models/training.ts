@@ -33,7 +33,7 @@ export function trainingSteps({
   loraRank,
 }: TrainingSteps): Contender & { recordMs(): number; recordCpuMs(): number } {
   const { backend } = model.engine;
-  const abort = new AbortController();
+  let ending = false;
   let go = new Gate();
   let done = new Gate();
   let began = 0;
@@ -58,11 +58,12 @@ export function trainingSteps({
       outputDir: join(tmpdir(), 'attune-bench'), // nothing is saved there
       perDeviceTrainBatchSize: batchSize,
       maxLength: length,
-      maxSteps: 1_000_000, // the abort ends it
+      maxSteps: 1_000_000, // dispose() ends it
       learningRate: 1e-3,
       lrSchedulerType: 'constant',
       loggingStrategy: 'no',
       saveStrategy: 'no',
+      preflight: 'off', // random ids say nothing
       shuffle: false,
     },
     callbacks: [
@@ -79,7 +80,8 @@ export function trainingSteps({
           recordMs = performance.now() - began;
           recordCpuMs = cpu === undefined || cpuBegan === undefined ? recordMs : cpu - cpuBegan;
         },
-        onStepEnd: () => {
+        onStepEnd: ({ control }) => {
+          if (ending) control.shouldTrainingStop = true;
           const finished = done;
           done = new Gate();
           finished.open();
@@ -94,14 +96,14 @@ export function trainingSteps({
     /** The CPU time that it had in them; the same where the system does not tell. */
     recordCpuMs: () => recordCpuMs,
     async run() {
-      training ??= trainer.train({ signal: abort.signal });
+      training ??= trainer.train();
       const finished = done.passed;
       go.open();
       await Promise.race([finished, training]); // an error of the run ends the wait
       await backend.sync();
     },
     async dispose() {
-      abort.abort();
+      ending = true;
       go.open(); // it stops after one more update
       await training;
     },
