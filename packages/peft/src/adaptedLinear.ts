@@ -210,11 +210,14 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
   }
 
   override folded(adapters: readonly string[]): readonly Folded[] {
-    const base = original(this).ownParameters;
-    const weight = base.get('weight');
-    const bias = base.get('bias');
+    if (!adapters.some((adapter) => this.#attached.has(adapter))) return [];
+    const base = original(this);
+    const quantized = base instanceof QuantizedLinear ? base : undefined;
+    const weight = base.ownParameters.get('weight');
+    const bias = base.ownParameters.get('bias');
     const turn = turner(this);
-    let newWeight = weight?.tensor;
+    const given = quantized?.dequantize() ?? weight?.tensor;
+    let newWeight = given;
     let newBias = bias?.tensor;
     for (const adapter of adapters) {
       const attached = this.#attached.get(adapter);
@@ -231,7 +234,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
           { remedy: 'Keep the adapter beside the base model.' },
         );
       const p = tensors(attached);
-      // In float32, rounded to the base's dtype once, after the last adapter.
+      // In float32, rounded to how the base is stored once, after the last adapter.
       newWeight = turn(
         method.mergedWeight(turn(newWeight.cast('float32')), p, config, this.#context),
       );
@@ -239,7 +242,8 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
         newBias = method.mergedBias(newBias.cast('float32'), p, config, this.#context);
     }
     const changed: Folded[] = [];
-    if (weight && newWeight && newWeight !== weight.tensor) changed.push([weight, newWeight]);
+    const holder = quantized ?? weight;
+    if (holder && newWeight && newWeight !== given) changed.push([holder, newWeight]);
     if (bias && newBias && newBias !== bias.tensor) changed.push([bias, newBias]);
     return changed;
   }

@@ -1,4 +1,4 @@
-import { Module, type Parameter, type Tensor } from '@attune/core';
+import { Module, type Parameter, type QuantizedLinear, type Tensor } from '@attune/core';
 
 /** Which adapters of a model compute now. One object for all its slots: to switch is to change this. */
 export class AdapterSwitch {
@@ -19,8 +19,11 @@ export interface UnaryModule extends Module {
   forward(x: Tensor, ...rest: never[]): Tensor;
 }
 
-/** The new value that a parameter of the base gets when adapters are folded into it. */
-export type Folded = readonly [target: Parameter, value: Tensor];
+/** What folding changes: a parameter of the base, or a layer that holds its weight [out, in] in 4 or 8 bits. */
+export type FoldTarget = Parameter | QuantizedLinear;
+
+/** The new value that it gets when adapters are folded into it. */
+export type Folded = readonly [target: FoldTarget, value: Tensor];
 
 /**
  * A module in the place of one of the base model's, with what adapters add to it. The original stays

@@ -35,6 +35,7 @@ export {
 export {
   getPeftModel,
   type LoadAdapterOptions,
+  type MergeAndUnloadOptions,
   type MergeOptions,
   type PeftConfigInput,
   PeftModel,

@@ -1,54 +1,70 @@
 import {
   AttuneError,
+  type DequantizedDType,
   type Engine,
   type HostArray,
+  type Logger,
   type Module,
   ops,
   type Parameter,
+  QuantizedLinear,
+  type QuantizedWeight,
+  quantizeWeight,
+  type Tensor,
 } from '@attune/core';
-import { type AdapterSlot, slotsOf } from './adapterSlot.js';
+import { type AdapterSlot, type FoldTarget, slotsOf } from './adapterSlot.js';
 
-/** The bytes of base parameters as they were before a merge. */
-export type Backup = ReadonlyMap<Parameter, HostArray>;
+/** What a merge overwrote, on the host: each entry puts one back. */
+export type Backup = readonly (() => void)[];
 
 interface FoldOptions {
+  readonly logger: Logger;
   /** Refuse values that are not finite. They are read to the host for that. */
   readonly safe: boolean;
   /** Keep what is overwritten, on the host. */
   readonly backup: boolean;
+  /** Leave quantised layers as they are, and give their merged weights in this storage. Default null: quantise them again. */
+  readonly dequantize?: DequantizedDType | null;
 }
 
 /**
- * Writes adapters into the base weights: computed in float32, rounded to each weight's dtype once.
- * Nothing is written unless all of it can be.
+ * Writes adapters into the base weights: computed in float32, rounded to how each is stored once; codes of 4 or 8
+ * bits are made anew on the host, as bitsandbytes makes them. Nothing is written unless all of it can be.
  *
+ * @returns with `dequantize` the merged weights [out, in] of quantised layers, which are the caller's
  * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE
  */
 export async function fold(
   engine: Engine,
   root: Module,
   adapters: readonly string[],
-  { safe, backup }: FoldOptions,
-): Promise<Backup> {
+  { logger, safe, backup, dequantize = null }: FoldOptions,
+): Promise<{ readonly backup: Backup; readonly weights: ReadonlyMap<QuantizedLinear, Tensor> }> {
   const slots = slotsOf(root);
-  const saved = new Map<Parameter, HostArray>();
+  const undo = new Map<FoldTarget, () => void>();
+  const requantized = new Map<QuantizedLinear, QuantizedWeight>();
   for (const slot of slots) {
-    const targets = await tryFold(engine, slot, adapters, safe);
+    const { targets, codes } = await tryFold(engine, slot, adapters, safe, dequantize === null);
+    for (const [layer, weight] of codes) requantized.set(layer, weight);
     if (backup)
-      for (const target of targets)
-        if (!saved.has(target)) saved.set(target, await storedBytes(target));
+      for (const target of targets) if (!undo.has(target)) undo.set(target, await putBack(target));
   }
+  if (requantized.size > 0) logger.warn(rounding([...requantized.keys()]));
+  const weights = new Map<QuantizedLinear, Tensor>();
   for (const slot of slots)
     inScope(engine, () => {
-      for (const [target, value] of slot.folded(adapters)) ops.assign(target.tensor, value);
+      for (const [target, value] of slot.folded(adapters)) {
+        if (!(target instanceof QuantizedLinear)) ops.assign(target.tensor, value);
+        else if (dequantize) weights.set(target, engine.keep(value.mul(1).cast(dequantize)));
+      }
     });
-  return saved;
+  for (const [layer, weight] of requantized) layer.load(weight);
+  return { backup: [...undo.values()], weights };
 }
 
 /** Puts the bytes back: the base is what it was, where PEFT's subtraction is off by rounding. */
 export function restore(backup: Backup): void {
-  for (const [{ tensor }, bytes] of backup)
-    tensor.engine.backend.write(tensor.storage.buffer, tensor.byteOffset, bytes);
+  for (const putOneBack of backup) putOneBack();
 }
 
 const inScope = <T>(engine: Engine, fn: () => T): T =>
@@ -60,21 +76,32 @@ async function tryFold(
   slot: AdapterSlot,
   adapters: readonly string[],
   safe: boolean,
-): Promise<Parameter[]> {
+  quantize: boolean,
+) {
   const results = inScope(engine, () =>
-    slot.folded(adapters).map(([target, value]) => ({
-      target,
+    slot.folded(adapters).map(([target, value]) => {
+      if (target instanceof QuantizedLinear)
+        return { target, stored: safe || quantize ? value.mul(1) : null };
       // A copy as it would be stored: 16-bit weights may overflow only there.
-      stored: safe ? value.mul(1).cast(target.tensor.dtype) : null,
-    })),
+      return { target, stored: safe ? value.mul(1).cast(target.dtype) : null };
+    }),
   );
+  const codes = new Map<QuantizedLinear, QuantizedWeight>();
   try {
-    for (const { stored } of results)
-      if (stored && !(await stored.data()).every(Number.isFinite)) throw notFinite(slot, adapters);
+    for (const { target, stored } of results) {
+      const values = stored && ((await stored.data()) as Float32Array);
+      const format = quantize && target instanceof QuantizedLinear ? target.format : null;
+      // No code stands for what is not finite; int8 is made from float16, which rounds 65520 to infinity.
+      const limit = format?.quantType === 'int8' ? 65520 : Number.POSITIVE_INFINITY;
+      if ((safe || format) && !values?.every((value) => Math.abs(value) < limit))
+        throw notFinite(slot, adapters);
+      if (target instanceof QuantizedLinear && format)
+        codes.set(target, quantizeWeight(values!, target.inFeatures, format));
+    }
   } finally {
     for (const { stored } of results) stored?.dispose();
   }
-  return results.map(({ target }) => target);
+  return { targets: results.map(({ target }) => target), codes };
 }
 
 function notFinite(slot: AdapterSlot, adapters: readonly string[]): AttuneError {
@@ -88,8 +115,22 @@ function notFinite(slot: AdapterSlot, adapters: readonly string[]): AttuneError 
   );
 }
 
-async function storedBytes({ tensor }: Parameter): Promise<HostArray> {
-  const { backend } = tensor.engine;
-  const bytes = await backend.read(tensor.storage.buffer, tensor.byteOffset, tensor.byteLength);
-  return tensor.dtype === 'float32' ? new Float32Array(bytes) : new Uint16Array(bytes);
+function rounding(layers: readonly QuantizedLinear[]): string {
+  const { quantType } = layers[0]!.format;
+  const bits = quantType === 'int8' ? 8 : 4;
+  return `merging into ${layers.length} layers held in ${bits} bits (${quantType}) rounds their weights to ${bits} bits again: outputs differ from those of the adapter beside the base. mergeAndUnload({ dequantize: true }) keeps the merged weights in full precision.`;
+}
+
+async function putBack(target: FoldTarget): Promise<() => void> {
+  if (target instanceof QuantizedLinear) {
+    const weight = await target.read();
+    return () => target.load(weight);
+  }
+  const values = await storedValues(target);
+  return () => target.write(values);
+}
+
+async function storedValues(parameter: Parameter): Promise<HostArray> {
+  const { buffer } = (await parameter.read()).slice();
+  return parameter.dtype === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer);
 }

@@ -3,6 +3,8 @@ import {
   type Attune,
   AttuneError,
   type CheckpointingOptions,
+  type DequantizedDType,
+  type DequantizeOptions,
   type Engine,
   type ForwardInput,
   type HostTensorData,
@@ -14,7 +16,7 @@ import {
   type Tensor,
 } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
-import { AdapterSwitch, slotsOf } from './adapterSlot.js';
+import { AdapterSwitch, baseModules, original, slotsOf } from './adapterSlot.js';
 import type { CustomPeftConfig, PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import { extract, inject, writeInto } from './inject.js';
@@ -61,8 +63,20 @@ export interface LoadAdapterOptions {
 }
 
 export interface MergeOptions {
-  /** Refuse a merge that would give infinite or not-a-number weights, before anything is written. Default false. */
+  /**
+   * Refuse a merge that would give infinite or not-a-number weights, before anything is written. Of weights that are
+   * quantised again it is refused always. Default false.
+   */
   readonly safeMerge?: boolean;
+}
+
+export interface MergeAndUnloadOptions extends MergeOptions {
+  /**
+   * Of a base that is held in 4 or 8 bits: give it back in full precision, all layers of it, with the merged weights
+   * unrounded; in this storage, or true: that of the base's other weights. Default false: the merged weights are
+   * rounded to 4 or 8 bits again, as in PEFT.
+   */
+  readonly dequantize?: boolean | DequantizedDType;
 }
 
 interface AttachedAdapter {
@@ -91,7 +105,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
   readonly #attached = new Map<string, AttachedAdapter>();
   /** What was trainable before the first adapter; so again after the last. */
   #trainableBefore: ReadonlySet<Parameter> = new Set();
-  #backup: Backup = new Map();
+  #backup: Backup = [];
   /** Adapters that are being made of others: what changes all of them waits. */
   #making: Promise<unknown> = Promise.resolve();
   /** First values that are being computed. */
@@ -185,6 +199,9 @@ export class PeftModel implements LanguageModel, AdapterHost {
   }
   generateStream(options: GenerateOptions): AsyncGenerator<number> {
     return this.base.generateStream(options);
+  }
+  dequantize(options?: DequantizeOptions): void {
+    this.base.dequantize?.(options);
   }
 
   // Adapters
@@ -338,7 +355,8 @@ export class PeftModel implements LanguageModel, AdapterHost {
 
   /**
    * Folds the active adapters into the base weights, so that they cost nothing in `forward`. The
-   * weights they overwrite are kept on the host until `unmergeAdapter`.
+   * weights they overwrite are kept on the host until `unmergeAdapter`. Weights of 4 or 8 bits are dequantised,
+   * added to and quantised again, with a warning.
    *
    * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE, PEFT_MERGED
    */
@@ -347,14 +365,16 @@ export class PeftModel implements LanguageModel, AdapterHost {
     await this.ready();
     this.#refuseMerged('mergeAdapter');
     const { active } = this.#switch;
-    this.#backup = await fold(this.engine, this.root, active, { safe: safeMerge, backup: true });
+    const { logger } = this.attune;
+    const options = { logger, safe: safeMerge, backup: true };
+    this.#backup = (await fold(this.engine, this.root, active, options)).backup;
     this.#switch.merged = active;
   }
 
   /** Takes the adapters out of the base weights again: bit for bit what they were. */
   unmergeAdapter(): void {
     restore(this.#backup);
-    this.#backup = new Map();
+    this.#backup = [];
     this.#switch.merged = [];
   }
 
@@ -363,12 +383,20 @@ export class PeftModel implements LanguageModel, AdapterHost {
    *
    * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
    */
-  async mergeAndUnload({ safeMerge = false }: MergeOptions = {}): Promise<LanguageModel> {
+  async mergeAndUnload(options: MergeAndUnloadOptions = {}): Promise<LanguageModel> {
+    const { safeMerge: safe = false, dequantize = false } = options;
     await this.#making;
     await this.ready();
-    if (this.#switch.merged.length === 0)
-      await fold(this.engine, this.root, this.#switch.active, { safe: safeMerge, backup: false });
-    return this.#detach();
+    // What was merged is rounded: in full precision it is merged anew.
+    if (dequantize !== false) this.unmergeAdapter();
+    else if (this.#switch.merged.length > 0) return this.#detach();
+    const dtype = dequantize === true ? storageOf(this.base) : dequantize || null;
+    const { logger } = this.attune;
+    const folding = { logger, safe, backup: false, dequantize: dtype };
+    const { weights } = await fold(this.engine, this.root, this.#switch.active, folding);
+    const base = this.#detach();
+    if (dtype) base.dequantize?.({ dtype, weights });
+    return base;
   }
 
   /** Gives the plain model back as it was before the first adapter; all adapters are freed. */
@@ -493,7 +521,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
     this.#attached.clear();
     this.#switch.active = [];
     this.#switch.merged = [];
-    this.#backup = new Map();
+    this.#backup = [];
     this.base.adapters = null;
     return this.base;
   }
@@ -563,6 +591,14 @@ export function getPeftModel(
   host.addAdapter(adapterName, config);
   host.setAdapter(adapterName);
   return host;
+}
+
+/** How a model's weights are stored, where they are not quantised. */
+function storageOf(model: LanguageModel): DequantizedDType {
+  const [first] = [...baseModules(model.root)].flatMap(([, slot]) => [
+    ...original(slot).ownParameters.values(),
+  ]);
+  return (first?.dtype ?? 'float32') as DequantizedDType;
 }
 
 /** Reads and checks an adapter's files; the model is not changed. */

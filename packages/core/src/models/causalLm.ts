@@ -6,6 +6,7 @@ import { type ShardOptions, writeWeights } from '../io/shards.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import type { CappedHead, CausalDecoder } from '../nn/decoder.js';
 import type { Parameter } from '../nn/module.js';
+import type { DequantizedDType } from '../nn/quantizedLinear.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
@@ -14,11 +15,12 @@ import { AttuneError } from '../util/errors.js';
 import { type GenerateOptions, type GenerateOutput, generate, generateStream } from './generate.js';
 import type {
   CheckpointingOptions,
+  DequantizeOptions,
   ForwardInput,
   LanguageModel,
   ModelConfig,
 } from './languageModel.js';
-import { quantizedLayers, quantizedToWrite } from './quantization.js';
+import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './quantization.js';
 
 export interface CausalLMParts {
   readonly attune: Attune;
@@ -34,20 +36,24 @@ export interface CausalLMParts {
 /** A causal language model of any family: modules that a family built, with what all of them do. */
 export class CausalLM implements LanguageModel {
   readonly attune: Attune;
-  readonly config: ModelConfig;
   readonly root: CausalDecoder;
   readonly dtype: DType;
   readonly nameOrPath: string;
   readonly folder: string | null;
+  #config: ModelConfig;
   adapters: AdapterHost | null = null;
 
   constructor(parts: CausalLMParts) {
     this.attune = parts.attune;
-    this.config = parts.config;
+    this.#config = parts.config;
     this.root = parts.root;
     this.dtype = parts.dtype;
     this.nameOrPath = parts.nameOrPath;
     this.folder = parts.folder;
+  }
+
+  get config(): ModelConfig {
+    return this.#config;
   }
 
   get engine(): Engine {
@@ -104,6 +110,17 @@ export class CausalLM implements LanguageModel {
 
   get isGradientCheckpointing(): boolean {
     return this.root.gradientCheckpointing !== false;
+  }
+
+  dequantize({ dtype, weights = new Map() }: DequantizeOptions = {}): void {
+    if (this.adapters)
+      throw new AttuneError('MODEL_HAS_ADAPTERS', 'dequantize: the layers have adapters.', {
+        remedy: 'Merge them with mergeAndUnload({ dequantize: true }), or unload them first.',
+      });
+    const stored = dtype ?? (this.dtype as DequantizedDType);
+    dequantizeLayers(this.engine, this.root, stored, weights);
+    const { quantization_config: _, ...raw } = this.#config.raw;
+    this.#config = { ...this.#config, raw };
   }
 
   generate(options: GenerateOptions): Promise<GenerateOutput> {

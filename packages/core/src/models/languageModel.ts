@@ -2,6 +2,7 @@ import type { Attune } from '../attune.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import type { CappedHead } from '../nn/decoder.js';
 import type { Module } from '../nn/module.js';
+import type { DequantizedDType, QuantizedLinear } from '../nn/quantizedLinear.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { GenerateOptions, GenerateOutput } from './generate.js';
@@ -39,6 +40,13 @@ export interface CheckpointingOptions {
    * least memory is near the root of the number of layers where inputs dominate, else at 1. Default 1.
    */
   readonly everyNLayers?: number | undefined;
+}
+
+export interface DequantizeOptions {
+  /** Storage of the new weights. Default: that of the model's other weights. */
+  readonly dtype?: DequantizedDType | undefined;
+  /** Weights [out, in] in that storage, in the place of what a layer's codes stand for; the model takes them over. Default none. */
+  readonly weights?: ReadonlyMap<QuantizedLinear, Tensor>;
 }
 
 export interface ForwardInput {
@@ -90,6 +98,13 @@ export interface LanguageModel {
   gradientCheckpointingEnable(options?: CheckpointingOptions): void;
   gradientCheckpointingDisable(): void;
   readonly isGradientCheckpointing: boolean;
+  /**
+   * Puts full-precision layers in the place of those that hold their weights in 4 or 8 bits: four to eight times the
+   * memory. Nothing happens to a model without any.
+   *
+   * @throws MODEL_HAS_ADAPTERS
+   */
+  dequantize?(options?: DequantizeOptions): void;
   generate(options: GenerateOptions): Promise<GenerateOutput>;
   generateStream(options: GenerateOptions): AsyncGenerator<number>;
   /** Writes config.json, generation_config.json and model.safetensors, or shards of it. */

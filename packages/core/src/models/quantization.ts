@@ -2,9 +2,10 @@ import { z } from 'zod';
 import type { SafetensorsDType } from '../io/safetensorsHeader.js';
 import type { TensorToWrite } from '../io/safetensorsWriter.js';
 import type { WeightFolder } from '../io/weights.js';
-import { isLinear } from '../nn/linear.js';
+import { isLinear, Linear } from '../nn/linear.js';
 import type { Module } from '../nn/module.js';
 import {
+  type DequantizedDType,
   type QuantizedFormat,
   QuantizedLinear,
   type QuantizedWeight,
@@ -12,6 +13,7 @@ import {
 } from '../nn/quantizedLinear.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import { isPlainObject, keysToCamel, keysToSnake } from '../util/json.js';
 
@@ -157,6 +159,35 @@ export function quantizeLayers(
   }
   maps.codes.dispose();
   maps.nested.dispose();
+}
+
+/**
+ * Puts a {@link Linear} in the place of every {@link QuantizedLinear}.
+ *
+ * @param dtype in which the new weights are stored
+ * @param weights what they are [out, in], where not what the codes stand for; taken over
+ */
+export function dequantizeLayers(
+  engine: Engine,
+  root: Module,
+  dtype: DequantizedDType,
+  weights: ReadonlyMap<QuantizedLinear, Tensor>,
+): void {
+  for (const [path, layer] of quantizedLayers(root)) {
+    const { inFeatures, outFeatures, bias } = layer;
+    const linear = engine.noGrad(() =>
+      engine.scope('dequantize', () => {
+        const options = { inFeatures, outFeatures, bias: bias !== null };
+        const made = new Linear(engine, { ...options, dtype });
+        made.weight.replace(weights.get(layer) ?? layer.dequantize(dtype));
+        if (bias) made.bias!.replace(bias.tensor.mul(1).cast(bias.dtype));
+        return made;
+      }),
+    );
+    for (const parameter of linear.ownParameters.values()) parameter.trainable = true;
+    root.replaceSubmodule(path, linear);
+    layer.dispose();
+  }
 }
 
 export const quantizedLayers = (root: Module): Map<string, QuantizedLinear> =>

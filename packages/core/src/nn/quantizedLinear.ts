@@ -157,6 +157,23 @@ export class QuantizedLinear extends Module implements LinearLike {
     this.#offset = offset;
   }
 
+  /** What `load` takes, as it lies on the device: a wait for it. */
+  async read(): Promise<QuantizedWeight> {
+    const blocks = Math.ceil(this.weightSize / this.format.blockSize);
+    const floats = async (part: Parameter) => new Float32Array(bufferOf(await part.read()));
+    const codes = (await this.#codes.read()).slice(
+      0,
+      Math.ceil((this.weightSize * this.#bits) / 8),
+    );
+    if (!this.#nested) return { codes, absmax: await floats(this.#absmax) };
+    return {
+      codes,
+      absmax: (await this.#absmax.read()).slice(0, blocks),
+      nestedAbsmax: await floats(this.#nested.absmax),
+      offset: this.#offset,
+    };
+  }
+
   /** [..., in] -> [..., out] */
   forward(x: Tensor): Tensor {
     const { outFeatures, inFeatures, bias, format, engine } = this;
@@ -217,6 +234,9 @@ export const quantizationMaps = (
   codes: engine.keep(engine.tensor(maps[quantType]())),
   nested: engine.keep(engine.tensor(dynamicMap())),
 });
+
+/** The bytes alone, wherever they lie in theirs. */
+const bufferOf = (bytes: Uint8Array): ArrayBuffer => bytes.slice().buffer as ArrayBuffer;
 
 /** Bytes as little-endian words, padded with zeros. */
 function toWords(bytes: Uint8Array): Uint32Array {
