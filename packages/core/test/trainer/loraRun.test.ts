@@ -1,17 +1,9 @@
-import { AutoModelForCausalLM, createAttune, SFTTrainer, silentLogger } from '@attune/core';
-import { describe, expect, test } from 'vitest';
+import { AutoModelForCausalLM, createAttune, silentLogger } from '@attune/core';
+import { describe, test } from 'vitest';
 // The adapters of the traces are PEFT's: this test crosses the rooms on purpose.
 import { PeftModel, peft } from '../../../peft/src/index.js';
-import { fixture, fixtureJson, temporaryFolder } from './support.js';
-
-interface Entry {
-  readonly loss: number;
-  readonly gradNorm: number;
-  readonly learningRate: number;
-}
-
-const close = (ours: number, theirs: number, relative: number) =>
-  expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(relative * Math.abs(theirs) + 1e-12);
+import { argumentsOf, expectUpdates, updatesOf } from './recordedRun.js';
+import { fixture, fixtureJson } from './support.js';
 
 /** transformers.Trainer + PEFT from the same initial adapter, 20 or 30 updates; the tolerance is the fixture's. */
 describe('traces of LoRA runs', () => {
@@ -46,33 +38,7 @@ describe('traces of LoRA runs', () => {
         isTrainable: true,
         config: loadConfig,
       });
-      const logs: Entry[] = [];
-      const trainer = new SFTTrainer({
-        model,
-        trainDataset: rows,
-        args: {
-          outputDir: await temporaryFolder(),
-          saveStrategy: 'no',
-          shuffle: false,
-          loggingSteps: 1,
-          maxSteps: settings.maxSteps,
-          perDeviceTrainBatchSize: settings.perDeviceTrainBatchSize,
-          gradientAccumulationSteps: settings.gradientAccumulationSteps,
-          learningRate: settings.learningRate,
-          lrSchedulerType: settings.lrSchedulerType,
-          warmupSteps: settings.warmupSteps,
-          weightDecay: settings.weightDecay,
-          maxGradNorm: settings.maxGradNorm,
-        },
-      });
-      trainer.on('log', (event) => logs.push(event.logs));
-      await trainer.train();
-      expect(logs).toHaveLength(trace.length);
-      for (const [i, ours] of logs.entries()) {
-        const theirs = trace[i] as Entry;
-        close(ours.loss, theirs.loss, 1e-4);
-        close(ours.gradNorm, theirs.gradNorm, 1e-3);
-        close(ours.learningRate, theirs.learningRate, 1e-9);
-      }
+      const logs = await updatesOf(model, { trainDataset: rows }, argumentsOf(settings));
+      expectUpdates(logs, trace);
     });
 });

@@ -1,70 +1,30 @@
-import { createAttune, SFTTrainer, silentLogger, Trainer, type TrainLogs } from '@attune/core';
+import {
+  createAttune,
+  type SftArgumentsInput,
+  silentLogger,
+  Trainer,
+  type TrainLogs,
+} from '@attune/core';
 import { describe, expect, test } from 'vitest';
 import { causalLmObjective } from '../../src/trainer/causalLmObjective.js';
-import { fixtureJson, temporaryFolder, tinyLlama } from './support.js';
+import { argumentsOf, expectUpdates, type Update, updatesOf } from './recordedRun.js';
+import { fixtureJson, tinyLlama } from './support.js';
 
-/**
- * Traces of transformers.Trainer on tiny-llama in float32. Ours runs in float64, so the differences
- * are theirs: about 1e-6 of the loss.
- */
 const close = (ours: number, theirs: number, relative: number) =>
   expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(relative * Math.abs(theirs) + 1e-12);
 
-interface TraceEntry {
-  step: number;
-  loss: number;
-  gradNorm: number;
-  learningRate: number;
-  epoch: number;
-}
-
-async function run(rows: unknown[], args: Record<string, unknown>): Promise<TrainLogs[]> {
+/** tiny-llama in float64; transformers' traces are in float32, which makes the difference: about 1e-6 of the loss. */
+async function run(rows: object[], args: SftArgumentsInput): Promise<TrainLogs[]> {
   await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
-  const logs: TrainLogs[] = [];
-  const trainer = new SFTTrainer({
-    model: await tinyLlama(attune),
-    trainDataset: rows as object[],
-    args: {
-      outputDir: await temporaryFolder(),
-      saveStrategy: 'no',
-      shuffle: false,
-      loggingSteps: 1,
-      ...args,
-    },
-  });
-  trainer.on('log', (event) => logs.push(event.logs));
-  await trainer.train();
-  return logs;
+  return await updatesOf(await tinyLlama(attune), { trainDataset: rows }, args);
 }
-
-function compare(logs: readonly TrainLogs[], trace: readonly TraceEntry[]): void {
-  expect(logs).toHaveLength(trace.length);
-  logs.forEach((ours, i) => {
-    const theirs = trace[i]!;
-    close(ours.loss, theirs.loss, 1e-4);
-    close(ours.gradNorm, theirs.gradNorm, 1e-3);
-    close(ours.learningRate, theirs.learningRate, 1e-9);
-    close(ours.epoch, theirs.epoch, 1e-9);
-  });
-}
-
-const argumentsOf = (settings: Record<string, unknown>, maxSteps: number) => ({
-  maxSteps,
-  perDeviceTrainBatchSize: settings.perDeviceTrainBatchSize,
-  gradientAccumulationSteps: settings.gradientAccumulationSteps,
-  learningRate: settings.learningRate,
-  lrSchedulerType: settings.lrSchedulerType,
-  warmupSteps: settings.warmupSteps,
-  weightDecay: settings.weightDecay,
-  maxGradNorm: settings.maxGradNorm,
-});
 
 describe('row 29: the trace of transformers.Trainer', () => {
   const { cases } = fixtureJson('row29-trainer-trace.json');
   for (const { name, rows, settings, trace } of cases)
     test(name, async () => {
       // The schedule spans the whole run, so all of it is run.
-      compare(await run(rows, argumentsOf(settings, 20)), trace);
+      expectUpdates(await run(rows, { ...argumentsOf(settings), maxSteps: 20 }), trace);
     });
 });
 
@@ -82,10 +42,10 @@ test('row 28: a last window of one micro-batch is divided by its own items', asy
       });
     }
   }
-  const logs = await run(rows, argumentsOf(settings, 2));
-  compare(
+  const logs = await run(rows, { ...argumentsOf(settings), maxSteps: 2 });
+  expectUpdates(
     logs,
-    cases.map((c: { attrs: TraceEntry }) => c.attrs),
+    cases.map((c: { attrs: Update }) => c.attrs),
   );
 });
 

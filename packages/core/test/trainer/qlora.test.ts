@@ -1,13 +1,9 @@
-import { AutoModelForCausalLM, createAttune, SFTTrainer, silentLogger } from '@attune/core';
+import { AutoModelForCausalLM, createAttune, silentLogger } from '@attune/core';
 import { describe, expect, test } from 'vitest';
 // Adapters on quantised models: this test crosses the rooms on purpose.
 import { PeftModel, peft } from '../../../peft/src/index.js';
-import { fixture, fixtureJson, temporaryFolder } from './support.js';
-
-interface Entry {
-  readonly loss: number;
-  readonly gradNorm: number;
-}
+import { argumentsOf, expectUpdates, updatesOf } from './recordedRun.js';
+import { fixture, fixtureJson } from './support.js';
 
 /** Row 64: 20 updates of PEFT's LoRA on the weights that bitsandbytes dequantises. */
 describe('LoRA on a base that bitsandbytes quantised', () => {
@@ -24,30 +20,14 @@ describe('LoRA on a base that bitsandbytes quantised', () => {
         const model = await PeftModel.fromPretrained(quantized, fixture(`${name}/initial`), {
           isTrainable: true,
         });
-        const logs: Entry[] = [];
-        const trainer = new SFTTrainer({
+        const args = argumentsOf(settings);
+        const maxSteps = gradientCheckpointing ? 1 : args.maxSteps!;
+        const logs = await updatesOf(
           model,
-          trainDataset: rows,
-          args: {
-            outputDir: await temporaryFolder(),
-            saveStrategy: 'no',
-            shuffle: false,
-            loggingSteps: 1,
-            gradientCheckpointing,
-            maxSteps: gradientCheckpointing ? 1 : settings.maxSteps,
-            perDeviceTrainBatchSize: settings.perDeviceTrainBatchSize,
-            learningRate: settings.learningRate,
-            lrSchedulerType: settings.lrSchedulerType,
-            maxGradNorm: settings.maxGradNorm,
-          },
-        });
-        trainer.on('log', (event) => logs.push(event.logs));
-        await trainer.train();
-        for (const [i, ours] of logs.entries()) {
-          const theirs = trace[i] as Entry;
-          expect(Math.abs(ours.loss / theirs.loss - 1)).toBeLessThan(1e-5);
-          expect(Math.abs(ours.gradNorm / theirs.gradNorm - 1)).toBeLessThan(1e-3);
-        }
+          { trainDataset: rows },
+          { ...args, gradientCheckpointing, maxSteps },
+        );
+        expectUpdates(logs, trace.slice(0, maxSteps), { loss: 1e-5, gradNorm: 1e-3 });
         // A weight of 4 bits counts as one parameter, as in PEFT.
         const plain = await AutoModelForCausalLM.fromPretrained(fixture(base), { attune });
         const plainSize = [...plain.root.namedParameters()].reduce((n, [, p]) => n + p.size, 0);
