@@ -25,6 +25,7 @@ import type {
   SharedSpecs,
 } from './definePeftMethod.js';
 import { initialised } from './init.js';
+import { checkRows, rowRuns } from './rowAdapters.js';
 import { SavedModule } from './savedModule.js';
 import { TrainedBias } from './trainedBias.js';
 
@@ -176,6 +177,8 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
   /** [..., in] -> [..., out]; of an embedding int32 [...] -> [..., out] */
   forward(x: Tensor, ...rest: never[]): Tensor {
     const { inner } = this;
+    const names = this.state.computingRows;
+    if (names) return this.engine.scope('adapted', () => this.#forwardRows(x, names, rest));
     let run = (input: Tensor) => inner.forward(input, ...rest);
     for (const adapter of this.state.computing) {
       const attached = this.#attached.get(adapter);
@@ -186,6 +189,34 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     }
     // The base's output and the adapter's steps end here, not with the layer.
     return this.engine.scope('adapted', () => run(x));
+  }
+
+  /** Each row with the adapter of its name. What the base makes of all rows is computed once, where a method asks for it. */
+  #forwardRows(x: Tensor, names: readonly string[], rest: never[]): Tensor {
+    const { inner } = this;
+    checkRows(x, names, this.training);
+    let whole: Tensor | undefined;
+    const parts = rowRuns(names, (name) => this.#attached.has(name)).map((run) => {
+      const base = () => {
+        whole ??= inner.forward(x, ...rest);
+        return whole.slice(0, run.start, run.end);
+      };
+      const attached = run.adapter === null ? undefined : this.#attached.get(run.adapter);
+      if (!attached) return base();
+      const rows = x.slice(0, run.start, run.end);
+      const within = (input: Tensor) => {
+        if (input === rows) return base();
+        if (rest.length === 0) return inner.forward(input);
+        throw new AttuneError(
+          'PEFT_ROWS',
+          `${attached.method.peftType} changes what ${this.path} is given, which takes more than rows: it cannot be chosen for some rows.`,
+          { remedy: 'Run the rows of this adapter by themselves, with setAdapter.' },
+        );
+      };
+      const { method, config } = attached;
+      return method.forward!(rows, within, tensors(attached), config, this.#context);
+    });
+    return ops.concat(parts, 0); // [B, ..., out]
   }
 
   /** The options of an adapter on this layer; undefined: it has nothing here. */

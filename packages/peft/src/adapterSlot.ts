@@ -8,9 +8,17 @@ export class AdapterSwitch {
   merged: readonly string[] = [];
   /** Open calls of withAdaptersDisabled. */
   disabled = 0;
+  /** Of an open call of withAdapterPerRow: the adapter of each row, "__base__" for none. */
+  rows: readonly string[] | null = null;
 
+  /** What computes on all rows alike. */
   get computing(): readonly string[] {
-    return this.disabled > 0 || this.merged.length > 0 ? [] : this.active;
+    return this.disabled > 0 || this.merged.length > 0 || this.rows ? [] : this.active;
+  }
+
+  /** What computes on each row by itself; null: all rows are alike. */
+  get computingRows(): readonly string[] | null {
+    return this.disabled > 0 ? null : this.rows;
   }
 }
 

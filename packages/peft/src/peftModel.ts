@@ -32,6 +32,7 @@ import type {
 } from './methods/index.js';
 import { plainLora } from './plainLora.js';
 import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
+import { BASE_ROW } from './rowAdapters.js';
 import {
   adapterFolder,
   hasAdapter,
@@ -83,6 +84,8 @@ interface AttachedAdapter {
   readonly method: PeftMethod;
   readonly config: PeftConfig;
   readonly trainable: boolean;
+  /** What is trained of it while it is active. */
+  readonly parameters: readonly Parameter[];
 }
 
 /** An adapter that fits a model, about to be put on it. */
@@ -327,20 +330,43 @@ export class PeftModel implements LanguageModel, AdapterHost {
    */
   withAdaptersDisabled<T>(fn: () => T): T {
     this.#refuseMerged('withAdaptersDisabled');
-    const enable = () => {
-      this.#switch.disabled--;
-    };
     this.#switch.disabled++;
-    let result: T;
-    try {
-      result = fn();
-    } catch (error) {
-      enable();
-      throw error;
+    return finallyDo(fn, () => {
+      this.#switch.disabled--;
+    });
+  }
+
+  /**
+   * Runs `fn` with an adapter of its own for each row of every batch: PEFT's `adapter_names`. Rows that are neighbours and
+   * have one adapter compute together, so a batch sorted by adapter is the fastest. For inference. Until an async `fn`
+   * settles, everybody who uses the model has these rows. `generate({ adapterNames })` does it by itself.
+   *
+   * @param names one for each row; "__base__": the base alone
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED; PEFT_ROWS for adapters that train whole modules or biases, while training,
+   *   and for a batch of another size
+   */
+  withAdapterPerRow<T>(names: readonly string[], fn: () => T): T {
+    this.#refuseMerged('withAdapterPerRow');
+    const refuse = (found: string, remedy: string) => {
+      throw new AttuneError('PEFT_ROWS', found, { remedy });
+    };
+    if (this.#switch.rows)
+      refuse('the rows of this model have adapters already.', 'Await the other call first.');
+    for (const name of new Set(names)) {
+      if (name === BASE_ROW) continue;
+      this.#get(name);
+      const slots = slotsOf(this.root).filter((slot) => slot.parametersOf(name).size > 0);
+      const other = slots.find((slot) => !(slot instanceof AdaptedLinear));
+      if (other || slots.length === 0)
+        refuse(
+          `"${name}" (${this.#get(name).method.peftType}) ${other ? `trains ${other.path} itself` : 'adapts no layers'}, which is one for the whole batch.`,
+          'Run its rows by themselves, with setAdapter.',
+        );
     }
-    if (result instanceof Promise) return result.finally(enable) as T;
-    enable();
-    return result;
+    this.#switch.rows = [...names];
+    return finallyDo(fn, () => {
+      this.#switch.rows = null;
+    });
   }
 
   /**
@@ -488,7 +514,10 @@ export class PeftModel implements LanguageModel, AdapterHost {
     }
     inject(this.engine, this.root, plan, name, this.#switch, tensors);
     const config = { ...plan.config, inferenceMode: !trainable };
-    this.#attached.set(name, { method: plan.method, config, trainable });
+    const parameters = trainable ? [...this.#parametersOf(name).values()] : [];
+    this.#attached.set(name, { method: plan.method, config, trainable, parameters });
+    for (const [, parameter] of this.root.namedParameters())
+      if (parameter.trainable) parameter.trainable = false;
     this.base.adapters = this;
     if (this.#switch.active.length === 0) this.#switch.active = [name];
     this.#markTrainable();
@@ -503,15 +532,12 @@ export class PeftModel implements LanguageModel, AdapterHost {
       if (slot instanceof AdaptedLinear) await slot.start(name, isNew);
   }
 
-  /** Everything is frozen but the active adapters that are for training. */
+  /** Everything is frozen but the active adapters that are for training; the base is since the first came. */
   #markTrainable(): void {
-    const trained = new Set<Parameter>();
-    for (const name of this.#switch.active)
-      if (this.#get(name).trainable)
-        for (const parameter of this.#parametersOf(name).values()) trained.add(parameter);
-    for (const [, parameter] of this.root.namedParameters()) {
-      const should = trained.has(parameter);
-      if (parameter.trainable !== should) parameter.trainable = should;
+    for (const [name, { parameters }] of this.#attached) {
+      const should = this.#switch.active.includes(name);
+      for (const parameter of parameters)
+        if (parameter.trainable !== should) parameter.trainable = should;
     }
   }
 
@@ -591,6 +617,20 @@ export function getPeftModel(
   host.addAdapter(adapterName, config);
   host.setAdapter(adapterName);
   return host;
+}
+
+/** Runs `fn`, then `end`: for functions, and for async ones once they settle. */
+function finallyDo<T>(fn: () => T, end: () => void): T {
+  let result: T;
+  try {
+    result = fn();
+  } catch (error) {
+    end();
+    throw error;
+  }
+  if (result instanceof Promise) return result.finally(end) as T;
+  end();
+  return result;
 }
 
 /** How a model's weights are stored, where they are not quantised. */

@@ -44,13 +44,29 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<GenerateOutput> {
   const plan = await planGeneration(model, options);
-  if (plan.numBeams > 1) return beamGenerate(model, plan, options);
-  const rows = await newRows(model, plan, options);
-  for await (const _ of steps(model, plan, rows, options.signal));
-  return {
-    sequences: rows.map((row) => row.ids),
-    finishReasons: rows.map((row) => row.finished ?? 'length'),
-  };
+  return withRowAdapters(model, plan, async () => {
+    if (plan.numBeams > 1) return beamGenerate(model, plan, options);
+    const rows = await newRows(model, plan, options);
+    for await (const _ of steps(model, plan, rows, options.signal));
+    return {
+      sequences: rows.map((row) => row.ids),
+      finishReasons: rows.map((row) => row.finished ?? 'length'),
+    };
+  });
+}
+
+/** Every beam of a prompt has the prompt's adapter. */
+function withRowAdapters<T>(model: LanguageModel, plan: GenerationPlan, fn: () => T): T {
+  const { adapterNames, numBeams } = plan;
+  if (!adapterNames) return fn();
+  const names = adapterNames.flatMap((name) => Array<string>(numBeams).fill(name));
+  const { adapters } = model;
+  if (adapters?.withAdapterPerRow) return adapters.withAdapterPerRow(names, fn);
+  throw new AttuneError(
+    'GENERATE_OPTION',
+    'generate: adapterNames were given, and the model has no adapters.',
+    { remedy: 'Load them first: PeftModel.fromPretrained(model, folder, { adapterName }).' },
+  );
 }
 
 /** The new tokens of one prompt, each as soon as it is known; the last may be an eos token. */
@@ -64,6 +80,12 @@ export async function* generateStream(
       'GENERATE_OPTION',
       `generateStream: ${plan.prompts.length} prompts were given; it continues one.`,
       { remedy: 'Call generate for a batch, or generateStream once for each prompt.' },
+    );
+  if (plan.adapterNames)
+    throw new AttuneError(
+      'GENERATE_OPTION',
+      'generateStream: adapterNames choose an adapter for each prompt of a batch; it continues one prompt.',
+      { remedy: 'Call setAdapter(name) before.' },
     );
   if (plan.numBeams > 1)
     throw new AttuneError(

@@ -20,6 +20,11 @@ export interface GenerateOptions {
   readonly inputIds: Ids;
   /** 0 where a prompt is padding, which is left out; same shape as `inputIds`. Default: all ones. */
   readonly attentionMask?: Ids;
+  /**
+   * Of a model with adapters: the adapter that answers each prompt, "__base__" for none; one name a prompt. Default: the
+   * active ones answer all.
+   */
+  readonly adapterNames?: readonly string[];
   /** Most tokens to add. Default 20. */
   readonly maxNewTokens?: number;
   /** Most tokens of prompt and answer together (of the longest prompt); `maxNewTokens` wins over it. */
@@ -81,6 +86,7 @@ const optionNames: Record<keyof GenerateOptions, true> = {
   seed: true,
   eosTokenId: true,
   padTokenId: true,
+  adapterNames: true,
   stopStrings: true,
   tokenizer: true,
   useCache: true,
@@ -99,6 +105,8 @@ export interface GenerateOutput {
 /** Options with every default filled in and checked against the model. */
 export interface GenerationPlan {
   readonly prompts: readonly (readonly number[])[];
+  /** Of each prompt; null: the active ones. */
+  readonly adapterNames: readonly string[] | null;
   readonly maxNewTokens: number;
   readonly doSample: boolean;
   readonly temperature: number;
@@ -141,13 +149,16 @@ export async function planGeneration(
   const numReturnSequences = number('numReturnSequences', 'num_return_sequences', 1);
   const given = await promptRows(options);
   checkPrompts(given, config.vocabSize);
+  const { adapterNames } = options;
+  if (adapterNames && adapterNames.length !== given.length)
+    throw badOption('adapterNames', adapterNames, `${given.length} names, one for each prompt`);
   // Several samples of a prompt are rows of their own; several beams come out of one search.
-  const prompts =
-    numBeams === 1 && numReturnSequences > 1
-      ? given.flatMap((prompt) => Array<number[]>(Math.floor(numReturnSequences)).fill(prompt))
-      : given;
+  const samples = numBeams === 1 && numReturnSequences > 1 ? Math.floor(numReturnSequences) : 1;
+  const sampled = <T>(rows: readonly T[]) => rows.flatMap((row) => Array<T>(samples).fill(row));
+  const prompts = sampled(given);
   const plan: GenerationPlan = {
     prompts,
+    adapterNames: adapterNames ? sampled(adapterNames) : null,
     maxNewTokens: newTokens(model, options, prompts),
     doSample,
     temperature: number('temperature', 'temperature', 1),

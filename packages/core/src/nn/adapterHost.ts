@@ -10,6 +10,11 @@ export interface AdapterHost {
   readonly activeAdapters: readonly string[];
   /** Runs `fn` with the base model alone. Works for recording functions and for async ones. */
   withAdaptersDisabled<T>(fn: () => T): T;
+  /**
+   * Runs `fn` with an adapter of its own for each row of the batch, "__base__" for none; for inference. Works for
+   * recording functions and for async ones. Absent: it cannot.
+   */
+  withAdapterPerRow?<T>(names: readonly string[], fn: () => T): T;
   /** Writes adapter_config.json and adapter_model.safetensors. */
   savePretrained(folder: string): Promise<void>;
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
