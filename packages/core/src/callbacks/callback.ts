@@ -39,6 +39,10 @@ export interface TrainLogs {
   readonly [name: string]: number;
 }
 
+/**
+ * What an evaluation measured. The metrics with a name here are of rows: a trainer that has
+ * `evaluationTasks` and no evalDataset gives those of its tasks alone.
+ */
 export interface EvalMetrics {
   /** Mean over all items (tokens for a language model), whatever the batch size. */
   readonly evalLoss: number;

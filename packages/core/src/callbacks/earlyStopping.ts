@@ -41,7 +41,8 @@ export class EarlyStoppingCallback implements TrainerCallback {
   onTrainBegin({ args }: CallbackContext): void {
     if (args.evalStrategy === 'no')
       throw new AttuneError('EARLY_STOPPING', 'early stopping needs evaluations to judge by.', {
-        remedy: 'Set evalStrategy: "steps" with evalSteps, or "epoch", and give an evalDataset.',
+        remedy:
+          'Set evalStrategy: "steps" with evalSteps, or "epoch", and give an evalDataset or evaluationTasks.',
       });
     if (args.metricForBestModel === null)
       throw new AttuneError('EARLY_STOPPING', 'early stopping needs a metric to judge by.', {

@@ -58,9 +58,12 @@ export class ProgressCallback implements TrainerCallback {
 
   onEvaluate({ state }: CallbackContext, metrics: EvalMetrics): void {
     const lead = this.#stream.isTTY ? '\r\x1b[2K' : '';
-    this.#stream.write(
-      `${lead}step ${state.globalStep}: eval loss ${format(metrics.evalLoss)}, perplexity ${format(metrics.evalPerplexity)}\n`,
-    );
+    const { evalLoss, evalPerplexity, ...others } = metrics as Partial<EvalMetrics>;
+    const shown =
+      evalLoss === undefined
+        ? Object.entries(others).map(([name, value]) => `${name} ${format(value!)}`)
+        : [`eval loss ${format(evalLoss)}`, `perplexity ${format(evalPerplexity!)}`];
+    this.#stream.write(`${lead}step ${state.globalStep}: ${shown.join(', ')}\n`);
   }
 
   onTrainEnd(): void {

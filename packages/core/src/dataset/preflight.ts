@@ -39,6 +39,10 @@ export interface PreflightContext extends PreflightOptions {
   readonly eosTokenIds: readonly number[];
   /** Tokens beyond which rows are cut off. */
   readonly maxLength: number;
+  /** Rows of an evaluation teach nothing: how they end is not looked at, and they are not shown. Default 'training'. */
+  readonly use?: 'training' | 'evaluation';
+  /** What the rows are called. Default "training rows". */
+  readonly title?: string;
 }
 
 /** A row that a message is about. */
@@ -140,13 +144,13 @@ export class Preflight {
   }
 
   /**
-   * Shows the report before the first step; nothing once it has passed.
+   * Shows the report before the first step, of evaluation rows without samples; nothing once it has passed.
    *
    * @throws NO_TRAINED_TOKEN, NO_STOP_TOKEN, DOUBLED_BOS, PROMPT_MISMATCH
    */
   check(logger: Logger): void {
     if (this.#isPassed) return;
-    const report = this.report();
+    const report = this.#context.use === 'evaluation' ? this.report(0) : this.report();
     const color = logger === consoleLogger && terminalHasColors();
     logger.info(report.format({ color, problems: false }));
     for (const { refused, message, remedy } of report.problems)
@@ -158,10 +162,13 @@ export class Preflight {
 
   report(rows = this.#context.rows ?? 3): PreflightReport {
     const { tokenizer, maxLength, allow = [], eosTokenIds } = this.#context;
+    const { use = 'training', title = 'training rows' } = this.#context;
     const template = tokenizer?.chatTemplate ?? null;
     const facts: PreflightFacts = {
       ...this.#facts,
       ...this.#noted,
+      use,
+      title,
       isStart: this.isStart,
       shortest: this.#facts.longest === 0 ? 0 : this.#facts.shortest,
       maxLength,

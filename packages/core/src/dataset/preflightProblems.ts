@@ -51,6 +51,9 @@ export function findProblems(
   const first = (row: NotedRow | null) => (row ? `${row.origin}: ${shown(tokenizer, row)}` : '');
 
   const { untrained, doubledBos, promptMismatch, doubledEos, shiftedLabels, withoutStop } = facts;
+  // Rows of an evaluation teach nothing, so that they may end as they like.
+  const teaches = facts.use === 'training';
+  const answers = teaches ? facts.answers : 0;
   if (untrained.count > 0)
     refuse(
       'no-trained-token',
@@ -67,20 +70,20 @@ export function findProblems(
     problems.push({
       check: 'no-rows',
       refused: true,
-      message: `none of the ${facts.rows} training rows has anything to learn from.`,
+      message: `none of the ${facts.rows} ${facts.title} has anything to learn from.`,
       remedy:
         facts.leftOutTruncated > 0
           ? `${facts.leftOutTruncated} were cut off after ${facts.maxLength} tokens, within their prompts: raise maxLength.`
           : 'Look at the labels of the rows.',
       details: {},
     });
-  if (facts.answers > 0 && facts.answersWithStop === 0) {
+  if (answers > 0 && facts.answersWithStop === 0) {
     if (facts.knowsStops)
       refuse(
         'no-stop-token',
         withoutStop.first,
-        `no row teaches when to stop: in none of ${facts.answers} answers is an end token trained (${stopNames(tokenizer, eosTokenIds)}). The first ends with ${JSON.stringify(ending(tokenizer, withoutStop.first))}.`,
-        facts.answersTruncated === facts.answers
+        `no row teaches when to stop: in none of ${answers} answers is an end token trained (${stopNames(tokenizer, eosTokenIds)}). The first ends with ${JSON.stringify(ending(tokenizer, withoutStop.first))}.`,
+        facts.answersTruncated === answers
           ? `All were cut off after ${facts.maxLength} tokens: raise maxLength.`
           : 'End each answer with the end token: put it into the chat template, within {% generation %} where there is one, or into the completion.',
       );
@@ -91,16 +94,16 @@ export function findProblems(
         'neither the tokenizer nor the model has an eos token, so that the model cannot learn to stop.',
         'Name one in tokenizer_config.json (eos_token).',
       );
-  } else if (facts.answers > 0 && facts.answersWithStop < FEW * facts.answers)
+  } else if (answers > 0 && facts.answersWithStop < FEW * answers)
     warn(
       'few-stop-tokens',
       withoutStop.first,
-      `${facts.answers - facts.answersWithStop} of ${facts.answers} answers do not teach when to stop (first: ${withoutStop.first?.origin}).`,
+      `${answers - facts.answersWithStop} of ${answers} answers do not teach when to stop (first: ${withoutStop.first?.origin}).`,
       facts.answersTruncated > 0
         ? `${facts.answersTruncated} were cut off after ${facts.maxLength} tokens: raise maxLength, or leave long rows out.`
         : 'Look at how that row ends.',
     );
-  const stops = [...facts.stopCounts.keys()];
+  const stops = teaches ? [...facts.stopCounts.keys()] : [];
   if (stops.length > 0 && eosTokenIds.length > 0 && !stops.some((id) => eosTokenIds.includes(id)))
     warn(
       'stop-is-not-eos',

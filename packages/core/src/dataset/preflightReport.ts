@@ -6,6 +6,9 @@ import type { TextTokenizer } from './tokenizeSft.js';
 
 /** Counts over all rows. Where nothing else is said, of rows that are trained on. */
 export interface PreflightFacts {
+  readonly use: 'training' | 'evaluation';
+  /** What the rows are called: "training rows", `evaluation rows "math"`. */
+  readonly title: string;
   /** Whether these are the first rows of a stream, and not all. */
   readonly isStart: boolean;
   /** All rows, those that are left out among them. */
@@ -130,7 +133,7 @@ export class PreflightReport {
 
   format({ color = terminalHasColors(), problems = true }: FormatOptions = {}): string {
     const lines = [
-      `${this.facts.isStart ? 'a stream, its first ' : ''}${rows(this.facts.rows, 'training ')}`,
+      `${this.facts.isStart ? 'a stream, its first ' : ''}${count(this.facts.rows)} ${this.facts.rows === 1 ? this.facts.title.replace('rows', 'row') : this.facts.title}`,
       ...this.#summary(),
     ];
     for (const { origin, tokens, trainedTokens, segments } of this.samples) {
@@ -211,7 +214,7 @@ export class PreflightReport {
 }
 
 const count = (n: number): string => n.toLocaleString('en-US');
-const rows = (n: number, kind = ''): string => `${count(n)} ${kind}${n === 1 ? 'row' : 'rows'}`;
+const rows = (n: number): string => `${count(n)} ${n === 1 ? 'row' : 'rows'}`;
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 /** Whether standard output is a terminal with colours; knows NO_COLOR and TERM=dumb. */

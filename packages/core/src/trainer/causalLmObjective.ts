@@ -81,9 +81,11 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     name: 'causal-lm',
     labelSmoothing,
     isPreflightOn: setting !== 'off',
-    preflight: (model, tokenizer) =>
+    preflight: (model, tokenizer, use, title) =>
       new Preflight({
         ...(typeof setting === 'object' ? setting : {}),
+        use,
+        title,
         tokenizer,
         eosTokenIds: model.config.eosTokenId,
         maxLength,

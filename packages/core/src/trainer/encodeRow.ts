@@ -6,12 +6,13 @@ import type { Logger } from '../util/logger.js';
 import type { Objective, RowUse } from './objective.js';
 
 export interface PrepareContext {
-  /** What the rows are for, and what messages call them. */
   readonly use: RowUse;
+  /** What messages call the rows: "training rows", `evaluation rows "math"`. */
+  readonly title: string;
   readonly model: LanguageModel;
   readonly tokenizer: TextTokenizer | null;
   readonly logger: Logger;
-  /** Sees what training rows become. */
+  /** Sees what rows become. */
   readonly preflight?: Preflight | null;
 }
 

@@ -1,6 +1,6 @@
 import type { CallbackContext, EvalMetrics, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
-import { type Examples, Loader, sampleExamples } from '../dataset/loader.js';
+import { Loader, sampleExamples } from '../dataset/loader.js';
 import type { TextTokenizer } from '../dataset/tokenizeSft.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, isPlainObject, snakeToCamel } from '../util/json.js';
@@ -12,6 +12,7 @@ import {
   PredictionCollector,
   type PreprocessLogits,
 } from './predictions.js';
+import type { PreparedRows } from './preparedRows.js';
 import type { RowSource } from './prepareRows.js';
 import { type EvaluationTask, runEvaluationTask } from './tasks/evaluationTask.js';
 import { computeDTypeOf, metricName } from './trainingArguments.js';
@@ -32,8 +33,7 @@ interface EvaluationParts {
   readonly preprocessLogits: PreprocessLogits | undefined;
   readonly tasks: readonly EvaluationTask[];
   readonly tokenizer: TextTokenizer | null;
-  /** Rows -> examples. */
-  prepare(rows: RowSource): Promise<Examples<unknown>>;
+  readonly rows: PreparedRows;
 }
 
 /** What a Trainer does with rows that it does not learn from: `evaluate` and `predict`. */
@@ -47,20 +47,45 @@ export class Evaluation {
    * @throws EVAL_SET_NAME, COMPUTE_METRICS, PREDICTIONS
    */
   async evaluate(dataset: EvalDataset): Promise<EvalMetrics> {
-    if (!isPlainObject(dataset)) return (await this.#measure(dataset as RowSource, 'eval')).metrics;
-    const sets = Object.entries(dataset as Readonly<Record<string, RowSource>>);
-    const prefixes = sets.map(([name]) => setPrefix(name));
+    const sets = setsOf(dataset);
+    const prefixes = setPrefixes(sets.map(([name]) => name));
     const metrics: Record<string, number> = {};
     let all: EvaluationSums | null = null;
-    for (const [i, [, rows]] of sets.entries()) {
-      const { sums, metrics: own } = await this.#measure(rows, prefixes[i]!);
+    for (const [i, [name, rows]] of sets.entries()) {
+      const { sums, metrics: own } = await this.#measure(rows, prefixes[i]!, name);
       Object.assign(metrics, own);
       all = all ? addSums(all, sums) : sums;
     }
-    if (all) return { ...metrics, ...toMetrics(all, 'eval') } as EvalMetrics;
-    throw new AttuneError('NO_ROWS', 'evalDataset is {}: there is no set to evaluate.', {
-      remedy: 'Give at least one set of rows, or leave evalDataset out.',
-    });
+    if (all && isPlainObject(dataset)) Object.assign(metrics, toMetrics(all, 'eval'));
+    return metrics as EvalMetrics;
+  }
+
+  /**
+   * The tasks and the rows of the trainer; without rows, the tasks alone.
+   *
+   * @throws NO_ROWS without either, and what `evaluate` and `runTasks` throw
+   */
+  async evaluateAll(dataset: EvalDataset | undefined): Promise<EvalMetrics> {
+    if (!dataset && this.parts.tasks.length === 0)
+      throw new AttuneError('NO_ROWS', 'evaluate() needs rows.', {
+        remedy: 'Pass evalDataset or evaluationTasks to the trainer, or a data set to evaluate().',
+      });
+    const tasks = await this.runTasks();
+    return { ...tasks, ...(dataset && (await this.evaluate(dataset))) } as EvalMetrics;
+  }
+
+  /**
+   * Before the first step, what would end the run at its first evaluation: rows that cannot be used, of a
+   * stream among its first, names that do not go together, tasks that cannot run.
+   *
+   * @throws NO_ROWS, EVAL_SET_NAME, EVALUATION_TASK, and what the preflight refuses rows for
+   */
+  async checkAhead(dataset: EvalDataset | undefined): Promise<void> {
+    const sets = dataset ? setsOf(dataset) : [];
+    const { rows, tasks } = this.parts;
+    setPrefixes([...sets.map(([name]) => name), ...tasks.map(({ name }) => name)]);
+    if (tasks[0]) this.#tokenizerFor(tasks[0]);
+    for (const [name, source] of sets) await rows.checkAhead(source, name);
   }
 
   /**
@@ -69,15 +94,12 @@ export class Evaluation {
    * @throws EVALUATION_TASK
    */
   async runTasks(): Promise<Record<string, number>> {
-    const { tasks, tokenizer, context } = this.parts;
+    const { tasks, context } = this.parts;
     const { model, args } = context;
     const metrics: Record<string, number> = {};
     for (const task of tasks) {
       const prefix = setPrefix(task.name);
-      if (!tokenizer)
-        throw new AttuneError('EVALUATION_TASK', `task "${task.name}" needs a tokenizer.`, {
-          remedy: 'Pass tokenizer to the trainer.',
-        });
+      const tokenizer = this.#tokenizerFor(task);
       const batchSize = args.perDeviceEvalBatchSize;
       const own = await runEvaluationTask(task, { model, tokenizer, batchSize });
       for (const [name, value] of Object.entries(own)) metrics[metricName(prefix, name)] = value;
@@ -87,10 +109,11 @@ export class Evaluation {
 
   /** The examples of every set, of a stream the first thousand. */
   async examples(dataset: EvalDataset): Promise<unknown[]> {
-    const sets = isPlainObject(dataset) ? Object.values(dataset) : [dataset];
     const examples = [];
-    for (const rows of sets)
-      examples.push(...(await sampleExamples(await this.parts.prepare(rows as RowSource))));
+    for (const [name, source] of setsOf(dataset))
+      examples.push(
+        ...(await sampleExamples(await this.parts.rows.examples(source, 'evaluation', name))),
+      );
     return examples;
   }
 
@@ -98,14 +121,24 @@ export class Evaluation {
   async predict(rows: RowSource, metricKeyPrefix: string): Promise<PredictionOutput> {
     const { context, callbacks, preprocessLogits } = this.parts;
     const collector = new PredictionCollector(preprocessLogits, computeDTypeOf(context.args));
-    const { metrics } = await this.#measure(rows, metricKeyPrefix, collector);
+    const { metrics } = await this.#measure(rows, metricKeyPrefix, undefined, collector);
     await callbacks.call('onPredict', context, metrics);
     return { ...collector.all(), metrics };
+  }
+
+  /** @throws EVALUATION_TASK */
+  #tokenizerFor(task: EvaluationTask): TextTokenizer {
+    const { tokenizer } = this.parts;
+    if (tokenizer) return tokenizer;
+    throw new AttuneError('EVALUATION_TASK', `task "${task.name}" needs a tokenizer.`, {
+      remedy: 'Pass tokenizer to the trainer.',
+    });
   }
 
   async #measure(
     rows: RowSource,
     prefix: string,
+    name: string | undefined,
     given: PredictionCollector | null = null,
   ): Promise<{ sums: EvaluationSums; metrics: EvalMetrics }> {
     const { context, callbacks, objective, computeMetrics, preprocessLogits } = this.parts;
@@ -116,7 +149,7 @@ export class Evaluation {
     const sums = await evaluate({
       model,
       objective,
-      loader: new Loader(await this.parts.prepare(rows), {
+      loader: new Loader(await this.parts.rows.examples(rows, 'evaluation', name), {
         batchSize: args.perDeviceEvalBatchSize,
         shuffle: false,
         seed: 0,
@@ -158,6 +191,28 @@ async function custom(
         { remedy: 'Return an object of numbers, e.g. { accuracy: 0.9 }.' },
       );
   return metrics;
+}
+
+/** The sets of a data set with their names; one without a name is the only one. @throws NO_ROWS */
+function setsOf(dataset: EvalDataset): (readonly [name: string | undefined, rows: RowSource])[] {
+  if (!isPlainObject(dataset)) return [[undefined, dataset as RowSource]];
+  const sets = Object.entries(dataset as Readonly<Record<string, RowSource>>);
+  if (sets.length > 0) return sets;
+  throw new AttuneError('NO_ROWS', 'evalDataset is {}: there is no set to evaluate.', {
+    remedy: 'Give at least one set of rows, or leave evalDataset out.',
+  });
+}
+
+/** What the metrics of sets and tasks begin with, in their order. @throws EVAL_SET_NAME for two that are the same */
+function setPrefixes(names: readonly (string | undefined)[]): string[] {
+  const prefixes = names.map((name) => (name === undefined ? 'eval' : setPrefix(name)));
+  const again = prefixes.findIndex((prefix, i) => prefixes.indexOf(prefix) < i);
+  if (again < 0) return prefixes;
+  throw new AttuneError(
+    'EVAL_SET_NAME',
+    `two evaluation sets or tasks, "${names[prefixes.indexOf(prefixes[again]!)]}" and "${names[again]}", would both be logged as ${prefixes[again]}...`,
+    { remedy: 'Rename one of them.' },
+  );
 }
 
 /** "math" -> "evalMath". Names must survive the way into trainer_state.json and back. @throws EVAL_SET_NAME */

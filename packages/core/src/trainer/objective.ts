@@ -35,7 +35,7 @@ export interface EncodeContext {
   readonly origin: string;
   /** Default 'training'. */
   readonly use?: RowUse;
-  /** To be shown what each training row becomes, where the objective has a preflight. */
+  /** To be shown what each row becomes, where the objective has a preflight. */
   readonly preflight?: Preflight | null;
 }
 
@@ -62,8 +62,17 @@ export interface Objective<Example = unknown> {
    * first step. Without it, rows are examples as they are.
    */
   encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
-  /** Watches training rows being encoded, for `Trainer.preview()`. */
-  preflight?(model: LanguageModel, tokenizer: TextTokenizer | null): Preflight;
+  /**
+   * Watches the rows of one set being encoded, for `Trainer.preview()` and the check before the first step.
+   *
+   * @param title what messages call the rows: "training rows", `evaluation rows "math"`
+   */
+  preflight?(
+    model: LanguageModel,
+    tokenizer: TextTokenizer | null,
+    use: RowUse,
+    title: string,
+  ): Preflight;
   /** Whether `train()` shows what the preflight saw, and refuses what cannot be meant. Default true. */
   readonly isPreflightOn?: boolean;
   /**

@@ -33,8 +33,8 @@ export async function prepareRows<Example>(
     if (context.preflight) context.preflight.isStart = true;
     return new RowStream(source, objective, context);
   }
-  const { use, logger } = context;
-  const rows = await toDataset(source, use);
+  const { use, title, logger } = context;
+  const rows = await toDataset(source, title);
   const examples: Example[] = [];
   const counted = new Map<string, { count: number; first: string }>();
   const note = (text: string, origin: string) => {
@@ -49,8 +49,7 @@ export async function prepareRows<Example>(
     if (example !== null) examples.push(example);
   }
   const report = [...counted].map(
-    ([text, { count, first }]) =>
-      `${count} of ${rows.length} ${use} rows: ${text} (first: ${first})`,
+    ([text, { count, first }]) => `${count} of ${rows.length} ${title}: ${text} (first: ${first})`,
   );
   if (examples.length === 0) {
     const refusal =
@@ -58,8 +57,8 @@ export async function prepareRows<Example>(
     if (refusal) throw refusal;
     throw noRows(
       rows.length === 0
-        ? `there are no ${use} rows.`
-        : `none of the ${rows.length} ${use} rows has anything to learn from. ${report.join('; ')}.`,
+        ? `there are no ${title}.`
+        : `none of the ${rows.length} ${title} has anything to learn from. ${report.join('; ')}.`,
       rows.length,
     );
   }
@@ -73,10 +72,10 @@ export async function prepareRows<Example>(
   return packed;
 }
 
-async function toDataset(source: RowSource, name: string): Promise<Dataset<unknown>> {
+async function toDataset(source: RowSource, title: string): Promise<Dataset<unknown>> {
   if (source instanceof Dataset) return source;
-  if (Symbol.iterator in source) return Dataset.from(source, `${name} rows`);
+  if (Symbol.iterator in source) return Dataset.from(source, title);
   const rows: unknown[] = [];
   for await (const row of source) rows.push(row);
-  return Dataset.from(rows, `${name} rows`);
+  return Dataset.from(rows, title);
 }

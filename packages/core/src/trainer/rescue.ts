@@ -1,30 +1,45 @@
+import type { CallbackContext } from '../callbacks/callback.js';
 import { AttuneError } from '../util/errors.js';
 import { checkpointFolder, damage, listCheckpoints } from './checkpoint.js';
 import type { TrainerState } from './trainerState.js';
 import type { TrainingRun } from './trainingRun.js';
 
-/** Errors of code that users bring: the weights and the optimizer are as good as they were. */
-const HARMLESS = new Set([
-  'CALLBACK_FAILED',
-  'COMPUTE_METRICS',
-  'EVALUATION_TASK',
-  'METRIC_UNKNOWN',
+/** After these nobody knows whether the weights are those of the last update. */
+const DEVICE = new Set([
+  'DEVICE_LOST',
+  'GPU_ERROR',
+  'OUT_OF_MEMORY',
+  'READ_FAILED',
+  'BACKEND_DISPOSED',
 ]);
 
+const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
+
 /**
- * The error with which a run ends. Where only code around the training failed, what has been learned
- * is saved first, even with saveStrategy "no"; a lost device is told with what is left.
+ * The error with which a run ends. Where the weights are as good as they were (a callback, a row, an
+ * evaluation failed, or code of the caller's), what has been learned is saved first, even with
+ * saveStrategy "no"; a lost device is told with what is left.
  */
 export async function rescue(
   error: unknown,
   run: TrainingRun,
-  state: TrainerState,
-  outputDir: string,
+  { state, args, model }: CallbackContext,
 ): Promise<unknown> {
-  if (!AttuneError.isInstance(error)) return error;
-  if (error.code === 'DEVICE_LOST') return deviceLost(error, state, outputDir);
+  if (!AttuneError.isInstance(error)) {
+    // Somebody else's: it stays as it is.
+    const { outcome, remedy } = await saved(run, state, args.outputDir);
+    if (remedy) model.attune.logger.warn(`the run ends with an error. ${outcome} ${remedy}`);
+    return error;
+  }
+  if (error.code === 'DEVICE_LOST') return deviceLost(error, state, args.outputDir);
   if (error.code === 'NON_FINITE') return withCheckpoint(error, run);
-  return HARMLESS.has(error.code) ? saved(error, run, state, outputDir) : error;
+  if (DEVICE.has(error.code)) return error;
+  const { checkpoint, outcome, remedy } = await saved(run, state, args.outputDir);
+  return new AttuneError(error.code, `${sentence(error.description)} ${outcome}`, {
+    remedy: [error.remedy, remedy].filter(Boolean).join(' '),
+    details: { ...error.details, checkpoint },
+    cause: error.cause ?? error,
+  });
 }
 
 /** Says what the run left behind. A run that is not finite any more saves nothing. */
@@ -32,20 +47,19 @@ function withCheckpoint(error: AttuneError, { checkpoint }: TrainingRun): Attune
   const left = checkpoint
     ? `The checkpoint ${checkpoint} is intact.`
     : 'No checkpoint had been written.';
-  return new AttuneError(error.code, `${error.description} ${left}`, {
+  return new AttuneError(error.code, `${sentence(error.description)} ${left}`, {
     remedy: error.remedy ?? '',
     details: { ...error.details, checkpoint },
     cause: error,
   });
 }
 
+/** What has been learned, in a checkpoint: where it is, and how to go on. */
 async function saved(
-  error: AttuneError,
   run: TrainingRun,
   state: TrainerState,
   outputDir: string,
-): Promise<AttuneError> {
-  const remedies = error.remedy ? [error.remedy] : [];
+): Promise<{ checkpoint: string | null; outcome: string; remedy: string }> {
   let checkpoint: string | null = null;
   let outcome = 'Nothing had been learned yet, so there is no checkpoint of it.';
   if (state.globalStep > run.savedStep && run.isLatest) {
@@ -53,19 +67,16 @@ async function saved(
       checkpoint = await run.save({ whole: true });
       outcome = `What was learned is saved in ${checkpoint}.`;
     } catch (failure) {
-      outcome = `Saving a checkpoint failed too: ${failure instanceof Error ? failure.message : failure}`;
+      outcome = `Saving a checkpoint failed too: ${sentence(failure instanceof Error ? failure.message : String(failure))}`;
     }
   } else if (run.savedStep > 0) {
     checkpoint = checkpointFolder(outputDir, run.savedStep);
     outcome = `The checkpoint ${checkpoint} is of update ${run.savedStep}.`;
   }
-  if (checkpoint)
-    remedies.push(`Mend it and go on with train({ resumeFromCheckpoint: "${checkpoint}" }).`);
-  return new AttuneError(error.code, `${error.description} ${outcome}`, {
-    remedy: remedies.join(' '),
-    details: { ...error.details, checkpoint },
-    cause: error.cause ?? error,
-  });
+  const remedy = checkpoint
+    ? `Mend it and go on with train({ resumeFromCheckpoint: "${checkpoint}" }).`
+    : '';
+  return { checkpoint, outcome, remedy };
 }
 
 async function deviceLost(

@@ -51,11 +51,11 @@ export class RowStream<Example> implements ExampleStream<Example> {
       yield example;
     }
     if (used > 0) return;
-    const { use } = context;
+    const { title } = context;
     throw noRows(
       read === 0
-        ? `the stream of ${use} rows is empty.`
-        : `none of the ${read} rows of the stream of ${use} rows has anything to learn from.`,
+        ? `the stream of ${title} is empty.`
+        : `none of the ${read} rows of the stream of ${title} has anything to learn from.`,
       read,
     );
   }
@@ -63,7 +63,7 @@ export class RowStream<Example> implements ExampleStream<Example> {
   readonly #note = (text: string, origin: string): void => {
     if (this.#noted.has(text)) return;
     this.#noted.add(text);
-    const { use, logger } = this.context;
-    logger.warn(`${use} rows: ${text} (first: ${origin}; not counted in a stream)`);
+    const { title, logger } = this.context;
+    logger.warn(`${title}: ${text} (first: ${origin}; not counted in a stream)`);
   };
 }

@@ -2,14 +2,7 @@ import type { TuningOptions, TuningReport } from '../backend/backend.js';
 import type { CallbackContext, EvalMetrics, TrainerCallback } from '../callbacks/callback.js';
 import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
-import {
-  type Examples,
-  firstExamples,
-  isStream,
-  type Loader,
-  sampleExamples,
-} from '../dataset/loader.js';
-import type { Preflight } from '../dataset/preflight.js';
+import { isStream, type Loader, sampleExamples } from '../dataset/loader.js';
 import type { PreflightReport } from '../dataset/preflightReport.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
@@ -21,9 +14,10 @@ import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
 import { checkBudget } from './memoryBudget.js';
 import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
 import { Rollback } from './nonFinite.js';
-import type { Objective, RowUse } from './objective.js';
+import type { Objective } from './objective.js';
 import { longestExamples, type PlanSubject, planMemory } from './planMemory.js';
-import { prepareRows, type RowSource } from './prepareRows.js';
+import { PreparedRows } from './preparedRows.js';
+import type { RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { rescue } from './rescue.js';
 import { trainingLoader } from './sampling.js';
@@ -48,9 +42,6 @@ import { TrainingLoop } from './trainingLoop.js';
 import { type Position, TrainingRun } from './trainingRun.js';
 import { update } from './update.js';
 
-/** Rows of a stream that a preview reads. */
-const PREVIEWED = 100;
-
 /**
  * Trains a model. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are this with
  * an objective and its defaults. The loop itself: trainingLoop.ts.
@@ -73,22 +64,18 @@ export class Trainer<
   readonly #evaluation: Evaluation;
   readonly #context: CallbackContext;
   readonly #loop: TrainingLoop;
-  readonly #examples: Readonly<Record<RowUse, Map<RowSource, Promise<Examples<unknown>>>>> = {
-    training: new Map(),
-    evaluation: new Map(),
-  };
-  readonly #preflights = new Map<RowSource, Preflight>();
+  readonly #rows: PreparedRows;
   #run: TrainingRun | null = null;
 
   /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
     checkOptionNames(new.target.name, options, trainerOptionNames, 'UNKNOWN_OPTION');
-    const { model, evalDataset, peftConfig, callbacks = [] } = options;
+    const { model, evalDataset, evaluationTasks = [], peftConfig, callbacks = [] } = options;
     const args = (options.args ?? {}) as Readonly<Record<string, unknown>>;
     const { attune } = model;
     const { schema = trainingArgumentsSchema, defaults = {} } = flavor;
     const parsed = parseTrainingArguments(schema, args, defaults);
-    checkEvaluation(parsed, evalDataset !== undefined);
+    checkEvaluation(parsed, evalDataset !== undefined, evaluationTasks.length > 0);
     this.#options = options;
     const maxLength = resolveMaxLength(parsed, args, model);
     this.args = { ...parsed, maxLength } as unknown as Args;
@@ -115,24 +102,26 @@ export class Trainer<
       model: this.model,
       logger: attune.logger,
     };
+    const tokenizer = options.tokenizer ?? null;
+    this.#rows = new PreparedRows(this.model, this.objective, tokenizer);
     this.#evaluation = new Evaluation({
       context: this.#context,
       callbacks: this.#callbacks,
       objective: this.objective,
       computeMetrics: options.computeMetrics,
       preprocessLogits: options.preprocessLogitsForMetrics,
-      tasks: (options.evaluationTasks ?? []).map((task) =>
+      tasks: evaluationTasks.map((task) =>
         typeof task === 'string' ? attune.registry(EvaluationTasks).get(task) : task,
       ),
-      tokenizer: options.tokenizer ?? null,
-      prepare: (rows) => this.#prepare(rows, 'evaluation'),
+      tokenizer,
+      rows: this.#rows,
     });
     this.#loop = new TrainingLoop({
       context: this.#context,
       callbacks: this.#callbacks,
       objective: this.objective,
       evaluate: () => this.evaluate(),
-      checkRows: () => this.#checkPreflight(options.trainDataset!),
+      checkRows: () => this.#rows.check(options.trainDataset!, 'training'),
     });
     this.#callbacks.initEnd(this.#context);
   }
@@ -175,8 +164,10 @@ export class Trainer<
     const checkpoint = resume
       ? await findCheckpoint(resume, args.outputDir, model.attune.logger)
       : null;
-    const examples = await this.#prepare(trainDataset, 'training');
-    if (!isStream(examples)) this.#checkPreflight(trainDataset);
+    const examples = await this.#rows.examples(trainDataset, 'training');
+    if (!isStream(examples)) this.#rows.check(trainDataset, 'training');
+    if (args.evalStrategy !== 'no' || args.evalOnStart)
+      await this.#evaluation.checkAhead(this.#options.evalDataset);
     if (args.autoFindBatchSize)
       await (checkpoint ? takeBatchSize(args, checkpoint) : this.#findBatchSize(trainDataset));
     const loader = trainingLoader(examples, args, this.objective);
@@ -204,7 +195,7 @@ export class Trainer<
         return await this.#loop.run(run, stop);
       } catch (error) {
         const back = rollback.after(error, run.checkpoint);
-        if (!back) throw await rescue(error, run, this.state, args.outputDir);
+        if (!back) throw await rescue(error, run, this.#context);
         ({ checkpoint: from, position } = back);
       } finally {
         stop.dispose();
@@ -223,25 +214,7 @@ export class Trainer<
    * @throws NO_ROWS, ALREADY_TRAINING, PREVIEW_UNSUPPORTED, and what a row is refused for
    */
   async preview(options: { readonly rows?: number } = {}): Promise<PreflightReport> {
-    const rows = this.#trainRows('preview');
-    let failure: unknown = null;
-    try {
-      const examples = await this.#prepare(rows, 'training');
-      if (isStream(examples)) await firstExamples(examples, PREVIEWED);
-    } catch (error) {
-      failure = error;
-    }
-    const report = this.#preflights.get(rows)?.report(options.rows);
-    // Rows that all teach nothing are what a preview is for.
-    const isReported =
-      AttuneError.isInstance(failure) && ['NO_ROWS', 'NO_TRAINED_TOKEN'].includes(failure.code);
-    if (failure && !(isReported && report && report.facts.rows > 0)) throw failure;
-    if (report) return report;
-    throw new AttuneError(
-      'PREVIEW_UNSUPPORTED',
-      `objective "${this.objective.name}" does not say what it trains on.`,
-      { remedy: 'Give it a preflight, as causalLmObjective has.' },
-    );
+    return this.#rows.preview(this.#trainRows('preview'), options.rows);
   }
 
   /**
@@ -297,7 +270,7 @@ export class Trainer<
       context: this.#context,
       callbacks: this.#callbacks,
       objective: this.objective,
-      trainExamples: await sampleExamples(await this.#prepare(rows, 'training')),
+      trainExamples: await sampleExamples(await this.#rows.examples(rows, 'training')),
       evalExamples: evalDataset ? await this.#evaluation.examples(evalDataset) : null,
       optimizers: this.#optimizers,
     };
@@ -306,7 +279,7 @@ export class Trainer<
   /** Updates of the first batch with learning rate 0, as often as `use` asks for; leaves no trace. */
   async #rehearse<T>(caller: string, use: (update: () => Promise<void>) => Promise<T>): Promise<T> {
     const { args, objective } = this;
-    const examples = await this.#prepare(this.#trainRows(caller), 'training');
+    const examples = await this.#rows.examples(this.#trainRows(caller), 'training');
     return this.#tryOut(trainingLoader(examples, args, objective), async (run) => {
       let first: unknown[][] = [];
       for await (const group of run.groups()) {
@@ -345,7 +318,7 @@ export class Trainer<
   async #findBatchSize(rows: RowSource): Promise<void> {
     const { args, model } = this;
     const { backend } = model.engine;
-    const examples = await this.#prepare(rows, 'training');
+    const examples = await this.#rows.examples(rows, 'training');
     const sample = await sampleExamples(examples);
     const attempt = async (size: number): Promise<void> => {
       Object.assign(args, { perDeviceTrainBatchSize: size });
@@ -380,17 +353,13 @@ export class Trainer<
    * The objective's loss over `dataset`, every item weighing the same, and what `computeMetrics` says.
    * Several sets by name give the metrics of each (`evalMathLoss`) and of all together (`evalLoss`).
    *
-   * @param dataset default: the trainer's evalDataset, and its evaluationTasks
+   * @param dataset default: the trainer's evaluationTasks, and its evalDataset where it has one
    * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS, EVALUATION_TASK
    */
   async evaluate(dataset?: EvalDataset): Promise<EvalMetrics> {
-    const rows = dataset ?? this.#options.evalDataset;
-    if (!rows)
-      throw new AttuneError('NO_ROWS', 'evaluate() needs rows.', {
-        remedy: 'Pass evalDataset to the trainer, or a data set to evaluate().',
-      });
-    const tasks = dataset ? {} : await this.#evaluation.runTasks();
-    const metrics = { ...tasks, ...(await this.#evaluation.evaluate(rows)) };
+    const metrics = await (dataset
+      ? this.#evaluation.evaluate(dataset)
+      : this.#evaluation.evaluateAll(this.#options.evalDataset));
     await this.#loop.enterLog(metrics);
     await this.#callbacks.call('onEvaluate', this.#context, metrics);
     return metrics;
@@ -411,31 +380,5 @@ export class Trainer<
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
     await (this.model.adapters ?? this.model).savePretrained(folder);
     await this.#options.tokenizer?.savePretrained?.(folder);
-  }
-
-  #checkPreflight(rows: RowSource): void {
-    if (this.objective.isPreflightOn !== false)
-      this.#preflights.get(rows)?.check(this.model.attune.logger);
-  }
-
-  /** Rows are tokenised once, and checked before the first step; those of a stream while they are used. */
-  async #prepare(source: RowSource, use: RowUse): Promise<Examples<unknown>> {
-    const prepared = this.#examples[use];
-    const held = prepared.get(source);
-    if (held) return held;
-    const tokenizer = this.#options.tokenizer ?? null;
-    const preflight =
-      use === 'training' ? (this.objective.preflight?.(this.model, tokenizer) ?? null) : null;
-    if (preflight) this.#preflights.set(source, preflight);
-    const examples = prepareRows(source, this.objective, {
-      use,
-      model: this.model,
-      tokenizer,
-      preflight,
-      logger: this.model.attune.logger,
-    });
-    prepared.set(source, examples);
-    examples.catch(() => prepared.delete(source));
-    return examples;
   }
 }

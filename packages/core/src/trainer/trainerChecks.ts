@@ -29,14 +29,34 @@ export function resolveMaxLength(
   return allowed;
 }
 
-/** @throws ARGUMENTS_INVALID when there is to be evaluated, but nothing to evaluate on */
-export function checkEvaluation(args: TrainingArguments, hasDataset: boolean): void {
+/** @throws ARGUMENTS_INVALID when there is to be evaluated, but nothing to evaluate on, or nothing that gives the metric */
+export function checkEvaluation(
+  args: TrainingArguments,
+  hasDataset: boolean,
+  hasTasks: boolean,
+): void {
   if (hasDataset || (args.evalStrategy === 'no' && !args.evalOnStart)) return;
+  if (hasTasks) {
+    if (args.metricForBestModel !== 'evalLoss') return;
+    throw new AttuneError(
+      'ARGUMENTS_INVALID',
+      'metricForBestModel is "evalLoss", but there is no evalDataset that would give it.',
+      {
+        remedy:
+          'Set metricForBestModel to a metric of a task, such as "arc_acc", or pass evalDataset.',
+      },
+    );
+  }
   const asked =
     args.evalStrategy === 'no' ? 'evalOnStart is true' : `evalStrategy is "${args.evalStrategy}"`;
-  throw new AttuneError('ARGUMENTS_INVALID', `${asked}, but there is no evalDataset.`, {
-    remedy: 'Pass evalDataset, or leave evalStrategy at "no" and evalOnStart at false.',
-  });
+  throw new AttuneError(
+    'ARGUMENTS_INVALID',
+    `${asked}, but there is no evalDataset and there are no evaluationTasks.`,
+    {
+      remedy:
+        'Pass evalDataset or evaluationTasks, or leave evalStrategy at "no" and evalOnStart at false.',
+    },
+  );
 }
 
 /**

@@ -157,6 +157,17 @@ describe('evalOnStart and evalDelay', () => {
     expect(await stepsOf({ evalStrategy: 'epoch', evalDelay: 1.5 })).toEqual([4]);
   });
 
+  test('names that would be logged alike are refused before the first update', async () => {
+    const { trainer } = await make({
+      evalDataset: { aB: idRows(2), a_b: idRows(3) },
+      args: { evalStrategy: 'steps', evalSteps: 4 },
+    });
+    await expect(trainer.train()).rejects.toThrow(
+      /EVAL_SET_NAME: two evaluation sets or tasks, "aB" and "a_b", would both be logged as evalAB/,
+    );
+    expect(trainer.state.globalStep).toBe(0);
+  });
+
   test('need rows', async () => {
     await expect(make({ evalDataset: undefined, args: { evalOnStart: true } })).rejects.toThrow(
       /ARGUMENTS_INVALID: evalOnStart is true, but there is no evalDataset/,

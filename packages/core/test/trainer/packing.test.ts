@@ -131,6 +131,7 @@ test('windows of a thousand: a stream is packed as the same rows in memory', asy
   const attune = await createAttune({ backend: 'reference', logger: silentLogger });
   const context = {
     use: 'training',
+    title: 'training rows',
     model: await minuteLlama(attune),
     tokenizer: null,
     logger: silentLogger,

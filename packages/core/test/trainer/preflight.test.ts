@@ -5,6 +5,7 @@ import {
   type Attune,
   AutoTokenizer,
   causalLmObjective,
+  type EvalDataset,
   IterableDataset,
   SFTTrainer,
   type SftArgumentsInput,
@@ -32,11 +33,16 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-const sft = async (rows: object[] | IterableDataset<object>, args: SftArgumentsInput = {}) =>
+const sft = async (
+  rows: object[] | IterableDataset<object>,
+  args: SftArgumentsInput = {},
+  evalDataset?: EvalDataset,
+) =>
   new SFTTrainer({
     model: await minuteLlama(attune, 0, { vocab_size: tokenizer.vocabSize }),
     tokenizer,
     trainDataset: rows,
+    evalDataset,
     args: { outputDir: folder, maxSteps: 1, maxLength: 32, saveStrategy: 'no', ...args },
   });
 const good = [
@@ -75,6 +81,23 @@ describe('train() shows what is trained on before its first step', () => {
     await expect((await sft(wrong)).train()).rejects.toMatchObject({ code: 'DOUBLED_BOS' });
   });
 
+  test('of evaluation rows their counts, of each set, and only where they are used', async () => {
+    const evalDataset = {
+      math: [...good, { prompt: 'a', completion: 'word '.repeat(40) }],
+      code: IterableDataset.from(() => [good[0]!, good[0]!]),
+    };
+    await (await sft(good, { evalStrategy: 'epoch' }, evalDataset)).train();
+    const about = logger.lines.filter((line) => line.includes('evaluation rows'));
+    expect(about).toHaveLength(3);
+    expect(about[0]).toMatch(/^warn: 1 of 3 evaluation rows "math": cut off after 32 tokens/);
+    expect(about[1]).toMatch(/^info: 3 evaluation rows "math"\n {2}trained +\d+ of \d+ tokens/);
+    expect(about[2]).toMatch(/^info: a stream, its first 2 evaluation rows "code"\n/);
+    expect(about.join()).not.toContain('Say a'); // no samples
+    logger.lines.length = 0;
+    await (await sft(good, {}, evalDataset)).train();
+    expect(logger.lines.filter((line) => line.includes('evaluation rows'))).toEqual([]);
+  });
+
   test('warnings that refuse nothing go on their own', async () => {
     await (await sft([...good, { prompt: 'a', completion: 'word '.repeat(40) }])).train();
     expect(logger.lines).toContainEqual(
@@ -92,6 +115,31 @@ describe('train() refuses', () => {
     expect(trainer.state.globalStep).toBe(0);
     // The report was shown: it is the proof.
     expect(logger.lines.join()).toContain('3 training rows');
+  });
+
+  test('evaluation rows too, also of a stream, by the same checks but those of stopping', async () => {
+    const untrained = { input_ids: [5, 6, 7], labels: [-100, -100, -100] };
+    const evaluating = { evalStrategy: 'epoch' } as const;
+    for (const rows of [[...good, untrained], IterableDataset.from(() => [...good, untrained])]) {
+      const trainer = await sft(good, evaluating, { math: good, code: rows });
+      const error = await trainer.train().catch((e: unknown) => e);
+      expect(error).toMatchObject({
+        code: 'NO_TRAINED_TOKEN',
+        details: { inputIds: [5, 6, 7], labels: [-100, -100, -100] },
+      });
+      expect(trainer.state.globalStep).toBe(0);
+    }
+    const allowed = { ...evaluating, preflight: { allow: ['no-trained-token' as const] } };
+    await (await sft(good, allowed, [...good, untrained])).train();
+    await (await sft(good, { ...evaluating, preflight: 'off' }, [...good, untrained])).train();
+    await expect((await sft(good, evaluating, [{ text: '<s>a b' }])).train()).rejects.toMatchObject(
+      { code: 'DOUBLED_BOS' },
+    );
+    await expect((await sft(good, evaluating, [])).train()).rejects.toMatchObject({
+      code: 'NO_ROWS',
+    });
+    // Cut off before its end token: nothing to refuse where nothing is taught.
+    await (await sft(good, evaluating, [{ prompt: 'a', completion: 'word '.repeat(40) }])).train();
   });
 
   test('unless the check is allowed by its name: then such rows are left out', async () => {

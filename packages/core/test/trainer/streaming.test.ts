@@ -1,3 +1,5 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { IterableDataset, type LogEntry, SFTTrainer, type TrainOptions } from '@attune/core';
 import { describe, expect, test } from 'vitest';
 import {
@@ -159,6 +161,29 @@ describe('what a stream cannot do is an error before the first step', () => {
       /NO_TRAINING_ROWS/,
     );
   });
+});
+
+test('an error of the rows saves what was learned, and stays what it is', async () => {
+  const outputDir = await temporaryFolder();
+  const args = { maxSteps: 20, saveStrategy: 'no', outputDir } as const;
+  const gone = new Error('the server is gone');
+  const failing = IterableDataset.from(function* () {
+    yield* idRows(40);
+    throw gone;
+  });
+  await expect(run({ trainDataset: failing, args })).rejects.toBe(gone);
+  expect(await readdir(outputDir)).toEqual(['checkpoint-10']);
+  await rm(join(outputDir, 'checkpoint-10'), { recursive: true });
+  const rows = [...idRows(40), { prompt: 'half a row' }];
+  await expect(run({ trainDataset: counted(rows).stream, args })).rejects.toThrow(
+    /ROW_FORMAT: stream\[40\][\s\S]*What was learned is saved in .*checkpoint-10/,
+  );
+  const resumed = await run({
+    trainDataset: counted([...idRows(40), ...idRows(8)]).stream,
+    args: { ...args, maxSteps: 12 },
+    resumeFromCheckpoint: true,
+  });
+  expect(resumed.state.globalStep).toBe(12);
 });
 
 test('a bad row ends the run at its place, named; the checkpoints before it stay', async () => {

@@ -216,6 +216,56 @@ describe('tasks of a trainer', () => {
     expect(await trainer.evaluate(idRows(1))).not.toHaveProperty('evalFixedScore');
   });
 
+  test('without rows are an evaluation by themselves', async () => {
+    const { model } = await make();
+    const task = { name: 'fixed', evaluate: async () => ({ acc: 0.5 }) };
+    const trainer = (metricForBestModel?: string) =>
+      new SFTTrainer({
+        model,
+        tokenizer: letters,
+        trainDataset: idRows(4),
+        evaluationTasks: [task],
+        args: {
+          maxSteps: 2,
+          evalStrategy: 'steps',
+          evalSteps: 1,
+          evalOnStart: true,
+          saveStrategy: 'no',
+          metricForBestModel,
+        },
+      });
+    const judged = trainer('fixed_acc');
+    await judged.train();
+    const rows = judged.state.logHistory.filter((row) => 'evalFixedAcc' in row);
+    expect(rows).toEqual([0, 1, 2].map((step) => ({ evalFixedAcc: 0.5, epoch: step, step })));
+    expect(judged.state.bestMetric).toBe(0.5);
+    expect(await judged.evaluate()).toEqual({ evalFixedAcc: 0.5 });
+    expect(() => trainer('loss')).toThrow(
+      /ARGUMENTS_INVALID: metricForBestModel is "evalLoss", but there is no evalDataset/,
+    );
+  });
+
+  test('that cannot run are refused before the first update', async () => {
+    const { model } = await make();
+    const trainerFor = (tokenizer: TextTokenizer | null, name: string) =>
+      new SFTTrainer({
+        model,
+        tokenizer,
+        trainDataset: idRows(4),
+        evalDataset: { math: idRows(2) },
+        evaluationTasks: [{ name, evaluate: async () => ({ acc: 1 }) }],
+        args: { maxSteps: 2, evalStrategy: 'epoch', saveStrategy: 'no' },
+      });
+    for (const [trainer, message] of [
+      [trainerFor(null, 'letters'), /EVALUATION_TASK: task "letters" needs a tokenizer/],
+      [trainerFor(letters, 'Not A Name'), /EVAL_SET_NAME/],
+      [trainerFor(letters, 'math'), /EVAL_SET_NAME: two .* "math" and "math"/],
+    ] as const) {
+      await expect(trainer.train()).rejects.toThrow(message);
+      expect(trainer.state.globalStep).toBe(0);
+    }
+  });
+
   test('that fail end the run with their name', async () => {
     const { model } = await make();
     const trainer = new SFTTrainer({
