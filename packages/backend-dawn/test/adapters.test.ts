@@ -1,8 +1,10 @@
 import { type Attune, AutoModelForCausalLM, SafetensorsFile } from '@attune/core';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+// How a recorded run is followed is the same in all packages.
+import { argumentsOf, expectUpdates, updatesOf } from '../../core/test/trainer/recordedRun.js';
 import { getPeftModel, PeftModel } from '../../peft/src/index.js';
 import { disturb, largestDifference, logits } from '../../peft/test/support.js';
-import { fixture, onDawn } from './support.js';
+import { fixture, fixtureJson, onDawn } from './support.js';
 
 let attune: Attune;
 beforeAll(async () => {
@@ -77,6 +79,15 @@ describe('LoRA on embeddings and an adapter for each row', () => {
       const merged = await model.mergeAndUnload({ safeMerge: true });
       expect(largestDifference(await logits(merged, rows), theirs), name).toBeLessThan(1e-4);
     }
+  });
+
+  test.each(['lora-embedding-llama', 'lora-embedding-dora'])('20 updates of %s', async (name) => {
+    const { rows, settings, trace, base } = fixtureJson(`methods/${name}/run.json`);
+    const model = await PeftModel.fromPretrained(await load(base), fixture(`methods/${name}`), {
+      isTrainable: true,
+    });
+    const updates = await updatesOf(model, { trainDataset: rows }, argumentsOf(settings));
+    expectUpdates(updates, trace);
   });
 
   test('rows compute what they compute by themselves', async () => {

@@ -18,6 +18,10 @@ const runs: readonly (readonly [PeftMethod, object, PeftKitOptions?])[] = [
   [lora, { r: 3, targetModules: 'all-linear', bias: 'all' }],
   // The norm is held constant, as in the paper (section 4.3).
   [lora, { r: 2, useDora: true }, { exactGradients: false }],
+  [lora, { r: 3, targetModules: ['embed_tokens', 'lm_head'], useRslora: true }],
+  [lora, { r: 2, targetModules: ['embed_tokens'], useDora: true }, { exactGradients: false }],
+  // B A is 0, but neither is.
+  [lora, { r: 4, initLoraWeights: 'orthogonal' }, { zeroAtStart: false }],
   [ia3, {}],
   [ia3, { targetModules: 'all-linear', feedforwardModules: '.*(o|up)_proj' }],
   [vera, { r: 5, targetModules: 'all-linear', bias: 'vera_only' }],

@@ -43,7 +43,7 @@ export interface PeftCheck {
  *
  * It starts as the base; its own parameters alone get gradients, those of finite differences, also with gradient
  * checkpointing; saved and loaded it is the same; merged it is the same, or it is PEFT_NOT_MERGEABLE; it trains on
- * a base of 4 bits, or is PEFT_QUANTIZED; it goes together with other adapters, and leaves nothing behind.
+ * a base of 4 bits, or is PEFT_QUANTIZED; it goes together with other adapters, in one batch too, and leaves nothing behind.
  */
 export function peftMethodKit(method: PeftMethod, options: PeftKitOptions = {}): PeftCheck[] {
   const { peftType } = method;
@@ -231,6 +231,31 @@ export function peftMethodKit(method: PeftMethod, options: PeftKitOptions = {}):
       same(logits(model), second, 0, 'the second before and after the first was deleted');
       same(logits(model.unload()), before, 0, 'the base before and after');
       if (paths() !== modules) fail('unload leaves modules behind', 'Compare namedModules().');
+    }),
+
+    check('rows have adapters of their own, or it says that they cannot', async (attune) => {
+      const model = getPeftModel(await kitModel(attune, changes), config, 'first');
+      disturb(model);
+      const first = logits(model);
+      model.addAdapter('second', config);
+      model.setAdapter('second');
+      disturb(model, 5);
+      const second = logits(model);
+      const half = first.length / 2;
+      let rows: Float64Array;
+      try {
+        rows = model.withAdapterPerRow(['first', 'second'], () => logits(model));
+      } catch (error) {
+        if (error instanceof AttuneError && error.code === 'PEFT_ROWS') return;
+        throw error;
+      }
+      same(
+        rows.subarray(0, half),
+        first.subarray(0, half),
+        1e-6,
+        'a row of two and of one adapter',
+      );
+      same(rows.subarray(half), second.subarray(half), 1e-6, 'a row of two and of one adapter');
     }),
   ];
 }
