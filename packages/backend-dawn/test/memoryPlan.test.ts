@@ -37,14 +37,19 @@ interface Case {
   readonly name: string;
   readonly model?: object;
   readonly dtype?: DType;
-  readonly lora?: boolean;
+  /** true: on all linear layers. */
+  readonly lora?: boolean | readonly string[];
   readonly quantization?: QuantizationConfig;
   readonly batch?: number;
   readonly length?: number;
   readonly args?: object;
 }
 
-const lora = { peftType: 'LORA', r: 8, targetModules: 'all-linear' };
+const lora = (targets: boolean | readonly string[]) => ({
+  peftType: 'LORA',
+  r: 8,
+  targetModules: typeof targets === 'boolean' ? 'all-linear' : targets,
+});
 
 const cases: Case[] = [
   { name: 'full' },
@@ -64,6 +69,7 @@ const cases: Case[] = [
     args: { gradientCheckpointing: true },
   },
   { name: 'LoRA, odd shapes', lora: true, batch: 3, length: 71, model: { vocab_size: 1777 } },
+  { name: 'LoRA on embedding and head', lora: ['embed_tokens', 'v_proj', 'lm_head'] },
   {
     name: 'full, tied head, short rows',
     batch: 1,
@@ -92,7 +98,7 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
     const trainer = new SFTTrainer({
       model,
       trainDataset: rows(3 * batch * 3, length),
-      ...(options.lora && { peftConfig: lora }),
+      ...(options.lora && { peftConfig: lora(options.lora) }),
       args,
     });
     await attune.backend.sync(); // what made the model and its adapter is on its way no longer
@@ -111,7 +117,7 @@ describe.each(cases)('$name', ({ model: changes, dtype = 'float32', ...options }
       ...quantization,
       args: { ...args, maxLength: Math.ceil(length / 32) * 32 }, // rows are padded so
       plugins: [peft()],
-      ...(options.lora && { peftConfig: lora }),
+      ...(options.lora && { peftConfig: lora(options.lora) }),
     });
     // It knows neither what kernels borrow nor which calls this device has none for.
     expect(Math.abs(estimate.peakBytes / stats.peakBytes - 1)).toBeLessThan(0.03);

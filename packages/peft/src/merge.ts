@@ -43,15 +43,18 @@ export async function fold(
   const slots = slotsOf(root);
   const undo = new Map<FoldTarget, () => void>();
   const requantized = new Map<QuantizedLinear, QuantizedWeight>();
+  // Slots whose values are still to be computed: new codes are there.
+  const left: AdapterSlot[] = [];
   for (const slot of slots) {
     const { targets, codes } = await tryFold(engine, slot, adapters, safe, dequantize === null);
     for (const [layer, weight] of codes) requantized.set(layer, weight);
+    if (targets.length > codes.size) left.push(slot);
     if (backup)
       for (const target of targets) if (!undo.has(target)) undo.set(target, await putBack(target));
   }
   if (requantized.size > 0) logger.warn(rounding([...requantized.keys()]));
   const weights = new Map<QuantizedLinear, Tensor>();
-  for (const slot of slots)
+  for (const slot of left)
     inScope(engine, () => {
       for (const [target, value] of slot.folded(adapters)) {
         if (!(target instanceof QuantizedLinear)) ops.assign(target.tensor, value);
