@@ -5,23 +5,50 @@ export interface DawnBuffer extends BufferHandle {
   readonly gpu: GPUBuffer;
   /** Capacity in bytes: `byteLength` rounded up to its size class. */
   readonly capacity: number;
+  /** Flushes that had been asked for when it was last given back. */
+  freedAt: number;
 }
+
+/** How far the device has been told of what was recorded. */
+export interface Submissions {
+  /** Flushes asked for so far. */
+  readonly asked: number;
+  /** The last of them whose commands have been submitted: what was freed before it may be destroyed. */
+  readonly submitted: number;
+  flush(): void;
+}
+
+/** Without a limit, the pool holds at most this many times what was ever in use at one time, or so many bytes, ... */
+const SLACK = 1.5;
+const SMALL = 64 * 2 ** 20;
+/** ... and what was in use since so many flushes: about four updates. Equal steps then destroy nothing. */
+const YOUNG = 12;
 
 /**
  * Keeps freed buffers for reuse. Recorded commands run in order, so a buffer may be handed out again
  * as soon as it is freed. Of the free buffers of a class the one with the lowest id is taken: the same
  * calls then get the same buffers in every step, and their bind groups are found in the cache.
+ *
+ * Where rows have many lengths, buffers of sizes that are gone would pile up: before another is made, those
+ * that were unused for longest are destroyed, as far as the limit asks for it.
  */
 export class BufferPool {
   readonly #free = new Map<number, DawnBuffer[]>();
   readonly #handedOut = new Set<DawnBuffer>();
   #nextId = 1;
+  /** Bytes in buffers, in use or free. */
+  #held = 0;
+  /** Most bytes in use at one time. */
+  #peak = 0;
+  /** Bytes that may exist on the device, if memory that is not in use can be destroyed for it; null: none. */
+  limit: number | null = null;
 
   constructor(
     private readonly device: GPUDevice,
     private readonly usage: number,
     private readonly stats: BackendStats,
     private readonly maxBytes: number,
+    private readonly submissions: Submissions,
   ) {}
 
   /** Bytes that a buffer of `byteLength` takes. */
@@ -49,12 +76,14 @@ export class BufferPool {
     this.#handedOut.add(buffer);
     this.stats.liveBytes += capacity;
     this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.liveBytes);
+    this.#peak = Math.max(this.#peak, this.stats.liveBytes);
     return buffer;
   }
 
   give(buffer: DawnBuffer): void {
     if (!this.#handedOut.delete(buffer)) return;
     this.stats.liveBytes -= buffer.capacity;
+    buffer.freedAt = this.submissions.asked;
     const free = this.#free.get(buffer.capacity);
     if (!free) {
       this.#free.set(buffer.capacity, [buffer]);
@@ -66,19 +95,54 @@ export class BufferPool {
   }
 
   #create(capacity: number): DawnBuffer {
+    this.#makeRoom(capacity);
     const gpu = this.device.createBuffer({ size: capacity, usage: this.usage });
     this.stats.buffersCreated++;
     this.stats.reservedBytes += capacity;
-    return { id: this.#nextId++, byteLength: capacity, capacity, gpu };
+    this.#held += capacity;
+    return { id: this.#nextId++, byteLength: capacity, capacity, gpu, freedAt: 0 };
+  }
+
+  /** Destroys what was unused for longest where `capacity` bytes more would be too many. */
+  #makeRoom(capacity: number): void {
+    const { stats, limit, submissions } = this;
+    const inUse = Math.max(this.#peak, stats.liveBytes + capacity);
+    const needed = () =>
+      limit === null
+        ? this.#held + capacity - Math.max(SMALL, SLACK * inUse)
+        : stats.reservedBytes + capacity - limit;
+    if (needed() <= 0) return;
+    const age = limit === null ? YOUNG : 0;
+    this.#destroyOldest(needed(), submissions.asked - age);
+    if (limit === null || needed() <= 0) return;
+    submissions.flush(); // so that what this update has freed may go, too
+    this.#destroyOldest(needed(), submissions.asked);
+  }
+
+  /** At least so many bytes, if there are. @param before of buffers that were freed before this flush */
+  #destroyOldest(bytes: number, before: number): void {
+    const latest = Math.min(before, this.submissions.submitted);
+    const old = [...this.#free.values()].flat().filter(({ freedAt }) => freedAt < latest);
+    old.sort((a, b) => a.freedAt - b.freedAt || b.capacity - a.capacity);
+    let destroyed = 0;
+    for (const buffer of old) {
+      if (destroyed >= bytes) break;
+      const list = this.#free.get(buffer.capacity)!;
+      list.splice(list.indexOf(buffer), 1);
+      this.#destroy(buffer);
+      destroyed += buffer.capacity;
+    }
+  }
+
+  #destroy(buffer: DawnBuffer): void {
+    this.stats.reservedBytes -= buffer.capacity;
+    this.#held -= buffer.capacity;
+    buffer.gpu.destroy();
   }
 
   /** Destroys the buffers that nobody has. Only when no command that is not submitted names one. */
   trim(): void {
-    for (const list of this.#free.values())
-      for (const buffer of list) {
-        this.stats.reservedBytes -= buffer.capacity;
-        buffer.gpu.destroy();
-      }
+    for (const list of this.#free.values()) for (const buffer of list) this.#destroy(buffer);
     this.#free.clear();
   }
 

@@ -64,6 +64,7 @@ export class DawnBackend implements Backend {
   readonly #kernels: ReadonlyMap<string, Kernel>;
   readonly #facts: DeviceFacts;
   readonly #pool: BufferPool;
+  readonly #submissions = { asked: 0, submitted: 0, flush: () => this.flush() };
   readonly #pipelines: PipelineCache;
   readonly #bindGroups: BindGroupCache;
   readonly #calls = new CallCache();
@@ -120,6 +121,7 @@ export class DawnBackend implements Backend {
       STORAGE | COPY_DST | COPY_SRC,
       this.stats,
       this.limits.maxBufferBytes,
+      this.#submissions,
     );
     const refused = (error: Error) => this.#fail(refusal(error.message));
     this.#pipelines = new PipelineCache(device, this.stats, refused);
@@ -218,6 +220,10 @@ export class DawnBackend implements Backend {
     this.stats.buffersCreated++;
     this.stats.reservedBytes += STAGING_BYTES;
     return this.device.createBuffer({ size: STAGING_BYTES, usage: COPY_SRC | COPY_DST });
+  }
+
+  limitMemory(bytes: number | null): void {
+    this.#pool.limit = bytes;
   }
 
   memoryModel(): MemoryModel {
@@ -352,8 +358,13 @@ export class DawnBackend implements Backend {
   }
 
   flush(): void {
-    if (this.#deferral.isActive) this.#deferral.add(() => this.#submit());
-    else this.#submit();
+    const flush = ++this.#submissions.asked;
+    const submit = () => {
+      this.#submit();
+      this.#submissions.submitted = flush;
+    };
+    if (this.#deferral.isActive) this.#deferral.add(submit);
+    else submit();
   }
 
   #submit(): void {

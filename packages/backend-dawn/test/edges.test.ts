@@ -147,7 +147,8 @@ describe('memory', () => {
     const asked: number[] = [];
     const device = { createBuffer: ({ size }: { size: number }) => asked.push(size) };
     const stats = { ...backend.stats };
-    const pool = new BufferPool(device as unknown as GPUDevice, 0, stats, 2 ** 31 - 16);
+    const idle = { asked: 0, submitted: 0, flush() {} };
+    const pool = new BufferPool(device as unknown as GPUDevice, 0, stats, 2 ** 31 - 16, idle);
     pool.take(2 ** 31 - 16);
     expect(asked).toEqual([2 ** 31 - 16]);
     expect(() => pool.take(2 ** 31 - 15)).toThrow(/TENSOR_TOO_LARGE/);

@@ -115,6 +115,11 @@ export interface Backend extends AsyncDisposable {
   read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   /** Resolves when everything recorded until now has run. Rejects as `read` does. */
   sync(): Promise<void>;
+  /**
+   * Bytes that shall exist on the device at most, as far as memory that is only pooled can be given back for
+   * it; null: no such limit. Absent: nothing is pooled.
+   */
+  limitMemory?(bytes: number | null): void;
   /** Gives pooled memory back to the system, when the device is done with it. Absent: nothing is pooled. */
   trim?(): Promise<void>;
   /**

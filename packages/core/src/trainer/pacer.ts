@@ -6,11 +6,22 @@ import type { Backend } from '../backend/backend.js';
  */
 export class Pacer {
   readonly #fences: Promise<void>[] = [];
+  #isFirst = true;
 
+  /**
+   * @param waitsForFirst for the micro-batches of the first update, one by one: while shaders are compiled
+   *   nothing is submitted, and memory that was freed cannot go back to the device
+   */
   constructor(
     private readonly backend: Backend,
     private readonly depth = 2,
+    private readonly waitsForFirst = false,
   ) {}
+
+  /** Between two micro-batches of an update. */
+  async pause(): Promise<void> {
+    if (this.#isFirst && this.waitsForFirst) await this.backend.sync();
+  }
 
   /** Marks the end of an update; waits for the one `depth` before it. */
   async admit(): Promise<void> {
@@ -19,6 +30,8 @@ export class Pacer {
     fence.catch(() => undefined);
     this.#fences.push(fence);
     if (this.#fences.length > this.depth) await this.#fences.shift();
+    if (this.#isFirst && this.waitsForFirst) await this.drain();
+    this.#isFirst = false;
   }
 
   /** Waits for everything. */

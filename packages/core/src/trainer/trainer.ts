@@ -174,6 +174,7 @@ export class Trainer<
     if (args.maxMemory !== null) checkBudget(await this.#planSubject(trainDataset), args.maxMemory);
     await model.adapters?.ready?.();
     const rollback = new Rollback(args, model.attune.logger);
+    const { backend } = model.engine;
     let position: Position | null = null;
     for (let from = checkpoint; ; ) {
       const run = await TrainingRun.start(
@@ -191,6 +192,7 @@ export class Trainer<
         ),
       );
       try {
+        backend.limitMemory?.(args.maxMemory);
         if (args.nonFinite === 'rollback' && from === null) await run.save();
         return await this.#loop.run(run, stop);
       } catch (error) {
@@ -199,6 +201,7 @@ export class Trainer<
         ({ checkpoint: from, position } = back);
       } finally {
         stop.dispose();
+        backend.limitMemory?.(null);
         this.#run = null;
         await run.dispose();
       }

@@ -85,7 +85,8 @@ export interface TrainingArguments {
   /**
    * Bytes that training may hold on the device, or text such as "8GiB" or "8GB". Checked before the
    * first update against `planMemory()`: an error says what would make it fit. WebGPU does not say how
-   * much memory a device has, so the default is null: no limit.
+   * much memory a device has, so the default is null: no limit. While it trains, buffers that are kept for
+   * reuse go before the limit is passed.
    */
   readonly maxMemory: number | null;
   /**

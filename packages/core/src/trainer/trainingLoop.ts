@@ -86,7 +86,10 @@ export class TrainingLoop {
     await this.#callbacks.call('onStepBegin', this.context);
     run.learningRate = run.schedule.rate(state.globalStep);
     const tokens = await update(this.context, this.#objective, run, group, {
-      substepEnd: () => this.#callbacks.call('onSubstepEnd', this.context),
+      substepEnd: async () => {
+        await run.pacer.pause();
+        await this.#callbacks.call('onSubstepEnd', this.context);
+      },
       preOptimizerStep: () => this.#callbacks.call('onPreOptimizerStep', this.context),
     });
     try {

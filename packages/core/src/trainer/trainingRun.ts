@@ -100,7 +100,7 @@ export class TrainingRun {
       sticky: Number(args.nonFinite === 'stop'),
       scaled: Number(args.fp16),
     });
-    this.pacer = new Pacer(engine.backend);
+    this.pacer = new Pacer(engine.backend, 2, args.maxMemory !== null);
     this.loggedStep = state.globalStep;
     this.savedStep = state.globalStep;
     this.#tokensBefore = state.numInputTokensSeen;
