@@ -71,7 +71,7 @@ export type { ChatMessage, RenderOptions, Span } from './tokenizer/chatTemplate.
 export { DecodeStream } from './tokenizer/decodeStream.js';
 export * from './tokenizer/tokenizer.js';
 export * from './trainer/index.js';
-export { parseBytes } from './util/bytes.js';
+export { formatBytes, parseBytes } from './util/bytes.js';
 export * from './util/errors.js';
 export * from './util/json.js';
 export * from './util/logger.js';

@@ -1,3 +1,10 @@
+export {
+  type Advice,
+  type AdviseOptions,
+  advise,
+  type MethodEstimate,
+  type TrainingMethod,
+} from './advise.js';
 export type { CustomPeftConfig, PeftConfig, PeftConfigBase } from './config.js';
 export {
   type AdapterContext,
