@@ -46,7 +46,13 @@ test('QLoRA of 100 M parameters: planned as measured, a third of the weights of 
   expect(trainingLoss).toBeGreaterThan(0);
   expect(Math.abs(plan.peakBytes / stats.peakBytes - 1)).toBeLessThan(0.1);
 
-  const lora = await estimateMemory({ config, dtype: 'float16', peftConfig, args, plugins: [peft()] });
+  const lora = await estimateMemory({
+    config,
+    dtype: 'float16',
+    peftConfig,
+    args,
+    plugins: [peft()],
+  });
   const adapter = 4 * plan.trainedParameters; // the same in both
   const share = (plan.bytesOf('weights') - adapter) / (lora.bytesOf('weights') - adapter);
   expect(share).toBeLessThan(1 / 3);

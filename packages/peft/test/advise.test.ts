@@ -67,7 +67,7 @@ describe('advise', () => {
   test.each([
     [{ gpuMemory: 'much', modelSize: '7B' }, /SIZE_INVALID.*gpuMemory is "much"/],
     [{ gpuMemory: '24GB', modelSize: 'large' }, /ADVISE_INVALID.*modelSize is "large"/],
-    [{ gpuMemory: '24GB', modelSize: 7 }, /ADVISE_INVALID[^]*a million or more/],
+    [{ gpuMemory: '24GB', modelSize: 7 }, /ADVISE_INVALID[\s\S]*a million or more/],
     [{ gpuMemory: '24GB', modelSize: '7B', tasks: 0 }, /ADVISE_INVALID.*tasks is 0/],
     [{ gpuMemory: '24GB', modelSize: '7B', maxLength: 1.5 }, /ADVISE_INVALID.*maxLength is 1.5/],
     [{ gpuMemory: '24GB', modelSize: { model_type: 'nope' } }, /nope/],
