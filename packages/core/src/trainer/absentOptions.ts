@@ -10,7 +10,6 @@ const absent: Readonly<Record<string, readonly unknown[]>> = {
   tf32: [false, null],
   packing: [false],
   paddingFree: [false],
-  lengthColumnName: ['length', null], // lengths are counted in tokens
   dataloaderNumWorkers: [0], // rows are tokenised while the device works
   loggingNanInfFilter: [true, false], // what is not finite is counted, never averaged in
   pushToHub: [false],

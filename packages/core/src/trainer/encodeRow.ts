@@ -4,6 +4,7 @@ import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import type { Objective, RowUse } from './objective.js';
+import type { RowLengths } from './rowLengths.js';
 
 export interface PrepareContext {
   readonly use: RowUse;
@@ -14,6 +15,8 @@ export interface PrepareContext {
   readonly logger: Logger;
   /** Sees what rows become. */
   readonly preflight?: Preflight | null;
+  /** Keeps the lengths that rows bring with them. */
+  readonly lengths?: RowLengths | null;
 }
 
 /** One row; null where nothing is to be learned. */

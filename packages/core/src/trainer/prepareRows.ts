@@ -46,8 +46,11 @@ export async function prepareRows<Example>(
   for (let i = 0; i < rows.length; i++) {
     await pause();
     const example = encodeRow(rows.at(i), rows.origin(i), objective, context, note);
-    if (example !== null) examples.push(example);
+    if (example === null) continue;
+    context.lengths?.note(rows.at(i), rows.origin(i), example);
+    examples.push(example);
   }
+  context.lengths?.check();
   const report = [...counted].map(
     ([text, { count, first }]) => `${count} of ${rows.length} ${title}: ${text} (first: ${first})`,
   );

@@ -6,6 +6,7 @@ import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
 import type { Objective, RowUse } from './objective.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
+import type { RowLengths } from './rowLengths.js';
 
 /** Rows of a stream that are read where only its beginning is looked at. */
 const BEGINNING = 100;
@@ -22,10 +23,12 @@ export class PreparedRows {
   /** They outlive rows that are refused, which are what a preview is for. */
   readonly #preflights = byUse<Preflight>();
 
+  /** @param lengths what keeps the lengths of training rows; null: nobody asks for them */
   constructor(
     private readonly model: LanguageModel,
     private readonly objective: Objective,
     private readonly tokenizer: TextTokenizer | null,
+    private readonly lengths: RowLengths | null,
   ) {}
 
   /**
@@ -41,7 +44,8 @@ export class PreparedRows {
     const preflight = objective.preflight?.(model, tokenizer, use, title) ?? null;
     if (preflight) this.#preflights[use].set(source, preflight);
     const { logger } = model.attune;
-    const context = { use, title, model, tokenizer, preflight, logger };
+    const lengths = use === 'training' ? this.lengths : null;
+    const context = { use, title, model, tokenizer, preflight, logger, lengths };
     const examples = prepareRows(source, objective, context);
     prepared.set(source, examples);
     examples.catch(() => prepared.delete(source));

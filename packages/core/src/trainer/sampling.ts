@@ -1,6 +1,7 @@
 import { type Examples, isStream, Loader } from '../dataset/loader.js';
 import { AttuneError } from '../util/errors.js';
 import type { Objective } from './objective.js';
+import type { RowLengths } from './rowLengths.js';
 import type { TrainingArguments } from './trainingArguments.js';
 
 export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length'] as const;
@@ -39,12 +40,14 @@ export function resolveSampling(args: Spellings): SamplingStrategy {
 /**
  * The training rows in the order that the arguments ask for. A stream comes in its own.
  *
+ * @param given lengths that rows brought with them
  * @throws ARGUMENTS_INVALID when a stream is to be grouped by length, or examples have none
  */
 export function trainingLoader<Example>(
   examples: Examples<Example>,
   args: TrainingArguments,
   objective: Objective<Example>,
+  given: RowLengths | null = null,
 ): Loader<Example> {
   const isGrouped = args.trainSamplingStrategy === 'group_by_length';
   if (isGrouped && isStream(examples))
@@ -62,7 +65,7 @@ export function trainingLoader<Example>(
     ...(isGrouped &&
       !isStream(examples) && {
         grouping: {
-          lengths: examples.map((example) => lengthOf(example, objective)),
+          lengths: examples.map((example) => given?.of(example) ?? lengthOf(example, objective)),
           size: args.perDeviceTrainBatchSize * args.gradientAccumulationSteps,
         },
       }),

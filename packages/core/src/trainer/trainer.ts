@@ -2,7 +2,7 @@ import type { TuningOptions, TuningReport } from '../backend/backend.js';
 import type { CallbackContext, EvalMetrics, TrainerCallback } from '../callbacks/callback.js';
 import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
-import { isStream, type Loader, sampleExamples } from '../dataset/loader.js';
+import { type Examples, isStream, type Loader, sampleExamples } from '../dataset/loader.js';
 import type { PreflightReport } from '../dataset/preflightReport.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
@@ -20,6 +20,7 @@ import { PreparedRows } from './preparedRows.js';
 import type { RowSource } from './prepareRows.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
 import { rescue } from './rescue.js';
+import { RowLengths } from './rowLengths.js';
 import { trainingLoader } from './sampling.js';
 import { StopRequest } from './stopRequest.js';
 import { EvaluationTasks } from './tasks/evaluationTask.js';
@@ -65,6 +66,7 @@ export class Trainer<
   readonly #context: CallbackContext;
   readonly #loop: TrainingLoop;
   readonly #rows: PreparedRows;
+  readonly #lengths: RowLengths | null;
   #run: TrainingRun | null = null;
 
   /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
@@ -103,7 +105,11 @@ export class Trainer<
       logger: attune.logger,
     };
     const tokenizer = options.tokenizer ?? null;
-    this.#rows = new PreparedRows(this.model, this.objective, tokenizer);
+    this.#lengths =
+      parsed.groupByLength && parsed.lengthColumnName !== null
+        ? new RowLengths(parsed.lengthColumnName)
+        : null;
+    this.#rows = new PreparedRows(this.model, this.objective, tokenizer, this.#lengths);
     this.#evaluation = new Evaluation({
       context: this.#context,
       callbacks: this.#callbacks,
@@ -170,7 +176,7 @@ export class Trainer<
       await this.#evaluation.checkAhead(this.#options.evalDataset);
     if (args.autoFindBatchSize)
       await (checkpoint ? takeBatchSize(args, checkpoint) : this.#findBatchSize(trainDataset));
-    const loader = trainingLoader(examples, args, this.objective);
+    const loader = this.#loader(examples);
     if (args.maxMemory !== null) checkBudget(await this.#planSubject(trainDataset), args.maxMemory);
     await model.adapters?.ready?.();
     const rollback = new Rollback(args, model.attune.logger);
@@ -267,6 +273,10 @@ export class Trainer<
     );
   }
 
+  #loader(examples: Examples<unknown>): Loader<unknown> {
+    return trainingLoader(examples, this.args, this.objective, this.#lengths);
+  }
+
   async #planSubject(rows: RowSource): Promise<PlanSubject> {
     const { evalDataset } = this.#options;
     return {
@@ -281,9 +291,9 @@ export class Trainer<
 
   /** Updates of the first batch with learning rate 0, as often as `use` asks for; leaves no trace. */
   async #rehearse<T>(caller: string, use: (update: () => Promise<void>) => Promise<T>): Promise<T> {
-    const { args, objective } = this;
+    const { objective } = this;
     const examples = await this.#rows.examples(this.#trainRows(caller), 'training');
-    return this.#tryOut(trainingLoader(examples, args, objective), async (run) => {
+    return this.#tryOut(this.#loader(examples), async (run) => {
       let first: unknown[][] = [];
       for await (const group of run.groups()) {
         first = group;
@@ -326,7 +336,7 @@ export class Trainer<
     const attempt = async (size: number): Promise<void> => {
       Object.assign(args, { perDeviceTrainBatchSize: size });
       if (args.maxMemory !== null) checkBudget(await this.#planSubject(rows), args.maxMemory);
-      await this.#tryOut(trainingLoader(examples, args, this.objective), async (run) => {
+      await this.#tryOut(this.#loader(examples), async (run) => {
         await backend.sync(); // optimizer and gradients fit
         const longest = longestExamples(sample, size);
         const group = args.gradientAccumulationSteps > 1 ? [longest, longest] : [longest];

@@ -1,18 +1,14 @@
 import { z } from 'zod';
 import type { CheckpointingOptions } from '../models/languageModel.js';
-import {
-  isMetricScheduler,
-  SCHEDULER_OPTIONS,
-  SCHEDULER_TYPES,
-  type SchedulerType,
-} from '../optim/schedulers.js';
+import { isMetricScheduler, SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
 import type { ComputeDType } from '../tensor/dtype.js';
 import { parseBytes } from '../util/bytes.js';
-import { AttuneError } from '../util/errors.js';
 import { camelToSnake, isPlainObject, keysToCamel, snakeToCamel } from '../util/json.js';
 import { dropAbsentOptions } from './absentOptions.js';
+import { checkTogether } from './checkTogether.js';
 import { NON_FINITE, type NonFinite } from './nonFinite.js';
 import { parseArguments } from './parseArguments.js';
+import { LENGTH_COLUMN } from './rowLengths.js';
 import { resolveSampling, SAMPLING_STRATEGIES, type SamplingStrategy } from './sampling.js';
 
 export type IntervalStrategy = 'no' | 'steps' | 'epoch';
@@ -159,6 +155,11 @@ export interface TrainingArguments {
   readonly trainSamplingStrategy: SamplingStrategy;
   /** The older name of `trainSamplingStrategy: "group_by_length"`. Default false. */
   readonly groupByLength: boolean;
+  /**
+   * The column with the lengths to group rows by, where every row has one; null, or where no row has
+   * "length": tokens are counted, as they are for packed rows. Default "length".
+   */
+  readonly lengthColumnName: string | null;
   /** false: `trainSamplingStrategy: "sequential"`. Default true. */
   readonly shuffle: boolean;
   /** Updates whose rows are read and tokenised from a stream while the device works on those before. Default 2. */
@@ -283,6 +284,7 @@ export const trainingArgumentsSchema = z.strictObject({
   dataSeed: z.int().min(0).nullable().default(null),
   trainSamplingStrategy: z.enum(SAMPLING_STRATEGIES).optional(),
   groupByLength: z.boolean().default(false),
+  lengthColumnName: z.string().min(1).nullable().default(LENGTH_COLUMN),
   shuffle: z.boolean().default(true),
   dataloaderPrefetchFactor: z
     .int()
@@ -308,9 +310,6 @@ export function metricName(prefix: string, metric: string): string {
 /** "loss", "eval_loss", "evalLoss" -> "evalLoss"; "rewards/margins" -> "eval_rewards/margins". */
 export const evalName = (metric: string): string =>
   metricName('eval', metric.replace(/^eval_/, '').replace(/^eval(?=[A-Z])/, ''));
-
-const invalid = (message: string, remedy: string): AttuneError =>
-  new AttuneError('ARGUMENTS_INVALID', message, { remedy });
 
 /**
  * Checks arguments, fills in defaults.
@@ -354,48 +353,3 @@ export function parseTrainingArguments<S extends z.ZodObject>(
 }
 
 type RawArguments = z.output<typeof trainingArgumentsSchema>;
-
-/** What no option can see alone. */
-function checkTogether(args: TrainingArguments): void {
-  const { evalStrategy, evalSteps, saveStrategy, saveSteps, warmupSteps, maxSteps } = args;
-  if (maxSteps > 0 && warmupSteps >= 1 && warmupSteps > maxSteps)
-    throw invalid(
-      `warmupSteps ${warmupSteps} is more than maxSteps ${maxSteps}: the learning rate would never arrive.`,
-      'Lower warmupSteps, or use warmupRatio.',
-    );
-  const { lrSchedulerType: type } = args;
-  const takes = SCHEDULER_OPTIONS[type];
-  const stray = Object.keys(args.lrSchedulerKwargs).find((key) => !takes.includes(key));
-  if (stray)
-    throw invalid(
-      `lrSchedulerKwargs.${stray} is not an option of the schedule "${type}".`,
-      takes.length > 0 ? `It takes ${takes.join(', ')}.` : 'It takes none.',
-    );
-  if (isMetricScheduler(type) && evalStrategy === 'no')
-    throw invalid(
-      `lrSchedulerType "${type}" follows evaluations, but nothing is evaluated.`,
-      'Set evalStrategy: "steps" or "epoch".',
-    );
-  if (args.nonFinite === 'rollback' && args.saveOnlyModel)
-    throw invalid(
-      'nonFinite is "rollback", but with saveOnlyModel there is nothing to go back to.',
-      'Leave saveOnlyModel out.',
-    );
-  if (args.bf16 && args.fp16) throw invalid('bf16 and fp16 are both true.', 'Choose one of them.');
-  if (saveStrategy === 'best' && evalStrategy === 'no')
-    throw invalid(
-      'saveStrategy is "best", but nothing is evaluated.',
-      'Set evalStrategy: "steps" or "epoch".',
-    );
-  if (!args.loadBestModelAtEnd || saveStrategy === 'best') return;
-  if (evalStrategy === 'no' || saveStrategy !== evalStrategy)
-    throw invalid(
-      `loadBestModelAtEnd needs a checkpoint of each evaluation, but evalStrategy is "${evalStrategy}" and saveStrategy is "${saveStrategy}".`,
-      'Give both the same strategy, "steps" or "epoch".',
-    );
-  if (evalStrategy === 'steps' && saveSteps % evalSteps !== 0)
-    throw invalid(
-      `loadBestModelAtEnd needs saveSteps to be a multiple of evalSteps, but they are ${saveSteps} and ${evalSteps}.`,
-      `Set saveSteps: ${Math.max(1, Math.round(saveSteps / evalSteps)) * evalSteps}.`,
-    );
-}

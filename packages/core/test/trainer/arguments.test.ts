@@ -1,10 +1,13 @@
 import {
   causalLmObjective,
   createAttune,
+  type Objective,
   parseTrainingArguments,
   SFTTrainer,
   silentLogger,
+  type TokenExample,
   Trainer,
+  type TrainingArgumentsInput,
   trainingArgumentsSchema,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
@@ -252,6 +255,68 @@ describe('the order of rows, in three spellings', () => {
     [{ dataloaderNumWorkers: 2 }, /OPTION_ABSENT: dataloaderNumWorkers: 2/],
   ])('%j is refused', (input, message) => {
     expect(() => parse(input)).toThrow(message);
+  });
+
+  describe('lengthColumnName', () => {
+    /** Rows of three tokens; `length` by the first of them. The first tokens in the order of training. */
+    const orderOf = async (lengthOf: (i: number) => object, args: TrainingArgumentsInput = {}) => {
+      await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
+      const plain = causalLmObjective({ maxLength: 8, preflight: 'off' });
+      const seen: number[] = [];
+      const trainer = new Trainer({
+        model: await minuteLlama(attune),
+        trainDataset: Array.from({ length: 16 }, (_, i) => ({
+          input_ids: Array.from({ length: 2 + (i % 3) }, () => i),
+          ...lengthOf(i),
+        })),
+        objective: {
+          ...plain,
+          collate(examples: readonly TokenExample[]) {
+            seen.push(...examples.map(({ inputIds }) => inputIds[0]!));
+            return plain.collate(examples);
+          },
+        } satisfies Objective<TokenExample>,
+        args: {
+          ...{ perDeviceTrainBatchSize: 1, numTrainEpochs: 1, saveStrategy: 'no' },
+          ...{ groupByLength: true, ...args },
+        },
+      });
+      await trainer.train();
+      return seen;
+    };
+    /** Whether each megabatch, here of four rows, goes from the longest to the shortest. */
+    const isGrouped = (order: number[], length: (i: number) => number) =>
+      order.every((i, at) => at % 4 === 0 || length(i) <= length(order[at - 1]!));
+    const given = (i: number) => (i * 7) % 16;
+
+    test('is where lengths come from, if every row has it', async () => {
+      const order = await orderOf((i) => ({ length: given(i) }));
+      expect(isGrouped(order, given)).toBe(true);
+      expect(order[0]).toBe(9); // 63 % 16: the longest of all
+      const named = await orderOf((i) => ({ size: given(i) }), { length_column_name: 'size' });
+      expect(named).toEqual(order);
+    });
+
+    test('counted in tokens where it is null, or no row has one', async () => {
+      const tokens = (i: number) => i % 3;
+      const order = await orderOf(() => ({}));
+      expect(isGrouped(order, tokens)).toBe(true);
+      expect(isGrouped(order, given)).toBe(false);
+      const ignored = await orderOf((i) => ({ length: given(i) }), { lengthColumnName: null });
+      expect(ignored).toEqual(order);
+    });
+
+    test('must be a number in each row', async () => {
+      await expect(orderOf((i) => (i === 3 ? {} : { length: 1 }))).rejects.toThrow(
+        /ROW_LENGTH: training rows\[3\] has no "length"/,
+      );
+      await expect(orderOf(() => ({ length: 'long' }))).rejects.toThrow(
+        /ROW_LENGTH: training rows\[0\]: "length" is "long"/,
+      );
+      await expect(orderOf(() => ({}), { lengthColumnName: 'size' })).rejects.toThrow(
+        /ROW_LENGTH: training rows\[0\] has no "size"/,
+      );
+    });
   });
 
   test('what has no length cannot be grouped by it', async () => {
