@@ -293,7 +293,7 @@ describe('the order of rows, in three spellings', () => {
       const order = await orderOf((i) => ({ length: given(i) }));
       expect(isGrouped(order, given)).toBe(true);
       expect(order[0]).toBe(9); // 63 % 16: the longest of all
-      const named = await orderOf((i) => ({ size: given(i) }), { length_column_name: 'size' });
+      const named = await orderOf((i) => ({ size: given(i) }), { lengthColumnName: 'size' });
       expect(named).toEqual(order);
     });
 
