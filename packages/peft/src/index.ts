@@ -23,6 +23,8 @@ export {
   type SharedSpecs,
 } from './definePeftMethod.js';
 export { type ExtractedLora, type ExtractLoraOptions, extractLora } from './extractLora.js';
+export { type CheckAdapterOptions, checkAdapter } from './interop/checkAdapter.js';
+export type { AdapterProblem, AdapterProblemCode, AdapterTarget } from './interop/problem.js';
 export {
   type AdapterConfig,
   type BitfitConfig,
@@ -46,6 +48,7 @@ export {
   type MergeOptions,
   type PeftConfigInput,
   PeftModel,
+  type SaveAdapterOptions,
 } from './peftModel.js';
 export { PeftMethods } from './points.js';
 export { peft } from './service.js';

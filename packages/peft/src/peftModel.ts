@@ -32,6 +32,7 @@ import type {
 } from './methods/index.js';
 import { plainLora } from './plainLora.js';
 import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
+import { portableLora } from './portableLora.js';
 import { BASE_ROW } from './rowAdapters.js';
 import {
   adapterFolder,
@@ -61,6 +62,24 @@ export interface LoadAdapterOptions {
   readonly isTrainable?: boolean;
   /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. */
   readonly config?: Readonly<Record<string, unknown>>;
+}
+
+export interface SaveAdapterOptions {
+  /** Default all. */
+  readonly selectedAdapters?: readonly string[];
+  /**
+   * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of the base to be loaded:
+   * what to share. Training cannot go on from it as it was. Default false.
+   */
+  readonly plainLora?: boolean;
+  /**
+   * As PEFT, vLLM and llama.cpp all read it rightly: one rank, no patterns, no rsLoRA, the scale in B; PiSSA and OLoRA as
+   * plain LoRA. What one of them cannot read (other methods, DoRA, biases, embeddings, whole modules) is refused. It
+   * computes the same; training cannot go on from it as it was. Default false.
+   */
+  readonly portable?: boolean;
+  /** Read the files back and compare names, shapes, dtypes and bytes with what was meant. Default true. */
+  readonly verify?: boolean;
 }
 
 export interface MergeOptions {
@@ -437,26 +456,22 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * Writes adapter_config.json and adapter_model.safetensors, as PEFT does: the adapter "default" into
    * the folder, others into subfolders of their names.
    *
-   * @param options.selectedAdapters default all
-   * @param options.plainLora adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition
-   *   of the base to be loaded: what to share. Training cannot go on from it as it was. Default false.
-   * @throws PEFT_NOT_PLAIN_LORA
+   * @throws PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE, PEFT_SAVE_MISMATCH
    */
-  async savePretrained(
-    folder: string,
-    options: {
-      readonly selectedAdapters?: readonly string[];
-      readonly plainLora?: boolean;
-    } = {},
-  ): Promise<void> {
+  async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
+    const { selectedAdapters = this.adapterNames, verify = true } = options;
     await this.#making;
     await this.ready();
-    for (const name of options.selectedAdapters ?? this.adapterNames) {
+    for (const name of selectedAdapters) {
       const { method, config } = this.#get(name);
-      const saved = options.plainLora
-        ? await plainLora(slotsOf(this.root).reverse(), name, config)
-        : { config, tensors: this.#savedOf(name) };
-      await writeAdapter(adapterFolder(folder, name), method, saved.config, saved.tensors);
+      const tensors = this.#savedOf(name);
+      const slots = slotsOf(this.root).reverse();
+      const saved = options.portable
+        ? await portableLora(slots, { name, method, config, tensors })
+        : options.plainLora
+          ? await plainLora(slots, name, config)
+          : { config, tensors };
+      await writeAdapter(adapterFolder(folder, name), method, saved.config, saved.tensors, verify);
     }
   }
 

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   AttuneError,
@@ -8,6 +8,7 @@ import {
   readJsonObject,
   SafetensorsFile,
   sameShape,
+  type TensorToWrite,
   writeFileAtomic,
   writeSafetensors,
 } from '@attune/core';
@@ -15,6 +16,7 @@ import { carriedWeights, checkCarriedWeights } from './carriedWeights.js';
 import { formatPeftConfig, type PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import type { AdapterPlan } from './plan.js';
+import { mismatch, WrittenTensors } from './writtenTensors.js';
 
 const CONFIG_FILE = 'adapter_config.json';
 const WEIGHTS_FILE = 'adapter_model.safetensors';
@@ -22,7 +24,7 @@ const WEIGHTS_FILE = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
 
 /** A name within the base model as files have it. What belongs to no layer (VeRA's matrices) has no path. */
-const inFile = (name: string): string =>
+export const nameInFile = (name: string): string =>
   name.includes('.') ? PREFIX + name : `base_model.${name}`;
 
 /** What is written of a parameter. */
@@ -34,24 +36,41 @@ export interface SavedTensor {
 /**
  * Writes an adapter's folder as PEFT does. The config comes last: a folder without one was not
  * finished.
+ *
+ * @param verify read both files back and compare them with what was meant
+ * @throws PEFT_SAVE_MISMATCH; the folder has no config then
  */
 export async function writeAdapter(
   folder: string,
   method: PeftMethod,
   config: PeftConfig,
   parameters: ReadonlyMap<string, SavedTensor>,
+  verify: boolean,
 ): Promise<void> {
-  await writeSafetensors(
-    join(folder, WEIGHTS_FILE),
-    [...parameters].map(([name, parameter]) => ({
-      name: inFile(name),
+  const [weightsPath, configPath] = [join(folder, WEIGHTS_FILE), join(folder, CONFIG_FILE)];
+  const written = new WrittenTensors();
+  const tensors = [...parameters].map(([name, parameter]): TensorToWrite => {
+    const tensor: TensorToWrite = {
+      name: nameInFile(name),
       dtype: 'float32',
       shape: parameter.shape,
       data: async () => (await parameter.tensor.data()) as Float32Array,
-    })),
-  );
-  const saved = { ...config, inferenceMode: true };
-  await writeFileAtomic(join(folder, CONFIG_FILE), formatPeftConfig(method, saved));
+    };
+    return verify ? written.watch(tensor) : tensor;
+  });
+  const text = formatPeftConfig(method, { ...config, inferenceMode: true });
+  try {
+    await writeSafetensors(weightsPath, tensors);
+    if (verify) await written.compare(weightsPath);
+    await writeFileAtomic(configPath, text);
+    if (verify && (await readFile(configPath, 'utf8')) !== text)
+      throw mismatch(configPath, 'is not the config that was written');
+  } catch (error) {
+    // A config of before would vouch for weights that are not right.
+    if (AttuneError.isInstance(error) && error.code === 'PEFT_SAVE_MISMATCH')
+      await rm(configPath, { force: true });
+    throw error;
+  }
 }
 
 /** Where the adapter of a name lies below a folder: the default one in it, others in one of their own. */
@@ -91,24 +110,41 @@ export async function readAdapterTensors(
   plan: AdapterPlan,
   root: Module,
 ): Promise<Map<string, HostTensorData>> {
-  const path = join(folder, WEIGHTS_FILE);
-  if (!(await isFile(path))) throw await noWeights(folder);
-  const file = await SafetensorsFile.open(path);
+  const file = await openWeights(folder);
   try {
     await checkNames(file, plan, root);
     const tensors = new Map<string, HostTensorData>();
-    for (const name of plan.tensors.keys()) tensors.set(name, await file.read(inFile(name)));
+    for (const name of plan.tensors.keys()) tensors.set(name, await file.read(nameInFile(name)));
     return tensors;
   } finally {
     await file.close();
   }
 }
 
+/**
+ * The shapes of an adapter's tensors by their names in the file, from its header alone.
+ *
+ * @throws PEFT_ADAPTER_INCOMPLETE, SAFETENSORS_...
+ */
+export async function readAdapterShapes(
+  folder: string,
+): Promise<ReadonlyMap<string, readonly number[]>> {
+  const file = await openWeights(folder);
+  await file.close();
+  return new Map(file.names.map((name) => [name, file.info(name).shape]));
+}
+
+async function openWeights(folder: string): Promise<SafetensorsFile> {
+  const path = join(folder, WEIGHTS_FILE);
+  if (!(await isFile(path))) throw await noWeights(folder);
+  return SafetensorsFile.open(path);
+}
+
 async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module): Promise<void> {
   const expected = [...plan.tensors];
   const disagree = expected
-    .filter(([name]) => file.has(inFile(name)))
-    .map(([name, shape]) => ({ name, shape, found: file.info(inFile(name)).shape }))
+    .filter(([name]) => file.has(nameInFile(name)))
+    .map(([name, shape]) => ({ name, shape, found: file.info(nameInFile(name)).shape }))
     .filter(({ shape, found }) => !sameShape(shape, found));
   if (disagree.length > 0) {
     const shown = disagree
@@ -123,7 +159,7 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
       },
     );
   }
-  const missing = expected.map(([name]) => name).filter((name) => !file.has(inFile(name)));
+  const missing = expected.map(([name]) => name).filter((name) => !file.has(nameInFile(name)));
   if (missing.length > 0)
     throw new AttuneError(
       'PEFT_ADAPTER_INCOMPLETE',
@@ -133,7 +169,7 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
         details: { missing },
       },
     );
-  const own = new Set(expected.map(([name]) => inFile(name)));
+  const own = new Set(expected.map(([name]) => nameInFile(name)));
   const others = file.names.filter((name) => !own.has(name));
   const carried = carriedWeights(root, others, PREFIX);
   const unknown = others.filter((name) => !carried.has(name));
