@@ -11,7 +11,7 @@ export * from './di/index.js';
 export { type EstimateMemoryOptions, estimateMemory } from './estimateMemory.js';
 export * from './io/atomic.js';
 export * from './io/hfConfig.js';
-export { type HubOptions, type HubProgress, resolveFolder } from './io/hub.js';
+export { type HubOptions, type HubProgress, hubOptionNames, resolveFolder } from './io/hub.js';
 export * from './io/safetensors.js';
 export * from './io/safetensorsHeader.js';
 export * from './io/safetensorsWriter.js';

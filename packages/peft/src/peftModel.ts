@@ -3,11 +3,14 @@ import {
   type Attune,
   AttuneError,
   type CheckpointingOptions,
+  checkOptionNames,
   type DequantizedDType,
   type DequantizeOptions,
   type Engine,
   type ForwardInput,
   type HostTensorData,
+  type HubOptions,
+  hubOptionNames,
   type LanguageModel,
   type ModelConfig,
   type Module,
@@ -33,6 +36,7 @@ import type {
 import { plainLora } from './plainLora.js';
 import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
 import { portableLora } from './portableLora.js';
+import { resolveAdapter } from './resolveAdapter.js';
 import { BASE_ROW } from './rowAdapters.js';
 import {
   adapterFolder,
@@ -55,7 +59,7 @@ export type PeftConfigInput =
   | CustomPeftConfig
   | Readonly<Record<string, unknown>>;
 
-export interface LoadAdapterOptions {
+export interface LoadAdapterOptions extends HubOptions {
   /** What to call it. Default "default". */
   readonly adapterName?: string;
   /** Whether training goes on with it. Default false. */
@@ -63,6 +67,16 @@ export interface LoadAdapterOptions {
   /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
+
+const loadOptionNames = {
+  adapterName: true,
+  isTrainable: true,
+  config: true,
+  ...(Object.fromEntries(hubOptionNames.map((name) => [name, true])) as Record<
+    keyof HubOptions,
+    true
+  >),
+} satisfies Record<keyof LoadAdapterOptions, true>;
 
 export interface SaveAdapterOptions {
   /** Default all. */
@@ -148,15 +162,16 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * Loads an adapter that Attune or PEFT saved onto a model, and makes it the active one. A model
    * that has adapters keeps them.
    *
-   * @param folder with adapter_config.json and adapter_model.safetensors
-   * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN
+   * @param nameOrPath a folder with adapter_config.json and adapter_model.safetensors, or a Hub id ("owner/name"), which is
+   *   fetched once into Hugging Face's cache; a folder of that name comes first
+   * @throws HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN
    */
   static async fromPretrained(
     model: LanguageModel,
-    folder: string,
+    nameOrPath: string,
     options: LoadAdapterOptions = {},
   ): Promise<PeftModel> {
-    const loaded = await readAdapter(model, folder, options.config);
+    const loaded = await readAdapter(model, nameOrPath, options);
     // Only now: of two that load at once onto a new model, the second joins the first.
     const host = PeftModel.on(model);
     const { adapterName = 'default', isTrainable = false } = options;
@@ -268,10 +283,10 @@ export class PeftModel implements LanguageModel, AdapterHost {
   }
 
   /** Loads an adapter beside those that are there; `setAdapter` makes it the active one. @throws as fromPretrained */
-  async loadAdapter(folder: string, options: LoadAdapterOptions = {}): Promise<void> {
+  async loadAdapter(nameOrPath: string, options: LoadAdapterOptions = {}): Promise<void> {
     const { adapterName = 'default', isTrainable = false } = options;
     this.#checkFree(adapterName);
-    this.#attach(adapterName, await readAdapter(this.base, folder, options.config), isTrainable);
+    this.#attach(adapterName, await readAdapter(this.base, nameOrPath, options), isTrainable);
     await this.ready();
   }
 
@@ -659,10 +674,12 @@ function storageOf(model: LanguageModel): DequantizedDType {
 /** Reads and checks an adapter's files; the model is not changed. */
 async function readAdapter(
   model: LanguageModel,
-  folder: string,
-  config: LoadAdapterOptions['config'] = {},
+  nameOrPath: string,
+  options: LoadAdapterOptions,
 ): Promise<NewAdapter> {
+  checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN');
+  const folder = await resolveAdapter(nameOrPath, options);
   const { path, fields } = await readAdapterConfig(folder);
-  const plan = planFrom(model, { ...fields, ...config }, { label: path, isFile: true });
+  const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
   return { plan, tensors: await readAdapterTensors(folder, plan, model.root) };
 }

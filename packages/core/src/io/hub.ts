@@ -175,11 +175,15 @@ class Repository {
     const status = error instanceof HubApiError ? error.statusCode : null;
     const where = `"${this.name}" (revision "${this.#revision}") at ${this.options.hubUrl ?? 'https://huggingface.co'}`;
     if (status === 401 || status === 403)
-      return new AttuneError('HUB_ACCESS', `the Hub refuses access to ${where}.`, {
-        remedy:
-          'It may not exist, be private, or ask for its licence to be accepted on its page. Pass token: "hf_...", or run `hf auth login`.',
-        cause: error,
-      });
+      return new AttuneError(
+        'HUB_ACCESS',
+        `there is no folder "${this.name}", and the Hub refuses access to ${where}.`,
+        {
+          remedy:
+            'It may not exist, be private, or ask for its licence to be accepted on its page. Pass token: "hf_...", or run `hf auth login`.',
+          cause: error,
+        },
+      );
     if (status === 404)
       return new AttuneError(
         'HUB_NOT_FOUND',
@@ -188,7 +192,7 @@ class Repository {
       );
     return new AttuneError(
       'HUB_UNREACHABLE',
-      `${where} cannot be fetched: ${error instanceof Error ? error.message : String(error)}.`,
+      `there is no folder "${this.name}", and ${where} cannot be fetched: ${error instanceof Error ? error.message : String(error)}.`,
       {
         remedy: 'Check the connection and run again: what has come in is kept.',
         cause: error,
