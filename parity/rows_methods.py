@@ -83,7 +83,7 @@ def record(name, base, model, extra):
     folder = FIXTURES / f"methods/{name}"
     model.eval()
     ids = torch.randint(3, model.config.vocab_size, (2, 9))
-    logits = model(input_ids=ids).logits
+    logits = model(input_ids=ids).logits[:, -ids.shape[1]:]  # those of virtual tokens, which stand first, are no part of it
     loss = nn.functional.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1))
     names = file_names(model)
     grads = dict(zip(names, torch.autograd.grad(loss, names.values())))

@@ -50,6 +50,7 @@ export { offloadWeights } from './nn/offload.js';
 export * from './nn/quantizedLinear.js';
 export * from './nn/rotary.js';
 export * from './nn/rotaryDecoder.js';
+export type { KeyValues, VirtualTokens } from './nn/virtualTokens.js';
 export * from './optim/index.js';
 export * from './points.js';
 export * as quant from './quant/index.js';

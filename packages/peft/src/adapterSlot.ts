@@ -33,15 +33,10 @@ export type FoldTarget = Parameter | QuantizedLinear;
 /** The new value that it gets when adapters are folded into it. */
 export type Folded = readonly [target: FoldTarget, value: Tensor];
 
-/**
- * A module in the place of one of the base model's, with what adapters add to it. The original stays
- * inside, unchanged; every adapter's tensors are its own, so that switching one off gives the base.
- */
-export abstract class AdapterSlot extends Module {
-  /** Path of the original in the base model. */
+/** A module of a model's tree that belongs to adapters; every adapter's tensors in it are its own. */
+export abstract class AdapterPart extends Module {
+  /** Path of what it is about in the base model. */
   abstract readonly path: string;
-  /** What it wraps: a module of the base, or another slot. */
-  abstract readonly inner: UnaryModule;
   /** The trainable tensors of one adapter, by their names in the base model and in files: `<path>.lora_A.weight`. */
   abstract parametersOf(adapter: string): ReadonlyMap<string, Parameter>;
   /** Tensors that the adapter saves but does not train, by the same names. */
@@ -52,6 +47,15 @@ export abstract class AdapterSlot extends Module {
   abstract removeAdapter(adapter: string): void;
   /** What folding these adapters makes of the original's parameters. Records ops. @throws PEFT_NOT_MERGEABLE */
   abstract folded(adapters: readonly string[]): readonly Folded[];
+}
+
+/**
+ * A module in the place of one of the base model's, with what adapters add to it. The original stays
+ * inside, unchanged, so that switching adapters off gives the base.
+ */
+export abstract class AdapterSlot extends AdapterPart {
+  /** What it wraps: a module of the base, or another slot. */
+  abstract readonly inner: UnaryModule;
 }
 
 /** The base model's own module below any slots. */
@@ -65,7 +69,8 @@ export function original(module: Module): Module {
 export function* baseModules(module: Module, path = ''): Generator<[string, Module]> {
   yield [path, module];
   for (const [name, child] of original(module).children)
-    yield* baseModules(child, path ? `${path}.${name}` : name);
+    if (!(child instanceof AdapterPart) || child instanceof AdapterSlot)
+      yield* baseModules(child, path ? `${path}.${name}` : name);
 }
 
 /** Where the outermost slot of a module of the base, or the module, is in the tree: slots around its parents have names too. */
@@ -83,11 +88,11 @@ export function treePath(root: Module, path: string): string {
 /** What a slot calls the module that it wraps: its only child. */
 export const innerName = (slot: AdapterSlot): string => [...slot.children.keys()][0]!;
 
-/** Every slot below, inner ones before those around them: the order in which to fold. */
-export function slotsOf(root: Module): AdapterSlot[] {
+/** What adapters have below: slots, inner ones before those around them, which is the order in which to fold; virtual tokens. */
+export function partsOf(root: Module): AdapterPart[] {
   return [...root.namedModules()]
     .map(([, module]) => module)
-    .filter((module) => module instanceof AdapterSlot)
+    .filter((module) => module instanceof AdapterPart)
     .reverse();
 }
 

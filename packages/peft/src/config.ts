@@ -129,8 +129,19 @@ export function formatPeftConfig(method: PeftMethod, config: PeftConfig): string
   return JSON.stringify(sorted(fields), null, 2);
 }
 
+/** Options that say which layers: no business of virtual tokens. */
+const ofLayers: readonly string[] = [
+  'targetModules',
+  'excludeModules',
+  'layersToTransform',
+  'layersPattern',
+  'bias',
+];
+
 const hasCommon = (method: PeftMethod, key: string): boolean =>
-  key in commonConfig.shape && !method.without?.includes(key as keyof CommonConfig);
+  key in commonConfig.shape &&
+  !method.without?.includes(key as keyof CommonConfig) &&
+  !(method.prompt && ofLayers.includes(key));
 
 const optionsOf = (method: PeftMethod): string[] => [
   ...Object.keys(method.config.shape),

@@ -20,6 +20,10 @@ export type Init =
   | { readonly normal: number }
   | { readonly values: (rng: Rng) => Float32Array }
   | {
+      /** Of virtual tokens: what the model's embedding gives for these ids. `uniform` draws from [0, 1). */
+      readonly tokens: (uniform: () => number) => readonly number[];
+    }
+  | {
       /**
        * Computed from the layer's weight [out, in], float32 (dequantised, if it is held so), and the parameters
        * listed before. Records ops, without history.
@@ -92,8 +96,12 @@ export interface BaseParameter {
 export interface BaseModel {
   /** Of config.json, e.g. "llama". */
   readonly modelType: string;
+  readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly numHiddenLayers: number;
+  readonly numAttentionHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
   /** The output head is the embedding. */
   readonly tieWordEmbeddings: boolean;
   readonly parameters: readonly BaseParameter[];
@@ -109,9 +117,39 @@ export type MethodConfig<C extends ConfigSchema> = z.output<C> & CommonConfig;
 
 type TensorsOf<P extends ParamSpecs> = { readonly [K in keyof P]: Tensor };
 
+/** `embeddings`: in the place of what the embedding gives for tokens. `keyValues`: keys and values in each layer, which do not turn. */
+export type GivenAs = 'embeddings' | 'keyValues';
+
+/** Computes virtual tokens [V, width] of the parameters. Records ops. */
+export type PromptEncoder<P extends ParamSpecs = ParamSpecs> = (
+  p: TensorsOf<P>,
+  context: Pick<AdapterContext, 'training' | 'dropout'>,
+) => Tensor;
+
 /**
- * A PEFT method as its author writes it: it adapts layers (`params`, `forward`), or trains copies of the base's
- * own parameters (`select`). See {@link definePeftMethod}.
+ * Virtual tokens before the tokens of every row, [V, width], V being `numVirtualTokens`. Width is the hidden size, or of keys
+ * and values layers * 2 * kvHeads * headDim: of each layer the keys of all heads, then the values.
+ *
+ * In files there is `prompt_embeddings`, what the encoder gives. Its parameters are in a file of their own,
+ * `prompt_encoder.safetensors`, which only training on needs.
+ */
+export interface VirtualTokenPart<C extends ConfigSchema, P extends ParamSpecs> {
+  readonly gives: GivenAs;
+  /** What is trained. Without an encoder one parameter, [V, width]. */
+  params(config: MethodConfig<C>, base: BaseModel): P;
+  /** Makes the virtual tokens of the parameters; absent or null: the one parameter is them. */
+  encoder?(config: MethodConfig<C>): PromptEncoder<P> | null;
+  /**
+   * First values that take the host: null where there are none. Until they come the adapter computes with those of `params`.
+   *
+   * @returns token ids whose embeddings a parameter starts as, by the names of `params`
+   */
+  start?(config: MethodConfig<C>): Promise<Readonly<Record<string, readonly number[]>>> | null;
+}
+
+/**
+ * A PEFT method as its author writes it: it adapts layers (`params`, `forward`), trains copies of the base's
+ * own parameters (`select`), or puts virtual tokens before the rows (`prompt`). See {@link definePeftMethod}.
  */
 export interface PeftMethodDefinition<
   C extends ConfigSchema,
@@ -168,6 +206,11 @@ export interface PeftMethodDefinition<
    * copies, so that the base stays the base when the adapter is off: 4 bytes more for each number.
    */
   select?(base: BaseModel, config: MethodConfig<C>): readonly string[];
+  /**
+   * Instead of `params` and `forward`: virtual tokens. `config` must have the `virtualTokenOptions`; targetModules and the
+   * other options of layers do not come with it. It cannot be merged, and one is active at a time.
+   */
+  readonly prompt?: VirtualTokenPart<C, P>;
   /** The options of one layer, e.g. a rank of its own. Default: the same for all. */
   layerConfig?(config: MethodConfig<C>, path: string): MethodConfig<C>;
   /** Which layers are adapted when targetModules is not given, by `model_type`. */
@@ -236,11 +279,21 @@ export function definePeftMethod<
     );
   const adapts = method.params !== undefined && method.forward !== undefined;
   const parts = [method.params, method.forward, method.shared, method.mergedWeight];
-  if (method.select ? parts.some((part) => part !== undefined) : !adapts)
+  const kinds = [parts.some((part) => part !== undefined), !!method.select, !!method.prompt];
+  if (kinds.filter(Boolean).length !== 1 || (kinds[0] && !adapts))
     throw new AttuneError(
       'PEFT_METHOD_INVALID',
-      `definePeftMethod: ${method.peftType} must have either params and forward, or select.`,
-      { remedy: 'params and forward adapt layers; select trains parameters of the base.' },
+      `definePeftMethod: ${method.peftType} must have either params and forward, or select, or prompt.`,
+      {
+        remedy:
+          'params and forward adapt layers; select trains parameters of the base; prompt gives virtual tokens.',
+      },
+    );
+  if (method.prompt && !('numVirtualTokens' in method.config.shape))
+    throw new AttuneError(
+      'PEFT_METHOD_INVALID',
+      `definePeftMethod: ${method.peftType} gives virtual tokens, but its config has no numVirtualTokens.`,
+      { remedy: 'config: virtualTokenOptions.extend({ ... })' },
     );
   // Only the method's own functions read these types, and they get what they declared.
   return method as unknown as PeftMethod;

@@ -12,6 +12,7 @@ export {
   type BaseParameter,
   type ConfigSchema,
   definePeftMethod,
+  type GivenAs,
   type Init,
   type LayerInfo,
   type MethodConfig,
@@ -19,8 +20,10 @@ export {
   type ParamSpecs,
   type PeftMethod,
   type PeftMethodDefinition,
+  type PromptEncoder,
   type SharedSpec,
   type SharedSpecs,
+  type VirtualTokenPart,
 } from './definePeftMethod.js';
 export { type ExtractedLora, type ExtractLoraOptions, extractLora } from './extractLora.js';
 export { type CheckAdapterOptions, checkAdapter } from './interop/checkAdapter.js';
@@ -38,6 +41,12 @@ export {
   type LoraConfig,
   layerSelect,
   lora,
+  type PrefixTuningConfig,
+  type PromptTuningConfig,
+  type PTuningConfig,
+  prefixTuning,
+  promptTuning,
+  pTuning,
   type VeraConfig,
   vera,
 } from './methods/index.js';
@@ -53,4 +62,5 @@ export {
 export { PeftMethods } from './points.js';
 export { peft } from './service.js';
 export { fullMatch, patternValue } from './targets.js';
+export { type VirtualTokenConfig, virtualTokenOptions } from './virtualTokenConfig.js';
 export type { WeightedAdapterOptions } from './weightedAdapter.js';

@@ -19,6 +19,7 @@ import {
 } from './adapterSlot.js';
 import { initialised } from './init.js';
 import type { AdapterPlan } from './plan.js';
+import { PromptSlot } from './promptSlot.js';
 import { SavedModule } from './savedModule.js';
 import { TrainedBias } from './trainedBias.js';
 
@@ -44,6 +45,14 @@ export function inject(
           uploaded?.get(spec.key ?? name) ?? initialised(engine, spec),
         ]),
       );
+      if (plan.prompt)
+        PromptSlot.on(engine, root, state).addAdapter(
+          adapter,
+          plan.method,
+          plan.config,
+          plan.prompt,
+          uploaded,
+        );
       for (const { info, config, specs } of plan.layers)
         slot(
           root,
@@ -71,6 +80,9 @@ export function inject(
 /** Takes every slot out: the model has its own modules again. What adapters held is freed. */
 export function extract(root: Module, adapters: Iterable<string>): void {
   const names = [...adapters];
+  const prompts = PromptSlot.of(root);
+  for (const name of names) prompts?.removeAdapter(name);
+  prompts?.remove();
   for (const [path, module] of [...baseModules(root)]) {
     if (!(module instanceof AdapterSlot)) continue;
     root.replaceSubmodule(path, original(module));

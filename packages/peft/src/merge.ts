@@ -12,7 +12,7 @@ import {
   quantizeWeight,
   type Tensor,
 } from '@attune/core';
-import { type AdapterSlot, type FoldTarget, slotsOf } from './adapterSlot.js';
+import { type AdapterPart, type FoldTarget, partsOf } from './adapterSlot.js';
 
 /** What a merge overwrote, on the host: each entry puts one back. */
 export type Backup = readonly (() => void)[];
@@ -40,23 +40,23 @@ export async function fold(
   adapters: readonly string[],
   { logger, safe, backup, dequantize = null }: FoldOptions,
 ): Promise<{ readonly backup: Backup; readonly weights: ReadonlyMap<QuantizedLinear, Tensor> }> {
-  const slots = slotsOf(root);
+  const parts = partsOf(root);
   const undo = new Map<FoldTarget, () => void>();
   const requantized = new Map<QuantizedLinear, QuantizedWeight>();
-  // Slots whose values are still to be computed: new codes are there.
-  const left: AdapterSlot[] = [];
-  for (const slot of slots) {
-    const { targets, codes } = await tryFold(engine, slot, adapters, safe, dequantize === null);
+  // Parts whose values are still to be computed: new codes are there.
+  const left: AdapterPart[] = [];
+  for (const part of parts) {
+    const { targets, codes } = await tryFold(engine, part, adapters, safe, dequantize === null);
     for (const [layer, weight] of codes) requantized.set(layer, weight);
-    if (targets.length > codes.size) left.push(slot);
+    if (targets.length > codes.size) left.push(part);
     if (backup)
       for (const target of targets) if (!undo.has(target)) undo.set(target, await putBack(target));
   }
   if (requantized.size > 0) logger.warn(rounding([...requantized.keys()]));
   const weights = new Map<QuantizedLinear, Tensor>();
-  for (const slot of left)
+  for (const part of left)
     inScope(engine, () => {
-      for (const [target, value] of slot.folded(adapters)) {
+      for (const [target, value] of part.folded(adapters)) {
         if (!(target instanceof QuantizedLinear)) ops.assign(target.tensor, value);
         else if (dequantize) weights.set(target, engine.keep(value.mul(1).cast(dequantize)));
       }
@@ -76,13 +76,13 @@ const inScope = <T>(engine: Engine, fn: () => T): T =>
 /** Computes and forgets: says what would be written, and whether it is sound. */
 async function tryFold(
   engine: Engine,
-  slot: AdapterSlot,
+  part: AdapterPart,
   adapters: readonly string[],
   safe: boolean,
   quantize: boolean,
 ) {
   const results = inScope(engine, () =>
-    slot.folded(adapters).map(([target, value]) => {
+    part.folded(adapters).map(([target, value]) => {
       if (target instanceof QuantizedLinear)
         return { target, stored: safe || quantize ? value.mul(1) : null };
       // A copy as it would be stored: 16-bit weights may overflow only there.
@@ -97,7 +97,7 @@ async function tryFold(
       // No code stands for what is not finite; int8 is made from float16, which rounds 65520 to infinity.
       const limit = format?.quantType === 'int8' ? 65520 : Number.POSITIVE_INFINITY;
       if ((safe || format) && !values?.every((value) => Math.abs(value) < limit))
-        throw notFinite(slot, adapters);
+        throw notFinite(part, adapters);
       if (target instanceof QuantizedLinear && format)
         codes.set(target, quantizeWeight(values!, target.inFeatures, format));
     }
@@ -107,10 +107,10 @@ async function tryFold(
   return { targets: results.map(({ target }) => target), codes };
 }
 
-function notFinite(slot: AdapterSlot, adapters: readonly string[]): AttuneError {
+function notFinite(part: AdapterPart, adapters: readonly string[]): AttuneError {
   return new AttuneError(
     'PEFT_MERGE_NOT_FINITE',
-    `merging ${adapters.map((a) => `"${a}"`).join(', ')} makes ${slot.path} infinite or not a number; the base model is unchanged.`,
+    `merging ${adapters.map((a) => `"${a}"`).join(', ')} makes ${part.path} infinite or not a number; the base model is unchanged.`,
     {
       remedy:
         'The adapter is broken (training diverged), or a float16 weight overflows: load the base as float32 or bfloat16.',

@@ -17,9 +17,10 @@ import {
   type Parameter,
   QuantizedLinear,
   type Tensor,
+  type VirtualTokens,
 } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
-import { AdapterSwitch, baseModules, original, slotsOf } from './adapterSlot.js';
+import { AdapterSwitch, baseModules, original, partsOf } from './adapterSlot.js';
 import type { CustomPeftConfig, PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import { extract, inject, writeInto } from './inject.js';
@@ -31,11 +32,15 @@ import type {
   Ia3Config,
   LayerSelectConfig,
   LoraConfig,
+  PrefixTuningConfig,
+  PromptTuningConfig,
+  PTuningConfig,
   VeraConfig,
 } from './methods/index.js';
 import { plainLora } from './plainLora.js';
 import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
 import { portableLora } from './portableLora.js';
+import { isEncoderIn, PROMPT_EMBEDDINGS, PromptSlot } from './promptSlot.js';
 import { resolveAdapter } from './resolveAdapter.js';
 import { BASE_ROW } from './rowAdapters.js';
 import {
@@ -43,6 +48,8 @@ import {
   hasAdapter,
   readAdapterConfig,
   readAdapterTensors,
+  readEncoder,
+  type SavedTensor,
   writeAdapter,
 } from './saveLoad.js';
 import { combineAdapters, type WeightedAdapterOptions } from './weightedAdapter.js';
@@ -56,6 +63,9 @@ export type PeftConfigInput =
   | BitfitConfig
   | LayerSelectConfig
   | FullConfig
+  | PromptTuningConfig
+  | PTuningConfig
+  | PrefixTuningConfig
   | CustomPeftConfig
   | Readonly<Record<string, unknown>>;
 
@@ -164,7 +174,8 @@ export class PeftModel implements LanguageModel, AdapterHost {
    *
    * @param nameOrPath a folder with adapter_config.json and adapter_model.safetensors, or a Hub id ("owner/name"), which is
    *   fetched once into Hugging Face's cache; a folder of that name comes first
-   * @throws HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN
+   * @throws HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN,
+   *   PEFT_NOT_TRAINABLE
    */
   static async fromPretrained(
     model: LanguageModel,
@@ -239,6 +250,16 @@ export class PeftModel implements LanguageModel, AdapterHost {
   }
   dequantize(options?: DequantizeOptions): void {
     this.base.dequantize?.(options);
+  }
+
+  // Virtual tokens, which the model puts before every row
+
+  get numVirtualTokens(): number {
+    return PromptSlot.of(this.root)?.count ?? 0;
+  }
+
+  virtualTokens(): VirtualTokens | null {
+    return PromptSlot.of(this.root)?.virtualTokens() ?? null;
   }
 
   // Adapters
@@ -324,12 +345,18 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * An adapter that was made here or loaded with `isTrainable` is trained while it is active; one that
    * was loaded for inference stays frozen (PEFT would unfreeze it).
    *
-   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED, PEFT_CONFLICT
    */
   setAdapter(adapterNames: string | readonly string[]): void {
     this.#refuseMerged('setAdapter');
     const names = typeof adapterNames === 'string' ? [adapterNames] : [...adapterNames];
-    for (const name of names) this.#get(name);
+    const prompts = names.filter((name) => this.#get(name).method.prompt);
+    if (prompts.length > 1)
+      throw new AttuneError(
+        'PEFT_CONFLICT',
+        `setAdapter: ${prompts.map((name) => `"${name}"`).join(' and ')} both give virtual tokens.`,
+        { remedy: 'Activate one of them; adapters of layers may be active beside it.' },
+      );
     this.#switch.active = names;
     this.#markTrainable();
   }
@@ -349,7 +376,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
   deleteAdapter(adapterName: string): void {
     this.#refuseMerged('deleteAdapter');
     this.#get(adapterName);
-    for (const slot of slotsOf(this.root)) slot.removeAdapter(adapterName);
+    for (const slot of partsOf(this.root)) slot.removeAdapter(adapterName);
     this.#attached.delete(adapterName);
     const left = this.#switch.active.filter((name) => name !== adapterName);
     this.#switch.active = left.length > 0 ? left : this.adapterNames.slice(0, 1);
@@ -376,7 +403,7 @@ export class PeftModel implements LanguageModel, AdapterHost {
    * settles, everybody who uses the model has these rows. `generate({ adapterNames })` does it by itself.
    *
    * @param names one for each row; "__base__": the base alone
-   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED; PEFT_ROWS for adapters that train whole modules or biases, while training,
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED; PEFT_ROWS for adapters that train whole modules or biases or give virtual tokens, while training,
    *   and for a batch of another size
    */
   withAdapterPerRow<T>(names: readonly string[], fn: () => T): T {
@@ -389,11 +416,13 @@ export class PeftModel implements LanguageModel, AdapterHost {
     for (const name of new Set(names)) {
       if (name === BASE_ROW) continue;
       this.#get(name);
-      const slots = slotsOf(this.root).filter((slot) => slot.parametersOf(name).size > 0);
-      const other = slots.find((slot) => !(slot instanceof AdaptedLinear));
-      if (other || slots.length === 0)
+      const parts = partsOf(this.root).filter((part) => part.parametersOf(name).size > 0);
+      const other = parts.find((part) => !(part instanceof AdaptedLinear));
+      const does =
+        other instanceof PromptSlot ? 'gives virtual tokens' : `trains ${other?.path} itself`;
+      if (other || parts.length === 0)
         refuse(
-          `"${name}" (${this.#get(name).method.peftType}) ${other ? `trains ${other.path} itself` : 'adapts no layers'}, which is one for the whole batch.`,
+          `"${name}" (${this.#get(name).method.peftType}) ${other ? does : 'adapts no layers'}, which is one for the whole batch.`,
           'Run its rows by themselves, with setAdapter.',
         );
     }
@@ -479,12 +508,12 @@ export class PeftModel implements LanguageModel, AdapterHost {
     await this.ready();
     for (const name of selectedAdapters) {
       const { method, config } = this.#get(name);
-      const tensors = this.#savedOf(name);
-      const slots = slotsOf(this.root).reverse();
+      const tensors = this.#filesOf(name);
+      const parts = partsOf(this.root).reverse();
       const saved = options.portable
-        ? await portableLora(slots, { name, method, config, tensors })
+        ? await portableLora(parts, { name, method, config, tensors })
         : options.plainLora
-          ? await plainLora(slots, name, config)
+          ? await plainLora(parts, name, config)
           : { config, tensors };
       await writeAdapter(adapterFolder(folder, name), method, saved.config, saved.tensors, verify);
     }
@@ -499,13 +528,12 @@ export class PeftModel implements LanguageModel, AdapterHost {
       const own = adapterFolder(folder, name);
       const from = (await hasAdapter(own)) ? own : folder;
       await readAdapterConfig(from);
-      const tensors = await readAdapterTensors(
-        from,
-        planAdapter(this.base, method, config),
-        this.root,
-      );
-      for (const [key, parameter] of this.#savedOf(name))
-        writeInto(this.engine, parameter, tensors.get(key)!);
+      const plan = planAdapter(this.base, method, config);
+      const held = this.#savedOf(name);
+      const tensors = await readAdapterTensors(from, plan, this.root);
+      const encoder = isEncoderIn(held.keys()) ? await readEncoder(from, plan) : new Map();
+      for (const [key, parameter] of held)
+        writeInto(this.engine, parameter, (encoder.get(key) ?? tensors.get(key))!);
     }
   }
 
@@ -558,8 +586,9 @@ export class PeftModel implements LanguageModel, AdapterHost {
   }
 
   async #start(name: string, isNew: boolean): Promise<void> {
-    for (const slot of slotsOf(this.root))
-      if (slot instanceof AdaptedLinear) await slot.start(name, isNew);
+    for (const part of partsOf(this.root))
+      if (part instanceof AdaptedLinear || part instanceof PromptSlot)
+        await part.start(name, isNew);
   }
 
   /** Everything is frozen but the active adapters that are for training; the base is since the first came. */
@@ -583,9 +612,9 @@ export class PeftModel implements LanguageModel, AdapterHost {
   }
 
   #parametersOf(name: string): Map<string, Parameter> {
-    // slotsOf is innermost first; files are sorted anyway, people read them in the model's order.
+    // partsOf is innermost first; files are sorted anyway, people read them in the model's order.
     return new Map(
-      slotsOf(this.root)
+      partsOf(this.root)
         .reverse()
         .flatMap((slot) => [...slot.parametersOf(name)]),
     );
@@ -593,8 +622,15 @@ export class PeftModel implements LanguageModel, AdapterHost {
 
   /** What the adapter trains, and what it saves beside that. */
   #savedOf(name: string): Map<string, Parameter> {
-    const frozen = slotsOf(this.root).flatMap((slot) => [...slot.frozenOf(name)]);
+    const frozen = partsOf(this.root).flatMap((slot) => [...slot.frozenOf(name)]);
     return new Map([...this.#parametersOf(name), ...frozen]);
+  }
+
+  /** What of the adapter goes into files: with an encoder, what it gives as well. */
+  #filesOf(name: string): Map<string, SavedTensor> {
+    const held = new Map<string, SavedTensor>(this.#savedOf(name));
+    if (isEncoderIn(held.keys())) held.set(PROMPT_EMBEDDINGS, PromptSlot.of(this.root)!.made(name));
+    return held;
   }
 
   #get(name: string): AttachedAdapter {
@@ -681,5 +717,7 @@ async function readAdapter(
   const folder = await resolveAdapter(nameOrPath, options);
   const { path, fields } = await readAdapterConfig(folder);
   const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
-  return { plan, tensors: await readAdapterTensors(folder, plan, model.root) };
+  const tensors = await readAdapterTensors(folder, plan, model.root);
+  const encoder = options.isTrainable ? await readEncoder(folder, plan) : [];
+  return { plan, tensors: new Map([...tensors, ...encoder]) };
 }

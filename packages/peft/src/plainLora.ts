@@ -1,6 +1,6 @@
 import { AttuneError } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
-import type { AdapterSlot } from './adapterSlot.js';
+import type { AdapterPart } from './adapterSlot.js';
 import type { PeftConfig } from './config.js';
 import { factorKey } from './methods/lora/factors.js';
 import { startsFromBase } from './methods/lora/start.js';
@@ -11,17 +11,17 @@ import type { SavedTensor } from './saveLoad.js';
  * base that everybody has: B A - B0 A0 = [B, -B0] [A; A0]. alpha is twice as large too (sqrt(2) times with rsLoRA),
  * so that the scale stays; PEFT's path_initial_model_for_weight_conversion writes the same.
  *
- * @param slots in the model's order
+ * @param parts in the model's order
  * @throws PEFT_NOT_PLAIN_LORA
  */
 export async function plainLora(
-  slots: readonly AdapterSlot[],
+  parts: readonly AdapterPart[],
   adapter: string,
   config: PeftConfig,
 ): Promise<{ readonly config: PeftConfig; readonly tensors: ReadonlyMap<string, SavedTensor> }> {
   checkConvertible(adapter, config);
   const tensors = new Map<string, SavedTensor>();
-  for (const slot of slots) {
+  for (const slot of parts) {
     const own = slot.parametersOf(adapter);
     for (const [name, parameter] of own) tensors.set(name, parameter);
     if (!(slot instanceof AdaptedLinear) || own.size === 0) continue;

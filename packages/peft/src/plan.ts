@@ -17,9 +17,11 @@ import type {
   SharedSpecs,
 } from './definePeftMethod.js';
 import { PeftMethods } from './points.js';
+import { type PlannedPrompt, PROMPT_EMBEDDINGS } from './promptSlot.js';
 import { SavedModule } from './savedModule.js';
 import { endsWithName, isAllLinear, matchTargets, unmatchedEntries } from './targets.js';
 import { TrainedBias } from './trainedBias.js';
+import { fitVirtualTokens, planVirtualTokens } from './virtualTokenConfig.js';
 
 /** What a config means on one model: known in full before anything is changed. */
 export interface AdapterPlan {
@@ -31,6 +33,8 @@ export interface AdapterPlan {
   readonly biases: readonly { readonly path: string; readonly fileName: string }[];
   /** Modules whose parameters are trained as copies, of modulesToSave or selected by the method, and which of them. */
   readonly saved: readonly SavedPart[];
+  /** Virtual tokens; null: the method gives none. */
+  readonly prompt: PlannedPrompt | null;
   /** What all adapted layers read. */
   readonly shared: SharedSpecs;
   /** Names in files of everything that is trained, with the shapes. */
@@ -96,7 +100,10 @@ function taskOf(model: LanguageModel, { taskType, modulesToSave }: PeftConfig) {
   if (!(model instanceof SequenceClassifier)) return { taskType: taskType ?? 'CAUSAL_LM' };
   return {
     taskType: taskType ?? 'SEQ_CLS',
-    modulesToSave: [...new Set([...(modulesToSave ?? []), 'score'])],
+    // PEFT lists both names that heads have, whichever the model has.
+    modulesToSave: [
+      ...new Set([...(modulesToSave ?? []).filter((name) => name !== 'classifier'), 'score']),
+    ],
   };
 }
 
@@ -119,7 +126,7 @@ function methodOf(model: LanguageModel, peftType: unknown, label: string): PeftM
  * Matches a config to a model.
  *
  * @throws PEFT_NO_TARGET, PEFT_TARGETS_NEEDED, PEFT_TARGET_NOT_LINEAR, PEFT_QUANTIZED,
- *   PEFT_TIED_EMBEDDING, PEFT_CONFLICT
+ *   PEFT_TIED_EMBEDDING, PEFT_CONFLICT, PEFT_OTHER_BASE
  */
 export function planAdapter(
   model: LanguageModel,
@@ -128,7 +135,16 @@ export function planAdapter(
 ): AdapterPlan {
   const modules: ModuleTable = new Map(baseModules(model.root));
   const base = baseModel(model, modules);
-  const resolved = method.resolve?.(given, base) ?? given;
+  const fitted = method.prompt ? fitVirtualTokens(given, method.prompt.gives, base) : given;
+  const resolved = method.resolve?.(fitted, base) ?? fitted;
+  const nothing = { layers: [], biases: [], shared: {}, unmatched: [], prompt: null };
+  if (method.prompt) {
+    const saved = savedParts(model, resolved.modulesToSave ?? [], modules);
+    refuseConflicts([], [], saved, modules);
+    const prompt = planVirtualTokens(method, resolved, base);
+    const tensors = shapes([], {}, [], saved, modules).set(PROMPT_EMBEDDINGS, prompt.shape);
+    return { ...nothing, method, config: resolved, saved, prompt, tensors };
+  }
   if (method.select) {
     const whole = savedParts(model, resolved.modulesToSave ?? [], modules);
     const isWhole = (path: string) => whole.some((part) => part.path === path);
@@ -138,8 +154,7 @@ export function planAdapter(
     ];
     refuseConflicts([], [], saved, modules);
     const tensors = shapes([], {}, [], saved, modules);
-    const [layers, biases, unmatched] = [[], [], []];
-    return { method, config: resolved, layers, biases, saved, shared: {}, tensors, unmatched };
+    return { ...nothing, method, config: resolved, saved, tensors };
   }
   const { config, paths, unmatched } = resolveTargets(model, method, resolved, modules);
   const saved = savedParts(model, config.modulesToSave ?? [], modules);
@@ -150,11 +165,12 @@ export function planAdapter(
   const biases = biasesOf(config, paths, saved, modules);
   refuseConflicts(paths, biases, saved, modules);
   const tensors = shapes(layers, shared, biases, saved, modules);
-  return { method, config, layers, biases, saved, shared, tensors, unmatched };
+  return { method, config, layers, biases, saved, prompt: null, shared, tensors, unmatched };
 }
 
 function baseModel({ config }: LanguageModel, modules: ModuleTable): BaseModel {
-  const { modelType, hiddenSize, numHiddenLayers, tieWordEmbeddings } = config;
+  const { modelType, vocabSize, hiddenSize, numHiddenLayers, tieWordEmbeddings } = config;
+  const { numAttentionHeads, numKeyValueHeads, headDim } = config;
   const parameters = [...modules].flatMap(([path, slot]) => {
     const module = original(slot);
     const own = [...module.ownParameters].map(([name, { shape }]) => {
@@ -164,7 +180,17 @@ function baseModel({ config }: LanguageModel, modules: ModuleTable): BaseModel {
     const shape = [module.outFeatures, module.inFeatures];
     return [{ name: `${path}.weight`, shape, isQuantized: true }, ...own];
   });
-  return { modelType, hiddenSize, numHiddenLayers, tieWordEmbeddings, parameters };
+  return {
+    modelType,
+    vocabSize,
+    hiddenSize,
+    numHiddenLayers,
+    numAttentionHeads,
+    numKeyValueHeads,
+    headDim,
+    tieWordEmbeddings,
+    parameters,
+  };
 }
 
 /** The parameters that a method selects, by their modules. */

@@ -1,6 +1,6 @@
 import { AttuneError } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
-import type { AdapterSlot } from './adapterSlot.js';
+import type { AdapterPart } from './adapterSlot.js';
 import { formatPeftConfig, type PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import { problemsFor } from './interop/checkAdapter.js';
@@ -37,19 +37,19 @@ const MENDED: ReadonlySet<AdapterProblemCode> = new Set([
  * R is the largest rank of a layer; zeros fill up the others. A start from the base (PiSSA, OLoRA) becomes a plain LoRA
  * first, which doubles the rank. s B is rounded once, to float32.
  *
- * @param slots in the model's order
+ * @param parts in the model's order
  * @throws PEFT_NOT_PORTABLE for what one of the three cannot read: other methods, DoRA, biases, whole modules,
  *   embeddings, heads, GPT-2's layers
  */
 export async function portableLora(
-  slots: readonly AdapterSlot[],
+  parts: readonly AdapterPart[],
   { name, method, config, tensors }: Adapter,
 ): Promise<{ readonly config: PeftConfig; readonly tensors: ReadonlyMap<string, SavedTensor> }> {
   checkPortable({ name, method, config, tensors });
   const plain = startsFromBase(config.initLoraWeights)
-    ? (await plainLora(slots, name, config)).tensors
+    ? (await plainLora(parts, name, config)).tensors
     : tensors;
-  const layers = slots
+  const layers = parts
     .filter((slot) => slot instanceof AdaptedLinear)
     .filter((slot) => slot.parametersOf(name).size > 0);
   const nameOf = (slot: AdaptedLinear, side: 'A' | 'B') =>
@@ -108,7 +108,7 @@ function scaledBeside(
 function checkPortable({ name, method, config, tensors }: Adapter): void {
   const saved = {
     fields: JSON.parse(formatPeftConfig(method, config)) as Record<string, unknown>,
-    tensors: new Map([...tensors].map(([key, { shape }]) => [nameInFile(key), shape])),
+    tensors: new Map([...tensors].map(([key, { shape }]) => [nameInFile(method, key), shape])),
   };
   const problems = (['vllm', 'llama.cpp'] as const)
     .flatMap((target) => problemsFor(saved, target, Number.POSITIVE_INFINITY))

@@ -3,7 +3,7 @@ import { AttuneError, type HubOptions, resolveFolder } from '@attune/core';
 import { hasAdapter } from './saveLoad.js';
 
 /** What an adapter is read from. */
-const ADAPTER_FILES = /^adapter_(config\.json|model\.safetensors)$/;
+const ADAPTER_FILES = /^(adapter_config\.json|(adapter_model|prompt_encoder)\.safetensors)$/;
 
 /**
  * The folder of an adapter: the path itself where it is a folder, else the Hub's repository of that name, fetched as

@@ -16,16 +16,23 @@ import { carriedWeights, checkCarriedWeights } from './carriedWeights.js';
 import { formatPeftConfig, type PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import type { AdapterPlan } from './plan.js';
+import { encoderName, isEncoderIn, PROMPT_EMBEDDINGS } from './promptSlot.js';
 import { mismatch, WrittenTensors } from './writtenTensors.js';
 
 const CONFIG_FILE = 'adapter_config.json';
 const WEIGHTS_FILE = 'adapter_model.safetensors';
-/** How PEFT's own wrappers call the base model. */
-const PREFIX = 'base_model.model.';
+/** Ours alone: what training on needs where the virtual tokens of a file are computed. */
+const ENCODER_FILE = 'prompt_encoder.safetensors';
+
+/** How PEFT's own wrappers call the base model: where virtual tokens are all there is, it has one less. */
+const prefixOf = (method: PeftMethod): string =>
+  method.prompt ? 'base_model.' : 'base_model.model.';
 
 /** A name within the base model as files have it. What belongs to no layer (VeRA's matrices) has no path. */
-export const nameInFile = (name: string): string =>
-  name.includes('.') ? PREFIX + name : `base_model.${name}`;
+export function nameInFile(method: PeftMethod, name: string): string {
+  if (name === PROMPT_EMBEDDINGS) return name;
+  return name.includes('.') ? prefixOf(method) + name : `base_model.${name}`;
+}
 
 /** What is written of a parameter. */
 export interface SavedTensor {
@@ -35,7 +42,7 @@ export interface SavedTensor {
 
 /**
  * Writes an adapter's folder as PEFT does. The config comes last: a folder without one was not
- * finished.
+ * finished. Parameters of an encoder of virtual tokens go into a file beside PEFT's.
  *
  * @param verify read both files back and compare them with what was meant
  * @throws PEFT_SAVE_MISMATCH; the folder has no config then
@@ -47,21 +54,30 @@ export async function writeAdapter(
   parameters: ReadonlyMap<string, SavedTensor>,
   verify: boolean,
 ): Promise<void> {
-  const [weightsPath, configPath] = [join(folder, WEIGHTS_FILE), join(folder, CONFIG_FILE)];
-  const written = new WrittenTensors();
-  const tensors = [...parameters].map(([name, parameter]): TensorToWrite => {
-    const tensor: TensorToWrite = {
-      name: nameInFile(name),
-      dtype: 'float32',
-      shape: parameter.shape,
-      data: async () => (await parameter.tensor.data()) as Float32Array,
-    };
-    return verify ? written.watch(tensor) : tensor;
-  });
+  const configPath = join(folder, CONFIG_FILE);
+  const write = async (file: string, named: readonly (readonly [string, SavedTensor])[]) => {
+    const path = join(folder, file);
+    const written = new WrittenTensors();
+    const tensors = named.map(([name, { shape, tensor }]): TensorToWrite => {
+      const data = async () => (await tensor.data()) as Float32Array;
+      const own: TensorToWrite = { name, dtype: 'float32', shape, data };
+      return verify ? written.watch(own) : own;
+    });
+    await writeSafetensors(path, tensors);
+    if (verify) await written.compare(path);
+  };
+  const all = [...parameters];
+  const encoder = all.filter(([name]) => isEncoderIn([name]));
+  const others = all.filter(([name]) => !isEncoderIn([name]));
   const text = formatPeftConfig(method, { ...config, inferenceMode: true });
   try {
-    await writeSafetensors(weightsPath, tensors);
-    if (verify) await written.compare(weightsPath);
+    await write(
+      WEIGHTS_FILE,
+      others.map(([name, tensor]) => [nameInFile(method, name), tensor] as const),
+    );
+    // One of an earlier adapter in this folder would not belong to these virtual tokens.
+    await rm(join(folder, ENCODER_FILE), { force: true });
+    if (encoder.length > 0) await write(ENCODER_FILE, encoder);
     await writeFileAtomic(configPath, text);
     if (verify && (await readFile(configPath, 'utf8')) !== text)
       throw mismatch(configPath, 'is not the config that was written');
@@ -114,7 +130,49 @@ export async function readAdapterTensors(
   try {
     await checkNames(file, plan, root);
     const tensors = new Map<string, HostTensorData>();
-    for (const name of plan.tensors.keys()) tensors.set(name, await file.read(nameInFile(name)));
+    for (const name of plan.tensors.keys())
+      tensors.set(name, await file.read(nameInFile(plan.method, name)));
+    return tensors;
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Reads the parameters of the encoder that made an adapter's virtual tokens; none where there is no encoder.
+ *
+ * @returns tensors by the names that PromptSlot has for them
+ * @throws PEFT_NOT_TRAINABLE without the file; PEFT_ADAPTER_INCOMPLETE
+ */
+export async function readEncoder(
+  folder: string,
+  { prompt, method }: AdapterPlan,
+): Promise<Map<string, HostTensorData>> {
+  const tensors = new Map<string, HostTensorData>();
+  if (!prompt?.encoder) return tensors;
+  const path = join(folder, ENCODER_FILE);
+  if (!(await isFile(path)))
+    throw new AttuneError(
+      'PEFT_NOT_TRAINABLE',
+      `${folder} has what the encoder of ${method.peftType} gave, but no ${ENCODER_FILE}: the encoder cannot be trained on.`,
+      {
+        remedy:
+          'Load it without isTrainable, or begin anew: PEFT does not keep the encoder, Attune writes it beside an adapter that is being trained.',
+      },
+    );
+  const file = await SafetensorsFile.open(path);
+  try {
+    for (const [own, spec] of Object.entries(prompt.specs)) {
+      const name = encoderName(own, spec);
+      const found = file.has(name) ? file.info(name).shape : null;
+      if (!found || !sameShape(found, spec.shape))
+        throw new AttuneError(
+          'PEFT_ADAPTER_INCOMPLETE',
+          `${path}: ${name} is ${found ? formatShape(found) : 'missing'}, the config asks for ${formatShape(spec.shape)}.`,
+          { remedy: 'The file is damaged, or belongs to another config or base model.' },
+        );
+      tensors.set(name, await file.read(name));
+    }
     return tensors;
   } finally {
     await file.close();
@@ -142,9 +200,10 @@ async function openWeights(folder: string): Promise<SafetensorsFile> {
 
 async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module): Promise<void> {
   const expected = [...plan.tensors];
+  const nameOf = (name: string) => nameInFile(plan.method, name);
   const disagree = expected
-    .filter(([name]) => file.has(nameInFile(name)))
-    .map(([name, shape]) => ({ name, shape, found: file.info(nameInFile(name)).shape }))
+    .filter(([name]) => file.has(nameOf(name)))
+    .map(([name, shape]) => ({ name, shape, found: file.info(nameOf(name)).shape }))
     .filter(({ shape, found }) => !sameShape(shape, found));
   if (disagree.length > 0) {
     const shown = disagree
@@ -159,7 +218,7 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
       },
     );
   }
-  const missing = expected.map(([name]) => name).filter((name) => !file.has(nameInFile(name)));
+  const missing = expected.map(([name]) => name).filter((name) => !file.has(nameOf(name)));
   if (missing.length > 0)
     throw new AttuneError(
       'PEFT_ADAPTER_INCOMPLETE',
@@ -169,9 +228,9 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
         details: { missing },
       },
     );
-  const own = new Set(expected.map(([name]) => nameInFile(name)));
+  const own = new Set(expected.map(([name]) => nameOf(name)));
   const others = file.names.filter((name) => !own.has(name));
-  const carried = carriedWeights(root, others, PREFIX);
+  const carried = carriedWeights(root, others, prefixOf(plan.method));
   const unknown = others.filter((name) => !carried.has(name));
   if (unknown.length > 0)
     throw new AttuneError(

@@ -1,7 +1,7 @@
 import { AttuneError, type Engine, type HostTensorData, type Module, Rng } from '@attune/core';
 import type { Matrix } from 'ml-matrix';
 import { AdaptedLinear } from './adaptedLinear.js';
-import { slotsOf } from './adapterSlot.js';
+import { partsOf } from './adapterSlot.js';
 import { COMBINATIONS, type Combination, combine, type MajoritySignMethod } from './arithmetic.js';
 import type { PeftConfig } from './config.js';
 import { fromMatrix, type LowRank, toMatrix, truncate, truncateProduct } from './lowRank.js';
@@ -225,7 +225,7 @@ export async function combineAdapters(
   options.adapters.forEach((name, i) => {
     checkCombinable(name, configs[i]!);
   });
-  const layers = slotsOf(root)
+  const layers = partsOf(root)
     .reverse()
     .filter((slot) => slot instanceof AdaptedLinear)
     .filter((slot) => options.adapters.some((name) => slot.configOf(name)));

@@ -1,6 +1,14 @@
 import { join } from 'node:path';
 import { definePlugin } from '@attune/core';
-import { definePeftMethod, getPeftModel, PeftMethods, PeftModel, peft } from '@attune/peft';
+import {
+  definePeftMethod,
+  getPeftModel,
+  PeftMethods,
+  PeftModel,
+  peft,
+  virtualTokenOptions,
+} from '@attune/peft';
+import { peftMethodKit } from '@attune/peft/testing';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { disturb, folder, largestDifference, load, logits, open, readTensors } from './support.js';
@@ -44,6 +52,20 @@ const nudge = definePeftMethod({
   forward: (x, base, p) => base(x).add(p.direction.mul(p.gain)),
 });
 
+/** Virtual tokens g * e / (1 + |e|), g being one number; the step from e is theirs to save. */
+const softPrompt = definePeftMethod({
+  peftType: 'SOFT_PROMPT',
+  config: virtualTokenOptions.extend({ gain: z.number().default(1) }),
+  prompt: {
+    gives: 'embeddings',
+    params: ({ numVirtualTokens, gain }, { hiddenSize }) => ({
+      e: { shape: [numVirtualTokens, hiddenSize], init: { normal: 1 } },
+      g: { shape: [1], init: { constant: gain } },
+    }),
+    encoder: () => (p) => p.e.div(p.e.abs().add(1)).mul(p.g),
+  },
+});
+
 const plugins = () => [
   peft(),
   definePlugin({
@@ -51,7 +73,7 @@ const plugins = () => [
     version: '1.0.0',
     apiVersion: 1,
     register: (context) => {
-      for (const method of [shift, norms, nudge]) context.add(PeftMethods, method);
+      for (const method of [shift, norms, nudge, softPrompt]) context.add(PeftMethods, method);
     },
   }),
 ];
@@ -128,9 +150,15 @@ test('a method without default targets asks for them', async () => {
   );
 });
 
-test('a method adapts layers or selects parameters', () => {
+test('a method adapts layers, selects parameters, or gives virtual tokens', () => {
   const rest = { peftType: 'X', config: z.object({}) };
-  for (const parts of [{}, { params: () => ({}) }, { ...norms, ...nudge }])
+  for (const parts of [
+    {},
+    { params: () => ({}) },
+    { ...norms, ...nudge },
+    { ...norms, prompt: softPrompt.prompt },
+    { prompt: softPrompt.prompt }, // without numVirtualTokens
+  ])
     expect(() => definePeftMethod({ ...rest, ...parts } as never)).toThrow(/PEFT_METHOD_INVALID/);
 });
 
@@ -192,4 +220,30 @@ test('blocks are adapted, and layers inside of them by another adapter', async (
   model.deleteAdapter('nudge');
   expect(await logits(model.unload())).toEqual(before);
   expect([...base.root.namedModules()].some(([p]) => p.includes('base_layer'))).toBe(false);
+});
+
+for (const { name, run } of peftMethodKit(softPrompt, {
+  config: { numVirtualTokens: 3, gain: 0.5 },
+  zeroAtStart: false,
+}))
+  test(name, run);
+
+test('virtual tokens without an encoder are one parameter of their shape', async () => {
+  const { prompt, ...rest } = softPrompt;
+  const bare = { ...rest, prompt: { ...prompt!, encoder: () => null } };
+  const attune = await open({
+    plugins: [
+      peft(),
+      definePlugin({
+        name: 'bare',
+        version: '1.0.0',
+        apiVersion: 1,
+        register: (context) => context.add(PeftMethods, bare),
+      }),
+    ],
+  });
+  const model = await load(attune);
+  expect(() => getPeftModel(model, { peftType: 'SOFT_PROMPT', numVirtualTokens: 3 })).toThrow(
+    /PEFT_METHOD_INVALID: SOFT_PROMPT has no encoder, so it must have one parameter, \[3, 64\]; it has \[3, 64\], \[1\]/,
+  );
 });

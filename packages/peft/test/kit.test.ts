@@ -8,6 +8,9 @@ import {
   layerSelect,
   lora,
   type PeftMethod,
+  prefixTuning,
+  promptTuning,
+  pTuning,
   vera,
 } from '@attune/peft';
 import { type PeftKitOptions, peftMethodKit } from '@attune/peft/testing';
@@ -32,6 +35,17 @@ const runs: readonly (readonly [PeftMethod, object, PeftKitOptions?])[] = [
   [layerSelect, { lastLayers: 1, head: true }],
   [layerSelect, { targetModules: ['input_layernorm'], finalNorm: true }],
   [full, {}],
+  ...[
+    [promptTuning, {}] as const,
+    [promptTuning, { promptTuningInit: 'SAMPLE_VOCAB', modulesToSave: ['norm'] }] as const,
+    [pTuning, { encoderHiddenSize: 5 }] as const,
+    [pTuning, { encoderHiddenSize: 4, encoderReparameterizationType: 'LSTM' }] as const,
+    [prefixTuning, {}] as const,
+    [prefixTuning, { prefixProjection: true, encoderHiddenSize: 6 }] as const,
+  ].map(([method, config]) => {
+    // Virtual tokens take attention from the first step on.
+    return [method, { numVirtualTokens: 4, ...config }, { zeroAtStart: false }] as const;
+  }),
 ];
 
 for (const [method, config, promises] of runs)

@@ -47,7 +47,7 @@ async function adapted(attune: Attune, name: string, run: Run): Promise<PeftMode
     : getPeftModel(plain, run.config);
 }
 
-/** Rows 41, 47, 48, 51: PEFT's numbers, or those of a few lines of torch where PEFT lacks the method. */
+/** Rows 41, 47-51: PEFT's numbers, or those of a few lines of torch where PEFT lacks the method. */
 describe.each(readdirSync(join(fixtures, 'methods')))('%s', (name) => {
   const run = JSON.parse(readFileSync(at(name, 'run.json'), 'utf8')) as Run;
 
@@ -120,7 +120,10 @@ describe.each(readdirSync(join(fixtures, 'methods')))('%s', (name) => {
         saved,
       );
       const theirs = await readTensors(at(name, 'adapter_model.safetensors'));
-      for (const [key, { data }] of theirs) expect(file.get(key)!.data, key).toEqual(data);
+      // What an encoder of virtual tokens gives is computed: rounded otherwise.
+      const rounding = readdirSync(at(name, '')).includes('prompt_encoder.safetensors') ? 1e-6 : 0;
+      for (const [key, { data }] of theirs)
+        expect(largestDifference(file.get(key)!.data, data), key).toBeLessThanOrEqual(rounding);
       const read = (from: string) => JSON.parse(readFileSync(from, 'utf8')) as object;
       const written = read(join(path, 'adapter_config.json'));
       expect(written).toEqual(read(at(name, 'adapter_config.json')));
@@ -128,5 +131,7 @@ describe.each(readdirSync(join(fixtures, 'methods')))('%s', (name) => {
 });
 
 /** A parameter's name in the tree -> in the file. */
-const inFile = (treeName: string): string =>
-  `base_model.model.${treeName.replace('.modules_to_save', '').replace('.default', '')}`;
+function inFile(treeName: string): string {
+  const name = treeName.replace('.modules_to_save', '').replace('.default', '');
+  return name.startsWith('prompt_encoder.') ? name : `base_model.model.${name}`;
+}

@@ -1,4 +1,4 @@
-import { numel, type OpCall, type Operand } from '@attune/core';
+import { numel, type OpCall, type Operand, ops } from '@attune/core';
 import {
   type DeviceFacts,
   defineKernel,
@@ -209,7 +209,7 @@ const visible = (causal: boolean, segments: boolean) =>
   [
     causal ? 'j <= position' : 'true',
     '(p.window == 0u || j + p.window > position)',
-    segments ? 'other == segment' : 'true',
+    segments ? `(other == segment || other == ${ops.EVERY_SEGMENT})` : 'true',
   ].join(' && ');
 
 /** WGSL: the cap of a score. A tanh far out is 1 but overflows in some drivers; NaN stays NaN. */
@@ -458,7 +458,7 @@ const attentionGradKernel = defineKernel({
       if (${[
         causal ? 'key <= position' : 'key < p.offset + p.t',
         '(p.window == 0u || key + p.window > position)',
-        segments ? 'other == segment' : 'true',
+        segments ? `(other == segment || segment == ${ops.EVERY_SEGMENT})` : 'true',
       ].join(' && ')}) {
         let score = ${capOf(`(${dot('q', 'k')}) * p.scale`)};
         let dP = ${dot('g', 'v')};

@@ -7,18 +7,21 @@ import type { AdapterHost } from '../nn/adapterHost.js';
 import type { CappedHead, CausalDecoder } from '../nn/decoder.js';
 import type { Parameter } from '../nn/module.js';
 import type { DequantizedDType } from '../nn/quantizedLinear.js';
+import { positionsBehind, positionsFromStart, segmentsBehind } from '../nn/virtualTokens.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { type GenerateOptions, type GenerateOutput, generate, generateStream } from './generate.js';
-import type {
-  CheckpointingOptions,
-  DequantizeOptions,
-  ForwardInput,
-  LanguageModel,
-  ModelConfig,
+import {
+  type CheckpointingOptions,
+  type DequantizeOptions,
+  type ForwardInput,
+  type LanguageModel,
+  longestInput,
+  type ModelConfig,
+  virtualOnes,
 } from './languageModel.js';
 import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './quantization.js';
 
@@ -61,8 +64,10 @@ export class CausalLM implements LanguageModel {
   }
 
   /**
+   * Of the tokens alone: virtual tokens of an adapter are added here, and their part of the result taken off.
+   *
    * @throws SEQUENCE_TOO_LONG when default positions pass maxPositionEmbeddings (positions that are
-   * given are the caller's to keep below it), INPUT_SHAPE
+   * given are the caller's to keep below it), INPUT_SHAPE, VIRTUAL_TOKENS_UNSUPPORTED
    */
   hiddenStates(input: ForwardInput): Tensor {
     const { inputIds, segments = null, cache = null } = input;
@@ -73,10 +78,34 @@ export class CausalLM implements LanguageModel {
         `positions are ${formatShape(input.positions.shape)}, inputIds ${formatShape(inputIds.shape)}.`,
         { remedy: 'Give one position for each id.' },
       );
-    const positions = input.positions ?? this.#defaultPositions(inputIds, cache?.length ?? 0);
-    const hidden = this.root.hiddenStates({ inputIds, positions, segments, cache });
-    cache?.advance(inputIds.shape[1]!);
-    return hidden;
+    const [, length] = inputIds.shape as [number, number];
+    const count = this.adapters?.numVirtualTokens ?? 0;
+    const cached = cache?.length ?? 0;
+    // What is cached has the virtual tokens in it.
+    const virtual = (cached === 0 && this.adapters?.virtualTokens?.()) || null;
+    const own = input.positions
+      ? count > 0
+        ? positionsBehind(count, input.positions)
+        : input.positions
+      : this.#defaultPositions(inputIds, cached || count);
+    const hidden = this.root.hiddenStates({
+      inputIds,
+      positions: virtual?.embeddings ? positionsFromStart(count, own) : own,
+      segments: segments && count > 0 ? segmentsBehind(count, segments) : segments,
+      cache,
+      virtual,
+    });
+    cache?.advance(length + (virtual?.count ?? 0));
+    return virtual?.embeddings ? this.#withoutVirtual(hidden, count, length) : hidden;
+  }
+
+  #withoutVirtual(hidden: Tensor, count: number, length: number): Tensor {
+    if (hidden.shape[1] === count + length) return hidden.slice(1, count, count + length);
+    throw new AttuneError(
+      'VIRTUAL_TOKENS_UNSUPPORTED',
+      `the decoder of "${this.config.modelType}" passes over virtual tokens (${count} were given).`,
+      { remedy: 'Its family must begin with `embedded(this.embedding, input)` of @attune/core.' },
+    );
   }
 
   head(hidden: Tensor): Tensor {
@@ -169,8 +198,10 @@ export class CausalLM implements LanguageModel {
     if (start + length > most)
       throw new AttuneError(
         'SEQUENCE_TOO_LONG',
-        `a sequence of ${start + length} tokens is longer than the model's ${most} positions (max_position_embeddings).`,
-        { remedy: `Truncate to ${most} tokens: maxLength in the Trainer's arguments.` },
+        `a sequence of ${start + length} tokens${virtualOnes(this)} is longer than the model's ${most} positions (max_position_embeddings).`,
+        {
+          remedy: `Truncate to ${longestInput(this)} tokens: maxLength in the Trainer's arguments.`,
+        },
       );
     const values = Int32Array.from({ length: batch * length }, (_, i) => start + (i % length));
     return inputIds.engine.tensor(values, [batch, length], 'int32');

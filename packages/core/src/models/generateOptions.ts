@@ -1,6 +1,6 @@
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
-import type { LanguageModel } from './languageModel.js';
+import { type LanguageModel, longestInput } from './languageModel.js';
 
 /** A device tensor or anything that looks like one: `[T]` or `[B, T]`. */
 export interface IdsTensor {
@@ -301,7 +301,7 @@ function newTokens(
   prompts: readonly (readonly number[])[],
 ): number {
   const saved = model.config.generation ?? {};
-  const most = model.config.maxPositionEmbeddings;
+  const most = longestInput(model);
   const longest = Math.max(...prompts.map((p) => p.length));
   const wanted =
     options.maxNewTokens ??
@@ -313,7 +313,7 @@ function newTokens(
   if (longest + Math.max(count, 1) > most)
     throw new AttuneError(
       'SEQUENCE_TOO_LONG',
-      `generate: a prompt of ${longest} tokens and ${Math.max(count, 1)} new ones are longer than the model's ${most} positions (max_position_embeddings).`,
+      `generate: a prompt of ${longest} tokens and ${Math.max(count, 1)} new ones are longer than the model's ${most} positions (max_position_embeddings${model.adapters?.numVirtualTokens ? `, less ${model.adapters.numVirtualTokens} virtual tokens` : ''}).`,
       {
         remedy:
           longest < most

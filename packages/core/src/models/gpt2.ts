@@ -8,6 +8,7 @@ import {
   type DecoderLayerLike,
   DecoderWithHead,
   type EmbeddingLike,
+  embedded,
   ModuleList,
   runLayers,
 } from '../nn/decoder.js';
@@ -151,7 +152,7 @@ class Gpt2Body extends Module implements DecoderBody {
 
   forward(input: DecoderInput): Tensor {
     const places = this.child<EmbeddingLike>('wpe').forward(input.positions);
-    const sum = this.embedding.forward(input.inputIds).add(places); // [B, T, hidden]
+    const sum = embedded(this.embedding, input).add(places); // [B, T, hidden]
     const x = this.training ? dropout(sum, this.embeddingDropout) : sum;
     const blocks = this.child<ModuleList<Gpt2Block>>('h');
     const hidden = runLayers(blocks, x, input, this.gradientCheckpointing);

@@ -4,6 +4,7 @@ import { embedding } from '../tensor/ops/embedding.js';
 import { assign, writeRows } from '../tensor/ops/update.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import type { LanguageModel } from './languageModel.js';
 
 export type { KvCache } from '../nn/attention.js';
 
@@ -15,6 +16,20 @@ export interface StaticKvCacheOptions {
   readonly numKeyValueHeads: number;
   readonly headDim: number;
 }
+
+/** A cache for `tokens` tokens of each row, and the virtual tokens of the model's adapters before them. */
+export const cacheFor = (
+  { engine, config, adapters }: LanguageModel,
+  batchSize: number,
+  tokens: number,
+): StaticKvCache =>
+  new StaticKvCache(engine, {
+    numLayers: config.numHiddenLayers,
+    batchSize,
+    capacity: tokens + (adapters?.numVirtualTokens ?? 0),
+    numKeyValueHeads: config.numKeyValueHeads,
+    headDim: config.headDim,
+  });
 
 /** Memory for `capacity` tokens taken once: every step of generation has the same shapes and buffers. */
 export class StaticKvCache implements KvCache {

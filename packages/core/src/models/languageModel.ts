@@ -52,9 +52,15 @@ export interface DequantizeOptions {
 export interface ForwardInput {
   /** int32 [B, T] */
   readonly inputIds: Tensor;
-  /** int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. */
+  /**
+   * int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. Of the tokens: where virtual ones
+   * stand before them, their count is added.
+   */
   readonly positions?: Tensor | null;
-  /** int32 [B, S]: tokens attend only within their own segment. Padding has one of its own. */
+  /**
+   * int32 [B, S]: tokens attend only within their own segment, and to virtual tokens. Padding has one of its own;
+   * numbers are not -2. With a cache, S is what fits beside the virtual tokens.
+   */
   readonly segments?: Tensor | null;
   readonly cache?: KvCache | null;
 }
@@ -110,3 +116,11 @@ export interface LanguageModel {
   /** Writes config.json, generation_config.json and model.safetensors, or shards of it. */
   savePretrained(folder: string): Promise<void>;
 }
+
+/** Tokens of a row at most: virtual tokens take positions too. */
+export const longestInput = ({ config, adapters }: LanguageModel): number =>
+  config.maxPositionEmbeddings - (adapters?.numVirtualTokens ?? 0);
+
+/** For messages: ", of which 20 are virtual"; nothing where none are. */
+export const virtualOnes = ({ adapters }: LanguageModel): string =>
+  adapters?.numVirtualTokens ? `, of which ${adapters.numVirtualTokens} are virtual,` : '';

@@ -1,6 +1,6 @@
 import type { Tensor } from '../tensor/tensor.js';
 import type { GenerationPlan } from './generateOptions.js';
-import { StaticKvCache } from './kvCache.js';
+import { cacheFor, type StaticKvCache } from './kvCache.js';
 import type { LanguageModel } from './languageModel.js';
 
 /**
@@ -19,24 +19,17 @@ export class PaddedBatch {
     private readonly model: LanguageModel,
     private readonly plan: GenerationPlan,
   ) {
-    const { config, engine } = model;
     const longest = Math.max(...plan.prompts.map((p) => p.length));
     // The last token is never fed. Rounded up, so that prompts of similar length share shapes.
     this.#capacity = Math.ceil((longest + plan.maxNewTokens - 1) / 64) * 64;
-    this.cache = plan.useCache
-      ? new StaticKvCache(engine, {
-          numLayers: config.numHiddenLayers,
-          batchSize: plan.prompts.length,
-          capacity: this.#capacity,
-          numKeyValueHeads: config.numKeyValueHeads,
-          headDim: config.headDim,
-        })
-      : null;
+    this.cache = plan.useCache ? cacheFor(model, plan.prompts.length, this.#capacity) : null;
   }
 
   /** Whether one more token can go on from what is cached. */
   get cacheServes(): boolean {
-    return this.cache !== null && this.#length !== this.model.config.cacheSwitchLength;
+    const { config, adapters } = this.model;
+    const length = this.#length + (adapters?.numVirtualTokens ?? 0);
+    return this.cache !== null && length !== config.cacheSwitchLength;
   }
 
   /** Whole rows -> the logits after each, [B, V]. */

@@ -45,6 +45,10 @@ class FusedSelfAttention extends Module implements AttentionLike {
     this.addChild('qkv_proj', new Linear(engine, { inFeatures: hiddenSize, outFeatures, dtype }));
   }
 
+  get window(): number {
+    return this.options.window;
+  }
+
   forward(x: Tensor, context: AttentionContext): Tensor {
     return x.engine.scope('attention', () => this.#attend(x, context));
   }

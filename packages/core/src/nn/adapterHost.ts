@@ -1,5 +1,6 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Parameter } from './module.js';
+import type { VirtualTokens } from './virtualTokens.js';
 
 /**
  * How the rest of the SDK reaches the adapters of a model without knowing any method: the Trainer
@@ -15,6 +16,10 @@ export interface AdapterHost {
    * recording functions and for async ones. Absent: it cannot.
    */
   withAdapterPerRow?<T>(names: readonly string[], fn: () => T): T;
+  /** Virtual tokens that the active adapters put before the tokens of every row: V. Absent: 0. */
+  readonly numVirtualTokens?: number;
+  /** Makes them, recorded; null: there are none. A model asks once for each pass that begins rows. */
+  virtualTokens?(): VirtualTokens | null;
   /** Writes adapter_config.json and adapter_model.safetensors. */
   savePretrained(folder: string): Promise<void>;
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */

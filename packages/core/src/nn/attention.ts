@@ -7,12 +7,12 @@ import { Linear, type LinearLike } from './linear.js';
 import { Module } from './module.js';
 import type { NormLike } from './norm.js';
 import type { RotaryTables } from './rotary.js';
+import { before, type KeyValues } from './virtualTokens.js';
 
 /**
  * Keys and values of the tokens that a model has seen, so that a step computes its new tokens alone.
  *
- * `StaticKvCache` (models) is the one that generation uses. Another may put learned keys and values before the
- * prompt (prefix tuning): `append` returns what attention reads, recorded or not.
+ * `StaticKvCache` (models) is the one that generation uses.
  */
 export interface KvCache {
   /** Tokens cached before this forward pass: the position of its first query. */
@@ -38,7 +38,9 @@ export interface AttentionContext {
   /** int32 [B, S] or none: see ForwardInput. */
   readonly segments: Tensor | null;
   readonly cache: KvCache | null;
-  /** Tokens of a row so far, those in the cache included: frequencies of some rotary embeddings follow it. */
+  /** Of each layer, what virtual tokens put before the keys and values of this pass; none: there are none, or they are cached. */
+  readonly virtual?: readonly KeyValues[] | null;
+  /** Tokens of a row so far, those virtual ones and those in the cache included: frequencies of some rotary embeddings follow it. */
   readonly length: number;
 }
 
@@ -55,7 +57,8 @@ export interface ScoreOptions {
 }
 
 /**
- * Attention of one layer over the new tokens and what is cached.
+ * Attention of one layer over the new tokens, virtual ones before them, and what is cached. The attention of any family
+ * goes through it.
  *
  * @param q [B, T, H, D]
  * @param k [B, T, Hkv, D]
@@ -69,13 +72,16 @@ export function attendCached(
   options: ScoreOptions = {},
 ): Tensor {
   const [batch, length, heads, headDim] = q.shape as [number, number, number, number];
-  const seen = context.cache?.append(layer, k, v) ?? { keys: k, values: v };
+  const virtual = context.virtual?.[layer];
+  const keys = virtual ? before(virtual.keys, k) : k;
+  const values = virtual ? before(virtual.values, v) : v;
+  const seen = context.cache?.append(layer, keys, values) ?? { keys, values };
   const out = attention(q, seen.keys, seen.values, {
     scale: options.scale ?? 1 / Math.sqrt(headDim),
     window: options.window ?? 0,
     softcap: options.softcap ?? 0,
     dropout: options.dropout ?? 0,
-    queryOffset: context.cache?.length ?? 0,
+    queryOffset: (context.cache?.length ?? 0) + keys.shape[1]! - length,
     segments: context.segments,
   });
   return out.reshape(batch, length, heads * headDim);
@@ -83,6 +89,8 @@ export function attendCached(
 
 /** Attention as a layer of any decoder uses it. */
 export interface AttentionLike extends Module {
+  /** Sliding window in tokens, the query's own included. Absent or 0: none. */
+  readonly window?: number;
   /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor, context: AttentionContext): Tensor;
 }
@@ -123,6 +131,10 @@ export class SelfAttention extends Module implements AttentionLike {
       this.addChild('q_norm', options.headNorm(headDim));
       this.addChild('k_norm', options.headNorm(headDim));
     }
+  }
+
+  get window(): number {
+    return this.options.window ?? 0;
   }
 
   forward(x: Tensor, context: AttentionContext): Tensor {

@@ -7,6 +7,7 @@ import { isLinear, Linear, type LinearLike } from './linear.js';
 import type { MlpLike } from './mlp.js';
 import { Module, type Parameter } from './module.js';
 import { addThenNorm, type NormLike } from './norm.js';
+import { before, type KeyValues, type VirtualTokens } from './virtualTokens.js';
 
 /** An embedding, or an adapter around one. A tied head multiplies with its `weight` [V, D]. */
 export interface EmbeddingLike extends Module {
@@ -18,8 +19,10 @@ export interface EmbeddingLike extends Module {
 export interface DecoderInput {
   /** int32 [B, T] */
   readonly inputIds: Tensor;
-  /** int32 [B, T] */
+  /** int32 [B, T]; [B, V + T] with virtual embeddings, theirs first. */
   readonly positions: Tensor;
+  /** What stands before the tokens and is not cached yet. Default: nothing. */
+  readonly virtual?: VirtualTokens | null;
   readonly segments: Tensor | null;
   readonly cache: KvCache | null;
 }
@@ -38,7 +41,7 @@ export interface CappedHead {
 
 /** A decoder with its output layer: what a model family builds. The root of the module tree. */
 export interface CausalDecoder extends Module {
-  /** [B, T, hidden], after the final norm. */
+  /** [B, T, hidden], after the final norm; [B, V + T, hidden] with virtual embeddings. */
   hiddenStates(input: DecoderInput): Tensor;
   /** [..., hidden] -> [..., V] */
   head(hidden: Tensor): Tensor;
@@ -97,8 +100,14 @@ export interface DecoderBody extends Module {
   gradientCheckpointing: Checkpointing;
   /** Read it each time: an adapter may have taken its place. */
   readonly embedding: EmbeddingLike;
-  /** [B, T, hidden], after the final norm. */
+  /** [B, T, hidden], after the final norm; [B, V + T, hidden] with virtual embeddings. */
   forward(input: DecoderInput): Tensor;
+}
+
+/** What the layers of a decoder begin with, [B, T, hidden]: embeddings of the tokens, virtual ones before them. */
+export function embedded(embedding: EmbeddingLike, { inputIds, virtual }: DecoderInput): Tensor {
+  const tokens = embedding.forward(inputIds);
+  return virtual?.embeddings ? before(virtual.embeddings, tokens) : tokens;
 }
 
 /** Embedding, layers, final norm, under the names that Llama's checkpoints have below `model`. */
@@ -117,7 +126,7 @@ export class Decoder extends Module implements DecoderBody {
   }
 
   forward(input: DecoderInput): Tensor {
-    const x = this.embedding.forward(input.inputIds); // [B, T, hidden]
+    const x = embedded(this.embedding, input); // [B, T, hidden]
     const layers = this.child<ModuleList<DecoderLayerLike>>('layers');
     const hidden = runLayers(layers, x, input, this.gradientCheckpointing);
     return this.child<NormLike>('norm').forward(hidden);
@@ -128,18 +137,19 @@ export class Decoder extends Module implements DecoderBody {
 export function runLayers(
   layers: Iterable<DecoderLayerLike>,
   x: Tensor,
-  { positions, segments, cache }: DecoderInput,
+  { positions, segments, cache, virtual: tokens }: DecoderInput,
   checkpointing: Checkpointing,
 ): Tensor {
-  const length = (cache?.length ?? 0) + x.shape[1]!;
-  const context = { positions, segments, cache, length };
+  const virtual = tokens?.layers ?? null;
+  const length = (cache?.length ?? 0) + (virtual ? tokens!.count : 0) + x.shape[1]!;
+  const context = { positions, segments, cache, virtual, length };
   // A cache that a layer appends to would be appended to twice.
   if (!checkpointing || cache) return inOrder([...layers], x, context);
   const all = [...layers];
   const span = Number(checkpointing);
   let hidden = x;
   for (let first = 0; first < all.length; first += span)
-    hidden = checkpointed(all.slice(first, first + span), hidden, context);
+    hidden = checkpointed(all.slice(first, first + span), first, hidden, context);
   return hidden;
 }
 
@@ -155,15 +165,26 @@ const inOrder = (
 
 function checkpointed(
   layers: readonly DecoderLayerLike[],
+  first: number,
   x: Tensor,
   context: AttentionContext,
 ): Tensor {
-  const { positions, segments } = context;
-  return x.engine.checkpoint(
-    segments ? [x, positions, segments] : [x, positions],
-    ([x, positions, segments = null]) =>
-      inOrder(layers, x!, { ...context, positions: positions!, segments }),
-  );
+  const { positions, segments, virtual } = context;
+  // Gradients pass to inputs alone.
+  const own = virtual?.slice(first, first + layers.length) ?? [];
+  const inputs = [x, positions, ...own.flatMap(({ keys, values }) => [keys, values])];
+  return x.engine.checkpoint(segments ? [...inputs, segments] : inputs, (held) => {
+    const again: KeyValues[] = [];
+    own.forEach((_, i) => {
+      again[first + i] = { keys: held[2 + 2 * i]!, values: held[3 + 2 * i]! };
+    });
+    return inOrder(layers, held[0]!, {
+      ...context,
+      positions: held[1]!,
+      segments: segments ? held.at(-1)! : null,
+      virtual: virtual ? again : null,
+    });
+  });
 }
 
 export interface DecoderWithHeadOptions {

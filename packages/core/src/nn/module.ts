@@ -175,6 +175,29 @@ export abstract class Module {
     this.#buffers.delete(name);
   }
 
+  /**
+   * Puts a module beside the children: what an adapter adds to a model. `detach` takes it out again.
+   *
+   * @throws MODULE_NAME_TAKEN
+   */
+  attach(name: string, module: Module): void {
+    if (this.#children.has(name))
+      throw new AttuneError(
+        'MODULE_NAME_TAKEN',
+        `there is a module "${name}" in ${this.constructor.name} already.`,
+        { remedy: 'Attach it under another name, or detach the other first.' },
+      );
+    module.train(this.training);
+    this.addChild(name, module);
+  }
+
+  /** Takes a child out and returns it (not disposed). @throws MODULE_UNKNOWN */
+  detach(name: string): Module {
+    const module = this.child(name);
+    this.#children.delete(name);
+    return module;
+  }
+
   /** A direct child. Read it each time: an adapter may have taken its place. */
   child<M extends Module = Module>(name: string): M {
     const found = this.#children.get(name);

@@ -1,6 +1,6 @@
 import type { CallbackContext } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
-import { StaticKvCache } from '../models/kvCache.js';
+import { cacheFor } from '../models/kvCache.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Module } from '../nn/module.js';
 import { argmax } from '../tensor/ops/reduce.js';
@@ -175,18 +175,9 @@ function rehearseGeneration(
   model: LanguageModel,
   { batchSize, promptLength, maxNewTokens }: GenerationShape,
 ): void {
-  const { engine, config } = model;
+  const { engine } = model;
   const capacity = Math.ceil((promptLength + maxNewTokens - 1) / 64) * 64;
-  const cache = engine.scope(
-    'cache',
-    () =>
-      new StaticKvCache(engine, {
-        ...config,
-        numLayers: config.numHiddenLayers,
-        batchSize,
-        capacity,
-      }),
-  );
+  const cache = engine.scope('cache', () => cacheFor(model, batchSize, capacity));
   const segments = engine.keep(engine.empty([batchSize, capacity], 'int32'));
   for (const length of [promptLength, 1])
     engine.noGrad(() =>

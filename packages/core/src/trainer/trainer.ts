@@ -79,12 +79,14 @@ export class Trainer<
     const parsed = parseTrainingArguments(schema, args, defaults);
     checkEvaluation(parsed, evalDataset !== undefined, evaluationTasks.length > 0);
     this.#options = options;
-    const maxLength = resolveMaxLength(parsed, args, model);
-    this.args = { ...parsed, maxLength } as unknown as Args;
+    const fitting = { ...parsed, maxLength: resolveMaxLength(parsed, args, model) };
     const [optimizer, schedule = null] = options.optimizers ?? [null];
     this.#optimizers = [optimizer ?? chooseOptimizer(attune, parsed), schedule];
     attune.engine.reseed(parsed.seed);
     this.model = peftConfig ? applyPeft(model, peftConfig) : model;
+    // Virtual tokens of the new adapter take positions.
+    const maxLength = resolveMaxLength(fitting, args, this.model);
+    this.args = { ...parsed, maxLength } as unknown as Args;
     if (parsed.gradientCheckpointing)
       this.model.gradientCheckpointingEnable(parsed.gradientCheckpointingKwargs);
     const { objective } = options;
@@ -109,7 +111,7 @@ export class Trainer<
       parsed.groupByLength && parsed.lengthColumnName !== null
         ? new RowLengths(parsed.lengthColumnName)
         : null;
-    this.#rows = new PreparedRows(this.model, this.objective, tokenizer, this.#lengths);
+    this.#rows = new PreparedRows(this.model, this.objective, tokenizer, this.#lengths, maxLength);
     this.#evaluation = new Evaluation({
       context: this.#context,
       callbacks: this.#callbacks,

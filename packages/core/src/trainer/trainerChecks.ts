@@ -1,7 +1,9 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
-import type { LanguageModel } from '../models/languageModel.js';
+import { type LanguageModel, longestInput } from '../models/languageModel.js';
+import type { AttentionLike } from '../nn/attention.js';
 import { AttuneError } from '../util/errors.js';
-import type { Objective } from './objective.js';
+import { isPacked } from './encodeRow.js';
+import type { Objective, RowUse } from './objective.js';
 import type { TrainerState } from './trainerState.js';
 import type { TrainingArguments } from './trainingArguments.js';
 
@@ -15,12 +17,13 @@ export function resolveMaxLength(
   written: Readonly<Record<string, unknown>>,
   model: LanguageModel,
 ): number {
-  const allowed = model.config.maxPositionEmbeddings;
+  const allowed = longestInput(model);
   if (args.maxLength === null || args.maxLength <= allowed) return args.maxLength ?? allowed;
+  const virtual = model.adapters?.numVirtualTokens;
   if ((written.maxLength ?? written.max_length) !== undefined)
     throw new AttuneError(
       'MAX_LENGTH',
-      `maxLength is ${args.maxLength}, but the model has positions for ${allowed} tokens (max_position_embeddings).`,
+      `maxLength is ${args.maxLength}, but the model has positions for ${allowed} tokens (max_position_embeddings${virtual ? `, less ${virtual} virtual tokens` : ''}).`,
       { remedy: `Set maxLength to at most ${allowed}.` },
     );
   model.attune.logger.info(
@@ -110,4 +113,31 @@ export function checkSmoothing(factor: number, { name, labelSmoothing = 0 }: Obj
     `labelSmoothingFactor is ${factor}, but the objective "${name}" ${labelSmoothing ? `smooths by ${labelSmoothing}` : 'does not smooth labels'}.`,
     { remedy: 'Use SFTTrainer, or causalLmObjective({ labelSmoothing }), or leave it at 0.' },
   );
+}
+
+/**
+ * Each row of a packed one sees the virtual tokens of an adapter, however far they are: but a sliding window counts what
+ * lies between.
+ *
+ * @throws PACKING_WINDOW
+ */
+export function checkPacking(
+  model: LanguageModel,
+  objective: Objective,
+  use: RowUse,
+  maxLength: number,
+): void {
+  const virtual = model.adapters?.numVirtualTokens ?? 0;
+  if (virtual === 0 || !isPacked(objective, use)) return;
+  for (const [path, module] of model.root.namedModules()) {
+    const { window = 0 } = module as Partial<Pick<AttentionLike, 'window'>>;
+    if (window > 0 && window < virtual + maxLength)
+      throw new AttuneError(
+        'PACKING_WINDOW',
+        `packing: ${path} sees the last ${window} tokens, rows of ${maxLength} tokens and ${virtual} virtual ones are longer: the later examples of a row would not see the virtual tokens.`,
+        {
+          remedy: `Set maxLength to at most ${window - virtual}, or packing (evalPacking) to false.`,
+        },
+      );
+  }
 }

@@ -5,6 +5,9 @@ import { full } from './fullFineTuning.js';
 import { ia3 } from './ia3.js';
 import { layerSelect } from './layerSelect.js';
 import { lora } from './lora.js';
+import { prefixTuning } from './prefixTuning.js';
+import { promptTuning } from './promptTuning.js';
+import { pTuning } from './pTuning.js';
 import { vera } from './vera.js';
 
 export { type BitfitConfig, bitfit } from './bitfit.js';
@@ -13,6 +16,9 @@ export { type FullConfig, full } from './fullFineTuning.js';
 export { type Ia3Config, ia3 } from './ia3.js';
 export { type LayerSelectConfig, layerSelect } from './layerSelect.js';
 export { type LoraConfig, lora } from './lora.js';
+export { type PrefixTuningConfig, prefixTuning } from './prefixTuning.js';
+export { type PromptTuningConfig, promptTuning } from './promptTuning.js';
+export { type PTuningConfig, pTuning } from './pTuning.js';
 export { type VeraConfig, vera } from './vera.js';
 
 /** What `peft()` brings. */
@@ -24,4 +30,7 @@ export const methods: readonly PeftMethod[] = [
   bitfit,
   layerSelect,
   full,
+  promptTuning,
+  pTuning,
+  prefixTuning,
 ];

@@ -4,8 +4,11 @@ import { defineOp, type TensorSpec } from '../op.js';
 import { formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { dropout } from './dropout.js';
-import { equal } from './elementwise.js';
+import { equal, maximum } from './elementwise.js';
 import { concat } from './movement.js';
+
+/** The segment of keys that every query sees, whatever its own: tokens that stand before all segments of a row. */
+export const EVERY_SEGMENT = -2;
 
 export interface AttentionOptions {
   /** Multiplies q k^T. Default 1/sqrt(D). */
@@ -22,8 +25,8 @@ export interface AttentionOptions {
    */
   readonly softcap?: number;
   /**
-   * int32 [B, S], one for each key: a query sees only keys of its own segment. One mechanism for
-   * right padding, left padding and packed rows: give padding a number of its own.
+   * int32 [B, S], one for each key: a query sees only keys of its own segment, and of EVERY_SEGMENT (-2). One
+   * mechanism for right padding, left padding and packed rows: give padding a number of its own.
    */
   readonly segments?: Tensor | null;
   /**
@@ -84,7 +87,9 @@ function mask(
   if (segments) {
     const keys = segments.slice(1, 0, length);
     const queries = segments.slice(1, attrs.queryOffset, length);
-    visible = visible.mul(equal(queries.unsqueeze(2), keys.unsqueeze(1)).unsqueeze(1));
+    const same = equal(queries.unsqueeze(2), keys.unsqueeze(1));
+    const every = equal(keys, engine.tensor([EVERY_SEGMENT], [1, 1], 'int32')).unsqueeze(1);
+    visible = visible.mul(maximum(same, every).unsqueeze(1));
   }
   return visible.sub(1).mul(1e30);
 }

@@ -1,4 +1,4 @@
-import { attentionGradOp, attentionOp } from '../../tensor/ops/index.js';
+import { attentionGradOp, attentionOp, EVERY_SEGMENT } from '../../tensor/ops/index.js';
 import {
   type CaseOperand,
   type Draw,
@@ -22,7 +22,8 @@ interface Sizes {
   readonly queryOffset?: number;
   /** Rows of k and v beyond queryOffset + t: a cache with room left. They must not be read. */
   readonly spare?: number;
-  readonly segments?: 'right-padding' | 'left-padding' | 'packed';
+  /** `shared`: packed, behind keys that all segments see. */
+  readonly segments?: 'right-padding' | 'left-padding' | 'packed' | 'shared';
 }
 
 /** One number for each of B x S keys; each batch row is cut elsewhere. */
@@ -34,6 +35,7 @@ function segmentNumbers(kind: NonNullable<Sizes['segments']>, s: number): Draw {
       const cut = Math.max(1, s - 1 - row * 2);
       if (kind === 'right-padding') return at < cut ? 0 : -1;
       if (kind === 'left-padding') return at < s - cut ? -1 : 0;
+      if (kind === 'shared' && at < 2) return EVERY_SEGMENT;
       return Math.floor(at / (3 + row));
     });
 }
@@ -88,7 +90,7 @@ function pair(c: Sizes): OpCase[] {
 
 const lengths = [1, 5, 17, 64, 70];
 const widths = [8, 16, 32, 64];
-const segmentKinds = ['right-padding', 'left-padding', 'packed'] as const;
+const segmentKinds = ['right-padding', 'left-padding', 'packed', 'shared'] as const;
 
 export const attentionCases: readonly OpCase[] = [
   ...lengths.flatMap((t, i) => [
@@ -118,6 +120,7 @@ export const attentionCases: readonly OpCase[] = [
   ...pair({ t: 5, d: 8, queryOffset: 12, spare: 3 }),
   ...pair({ t: 17, d: 32, h: 2, queryOffset: 50, spare: 61, window: 20 }),
   ...pair({ t: 3, d: 8, group: 2, queryOffset: 9, spare: 4, segments: 'left-padding' }),
+  ...pair({ t: 9, d: 16, group: 2, queryOffset: 2, segments: 'shared' }),
   ...pair({ t: 5, d: 8, causal: false, queryOffset: 2, spare: 1 }),
   ...pair({ t: 9, d: 12, h: 3 }),
 ];

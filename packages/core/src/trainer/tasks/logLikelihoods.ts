@@ -1,6 +1,6 @@
 import { collateTokens, IGNORE_INDEX, type TokenExample } from '../../dataset/collator.js';
 import type { TextTokenizer } from '../../dataset/tokenizeSft.js';
-import type { LanguageModel } from '../../models/languageModel.js';
+import { type LanguageModel, longestInput } from '../../models/languageModel.js';
 import { crossEntropy } from '../../tensor/ops/crossEntropy.js';
 import { embedding } from '../../tensor/ops/embedding.js';
 import { argmax } from '../../tensor/ops/reduce.js';
@@ -38,7 +38,7 @@ export async function logLikelihoods(
   { model, tokenizer, batchSize }: EvaluationTaskContext,
   requests: readonly LogLikelihoodRequest[],
 ): Promise<LogLikelihood[]> {
-  const most = model.config.maxPositionEmbeddings;
+  const most = longestInput(model);
   const pairs = requests.map((request) => encodePair(tokenizer, request, most));
   // Long ones first: batches of similar lengths, and memory that does not suffice shows at once.
   const order = pairs.map((_, i) => i).sort((a, b) => pairs[b]!.ids.length - pairs[a]!.ids.length);
@@ -108,7 +108,7 @@ async function scoreBatch(model: LanguageModel, pairs: readonly Pair[]): Promise
     inputIds: ids,
     labels: ids.map((id, t) => (t < ids.length - judged ? IGNORE_INDEX : id)),
   }));
-  const batch = collateTokens(examples, model.config.maxPositionEmbeddings);
+  const batch = collateTokens(examples, longestInput(model));
   const rows: number[] = [];
   const targets: number[] = [];
   batch.labels.data.forEach((label, at) => {
