@@ -1,9 +1,12 @@
 """Rows 58-62: int8, NF4, FP4, double quantisation and the dynamic map of bitsandbytes."""
 
+import hashlib
+
 import bitsandbytes.functional as F
 import torch
+from safetensors.torch import load_file
 
-from common import E, S, case, grid, seed, write_row
+from common import E, S, SHARED, case, grid, seed, write_row
 
 # On the CPU bitsandbytes 0.50 has a native 8-bit quantiser that reads a table of 65,536 cells and so
 # misses the nearest value for 0.15 % of inputs. GPUs and the portable backend compute the nearest.
@@ -82,8 +85,50 @@ def int8():
               {"zeros": "the codes of a row of zeros are undefined there (0/0)"})
 
 
+def drawn(shape, seed):
+    """Sums of four uniform numbers, by a generator that the tests have too: exact in float32, so nothing of it is stored."""
+    rows, columns = shape
+    state, values = seed, []
+    for _ in range(rows * columns):
+        total = 0
+        for _ in range(4):
+            state = (1664525 * state + 1013904223) % 2**32
+            total += state >> 12
+        values.append((total - 2**21) / 2**25)
+    return torch.tensor(values, dtype=torch.float32).reshape(shape)
+
+
+def digest(tensor):
+    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+
+
+def whole():
+    """Whole matrices, as hashes of what bitsandbytes makes of them: ten drawn ones, and those of a trained model."""
+    shapes = [(64, 64), (64, 172), (32, 256), (96, 64), (128, 192), (16, 1024), (1, 640), (200, 96), (48, 320), (256, 256)]
+    given = [(f"drawn {i}", drawn(shape, i), {"shape": list(shape), "seed": i}) for i, shape in enumerate(shapes)]
+    stories = load_file(SHARED / "models" / "stories260k" / "model.safetensors")
+    given += [(name, x.float(), {"stories260k": name}) for name, x in sorted(stories.items()) if name.endswith("proj.weight")]
+    cases = []
+    for name, x, attrs in given:
+        for kind in ("nf4", "fp4"):
+            codes, state = F.quantize_4bit(x, blocksize=64, quant_type=kind)
+            # Block by block: of rows that are no whole blocks the CPU library gives back some with the scale of a neighbour.
+            error = (x.flatten() - shares(codes, state, x.numel())).double().square().mean().sqrt()
+            cases.append(case(f"{name} {kind}", attrs={**attrs, "type": kind},
+                              outputs={"codes": digest(codes.flatten()), "absmax": digest(state.absmax), "error": error.item()}))
+    write_row(59, "quant-whole", "bitsandbytes.functional.quantize_4bit, CPU: SHA-256 of codes and of absmax, root mean square error", E, cases,
+              {"error": "1e-6 relative", "stories260k": "weights that are not in the repository: without them those cases are skipped"})
+
+
+def shares(codes, state, size):
+    flat = codes.flatten().int()
+    each = torch.stack([flat >> 4, flat & 15], dim=1).flatten()[:size]
+    return state.code[each.long()] * state.absmax.repeat_interleave(state.blocksize)[:size]
+
+
 def main():
     maps()
+    whole()
     four_bit()
     double()
     int8()

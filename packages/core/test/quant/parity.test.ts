@@ -1,5 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { quant } from '@attune/core';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { quant, SafetensorsFile } from '@attune/core';
 import { describe, expect, it } from 'vitest';
 
 // What bitsandbytes computes (parity/rows_quant.py).
@@ -50,6 +52,65 @@ describe.each(cases('row59-quant-4bit'))('$name', ({ inputs, attrs, outputs }) =
     const back = Array.from(quant.dequantizeBlockwise(ours), (v) => v + 0);
     expect(back).toEqual(numbers(outputs.dequantized).map((v) => v + 0));
   });
+});
+
+// Whole matrices, by the hashes of what bitsandbytes makes of them.
+const stories = new URL(
+  '../../../../../shared/models/stories260k/model.safetensors',
+  import.meta.url,
+);
+
+/** The generator of rows_quant.py: exact in float32. */
+function drawn(size: number, seed: number): Float32Array {
+  let state = seed;
+  return Float32Array.from({ length: size }, () => {
+    let total = 0;
+    for (let i = 0; i < 4; i++) {
+      state = (Math.imul(1664525, state) + 1013904223) >>> 0;
+      total += state >>> 12;
+    }
+    return (total - 2 ** 21) / 2 ** 25;
+  });
+}
+
+const sha256 = (bytes: Uint8Array | Float32Array) =>
+  createHash('sha256')
+    .update(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    .digest('hex');
+
+interface WholeCase {
+  readonly name: string;
+  readonly attrs: {
+    readonly type: 'nf4' | 'fp4';
+    readonly shape?: readonly [number, number];
+    readonly seed?: number;
+    readonly stories260k?: string;
+  };
+  readonly outputs: { readonly codes: string; readonly absmax: string; readonly error: number };
+}
+
+describe('whole matrices', () => {
+  for (const { name, attrs, outputs } of cases('row59-quant-whole') as unknown as WholeCase[])
+    it.skipIf(attrs.stories260k !== undefined && !existsSync(stories))(
+      `${name}${attrs.stories260k ? ' of stories260k (needs the shared model)' : ''}`,
+      async () => {
+        let x: Float32Array;
+        if (attrs.shape) x = drawn(attrs.shape[0] * attrs.shape[1], attrs.seed!);
+        else {
+          const file = await SafetensorsFile.open(fileURLToPath(stories));
+          const { data } = await file.read(attrs.stories260k!);
+          x = Float32Array.from(data as Float32Array);
+          await file.close();
+        }
+        const map = { nf4: quant.nf4Map, fp4: quant.fp4Map }[attrs.type]();
+        const ours = quant.quantizeBlockwise(x, map, 64);
+        expect(sha256(ours.codes)).toBe(outputs.codes);
+        expect(sha256(ours.absmax)).toBe(outputs.absmax);
+        const back = quant.dequantizeBlockwise(ours);
+        const squares = x.reduce((sum, value, i) => sum + (value - back[i]!) ** 2, 0);
+        near([Math.sqrt(squares / x.length)], [outputs.error], 1e-6);
+      },
+    );
 });
 
 describe.each(cases('row61-quant-double'))('double quantisation, $name', ({ inputs, outputs }) => {
