@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import {
   AttuneError,
   type EstimateMemoryOptions,
@@ -6,6 +7,7 @@ import {
   type MemoryPlan,
   parseBytes,
   type RawConfig,
+  readHfConfig,
 } from '@attune/core';
 import { peft } from './service.js';
 
@@ -18,8 +20,8 @@ export interface AdviseOptions {
   /** How many tasks the model is to be trained for, each by itself. Default 1. */
   readonly tasks?: number;
   /**
-   * A config.json, for the model itself; or how many parameters it has, as a number or as text ("7B",
-   * "360M"): then a Llama of that size stands for it, with a vocabulary of 32,000.
+   * The model itself: its folder, or its config.json as an object. Or how many parameters it has, as a number or as text
+   * ("7B", "360M"): then a Llama of that size stands for it, with a vocabulary of 32,000.
    */
   readonly modelSize: number | string | RawConfig;
   /** Tokens of a row. Default 1024, the Trainer's. */
@@ -87,8 +89,8 @@ export async function advise(options: AdviseOptions): Promise<Advice> {
       throw new AttuneError('ADVISE_INVALID', `${name} is ${value}.`, {
         remedy: 'Give a whole number, 1 or more.',
       });
-  const isConfig = typeof modelSize === 'object';
-  const config = isConfig ? modelSize : llamaOf(parseCount(modelSize), maxLength);
+  const own = await configOf(modelSize);
+  const config = own ?? llamaOf(parseCount(modelSize as number | string), maxLength);
   const estimate = async (method: TrainingMethod): Promise<MethodEstimate> => {
     const plan = await estimateMemory({
       config,
@@ -97,8 +99,8 @@ export async function advise(options: AdviseOptions): Promise<Advice> {
       ...ways[method],
     });
     const predictedBytes = plan.reservedBytes;
-    const own = 4 * plan.trainedParameters; // float32
-    const keptBytes = tasks * own + (method === 'full' ? 0 : plan.bytesOf('weights') - own);
+    const trained = 4 * plan.trainedParameters; // float32
+    const keptBytes = tasks * trained + (method === 'full' ? 0 : plan.bytesOf('weights') - trained);
     return { method, predictedBytes, fits: predictedBytes <= memory, keptBytes, plan };
   };
   const estimates = {
@@ -112,7 +114,7 @@ export async function advise(options: AdviseOptions): Promise<Advice> {
       ? `${options.gpuMemory} (${formatBytes(memory)})`
       : formatBytes(memory);
   const reasons = reasonsOf(estimates, { method, tasks, has });
-  if (!isConfig)
+  if (!own)
     reasons.push(
       `The model is taken for a Llama of ${config.num_hidden_layers} layers, width ${config.hidden_size}: give its config.json for its own figures.`,
     );
@@ -180,6 +182,13 @@ function reasonsOf(estimates: Estimates, { method, tasks, has }: Choice): string
   }
 }
 
+/** The config of a model that is named or given; null: modelSize is a size. @throws CONFIG_MISSING, CONFIG_INVALID */
+async function configOf(modelSize: AdviseOptions['modelSize']): Promise<RawConfig | null> {
+  if (typeof modelSize === 'object') return modelSize;
+  const folder = await stat(String(modelSize)).catch(() => null);
+  return folder?.isDirectory() ? (await readHfConfig(String(modelSize))).config : null;
+}
+
 /** "7B", "360M", 1.5e9. @throws ADVISE_INVALID */
 function parseCount(size: number | string): number {
   const [, digits, unit = ''] = /^\s*([\d.]+(?:e\d+)?)\s*([KMBT]?)\s*$/i.exec(String(size)) ?? [];
@@ -188,7 +197,7 @@ function parseCount(size: number | string): number {
   if (count >= 1e6) return count;
   throw new AttuneError('ADVISE_INVALID', `modelSize is ${JSON.stringify(size)}.`, {
     remedy:
-      'Give the number of parameters, a million or more (7e9, "7B", "360M"), or a config.json as an object.',
+      'Give the number of parameters, a million or more (7e9, "7B", "360M"), the folder of the model, or its config.json as an object.',
   });
 }
 

@@ -55,6 +55,12 @@ describe('advise', () => {
     });
     expect(advice.estimates.full.predictedBytes).toBe(plan.reservedBytes);
     expect(advice.reasons.join(' ')).not.toContain('taken for a Llama');
+    const named = await advise({
+      gpuMemory: '1GiB',
+      modelSize: join(fixtures, 'tiny-qwen2'),
+      maxLength: 64,
+    });
+    expect(String(named)).toBe(String(advice));
     expect(String(advice)).toMatch(/^full, on a device of 1GiB .*\n- .*[\s\S]*QLoRA .*fits$/);
   });
 
