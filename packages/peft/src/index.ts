@@ -50,15 +50,14 @@ export {
   type VeraConfig,
   vera,
 } from './methods/index.js';
-export {
-  getPeftModel,
-  type LoadAdapterOptions,
-  type MergeAndUnloadOptions,
-  type MergeOptions,
-  type PeftConfigInput,
-  PeftModel,
-  type SaveAdapterOptions,
-} from './peftModel.js';
+export type {
+  LoadAdapterOptions,
+  MergeAndUnloadOptions,
+  MergeOptions,
+  PeftConfigInput,
+  SaveAdapterOptions,
+} from './options.js';
+export { getPeftModel, PeftModel } from './peftModel.js';
 export { PeftMethods } from './points.js';
 export { peft } from './service.js';
 export { fullMatch, patternValue } from './targets.js';

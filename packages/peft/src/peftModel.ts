@@ -1,47 +1,31 @@
 import {
   type AdapterHost,
-  type Attune,
   AttuneError,
-  type CheckpointingOptions,
-  checkOptionNames,
   type DequantizedDType,
-  type DequantizeOptions,
-  type Engine,
-  type ForwardInput,
   type HostTensorData,
-  type HubOptions,
-  hubOptionNames,
   type LanguageModel,
-  type ModelConfig,
-  type Module,
   type Parameter,
-  QuantizedLinear,
-  type Tensor,
   type VirtualTokens,
 } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
 import { AdapterSwitch, baseModules, original, partsOf } from './adapterSlot.js';
-import type { CustomPeftConfig, PeftConfig } from './config.js';
+import type { PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
+import { finallyDo } from './finallyDo.js';
 import { extract, inject, writeInto } from './inject.js';
 import { type Backup, fold, restore } from './merge.js';
 import type {
-  AdapterConfig,
-  BitfitConfig,
-  FullConfig,
-  Ia3Config,
-  LayerSelectConfig,
-  LoraConfig,
-  PrefixTuningConfig,
-  PromptTuningConfig,
-  PTuningConfig,
-  VeraConfig,
-} from './methods/index.js';
+  LoadAdapterOptions,
+  MergeAndUnloadOptions,
+  MergeOptions,
+  PeftConfigInput,
+  SaveAdapterOptions,
+} from './options.js';
 import { plainLora } from './plainLora.js';
-import { type AdapterPlan, planAdapter, planFrom } from './plan.js';
+import { planAdapter, planFrom } from './plan.js';
 import { portableLora } from './portableLora.js';
 import { isEncoderIn, PROMPT_EMBEDDINGS, PromptSlot } from './promptSlot.js';
-import { resolveAdapter } from './resolveAdapter.js';
+import { type NewAdapter, readAdapter } from './readAdapter.js';
 import { BASE_ROW } from './rowAdapters.js';
 import {
   adapterFolder,
@@ -53,75 +37,7 @@ import {
   writeAdapter,
 } from './saveLoad.js';
 import { combineAdapters, type WeightedAdapterOptions } from './weightedAdapter.js';
-
-/** The config of any method: `{ peftType: 'LORA', r: 8, ... }`. snake_case keys parse too. */
-export type PeftConfigInput =
-  | LoraConfig
-  | Ia3Config
-  | VeraConfig
-  | AdapterConfig
-  | BitfitConfig
-  | LayerSelectConfig
-  | FullConfig
-  | PromptTuningConfig
-  | PTuningConfig
-  | PrefixTuningConfig
-  | CustomPeftConfig
-  | Readonly<Record<string, unknown>>;
-
-export interface LoadAdapterOptions extends HubOptions {
-  /** What to call it. Default "default". */
-  readonly adapterName?: string;
-  /** Whether training goes on with it. Default false. */
-  readonly isTrainable?: boolean;
-  /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. */
-  readonly config?: Readonly<Record<string, unknown>>;
-}
-
-const loadOptionNames = {
-  adapterName: true,
-  isTrainable: true,
-  config: true,
-  ...(Object.fromEntries(hubOptionNames.map((name) => [name, true])) as Record<
-    keyof HubOptions,
-    true
-  >),
-} satisfies Record<keyof LoadAdapterOptions, true>;
-
-export interface SaveAdapterOptions {
-  /** Default all. */
-  readonly selectedAdapters?: readonly string[];
-  /**
-   * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of the base to be loaded:
-   * what to share. Training cannot go on from it as it was. Default false.
-   */
-  readonly plainLora?: boolean;
-  /**
-   * As PEFT, vLLM and llama.cpp all read it rightly: one rank, no patterns, no rsLoRA, the scale in B; PiSSA and OLoRA as
-   * plain LoRA. What one of them cannot read (other methods, DoRA, biases, embeddings, whole modules) is refused. It
-   * computes the same; training cannot go on from it as it was. Default false.
-   */
-  readonly portable?: boolean;
-  /** Read the files back and compare names, shapes, dtypes and bytes with what was meant. Default true. */
-  readonly verify?: boolean;
-}
-
-export interface MergeOptions {
-  /**
-   * Refuse a merge that would give infinite or not-a-number weights, before anything is written. Of weights that are
-   * quantised again it is refused always. Default false.
-   */
-  readonly safeMerge?: boolean;
-}
-
-export interface MergeAndUnloadOptions extends MergeOptions {
-  /**
-   * Of a base that is held in 4 or 8 bits: give it back in full precision, all layers of it, with the merged weights
-   * unrounded; in this storage, or true: that of the base's other weights. Default false: the merged weights are
-   * rounded to 4 or 8 bits again, as in PEFT.
-   */
-  readonly dequantize?: boolean | DequantizedDType;
-}
+import { WrappedModel } from './wrappedModel.js';
 
 interface AttachedAdapter {
   readonly method: PeftMethod;
@@ -131,20 +47,11 @@ interface AttachedAdapter {
   readonly parameters: readonly Parameter[];
 }
 
-/** An adapter that fits a model, about to be put on it. */
-interface NewAdapter {
-  readonly plan: AdapterPlan;
-  /** From a file; without, it starts as its method says. */
-  readonly tensors?: ReadonlyMap<string, HostTensorData>;
-}
-
-type GenerateOptions = Parameters<LanguageModel['generate']>[0];
-
 /**
  * A language model with adapters. Its modules are wrapped in place: the base model given to it
  * computes with the adapters too, and there is one PeftModel for a base.
  */
-export class PeftModel implements LanguageModel, AdapterHost {
+export class PeftModel extends WrappedModel implements AdapterHost {
   /** Itself: how the Trainer finds the adapters. */
   adapters: AdapterHost | null = this;
   readonly #switch = new AdapterSwitch();
@@ -157,7 +64,9 @@ export class PeftModel implements LanguageModel, AdapterHost {
   /** First values that are being computed. */
   #starting: Promise<unknown> = Promise.resolve();
 
-  private constructor(readonly base: LanguageModel) {}
+  private constructor(base: LanguageModel) {
+    super(base);
+  }
 
   /** The PeftModel of a model: the one that it has, or a new one without adapters. @throws PEFT_OTHER_HOST */
   static on(model: LanguageModel): PeftModel {
@@ -190,76 +99,6 @@ export class PeftModel implements LanguageModel, AdapterHost {
     host.setAdapter(adapterName);
     await host.ready();
     return host;
-  }
-
-  // The language model
-
-  get attune(): Attune {
-    return this.base.attune;
-  }
-  get engine(): Engine {
-    return this.base.engine;
-  }
-  get config(): ModelConfig {
-    return this.base.config;
-  }
-  get root(): Module {
-    return this.base.root;
-  }
-  get nameOrPath(): string {
-    return this.base.nameOrPath;
-  }
-
-  get folder(): string | null {
-    return this.base.folder;
-  }
-  hiddenStates(input: ForwardInput): Tensor {
-    return this.base.hiddenStates(input);
-  }
-  head(hidden: Tensor): Tensor {
-    return this.base.head(hidden);
-  }
-
-  headWeight(): Tensor | null {
-    return this.base.headWeight();
-  }
-
-  cappedHead() {
-    return this.base.cappedHead?.() ?? null;
-  }
-
-  gradientCheckpointingEnable(options?: CheckpointingOptions): void {
-    this.base.gradientCheckpointingEnable(options);
-  }
-
-  gradientCheckpointingDisable(): void {
-    this.base.gradientCheckpointingDisable();
-  }
-
-  get isGradientCheckpointing(): boolean {
-    return this.base.isGradientCheckpointing;
-  }
-  forward(input: ForwardInput): Tensor {
-    return this.base.forward(input);
-  }
-  generate(options: GenerateOptions): ReturnType<LanguageModel['generate']> {
-    return this.base.generate(options);
-  }
-  generateStream(options: GenerateOptions): AsyncGenerator<number> {
-    return this.base.generateStream(options);
-  }
-  dequantize(options?: DequantizeOptions): void {
-    this.base.dequantize?.(options);
-  }
-
-  // Virtual tokens, which the model puts before every row
-
-  get numVirtualTokens(): number {
-    return PromptSlot.of(this.root)?.count ?? 0;
-  }
-
-  virtualTokens(): VirtualTokens | null {
-    return PromptSlot.of(this.root)?.virtualTokens() ?? null;
   }
 
   // Adapters
@@ -537,29 +376,14 @@ export class PeftModel implements LanguageModel, AdapterHost {
     }
   }
 
-  // Counting
+  // Virtual tokens, which the model puts before every row
 
-  /** How many numbers are trained, and how many there are, adapters included; a weight of 4 bits counts as one. */
-  getNbTrainableParameters(): { readonly trainable: number; readonly all: number } {
-    const parameters = new Set([...this.root.namedParameters()].map(([, p]) => p));
-    let trainable = 0;
-    let all = 0;
-    for (const parameter of parameters) {
-      all += parameter.size;
-      if (parameter.trainable) trainable += parameter.size;
-    }
-    for (const [, module] of this.root.namedModules())
-      if (module instanceof QuantizedLinear) all += module.weightSize;
-    return { trainable, all };
+  get numVirtualTokens(): number {
+    return PromptSlot.of(this.root)?.count ?? 0;
   }
 
-  /** Logs, and returns, `trainable params: 4,399,104 || all params: 498,431,872 || trainable%: 0.8826`. */
-  printTrainableParameters(): string {
-    const { trainable, all } = this.getNbTrainableParameters();
-    const grouped = (n: number) => n.toLocaleString('en-US');
-    const line = `trainable params: ${grouped(trainable)} || all params: ${grouped(all)} || trainable%: ${((100 * trainable) / all).toFixed(4)}`;
-    this.attune.logger.info(line);
-    return line;
+  virtualTokens(): VirtualTokens | null {
+    return PromptSlot.of(this.root)?.virtualTokens() ?? null;
   }
 
   // What these share
@@ -685,39 +509,10 @@ export function getPeftModel(
   return host;
 }
 
-/** Runs `fn`, then `end`: for functions, and for async ones once they settle. */
-function finallyDo<T>(fn: () => T, end: () => void): T {
-  let result: T;
-  try {
-    result = fn();
-  } catch (error) {
-    end();
-    throw error;
-  }
-  if (result instanceof Promise) return result.finally(end) as T;
-  end();
-  return result;
-}
-
 /** How a model's weights are stored, where they are not quantised. */
 function storageOf(model: LanguageModel): DequantizedDType {
   const [first] = [...baseModules(model.root)].flatMap(([, slot]) => [
     ...original(slot).ownParameters.values(),
   ]);
   return (first?.dtype ?? 'float32') as DequantizedDType;
-}
-
-/** Reads and checks an adapter's files; the model is not changed. */
-async function readAdapter(
-  model: LanguageModel,
-  nameOrPath: string,
-  options: LoadAdapterOptions,
-): Promise<NewAdapter> {
-  checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN');
-  const folder = await resolveAdapter(nameOrPath, options);
-  const { path, fields } = await readAdapterConfig(folder);
-  const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
-  const tensors = await readAdapterTensors(folder, plan, model.root);
-  const encoder = options.isTrainable ? await readEncoder(folder, plan) : [];
-  return { plan, tensors: new Map([...tensors, ...encoder]) };
 }

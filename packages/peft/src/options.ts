@@ -1,0 +1,73 @@
+import type { DequantizedDType, HubOptions } from '@attune/core';
+import type { CustomPeftConfig } from './config.js';
+import type {
+  AdapterConfig,
+  BitfitConfig,
+  FullConfig,
+  Ia3Config,
+  LayerSelectConfig,
+  LoraConfig,
+  PrefixTuningConfig,
+  PromptTuningConfig,
+  PTuningConfig,
+  VeraConfig,
+} from './methods/index.js';
+
+/** The config of any method: `{ peftType: 'LORA', r: 8, ... }`. snake_case keys parse too. */
+export type PeftConfigInput =
+  | LoraConfig
+  | Ia3Config
+  | VeraConfig
+  | AdapterConfig
+  | BitfitConfig
+  | LayerSelectConfig
+  | FullConfig
+  | PromptTuningConfig
+  | PTuningConfig
+  | PrefixTuningConfig
+  | CustomPeftConfig
+  | Readonly<Record<string, unknown>>;
+
+export interface LoadAdapterOptions extends HubOptions {
+  /** What to call it. Default "default". */
+  readonly adapterName?: string;
+  /** Whether training goes on with it. Default false. */
+  readonly isTrainable?: boolean;
+  /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
+export interface SaveAdapterOptions {
+  /** Default all. */
+  readonly selectedAdapters?: readonly string[];
+  /**
+   * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of the base to be loaded:
+   * what to share. Training cannot go on from it as it was. Default false.
+   */
+  readonly plainLora?: boolean;
+  /**
+   * As PEFT, vLLM and llama.cpp all read it rightly: one rank, no patterns, no rsLoRA, the scale in B; PiSSA and OLoRA as
+   * plain LoRA. What one of them cannot read (other methods, DoRA, biases, embeddings, whole modules) is refused. It
+   * computes the same; training cannot go on from it as it was. Default false.
+   */
+  readonly portable?: boolean;
+  /** Read the files back and compare names, shapes, dtypes and bytes with what was meant. Default true. */
+  readonly verify?: boolean;
+}
+
+export interface MergeOptions {
+  /**
+   * Refuse a merge that would give infinite or not-a-number weights, before anything is written. Of weights that are
+   * quantised again it is refused always. Default false.
+   */
+  readonly safeMerge?: boolean;
+}
+
+export interface MergeAndUnloadOptions extends MergeOptions {
+  /**
+   * Of a base that is held in 4 or 8 bits: give it back in full precision, all layers of it, with the merged weights
+   * unrounded; in this storage, or true: that of the base's other weights. Default false: the merged weights are
+   * rounded to 4 or 8 bits again, as in PEFT.
+   */
+  readonly dequantize?: boolean | DequantizedDType;
+}

@@ -1,0 +1,43 @@
+import {
+  checkOptionNames,
+  type HostTensorData,
+  type HubOptions,
+  hubOptionNames,
+  type LanguageModel,
+} from '@attune/core';
+import type { LoadAdapterOptions } from './options.js';
+import { type AdapterPlan, planFrom } from './plan.js';
+import { resolveAdapter } from './resolveAdapter.js';
+import { readAdapterConfig, readAdapterTensors, readEncoder } from './saveLoad.js';
+
+/** An adapter that fits a model, about to be put on it. */
+export interface NewAdapter {
+  readonly plan: AdapterPlan;
+  /** From a file; without, it starts as its method says. */
+  readonly tensors?: ReadonlyMap<string, HostTensorData>;
+}
+
+const loadOptionNames = {
+  adapterName: true,
+  isTrainable: true,
+  config: true,
+  ...(Object.fromEntries(hubOptionNames.map((name) => [name, true])) as Record<
+    keyof HubOptions,
+    true
+  >),
+} satisfies Record<keyof LoadAdapterOptions, true>;
+
+/** Reads and checks an adapter's files; the model is not changed. */
+export async function readAdapter(
+  model: LanguageModel,
+  nameOrPath: string,
+  options: LoadAdapterOptions,
+): Promise<NewAdapter> {
+  checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN');
+  const folder = await resolveAdapter(nameOrPath, options);
+  const { path, fields } = await readAdapterConfig(folder);
+  const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
+  const tensors = await readAdapterTensors(folder, plan, model.root);
+  const encoder = options.isTrainable ? await readEncoder(folder, plan) : [];
+  return { plan, tensors: new Map([...tensors, ...encoder]) };
+}

@@ -1,0 +1,105 @@
+import {
+  type AdapterHost,
+  type Attune,
+  type CheckpointingOptions,
+  type DequantizeOptions,
+  type Engine,
+  type ForwardInput,
+  type LanguageModel,
+  type ModelConfig,
+  type Module,
+  QuantizedLinear,
+  type Tensor,
+} from '@attune/core';
+
+type GenerateOptions = Parameters<LanguageModel['generate']>[0];
+
+/** A language model that computes as the one in it: what a PeftModel is but for its adapters. */
+export abstract class WrappedModel implements LanguageModel {
+  abstract adapters: AdapterHost | null;
+
+  constructor(readonly base: LanguageModel) {}
+
+  abstract savePretrained(folder: string): Promise<void>;
+
+  get attune(): Attune {
+    return this.base.attune;
+  }
+  get engine(): Engine {
+    return this.base.engine;
+  }
+  get config(): ModelConfig {
+    return this.base.config;
+  }
+  get root(): Module {
+    return this.base.root;
+  }
+  get nameOrPath(): string {
+    return this.base.nameOrPath;
+  }
+
+  get folder(): string | null {
+    return this.base.folder;
+  }
+  hiddenStates(input: ForwardInput): Tensor {
+    return this.base.hiddenStates(input);
+  }
+  head(hidden: Tensor): Tensor {
+    return this.base.head(hidden);
+  }
+
+  headWeight(): Tensor | null {
+    return this.base.headWeight();
+  }
+
+  cappedHead() {
+    return this.base.cappedHead?.() ?? null;
+  }
+
+  gradientCheckpointingEnable(options?: CheckpointingOptions): void {
+    this.base.gradientCheckpointingEnable(options);
+  }
+
+  gradientCheckpointingDisable(): void {
+    this.base.gradientCheckpointingDisable();
+  }
+
+  get isGradientCheckpointing(): boolean {
+    return this.base.isGradientCheckpointing;
+  }
+  forward(input: ForwardInput): Tensor {
+    return this.base.forward(input);
+  }
+  generate(options: GenerateOptions): ReturnType<LanguageModel['generate']> {
+    return this.base.generate(options);
+  }
+  generateStream(options: GenerateOptions): AsyncGenerator<number> {
+    return this.base.generateStream(options);
+  }
+  dequantize(options?: DequantizeOptions): void {
+    this.base.dequantize?.(options);
+  }
+
+  /** How many numbers are trained, and how many there are, adapters included; a weight of 4 bits counts as one. */
+  getNbTrainableParameters(): { readonly trainable: number; readonly all: number } {
+    const parameters = new Set([...this.root.namedParameters()].map(([, p]) => p));
+    let trainable = 0;
+    let all = 0;
+    for (const parameter of parameters) {
+      all += parameter.size;
+      if (parameter.trainable) trainable += parameter.size;
+    }
+    for (const [, module] of this.root.namedModules())
+      if (module instanceof QuantizedLinear) all += module.weightSize;
+    return { trainable, all };
+  }
+
+  /** Logs, and returns, `trainable params: 4,399,104 || all params: 498,431,872 || trainable%: 0.8826`. */
+  printTrainableParameters(): string {
+    const { trainable, all } = this.getNbTrainableParameters();
+    const grouped = (n: number) => n.toLocaleString('en-US');
+    const line = `trainable params: ${grouped(trainable)} || all params: ${grouped(all)} || trainable%: ${((100 * trainable) / all).toFixed(4)}`;
+    this.attune.logger.info(line);
+    return line;
+  }
+}
