@@ -12,7 +12,16 @@ export interface TrainingSteps {
   readonly length: number;
   /** Rank of a LoRA adapter on every linear layer; 0: train everything. */
   readonly loraRank: number;
+  /** Log every update. Default false: none. */
+  readonly logging?: boolean;
 }
+
+export const loraConfig = (rank: number) => ({
+  peftType: 'LORA',
+  r: rank,
+  loraAlpha: 2 * rank,
+  targetModules: 'all-linear',
+});
 
 /** A promise with its key. */
 class Gate {
@@ -24,18 +33,20 @@ class Gate {
 
 /**
  * The public Trainer, one update at a time: a callback holds it before each update until a repetition
- * asks for one. So what is timed is what users get: collating, forward, backward, clipping, AdamW.
+ * asks for one. So what is timed is what users get, up to the moment before the next update: collating,
+ * forward, backward, clipping, AdamW, the log.
  */
 export function trainingSteps({
   model,
   batchSize,
   length,
   loraRank,
+  logging = false,
 }: TrainingSteps): Contender & { recordMs(): number; recordCpuMs(): number } {
   const { backend } = model.engine;
   let ending = false;
   let go = new Gate();
-  let done = new Gate();
+  let ready = new Gate();
   let began = 0;
   let recordMs = 0;
   let cpuBegan: number | undefined;
@@ -46,14 +57,7 @@ export function trainingSteps({
       const ids = someIds(length, model.config.vocabSize, row);
       return { input_ids: ids, labels: ids };
     }),
-    ...(loraRank > 0 && {
-      peftConfig: {
-        peftType: 'LORA',
-        r: loraRank,
-        loraAlpha: 2 * loraRank,
-        targetModules: 'all-linear',
-      },
-    }),
+    ...(loraRank > 0 && { peftConfig: loraConfig(loraRank) }),
     args: {
       outputDir: join(tmpdir(), 'attune-bench'), // nothing is saved there
       perDeviceTrainBatchSize: batchSize,
@@ -61,7 +65,8 @@ export function trainingSteps({
       maxSteps: 1_000_000, // dispose() ends it
       learningRate: 1e-3,
       lrSchedulerType: 'constant',
-      loggingStrategy: 'no',
+      loggingStrategy: logging ? 'steps' : 'no',
+      loggingSteps: 1,
       saveStrategy: 'no',
       preflight: 'off', // random ids say nothing
       shuffle: false,
@@ -70,6 +75,7 @@ export function trainingSteps({
       defineCallback({
         name: 'bench',
         onStepBegin: async () => {
+          ready.open();
           await go.passed;
           go = new Gate();
           began = performance.now();
@@ -82,9 +88,6 @@ export function trainingSteps({
         },
         onStepEnd: ({ control }) => {
           if (ending) control.shouldTrainingStop = true;
-          const finished = done;
-          done = new Gate();
-          finished.open();
         },
       }),
     ],
@@ -97,9 +100,10 @@ export function trainingSteps({
     recordCpuMs: () => recordCpuMs,
     async run() {
       training ??= trainer.train();
-      const finished = done.passed;
+      await Promise.race([ready.passed, training]); // an error of the run ends the wait
+      ready = new Gate();
       go.open();
-      await Promise.race([finished, training]); // an error of the run ends the wait
+      await Promise.race([ready.passed, training]);
       await backend.sync();
     },
     async dispose() {
