@@ -2,15 +2,31 @@
 // one of them, and by a bare loop of forward, backward, clipping and AdamW, in turn.
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';
-import { median } from './harness/measure.js';
+import { type Contender, median } from './harness/measure.js';
+import { threadCpuMs } from './harness/threadCpu.js';
 import { bareSteps } from './models/bareSteps.js';
 import { tinyLm, tinyLmConfig } from './models/tinyLm.js';
 import { trainingSteps } from './models/training.js';
 
 const { batchSize, length } = tinyLm;
 
+/** A contender whose every repetition is noted. */
+function noted(steps: Contender, dispatched: () => number) {
+  const ms: number[] = [];
+  const cpuMs: number[] = [];
+  const notes = { ms, cpuMs, dispatches: 0 };
+  const run = async () => {
+    const [began, cpuBegan, before] = [performance.now(), threadCpuMs() ?? 0, dispatched()];
+    await steps.run();
+    ms.push(performance.now() - began);
+    cpuMs.push((threadCpuMs() ?? 0) - cpuBegan);
+    notes.dispatches = dispatched() - before;
+  };
+  return { run, notes };
+}
+
 await bench([], async ({ run, attune, options }) => {
-  const { stats } = attune.backend;
+  const dispatched = () => attune.backend.stats.dispatches;
   for (const [name, loraRank] of [
     ['tiny LM full', 0],
     ['tiny LM LoRA r=16', 16],
@@ -19,16 +35,13 @@ await bench([], async ({ run, attune, options }) => {
       const make = () => AutoModelForCausalLM.fromConfig(tinyLmConfig, { attune, seed: 1 });
       const [model, bareModel] = [await make(), await make()];
       const steps = trainingSteps({ model, batchSize, length, loraRank, logging: true });
-      const bare = bareSteps({ model: bareModel, batchSize, length, loraRank });
-      let dispatches = 0;
-      let bareDispatches = 0;
+      const bareOnes = bareSteps({ model: bareModel, batchSize, length, loraRank });
+      const ours = noted(steps, dispatched);
+      const bare = noted(bareOnes, dispatched);
+      const measured = (times: readonly number[]) => times.slice(-options.reps);
       return {
         ours: {
-          async run() {
-            const before = stats.dispatches;
-            await steps.run();
-            dispatches = stats.dispatches - before;
-          },
+          run: ours.run,
           async dispose() {
             await steps.dispose?.();
             model.dispose();
@@ -36,22 +49,25 @@ await bench([], async ({ run, attune, options }) => {
         },
         yardsticks: {
           bare: () => ({
-            async run() {
-              const before = stats.dispatches;
-              await bare.run();
-              bareDispatches = stats.dispatches - before;
-            },
+            run: bare.run,
             async dispose() {
-              await bare.dispose?.();
+              await bareOnes.dispose?.();
               bareModel.dispose();
             },
           }),
         },
-        facts: (ms) => ({
-          overheadShare: 1 - median(bare.times.slice(-options.reps)) / ms,
-          dispatches,
-          bareDispatches,
-        }),
+        facts: () => {
+          const bareMs = measured(bare.notes.ms);
+          // Pair by pair, so that what else the machine does falls on both.
+          const shares = measured(ours.notes.ms).map((ms, i) => 1 - bareMs[i]! / ms);
+          return {
+            overheadShare: median(shares),
+            cpuMs: median(measured(ours.notes.cpuMs)),
+            bareCpuMs: median(measured(bare.notes.cpuMs)),
+            dispatches: ours.notes.dispatches,
+            bareDispatches: bare.notes.dispatches,
+          };
+        },
       };
     });
 });

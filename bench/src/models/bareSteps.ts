@@ -15,10 +15,7 @@ interface BareSteps {
  * The updates of `trainingSteps` by a loop that does nothing but the update: forward, backward, clipping,
  * AdamW on one batch that lies on the device. No rows, no metrics, no callbacks, no log.
  */
-export function bareSteps({ model: base, batchSize, length, loraRank }: BareSteps): Contender & {
-  /** Milliseconds of each update so far. */
-  readonly times: readonly number[];
-} {
+export function bareSteps({ model: base, batchSize, length, loraRank }: BareSteps): Contender {
   const model = loraRank > 0 ? applyPeft(base, loraConfig(loraRank)) : base;
   const { engine } = model;
   const optimizer = new AdamW(engine, decayGroups(model.root, 0));
@@ -33,11 +30,8 @@ export function bareSteps({ model: base, batchSize, length, loraRank }: BareStep
   const positions = int32(ids.map((row) => row.map((_, t) => t)));
   const segments = int32(ids.map((row) => row.map(() => 0)));
   const items = batchSize * (length - 1);
-  const times: number[] = [];
   return {
-    times,
     async run() {
-      const began = performance.now();
       model.root.train();
       engine.scope('update', () => {
         const hidden = model.hiddenStates({ inputIds, positions, segments });
@@ -50,7 +44,6 @@ export function bareSteps({ model: base, batchSize, length, loraRank }: BareStep
       clip.dispose();
       optimizer.zeroGrad();
       await engine.backend.sync();
-      times.push(performance.now() - began);
     },
     dispose() {
       optimizer.dispose();

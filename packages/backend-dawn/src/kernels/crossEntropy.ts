@@ -15,6 +15,8 @@ interface Form {
   readonly smoothed: boolean;
   readonly capped: boolean;
   readonly dft: boolean;
+  /** Says of each label whether it has the largest logit, too. */
+  readonly ranked: boolean;
 }
 
 /** Reads logit `i` of the whole tensor through the cap. Very large arguments of tanh overflow in some drivers. */
@@ -28,17 +30,20 @@ const loop = (lanes: number, body: string) =>
 
 /**
  * Maximum and sum of exponentials in one pass, rescaled when the maximum moves: `lse`, `picked` (the
- * logit of the label), `loss`, `weight`.
+ * logit of the label), `loss`, `weight`; where labels are ranked `own`, its logit without the cap.
  */
-const statistics = (lanes: number, { smoothed, dft }: Form): string => `  var top = -3.4e38;
+const statistics = (
+  lanes: number,
+  { smoothed, dft, ranked, capped }: Form,
+): string => `  var top = -3.4e38;
   var total = 0.0;
   var picked = 0.0;
   var sum = 0.0;
-${loop(lanes, `let v = logit(first + i); if (i32(i) == label) { picked = v; } ${smoothed ? 'sum += v; ' : ''}if (v > top) { total *= exp(top - v); top = v; } total += exp(v - top);`)}  let mine = top;
+${ranked && capped ? '  var own = 0.0;\n' : ''}${loop(lanes, `let v = logit(first + i); if (i32(i) == label) { picked = v; ${ranked && capped ? 'own = w0[first + i]; ' : ''}} ${smoothed ? 'sum += v; ' : ''}if (v > top) { total *= exp(top - v); top = v; } total += exp(v - top);`)}  let mine = top;
   top = laneMax(mine, lane);
   total = laneSum(total * exp(mine - top), lane);
   picked = laneSum(picked, lane);
-  let lse = top + log(total);
+${ranked ? `  ${capped ? '' : 'let '}own = ${capped ? 'laneSum(own, lane)' : 'picked'};\n` : ''}  let lse = top + log(total);
 ${smoothed ? '  sum = laneSum(sum, lane);\n  let nll = lse - p.keep * picked - p.spread * sum;' : '  let nll = lse - picked;'}
   let weight = ${dft ? 'exp(picked - lse)' : '1.0'};
   let loss = ${dft ? 'weight * nll' : 'nll'};`;
@@ -51,6 +56,10 @@ const slope = ({ smoothed, capped, dft }: Form): string => {
   return `${dft ? 'weight * ' : ''}(${plain})${cap}`;
 };
 
+/** Whether the raw logit of element `i` comes before that of the label. */
+const beats =
+  'let raw = w0[first + i]; if (raw > own || (raw == own && i32(i) < label)) { beaten = 1.0; } ';
+
 interface RowShader {
   readonly logits: Operand;
   readonly source: string;
@@ -61,7 +70,12 @@ interface RowShader {
 function rowStage(call: OpCall, facts: DeviceFacts, { logits, source, body }: RowShader): Stage[] {
   const attrs = call.attrs as unknown as ops.CrossEntropyOptions & { readonly scale?: number };
   const { smoothing = 0, softcap = 0, dft = false, scale = 1 } = attrs;
-  const form: Form = { smoothed: smoothing > 0, capped: softcap > 0, dft };
+  const form: Form = {
+    smoothed: smoothing > 0,
+    capped: softcap > 0,
+    dft,
+    ranked: call.outputs.length > 2,
+  };
   const lanes = laneReductions(facts);
   const [rows, width] = logits.shape as [number, number];
   const forms = Object.entries(form).filter(([, on]) => on);
@@ -112,11 +126,18 @@ const crossEntropyIntoKernel = defineKernel({
       logits: call.outputs[0]!,
       source: 'w0[i]',
       // A lane writes what it read, so the lanes need not wait for each other.
+      // Raw logits are ranked: capped ones may be equal where these are not.
       body: (lanes, form) => `  let label = i32(x0(group));
 ${statistics(lanes, form)}
+${form.ranked ? '  var beaten = 0.0;' : ''}
   let ignored = label < 0;
   if (lane == 0u) { w1[group] = select(loss, 0.0, ignored); }
-${loop(lanes, `let v = logit(first + i); w0[first + i] = select(p.scale * ${slope(form)}, 0.0, ignored);`)}`,
+${loop(lanes, `${form.ranked ? beats : ''}let v = logit(first + i); w0[first + i] = select(p.scale * ${slope(form)}, 0.0, ignored);`)}${
+  form.ranked
+    ? `  beaten = laneMax(beaten, lane);
+  if (lane == 0u) { w2[group] = select(1.0 - beaten, 0.0, ignored); }`
+    : ''
+}`,
     }),
 });
 

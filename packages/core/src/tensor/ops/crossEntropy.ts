@@ -2,6 +2,7 @@ import { isFloat } from '../dtype.js';
 import { defineOp } from '../op.js';
 import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { isFirstLargest } from './labelIsTop.js';
 import { logSumExp } from './softmax.js';
 
 /** Forms of the loss; without options it is -log softmax(logits)[label]. */
@@ -88,26 +89,38 @@ export const crossEntropyGradOp = defineOp<CrossEntropyOptions>({
 
 /**
  * Loss and gradient at once, in place. Input: labels int32 [N]. Outputs: logits [N, V], which become
- * scale dLoss/dlogits, and the loss [N]; both zero where the label is negative.
+ * scale dLoss/dlogits, and the loss [N]; both zero where the label is negative. A third output [N], where
+ * it is given, becomes what `labelIsTop` says of the logits.
  */
 export const crossEntropyIntoOp = defineOp<CrossEntropyOptions & { readonly scale: number }>({
   name: 'crossEntropyInto',
   infer: (specs) => {
-    const [labels, logits, loss] = specs;
+    const [labels, logits, loss, isTop = loss] = specs;
     const fits =
       logits!.shape.length === 2 &&
       labels!.shape.join() === String(logits!.shape[0]) &&
       loss!.shape.join() === labels!.shape.join() &&
+      isTop!.shape.join() === labels!.shape.join() &&
       !isFloat(labels!.dtype) &&
       logits!.dtype === 'float32';
-    requireFit(fits, 'crossEntropyInto', specs, 'Give labels [N], float32 logits [N, V], loss [N]');
+    requireFit(
+      fits,
+      'crossEntropyInto',
+      specs,
+      'Give labels [N], float32 logits [N, V], loss [N], and isTop [N] if it is wanted',
+    );
     return [];
   },
-  reference: ({ inputs: [labels], outputs: [logits, out], attrs: { scale, ...options } }) => {
+  reference: ({
+    inputs: [labels],
+    outputs: [logits, out, isTop],
+    attrs: { scale, ...options },
+  }) => {
     const width = logits!.shape[1]!;
     const data = logits!.data as Float64Array;
     labels!.data.forEach((label, n) => {
       const row = data.subarray(n * width, (n + 1) * width);
+      if (isTop) isTop.data[n] = isFirstLargest(row, label) ? 1 : 0;
       const { loss, slope } = rowLoss(row.slice(), label, options);
       out!.data[n] = loss;
       for (let v = 0; v < width; v++) row[v] = scale * slope(v);

@@ -3,6 +3,10 @@ import { defineOp } from '../op.js';
 import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
+/** Whether no number of the row is larger than that of the label, and none before it as large. */
+export const isFirstLargest = (row: Float64Array, label: number): boolean =>
+  label >= 0 && !row.some((v, i) => v > row[label]! || (v === row[label]! && i < label));
+
 /**
  * Inputs: logits [N, V], labels int32 [N]. Output [N]: 1 where the label's logit is the first largest of its
  * row, else 0; 0 where the label is negative.
@@ -22,8 +26,7 @@ export const labelIsTopOp = defineOp({
     const width = logits!.shape[1]!;
     labels!.data.forEach((label, n) => {
       const row = (logits!.data as Float64Array).subarray(n * width, (n + 1) * width);
-      const isBeaten = row.some((v, i) => v > row[label]! || (v === row[label]! && i < label));
-      out!.data[n] = label < 0 || isBeaten ? 0 : 1;
+      out!.data[n] = isFirstLargest(row, label) ? 1 : 0;
     });
   },
   vjp: () => [null, null],

@@ -83,15 +83,16 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
         const chunk = window(hidden!);
         const logits = chunk.matmul(weight!, { transposeB: true }); // [C, V]
         const operands = [window(labels!)];
-        if (isTop) engine.runInto(labelIsTopOp, [logits, ...operands], [window(isTop)], {});
         if (!dHidden && !dWeight) {
+          if (isTop) engine.runInto(labelIsTopOp, [logits, ...operands], [window(isTop)], {});
           const lse = engine.empty([chunk.shape[0]!]);
           engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], options);
           return;
         }
         const gradScale = engine.computeDType === 'float16' ? HALF_SCALE : 1;
         const attrs = { ...options, scale: gradScale };
-        engine.runInto(crossEntropyIntoOp, operands, [logits, window(nll)], attrs); // logits: now gradScale dLogits
+        const targets = [logits, window(nll), ...(isTop ? [window(isTop)] : [])];
+        engine.runInto(crossEntropyIntoOp, operands, targets, attrs); // logits: now gradScale dLogits
         const plain = {
           transposeA: false,
           transposeB: false,

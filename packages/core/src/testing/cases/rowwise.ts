@@ -174,21 +174,30 @@ lossFormCases.push(
   ),
 );
 
-const crossEntropyIntoCases: OpCase[] = vocabularies.map(([n, v]) =>
+/** Few distinct logits, so that labels often share the largest: the first one counts. */
+const coarse: Draw = (rng, size) => Float64Array.from({ length: size }, () => rng.below(3));
+
+const crossEntropyIntoCases: OpCase[] = vocabularies.flatMap(([n, v]) => [
   opCase(
     ops.crossEntropyIntoOp,
     `${n}x${v}`,
     [i32([n], labels(v))],
     { scale: v % 2 ? 1 : 0.25 },
     float32Kernel,
-    {
-      targets: [f32([n, v], normal(2)), f32([n])],
-    },
+    { targets: [f32([n, v], normal(2)), f32([n])] },
   ),
-);
+  ...[{}, { softcap: 0.5, smoothing: 0.1 }].map((options) =>
+    opCase(
+      ops.crossEntropyIntoOp,
+      `${n}x${v}-ranked${options.softcap ? '-capped' : ''}`,
+      [i32([n], labels(Math.min(v, 4)))],
+      { ...options, scale: 1 },
+      float32Kernel,
+      { targets: [f32([n, v], coarse), f32([n]), f32([n])] },
+    ),
+  ),
+]);
 
-/** Few distinct logits, so that labels often share the largest: the first one counts. */
-const coarse: Draw = (rng, size) => Float64Array.from({ length: size }, () => rng.below(3));
 const exact = { abs: 0, rel: 0 };
 
 const labelIsTopCases: OpCase[] = vocabularies.flatMap(([n, v]) =>
