@@ -44,7 +44,7 @@ export interface PlanSubject {
  *
  * The largest batch is of the rows with the most tokens; of a stream, among the first thousand. What is on the device beside the model
  * counts, too. Not counted: buffers of other sizes, which rows of other lengths leave in the pool: it holds them while there is room within
- * `maxMemory`, or without one up to half of the peak; what `objective.prepare` does, and reading weights back while saving.
+ * `maxMemory`, or without one up to half of the peak; what `objective.prepare` and evaluation tasks do, and reading weights back while saving.
  *
  * @throws whatever the update would throw before its first result
  */

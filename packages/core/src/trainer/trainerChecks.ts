@@ -2,6 +2,8 @@ import type { EvalMetrics } from '../callbacks/callback.js';
 import { type LanguageModel, longestInput } from '../models/languageModel.js';
 import type { AttentionLike } from '../nn/attention.js';
 import { AttuneError } from '../util/errors.js';
+import type { Logger } from '../util/logger.js';
+import { checkpointFolder } from './checkpoint.js';
 import { isPacked } from './encodeRow.js';
 import type { Objective, RowUse } from './objective.js';
 import type { TrainerState } from './trainerState.js';
@@ -103,6 +105,26 @@ export function noteBest(
   state.bestMetric = value;
   state.bestGlobalStep = state.globalStep;
   return true;
+}
+
+/** Which weights `loadBestModelAtEnd` brings back; a warning where they are not those of the best evaluation. */
+export function sayWhatIsLoaded(
+  state: TrainerState,
+  { outputDir, metricForBestModel, evalSteps }: TrainingArguments,
+  logger: Logger,
+): void {
+  const { bestGlobalStep, bestModelCheckpoint, bestMetric } = state;
+  const named = `${metricForBestModel} ${bestMetric}`;
+  const loaded = bestModelCheckpoint
+    ? `loading the checkpoint ${bestModelCheckpoint}`
+    : 'the weights stay those of the last update';
+  if (bestGlobalStep === null)
+    logger.warn(`no evaluation gave a number for ${metricForBestModel}: ${loaded}.`);
+  else if (bestModelCheckpoint !== checkpointFolder(outputDir, bestGlobalStep))
+    logger.warn(
+      `the best evaluation (${named}) was at update ${bestGlobalStep}, of which there is no checkpoint: ${loaded}. Set saveSteps: ${evalSteps}, or saveStrategy: "best".`,
+    );
+  else logger.info(`loading the best checkpoint ${bestModelCheckpoint} (${named})`);
 }
 
 /** Nobody trains with less than they asked for: an objective that does not smooth must not be told to. @throws ARGUMENTS_INVALID */

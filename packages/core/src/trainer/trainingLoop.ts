@@ -3,7 +3,7 @@ import type { CallbackHandler } from '../callbacks/handler.js';
 import { loadModelWeights } from './modelWeights.js';
 import type { Objective } from './objective.js';
 import type { StopRequest } from './stopRequest.js';
-import { noteBest } from './trainerChecks.js';
+import { noteBest, sayWhatIsLoaded } from './trainerChecks.js';
 import type { TrainOutput } from './trainerOptions.js';
 import type { TrainingRun } from './trainingRun.js';
 import { update } from './update.js';
@@ -162,12 +162,12 @@ export class TrainingLoop {
     const stoppedBy = isShort ? (stop.reason ?? 'callback') : null;
     if (isShort) run.reportStop(stoppedBy!);
     await run.readMeter();
-    if (args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
-      model.attune.logger.info(
-        `loading the best checkpoint ${state.bestModelCheckpoint} (${args.metricForBestModel} ${state.bestMetric})`,
-      );
-      await loadModelWeights(model, state.bestModelCheckpoint);
-      run.isLatest = false;
+    if (args.loadBestModelAtEnd) {
+      sayWhatIsLoaded(state, args, model.attune.logger);
+      if (state.bestModelCheckpoint !== null) {
+        await loadModelWeights(model, state.bestModelCheckpoint);
+        run.isLatest = false;
+      }
     }
     const metrics = run.summary();
     await this.enterLog(metrics);

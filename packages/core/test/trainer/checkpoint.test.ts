@@ -382,6 +382,39 @@ test('loadBestModelAtEnd brings back the weights of the best evaluation', async 
   expect(logger.lines).toContainEqual(expect.stringContaining('loading the best checkpoint'));
 });
 
+test.each([
+  [
+    { saveSteps: 2, evalSteps: 1 },
+    (step: number) => (step === 3 ? 1 : step / 10),
+    /best evaluation \(evalScore 1\) was at update 3, of which there is no checkpoint: loading the checkpoint .*checkpoint-2\. Set saveSteps: 1/,
+  ],
+  [
+    { saveSteps: 4, evalSteps: 1 },
+    (step: number) => (step === 1 ? 1 : 0.5),
+    /was at update 1, of which there is no checkpoint: the weights stay/,
+  ],
+  [
+    { saveSteps: 1, evalSteps: 1 },
+    () => Number.NaN,
+    /no evaluation gave a number for evalScore: the weights stay/,
+  ],
+])('loadBestModelAtEnd says when it cannot: %o', async (steps, score, message) => {
+  const { logger } = await run({
+    args: {
+      outputDir: await temporaryFolder(),
+      ...{ maxSteps: 4, evalStrategy: 'steps', ...steps },
+      ...{ loadBestModelAtEnd: true, metricForBestModel: 'score' },
+    },
+    callbacks: [
+      {
+        onEvaluate: ({ state }, metrics) =>
+          void Object.assign(metrics, { evalScore: score(state.globalStep) }),
+      },
+    ],
+  });
+  expect(logger.lines).toContainEqual(expect.stringMatching(message));
+});
+
 describe('a lost device', () => {
   class Lost extends Float32Backend {
     calls = 0;
