@@ -1,6 +1,7 @@
 import {
   type AdapterHost,
   AttuneError,
+  checkOptionNames,
   type DequantizedDType,
   type HostTensorData,
   type LanguageModel,
@@ -38,6 +39,13 @@ import {
 } from './saveLoad.js';
 import { combineAdapters, type WeightedAdapterOptions } from './weightedAdapter.js';
 import { WrappedModel } from './wrappedModel.js';
+
+const saveOptionNames = {
+  selectedAdapters: true,
+  plainLora: true,
+  portable: true,
+  verify: true,
+} satisfies Record<keyof SaveAdapterOptions, true>;
 
 interface AttachedAdapter {
   readonly method: PeftMethod;
@@ -337,25 +345,29 @@ export class PeftModel extends WrappedModel implements AdapterHost {
 
   /**
    * Writes adapter_config.json and adapter_model.safetensors, as PEFT does: the adapter "default" into
-   * the folder, others into subfolders of their names.
+   * the folder, others into subfolders of their names. Nothing is written when one of them is refused.
    *
-   * @throws PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE, PEFT_SAVE_MISMATCH
+   * @throws PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE, PEFT_SAVE_MISMATCH, OPTION_UNKNOWN
    */
   async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
+    checkOptionNames('savePretrained', options, saveOptionNames, 'OPTION_UNKNOWN');
     const { selectedAdapters = this.adapterNames, verify = true } = options;
     await this.#making;
     await this.ready();
+    const parts = partsOf(this.root).reverse();
+    const toWrite = [];
     for (const name of selectedAdapters) {
       const { method, config } = this.#get(name);
       const tensors = this.#filesOf(name);
-      const parts = partsOf(this.root).reverse();
       const saved = options.portable
         ? await portableLora(parts, { name, method, config, tensors })
         : options.plainLora
           ? await plainLora(parts, name, config)
           : { config, tensors };
-      await writeAdapter(adapterFolder(folder, name), method, saved.config, saved.tensors, verify);
+      toWrite.push({ path: adapterFolder(folder, name), method, ...saved });
     }
+    for (const { path, method, config, tensors } of toWrite)
+      await writeAdapter(path, method, config, tensors, { verify });
   }
 
   /** Reads the weights of the active adapters back from what `savePretrained` wrote, into the parameters as they are. */

@@ -40,11 +40,17 @@ export interface SavedTensor {
   readonly tensor: { data(): Promise<ArrayLike<number>> };
 }
 
+export interface WriteAdapterOptions {
+  /** Read the files back and compare them with what was meant. */
+  readonly verify: boolean;
+  /** What writes tensors to a path. Default writeSafetensors. */
+  readonly writeTensors?: (path: string, tensors: readonly TensorToWrite[]) => Promise<void>;
+}
+
 /**
  * Writes an adapter's folder as PEFT does. The config comes last: a folder without one was not
  * finished. Parameters of an encoder of virtual tokens go into a file beside PEFT's.
  *
- * @param verify read both files back and compare them with what was meant
  * @throws PEFT_SAVE_MISMATCH; the folder has no config then
  */
 export async function writeAdapter(
@@ -52,7 +58,7 @@ export async function writeAdapter(
   method: PeftMethod,
   config: PeftConfig,
   parameters: ReadonlyMap<string, SavedTensor>,
-  verify: boolean,
+  { verify, writeTensors = writeSafetensors }: WriteAdapterOptions,
 ): Promise<void> {
   const configPath = join(folder, CONFIG_FILE);
   const write = async (file: string, named: readonly (readonly [string, SavedTensor])[]) => {
@@ -63,7 +69,7 @@ export async function writeAdapter(
       const own: TensorToWrite = { name, dtype: 'float32', shape, data };
       return verify ? written.watch(own) : own;
     });
-    await writeSafetensors(path, tensors);
+    await writeTensors(path, tensors);
     if (verify) await written.compare(path);
   };
   const all = [...parameters];

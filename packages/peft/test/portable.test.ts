@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkAdapter, getPeftModel, type PeftConfigInput, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
@@ -50,6 +50,24 @@ async function expectClean(path: string): Promise<void> {
     expect(await checkAdapter(path, { target }), target).toEqual([]);
 }
 
+/** The folder is the one that PEFT read when the fixture was made, and PEFT's logits with it are those of the adapter. */
+async function expectReadByPeft(out: string, name: string, adapter: PeftModel): Promise<void> {
+  const read = join(fixtures, 'row57-portable', name);
+  const config = async (path: string) =>
+    JSON.parse(await readFile(join(path, 'adapter_config.json'), 'utf8')) as unknown;
+  expect(await config(out)).toEqual(await config(read));
+  const tensors = (path: string) => readTensors(join(path, 'adapter_model.safetensors'));
+  const [ours, theirs] = await Promise.all([tensors(out), tensors(read)]);
+  expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort());
+  for (const [key, { shape, data }] of ours) {
+    expect(shape, key).toEqual(theirs.get(key)!.shape);
+    expect(largestDifference(data, theirs.get(key)!.data), key).toBeLessThan(1e-6);
+  }
+  const expected = await readTensors(join(read, 'expected.safetensors'));
+  const found = await logits(adapter, [[...expected.get('input_ids')!.data]]);
+  expect(largestDifference(found, expected.get('logits')!.data)).toBeLessThan(1e-5);
+}
+
 describe('row 57: what PEFT adds to each weight is added by both rules', () => {
   for (const [name, path, base] of [
     ['rslora-qv', 'adapters/rslora-qv', 'tiny-llama'],
@@ -77,6 +95,7 @@ describe('row 57: what PEFT adds to each weight is added by both rules', () => {
       }
       const again = await PeftModel.fromPretrained(await load(attune, base), out);
       expect(largestDifference(await logits(again), await logits(model))).toBeLessThan(1e-5);
+      await expectReadByPeft(out, name, model);
     });
 
   const fresh: Readonly<Record<string, PeftConfigInput>> = {
@@ -126,6 +145,30 @@ describe('row 57: what PEFT adds to each weight is added by both rules', () => {
 });
 
 describe('refused, with what to do', () => {
+  test('one of two adapters: nothing is written of the other', async () => {
+    const attune = await open();
+    const model = getPeftModel(await load(attune), { peftType: 'LORA' });
+    model.addAdapter('ia3', { peftType: 'IA3' });
+    const out = await folder();
+    await expect(model.savePretrained(out, { portable: true })).rejects.toMatchObject({
+      code: 'PEFT_NOT_PORTABLE',
+      description: expect.stringMatching(/"ia3"/),
+    });
+    expect(await readdir(out)).toEqual([]);
+    await model.savePretrained(out, { portable: true, selectedAdapters: ['default'] });
+    await expectClean(out);
+  });
+
+  test('a misspelt option', async () => {
+    const model = getPeftModel(await load(await open()), { peftType: 'LORA' });
+    await expect(
+      model.savePretrained(await folder(), { portabel: true } as never),
+    ).rejects.toMatchObject({
+      code: 'OPTION_UNKNOWN',
+      message: expect.stringMatching(/Did you mean "portable"/),
+    });
+  });
+
   for (const [name, base, config, reason] of [
     ['DoRA', 'tiny-llama', { peftType: 'LORA', useDora: true }, /magnitudes/],
     [

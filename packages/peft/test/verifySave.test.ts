@@ -1,67 +1,91 @@
-import { open as openFile, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { tensorToWrite, writeSafetensors } from '@attune/core';
-import { getPeftModel } from '@attune/peft';
+import { type TensorToWrite, tensorToWrite, writeSafetensors } from '@attune/core';
+import { getPeftModel, type SaveAdapterOptions } from '@attune/peft';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { parsePeftConfig } from '../src/config.js';
+import { lora } from '../src/methods/lora.js';
+import { type SavedTensor, type WriteAdapterOptions, writeAdapter } from '../src/saveLoad.js';
 import { WrittenTensors } from '../src/writtenTensors.js';
 import { disturb, folder, load, open } from './support.js';
 
-const lora = { peftType: 'LORA', r: 4, targetModules: ['q_proj', 'v_proj'] };
+const options = { peftType: 'LORA', r: 4, targetModules: ['q_proj', 'v_proj'] };
+const config = parsePeftConfig(lora, options, {
+  label: 'peftConfig',
+  isFile: false,
+  warn: () => {},
+});
+const names = ['a', 'b'].map((layer) => `model.layers.0.${layer}.lora_A.weight`);
+const parameters: ReadonlyMap<string, SavedTensor> = new Map(
+  names.map((name) => [
+    name,
+    { shape: [1, 2], tensor: { data: async () => Float32Array.of(1, 2) } },
+  ]),
+);
+const write = (to: string, how: WriteAdapterOptions) =>
+  writeAdapter(to, lora, config, parameters, how);
 
-async function adapter() {
-  const attune = await open();
-  const model = getPeftModel(await load(attune), lora);
-  disturb(model);
-  return { model, out: await folder(), stats: attune.backend.stats };
-}
-
-/** Every tensor, not the header, loses one bit on its way to the disk, from now on. */
-async function loseBits(): Promise<void> {
-  const handle = await openFile(join(await folder(), 'any'), 'w');
-  const prototype = Object.getPrototypeOf(handle) as { write: (...args: unknown[]) => unknown };
-  await handle.close();
-  const write = prototype.write;
-  const spy = vi.spyOn(prototype, 'write').mockImplementation(function (
-    this: unknown,
-    bytes: unknown,
-    ...rest: unknown[]
-  ) {
-    const copy = Uint8Array.from(bytes as Uint8Array);
-    if (copy[8] !== '{'.charCodeAt(0)) copy[5]! ^= 1;
-    return write.call(this, copy, ...rest);
-  });
-  onTestFinished(() => spy.mockRestore());
+/** Writes what it is given; the last tensor then lies on the disk with one bit changed. */
+async function losesABit(path: string, tensors: readonly TensorToWrite[]): Promise<void> {
+  await writeSafetensors(path, tensors);
+  const bytes = await readFile(path);
+  bytes[bytes.length - 1]! ^= 1;
+  await writeFile(path, bytes);
 }
 
 describe('a saved adapter is read back', () => {
-  test('a write that loses a bit: the error names the tensor, and the folder is unfinished', async () => {
-    const { model, out } = await adapter();
-    await model.savePretrained(out);
-    await loseBits();
-    await expect(model.savePretrained(out)).rejects.toMatchObject({
+  test('a lost bit: the error names the tensor, and the folder is unfinished', async () => {
+    const out = await folder();
+    await write(out, { verify: true });
+    await readFile(join(out, 'adapter_config.json'));
+    await expect(write(out, { verify: true, writeTensors: losesABit })).rejects.toMatchObject({
       code: 'PEFT_SAVE_MISMATCH',
       message: expect.stringMatching(
-        /adapter_model\.safetensors, read back after saving, holds other values of "base_model\.model\.model\.layers\.0\.self_attn\.\w_proj\.lora_\w\.weight"/,
+        /adapter_model\.safetensors, read back after saving, holds other values of "base_model\.model\.model\.layers\.0\.b\.lora_A\.weight"/,
       ),
     });
     await expect(readFile(join(out, 'adapter_config.json'))).rejects.toThrow(/ENOENT/);
   });
 
+  test('a tensor that is left out', async () => {
+    await expect(
+      write(await folder(), {
+        verify: true,
+        writeTensors: (path, tensors) => writeSafetensors(path, tensors.slice(1)),
+      }),
+    ).rejects.toMatchObject({
+      code: 'PEFT_SAVE_MISMATCH',
+      message: expect.stringMatching(/lacks "base_model\.model\.model\.layers\.0\.a\.lora_A/),
+    });
+  });
+
   test('verify: false does not look', async () => {
-    const { model, out } = await adapter();
-    await loseBits();
-    await model.savePretrained(out, { verify: false });
+    const out = await folder();
+    await write(out, { verify: false, writeTensors: losesABit });
     expect(await readFile(join(out, 'adapter_config.json'), 'utf8')).toMatch(/LORA/);
   });
 
-  test('reads nothing from the device a second time', async () => {
-    const { model, out, stats } = await adapter();
-    const count = async (verify: boolean) => {
-      const before = stats.readbacks;
-      await model.savePretrained(out, { verify });
-      return stats.readbacks - before;
+  test('savePretrained looks, unless told not to, and reads nothing from the device a second time', async () => {
+    const attune = await open();
+    const model = getPeftModel(await load(attune), options);
+    disturb(model);
+    const out = await folder();
+    const { stats } = attune.backend;
+    const compare = vi.spyOn(WrittenTensors.prototype, 'compare');
+    onTestFinished(() => compare.mockRestore());
+    const saved = async (how: SaveAdapterOptions) => {
+      const before = [stats.readbacks, compare.mock.calls.length] as const;
+      await model.savePretrained(out, how);
+      return {
+        readbacks: stats.readbacks - before[0],
+        looked: compare.mock.calls.length - before[1],
+      };
     };
-    expect(await count(true)).toBe(await count(false));
+    const looking = await saved({});
+    const trusting = await saved({ verify: false });
+    expect([looking.looked, trusting.looked]).toEqual([1, 0]);
+    expect(looking.readbacks).toBe(trusting.readbacks);
+    expect(looking.readbacks).toBeGreaterThan(0);
   });
 });
 
