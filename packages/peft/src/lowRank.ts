@@ -31,11 +31,11 @@ const EXACT_SIZE = 256;
  *
  * Up to 256 rows or columns by a whole singular value decomposition; beyond, by subspace iteration with
  * 10 more directions and twice `passes` passes (Halko et al., arXiv:0909.4061, algorithm 4.4), with a seed of its own:
- * exact for matrices of rank r, close for others.
+ * exact for matrices of rank r; for others it holds nearly as much, in directions that may be others (`nearestExactly`
+ * finds the directions themselves).
  */
 export function truncate(matrix: Matrix, rank: number, passes = 3): LowRank {
-  const small = Math.min(matrix.rows, matrix.columns);
-  if (small <= Math.max(EXACT_SIZE, rank + 10)) return decompose(matrix, rank);
+  if (isSmall(matrix, rank)) return decompose(matrix, rank);
   const rng = new Rng(0, 0x737664); // 'svd'
   const probe = new Matrix(matrix.columns, rank + 10);
   for (let i = 0; i < probe.rows; i++)
@@ -64,7 +64,12 @@ export function truncateProduct(left: Matrix, right: Matrix, rank: number): LowR
   };
 }
 
-function decompose(matrix: Matrix, rank: number): LowRank {
+/** Whether a whole decomposition is the quickest. */
+export const isSmall = ({ rows, columns }: Matrix, rank: number): boolean =>
+  Math.min(rows, columns) <= Math.max(EXACT_SIZE, rank + 10);
+
+/** By a whole singular value decomposition. */
+export function decompose(matrix: Matrix, rank: number): LowRank {
   const svd = new SingularValueDecomposition(matrix, { autoTranspose: true });
   const kept = Math.min(rank, svd.diagonal.length);
   const u = svd.leftSingularVectors.subMatrix(0, matrix.rows - 1, 0, kept - 1);

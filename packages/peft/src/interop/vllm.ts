@@ -22,7 +22,7 @@ const isBaseCopy = (name: string): boolean =>
   /\.(embed_tokens|lm_head)\.base_layer\.weight$/.test(name);
 
 /**
- * The rules of vLLM: `vllm/lora/peft_helper.py` (commits e745baf, and one of 2026 that refuses every bias),
+ * The rules of vLLM: `vllm/lora/peft_helper.py` (commit e745baf, and a later copy, which refuses every bias),
  * `lora/utils.py` (0fd1570), `lora/lora_model.py` (0306474), `config/lora.py` (01230b4).
  *
  * One scale for all layers, lora_alpha / r, with use_rslora lora_alpha / sqrt(r).

@@ -2,6 +2,7 @@ import { AttuneError, ops, type Tensor } from '@attune/core';
 import { QrDecomposition } from 'ml-matrix';
 import type { AdapterContext, LayerInfo, ParamSpecs } from '../../definePeftMethod.js';
 import { type Dense, fromMatrix, type LowRank, toMatrix, truncate } from '../../lowRank.js';
+import { nearestExactly } from '../../nearestExactly.js';
 
 /**
  * Starts of A and B that take a part of the base's weight over: y = (W - s B0 A0) x + s B A x, with A = A0 and
@@ -18,8 +19,9 @@ export const startsFromBase = (init: unknown): init is StartFromBase =>
   typeof init === 'string' && names.test(init);
 
 /**
- * PiSSA: s B0 A0 is the nearest matrix of rank r, B0 = U sqrt(S / s), A0 = sqrt(S / s) V^T. `pissa` is exact for
- * weights of up to 256 rows or columns and takes 3 passes of subspace iteration beyond; `pissa_niter_k` takes k.
+ * PiSSA: s B0 A0 is the nearest matrix of rank r, B0 = U sqrt(S / s), A0 = sqrt(S / s) V^T. `pissa` is exact, as
+ * in PEFT, which takes the same part out of the base again when it loads the file; `pissa_niter_k` takes k passes of
+ * subspace iteration for weights of more than 256 rows and columns.
  * OLoRA: B0 = Q and A0 = R, the first r columns and rows of W = Q R.
  *
  * @param weight [out, in]
@@ -33,7 +35,8 @@ export function firstFactors(init: string, rank: number, scale: number, weight: 
     return { b: fromMatrix(q), a: fromMatrix(q.transpose().mmul(matrix)) };
   }
   const passes = names.exec(init)?.groups?.passes;
-  const nearest = truncate(matrix, rank, passes === undefined ? undefined : Number(passes));
+  const nearest =
+    passes === undefined ? nearestExactly(matrix, rank) : truncate(matrix, rank, Number(passes));
   const b = toMatrix(nearest.b);
   const a = toMatrix(nearest.a);
   for (let i = 0; i < rank; i++) {
