@@ -3,11 +3,9 @@ import { threadCpuMs } from '../harness/threadCpu.js';
 interface Command {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
-  readonly words: ArrayBuffer | null;
+  readonly words: GPUAllowSharedBufferSource | null;
   readonly grid: readonly [number, number, number];
 }
-
-type Encoder = GPUComputePassEncoder & { setImmediates(offset: number, data: ArrayBuffer): void };
 
 /**
  * The commands of an update, given to Dawn again by a loop that does nothing else.
@@ -24,7 +22,7 @@ export async function bareDawn(
   return async () => {
     const began = threadCpuMs() ?? performance.now();
     const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass() as Encoder;
+    const pass = encoder.beginComputePass();
     for (const { pipeline, group, words, grid } of commands) {
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);
@@ -42,9 +40,9 @@ export async function bareDawn(
 /** Listens to what an update tells its compute passes. */
 async function commandsOf(device: GPUDevice, update: () => Promise<unknown>): Promise<Command[]> {
   const encoder = device.createCommandEncoder();
-  const probe = encoder.beginComputePass() as Encoder;
+  const probe = encoder.beginComputePass();
   probe.end();
-  const methods: Encoder = Object.getPrototypeOf(probe);
+  const methods: GPUComputePassEncoder = Object.getPrototypeOf(probe);
   const { setPipeline, setBindGroup, setImmediates, dispatchWorkgroups } = methods;
   const commands: Command[] = [];
   const now = {} as { -readonly [K in keyof Command]: Command[K] };
@@ -53,10 +51,18 @@ async function commandsOf(device: GPUDevice, update: () => Promise<unknown>): Pr
     now.words = null;
     return setPipeline.call(this, pipeline);
   };
-  methods.setBindGroup = function (this: Encoder, index: number, group: GPUBindGroup) {
+  methods.setBindGroup = function (
+    this: GPUComputePassEncoder,
+    index: number,
+    group: GPUBindGroup,
+  ) {
     now.group = group;
-    return setBindGroup.call(this, index, group);
-  } as Encoder['setBindGroup'];
+    return (setBindGroup as (index: number, group: GPUBindGroup) => undefined).call(
+      this,
+      index,
+      group,
+    );
+  } as GPUComputePassEncoder['setBindGroup'];
   methods.setImmediates = function (offset, words) {
     now.words = words;
     return setImmediates.call(this, offset, words);
