@@ -43,6 +43,9 @@ describe('adapters that PEFT saved', () => {
       ['EMBEDDING refused', 'HEAD refused'],
       ['EMBEDDING refused', 'HEAD refused'],
     ],
+    ['methods/prompt-tuning-llama', ['METHOD refused'], ['METHOD refused']],
+    ['methods/p-tuning-mlp-llama', ['METHOD refused'], ['METHOD refused']],
+    ['methods/prefix-tuning-llama', ['METHOD refused'], ['METHOD refused']],
     ['methods/lora-conv1d', ['CONV1D refused'], ['CONV1D refused']],
   ] as const)
     test(name, async () => {
@@ -122,6 +125,11 @@ describe('each problem says what, how much, and what to do', () => {
     ).toEqual(['CONFIG_FIELD refused']);
     const path = await changed('adapters/lora-qv', { lora_alpha: undefined });
     expect(await codes(path, 'llama.cpp')).toEqual(['CONFIG_FIELD refused']);
+    // r and lora_alpha are 8 in PEFT where the file does not say; the tensors have rank 8.
+    const noRank = await changed('adapters/rslora-qv', { r: undefined });
+    expect(await codes(noRank, 'peft')).toEqual([]);
+    expect(await codes(noRank, 'vllm')).toEqual(['CONFIG_FIELD refused']);
+    expect(await codes(noRank, 'llama.cpp')).toEqual(['RSLORA_SCALE wrong']);
     const nobody = await changed('adapters/lora-qv', { base_model_name_or_path: null });
     expect(await codes(nobody, 'llama.cpp')).toEqual(['BASE refused']);
     expect(await codes(nobody, 'vllm')).toEqual([]);
@@ -158,12 +166,21 @@ describe('each problem says what, how much, and what to do', () => {
     expect(await codes(to, 'peft')).toContain('PAIR refused');
   });
 
-  test('a folder that nobody can read, a target that nobody knows', async () => {
+  test('a folder that nobody can read, a target or an option that nobody knows', async () => {
     await expect(checkAdapter(await folder(), { target: 'vllm' })).rejects.toMatchObject({
       code: 'PEFT_ADAPTER_MISSING',
     });
     await expect(
       checkAdapter(join(fixtures, 'adapters/lora-qv'), { target: 'tgi' as never }),
     ).rejects.toMatchObject({ code: 'PEFT_TARGET_UNKNOWN' });
+    await expect(
+      checkAdapter(join(fixtures, 'adapters/lora-qv'), {
+        target: 'vllm',
+        maxLoRARank: 64,
+      } as never),
+    ).rejects.toMatchObject({
+      code: 'OPTION_UNKNOWN',
+      message: expect.stringMatching(/Did you mean "maxLoraRank"/),
+    });
   });
 });

@@ -190,6 +190,8 @@ describe('refused, with what to do', () => {
     ['GPT-2', 'tiny-gpt2', { peftType: 'LORA' }, /GPT-2/],
     ['IA3', 'tiny-llama', { peftType: 'IA3' }, /reads LORA alone/],
     ['VeRA', 'tiny-llama', { peftType: 'VERA', r: 4 }, /reads LORA alone/],
+    ['prompts', 'tiny-llama', { peftType: 'PROMPT_TUNING', numVirtualTokens: 3 }, /LORA alone/],
+    ['BitFit', 'tiny-qwen2', { peftType: 'BITFIT' }, /LORA alone/],
   ] as const)
     test(name, async () => {
       const attune = await open();

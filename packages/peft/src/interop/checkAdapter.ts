@@ -1,4 +1,4 @@
-import { AttuneError } from '@attune/core';
+import { AttuneError, checkOptionNames } from '@attune/core';
 import { readAdapterConfig, readAdapterShapes } from '../saveLoad.js';
 import { llamaCppProblems } from './llamaCpp.js';
 import { peftProblems } from './peftPython.js';
@@ -13,6 +13,11 @@ export interface CheckAdapterOptions {
   readonly maxLoraRank?: number;
 }
 
+const optionNames = { target: true, maxLoraRank: true } satisfies Record<
+  keyof CheckAdapterOptions,
+  true
+>;
+
 /**
  * What a target would refuse in an adapter's folder, or compute otherwise than it was trained; empty when nothing.
  * Reads adapter_config.json and the header of adapter_model.safetensors: no device, no base model, no values, nothing
@@ -24,12 +29,14 @@ export interface CheckAdapterOptions {
  * @param folder with adapter_config.json and adapter_model.safetensors
  * @example for (const { code, message, fix } of await checkAdapter('adapter', { target: 'vllm' })) console.log(code, message, fix);
  * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, CONFIG_INVALID, SAFETENSORS_... for a folder that nobody can read;
- *   PEFT_TARGET_UNKNOWN
+ *   PEFT_TARGET_UNKNOWN, OPTION_UNKNOWN
  */
 export async function checkAdapter(
   folder: string,
-  { target, maxLoraRank = 16 }: CheckAdapterOptions,
+  options: CheckAdapterOptions,
 ): Promise<readonly AdapterProblem[]> {
+  checkOptionNames('checkAdapter', options, optionNames, 'OPTION_UNKNOWN');
+  const { target, maxLoraRank = 16 } = options;
   const { fields } = await readAdapterConfig(folder);
   return problemsFor({ fields, tensors: await readAdapterShapes(folder) }, target, maxLoraRank);
 }

@@ -52,6 +52,9 @@ const isEmpty = (value: unknown): boolean =>
 
 export const numberField = ({ fields }: SavedAdapter, name: string): number => Number(fields[name]);
 
+/** r and lora_alpha of PEFT's LoraConfig, where a file leaves them out. */
+const PEFT_DEFAULT = 8;
+
 /** rank_pattern and alpha_pattern on one layer, as PEFT resolves them. */
 export function rankAndAlpha(
   adapter: SavedAdapter,
@@ -59,8 +62,8 @@ export function rankAndAlpha(
 ): { readonly r: number; readonly alpha: number } {
   const own = (table: string) => patternValue(tableOf(adapter, table), path);
   return {
-    r: own('rank_pattern') ?? numberField(adapter, 'r'),
-    alpha: own('alpha_pattern') ?? numberField(adapter, 'lora_alpha'),
+    r: own('rank_pattern') ?? Number(adapter.fields.r ?? PEFT_DEFAULT),
+    alpha: own('alpha_pattern') ?? Number(adapter.fields.lora_alpha ?? PEFT_DEFAULT),
   };
 }
 
