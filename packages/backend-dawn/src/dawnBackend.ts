@@ -357,6 +357,10 @@ export class DawnBackend implements Backend {
     this.#pass = null;
   }
 
+  get isCompiling(): boolean {
+    return this.#deferral.isActive;
+  }
+
   flush(): void {
     const flush = ++this.#submissions.asked;
     const submit = () => {

@@ -111,6 +111,8 @@ export interface Backend extends AsyncDisposable {
   dispatch(call: OpCall): void;
   /** Sends what was recorded to the device. */
   flush(): void;
+  /** Whether recorded commands wait for shaders; they are sent once those are compiled. Absent: none ever do. */
+  readonly isCompiling?: boolean;
   /** Flushes, waits, copies out. Rejects when the device was lost or a command was refused. */
   read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   /** Resolves when everything recorded until now has run. Rejects as `read` does. */

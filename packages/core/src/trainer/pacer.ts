@@ -6,21 +6,20 @@ import type { Backend } from '../backend/backend.js';
  */
 export class Pacer {
   readonly #fences: Promise<void>[] = [];
-  #isFirst = true;
 
   /**
-   * @param waitsForFirst for the micro-batches of the first update, one by one: while shaders are compiled
-   *   nothing is submitted, and memory that was freed cannot go back to the device
+   * @param isTight wait wherever shaders are being compiled: until then nothing is submitted, and memory that
+   *   was freed cannot go back to the device
    */
   constructor(
     private readonly backend: Backend,
     private readonly depth = 2,
-    private readonly waitsForFirst = false,
+    private readonly isTight = false,
   ) {}
 
   /** Between two micro-batches of an update. */
   async pause(): Promise<void> {
-    if (this.#isFirst && this.waitsForFirst) await this.backend.sync();
+    if (this.isTight && this.backend.isCompiling) await this.backend.sync();
   }
 
   /** Marks the end of an update; waits for the one `depth` before it. */
@@ -30,8 +29,7 @@ export class Pacer {
     fence.catch(() => undefined);
     this.#fences.push(fence);
     if (this.#fences.length > this.depth) await this.#fences.shift();
-    if (this.#isFirst && this.waitsForFirst) await this.drain();
-    this.#isFirst = false;
+    if (this.isTight && this.backend.isCompiling) await this.drain();
   }
 
   /** Waits for everything. */
