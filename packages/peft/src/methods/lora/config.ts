@@ -23,7 +23,8 @@ export interface LoraConfig extends PeftConfigBase {
   /**
    * How A starts: true kaiming-uniform, "gaussian" N(0, 1/r); B is zero for both. false: B is random too. "orthogonal":
    * both random with B A = 0, of an even rank (lora/factors.ts). "pissa", "pissa_niter_4", "olora": with a part of the
-   * weight (lora/start.ts). Embeddings start with A zero and B N(0, 1). Default true.
+   * weight (lora/start.ts); "pissa" is exact and takes seconds to half a minute for each matrix of width 1024 to 2048, "pissa_niter_4" a
+   * fraction of it. Embeddings start with A zero and B N(0, 1). Default true.
    */
   readonly initLoraWeights?: InitLoraWeights;
   /** A rank of its own for layers whose path ends with the key (a regular expression). Default none. */
