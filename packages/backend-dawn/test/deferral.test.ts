@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { type BackendStats, Engine } from '@attune/core';
 import { expect, test } from 'vitest';
 import { Deferral } from '../src/deferral.js';
@@ -22,7 +23,7 @@ test('commands run in the order in which they were recorded, whatever is ready f
   deferral.add(() => ran.push(2));
   deferral.add(() => ran.push(3), fast.promise);
   fast.resolve();
-  await new Promise((turn) => setTimeout(turn, 5));
+  await turn();
   expect(ran).toEqual([]);
   slow.resolve();
   await deferral.settle();

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import {
   collateTokens,
   countLabels,
@@ -149,7 +150,7 @@ describe('Loader', () => {
         [0, 1],
         [2, 3],
       ]);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      for (let i = 0; i < 20; i++) await turn();
       // 4 examples in use, 3 x 4 ahead.
       expect(made).toBe(16);
       break;
