@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { watch } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -41,33 +40,20 @@ beforeAll(async () => {
 
 const isTorn = (name: string) => /^\.checkpoint-\d+\.(tmp|old)-/.test(name);
 
-interface Death {
-  /** Updates seen before it dies: counted from when the process began. */
-  readonly afterSteps: number;
-  readonly delayMs: number;
-  /** Waits for the next save to begin, too. */
-  readonly inSave: boolean;
-}
+/** Where the process kills itself: see killedRun.ts. */
+type Death = readonly [afterUpdates: number, kind: 'moment' | 'file', count: number];
 
 /** Runs the script to its end, or until it is killed. */
 function start(outputDir: string, death: Death | null): Promise<Outcome | 'killed'> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [script, outputDir], {
+    const child = spawn(process.execPath, [script, outputDir, ...(death ?? []).map(String)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let outcome: Outcome | null = null;
-    let steps = 0;
-    const kill = (delayMs: number) => setTimeout(() => child.kill('SIGKILL'), delayMs);
-    const watcher = watch(outputDir, (_, name) => {
-      if (death?.inSave && steps > death.afterSteps && name && isTorn(name)) kill(0);
-    });
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (line.startsWith('done ')) outcome = JSON.parse(line.slice(5)) as Outcome;
-      if (line.startsWith('step ') && ++steps > (death?.afterSteps ?? 0) && death && !death.inSave)
-        kill(death.delayMs);
     });
     child.on('close', (code, signal) => {
-      watcher.close();
       if (signal === 'SIGKILL') resolve('killed');
       else if (outcome && code === 0) resolve(outcome);
       else reject(new Error(`the process ended with ${code ?? signal}`));
@@ -81,11 +67,9 @@ test('a run that is killed at ten random moments, in saves too, has the losses a
   const rng = new Rng(20);
   let torn = 0;
   for (let n = 0; n < 10; n++) {
-    const death = {
-      afterSteps: 1 + Math.floor(rng.uniform() * 3),
-      delayMs: Math.floor(rng.uniform() * 40),
-      inSave: n % 2 === 1,
-    };
+    const inSave = n % 2 === 1;
+    const count = 1 + Math.floor(rng.uniform() * (inSave ? 20 : 9));
+    const death = [1 + Math.floor(rng.uniform() * 3), inSave ? 'file' : 'moment', count] as const;
     expect(await start(outputDir, death)).toBe('killed');
     if ((await readdir(outputDir)).some(isTorn)) torn++;
   }

@@ -1,11 +1,17 @@
 /**
- * The process that killed.test.ts starts and kills: a run with dropout, accumulation, evaluations and a
- * checkpoint after every update. Says each update on standard output, and at its end what came out.
+ * The process that killed.test.ts starts: a run with dropout, accumulation, evaluations and a checkpoint
+ * after every update. Kills itself where it is told to, or says at its end what came out.
  *
- * usage: node killedRun.mjs OUTPUT_DIR
+ * usage: node killedRun.mjs OUTPUT_DIR [AFTER_UPDATES moment|file COUNT]
+ *
+ * So many updates of this process are left alone; then it dies at the COUNT-th moment of the run
+ * (beginnings and ends of updates, logs, evaluations), or at the COUNT-th operation on files of a save.
+ * Counted, not timed: the same place on a busy machine.
  */
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
+import files from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { causalLmObjective, type Objective, ops, Trainer } from '@attune/core';
 import { float32Attune, idRows, ListLogger, minuteLlama, weightsOf } from './support.js';
 
@@ -19,7 +25,25 @@ const dropping: Objective = {
   },
 };
 
-const outputDir = process.argv[2]!;
+const [outputDir, after, kind, count] = process.argv.slice(2) as [string, string, string, string];
+let updates = 0;
+let passed = 0;
+/** One of the places at which the process may die. */
+function place(of: 'moment' | 'file'): void {
+  if (kind === of && updates >= Number(after) && ++passed === Number(count))
+    process.kill(process.pid, 'SIGKILL');
+}
+for (const name of ['mkdir', 'open', 'writeFile', 'rename', 'rm'] as const) {
+  const original = files[name] as (...args: unknown[]) => Promise<unknown>;
+  Object.assign(files, {
+    [name]: (...args: unknown[]) => {
+      place('file');
+      return original(...args);
+    },
+  });
+}
+syncBuiltinESMExports();
+
 const logger = new ListLogger();
 const attune = await float32Attune(logger);
 const model = await minuteLlama(attune, 3);
@@ -43,7 +67,11 @@ const trainer = new Trainer({
     metricForBestModel: 'loss',
   },
 });
-trainer.on('stepBegin', ({ step }) => process.stdout.write(`step ${step}\n`));
+for (const name of ['stepBegin', 'substepEnd', 'optimizerStep', 'stepEnd', 'evaluate'] as const)
+  trainer.on(name, () => {
+    place('moment');
+    if (name === 'stepEnd') updates++;
+  });
 const resumeFromCheckpoint = readdirSync(outputDir).some((name) => /^checkpoint-/.test(name));
 await trainer.train({ resumeFromCheckpoint });
 const history = trainer.state.logHistory.map((row) =>
