@@ -85,6 +85,18 @@ def int8():
               {"zeros": "the codes of a row of zeros are undefined there (0/0)"})
 
 
+def int8_ties():
+    """Rows of multiples of 1/64 up to a largest one of 1, 2, ... 400 of them: many shares lie at a half, and the way in which 127 / absmax is rounded decides their codes."""
+    cases = []
+    for first in range(1, 401, 100):
+        x = torch.tensor([[sign * min(k, top) / 64 for k in range(401) for sign in (1, -1)] for top in range(first, first + 100)], dtype=torch.float32)
+        codes, stats, _ = F.int8_vectorwise_quant(x.half())
+        cases.append(case(f"up to {first}/64 and more", attrs={"first": first, "rows": 100, "top": 400},
+                          outputs={"codes": digest(codes.flatten()), "absmax": digest(stats)}))
+    write_row(58, "quant-int8-ties", "bitsandbytes.functional.int8_vectorwise_quant of float16, CPU: SHA-256 of codes and of scales", E, cases,
+              {"x": "x[i][2 k] = min(k, first + i) / 64, x[i][2 k + 1] = -x[i][2 k], k = 0 ... top"})
+
+
 def drawn(shape, seed):
     """Sums of four uniform numbers, by a generator that the tests have too: exact in float32, so nothing of it is stored."""
     rows, columns = shape
@@ -132,3 +144,4 @@ def main():
     four_bit()
     double()
     int8()
+    int8_ties()

@@ -105,8 +105,9 @@ export function dequantizeBlockwise(quantized: BlockwiseCodes): Float32Array {
 }
 
 /**
- * int8 by rows, as the weights of LLM.int8() are held: round(x * (127 / absmax of the row)), halves to
- * the even number, float32 arithmetic. A row of zeros has the code 0.
+ * int8 by rows, as the weights of LLM.int8() are held: round(x * ((1 / absmax of the row) * 127)), halves to
+ * the even number, each step rounded to float32. The reciprocal comes first, as bitsandbytes' portable
+ * backend computes 127 / absmax: it decides codes whose share lies at a half. A row of zeros has the code 0.
  * Dettmers et al. 2022, https://arxiv.org/abs/2208.07339
  *
  * @param columns length of a row
@@ -116,10 +117,10 @@ export function quantizeInt8(values: Float32Array, columns: number): BlockwiseCo
   const { fround, floor } = Math;
   const map = int8Map();
   const absmax = absmaxOf(values, columns);
-  const codes = Uint8Array.from(values, (x, i) => {
-    const largest = absmax[floor(i / columns)]!;
-    return largest === 0 ? 0 : roundHalfEven(fround(x * fround(127 / largest)));
-  });
+  const scales = absmax.map((largest) => (largest === 0 ? 0 : fround(1 / largest) * 127));
+  const codes = Uint8Array.from(values, (x, i) =>
+    roundHalfEven(fround(x * scales[floor(i / columns)]!)),
+  );
   return { codes, absmax, size: values.length, blockSize: columns, map };
 }
 

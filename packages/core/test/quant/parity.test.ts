@@ -139,6 +139,24 @@ describe.each(cases('row58-quant-int8'))('int8, $name', ({ name, inputs, outputs
   });
 });
 
+it.each(
+  cases('row58-quant-int8-ties') as unknown as {
+    readonly name: string;
+    readonly attrs: { readonly first: number; readonly rows: number; readonly top: number };
+    readonly outputs: { readonly codes: string; readonly absmax: string };
+  }[],
+)('int8 codes of shares at a half, rows $name, byte for byte', ({ attrs, outputs }) => {
+  const { first, rows, top } = attrs;
+  const columns = 2 * (top + 1);
+  const x = Float32Array.from({ length: rows * columns }, (_, i) => {
+    const share = Math.min((i % columns) >> 1, first + Math.floor(i / columns)) / 64;
+    return i & 1 ? -share : share;
+  });
+  const ours = quant.quantizeInt8(x, columns);
+  expect(sha256(ours.absmax)).toBe(outputs.absmax);
+  expect(sha256(ours.codes)).toBe(outputs.codes);
+});
+
 describe('bad input', () => {
   const ones = new Float32Array(8).fill(1);
 
