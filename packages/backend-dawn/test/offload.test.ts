@@ -145,4 +145,17 @@ describe('paged optimizer state', () => {
     // Each page of both moments in each of four updates: three pages with decay, one without.
     expect(paged.stats.readbacks - whole.stats.readbacks).toBe(4 * 2 * (3 + 1));
   });
+
+  test('8-bit states: the same losses bit for bit', async () => {
+    const args = { loggingSteps: 4 };
+    const whole = await run({ offload: null, full: true, args: { ...args, optim: 'adamw_8bit' } });
+    const paged = await run({
+      offload: null,
+      full: true,
+      args: { ...args, optim: 'paged_adamw_8bit' },
+    });
+    expect(paged.losses.map(({ loss }) => loss)).toEqual(whole.losses.map(({ loss }) => loss));
+    expect(paged.answer).toEqual(whole.answer);
+    expect(paged.plan.peakBytes).toBe(paged.stats.peakBytes);
+  });
 });

@@ -6,8 +6,16 @@ import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AdamWOptions, adamwRule } from './adamw.js';
 import type { NamedParameter } from './arena.js';
-import { ArenaOptimizer, type UpdateRule } from './arenaOptimizer.js';
+import { ArenaOptimizer } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
+import {
+  chosenRule,
+  type Lane,
+  type PageableRule,
+  pageable,
+  type RuleChoice,
+} from './pageableRule.js';
+import { PagedOptimizer } from './paged.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
 export interface AdamW8bitOptions extends AdamWOptions {
@@ -15,10 +23,12 @@ export interface AdamW8bitOptions extends AdamWOptions {
   readonly min8bitSize?: number;
 }
 
-/** Codes, scales, maps; of small parameters the two moments. */
-type State =
-  | { readonly codes: Tensor; readonly absmax: Tensor; readonly maps: Tensor }
-  | readonly [Tensor, Tensor];
+/** Codes and scales of the first moments, then of the second; the maps of both. */
+interface Codes {
+  readonly codes: Tensor;
+  readonly absmax: Tensor;
+  readonly maps: Tensor;
+}
 
 const MIN_SIZE = 4096;
 
@@ -30,43 +40,84 @@ const MIN_SIZE = 4096;
  * Parameters of fewer than 4096 elements (norms, biases) keep float32 moments, and so do tables of
  * embeddings, as in transformers' Trainer.
  */
-export class AdamW8bit extends ArenaOptimizer<State> {
+export class AdamW8bit extends ArenaOptimizer<unknown> {
   /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: AdamW8bitOptions = {}) {
-    const { min8bitSize = MIN_SIZE } = options;
-    const isLarge = ({ parameter, isEmbedding }: NamedParameter) =>
-      parameter.size >= min8bitSize && !isEmbedding;
-    const split = groups.flatMap(({ parameters, ...group }) =>
-      [true, false].map((large) => ({
-        ...group,
-        parameters: parameters.filter((named) => isLarge(named) === large),
-      })),
-    );
-    super(engine, split, adamw8bitRule(options, isLarge), options);
+    super(engine, splitBySize(groups, options), chosenRule(adamw8bitRules(options)), options);
   }
 }
 
-function adamw8bitRule(
-  options: AdamW8bitOptions,
-  isLarge: (named: NamedParameter) => boolean,
-): UpdateRule<State> {
-  const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8 } = options;
-  const small = adamwRule(options);
+/** `optim: "paged_adamw_8bit"`: AdamW8bit with its moments in host memory. */
+export class PagedAdamW8bit extends PagedOptimizer {
+  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  constructor(
+    engine: Engine,
+    groups: readonly ParameterGroup[],
+    options: AdamW8bitOptions = {},
+    pageElements?: number,
+  ) {
+    super(engine, splitBySize(groups, options), adamw8bitRules(options), pageElements);
+  }
+}
+
+const isLarge = ({ parameter, isEmbedding }: NamedParameter, minSize = MIN_SIZE): boolean =>
+  parameter.size >= minSize && !isEmbedding;
+
+/** What has 8-bit moments and what has not never share a chunk. */
+const splitBySize = (
+  groups: readonly ParameterGroup[],
+  { min8bitSize }: AdamW8bitOptions,
+): ParameterGroup[] =>
+  groups.flatMap(({ parameters, ...group }) =>
+    [true, false].map((large) => ({
+      ...group,
+      parameters: parameters.filter((named) => isLarge(named, min8bitSize) === large),
+    })),
+  );
+
+function adamw8bitRules(options: AdamW8bitOptions): RuleChoice {
+  const [large, small] = [eightBitRule(options), adamwRule(options)];
   return {
     block: MOMENT_BLOCK,
-    init: (engine, chunk) => {
-      if (!isLarge(chunk.slots[0]!)) return small.init(engine, chunk) as unknown as State;
-      const { length } = chunk;
-      return {
-        codes: engine.keep(engine.zeros([length / 2], 'uint32')),
-        absmax: engine.keep(engine.zeros([(2 * length) / MOMENT_BLOCK])),
-        maps: engine.keep(engine.tensor([...dynamicMap(), ...dynamicMap({ signed: false })])),
-      };
-    },
-    update: (chunk, state, numbers) => {
-      if ('length' in state) return small.update(chunk, state, numbers);
-      const { values, grads, weightDecay } = chunk;
-      const { lr, step, clip } = numbers;
+    ruleOf: ({ slots }) => (isLarge(slots[0]!, options.min8bitSize) ? large : small),
+  };
+}
+
+function eightBitRule({
+  beta1 = 0.9,
+  beta2 = 0.999,
+  eps = 1e-8,
+}: AdamW8bitOptions): PageableRule<Codes> {
+  return pageable({
+    block: MOMENT_BLOCK,
+    init: (engine, { length }) => ({
+      codes: engine.keep(engine.zeros([length / 2], 'uint32')),
+      absmax: engine.keep(engine.zeros([(2 * length) / MOMENT_BLOCK])),
+      maps: engine.keep(engine.tensor([...dynamicMap(), ...dynamicMap({ signed: false })])),
+    }),
+    part: (engine, { codes, absmax, maps }, length) => ({
+      codes: engine.window(codes, 0, [length / 2]),
+      absmax: engine.window(absmax, 0, [(2 * length) / MOMENT_BLOCK]),
+      maps,
+    }),
+    lanes: ({ codes, absmax }, length) =>
+      [0, 1].flatMap((which): Lane[] => [
+        {
+          kind: `state${which + 1}`,
+          dtype: 'U8',
+          block: 1,
+          flat: codes,
+          byteOffset: which * length,
+        },
+        {
+          kind: `absmax${which + 1}`,
+          dtype: 'float32',
+          block: MOMENT_BLOCK,
+          flat: absmax,
+          byteOffset: (4 * which * length) / MOMENT_BLOCK,
+        },
+      ]),
+    update: ({ values, grads, weightDecay }, state, { lr, step, clip }) =>
       adamw8bit({ parameter: values, ...state }, grads, clip, {
         lr,
         beta1,
@@ -75,35 +126,9 @@ function adamw8bitRule(
         weightDecay,
         biasCorrection1: 1 - beta1 ** step,
         biasCorrection2: 1 - beta2 ** step,
-      });
-    },
-    tensors: (state) => ('length' in state ? state : [state.codes, state.absmax, state.maps]),
-    arrays: (chunk, state) => {
-      if ('length' in state) return small.arrays(chunk, state);
-      const { codes, absmax } = state;
-      return chunk.slots.flatMap(({ name, parameter: { shape, size }, offset }) =>
-        [0, 1].flatMap((which) => {
-          const at = which * chunk.length + offset;
-          return [
-            {
-              name: `state${which + 1}.${name}`,
-              dtype: 'U8' as const,
-              shape,
-              flat: codes,
-              byteOffset: at,
-            },
-            {
-              name: `absmax${which + 1}.${name}`,
-              dtype: 'float32' as const,
-              shape: [Math.ceil(size / MOMENT_BLOCK)],
-              flat: absmax,
-              byteOffset: (4 * at) / MOMENT_BLOCK,
-            },
-          ];
-        }),
-      );
-    },
-  };
+      }),
+    tensors: ({ codes, absmax, maps }) => [codes, absmax, maps],
+  });
 }
 
 /** `optim: "adamw_bnb_8bit"`, with adamBeta1, adamBeta2, adamEpsilon. */
@@ -116,4 +141,13 @@ export const adamw8bitDefinition = defineOptimizer({
   },
   create: (engine, groups, { adamBeta1, adamBeta2, adamEpsilon }) =>
     new AdamW8bit(engine, groups, { beta1: adamBeta1, beta2: adamBeta2, eps: adamEpsilon }),
+});
+
+/** `optim: "paged_adamw_8bit"`: "adamw_bnb_8bit" with its codes and scales in host memory. */
+export const pagedAdamw8bitDefinition = defineOptimizer({
+  name: 'paged_adamw_8bit',
+  options: z.strictObject({}),
+  stateBytes: () => 0,
+  create: (engine, groups, { adamBeta1, adamBeta2, adamEpsilon }) =>
+    new PagedAdamW8bit(engine, groups, { beta1: adamBeta1, beta2: adamBeta2, eps: adamEpsilon }),
 });

@@ -1,12 +1,13 @@
 import type { Engine } from '../tensor/engine.js';
 import { concat } from '../tensor/ops/movement.js';
 import { clipFactor, sumSquares } from '../tensor/ops/optimizer.js';
-import { formatShape, numel } from '../tensor/shape.js';
+import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { type ArenaChunk, ParameterArena } from './arena.js';
 import type { Optimizer, ReadState, StateTensor } from './optimizer.js';
 import type { ParameterGroup } from './parameterGroups.js';
+import { asWords, checkedState } from './savedState.js';
 
 /** A run of parameters that one dispatch may update, with the settings of their group. */
 export interface OptimizerChunk extends ArenaChunk {
@@ -138,15 +139,8 @@ export class ArenaOptimizer<State> implements Optimizer {
     this.#step = stepCount;
     for (const { name, dtype, shape, flat, byteOffset } of this.#arrays()) {
       const saved = await read(name);
-      const size = numel(shape);
-      if (saved?.length !== size || saved instanceof Uint8Array !== (dtype === 'U8'))
-        throw new AttuneError(
-          'OPTIMIZER_STATE',
-          `the saved optimizer state has ${saved ? `${saved.length} numbers` : 'nothing'} for "${name}"; expected ${dtype} ${formatShape(shape)}.`,
-          { remedy: 'Resume with the model, peftConfig, optim and freezing of the saved run.' },
-        );
       const { backend } = this.engine;
-      const words = saved instanceof Uint8Array ? asWords(saved) : saved;
+      const words = asWords(checkedState({ name, dtype, shape }, saved));
       backend.write(flat.storage.buffer, flat.byteOffset + byteOffset, words);
     }
   }
@@ -160,43 +154,4 @@ export class ArenaOptimizer<State> implements Optimizer {
     for (const { state } of this.#chunks)
       for (const tensor of this.rule.tensors(state)) tensor.dispose();
   }
-}
-
-/** Bytes as uint32 words, the last one filled with zeros. */
-function asWords(bytes: Uint8Array): Uint32Array {
-  const whole = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
-  whole.set(bytes);
-  return new Uint32Array(whole.buffer);
-}
-
-/** A rule that treats every number by itself: it may be applied to any part of a chunk. */
-export interface ElementwiseRule extends UpdateRule<readonly Tensor[]> {
-  readonly names: readonly string[];
-}
-
-/**
- * A rule whose states are as long as the parameters, float32, zero at first.
- *
- * @param names torch's names: `exp_avg`, ...; in a checkpoint `exp_avg.<parameter>`
- */
-export function elementwiseRule(
-  names: readonly string[],
-  update: (chunk: OptimizerChunk, state: readonly Tensor[], step: UpdateStep) => void,
-): ElementwiseRule {
-  return {
-    names,
-    init: (engine, { length }) => names.map(() => engine.keep(engine.zeros([length]))),
-    update,
-    tensors: (state) => state,
-    arrays: ({ slots }, state) =>
-      slots.flatMap(({ name, parameter, offset }) =>
-        names.map((kind, i) => ({
-          name: `${kind}.${name}`,
-          dtype: 'float32' as const,
-          shape: parameter.shape,
-          flat: state[i]!,
-          byteOffset: 4 * offset,
-        })),
-      ),
-  };
 }

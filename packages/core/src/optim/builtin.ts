@@ -1,6 +1,6 @@
 import { adafactorDefinition } from './adafactor.js';
 import { adamwDefinition } from './adamw.js';
-import { adamw8bitDefinition } from './adamw8bit.js';
+import { adamw8bitDefinition, pagedAdamw8bitDefinition } from './adamw8bit.js';
 import type { OptimizerDefinition } from './definition.js';
 import { lionDefinition } from './lion.js';
 import { pagedAdamwDefinition, pagedLionDefinition } from './paged.js';
@@ -20,6 +20,7 @@ export const builtinOptimizers: readonly OptimizerDefinition[] = [
   { ...lionDefinition, name: 'lion' },
   pagedAdamwDefinition,
   { ...pagedAdamwDefinition, name: 'paged_adamw' },
+  pagedAdamw8bitDefinition,
   pagedLionDefinition,
   { ...pagedLionDefinition, name: 'paged_lion' },
 ];

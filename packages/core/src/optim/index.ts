@@ -8,6 +8,7 @@ export * from './greedy.js';
 export * from './lion.js';
 export * from './metricSchedule.js';
 export * from './optimizer.js';
+export * from './pageableRule.js';
 export { PagedOptimizer } from './paged.js';
 export * from './parameterGroups.js';
 export * from './plateau.js';

@@ -3,13 +3,9 @@ import type { Engine } from '../tensor/engine.js';
 import { lion } from '../tensor/ops/lion.js';
 import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import {
-  ArenaOptimizer,
-  type ArenaOptions,
-  type ElementwiseRule,
-  elementwiseRule,
-} from './arenaOptimizer.js';
+import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
+import { type ElementwiseRule, elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
 export interface LionOptions extends ArenaOptions {

@@ -3,8 +3,9 @@ import type { Engine } from '../tensor/engine.js';
 import { sgd } from '../tensor/ops/sgd.js';
 import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { ArenaOptimizer, type ArenaOptions, elementwiseRule } from './arenaOptimizer.js';
+import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
+import { elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
 export interface SgdOptions extends ArenaOptions {

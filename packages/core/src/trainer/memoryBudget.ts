@@ -72,8 +72,10 @@ const knobs: readonly Knob[] = [
   {
     cost: 'state goes to the host and back in each update, the same numbers',
     turn: (subject) => {
-      const [, kind] =
-        /^(adamw|lion)(_torch(_fused)?|_32bit)?$/.exec(subject.context.args.optim) ?? [];
+      const { optim } = subject.context.args;
+      const kind = /^adamw(_bnb)?_8bit$/.test(optim)
+        ? 'adamw_8bit'
+        : /^(adamw|lion)(_torch(_fused)?|_32bit)?$/.exec(optim)?.[1];
       return kind
         ? { change: `optim: "paged_${kind}"`, subject: withOptim(subject, `paged_${kind}`) }
         : null;

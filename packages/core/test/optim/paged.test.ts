@@ -1,4 +1,13 @@
-import { AdamW, adamwRule, PagedOptimizer, SFTTrainer, type SftTrainerOptions } from '@attune/core';
+import {
+  AdamW,
+  AdamW8bit,
+  adamwRule,
+  everywhere,
+  PagedAdamW8bit,
+  PagedOptimizer,
+  SFTTrainer,
+  type SftTrainerOptions,
+} from '@attune/core';
 import { describe, expect, test } from 'vitest';
 import {
   float32Attune,
@@ -7,6 +16,8 @@ import {
   temporaryFolder,
   weightsOf,
 } from '../trainer/support.js';
+
+type OptimizerFactory = NonNullable<SftTrainerOptions['optimizers']>[0];
 
 interface RunOptions {
   readonly args?: object;
@@ -51,6 +62,7 @@ describe('paged optimizers', () => {
     ['adamw_torch', 'paged_adamw_32bit'],
     ['adamw_torch', 'paged_adamw'],
     ['lion_32bit', 'paged_lion_32bit'],
+    ['adamw_bnb_8bit', 'paged_adamw_8bit'],
   ])(
     '%s and %s: the same weights bit for bit, the state not on the device',
     async (plain, paged) => {
@@ -67,7 +79,9 @@ describe('paged optimizers', () => {
   test.each([64, 192, 300])('pages of %d numbers: the same weights', async (page) => {
     const whole = await run({ optimizers: [(engine, groups) => new AdamW(engine, groups, adam)] });
     const paged = await run({
-      optimizers: [(engine, groups) => new PagedOptimizer(engine, groups, adamwRule(adam), page)],
+      optimizers: [
+        (engine, groups) => new PagedOptimizer(engine, groups, everywhere(adamwRule(adam)), page),
+      ],
     });
     expect(paged.weights).toEqual(whole.weights);
     // Two moments of two pages.
@@ -76,6 +90,20 @@ describe('paged optimizers', () => {
     expect(small).toBeGreaterThanOrEqual(2 * 2 * pageBytes);
     expect(small).toBeLessThan(whole.plan.bytesOf('optimizer'));
     expect(paged.peakBytes).toBe(paged.plan.peakBytes);
+  });
+
+  test.each([256, 600])('8-bit states in pages of %d numbers: the same weights', async (page) => {
+    const options = { ...adam, min8bitSize: 256 };
+    const whole = await run({
+      optimizers: [(engine, groups) => new AdamW8bit(engine, groups, options)],
+    });
+    const paged = await run({
+      optimizers: [(engine, groups) => new PagedAdamW8bit(engine, groups, options, page)],
+    });
+    expect(paged.weights).toEqual(whole.weights);
+    expect(paged.weights).not.toEqual((await run({})).weights);
+    expect(paged.peakBytes).toBe(paged.plan.peakBytes);
+    expect(paged.plan.bytesOf('optimizer')).toBeLessThan(whole.plan.bytesOf('optimizer'));
   });
 
   test('reads back each page of each state once in an update, and nothing else', async () => {
@@ -87,6 +115,26 @@ describe('paged optimizers', () => {
     expect(await perUpdate('paged_lion')).toBe(2);
     expect(await perUpdate('paged_adamw')).toBe(4);
     expect(await perUpdate('adamw_torch')).toBe(0);
+  });
+
+  test('a checkpoint of one goes on with the other, with 8-bit states too', async () => {
+    const options = { ...adam, min8bitSize: 256 };
+    const plain: OptimizerFactory = (engine, groups) => new AdamW8bit(engine, groups, options);
+    const paged: OptimizerFactory = (engine, groups) =>
+      new PagedAdamW8bit(engine, groups, options, 512);
+    const args = { lrSchedulerType: 'constant', saveStrategy: 'steps', saveSteps: 2 };
+    const whole = await run({ args: { ...args, saveSteps: 100 }, optimizers: [plain, null] });
+    for (const [first, second] of [
+      [plain, paged],
+      [paged, plain],
+    ] as const) {
+      const own = { ...args, outputDir: await temporaryFolder() };
+      await run({ args: { ...own, maxSteps: 2 }, optimizers: [first, null] });
+      const resumed = { ...own, resumeFromCheckpoint: true, saveSteps: 100 };
+      expect((await run({ args: resumed, optimizers: [second, null] })).weights).toEqual(
+        whole.weights,
+      );
+    }
   });
 
   test('a checkpoint of one goes on with the other', async () => {
