@@ -14,13 +14,13 @@ export interface LoadDatasetOptions {
    */
   readonly split?: string;
   /**
-   * Read rows while they are used and hold none: for files larger than the memory. JSON Lines and text
-   * only; training on them needs `maxSteps`. Default false.
+   * Read rows while they are used and hold none: for files larger than the memory. Training on them needs
+   * `maxSteps`. Default false.
    */
   readonly streaming?: boolean;
 }
 
-type Reader = (file: string, lines?: boolean) => AsyncIterable<PlacedRow>;
+type Reader = (file: string) => AsyncIterable<PlacedRow>;
 
 const readers: Readonly<Record<string, Reader>> = {
   json: readJsonRows,
@@ -32,8 +32,8 @@ const readers: Readonly<Record<string, Reader>> = {
  *
  * @param format `'json'`: JSON Lines or an array of objects; `'text'`: `{ text }` from each line
  * @example await loadDataset('json', { dataFiles: 'train.jsonl' })
- * @throws DATASET_FILE, DATASET_JSON, DATASET_EMPTY with the file and line; DATASET_FORMAT;
- *   DATASET_SPLIT; DATASET_STREAM
+ * @throws DATASET_FILE, DATASET_ENCODING, DATASET_JSON, DATASET_EMPTY, DATASET_LINE_LENGTH with the file and
+ *   line; DATASET_FORMAT; DATASET_SPLIT
  */
 export function loadDataset(
   format: 'json' | 'text',
@@ -51,7 +51,7 @@ export async function loadDataset(
   format: 'json' | 'text',
   options: LoadDatasetOptions,
 ): Promise<Dataset | IterableDataset> {
-  const read = readers[format];
+  const read = Object.hasOwn(readers, format) ? readers[format] : undefined;
   if (!read)
     throw new AttuneError('DATASET_FORMAT', `loadDataset("${format}"): there is no such reader.`, {
       remedy: `Use ${Object.keys(readers)
@@ -76,11 +76,11 @@ async function stream(
   files: readonly string[],
   bounds: readonly [string, string] | null,
 ): Promise<IterableDataset> {
-  // A file that is missing, empty or no JSON Lines is an error now, not in the middle of a run.
-  for (const file of files) for await (const _ of read(file, true)) break;
+  // A file that is missing, empty or no JSON is an error now, not in the middle of a run.
+  for (const file of files) for await (const _ of read(file)) break;
   const dataset = IterableDataset.fromPlaced(async function* () {
     for (const file of files)
-      for await (const { row, place } of read(file, true)) yield { row, origin: file + place };
+      for await (const { row, place } of read(file)) yield { row, origin: file + place };
   });
   if (!bounds) return dataset;
   const [from, to] = bounds.map((bound) => bound.trim()) as [string, string];
@@ -102,7 +102,7 @@ function chooseSplit({ dataFiles, split }: LoadDatasetOptions): {
   const names = Object.keys(bySplit);
   const match = /^([^[\]]+)(?:\[([^:\]]*):([^:\]]*)\])?$/.exec(split ?? names[0] ?? '');
   const name = match?.[1]?.trim();
-  const chosen = name === undefined ? undefined : bySplit[name];
+  const chosen = name !== undefined && Object.hasOwn(bySplit, name) ? bySplit[name] : undefined;
   if (!chosen || (split === undefined && names.length > 1)) {
     const near = split === undefined ? undefined : nearest(name ?? split, names);
     throw new AttuneError(

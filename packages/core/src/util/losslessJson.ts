@@ -37,6 +37,10 @@ export interface ParseJsonOptions {
   readonly nonFinite?: boolean;
   /** A key twice in one object: the last counts, as in Python and in JSON.parse, or an error. Default "last". */
   readonly duplicateKeys?: 'last' | 'refuse';
+  /** A key `__proto__`, which an assignment takes for something else: kept as it is, or an error. Default "keep". */
+  readonly protoKey?: 'keep' | 'refuse';
+  /** Values in all, lists and objects among them: memory for a value is many times its text. Default 2^24. */
+  readonly maxValues?: number;
 }
 
 /** Reads JSON, losing nothing but white space. @throws SyntaxError with line and column */
@@ -75,11 +79,21 @@ class Parser {
   readonly #maxDepth: number;
   readonly #nonFinite: boolean;
   readonly #refuseDuplicates: boolean;
+  readonly #refuseProto: boolean;
+  #valuesLeft: number;
 
   constructor(
     private readonly text: string,
-    { maxDepth = 256, nonFinite = false, duplicateKeys = 'last' }: ParseJsonOptions,
+    {
+      maxDepth = 256,
+      nonFinite = false,
+      duplicateKeys = 'last',
+      protoKey = 'keep',
+      maxValues = 2 ** 24,
+    }: ParseJsonOptions,
   ) {
+    this.#refuseProto = protoKey === 'refuse';
+    this.#valuesLeft = maxValues;
     this.#maxDepth = maxDepth;
     this.#nonFinite = nonFinite;
     this.#refuseDuplicates = duplicateKeys === 'refuse';
@@ -94,6 +108,7 @@ class Parser {
 
   #value(): JsonValue {
     this.#space();
+    if (--this.#valuesLeft < 0) throw this.#error('more values than are accepted');
     switch (this.text[this.#at]) {
       case '{':
         return this.#nested(() => this.#object());
@@ -127,6 +142,10 @@ class Parser {
       if (this.#refuseDuplicates && object.has(key)) {
         this.#at = begin;
         throw this.#error(`the key ${JSON.stringify(key)} is there twice`);
+      }
+      if (this.#refuseProto && key === '__proto__') {
+        this.#at = begin;
+        throw this.#error('a key may not be named "__proto__"');
       }
       this.#space();
       if (this.text[this.#at] !== ':') throw this.#error(`${this.#found()} where ":" should be`);

@@ -65,7 +65,11 @@ describe('loadDataset', () => {
   for (const [name, text, message] of [
     ['bad.jsonl', '{"a":1}\n{"a":\n', /DATASET_JSON: .*bad\.jsonl:2: not JSON/],
     ['scalar.jsonl', '{"a":1}\n7\n', /scalar\.jsonl:2: a row is an object.*7/],
-    ['bad.json', '[\n{"a":1},\n{"a" 2}\n]', /DATASET_JSON: .*bad\.json:3: not a JSON array/],
+    [
+      'bad.json',
+      '[\n{"a":1},\n{"a" 2}\n]',
+      /DATASET_JSON: .*bad\.json:3: not JSON: "2" where ":" should be, at column 6/,
+    ],
     ['mixed.json', '[{"a":1}, 3]', /mixed\.json\[1\]: a row is an object/],
     ['empty.jsonl', '\n\n', /DATASET_EMPTY: .*empty\.jsonl has no rows/],
     ['none.json', '[]', /DATASET_EMPTY/],

@@ -121,16 +121,21 @@ describe('loadDataset with streaming', () => {
       await expect(ns(split)).rejects.toThrow(/DATASET_SPLIT: .*no known end/);
   });
 
-  test('a file that is missing, empty, an array or no JSON is an error at once', async () => {
+  test('a file that is missing, empty or no JSON is an error at once', async () => {
     const load = async (dataFiles: string) => loadDataset('json', { dataFiles, streaming: true });
     await expect(load('/no/such.jsonl')).rejects.toThrow(/DATASET_FILE: .*does not exist/);
     await expect(load(await write('e.jsonl', '\n'))).rejects.toThrow(/DATASET_EMPTY/);
     await expect(load(await write('x.jsonl', '{"a":'))).rejects.toThrow(
       /DATASET_JSON: .*x.jsonl:1/,
     );
-    await expect(load(await write('a.json', '[{"n":1}]'))).rejects.toThrow(
-      /DATASET_STREAM: .*a.json is one JSON array/,
-    );
+    await expect(load(await write('a.json', '[7]'))).rejects.toThrow(/DATASET_JSON: .*a.json\[0\]/);
+  });
+
+  test('an array too is read row by row', async () => {
+    const dataFiles = await write('late.json', '[{"n":1},\n{"n":2},\n{"n":3} oops]');
+    const stream = await loadDataset('json', { dataFiles, streaming: true });
+    expect(await all(stream.take(2))).toEqual([{ n: 1 }, { n: 2 }]);
+    await expect(all(stream)).rejects.toThrow(/DATASET_JSON: .*late.json:3: .*"o" after the end/);
   });
 
   test('a bad line later on is an error when it is reached, with its line', async () => {
