@@ -12,6 +12,7 @@ import { ModelFamilies, type ModelFamily } from './family.js';
 import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
 import { parseQuantization, type QuantizationConfig, quantizeLayers } from './quantization.js';
+import { buildWithHead } from './tiedHead.js';
 
 export interface FromPretrainedOptions extends HubOptions {
   /** The device, and the plugins that may know the family. */
@@ -70,14 +71,14 @@ export const AutoModelForCausalLM = {
       });
     const { attune } = options;
     const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
-    const { config: raw, generationConfig } = await readHfConfig(folder);
+    const { config: read, generationConfig } = await readHfConfig(folder);
     const where = join(folder, 'config.json');
-    const family = familyOf(attune, raw, where);
-    const config = modelConfig(family, raw, generationConfig, where);
+    const family = familyOf(attune, read, where);
+    family.describe(read, where);
     await using weights = await WeightFolder.open(folder);
-    const dtype = storageDType(options.dtype ?? 'auto', raw, weights);
+    const dtype = storageDType(options.dtype ?? 'auto', read, weights);
     const quantization =
-      parseQuantization(raw.quantization_config, where) ??
+      parseQuantization(read.quantization_config, where) ??
       parseQuantization(options.quantization, 'quantization');
     if (quantization && offload)
       throw new AttuneError(
@@ -85,7 +86,9 @@ export const AutoModelForCausalLM = {
         'fromPretrained: weights that are quantised stay on the device; offload would do nothing for them.',
         { remedy: 'Leave out offload, or quantization.' },
       );
-    const root = family.build(attune.engine, raw, { dtype });
+    const build = (raw: RawConfig) => family.build(attune.engine, raw, { dtype });
+    const { root, raw, aliases } = await buildWithHead(weights, read, dtype, build, attune.logger);
+    const config = modelConfig(family, raw, generationConfig, where);
     try {
       if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
       await loadWeights(attune.engine, root, weights, {
@@ -93,6 +96,7 @@ export const AutoModelForCausalLM = {
         config,
         ignored: family.ignoredWeights,
         ignoreUnexpected: options.ignoreUnexpected ?? false,
+        aliases,
       });
     } catch (error) {
       root.dispose();

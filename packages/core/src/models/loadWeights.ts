@@ -26,6 +26,8 @@ export interface LoadWeightsOptions {
   readonly offload: boolean;
   /** Names of the model that the checkpoint need not have. Default: none. */
   readonly optional?: ReadonlySet<string>;
+  /** Names of the model -> other names in the checkpoint. Default: none. */
+  readonly aliases?: ReadonlyMap<string, string>;
 }
 
 /** Uploads are let through in portions, so that staging memory does not grow to the size of the model. */
@@ -47,7 +49,10 @@ export async function loadWeights(
   const absent = [...(options.optional ?? [])].filter((name) => !weights.has(name));
   for (const name of absent) parameters.delete(name);
   const quantized = quantizedLayers(root);
-  const stored = storedNames([...parameters.keys(), ...weightNames(quantized)], weights);
+  const stored = new Map([
+    ...storedNames([...parameters.keys(), ...weightNames(quantized)], weights),
+    ...(options.aliases ?? []),
+  ]);
   checkNames(stored, weights, {
     ...options,
     ignored: [...options.ignored, ...[...quantized.keys()].map(quantizedNames)],
@@ -100,7 +105,7 @@ async function floatWeight(
  * Names of the model -> names in the checkpoint. The same, but where it was saved without a head: then
  * the first part is missing ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight"), as in the hub's gpt2.
  */
-function storedNames(names: Iterable<string>, weights: WeightFolder): Map<string, string> {
+export function storedNames(names: Iterable<string>, weights: WeightFolder): Map<string, string> {
   const withoutFirst = (name: string) => name.slice(name.indexOf('.') + 1);
   return new Map(
     [...names].map((name) => {
@@ -165,7 +170,7 @@ function configKeys(name: string): readonly string[] {
 }
 
 /** @throws DTYPE_OVERFLOW where float16 cannot hold a value: infinity would be another model */
-function convert(found: HostTensorData, dtype: DType, path: string): HostArray {
+export function convert(found: HostTensorData, dtype: DType, path: string): HostArray {
   if (found.dtype === dtype) return found.data;
   if (!isFloat(found.dtype))
     throw new AttuneError(
