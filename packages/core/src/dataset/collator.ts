@@ -15,6 +15,8 @@ export interface IdArray {
   readonly data: Int32Array;
   readonly shape: readonly [number, number];
   readonly dtype: 'int32';
+  /** Of positions: tokens of the longest example. */
+  readonly reach?: number;
 }
 
 export type TokenBatch = Readonly<
@@ -38,7 +40,8 @@ export const bucketLength = (longest: number, maxLength: number): number =>
  * Rows -> right-padded arrays, all int32 [B, T]:
  * - `inputIds`, padded with 0: padding is a length, never a token id, so no id is special;
  * - `labels`, shifted: at t the id that follows, or -100. A loss compares logits and labels as they lie;
- * - `positions`: 0, 1, ... from the start of each example of a packed row, and of the padding;
+ * - `positions`: 0, 1, ... from the start of each example of a packed row, and of the padding; `reach` is the
+ *   length of the longest example;
  * - `segments`: 0, 1, ... for the examples of a row, -1 for padding, so that attention keeps them apart.
  *
  * The first label of an example is never learned: in a packed row the token before it is another's.
@@ -55,6 +58,7 @@ export function collateTokens(examples: readonly TokenExample[], maxLength: numb
   const labels = new Int32Array(size).fill(IGNORE_INDEX);
   const positions = new Int32Array(size);
   const segments = new Int32Array(size).fill(PADDING_SEGMENT);
+  let reach = 1;
   examples.forEach((example, b) => {
     const { length } = example.inputIds;
     const { seqLengths = [length] } = example;
@@ -62,6 +66,7 @@ export function collateTokens(examples: readonly TokenExample[], maxLength: numb
     const start = b * width;
     let at = start;
     seqLengths.forEach((n, segment) => {
+      reach = Math.max(reach, n);
       for (let t = 0; t < n; t++, at++) {
         inputIds[at] = example.inputIds[at - start]!;
         positions[at] = t;
@@ -74,7 +79,7 @@ export function collateTokens(examples: readonly TokenExample[], maxLength: numb
   return {
     inputIds: { data: inputIds, shape, dtype: 'int32' },
     labels: { data: labels, shape, dtype: 'int32' },
-    positions: { data: positions, shape, dtype: 'int32' },
+    positions: { data: positions, shape, dtype: 'int32', reach },
     segments: { data: segments, shape, dtype: 'int32' },
   };
 }

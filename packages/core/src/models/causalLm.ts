@@ -79,6 +79,7 @@ export class CausalLM implements LanguageModel {
         { remedy: 'Give one position for each id.' },
       );
     const [, length] = inputIds.shape as [number, number];
+    const reach = input.positions?.reach ?? null;
     const count = this.adapters?.numVirtualTokens ?? 0;
     const cached = cache?.length ?? 0;
     // What is cached has the virtual tokens in it.
@@ -94,6 +95,7 @@ export class CausalLM implements LanguageModel {
       segments: segments && count > 0 ? segmentsBehind(count, segments) : segments,
       cache,
       virtual,
+      length: reach === null ? undefined : count + reach,
     });
     cache?.advance(length + (virtual?.count ?? 0));
     return virtual?.embeddings ? this.#withoutVirtual(hidden, count, length) : hidden;

@@ -54,7 +54,8 @@ export interface ForwardInput {
   readonly inputIds: Tensor;
   /**
    * int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. Of the tokens: where virtual ones
-   * stand before them, their count is added.
+   * stand before them, their count is added. Their `reach`, where the host knows it, is the length that frequencies
+   * of type dynamic and longrope follow; else it is the width of the rows.
    */
   readonly positions?: Tensor | null;
   /**

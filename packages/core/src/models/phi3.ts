@@ -100,10 +100,8 @@ const noDropout = z.literal(0).nullish();
 
 /**
  * Phi-3, Phi-3.5 and Phi-4 (mini): Llama with fused projections, a part of each head that turns, and for
- * long contexts other frequencies from `original_max_position_embeddings` tokens on.
- *
- * The short or the long frequencies follow the length of the (padded) rows, where transformers
- * looks at the largest position of the batch.
+ * long contexts other frequencies from `original_max_position_embeddings` tokens on: those of the
+ * longest sequence of a batch are those of all.
  *
  * @see arXiv:2404.14219; transformers models/phi3/modeling_phi3.py
  */

@@ -40,7 +40,7 @@ export interface AttentionContext {
   readonly cache: KvCache | null;
   /** Of each layer, what virtual tokens put before the keys and values of this pass; none: there are none, or they are cached. */
   readonly virtual?: readonly KeyValues[] | null;
-  /** Tokens of a row so far, those virtual ones and those in the cache included: frequencies of some rotary embeddings follow it. */
+  /** Tokens of the longest sequence so far, those virtual ones and those in the cache included: frequencies of some rotary embeddings follow it. */
   readonly length: number;
 }
 

@@ -25,6 +25,8 @@ export interface DecoderInput {
   readonly virtual?: VirtualTokens | null;
   readonly segments: Tensor | null;
   readonly cache: KvCache | null;
+  /** Tokens of the longest sequence, those virtual and cached included. Default: by the width of the rows. */
+  readonly length?: number | undefined;
 }
 
 /**
@@ -137,11 +139,13 @@ export class Decoder extends Module implements DecoderBody {
 export function runLayers(
   layers: Iterable<DecoderLayerLike>,
   x: Tensor,
-  { positions, segments, cache, virtual: tokens }: DecoderInput,
+  input: DecoderInput,
   checkpointing: Checkpointing,
 ): Tensor {
+  const { positions, segments, cache, virtual: tokens } = input;
   const virtual = tokens?.layers ?? null;
-  const length = (cache?.length ?? 0) + (virtual ? tokens!.count : 0) + x.shape[1]!;
+  const width = (cache?.length ?? 0) + (virtual ? tokens!.count : 0) + x.shape[1]!;
+  const { length = width } = input;
   const context = { positions, segments, cache, virtual, length };
   // A cache that a layer appends to would be appended to twice.
   if (!checkpointing || cache) return inOrder([...layers], x, context);

@@ -1,3 +1,4 @@
+import type { Backend } from '../backend/backend.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
@@ -21,6 +22,11 @@ interface Tables {
   readonly sin: Tensor;
 }
 
+interface Held extends Tables {
+  /** Where they lie: the device, or what counts memory in its place (`engine.rehearse`). */
+  readonly backend: Backend;
+}
+
 /**
  * The tables cos and sin [positions, headDim/2] of rotary embeddings.
  *
@@ -28,29 +34,35 @@ interface Tables {
  */
 export class RotaryTables {
   /** By the length that their frequencies belong to; most scalings have one set for every length. */
-  readonly #tables = new Map<number, Tables>();
+  readonly #tables = new Map<number, Held>();
+  readonly #device: Backend;
 
   constructor(
     private readonly engine: Engine,
     private readonly options: RotaryOptions,
   ) {
+    this.#device = engine.backend;
     this.at(1);
   }
 
   /** The tables for a sequence of `length` tokens. */
   at(length: number): Tables {
-    const key = lengthClass(this.options.scaling, length);
-    const found = this.#tables.get(key);
-    if (found) return found;
-    // A growing sequence (dynamic) would leave a set behind with each token; that of short ones stays.
-    if (this.options.scaling.type === 'dynamic')
-      for (const old of [...this.#tables.keys()]) if (old > 0) this.#drop(old);
     const { engine, options } = this;
+    const { backend } = engine;
+    const key = lengthClass(options.scaling, length);
+    const found = this.#tables.get(key);
+    if (found && (found.backend === backend || found.backend === this.#device)) return found;
+    // What a rehearsal left has no contents.
+    if (found) this.#drop(key);
+    // A growing sequence (dynamic) would leave a set behind with each token; that of short ones stays.
+    if (options.scaling.type === 'dynamic')
+      for (const old of [...this.#tables.keys()]) if (old > 0) this.#drop(old);
     const { cos, sin } = rotaryAngles(options, length);
     const shape = [options.maxPositions, options.headDim / 2];
     const made = {
       cos: engine.keep(engine.tensor(cos, shape)),
       sin: engine.keep(engine.tensor(sin, shape)),
+      backend,
     };
     this.#tables.set(key, made);
     return made;

@@ -1,5 +1,6 @@
 import type { CallbackContext } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
+import type { TokenExample } from '../dataset/collator.js';
 import { cacheFor } from '../models/kvCache.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Module } from '../nn/module.js';
@@ -202,8 +203,22 @@ function rehearseGeneration(
 
 /** The rows with the most tokens, as one batch. */
 function largestBatch(objective: Objective, examples: readonly unknown[], rows: number): HostBatch {
-  const batch = objective.collate(longestExamples(examples, rows));
-  return objective.standIn?.(batch) ?? batch;
+  const collated = objective.collate(longestExamples(examples, rows));
+  const batch = objective.standIn?.(collated) ?? collated;
+  const { positions } = batch;
+  if (positions?.reach === undefined) return batch;
+  // The longest text may be in another row than the fullest: frequencies of rotary embeddings follow it.
+  const reach = examples.reduce<number>(
+    (most, example) => Math.max(most, longestText(example)),
+    positions.reach,
+  );
+  return { ...batch, positions: { ...positions, reach } };
+}
+
+/** Of an example with `inputIds`, the tokens of the longest text in it; of others 0. */
+function longestText(example: unknown): number {
+  const { inputIds, seqLengths } = example as Partial<TokenExample>;
+  return seqLengths ? Math.max(0, ...seqLengths) : (inputIds?.length ?? 0);
 }
 
 /** The rows with the most tokens. */

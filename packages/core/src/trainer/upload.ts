@@ -5,9 +5,10 @@ import type { DeviceBatch, HostBatch } from './objective.js';
 export const upload = (engine: Engine, batch: HostBatch): DeviceBatch =>
   engine.scope('upload', () =>
     Object.fromEntries(
-      Object.entries(batch).map(([name, { data, shape, dtype }]) => [
-        name,
-        engine.fromBytes(data, shape, dtype),
-      ]),
+      Object.entries(batch).map(([name, { data, shape, dtype, reach = null }]) => {
+        const tensor = engine.fromBytes(data, shape, dtype);
+        tensor.reach = reach;
+        return [name, tensor];
+      }),
     ),
   );
