@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { RopeScaling } from '../nn/rotary.js';
 import type { DecoderOptions } from '../nn/rotaryDecoder.js';
 import { AttuneError } from '../util/errors.js';
 import { longestSequence, rotaryFromConfig, rotaryKeys } from './rotaryConfig.js';
@@ -77,11 +78,15 @@ export function headSizes(config: {
 }
 
 /** Facts of a family with rotary positions: how far they reach, and where they change. */
-export function rotaryFacts(
+export const rotaryFacts = (
   config: Parameters<typeof rotaryFromConfig>[0] & { readonly max_position_embeddings: number },
   defaults?: Parameters<typeof rotaryFromConfig>[1],
+) => scalingFacts(rotaryFromConfig(config, defaults).scaling, config);
+
+export function scalingFacts(
+  scaling: RopeScaling,
+  config: { readonly max_position_embeddings: number },
 ) {
-  const { scaling } = rotaryFromConfig(config, defaults);
   return {
     maxPositionEmbeddings: longestSequence(scaling, config),
     cacheSwitchLength: scaling.type === 'longrope' ? scaling.originalMaxPositionEmbeddings : null,

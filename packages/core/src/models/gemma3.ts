@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { RotaryTables } from '../nn/rotary.js';
-import { headSizes } from './decoderConfig.js';
+import { AttuneError } from '../util/errors.js';
+import { headSizes, scalingFacts } from './decoderConfig.js';
 import { defineModelFamily, type ModelFamily } from './family.js';
 import { gemmaActivation, gemmaConfig } from './gemmaConfig.js';
 import { gemmaDecoder } from './gemmaDecoder.js';
@@ -10,8 +11,17 @@ import { longestSequence, rotaryFromConfig, rotaryKeys } from './rotaryConfig.js
 const cap = z.number().positive().nullish();
 const positive = z.number().positive().nullish();
 
+const parameters = z.record(z.string(), z.unknown());
+
 const config = gemmaConfig.extend({
   ...rotaryKeys,
+  /** By kinds of layers; other keys are passed over, as in transformers. */
+  rope_parameters: z
+    .looseObject({
+      full_attention: parameters.nullish(),
+      sliding_attention: parameters.nullish(),
+    })
+    .nullish(),
   hidden_activation: gemmaActivation,
   query_pre_attn_scalar: z.number().positive().default(256),
   /** In the configs, but no released model has it and transformers does not apply it: only null. */
@@ -25,27 +35,36 @@ const config = gemmaConfig.extend({
   rope_local_base_freq: positive,
 });
 
-/** Frequencies of the layers that see everything, and of those with a window. */
+/**
+ * Frequencies of the layers that see everything, and of those with a window, as transformers 5.23 reads them:
+ * `rope_scaling` changes what `rope_parameters` says of the former, or the default type where it says nothing.
+ *
+ * @throws CONFIG_INVALID, ROPE_UNSUPPORTED
+ */
 function rotaryOf(keys: z.output<typeof config>) {
-  const nested = keys.rope_parameters as
-    | Partial<Record<'full_attention' | 'sliding_attention', Record<string, unknown> | null>>
-    | null
-    | undefined;
-  const { max_position_embeddings } = keys;
+  const standard = { rope_type: 'default' };
+  const { max_position_embeddings, partial_rotary_factor, rope_scaling: changes } = keys;
+  const nested = keys.rope_parameters ?? {
+    full_attention: standard,
+    sliding_attention: standard,
+  };
+  if (changes && !nested.full_attention)
+    throw new AttuneError(
+      'CONFIG_INVALID',
+      'config.json: rope_scaling changes rope_parameters.full_attention, which is not there.',
+      { remedy: 'Give rope_parameters by kinds of layers, or leave out one of the two keys.' },
+    );
+  const of = (found: z.output<typeof parameters>, rope_theta: number) =>
+    rotaryFromConfig({
+      // `truncate` is looked for beside the kinds of layers, where it is not.
+      rope_parameters: { ...found, truncate: true },
+      rope_theta,
+      partial_rotary_factor,
+      max_position_embeddings,
+    });
   return {
-    // transformers 4 scales the global ones alone.
-    full: rotaryFromConfig(
-      nested?.full_attention
-        ? { rope_parameters: nested.full_attention, max_position_embeddings }
-        : { rope_scaling: keys.rope_scaling, rope_theta: keys.rope_theta, max_position_embeddings },
-      { theta: 1_000_000 },
-    ),
-    sliding: rotaryFromConfig(
-      nested?.sliding_attention
-        ? { rope_parameters: nested.sliding_attention, max_position_embeddings }
-        : { rope_theta: keys.rope_local_base_freq },
-      { theta: 10_000 },
-    ),
+    full: of({ ...(nested.full_attention ?? standard), ...changes }, keys.rope_theta ?? 1_000_000),
+    sliding: of(nested.sliding_attention ?? standard, keys.rope_local_base_freq ?? 10_000),
   };
 }
 
@@ -58,7 +77,7 @@ function rotaryOf(keys: z.output<typeof config>) {
 export const gemma3: ModelFamily = defineModelFamily({
   modelType: 'gemma3_text',
   config,
-  facts: (keys) => ({ maxPositionEmbeddings: longestSequence(rotaryOf(keys).full.scaling, keys) }),
+  facts: (keys) => scalingFacts(rotaryOf(keys).full.scaling, keys),
   build: (engine, keys, options) => {
     const rotary = rotaryOf(keys);
     const sizes = headSizes(keys);

@@ -110,6 +110,8 @@ export const phi3: ModelFamily = defineModelFamily({
   config: decoderConfig.extend({
     rms_norm_eps: z.number().positive().default(1e-5),
     tie_word_embeddings: z.boolean().default(false),
+    /** Counts before the one within the scaling. */
+    original_max_position_embeddings: z.number().positive().default(4096),
     sliding_window: slidingWindowKey,
     /** Dropout of the residual stream; not implemented here, so only 0 is accepted. */
     resid_pdrop: noDropout,
@@ -122,17 +124,6 @@ export const phi3: ModelFamily = defineModelFamily({
     const sizes = headSizes(config);
     const { theta, scaling, partialRotaryFactor } = rotaryFromConfig(config, { partial: true });
     const turned = Math.trunc(sizes.headDim * partialRotaryFactor);
-    if (scaling.type === 'longrope')
-      for (const [key, list] of Object.entries({
-        short_factor: scaling.shortFactor,
-        long_factor: scaling.longFactor,
-      }))
-        if (list.length !== turned / 2)
-          throw new AttuneError(
-            'CONFIG_INVALID',
-            `config.json: ${key} of the rotary embeddings has ${list.length} entries for ${turned / 2} frequencies.`,
-            { remedy: 'Use the config.json that came with the checkpoint.' },
-          );
     const rotary = new RotaryTables(engine, {
       headDim: turned,
       theta,
@@ -172,12 +163,18 @@ export const phi3: ModelFamily = defineModelFamily({
 
 type Keys = Parameters<typeof rotaryFromConfig>[0];
 
-/** The first files of Phi-3 call longrope "su", some "yarn". */
+/** The first files of Phi-3 call longrope "su", some "yarn". @throws ROPE_UNSUPPORTED for what Phi-3 has not */
 function longRope<C extends Keys>(config: C): C {
-  const key = config.rope_parameters ? 'rope_parameters' : 'rope_scaling';
+  const old = config.rope_scaling && Object.keys(config.rope_scaling).length > 0;
+  const key = old ? 'rope_scaling' : 'rope_parameters';
   const found = config[key];
-  const type = found?.rope_type ?? found?.type;
-  return type === 'su' || type === 'yarn'
-    ? { ...config, [key]: { ...found, rope_type: 'longrope' } }
-    : config;
+  const type = found?.rope_type ?? found?.type ?? 'default';
+  if (type === 'default' || type === 'longrope') return config;
+  if (type === 'su' || type === 'yarn')
+    return { ...config, [key]: { ...found, rope_type: 'longrope' } };
+  throw new AttuneError(
+    'ROPE_UNSUPPORTED',
+    `config.json: ${key} asks for rotary embeddings of type ${JSON.stringify(type)}; phi3 has default and longrope.`,
+    { remedy: 'Use the config.json that came with the checkpoint.' },
+  );
 }

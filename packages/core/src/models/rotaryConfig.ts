@@ -6,7 +6,7 @@ const positive = z.number().positive();
 
 /**
  * Rotary embeddings in a config.json: `rope_theta` and `rope_scaling` as transformers 4 writes them, or
- * `rope_parameters` with the theta inside, as transformers 5 does.
+ * `rope_parameters` with the theta inside, as transformers 5 does. Of both, `rope_scaling` counts.
  */
 export const rotaryKeys = {
   rope_theta: positive.nullish(),
@@ -26,6 +26,15 @@ const schemas = {
   linear: z
     .object({ factor: positive })
     .transform(({ factor }): RopeScaling => ({ type: 'linear', factor })),
+  proportional: z
+    .object({ factor: positive.default(1), partial_rotary_factor: z.number().min(0).max(1) })
+    .transform(
+      (c): RopeScaling => ({
+        type: 'proportional',
+        factor: c.factor,
+        rotaryFactor: c.partial_rotary_factor,
+      }),
+    ),
   dynamic: z.object({ factor: positive, max_position_embeddings: positive }).transform(
     (c): RopeScaling => ({
       type: 'dynamic',
@@ -54,8 +63,9 @@ const schemas = {
       /** null: max_position_embeddings / original_max_position_embeddings. */
       factor: positive.nullable(),
       attention_factor: positive.nullish(),
-      beta_fast: positive.nullish(),
-      beta_slow: positive.nullish(),
+      /** 0 and null: the default. */
+      beta_fast: z.number().nonnegative().nullish(),
+      beta_slow: z.number().nonnegative().nullish(),
       mscale: z.number().nullish(),
       mscale_all_dim: z.number().nullish(),
       truncate: z.boolean().default(true),
@@ -69,8 +79,8 @@ const schemas = {
         type: 'yarn',
         factor,
         attentionFactor: c.attention_factor ?? yarnAttention(factor, c.mscale, c.mscale_all_dim),
-        betaFast: c.beta_fast ?? 32,
-        betaSlow: c.beta_slow ?? 1,
+        betaFast: c.beta_fast || 32,
+        betaSlow: c.beta_slow || 1,
         truncate: c.truncate,
         originalMaxPositionEmbeddings: old,
       };
@@ -133,24 +143,32 @@ interface RotaryDefaults {
   readonly partial?: boolean;
 }
 
-/** @throws ROPE_UNSUPPORTED for another type: other frequencies would give another model; CONFIG_INVALID */
+/**
+ * The rotary embeddings of a config as transformers 5.23 reads it: a `rope_scaling` with anything in it takes the
+ * place of `rope_parameters`, its theta too; what it lacks stands beside it or has the family's default.
+ *
+ * @throws ROPE_UNSUPPORTED for another type: other frequencies would give another model; CONFIG_INVALID
+ */
 export function rotaryFromConfig(
   config: RotaryKeys,
   { theta: defaultTheta = 10000, partial = false }: RotaryDefaults = {},
 ): RotarySettings {
-  const parameters = config.rope_parameters ?? config.rope_scaling ?? {};
-  const key = config.rope_parameters ? 'rope_parameters' : 'rope_scaling';
+  const old = config.rope_scaling && Object.keys(config.rope_scaling).length > 0;
+  const key = old ? 'rope_scaling' : 'rope_parameters';
+  const parameters = config[key] ?? {};
   const type = parameters.rope_type ?? parameters.type ?? 'default';
   const found = general.safeParse({
     theta: parameters.rope_theta ?? config.rope_theta ?? defaultTheta,
     partial_rotary_factor: parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1,
   });
   if (!found.success) throw invalid(key, type, found.error);
-  const { theta, partial_rotary_factor: partialRotaryFactor } = found.data;
-  if (partialRotaryFactor !== 1 && !partial)
+  const { theta, partial_rotary_factor: share } = found.data;
+  // Of a family that turns whole heads, transformers passes over it where there is no scaling.
+  const isPart = share !== 1 && type !== 'default' && type !== 'proportional';
+  if (isPart && !partial)
     throw new AttuneError(
       'ROPE_UNSUPPORTED',
-      `config.json: ${key}.partial_rotary_factor is ${partialRotaryFactor}; this family turns whole heads.`,
+      `config.json: ${key}.partial_rotary_factor is ${share}; this family turns whole heads.`,
       { remedy: 'Use a checkpoint with partial_rotary_factor 1, or write a model family for it.' },
     );
   const schema = Object.hasOwn(schemas, String(type)) ? schemas[type as RopeType] : null;
@@ -167,6 +185,7 @@ export function rotaryFromConfig(
   const result = schema.safeParse({
     ...parameters,
     max_position_embeddings: longest,
+    partial_rotary_factor: share,
     // Phi-3 has it beside the scaling, and there it counts.
     original_max_position_embeddings:
       config.original_max_position_embeddings ??
@@ -174,7 +193,7 @@ export function rotaryFromConfig(
       longest,
   });
   if (!result.success) throw invalid(key, type, result.error);
-  return { theta, scaling: result.data, partialRotaryFactor };
+  return { theta, scaling: result.data, partialRotaryFactor: partial ? share : 1 };
 }
 
 /**

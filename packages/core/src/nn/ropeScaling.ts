@@ -1,3 +1,5 @@
+import { AttuneError } from '../util/errors.js';
+
 /**
  * How the frequencies of rotary embeddings are stretched for sequences longer than those of pretraining;
  * `type` as in Hugging Face's `rope_type`. What has an `attentionFactor` multiplies cos and sin by it.
@@ -5,10 +7,19 @@
 export type RopeScaling =
   | { readonly type: 'default' }
   | { readonly type: 'linear'; readonly factor: number }
+  | Proportional
   | Dynamic
   | Llama3
   | Yarn
   | LongRope;
+
+/** The first features of a head turn as they would in the whole of it; the others stay. */
+interface Proportional {
+  readonly type: 'proportional';
+  readonly factor: number;
+  /** Share of the features that turn. */
+  readonly rotaryFactor: number;
+}
 
 /** NTK-aware: theta grows with the sequence once it is longer than the original. */
 interface Dynamic {
@@ -55,13 +66,17 @@ interface Base {
   readonly length: number;
 }
 
-/** Inverse frequencies [features / 2]; float32 after every step. */
+/** Inverse frequencies [features / 2]; float32 after every step. @throws CONFIG_INVALID for lists of another length */
 export function scaledFrequencies(scaling: RopeScaling, base: Base): Float32Array {
   switch (scaling.type) {
     case 'default':
       return plain(base);
     case 'linear':
       return plain(base).map((f) => f / scaling.factor);
+    case 'proportional': {
+      const turned = Math.floor((scaling.rotaryFactor * base.features) / 2);
+      return plain(base).map((f, i) => (i < turned ? f / scaling.factor : 0));
+    }
     case 'dynamic':
       return plain({ ...base, theta: dynamicTheta(scaling, base) });
     case 'llama3':
@@ -71,6 +86,8 @@ export function scaledFrequencies(scaling: RopeScaling, base: Base): Float32Arra
     case 'longrope': {
       const isLong = base.length > scaling.originalMaxPositionEmbeddings;
       const divisors = isLong ? scaling.longFactor : scaling.shortFactor;
+      for (const list of [scaling.longFactor, scaling.shortFactor])
+        if (list.length !== base.features / 2) throw otherLength(list, base);
       return powers(base).map((power, i) => 1 / Math.fround(Math.fround(divisors[i]!) * power));
     }
   }
@@ -117,3 +134,10 @@ function yarnFrequencies(scaling: Yarn, base: Base): Float32Array {
     return Math.fround(stretched * Math.fround(1 - kept)) + Math.fround((1 / power) * kept);
   });
 }
+
+const otherLength = (list: readonly number[], { features }: Base): AttuneError =>
+  new AttuneError(
+    'CONFIG_INVALID',
+    `config.json: short_factor or long_factor of the rotary embeddings has ${list.length} entries for ${features / 2} frequencies.`,
+    { remedy: 'Use the config.json that came with the checkpoint.' },
+  );

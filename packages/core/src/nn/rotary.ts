@@ -27,6 +27,9 @@ interface Held extends Tables {
   readonly backend: Backend;
 }
 
+/** Numbers in both tables at most: 2 million positions of 128 features, 1 GiB. */
+const MAX_TABLE = 2 ** 28;
+
 /**
  * The tables cos and sin [positions, headDim/2] of rotary embeddings.
  *
@@ -42,6 +45,15 @@ export class RotaryTables {
     private readonly options: RotaryOptions,
   ) {
     this.#device = engine.backend;
+    const { maxPositions, headDim } = options;
+    if (maxPositions * headDim > MAX_TABLE)
+      throw new AttuneError(
+        'CONFIG_INVALID',
+        `max_position_embeddings is ${maxPositions}: tables of the rotary embeddings for so many positions of ${headDim} features do not fit into memory.`,
+        {
+          remedy: `Set it to the longest text that you need; at most ${Math.floor(MAX_TABLE / headDim)}.`,
+        },
+      );
     this.at(1);
   }
 

@@ -101,7 +101,11 @@ it('reads the spelling of transformers 4 and 5', () => {
 
 it.each([
   ['ROPE_UNSUPPORTED', { rope_scaling: { rope_type: 'axial', factor: 4 } }, /"axial".*llama3/],
-  ['ROPE_UNSUPPORTED', { rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary/],
+  [
+    'ROPE_UNSUPPORTED',
+    { rope_scaling: { type: 'linear', factor: 2, partial_rotary_factor: 0.5 } },
+    /partial_rotary/,
+  ],
   ['CONFIG_INVALID', { rope_scaling: { type: 'linear' } }, /factor/],
 ])('%s for what it cannot compute', (code, config, says) => {
   expect(() => rotaryFromConfig(config)).toThrowError(says);
