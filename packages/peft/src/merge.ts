@@ -17,7 +17,7 @@ import { type AdapterPart, type FoldTarget, partsOf } from './adapterSlot.js';
 /** What a merge overwrote, on the host: each entry puts one back. */
 export type Backup = readonly (() => void)[];
 
-interface FoldOptions {
+export interface FoldOptions {
   readonly logger: Logger;
   /** Refuse values that are not finite. They are read to the host for that. */
   readonly safe: boolean;

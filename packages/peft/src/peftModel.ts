@@ -14,7 +14,7 @@ import type { PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import { finallyDo } from './finallyDo.js';
 import { extract, inject, writeInto } from './inject.js';
-import { type Backup, fold, restore } from './merge.js';
+import { type Backup, type FoldOptions, fold, restore } from './merge.js';
 import type {
   LoadAdapterOptions,
   MergeAndUnloadOptions,
@@ -60,8 +60,6 @@ interface AttachedAdapter {
  * computes with the adapters too, and there is one PeftModel for a base.
  */
 export class PeftModel extends WrappedModel implements AdapterHost {
-  /** Itself: how the Trainer finds the adapters. */
-  adapters: AdapterHost | null = this;
   readonly #switch = new AdapterSwitch();
   readonly #attached = new Map<string, AttachedAdapter>();
   /** What was trainable before the first adapter; so again after the last. */
@@ -71,6 +69,10 @@ export class PeftModel extends WrappedModel implements AdapterHost {
   #making: Promise<unknown> = Promise.resolve();
   /** First values that are being computed. */
   #starting: Promise<unknown> = Promise.resolve();
+  /** What took the adapters off for good, or is about to. */
+  #unloadedBy: 'mergeAndUnload' | 'unload' | null = null;
+  /** While adapters are being folded in. */
+  #merging = false;
 
   private constructor(base: LanguageModel) {
     super(base);
@@ -99,6 +101,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     nameOrPath: string,
     options: LoadAdapterOptions = {},
   ): Promise<PeftModel> {
+    PeftModel.on(model); // refuses a model that cannot be used, before anything is fetched
     const loaded = await readAdapter(model, nameOrPath, options);
     // Only now: of two that load at once onto a new model, the second joins the first.
     const host = PeftModel.on(model);
@@ -107,6 +110,18 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     host.setAdapter(adapterName);
     await host.ready();
     return host;
+  }
+
+  /** Itself: how the Trainer finds the adapters. @throws PEFT_UNLOADED */
+  get adapters(): AdapterHost {
+    this.#refuseUnloaded();
+    return this;
+  }
+
+  /** @throws PEFT_UNLOADED */
+  protected override get used(): LanguageModel {
+    this.#refuseUnloaded();
+    return this.base;
   }
 
   // Adapters
@@ -131,7 +146,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_ADAPTER_EXISTS
    */
   addAdapter(adapterName: string, config: PeftConfigInput): void {
-    const plan = planFrom(this.base, { ...config }, { label: 'peftConfig', isFile: false });
+    const plan = planFrom(this.used, { ...config }, { label: 'peftConfig', isFile: false });
     this.#attach(adapterName, { plan }, !plan.config.inferenceMode);
   }
 
@@ -146,7 +161,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     config: PeftConfigInput,
     tensors: ReadonlyMap<string, HostTensorData>,
   ): void {
-    const plan = planFrom(this.base, { ...config }, { label: 'config', isFile: false });
+    const plan = planFrom(this.used, { ...config }, { label: 'config', isFile: false });
     this.#attach(adapterName, { plan, tensors }, !plan.config.inferenceMode);
   }
 
@@ -176,7 +191,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     this.#checkFree(adapterName);
     const configs = options.adapters.map((name) => this.#get(name).config);
     const { fields, tensors } = await combineAdapters(this.engine, this.root, configs, options);
-    if (this.base.adapters !== this)
+    if (this.#unloadedBy)
       throw new AttuneError(
         'PEFT_ADAPTER_UNKNOWN',
         `the adapters were taken off while "${adapterName}" was made of them.`,
@@ -210,6 +225,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
 
   /** What the Trainer multiplies its learning rate by for a parameter of an active adapter: LoRA+. */
   learningRateScale(parameter: Parameter, learningRate: number): number {
+    this.#refuseUnloaded();
     for (const adapter of this.#switch.active) {
       const { method, config } = this.#get(adapter);
       for (const [name, own] of this.#parametersOf(adapter))
@@ -284,7 +300,19 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * computes as its base until then. A Trainer and savePretrained wait; a training loop of one's own must.
    */
   async ready(): Promise<void> {
+    this.#refuseUnloaded();
     await this.#starting;
+  }
+
+  /**
+   * What a Trainer asks before it trains: that something is learned, and that what is learned is in what is saved.
+   *
+   * @throws PEFT_UNLOADED, PEFT_MERGED, PEFT_NO_ADAPTER, PEFT_TRAINED_BESIDE
+   */
+  checkTraining({ saves }: { readonly saves: boolean }): void {
+    this.#refuseMerged('training');
+    this.#checkActive('training');
+    if (saves) this.#checkNothingBeside();
   }
 
   // Merging
@@ -294,51 +322,67 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * weights they overwrite are kept on the host until `unmergeAdapter`. Weights of 4 or 8 bits are dequantised,
    * added to and quantised again, with a warning.
    *
-   * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE, PEFT_MERGED
+   * @throws PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE, PEFT_MERGED
    */
   async mergeAdapter({ safeMerge = false }: MergeOptions = {}): Promise<void> {
     await this.#making;
     await this.ready();
     this.#refuseMerged('mergeAdapter');
+    this.#checkActive('mergeAdapter');
     const { active } = this.#switch;
-    const { logger } = this.attune;
-    const options = { logger, safe: safeMerge, backup: true };
-    this.#backup = (await fold(this.engine, this.root, active, options)).backup;
+    this.#backup = (await this.#fold({ safe: safeMerge, backup: true })).backup;
     this.#switch.merged = active;
+  }
+
+  /** Nobody else changes the weights or the adapters while this waits for the device. */
+  async #fold(options: Omit<FoldOptions, 'logger'>) {
+    const { engine, root } = this;
+    const { logger } = this.attune;
+    this.#merging = true;
+    try {
+      return await fold(engine, root, this.#switch.active, { ...options, logger });
+    } finally {
+      this.#merging = false;
+    }
   }
 
   /** Takes the adapters out of the base weights again: bit for bit what they were. */
   unmergeAdapter(): void {
+    this.#refuseMerging('unmergeAdapter');
     restore(this.#backup);
     this.#backup = [];
     this.#switch.merged = [];
   }
 
   /**
-   * Folds the active adapters in for good and gives the plain model back; all adapters are freed.
+   * Folds the active adapters in for good and gives the plain model back; all adapters are freed, and this PeftModel
+   * is not to be used any more.
    *
-   * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
+   * @throws PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
    */
   async mergeAndUnload(options: MergeAndUnloadOptions = {}): Promise<LanguageModel> {
     const { safeMerge: safe = false, dequantize = false } = options;
     await this.#making;
     await this.ready();
+    this.#refuseMerging('mergeAndUnload');
+    this.#checkActive('mergeAndUnload');
     // What was merged is rounded: in full precision it is merged anew.
     if (dequantize !== false) this.unmergeAdapter();
-    else if (this.#switch.merged.length > 0) return this.#detach();
+    else if (this.#switch.merged.length > 0) return this.#detach('mergeAndUnload');
     const dtype = dequantize === true ? storageOf(this.base) : dequantize || null;
-    const { logger } = this.attune;
-    const folding = { logger, safe, backup: false, dequantize: dtype };
-    const { weights } = await fold(this.engine, this.root, this.#switch.active, folding);
-    const base = this.#detach();
+    const { weights } = await this.#fold({ safe, backup: false, dequantize: dtype });
+    const base = this.#detach('mergeAndUnload');
     if (dtype) base.dequantize?.({ dtype, weights });
     return base;
   }
 
-  /** Gives the plain model back as it was before the first adapter; all adapters are freed. */
+  /**
+   * Gives the plain model back as it was before the first adapter; all adapters are freed, and this PeftModel is not to
+   * be used any more.
+   */
   unload(): LanguageModel {
     this.unmergeAdapter();
-    return this.#detach();
+    return this.#detach('unload');
   }
 
   // Files
@@ -347,13 +391,20 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * Writes adapter_config.json and adapter_model.safetensors, as PEFT does: the adapter "default" into
    * the folder, others into subfolders of their names. Nothing is written when one of them is refused.
    *
-   * @throws PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE, PEFT_SAVE_MISMATCH, OPTION_UNKNOWN
+   * @throws PEFT_UNLOADED, PEFT_NO_ADAPTER where there is none to write, PEFT_TRAINED_BESIDE, PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE,
+   *   PEFT_SAVE_MISMATCH, OPTION_UNKNOWN
    */
   async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
     checkOptionNames('savePretrained', options, saveOptionNames, 'OPTION_UNKNOWN');
     const { selectedAdapters = this.adapterNames, verify = true } = options;
     await this.#making;
     await this.ready();
+    this.#checkAny('savePretrained');
+    if (selectedAdapters.length === 0)
+      throw new AttuneError('PEFT_NO_ADAPTER', 'savePretrained: selectedAdapters is empty.', {
+        remedy: `Name what to save: ${this.adapterNames.map((n) => `"${n}"`).join(', ')}.`,
+      });
+    this.#checkNothingBeside();
     const parts = partsOf(this.root).reverse();
     const toWrite = [];
     for (const name of selectedAdapters) {
@@ -436,14 +487,15 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     }
   }
 
-  #detach(): LanguageModel {
+  #detach(by: 'mergeAndUnload' | 'unload'): LanguageModel {
     extract(this.root, this.adapterNames);
     for (const parameter of this.#trainableBefore) parameter.trainable = true;
     this.#attached.clear();
     this.#switch.active = [];
     this.#switch.merged = [];
     this.#backup = [];
-    this.base.adapters = null;
+    if (this.base.adapters === this) this.base.adapters = null;
+    this.#unloadedBy = by;
     return this.base;
   }
 
@@ -494,7 +546,74 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     );
   }
 
+  get #baseName(): string {
+    return this.nameOrPath || `a ${this.config.modelType} made from a config`;
+  }
+
+  #refuseUnloaded(): void {
+    const by = this.#unloadedBy;
+    if (!by) {
+      const { adapters } = this.base;
+      if (adapters === null || adapters === this) return;
+      throw new AttuneError(
+        'PEFT_OTHER_HOST',
+        `${this.#baseName} has got the adapters of another PeftModel, after this one was made of it.`,
+        { remedy: 'Use that one: PeftModel.on(model) gives it.' },
+      );
+    }
+    throw new AttuneError(
+      'PEFT_UNLOADED',
+      `${by}() took the adapters off this PeftModel of ${this.#baseName}: there is nothing left of it to train, run or save.`,
+      {
+        remedy: `Use the model that ${by}() returned (it is \`base\` of this one); getPeftModel gives that new adapters.`,
+      },
+    );
+  }
+
+  /** Without an adapter, weights are trained that no file of adapters would hold. */
+  #checkAny(what: string): void {
+    if (this.#attached.size > 0) return;
+    throw new AttuneError('PEFT_NO_ADAPTER', `${what}: this PeftModel has no adapter.`, {
+      remedy:
+        'Add one with addAdapter or loadAdapter; or use the model without adapters, which unload() gives.',
+    });
+  }
+
+  #checkActive(what: string): void {
+    this.#checkAny(what);
+    if (this.#switch.active.length > 0) return;
+    throw new AttuneError('PEFT_NO_ADAPTER', `${what}: no adapter is active.`, {
+      remedy: `Call setAdapter first: ${this.adapterNames.map((n) => `"${n}"`).join(', ')}.`,
+    });
+  }
+
+  /** What is trained of the base itself is in no file of an adapter. */
+  #checkNothingBeside(): void {
+    const own = new Set([...this.#attached].flatMap(([, { parameters }]) => parameters));
+    const beside = [...this.root.namedParameters()].filter(
+      ([, parameter]) => parameter.trainable && !own.has(parameter),
+    );
+    if (beside.length === 0) return;
+    throw new AttuneError(
+      'PEFT_TRAINED_BESIDE',
+      `${beside[0]![0]}${beside.length > 1 ? ` and ${beside.length - 1} more parameters` : ''} of the base ${beside.length > 1 ? 'are' : 'is'} trainable, but an adapter's files hold the adapter alone.`,
+      {
+        remedy:
+          'Name the modules in modulesToSave, or freeze these parameters. To train all of them and save the whole model, use the model without adapters.',
+      },
+    );
+  }
+
+  #refuseMerging(what: string): void {
+    this.#refuseUnloaded();
+    if (!this.#merging) return;
+    throw new AttuneError('PEFT_MERGED', `${what}: adapters are being merged.`, {
+      remedy: 'Await mergeAdapter() or mergeAndUnload() first.',
+    });
+  }
+
   #refuseMerged(what: string): void {
+    this.#refuseMerging(what);
     if (this.#switch.merged.length === 0) return;
     throw new AttuneError(
       'PEFT_MERGED',

@@ -14,11 +14,16 @@ import {
 
 type GenerateOptions = Parameters<LanguageModel['generate']>[0];
 
-/** A language model that computes as the one in it: what a PeftModel is but for its adapters. */
+/** A language model that computes as the one in it: what a PeftModel is but for its adapters. Facts about the base can always be read. */
 export abstract class WrappedModel implements LanguageModel {
   abstract adapters: AdapterHost | null;
 
   constructor(readonly base: LanguageModel) {}
+
+  /** The base, for what computes with it or changes it. @throws where this model is not to be used any more */
+  protected get used(): LanguageModel {
+    return this.base;
+  }
 
   abstract savePretrained(folder: string): Promise<void>;
 
@@ -32,7 +37,7 @@ export abstract class WrappedModel implements LanguageModel {
     return this.base.config;
   }
   get root(): Module {
-    return this.base.root;
+    return this.used.root;
   }
   get nameOrPath(): string {
     return this.base.nameOrPath;
@@ -42,42 +47,42 @@ export abstract class WrappedModel implements LanguageModel {
     return this.base.folder;
   }
   hiddenStates(input: ForwardInput): Tensor {
-    return this.base.hiddenStates(input);
+    return this.used.hiddenStates(input);
   }
   head(hidden: Tensor): Tensor {
-    return this.base.head(hidden);
+    return this.used.head(hidden);
   }
 
   headWeight(): Tensor | null {
-    return this.base.headWeight();
+    return this.used.headWeight();
   }
 
   cappedHead() {
-    return this.base.cappedHead?.() ?? null;
+    return this.used.cappedHead?.() ?? null;
   }
 
   gradientCheckpointingEnable(options?: CheckpointingOptions): void {
-    this.base.gradientCheckpointingEnable(options);
+    this.used.gradientCheckpointingEnable(options);
   }
 
   gradientCheckpointingDisable(): void {
-    this.base.gradientCheckpointingDisable();
+    this.used.gradientCheckpointingDisable();
   }
 
   get isGradientCheckpointing(): boolean {
-    return this.base.isGradientCheckpointing;
+    return this.used.isGradientCheckpointing;
   }
   forward(input: ForwardInput): Tensor {
-    return this.base.forward(input);
+    return this.used.forward(input);
   }
   generate(options: GenerateOptions): ReturnType<LanguageModel['generate']> {
-    return this.base.generate(options);
+    return this.used.generate(options);
   }
   generateStream(options: GenerateOptions): AsyncGenerator<number> {
-    return this.base.generateStream(options);
+    return this.used.generateStream(options);
   }
   dequantize(options?: DequantizeOptions): void {
-    this.base.dequantize?.(options);
+    this.used.dequantize?.(options);
   }
 
   /** How many numbers are trained, and how many there are, adapters included; a weight of 4 bits counts as one. */

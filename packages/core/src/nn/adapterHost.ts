@@ -24,6 +24,13 @@ export interface AdapterHost {
   savePretrained(folder: string): Promise<void>;
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
   loadWeights(folder: string): Promise<void>;
+  /**
+   * Asked before an update: throws where nothing would be learned, or what is learned would be in no file that
+   * `savePretrained` writes. Absent: there is nothing to say.
+   *
+   * @param options.saves whether the run writes checkpoints
+   */
+  checkTraining?(options: { readonly saves: boolean }): void;
   /** Fulfilled once adapters have their first values; training waits for it. */
   ready?(): Promise<void>;
   /**

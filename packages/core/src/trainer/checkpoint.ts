@@ -46,6 +46,12 @@ export async function writeCheckpoint(folder: string, contents: CheckpointConten
   const { model, optimizer, texts } = contents;
   await writeFolderAtomic(folder, async (temporary) => {
     await (model.adapters ?? model).savePretrained(temporary);
+    const files = await readdir(temporary, { recursive: true });
+    if (!files.some((name) => name.endsWith('.safetensors')))
+      throw new AttuneError('CHECKPOINT_EMPTY', `${folder}: savePretrained wrote no weight.`, {
+        remedy:
+          'Train a model that saves its weights: one with an adapter, or without an adapter host.',
+      });
     if (optimizer)
       await writeSafetensors(join(temporary, 'optimizer.safetensors'), optimizer.exportState(), {
         format: 'pt',

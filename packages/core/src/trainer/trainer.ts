@@ -5,6 +5,7 @@ import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
 import { type Examples, isStream, type Loader, sampleExamples } from '../dataset/loader.js';
 import type { PreflightReport } from '../dataset/preflightReport.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import type { AdapterHost } from '../nn/adapterHost.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { findBatchSize, takeBatchSize } from './autoBatchSize.js';
@@ -24,7 +25,12 @@ import { RowLengths } from './rowLengths.js';
 import { trainingLoader } from './sampling.js';
 import { StopRequest } from './stopRequest.js';
 import { EvaluationTasks } from './tasks/evaluationTask.js';
-import { checkEvaluation, checkSmoothing, resolveMaxLength } from './trainerChecks.js';
+import {
+  checkEvaluation,
+  checkSameAdapters,
+  checkSmoothing,
+  resolveMaxLength,
+} from './trainerChecks.js';
 import {
   type TrainerFlavor,
   type TrainerOptions,
@@ -67,6 +73,8 @@ export class Trainer<
   readonly #loop: TrainingLoop;
   readonly #rows: PreparedRows;
   readonly #lengths: RowLengths | null;
+  /** The adapters that the model had when the trainer was made. */
+  readonly #adapters: AdapterHost | null;
   #run: TrainingRun | null = null;
 
   /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
@@ -84,6 +92,7 @@ export class Trainer<
     this.#optimizers = [optimizer ?? chooseOptimizer(attune, parsed), schedule];
     attune.engine.reseed(parsed.seed);
     this.model = peftConfig ? applyPeft(model, peftConfig) : model;
+    this.#adapters = this.model.adapters;
     // Virtual tokens of the new adapter take positions.
     const maxLength = resolveMaxLength(fitting, args, this.model);
     this.args = { ...parsed, maxLength } as unknown as Args;
@@ -350,8 +359,14 @@ export class Trainer<
     await findBatchSize(args.perDeviceTrainBatchSize, attempt, recover, model.attune.logger);
   }
 
-  /** @throws NO_ROWS, ALREADY_TRAINING */
+  /** @throws ADAPTERS_CHANGED */
+  #checkModel(): void {
+    checkSameAdapters(this.#adapters, this.model.adapters, 'after this trainer was made');
+  }
+
+  /** @throws NO_ROWS, ALREADY_TRAINING, ADAPTERS_CHANGED */
   #trainRows(caller: string): RowSource {
+    this.#checkModel();
     const { trainDataset } = this.#options;
     if (!trainDataset)
       throw new AttuneError('NO_ROWS', `${caller}() needs training rows.`, {
@@ -372,6 +387,7 @@ export class Trainer<
    * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS, EVALUATION_TASK
    */
   async evaluate(dataset?: EvalDataset): Promise<EvalMetrics> {
+    this.#checkModel();
     const metrics = await (dataset
       ? this.#evaluation.evaluate(dataset)
       : this.#evaluation.evaluateAll(this.#options.evalDataset));
@@ -387,12 +403,14 @@ export class Trainer<
    * @param metricKeyPrefix what metrics begin with. Default "test"
    * @throws NO_ROWS, PREDICTIONS, COMPUTE_METRICS
    */
-  predict(dataset: RowSource, metricKeyPrefix = 'test'): Promise<PredictionOutput> {
+  async predict(dataset: RowSource, metricKeyPrefix = 'test'): Promise<PredictionOutput> {
+    this.#checkModel();
     return this.#evaluation.predict(dataset, metricKeyPrefix);
   }
 
   /** The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out. Default: outputDir. */
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
+    this.#checkModel();
     await (this.model.adapters ?? this.model).savePretrained(folder);
     await this.#options.tokenizer?.savePretrained?.(folder);
   }

@@ -1,5 +1,6 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
 import { type LanguageModel, longestInput } from '../models/languageModel.js';
+import type { AdapterHost } from '../nn/adapterHost.js';
 import type { AttentionLike } from '../nn/attention.js';
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
@@ -125,6 +126,27 @@ export function sayWhatIsLoaded(
       `the best evaluation (${named}) was at update ${bestGlobalStep}, of which there is no checkpoint: ${loaded}. Set saveSteps: ${evalSteps}, or saveStrategy: "best".`,
     );
   else logger.info(`loading the best checkpoint ${bestModelCheckpoint} (${named})`);
+}
+
+/**
+ * Adapters that were there are there still: without them a run would train and save another model than it was made for.
+ *
+ * @throws ADAPTERS_CHANGED
+ */
+export function checkSameAdapters(
+  before: AdapterHost | null,
+  now: AdapterHost | null,
+  when: string,
+): void {
+  if (before === null || before === now) return;
+  throw new AttuneError(
+    'ADAPTERS_CHANGED',
+    `the adapters of the model were ${now ? 'exchanged for others' : 'taken off (unload, mergeAndUnload)'} ${when}.`,
+    {
+      remedy:
+        'Make a new trainer for the model as it is now; or leave its adapters on until the trainer is done.',
+    },
+  );
 }
 
 /** Nobody trains with less than they asked for: an objective that does not smooth must not be told to. @throws ARGUMENTS_INVALID */

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import type { CallbackContext, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
 import type { Loader } from '../dataset/loader.js';
+import type { AdapterHost } from '../nn/adapterHost.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { AttuneError } from '../util/errors.js';
 import { keysToSnake } from '../util/json.js';
@@ -23,7 +24,7 @@ import { Pacer } from './pacer.js';
 import { noTrainingRows, planTraining, type TrainingPlan } from './plan.js';
 import { RunSchedule } from './runSchedule.js';
 import type { SftArguments } from './sftTrainer.js';
-import { checkOffload } from './trainerChecks.js';
+import { checkOffload, checkSameAdapters } from './trainerChecks.js';
 
 /** The order of the data and where it is cut into updates: what a resumed run must share. */
 interface Geometry {
@@ -78,6 +79,9 @@ export class TrainingRun {
   /** How long updates after the first waited for their rows. */
   #dataWaitMs = 0;
   readonly #startedMs = performance.now();
+  /** The adapters that are trained, and which of them: null: the model itself. */
+  readonly #adapters: AdapterHost | null;
+  readonly #activeAdapters: readonly string[];
   readonly #tokensBefore: number;
   readonly #stepsBefore: number;
   #lossSum = 0;
@@ -93,6 +97,8 @@ export class TrainingRun {
   ) {
     const { args, model, state } = context;
     const { engine } = model;
+    this.#adapters = model.adapters;
+    this.#activeAdapters = model.adapters?.activeAdapters ?? [];
     this.schedule = new RunSchedule(args, plan.maxSteps, chosenSchedule);
     this.optimizer = makeOptimizer(engine, trainableGroups(model, args));
     this.lossScaler = args.fp16 ? new LossScaler(engine) : null;
@@ -123,6 +129,7 @@ export class TrainingRun {
     const plan = planTraining(loader.batchesPerEpoch, args);
     state.reset();
     Object.assign(control, { shouldTrainingStop: false, shouldEpochStop: false });
+    model.adapters?.checkTraining?.({ saves: args.saveStrategy !== 'no' });
     checkTrainable(model);
     checkOffload(model);
     model.engine.reseed(args.seed);
@@ -144,6 +151,27 @@ export class TrainingRun {
       await run.dispose();
       throw error;
     }
+  }
+
+  /**
+   * The model is the one that the optimizer knows: what is trained is what computes, and what is saved.
+   *
+   * @throws ADAPTERS_CHANGED
+   */
+  checkAdapters(): void {
+    const { adapters } = this.context.model;
+    checkSameAdapters(this.#adapters, adapters, 'during training');
+    const active = adapters?.activeAdapters ?? [];
+    const before = this.#activeAdapters;
+    if (active.length === before.length && before.every((name, i) => name === active[i])) return;
+    const names = (list: readonly string[]) => list.map((n) => `"${n}"`).join(', ') || 'none';
+    throw new AttuneError(
+      'ADAPTERS_CHANGED',
+      `the active adapters were ${names(before)} when training began and are ${names(active)} now.`,
+      {
+        remedy: 'Switch adapters back before the next update, or train them in runs of their own.',
+      },
+    );
   }
 
   beginUpdate(): void {
@@ -244,6 +272,7 @@ export class TrainingRun {
    */
   async save({ whole = !this.context.args.saveOnlyModel } = {}): Promise<string> {
     const { args, state, model } = this.context;
+    checkSameAdapters(this.#adapters, model.adapters, 'during training');
     await this.checkFinite();
     const folder = checkpointFolder(args.outputDir, state.globalStep);
     if (state.bestGlobalStep !== null) {

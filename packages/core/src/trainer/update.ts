@@ -21,7 +21,7 @@ export interface UpdateHooks {
  *
  * @param group the examples of each micro-batch
  * @returns tokens put through the model, padding left out
- * @throws NO_ITEMS
+ * @throws NO_ITEMS, ADAPTERS_CHANGED
  */
 export async function update(
   { args, state, model }: CallbackContext,
@@ -32,6 +32,7 @@ export async function update(
 ): Promise<number> {
   const { engine } = model;
   const { optimizer, meter, lossScaler } = run;
+  run.checkAdapters();
   const collated = group.map((examples) => objective.collate(examples));
   const batches = (await objective.prepare?.(model, collated)) ?? collated;
   const items = countItems(objective, batches, state.globalStep + 1);
