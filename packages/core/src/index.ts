@@ -74,6 +74,8 @@ export * from './tokenizer/tokenizer.js';
 export * from './trainer/index.js';
 export { formatBytes, parseBytes } from './util/bytes.js';
 export * from './util/errors.js';
+export * from './util/formatJson.js';
 export * from './util/json.js';
 export * from './util/logger.js';
+export * from './util/losslessJson.js';
 export * from './util/rng.js';

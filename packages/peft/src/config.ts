@@ -1,4 +1,11 @@
-import { AttuneError, camelToSnake, nearest, snakeToCamel } from '@attune/core';
+import {
+  AttuneError,
+  camelToSnake,
+  formatJson,
+  type JsonValue,
+  nearest,
+  snakeToCamel,
+} from '@attune/core';
 import { z } from 'zod';
 import type { PeftMethod } from './definePeftMethod.js';
 
@@ -120,13 +127,25 @@ export function parsePeftConfig(
   return parsed;
 }
 
-/** adapter_config.json as PEFT writes it: every field, snake_case, sorted, indent 2, no newline at the end. */
-export function formatPeftConfig(method: PeftMethod, config: PeftConfig): string {
+/** Numbers that PEFT writes as floats. */
+const FLOATS: ReadonlySet<string> = new Set([
+  'd_initial',
+  'encoder_dropout',
+  'lora_dropout',
+  'vera_dropout',
+]);
+
+/**
+ * adapter_config.json as PEFT writes it: every field, snake_case, sorted, indent 2, no newline at the end.
+ *
+ * @param like the file that the adapter came from: numbers that are the same are spelt as there
+ */
+export function formatPeftConfig(method: PeftMethod, config: PeftConfig, like?: JsonValue): string {
   const fields: Record<string, unknown> = { ...method.fileFields };
   for (const key of optionsOf(method))
     if (!method.unsaved?.includes(key)) fields[camelToSnake(key)] = config[key] ?? null;
   fields.peft_version = PEFT_FORMAT_VERSION;
-  return JSON.stringify(sorted(fields), null, 2);
+  return formatJson(sorted(fields), { like, floats: FLOATS });
 }
 
 /** Options that say which layers: no business of virtual tokens. */
@@ -244,10 +263,11 @@ function refuseUnknown(method: PeftMethod, key: string, value: unknown, source: 
   );
 }
 
+/** Maps: a plain object would put keys that look like integers first. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
+  return new Map(
     Object.entries(value)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([key, v]) => [key, sorted(v)]),

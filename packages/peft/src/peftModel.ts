@@ -4,6 +4,7 @@ import {
   checkOptionNames,
   type DequantizedDType,
   type HostTensorData,
+  type JsonValue,
   type LanguageModel,
   type Parameter,
   type VirtualTokens,
@@ -53,6 +54,8 @@ interface AttachedAdapter {
   readonly trainable: boolean;
   /** What is trained of it while it is active. */
   readonly parameters: readonly Parameter[];
+  /** The file that its config came from; undefined: made here. */
+  readonly source: JsonValue | undefined;
 }
 
 /**
@@ -408,17 +411,17 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     const parts = partsOf(this.root).reverse();
     const toWrite = [];
     for (const name of selectedAdapters) {
-      const { method, config } = this.#get(name);
+      const { method, config, source: like } = this.#get(name);
       const tensors = this.#filesOf(name);
       const saved = options.portable
         ? await portableLora(parts, { name, method, config, tensors })
         : options.plainLora
           ? await plainLora(parts, name, config)
           : { config, tensors };
-      toWrite.push({ path: adapterFolder(folder, name), method, ...saved });
+      toWrite.push({ path: adapterFolder(folder, name), method, like, ...saved });
     }
-    for (const { path, method, config, tensors } of toWrite)
-      await writeAdapter(path, method, config, tensors, { verify });
+    for (const { path, method, config, tensors, like } of toWrite)
+      await writeAdapter(path, method, config, tensors, { verify, like });
   }
 
   /** Reads the weights of the active adapters back from what `savePretrained` wrote, into the parameters as they are. */
@@ -451,7 +454,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
 
   // What these share
 
-  #attach(name: string, { plan, tensors }: NewAdapter, trainable: boolean): void {
+  #attach(name: string, { plan, tensors, source }: NewAdapter, trainable: boolean): void {
     this.#checkFree(name);
     if (this.#attached.size === 0) {
       const parameters = [...this.root.namedParameters()].map(([, p]) => p);
@@ -460,7 +463,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     inject(this.engine, this.root, plan, name, this.#switch, tensors);
     const config = { ...plan.config, inferenceMode: !trainable };
     const parameters = trainable ? [...this.#parametersOf(name).values()] : [];
-    this.#attached.set(name, { method: plan.method, config, trainable, parameters });
+    this.#attached.set(name, { method: plan.method, config, trainable, parameters, source });
     for (const [, parameter] of this.root.namedParameters())
       if (parameter.trainable) parameter.trainable = false;
     this.base.adapters = this;

@@ -3,6 +3,7 @@ import {
   type HostTensorData,
   type HubOptions,
   hubOptionNames,
+  type JsonValue,
   type LanguageModel,
 } from '@attune/core';
 import type { LoadAdapterOptions } from './options.js';
@@ -15,6 +16,8 @@ export interface NewAdapter {
   readonly plan: AdapterPlan;
   /** From a file; without, it starts as its method says. */
   readonly tensors?: ReadonlyMap<string, HostTensorData>;
+  /** The config's file, number for number. */
+  readonly source?: JsonValue;
 }
 
 const loadOptionNames = {
@@ -35,9 +38,9 @@ export async function readAdapter(
 ): Promise<NewAdapter> {
   checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN');
   const folder = await resolveAdapter(nameOrPath, options);
-  const { path, fields } = await readAdapterConfig(folder);
+  const { path, fields, source } = await readAdapterConfig(folder);
   const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
   const tensors = await readAdapterTensors(folder, plan, model.root);
   const encoder = options.isTrainable ? await readEncoder(folder, plan) : [];
-  return { plan, tensors: new Map([...tensors, ...encoder]) };
+  return { plan, tensors: new Map([...tensors, ...encoder]), source };
 }

@@ -4,8 +4,9 @@ import {
   AttuneError,
   formatShape,
   type HostTensorData,
+  type JsonValue,
   type Module,
-  readJsonObject,
+  readJsonFile,
   SafetensorsFile,
   sameShape,
   type TensorToWrite,
@@ -41,6 +42,8 @@ export interface SavedTensor {
 }
 
 export interface WriteAdapterOptions {
+  /** The config that the adapter was loaded with: numbers that are the same are spelt as there. */
+  readonly like?: JsonValue | undefined;
   /** Read the files back and compare them with what was meant. */
   readonly verify: boolean;
   /** What writes tensors to a path. Default writeSafetensors. */
@@ -58,7 +61,7 @@ export async function writeAdapter(
   method: PeftMethod,
   config: PeftConfig,
   parameters: ReadonlyMap<string, SavedTensor>,
-  { verify, writeTensors = writeSafetensors }: WriteAdapterOptions,
+  { verify, like, writeTensors = writeSafetensors }: WriteAdapterOptions,
 ): Promise<void> {
   const configPath = join(folder, CONFIG_FILE);
   const write = async (file: string, named: readonly (readonly [string, SavedTensor])[]) => {
@@ -75,7 +78,7 @@ export async function writeAdapter(
   const all = [...parameters];
   const encoder = all.filter(([name]) => isEncoderIn([name]));
   const others = all.filter(([name]) => !isEncoderIn([name]));
-  const text = formatPeftConfig(method, { ...config, inferenceMode: true });
+  const text = formatPeftConfig(method, { ...config, inferenceMode: true }, like);
   try {
     await write(
       WEIGHTS_FILE,
@@ -102,17 +105,22 @@ export const adapterFolder = (folder: string, adapter: string): string =>
 /** Whether a folder holds an adapter. */
 export const hasAdapter = (folder: string): Promise<boolean> => isFile(join(folder, CONFIG_FILE));
 
+export interface AdapterConfigFile {
+  readonly path: string;
+  readonly fields: Record<string, unknown>;
+  /** How they are spelt. */
+  readonly source: JsonValue;
+}
+
 /**
  * Reads adapter_config.json, unchecked.
  *
  * @throws PEFT_ADAPTER_MISSING, CONFIG_INVALID
  */
-export async function readAdapterConfig(
-  folder: string,
-): Promise<{ readonly path: string; readonly fields: Record<string, unknown> }> {
+export async function readAdapterConfig(folder: string): Promise<AdapterConfigFile> {
   const path = join(folder, CONFIG_FILE);
-  const fields = await readJsonObject(path, { optional: true });
-  if (fields) return { path, fields };
+  const file = await readJsonFile(path, { optional: true });
+  if (file) return { path, fields: file.value, source: file.source };
   const unfinished = await isFile(join(folder, WEIGHTS_FILE));
   throw new AttuneError('PEFT_ADAPTER_MISSING', `${folder} has no ${CONFIG_FILE}.`, {
     remedy: unfinished

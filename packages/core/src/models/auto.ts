@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Attune } from '../attune.js';
-import { type RawConfig, readHfConfig } from '../io/hfConfig.js';
+import { type HfConfig, type RawConfig, readHfConfig } from '../io/hfConfig.js';
 import { type HubOptions, hubOptionNames, MODEL_FILES, resolveFolder } from '../io/hub.js';
 import { WeightFolder } from '../io/weights.js';
 import type { CausalDecoder } from '../nn/decoder.js';
@@ -71,7 +71,8 @@ export const AutoModelForCausalLM = {
       });
     const { attune } = options;
     const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
-    const { config: read, generationConfig } = await readHfConfig(folder);
+    const files = await readHfConfig(folder);
+    const { config: read } = files;
     const where = join(folder, 'config.json');
     const family = familyOf(attune, read, where);
     family.describe(read, where);
@@ -88,7 +89,7 @@ export const AutoModelForCausalLM = {
       );
     const build = (raw: RawConfig) => family.build(attune.engine, raw, { dtype });
     const { root, raw, aliases } = await buildWithHead(weights, read, dtype, build, attune.logger);
-    const config = modelConfig(family, raw, generationConfig, where);
+    const config = modelConfig(family, raw, files, where);
     try {
       if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
       await loadWeights(attune.engine, root, weights, {
@@ -164,12 +165,13 @@ export function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFa
 export const modelConfig = (
   family: ModelFamily,
   raw: RawConfig,
-  generation: RawConfig | null,
+  files: HfConfig | null,
   where: string,
 ): ModelConfig => ({
   modelType: family.modelType,
   ...family.describe(raw, where),
-  generation,
+  generation: files?.generationConfig ?? null,
+  sources: files?.sources ?? null,
   raw,
 });
 

@@ -73,11 +73,12 @@ export const AutoModelForSequenceClassification = {
     );
     const { attune, seed = 0, ignoreUnexpected = false } = options;
     const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
-    const { config: read, generationConfig } = await readHfConfig(folder);
+    const files = await readHfConfig(folder);
+    const { config: read } = files;
     const where = join(folder, 'config.json');
     const family = familyOf(attune, read, where);
     const raw = withLabels(read, options, where);
-    const config = modelConfig(family, raw, generationConfig, where);
+    const config = modelConfig(family, raw, files, where);
     await using weights = await WeightFolder.open(folder);
     const dtype = storageDType(options.dtype ?? 'auto', raw, weights);
     const quantization =

@@ -25,6 +25,15 @@ import {
 } from './languageModel.js';
 import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './quantization.js';
 
+/** Keys of config.json where transformers refuses an int; its other numbers may be either. */
+const FLOATS: ReadonlySet<string> = new Set([
+  'initializer_range',
+  'rms_norm_eps',
+  'layer_norm_epsilon',
+  'attn_logit_softcapping',
+  'final_logit_softcapping',
+]);
+
 export interface CausalLMParts {
   readonly attune: Attune;
   readonly config: ModelConfig;
@@ -179,9 +188,15 @@ export class CausalLM implements LanguageModel {
       ],
       options,
     );
-    const { raw, generation } = this.config;
-    await writeJson(join(folder, 'config.json'), withDType(raw, this.dtype));
-    if (generation) await writeJson(join(folder, 'generation_config.json'), generation);
+    const { raw, generation, sources } = this.config;
+    await writeJson(join(folder, 'config.json'), withDType(raw, this.dtype), {
+      like: sources?.config,
+      floats: FLOATS,
+    });
+    if (generation)
+      await writeJson(join(folder, 'generation_config.json'), generation, {
+        like: sources?.generation ?? undefined,
+      });
   }
 
   /** Frees the weights. The model cannot be used after. */

@@ -15,7 +15,7 @@ export interface BuildOptions {
 }
 
 /** What `ModelConfig` says of a model, but what is the same for every family. */
-export type ModelFacts = Omit<ModelConfig, 'modelType' | 'raw' | 'generation'>;
+export type ModelFacts = Omit<ModelConfig, 'modelType' | 'raw' | 'generation' | 'sources'>;
 
 /** An architecture as the SDK uses it. Make one with {@link defineModelFamily}. */
 export interface ModelFamily {

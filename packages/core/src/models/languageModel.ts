@@ -1,4 +1,5 @@
 import type { Attune } from '../attune.js';
+import type { ConfigSources } from '../io/hfConfig.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import type { CappedHead } from '../nn/decoder.js';
 import type { Module } from '../nn/module.js';
@@ -32,6 +33,8 @@ export interface ModelConfig {
   readonly raw: Readonly<Record<string, unknown>>;
   /** generation_config.json as it was read, snake_case: defaults of `generate`. Null without the file. */
   readonly generation?: Readonly<Record<string, unknown>> | null;
+  /** How the two files are spelt, so that \`50.0\` is not written back as 50. Null: made from values. */
+  readonly sources?: ConfigSources | null;
 }
 
 export interface CheckpointingOptions {
