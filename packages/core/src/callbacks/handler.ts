@@ -176,7 +176,16 @@ function failure(
   const when = state.globalStep === 0 ? 'before the first update' : `at update ${state.globalStep}`;
   return new AttuneError(
     'CALLBACK_FAILED',
-    `callback "${name}" failed in ${hook} ${when}: ${error instanceof Error ? error.message : String(error)}`,
-    { details: { callback: name, hook, globalStep: state.globalStep }, cause: error },
+    `callback "${name}" failed in ${hook} ${when}: ${reason(error)}`,
+    {
+      ...(AttuneError.isInstance(error) && error.remedy && { remedy: error.remedy }),
+      details: { callback: name, hook, globalStep: state.globalStep },
+      cause: error,
+    },
   );
+}
+
+function reason(error: unknown): string {
+  if (AttuneError.isInstance(error)) return `${error.code}: ${error.description}`;
+  return error instanceof Error ? error.message : String(error);
 }

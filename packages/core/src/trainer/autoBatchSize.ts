@@ -1,6 +1,6 @@
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
-import { readCheckpointJson } from './checkpoint.js';
+import { checkpointJson } from './checkpointJson.js';
 import type { TrainingArguments } from './trainingArguments.js';
 
 /** No memory on the device, a tensor that it does not bind, more than `maxMemory`. */
@@ -39,6 +39,6 @@ export async function findBatchSize(
 
 /** A resumed run goes on with the batches of its checkpoint. */
 export async function takeBatchSize(args: TrainingArguments, checkpoint: string): Promise<void> {
-  const { train_batch_size } = await readCheckpointJson(checkpoint, 'trainer_state.json');
+  const { train_batch_size } = await checkpointJson.read(checkpoint, 'trainer_state.json');
   Object.assign(args, { perDeviceTrainBatchSize: train_batch_size });
 }

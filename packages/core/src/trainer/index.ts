@@ -1,5 +1,6 @@
 export { applyPeft, type PeftConfigInput } from './applyPeft.js';
 export * from './causalLmObjective.js';
+export { lastCheckpoint } from './checkpointFolders.js';
 export type { EvalDataset, PredictionOutput } from './evaluation.js';
 export type {
   GenerationShape,
@@ -10,6 +11,7 @@ export type {
   PlanMemoryOptions,
 } from './memoryPlan.js';
 export * from './objective.js';
+export type { Resume } from './outputFolder.js';
 export { parseArguments } from './parseArguments.js';
 export type {
   ComputeMetrics,

@@ -42,6 +42,41 @@ export function checkFinite(
   }
 }
 
+/** So many updates after each other that the device skipped end a run: what is wrong does not pass by itself. */
+export const MAX_SKIPPED = 5;
+
+/**
+ * `nonFinite: "skip"`: one bad update is passed over, a row of them ends the run.
+ *
+ * @param rows of the updates loggedStep + 1, ...
+ * @param before updates skipped in a row up to loggedStep
+ * @returns updates skipped in a row up to the last of the rows
+ * @throws NON_FINITE at the fifth; an overflow under fp16 is the loss scaler's affair and does not count
+ */
+export function countSkipped(
+  rows: readonly StepRow[],
+  loggedStep: number,
+  before: number,
+  { nonFinite, fp16, learningRate }: TrainingArguments,
+): number {
+  let skipped = before;
+  for (const [i, { loss, gradNorm, finite }] of rows.entries()) {
+    const isGood = Number.isFinite(loss) && (finite || fp16);
+    skipped = isGood ? 0 : skipped + 1;
+    if (nonFinite !== 'skip' || skipped < MAX_SKIPPED) continue;
+    const step = loggedStep + 1 + i;
+    throw new AttuneError(
+      'NON_FINITE',
+      `updates ${step - skipped + 1} to ${step} were skipped, ${skipped} in a row: their losses or gradients were not finite (the last loss is ${loss}, its gradient norm ${gradNorm}). The parameters are those of update ${step - skipped}.`,
+      {
+        remedy: `Likely causes: weights that are not finite (a damaged model, or an earlier run that diverged); a learningRate that is too high (${learningRate}); float16, whose range ends at 65504 (use bf16); an objective that divides by zero or takes the logarithm of it.`,
+        details: { step, skipped, loss, gradNorm },
+      },
+    );
+  }
+  return skipped;
+}
+
 /** Where a run goes on. */
 export interface Return {
   readonly checkpoint: string;

@@ -1,6 +1,5 @@
 import type { CallbackContext } from '../callbacks/callback.js';
 import { AttuneError } from '../util/errors.js';
-import { checkpointFolder, damage, listCheckpoints } from './checkpoint.js';
 import type { TrainerState } from './trainerState.js';
 import type { TrainingRun } from './trainingRun.js';
 
@@ -23,18 +22,18 @@ const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text
 export async function rescue(
   error: unknown,
   run: TrainingRun,
-  { state, args, model }: CallbackContext,
+  { state, model }: CallbackContext,
 ): Promise<unknown> {
   if (!AttuneError.isInstance(error)) {
     // Somebody else's: it stays as it is.
-    const { outcome, remedy } = await saved(run, state, args.outputDir);
+    const { outcome, remedy } = await saved(run, state);
     if (remedy) model.attune.logger.warn(`the run ends with an error. ${outcome} ${remedy}`);
     return error;
   }
-  if (error.code === 'DEVICE_LOST') return deviceLost(error, state, args.outputDir);
-  if (error.code === 'NON_FINITE') return withCheckpoint(error, run);
+  if (error.code === 'DEVICE_LOST') return deviceLost(error, state, run);
+  if (error.code === 'NON_FINITE' || error.code === 'DISK_WRITE') return withCheckpoint(error, run);
   if (DEVICE.has(error.code)) return error;
-  const { checkpoint, outcome, remedy } = await saved(run, state, args.outputDir);
+  const { checkpoint, outcome, remedy } = await saved(run, state);
   return new AttuneError(error.code, `${sentence(error.description)} ${outcome}`, {
     remedy: [error.remedy, remedy].filter(Boolean).join(' '),
     details: { ...error.details, checkpoint },
@@ -42,7 +41,7 @@ export async function rescue(
   });
 }
 
-/** Says what the run left behind. A run that is not finite any more saves nothing. */
+/** Says what the run left behind, where another save has no sense: not finite any more, or the disk refuses. */
 function withCheckpoint(error: AttuneError, { checkpoint }: TrainingRun): AttuneError {
   const left = checkpoint
     ? `The checkpoint ${checkpoint} is intact.`
@@ -58,7 +57,6 @@ function withCheckpoint(error: AttuneError, { checkpoint }: TrainingRun): Attune
 async function saved(
   run: TrainingRun,
   state: TrainerState,
-  outputDir: string,
 ): Promise<{ checkpoint: string | null; outcome: string; remedy: string }> {
   let checkpoint: string | null = null;
   let outcome = 'Nothing had been learned yet, so there is no checkpoint of it.';
@@ -69,9 +67,9 @@ async function saved(
     } catch (failure) {
       outcome = `Saving a checkpoint failed too: ${sentence(failure instanceof Error ? failure.message : String(failure))}`;
     }
-  } else if (run.savedStep > 0) {
-    checkpoint = checkpointFolder(outputDir, run.savedStep);
-    outcome = `The checkpoint ${checkpoint} is of update ${run.savedStep}.`;
+  } else if (run.checkpoint !== null) {
+    checkpoint = run.checkpoint;
+    outcome = `The last whole checkpoint is ${checkpoint}.`;
   }
   const remedy = checkpoint
     ? `Mend it and go on with train({ resumeFromCheckpoint: "${checkpoint}" }).`
@@ -79,23 +77,19 @@ async function saved(
   return { checkpoint, outcome, remedy };
 }
 
-async function deviceLost(
+function deviceLost(
   error: AttuneError,
-  state: TrainerState,
-  outputDir: string,
-): Promise<AttuneError> {
-  const whole: string[] = [];
-  for (const { folder } of await listCheckpoints(outputDir))
-    if ((await damage(folder)) === null) whole.push(folder);
-  const last = whole.at(-1);
+  { globalStep, maxSteps }: TrainerState,
+  { checkpoint: last }: TrainingRun,
+): AttuneError {
   return new AttuneError(
     'DEVICE_LOST',
-    `the device was lost after update ${state.globalStep} of ${state.maxSteps}. ${last ? `The checkpoint ${last} is intact.` : 'No checkpoint had been written.'}`,
+    `the device was lost after update ${globalStep} of ${maxSteps}. ${last ? `The checkpoint ${last} is intact.` : 'No checkpoint had been written.'}`,
     {
       remedy: last
         ? `Create a new Attune, load the model again and call train({ resumeFromCheckpoint: "${last}" }). If it happens again, lower perDeviceTrainBatchSize or maxLength.`
         : 'Start again with a smaller saveSteps; lower perDeviceTrainBatchSize or maxLength if it happens again.',
-      details: { globalStep: state.globalStep, checkpoint: last ?? null },
+      details: { globalStep, checkpoint: last },
       cause: error,
     },
   );

@@ -9,13 +9,13 @@ import type { AdapterHost } from '../nn/adapterHost.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { findBatchSize, takeBatchSize } from './autoBatchSize.js';
-import { findCheckpoint } from './checkpoint.js';
 import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluation.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
 import { checkBudget } from './memoryBudget.js';
 import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
 import { Rollback } from './nonFinite.js';
 import type { Objective } from './objective.js';
+import { OutputFolder } from './outputFolder.js';
 import { longestExamples, type PlanSubject, planMemory } from './planMemory.js';
 import { PreparedRows } from './preparedRows.js';
 import type { RowSource } from './prepareRows.js';
@@ -177,10 +177,15 @@ export class Trainer<
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { args, model } = this;
     const trainDataset = this.#trainRows('train');
-    const resume = options.resumeFromCheckpoint ?? args.resumeFromCheckpoint;
-    const checkpoint = resume
-      ? await findCheckpoint(resume, args.outputDir, model.attune.logger)
-      : null;
+    await using output = await OutputFolder.open(
+      args.outputDir,
+      {
+        saves: args.saveStrategy !== 'no',
+        resume: options.resumeFromCheckpoint ?? args.resumeFromCheckpoint,
+      },
+      model.attune.logger,
+    );
+    const checkpoint = output.start;
     const examples = await this.#rows.examples(trainDataset, 'training');
     if (!isStream(examples)) this.#rows.check(trainDataset, 'training');
     if (args.evalStrategy !== 'no' || args.evalOnStart)
@@ -200,6 +205,7 @@ export class Trainer<
         loader,
         from,
         this.#optimizers,
+        output,
       );
       this.#run = run;
       if (position) run.position = position;

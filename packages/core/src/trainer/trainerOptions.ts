@@ -6,6 +6,7 @@ import type { PeftConfigInput } from './applyPeft.js';
 import type { EvalDataset } from './evaluation.js';
 import type { OptimizerFactory } from './makeOptimizer.js';
 import type { Objective } from './objective.js';
+import type { Resume } from './outputFolder.js';
 import type { ComputeMetrics, PreprocessLogits } from './predictions.js';
 import type { RowSource } from './prepareRows.js';
 import type { StopReason } from './stopRequest.js';
@@ -72,8 +73,11 @@ export interface TrainerFlavor {
 }
 
 export interface TrainOptions {
-  /** A checkpoint folder, or true for the latest whole one of outputDir. Default: args.resumeFromCheckpoint. */
-  readonly resumeFromCheckpoint?: boolean | string | undefined;
+  /**
+   * Goes on from a checkpoint. true: the latest whole one of the run that used outputDir last; "if-present":
+   * so, or anew where there is none; a folder: that one. Default: args.resumeFromCheckpoint.
+   */
+  readonly resumeFromCheckpoint?: Resume | undefined;
   /** Ends the run cleanly after the update in progress, with a checkpoint. */
   readonly signal?: AbortSignal | undefined;
   /**

@@ -7,6 +7,7 @@ import { camelToSnake, isPlainObject, keysToCamel, snakeToCamel } from '../util/
 import { dropAbsentOptions } from './absentOptions.js';
 import { checkTogether } from './checkTogether.js';
 import { NON_FINITE, type NonFinite } from './nonFinite.js';
+import type { Resume } from './outputFolder.js';
 import { parseArguments } from './parseArguments.js';
 import { LENGTH_COLUMN } from './rowLengths.js';
 import { resolveSampling, SAMPLING_STRATEGIES, type SamplingStrategy } from './sampling.js';
@@ -166,8 +167,11 @@ export interface TrainingArguments {
   readonly dataloaderPrefetchFactor: number;
   /** Leave out a last micro-batch that is not full. Default false. */
   readonly dataloaderDropLast: boolean;
-  /** What `train()` without options resumes from: a checkpoint folder, true for the latest, false for none. Default false. */
-  readonly resumeFromCheckpoint: boolean | string;
+  /**
+   * What `train()` without options resumes from: a checkpoint folder, true for the latest, "if-present" for the
+   * latest if there is one, false for none. Default false.
+   */
+  readonly resumeFromCheckpoint: Resume;
   /** On resume, give callbacks what the checkpoint kept of them. Default true. */
   readonly restoreCallbackStatesFromCheckpoint: boolean;
 }
@@ -292,7 +296,11 @@ export const trainingArgumentsSchema = z.strictObject({
     .nullish()
     .transform((n) => n ?? 2),
   dataloaderDropLast: z.boolean().default(false),
-  resumeFromCheckpoint: z.union([z.boolean(), z.string().min(1)]).default(false),
+  resumeFromCheckpoint: z
+    .custom<Resume>((v) => typeof v === 'boolean' || (typeof v === 'string' && v !== ''), {
+      error: 'expected true, false, "if-present" or a checkpoint folder',
+    })
+    .default(false),
   restoreCallbackStatesFromCheckpoint: z.boolean().default(true),
 });
 

@@ -1,25 +1,22 @@
-import { stat } from 'node:fs/promises';
 import type { CallbackContext, Logs } from '../callbacks/callback.js';
 import type { CallbackHandler } from '../callbacks/handler.js';
 import type { Loader } from '../dataset/loader.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import type { Optimizer } from '../optim/optimizer.js';
+import { writing } from '../util/diskError.js';
 import { AttuneError } from '../util/errors.js';
 import { keysToSnake } from '../util/json.js';
 import { checkTrainable } from './applyPeft.js';
-import {
-  checkpointFolder,
-  checkResumable,
-  readCheckpointJson,
-  readOptimizer,
-  rotateCheckpoints,
-  writeCheckpoint,
-} from './checkpoint.js';
-import { LossScaler, type LossScalerState } from './lossScaler.js';
+import { checkpointFolder, checkResumable, readOptimizer, writeCheckpoint } from './checkpoint.js';
+import { checkpointJson, stepRows } from './checkpointJson.js';
+import { runOf } from './checkpointManifest.js';
+import { LossScaler } from './lossScaler.js';
 import { type OptimizerChoice, trainableGroups } from './makeOptimizer.js';
 import { StepMeter, type StepRow, summarize, type WindowSummary } from './meter.js';
 import { loadModelWeights } from './modelWeights.js';
-import { checkFinite } from './nonFinite.js';
+import { checkFinite, countSkipped } from './nonFinite.js';
+import type { OutputFolder } from './outputFolder.js';
+import { checkpointBytes, checkSpace } from './outputProbe.js';
 import { Pacer } from './pacer.js';
 import { noTrainingRows, planTraining, type TrainingPlan } from './plan.js';
 import { RunSchedule } from './runSchedule.js';
@@ -28,6 +25,9 @@ import { checkOffload, checkSameAdapters } from './trainerChecks.js';
 
 /** The order of the data and where it is cut into updates: what a resumed run must share. */
 interface Geometry {
+  readonly modelType: string;
+  /** Trainable values, of whatever shape. */
+  readonly trainable: number;
   /** null: a stream. */
   readonly rows: number | null;
   readonly batchSize: number;
@@ -86,6 +86,8 @@ export class TrainingRun {
   readonly #stepsBefore: number;
   #lossSum = 0;
   #lossSteps = 0;
+  /** Updates skipped after each other, up to the last log. */
+  #skippedInARow = 0;
 
   /** Use {@link TrainingRun.start}; this alone only for counting what a run holds. */
   constructor(
@@ -94,6 +96,8 @@ export class TrainingRun {
     readonly loader: Loader<unknown>,
     readonly plan: TrainingPlan,
     [makeOptimizer, chosenSchedule]: OptimizerChoice,
+    /** null: a rehearsal, which saves nothing. */
+    private readonly output: OutputFolder | null = null,
   ) {
     const { args, model, state } = context;
     const { engine } = model;
@@ -116,7 +120,7 @@ export class TrainingRun {
   /**
    * Readies everything for the first update, or for the one after a checkpoint.
    *
-   * @throws NO_TRAINABLE, OPTIMIZER_DTYPE, CHECKPOINT_MISMATCH
+   * @throws NO_TRAINABLE, OPTIMIZER_DTYPE, CHECKPOINT_MISMATCH, DISK_SPACE
    */
   static async start(
     context: CallbackContext,
@@ -124,6 +128,7 @@ export class TrainingRun {
     loader: Loader<unknown>,
     checkpoint: string | null,
     optimizers: OptimizerChoice,
+    output: OutputFolder | null = null,
   ): Promise<TrainingRun> {
     const { args, model, state, control } = context;
     const plan = planTraining(loader.batchesPerEpoch, args);
@@ -136,15 +141,22 @@ export class TrainingRun {
     // Weights before the optimizer, which moves them into its arenas.
     if (checkpoint) {
       await checkResumable(checkpoint);
+      const { geometry } = await checkpointJson.read(checkpoint, 'attune_state.json');
+      checkGeometry(checkpoint, geometry, geometryOf(context, loader));
       await loadModelWeights(model, checkpoint);
-      state.load(await readCheckpointJson(checkpoint, 'trainer_state.json'));
+      state.load(await checkpointJson.read(checkpoint, 'trainer_state.json'));
     }
     state.maxSteps = plan.maxSteps;
     state.numTrainEpochs = plan.numTrainEpochs;
-    const run = new TrainingRun(context, callbacks, loader, plan, optimizers);
+    const run = new TrainingRun(context, callbacks, loader, plan, optimizers, output);
     try {
       if (checkpoint) await run.#restore(checkpoint);
       run.checkpoint = checkpoint;
+      if (output?.isOpen)
+        await checkSpace(
+          output.path,
+          checkpointBytes(model, args.saveOnlyModel ? null : run.optimizer),
+        );
       model.root.train();
       return run;
     } catch (error) {
@@ -230,6 +242,7 @@ export class TrainingRun {
   async readMeter(): Promise<WindowSummary> {
     const rows = await this.meter.take();
     checkFinite(rows, this.loggedStep, this.#positions, this.context.args);
+    this.#skippedInARow = this.#countSkipped(rows);
     this.#positions.clear();
     const summary = summarize(rows);
     this.#lossSum += summary.lossSum;
@@ -245,6 +258,10 @@ export class TrainingRun {
     const rows = await this.meter.take();
     this.meter.putBack(rows);
     checkFinite(rows, this.loggedStep, this.#positions, args);
+  }
+
+  #countSkipped(rows: readonly StepRow[]): number {
+    return countSkipped(rows, this.loggedStep, this.#skippedInARow, this.context.args);
   }
 
   summary(): Logs {
@@ -273,26 +290,33 @@ export class TrainingRun {
   async save({ whole = !this.context.args.saveOnlyModel } = {}): Promise<string> {
     const { args, state, model } = this.context;
     checkSameAdapters(this.#adapters, model.adapters, 'during training');
+    const { run } = this.output!;
     await this.checkFinite();
     const folder = checkpointFolder(args.outputDir, state.globalStep);
     if (state.bestGlobalStep !== null) {
       const best = checkpointFolder(args.outputDir, state.bestGlobalStep);
-      const exists =
-        state.bestGlobalStep === state.globalStep || (await stat(best).catch(() => null));
-      if (exists) state.bestModelCheckpoint = best;
+      const isOwn = best === folder || (await runOf(best))?.id === run.id;
+      if (isOwn) state.bestModelCheckpoint = best;
     }
-    await writeCheckpoint(folder, {
-      model,
-      optimizer: whole ? this.optimizer : null,
-      texts: {
-        'trainer_state.json': state.toJson(args, this.callbacks.exportState()),
-        'training_args.json': toJson(keysToSnake({ ...args })),
-        ...(whole && (await this.#resumeTexts())),
-      },
+    const texts = {
+      'trainer_state.json': state.toJson(args, this.callbacks.exportState()),
+      'training_args.json': toJson(keysToSnake({ ...args })),
+      ...(whole && (await this.#resumeTexts())),
+    };
+    await writing(folder, async () => {
+      await this.output!.claim();
+      await writeCheckpoint(folder, {
+        model,
+        optimizer: whole ? this.optimizer : null,
+        texts,
+        run,
+      });
+      this.savedStep = state.globalStep;
+      if (whole) this.checkpoint = folder;
     });
-    this.savedStep = state.globalStep;
-    if (whole) this.checkpoint = folder;
-    await rotateCheckpoints(args.outputDir, args.saveTotalLimit, state.bestModelCheckpoint);
+    await writing(args.outputDir, () =>
+      this.output!.rotate(folder, args.saveTotalLimit, state.bestModelCheckpoint),
+    );
     return folder;
   }
 
@@ -301,6 +325,7 @@ export class TrainingRun {
     const { args, state, model } = this.context;
     const rows = await this.meter.take();
     this.meter.putBack(rows);
+    this.#countSkipped(rows);
     return {
       'scheduler.json': toJson({
         type: args.lrSchedulerType,
@@ -315,10 +340,11 @@ export class TrainingRun {
         dropout_draws: this.#drawsBefore ?? model.engine.dropoutDraws,
       }),
       'attune_state.json': toJson({
-        geometry: this.#geometry(),
+        geometry: geometryOf(this.context, this.loader),
         position: this.position,
         logged_step: this.loggedStep,
         skipped_steps: state.skippedSteps,
+        skipped_in_a_row: this.#skippedInARow,
         loss_sum: this.#lossSum,
         loss_steps: this.#lossSteps,
         rows_since_log: rows,
@@ -329,60 +355,25 @@ export class TrainingRun {
 
   async #restore(folder: string): Promise<void> {
     const { model, state } = this.context;
-    const saved = await readCheckpointJson(folder, 'attune_state.json');
-    this.#checkGeometry(folder, saved.geometry as Geometry);
-    this.position = saved.position as Position;
+    const saved = await checkpointJson.read(folder, 'attune_state.json');
+    this.position = saved.position;
     await readOptimizer(folder, this.optimizer);
     // A run that goes on in another precision starts with the usual scale.
-    if (saved.loss_scaler) this.lossScaler?.importState(saved.loss_scaler as LossScalerState);
-    const rng = await readCheckpointJson(folder, 'rng_state.json');
-    model.engine.dropoutDraws = rng.dropout_draws as number;
-    const scheduler = await readCheckpointJson(folder, 'scheduler.json');
-    this.learningRate = scheduler.last_lr as number;
+    if (saved.loss_scaler) this.lossScaler?.importState(saved.loss_scaler);
+    const rng = await checkpointJson.read(folder, 'rng_state.json');
+    model.engine.dropoutDraws = rng.dropout_draws;
+    const scheduler = await checkpointJson.read(folder, 'scheduler.json');
+    this.learningRate = scheduler.last_lr;
     this.schedule.importState(scheduler.state);
-    this.loggedStep = saved.logged_step as number;
-    this.#lossSum = saved.loss_sum as number;
-    this.#lossSteps = saved.loss_steps as number;
-    state.skippedSteps = saved.skipped_steps as number;
-    // JSON has no NaN: what was not finite comes back as null.
-    this.meter.putBack(
-      (saved.rows_since_log as StepRow[]).map((row) => ({
-        ...row,
-        loss: row.loss ?? Number.NaN,
-        gradNorm: row.gradNorm ?? Number.NaN,
-      })),
-    );
-    const { stateful_callbacks } = await readCheckpointJson(folder, 'trainer_state.json');
+    this.loggedStep = saved.logged_step;
+    this.#lossSum = saved.loss_sum ?? Number.NaN;
+    this.#lossSteps = saved.loss_steps;
+    state.skippedSteps = saved.skipped_steps;
+    this.#skippedInARow = saved.skipped_in_a_row;
+    this.meter.putBack(stepRows(saved.rows_since_log));
+    const { stateful_callbacks } = await checkpointJson.read(folder, 'trainer_state.json');
     if (this.context.args.restoreCallbackStatesFromCheckpoint)
-      this.callbacks.importState(stateful_callbacks as Record<string, unknown>);
-  }
-
-  #geometry(): Geometry {
-    const { args } = this.context;
-    const { packing, packingStrategy } = args as Partial<SftArguments>;
-    return {
-      rows: this.loader.length,
-      batchSize: args.perDeviceTrainBatchSize,
-      gradientAccumulationSteps: args.gradientAccumulationSteps,
-      seed: args.seed,
-      dataSeed: args.dataSeed ?? args.seed,
-      trainSamplingStrategy: args.trainSamplingStrategy,
-      dropLast: args.dataloaderDropLast,
-      packing: packing ? `${packingStrategy} of ${args.maxLength} tokens` : 'none',
-    };
-  }
-
-  /** With another cut of the data, "go on where it stopped" has no meaning. */
-  #checkGeometry(folder: string, saved: Geometry): void {
-    const now = this.#geometry();
-    const changed = (Object.keys(now) as (keyof Geometry)[])
-      .filter((key) => saved[key] !== now[key])
-      .map((key) => `${key} was ${saved[key]} and is ${now[key]}`);
-    if (changed.length === 0) return;
-    throw new AttuneError('CHECKPOINT_MISMATCH', `${folder}: ${changed.join(', ')}.`, {
-      remedy:
-        'Resume with the rows and batch sizes of the saved run; or load its weights and start a new one.',
-    });
+      this.callbacks.importState(stateful_callbacks);
   }
 
   async dispose(): Promise<void> {
@@ -392,4 +383,39 @@ export class TrainingRun {
     this.meter.dispose();
     this.context.model.root.eval();
   }
+}
+
+function geometryOf({ args, model }: CallbackContext, loader: Loader<unknown>): Geometry {
+  const { packing, packingStrategy } = args as Partial<SftArguments>;
+  const trainable = new Set(
+    [...model.root.namedParameters()].flatMap(([, p]) => (p.trainable ? [p] : [])),
+  );
+  return {
+    modelType: model.config.modelType,
+    trainable: [...trainable].reduce((n, { size }) => n + size, 0),
+    rows: loader.length,
+    batchSize: args.perDeviceTrainBatchSize,
+    gradientAccumulationSteps: args.gradientAccumulationSteps,
+    seed: args.seed,
+    dataSeed: args.dataSeed ?? args.seed,
+    trainSamplingStrategy: args.trainSamplingStrategy,
+    dropLast: args.dataloaderDropLast,
+    packing: packing ? `${packingStrategy} of ${args.maxLength} tokens` : 'none',
+  };
+}
+
+/** With another model or cut of the data, "go on where it stopped" has no meaning. @throws CHECKPOINT_MISMATCH */
+function checkGeometry(
+  folder: string,
+  saved: Readonly<Record<string, unknown>>,
+  now: Geometry,
+): void {
+  const changed = (Object.keys(now) as (keyof Geometry)[])
+    .filter((key) => saved[key] !== now[key])
+    .map((key) => `${key} was ${saved[key]} and is ${now[key]}`);
+  if (changed.length === 0) return;
+  throw new AttuneError('CHECKPOINT_MISMATCH', `${folder}: ${changed.join(', ')}.`, {
+    remedy:
+      'Resume with the model, rows and batch sizes of the saved run; or load its weights and start a new one.',
+  });
 }

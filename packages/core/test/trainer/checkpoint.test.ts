@@ -1,4 +1,5 @@
-import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   AttuneError,
@@ -226,9 +227,75 @@ describe('a torn checkpoint', () => {
         const { length } = await readFile(join(f, 'rng_state.json'));
         await writeFile(join(f, 'rng_state.json'), ' '.repeat(length));
       },
-      /cannot be read/,
+      /rng_state.json has other bytes than were written \(its SHA-256 differs\)/,
+    ],
+    [
+      'with one byte changed',
+      async (f) => {
+        const bytes = await readFile(join(f, 'model.safetensors'));
+        bytes[bytes.length - 9]! ^= 1;
+        await writeFile(join(f, 'model.safetensors'), bytes);
+      },
+      /model.safetensors has other bytes than were written/,
+    ],
+    [
+      'with a folder in the place of a file',
+      async (f) => {
+        await rm(join(f, 'scheduler.json'));
+        await mkdir(join(f, 'scheduler.json'));
+      },
+      /scheduler.json is missing/,
+    ],
+    [
+      'with a manifest of another version',
+      (f) => changeManifest(f, ({ files }) => ({ files: Object.keys(files) })),
+      /attune_checkpoint.json is not of version 2/,
+    ],
+    [
+      'with a manifest that is not one',
+      (f) => writeFile(join(f, 'attune_checkpoint.json'), '[1,'),
+      /attune_checkpoint.json is not JSON/,
+    ],
+    [
+      'with a manifest that leads out of the folder',
+      (f) => changeManifest(f, (m) => ({ ...m, files: { ...m.files, '../../x': { bytes: 1 } } })),
+      /attune_checkpoint.json: files/,
+    ],
+    [
+      'with a manifest that names no state',
+      (f) => changeManifest(f, (m) => ({ ...m, files: {} })),
+      /attune_checkpoint.json names no trainer_state.json/,
+    ],
+    [
+      'with another type in its JSON, hashed again',
+      async (f) => {
+        const path = join(f, 'trainer_state.json');
+        const text = (await readFile(path, 'utf8')).replace(
+          '"global_step": 4',
+          '"global_step": "4"',
+        );
+        await writeFile(path, text);
+        await changeManifest(f, (m) => ({
+          ...m,
+          files: {
+            ...m.files,
+            'trainer_state.json': {
+              bytes: Buffer.byteLength(text),
+              sha256: createHash('sha256').update(text).digest('hex'),
+            },
+          },
+        }));
+      },
+      /trainer_state.json: global_step: .*expected (int|number), received string/,
     ],
   ];
+  interface Manifest {
+    readonly files: Readonly<Record<string, object>>;
+  }
+  async function changeManifest(folder: string, change: (manifest: Manifest) => object) {
+    const path = join(folder, 'attune_checkpoint.json');
+    await writeFile(path, JSON.stringify(change(JSON.parse(await readFile(path, 'utf8')))));
+  }
   for (const [name, tear, message] of damages)
     test(`${name} is skipped with a warning, and refused when it is asked for`, async () => {
       const { args, last } = await prepare();

@@ -16,7 +16,8 @@ import {
   trainingArgumentsSchema,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { rotateCheckpoints } from '../../src/trainer/checkpoint.js';
+import { rotateCheckpoints } from '../../src/trainer/checkpointFolders.js';
+import { writeManifest } from '../../src/trainer/checkpointManifest.js';
 import { fixtureJson, temporaryFolder, tinyLlama } from './support.js';
 
 interface Case<A, E> {
@@ -98,8 +99,13 @@ describe('row 34: rotation', () => {
   )('$name', async ({ attrs, expected }) => {
     const folder = await temporaryFolder();
     const at = (step: number) => join(folder, `checkpoint-${step}`);
-    for (const step of attrs.steps) await mkdir(at(step));
-    await rotateCheckpoints(folder, attrs.limit, attrs.best === null ? null : at(attrs.best));
+    const run = { id: 'this', started: '2026-01-01T00:00:00Z' };
+    for (const step of attrs.steps) {
+      await mkdir(at(step));
+      await writeManifest(at(step), run);
+    }
+    const best = attrs.best === null ? null : at(attrs.best);
+    await rotateCheckpoints(folder, run, at(Math.max(...attrs.steps)), attrs.limit, best);
     const kept = (await readdir(folder)).map((name) => Number(name.split('-')[1]));
     expect(kept.sort((a, b) => a - b)).toEqual(expected.kept);
   });

@@ -1,5 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writing } from '../../util/diskError.js';
 import type { CallbackContext, Logs, TrainerCallback } from '../callback.js';
 import { escapeXml, lossPlot } from './lossPlot.js';
 import { trackerFolder } from './runFolder.js';
@@ -36,11 +37,7 @@ export class HtmlReportCallback implements TrainerCallback {
     const cells = rows.map(
       ([name, value]) => `<tr><th>${escapeXml(name!)}</th><td>${escapeXml(value!)}</td></tr>`,
     );
-    await mkdir(folder, { recursive: true });
-    await writeFile(join(folder, 'loss.svg'), svg);
-    await writeFile(
-      join(folder, 'report.html'),
-      `<!doctype html>
+    const html = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -57,7 +54,11 @@ ${svg}<table>
 ${cells.join('\n')}
 </table>
 </html>
-`,
-    );
+`;
+    await writing(folder, async () => {
+      await mkdir(folder, { recursive: true });
+      await writeFile(join(folder, 'loss.svg'), svg);
+      await writeFile(join(folder, 'report.html'), html);
+    });
   }
 }

@@ -1,6 +1,7 @@
 import { appendFile, mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LogEntry } from '../../trainer/trainerState.js';
+import { writing } from '../../util/diskError.js';
 import { keysToSnake } from '../../util/json.js';
 import type { CallbackContext, TrainerCallback } from '../callback.js';
 import { trackerFolder } from './runFolder.js';
@@ -16,16 +17,19 @@ export class JsonlCallback implements TrainerCallback {
 
   async onTrainBegin({ args, state }: CallbackContext): Promise<void> {
     const folder = trackerFolder(args);
-    await mkdir(folder, { recursive: true });
     const file = join(folder, 'log.jsonl');
-    if (state.globalStep === 0) await setAside(folder, file);
-    await writeFile(file, state.logHistory.map(line).join(''));
+    await writing(file, async () => {
+      await mkdir(folder, { recursive: true });
+      if (state.globalStep === 0) await setAside(folder, file);
+      await writeFile(file, state.logHistory.map(line).join(''));
+    });
     this.#file = file;
   }
 
   async onLog({ state }: CallbackContext): Promise<void> {
     const row = state.logHistory.at(-1);
-    if (this.#file !== null && row) await appendFile(this.#file, line(row));
+    const file = this.#file;
+    if (file !== null && row) await writing(file, () => appendFile(file, line(row)));
   }
 
   onTrainEnd(): void {

@@ -1,6 +1,7 @@
 import { mkdir, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { writing } from '../../util/diskError.js';
 import { keysToSnake } from '../../util/json.js';
 import type { CallbackContext, Logs, TrainerCallback } from '../callback.js';
 import { ProtoMessage } from './protobuf.js';
@@ -36,7 +37,7 @@ export class TensorBoardCallback implements TrainerCallback {
   async onTrainBegin({ args, state, model }: CallbackContext): Promise<void> {
     const now = new Date();
     const folder = this.#logDir ?? tensorBoardFolder(args, now);
-    await mkdir(folder, { recursive: true });
+    await writing(folder, () => mkdir(folder, { recursive: true }));
     const seconds = Math.floor(now.getTime() / 1000);
     this.#file = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.0`);
     const wallTime = seconds;
@@ -61,12 +62,15 @@ export class TensorBoardCallback implements TrainerCallback {
   async #write(events: readonly ProtoMessage[]): Promise<void> {
     if (this.#file === null) return; // an evaluation by hand, outside of a run
     const records = events.map((event) => tfRecord(event.encode()));
-    const file = await open(this.#file, 'a');
-    try {
-      await file.writeFile(Buffer.concat(records));
-    } finally {
-      await file.close();
-    }
+    const path = this.#file;
+    await writing(path, async () => {
+      const file = await open(path, 'a');
+      try {
+        await file.writeFile(Buffer.concat(records));
+      } finally {
+        await file.close();
+      }
+    });
   }
 }
 

@@ -3,6 +3,7 @@ import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { writing } from '../../util/diskError.js';
 import { camelToSnake, keysToSnake } from '../../util/json.js';
 import type { CallbackContext, Logs, TrainerCallback } from '../callback.js';
 import { ProtoMessage } from './protobuf.js';
@@ -84,13 +85,14 @@ export class WandbCallback implements TrainerCallback {
     const now = new Date();
     const stamp = now.toISOString().replace(/[-:]/g, '').replace('T', '_').slice(0, 15);
     const folder = join(dir ?? join(trackerFolder(args), 'wandb'), `offline-run-${stamp}-${id}`);
-    await mkdir(join(folder, 'files'), { recursive: true });
+    await writing(folder, () => mkdir(join(folder, 'files'), { recursive: true }));
     this.#file = join(folder, `run-${id}.wandb`);
     this.#size = FILE_HEADER.length;
     this.#records = 0;
     this.#step = 0;
     this.#startedMs = now.getTime();
-    await writeFile(this.#file, FILE_HEADER);
+    const file = this.#file;
+    await writing(file, () => writeFile(file, FILE_HEADER));
 
     const version = new ProtoMessage().text(1, PRODUCER).text(2, MIN_CONSUMER);
     await this.#record(RECORD.header, new ProtoMessage().message(1, version));
@@ -170,7 +172,8 @@ export class WandbCallback implements TrainerCallback {
     const record = new ProtoMessage().int(RECORD.num, ++this.#records).message(field, message);
     const bytes = frame(record.encode(), this.#size);
     this.#size += bytes.length;
-    await appendFile(this.#file, bytes);
+    const file = this.#file;
+    await writing(file, () => appendFile(file, bytes));
   }
 }
 
