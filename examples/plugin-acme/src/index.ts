@@ -9,7 +9,7 @@ import {
   TOKENS,
   type TrainerCallback,
 } from '@attune/core';
-import { definePeftMethod, PeftMethods } from '@attune/peft';
+import { definePeftMethod, type PeftConfigBase, PeftMethods } from '@attune/peft';
 import { z } from 'zod';
 
 /** y = s * (W x + b): one scale per output feature, starting at 1, so that step 0 equals the base model. */
@@ -23,6 +23,20 @@ export const channelScale = definePeftMethod({
   mergedWeight: (weight, p) => weight.mul(p.scale.unsqueeze(1)), // [out, in] * [out, 1]
   mergedBias: (bias, p) => bias.mul(p.scale), // the scale is on W x + b
 });
+
+/** What a user may write for it: editors then know the options, and a wrong one does not compile. */
+export interface ChannelScaleConfig extends PeftConfigBase {
+  /** One learned scale for each output feature. */
+  readonly peftType: 'CHANNEL_SCALE';
+  /** What the scales start at; 1 is the base model. Default 1. */
+  readonly init?: number;
+}
+
+declare global {
+  interface AttunePeftConfigs {
+    CHANNEL_SCALE: ChannelScaleConfig;
+  }
+}
 
 @injectable()
 export class StopBelow implements TrainerCallback {

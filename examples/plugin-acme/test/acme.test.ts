@@ -13,7 +13,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { acme } from '../src/index.js';
 
 const tiny = join(import.meta.dirname, '../../../parity/fixtures/tiny-qwen2'); // its q_proj has a bias
-const config = { peftType: 'CHANNEL_SCALE', targetModules: ['q_proj', 'down_proj'] };
+const config = { peftType: 'CHANNEL_SCALE', targetModules: ['q_proj', 'down_proj'] } as const;
 
 const open = () =>
   createAttune({ plugins: [peft(), acme()], backend: 'reference', logger: silentLogger });
@@ -69,12 +69,13 @@ describe('a PEFT method from another package', () => {
   test('its own option is parsed, and a mistyped one named', async () => {
     await using attune = await open();
     const base = await AutoModelForCausalLM.fromPretrained(tiny, { attune });
-    expect(() => getPeftModel(base, { ...config, intit: 2 })).toThrow(
+    // What JavaScript would let through.
+    const mistyped = { ...config, intit: 2 } as typeof config;
+    const wrong = { ...config, init: 'one' } as object as typeof config;
+    expect(() => getPeftModel(base, mistyped)).toThrow(
       /peftConfig\.intit is not an option of CHANNEL_SCALE[\s\S]*Did you mean "init"/,
     );
-    expect(() => getPeftModel(base, { ...config, init: 'one' })).toThrow(
-      /peftConfig\.init is "one"/,
-    );
+    expect(() => getPeftModel(base, wrong)).toThrow(/peftConfig\.init is "one"/);
     const before = await logits(base);
     expect(await logits(getPeftModel(base, { ...config, init: 2 }))).not.toEqual(before);
   });

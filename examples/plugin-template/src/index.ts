@@ -1,5 +1,5 @@
 import { definePlugin } from '@attune/core';
-import { definePeftMethod, PeftMethods } from '@attune/peft';
+import { definePeftMethod, type PeftConfigBase, PeftMethods } from '@attune/peft';
 import { z } from 'zod';
 
 /**
@@ -17,6 +17,20 @@ export const outputGain = definePeftMethod({
   mergedBias: (bias, p, config) => bias.mul(p.gain.mul(config.strength).add(1)),
   defaultTargetModules: { llama: ['v_proj', 'down_proj'], qwen2: ['v_proj', 'down_proj'] },
 });
+
+/** What a user may write for it: editors then know the options, and a wrong one does not compile. */
+export interface OutputGainConfig extends PeftConfigBase {
+  /** A learned gain for each output feature. */
+  readonly peftType: 'OUTPUT_GAIN';
+  /** How much a gain of 1 changes. Usual 0.1-10. Default 1. */
+  readonly strength?: number;
+}
+
+declare global {
+  interface AttunePeftConfigs {
+    OUTPUT_GAIN: OutputGainConfig;
+  }
+}
 
 export const outputGainPlugin = () =>
   definePlugin({

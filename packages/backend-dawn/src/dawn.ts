@@ -13,7 +13,7 @@ export interface DawnOptions {
    * Default: the environment variable ATTUNE_VULKAN, else 'auto'.
    */
   readonly adapter?: AdapterKind | 'auto';
-  /** Kernels of your own; one for an op that has one already replaces it. */
+  /** Kernels of your own; one for an op that has one already replaces it. Default none. */
   readonly kernels?: readonly Kernel[];
   /**
    * The file with the kernels' measured choices (see `trainer.tune`), or false to neither read nor

@@ -14,7 +14,7 @@ afterAll(() => attune.dispose());
 
 const load = (name: string) =>
   AutoModelForCausalLM.fromPretrained(fixture(name), { attune, dtype: 'float32' });
-const lora = { peftType: 'LORA', r: 8, loraAlpha: 16, targetModules: 'all-linear' };
+const lora = { peftType: 'LORA', r: 8, loraAlpha: 16, targetModules: 'all-linear' } as const;
 
 describe('switching adapters', () => {
   async function two() {

@@ -46,7 +46,7 @@ interface Case {
 }
 
 const lora = (targets: boolean | readonly string[]) => ({
-  peftType: 'LORA',
+  peftType: 'LORA' as const,
   r: 8,
   targetModules: typeof targets === 'boolean' ? 'all-linear' : targets,
 });

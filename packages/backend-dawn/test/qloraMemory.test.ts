@@ -20,7 +20,7 @@ const quantization = {
   bnb4bitQuantType: 'nf4',
   bnb4bitUseDoubleQuant: true,
 } as const;
-const peftConfig = { peftType: 'LORA', r: 16, targetModules: 'all-linear' };
+const peftConfig = { peftType: 'LORA', r: 16, targetModules: 'all-linear' } as const;
 const args = { perDeviceTrainBatchSize: 1, maxLength: 32, gradientCheckpointing: true };
 
 test('QLoRA of 100 M parameters: planned as measured, a third of the weights of LoRA', async () => {

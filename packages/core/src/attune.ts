@@ -11,13 +11,13 @@ import { AttuneError, checkOptionNames } from './util/errors.js';
 import { consoleLogger, type Logger } from './util/logger.js';
 
 export interface CreateAttuneOptions {
-  /** What this Attune can do beyond core: a backend, PEFT methods, your own. */
+  /** What this Attune can do beyond core: a backend, PEFT methods, your own, e.g. `[dawn(), peft()]`. Default none. */
   readonly plugins?: readonly Plugin[];
   /** Which backend, or "reference" for the slow exact one. Default: that of the first plugin with one. */
   readonly backend?: string;
   /** Seed of dropout and of adapter initialisation outside of a Trainer. Default 0. */
   readonly seed?: number;
-  /** Default: the console. */
+  /** Where messages go. Default: the console. */
   readonly logger?: Logger;
 }
 

@@ -20,18 +20,19 @@ import { silentLogger } from './util/logger.js';
 export interface EstimateMemoryOptions {
   /** The contents of a config.json, as it is in the file. */
   readonly config: RawConfig;
-  /** As for SFTTrainer. Rows are taken to fill `maxLength`. */
+  /** As for SFTTrainer. Rows are taken to fill `maxLength`. Default {}. */
   readonly args?: SftArgumentsInput;
   /** An adapter; needs the peft plugin. Default: all weights are trained. */
   readonly peftConfig?: PeftConfigInput;
   /** Storage of the weights. Default: with an adapter what the config says, else float32. */
   readonly dtype?: DType;
-  /** As for fromPretrained: the base in 4 or 8 bits. */
+  /** As for fromPretrained: the base in 4 or 8 bits. Default: neither. */
   readonly quantization?: QuantizationConfig;
-  /** As for fromPretrained. */
+  /** 'weights': those of the layers stay in host memory, as for fromPretrained. Default null: everything is on the device. */
   readonly offload?: 'weights' | null;
-  /** Families, adapters, optimizers. No device is opened. */
+  /** Families, adapters, optimizers. No device is opened. Default: those of core. */
   readonly plugins?: readonly Plugin[];
+  /** Also what `model.generate` holds for so many tokens. Default: not planned. */
   readonly generation?: GenerationShape;
   /** How the device takes memory: `backend.memoryModel()` of one that is open. Default: a GPU through WebGPU. */
   readonly device?: MemoryModel;

@@ -53,7 +53,7 @@ export interface Advice {
 }
 
 /** Rank 16 on all linear layers: the usual start, near full fine-tuning on data sets of usual size. arXiv:2106.09685 */
-const adapter = { peftType: 'LORA', r: 16, targetModules: 'all-linear' };
+const adapter = { peftType: 'LORA', r: 16, targetModules: 'all-linear' } as const;
 
 const ways: Readonly<Record<TrainingMethod, Partial<EstimateMemoryOptions>>> = {
   full: { dtype: 'float32' },

@@ -59,7 +59,7 @@ export interface PeftConfigBase {
   readonly modulesToSave?: readonly string[] | null;
   /** Only the layers of these numbers (with a list of targetModules). Default all. */
   readonly layersToTransform?: number | readonly number[] | null;
-  /** The name before the layer's number, e.g. "layers", where it is ambiguous. */
+  /** The name before the layer's number, e.g. "layers", where it is ambiguous. Default: any. */
   readonly layersPattern?: string | readonly string[] | null;
   /** Which biases are trained too: none, all of the model, or those of adapted layers. Default "none". */
   readonly bias?: 'none' | 'all' | 'lora_only';
@@ -71,12 +71,6 @@ export interface PeftConfigBase {
   readonly revision?: string | null;
   /** An adapter for inference is not trainable. Default false. */
   readonly inferenceMode?: boolean;
-}
-
-/** The config of a method from a plugin: its own options beside the common ones. */
-export interface CustomPeftConfig extends PeftConfigBase {
-  readonly peftType: string;
-  readonly [option: string]: unknown;
 }
 
 /** The release of PEFT whose adapter_config.json this package writes. */

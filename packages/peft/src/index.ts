@@ -5,7 +5,7 @@ export {
   type MethodEstimate,
   type TrainingMethod,
 } from './advise.js';
-export type { CustomPeftConfig, PeftConfig, PeftConfigBase } from './config.js';
+export type { PeftConfig, PeftConfigBase } from './config.js';
 export {
   type AdapterContext,
   type BaseModel,
@@ -54,9 +54,9 @@ export type {
   LoadAdapterOptions,
   MergeAndUnloadOptions,
   MergeOptions,
-  PeftConfigInput,
   SaveAdapterOptions,
 } from './options.js';
+export type { CustomPeftConfig, PeftConfigInput } from './peftConfigInput.js';
 export { getPeftModel, PeftModel } from './peftModel.js';
 export { PeftMethods } from './points.js';
 export { peft } from './service.js';

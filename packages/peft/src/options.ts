@@ -1,44 +1,16 @@
 import type { DequantizedDType, HubOptions } from '@attune/core';
-import type { CustomPeftConfig } from './config.js';
-import type {
-  AdapterConfig,
-  BitfitConfig,
-  FullConfig,
-  Ia3Config,
-  LayerSelectConfig,
-  LoraConfig,
-  PrefixTuningConfig,
-  PromptTuningConfig,
-  PTuningConfig,
-  VeraConfig,
-} from './methods/index.js';
-
-/** The config of any method: `{ peftType: 'LORA', r: 8, ... }`. snake_case keys parse too. */
-export type PeftConfigInput =
-  | LoraConfig
-  | Ia3Config
-  | VeraConfig
-  | AdapterConfig
-  | BitfitConfig
-  | LayerSelectConfig
-  | FullConfig
-  | PromptTuningConfig
-  | PTuningConfig
-  | PrefixTuningConfig
-  | CustomPeftConfig
-  | Readonly<Record<string, unknown>>;
 
 export interface LoadAdapterOptions extends HubOptions {
   /** What to call it. Default "default". */
   readonly adapterName?: string;
   /** Whether training goes on with it. Default false. */
   readonly isTrainable?: boolean;
-  /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. */
+  /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. Default: all as in the file. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
 export interface SaveAdapterOptions {
-  /** Default all. */
+  /** Which adapters are written. Default all. */
   readonly selectedAdapters?: readonly string[];
   /**
    * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of the base to be loaded:

@@ -20,9 +20,9 @@ import type {
   LoadAdapterOptions,
   MergeAndUnloadOptions,
   MergeOptions,
-  PeftConfigInput,
   SaveAdapterOptions,
 } from './options.js';
+import type { PeftConfigInput } from './peftConfigInput.js';
 import { plainLora } from './plainLora.js';
 import { planAdapter, planFrom } from './plan.js';
 import { portableLora } from './portableLora.js';
@@ -161,7 +161,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    */
   attachTensors(
     adapterName: string,
-    config: PeftConfigInput,
+    config: PeftConfigInput | Readonly<Record<string, unknown>>,
     tensors: ReadonlyMap<string, HostTensorData>,
   ): void {
     const plan = planFrom(this.used, { ...config }, { label: 'config', isFile: false });

@@ -1,9 +1,13 @@
 import { type AdapterService, definePlugin, type Plugin, TOKENS } from '@attune/core';
 import { methods } from './methods/index.js';
+import type { PeftConfigInput } from './peftConfigInput.js';
 import { getPeftModel } from './peftModel.js';
 import { PeftMethods } from './points.js';
 
-const adapterService: AdapterService = { apply: (model, config) => getPeftModel(model, config) };
+// Of any shape: what it holds is checked when the adapter is made.
+const adapterService: AdapterService = {
+  apply: (model, config) => getPeftModel(model, config as object as PeftConfigInput),
+};
 
 /**
  * Adapters for `createAttune({ plugins: [peft()] })`: the built-in methods, and what a Trainer

@@ -12,13 +12,13 @@ export interface VirtualTokenConfig
   > {
   /** V, how many virtual tokens stand before every row. They take positions. Usual 8-100. No default. */
   readonly numVirtualTokens: number;
-  /** Written to files; follows from the model: its hidden size, or features of a key of all heads (prefix tuning). */
+  /** Written to files. Default, and the only value: the model's hidden size, or features of a key of all heads (prefix tuning). */
   readonly tokenDim?: number | null;
-  /** Written to files; follows from the model: heads, or key-value heads (prefix tuning). */
+  /** Written to files. Default, and the only value: the model's heads, or key-value heads (prefix tuning). */
   readonly numAttentionHeads?: number | null;
-  /** Written to files; follows from the model. */
+  /** Written to files. Default, and the only value: the model's layers. */
   readonly numLayers?: number | null;
-  /** 1: models here have one stack of layers. */
+  /** Written to files. Default, and the only value: 1, since models here have one stack of layers. */
   readonly numTransformerSubmodules?: 1 | null;
 }
 

@@ -30,7 +30,7 @@ export interface WeightedAdapterOptions {
     | 'dare_linear_svd'
     | 'dare_ties_svd'
     | 'magnitude_prune_svd';
-  /** Share of values that thinning keeps, 0 to 1. Needed by the combinations that thin out. */
+  /** Share of values that thinning keeps, 0 to 1. Needed by the combinations that thin out; default none. */
   readonly density?: number;
   /** Of "ties" and "dare_ties": elect signs by the sum of the values or by their number. Default "total". */
   readonly majoritySignMethod?: MajoritySignMethod;

@@ -11,7 +11,16 @@ import {
 import { peftMethodKit } from '@attune/peft/testing';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { disturb, folder, largestDifference, load, logits, open, readTensors } from './support.js';
+import {
+  disturb,
+  folder,
+  largestDifference,
+  load,
+  logits,
+  open,
+  readTensors,
+  untyped,
+} from './support.js';
 
 /** y = W x + b + shift; its parameter has no key of its own, and it cannot be merged. */
 const shift = definePeftMethod({
@@ -119,7 +128,7 @@ test('adapters of two methods work together', async () => {
   const model = getPeftModel(base, { peftType: 'LORA', targetModules }, 'first');
   disturb(model);
   const first = await logits(model);
-  model.addAdapter('second', { peftType: 'SHIFT', targetModules, start: 0.5 });
+  model.addAdapter('second', untyped({ peftType: 'SHIFT', targetModules, start: 0.5 }));
   model.setAdapter('second');
   const second = await logits(model);
   model.setAdapter(['first', 'second']);
@@ -145,13 +154,13 @@ test('a method without mergedWeight says that it cannot be merged, and saves all
 test('a method without default targets asks for them', async () => {
   const attune = await open({ plugins: plugins() });
   const model = await load(attune);
-  expect(() => getPeftModel(model, { peftType: 'SHIFT' })).toThrow(
+  expect(() => getPeftModel(model, untyped({ peftType: 'SHIFT' }))).toThrow(
     /PEFT_TARGETS_NEEDED: SHIFT has no default targetModules for llama/,
   );
 });
 
 test('a method adapts layers, selects parameters, or gives virtual tokens', () => {
-  const rest = { peftType: 'X', config: z.object({}) };
+  const rest = { peftType: 'X', config: z.object({}) } as const;
   for (const parts of [
     {},
     { params: () => ({}) },
@@ -166,7 +175,7 @@ test('selected parameters are trained as copies: the base stays, files have them
   const attune = await open({ plugins: plugins() });
   const base = await load(attune);
   const before = await logits(base);
-  const model = getPeftModel(base, { peftType: 'NORMS' });
+  const model = getPeftModel(base, untyped({ peftType: 'NORMS' }));
   expect(await logits(model)).toEqual(before);
   const trained = [...model.root.namedParameters()].filter(([, p]) => p.trainable);
   expect(trained).toHaveLength(5);
@@ -182,7 +191,7 @@ test('selected parameters are trained as copies: the base stays, files have them
   const again = await PeftModel.fromPretrained(await load(attune), path);
   expect(await logits(again)).toEqual(adapted);
   expect(await logits(await model.mergeAndUnload())).toEqual(adapted);
-  expect(() => again.addAdapter('x', { peftType: 'NORMS', bias: 'all' })).toThrow(
+  expect(() => again.addAdapter('x', untyped({ peftType: 'NORMS', bias: 'all' }))).toThrow(
     /PEFT_CONFIG_UNKNOWN_KEY/,
   );
 });
@@ -191,12 +200,12 @@ test('blocks are adapted, and layers inside of them by another adapter', async (
   const attune = await open({ plugins: plugins() });
   const base = await load(attune);
   const before = await logits(base);
-  const model = getPeftModel(base, { peftType: 'NUDGE' }, 'nudge');
+  const model = getPeftModel(base, untyped({ peftType: 'NUDGE' }), 'nudge');
   expect(await logits(model)).toEqual(before);
   disturb(model);
   const nudged = await logits(model);
   model.addAdapter('lora', { peftType: 'LORA', targetModules: ['q_proj', 'down_proj'] });
-  model.addAdapter('norms', { peftType: 'NORMS' });
+  model.addAdapter('norms', untyped({ peftType: 'NORMS' }));
   model.setAdapter('lora');
   disturb(model);
   const lora = await logits(model);
@@ -243,7 +252,9 @@ test('virtual tokens without an encoder are one parameter of their shape', async
     ],
   });
   const model = await load(attune);
-  expect(() => getPeftModel(model, { peftType: 'SOFT_PROMPT', numVirtualTokens: 3 })).toThrow(
+  expect(() =>
+    getPeftModel(model, untyped({ peftType: 'SOFT_PROMPT', numVirtualTokens: 3 })),
+  ).toThrow(
     /PEFT_METHOD_INVALID: SOFT_PROMPT has no encoder, so it must have one parameter, \[3, 64\]; it has \[3, 64\], \[1\]/,
   );
 });

@@ -6,7 +6,12 @@ import { describe, expect, test } from 'vitest';
 import { fixtures, folder, largestDifference, load, logits, open } from './support.js';
 
 /** B starts random, so that the adapter shows. */
-const lora = { peftType: 'LORA', r: 4, initLoraWeights: false, targetModules: 'all-linear' };
+const lora = {
+  peftType: 'LORA',
+  r: 4,
+  initLoraWeights: false,
+  targetModules: 'all-linear',
+} as const;
 
 describe.each(['tiny-gpt2', 'tiny-phi3', 'tiny-gemma3'])('%s', (name) => {
   test('merged equals adapted, unmerged is the base', async () => {

@@ -13,6 +13,7 @@ import {
   logits,
   open,
   readTensors,
+  untyped,
 } from './support.js';
 
 interface Row54 {
@@ -28,7 +29,7 @@ interface Row54 {
 }
 
 const { cases } = fixture<Row54>('row54-adapter-keys.json');
-const lora = { peftType: 'LORA', r: 4, targetModules: ['q_proj', 'v_proj'] };
+const lora = { peftType: 'LORA', r: 4, targetModules: ['q_proj', 'v_proj'] } as const;
 
 describe('adapters that PEFT saved', () => {
   for (const { name, attrs, outputs } of cases)
@@ -258,7 +259,7 @@ describe('files that do not fit', () => {
     const model = await PeftModel.fromPretrained(await load(attune), path);
     expect(model.peftConfig.default).toMatchObject({ initLoraWeights: true });
     // Asked for, it would have to be done.
-    expect(() => getPeftModel(model, { ...lora, initLoraWeights: 'eva' })).toThrow(
+    expect(() => getPeftModel(model, untyped({ ...lora, initLoraWeights: 'eva' }))).toThrow(
       /initLoraWeights is "eva"\. Expected true, false, "gaussian", "orthogonal"/,
     );
     for (const init of ['pissa_niter_4', 'corda', 'loftq', 'lora_ga']) {

@@ -13,6 +13,7 @@ import {
   one,
   open,
   setParameters,
+  untyped,
 } from './support.js';
 
 /** Modules at any paths. */
@@ -27,13 +28,14 @@ class Tree extends Module {
   }
 }
 
-const config = (attrs: Readonly<Record<string, unknown>>) => ({
-  peftType: 'LORA',
-  targetModules: ['proj'],
-  r: attrs.r,
-  loraAlpha: attrs.alpha,
-  useRslora: attrs.useRslora ?? false,
-});
+const config = (attrs: Readonly<Record<string, unknown>>) =>
+  untyped({
+    peftType: 'LORA',
+    targetModules: ['proj'],
+    r: attrs.r,
+    loraAlpha: attrs.alpha,
+    useRslora: attrs.useRslora ?? false,
+  });
 
 describe('row 36: forward and gradients are those of PEFT', () => {
   for (const { name, inputs, attrs, outputs, grads } of fixture('row36-lora-linear.json').cases)

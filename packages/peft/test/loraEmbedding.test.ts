@@ -13,7 +13,12 @@ import {
   readTensors,
 } from './support.js';
 
-const lora = { peftType: 'LORA', r: 4, loraAlpha: 8, targetModules: ['embed_tokens', 'q_proj'] };
+const lora = {
+  peftType: 'LORA',
+  r: 4,
+  loraAlpha: 8,
+  targetModules: ['embed_tokens', 'q_proj'],
+} as const;
 
 // Logits, gradients, runs, merge and files against PEFT: methods.test.ts, `lora-embedding-*` and `lora-conv1d*`.
 

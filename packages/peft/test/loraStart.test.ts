@@ -17,6 +17,7 @@ import {
   one,
   open,
   readTensors,
+  untyped,
 } from './support.js';
 
 const dense = ({ shape, data }: HostTensorData) => ({
@@ -36,14 +37,17 @@ describe('row 44: PiSSA and OLoRA start with the part of the weight that PEFT ta
         [2, 12],
       );
       const plain = exact(engine, root.forward(x));
-      const adapted = getPeftModel(model, {
-        peftType: 'LORA',
-        targetModules: ['proj'],
-        r: attrs.r,
-        loraAlpha: attrs.alpha,
-        useRslora: attrs.useRslora,
-        initLoraWeights: attrs.init,
-      });
+      const adapted = getPeftModel(
+        model,
+        untyped({
+          peftType: 'LORA',
+          targetModules: ['proj'],
+          r: attrs.r,
+          loraAlpha: attrs.alpha,
+          useRslora: attrs.useRslora,
+          initLoraWeights: attrs.init,
+        }),
+      );
       expect(exact(engine, root.forward(x)), 'the base until the start is there').toEqual(plain);
       await adapted.ready();
       const parameter = (end: string) => new Map(root.namedParameters()).get(`proj.${end}`)!.tensor;
@@ -62,7 +66,11 @@ describe('row 44: PiSSA and OLoRA start with the part of the weight that PEFT ta
 });
 
 describe('row 45: "orthogonal": A and B are random, and B A = 0', () => {
-  const orthogonal = { peftType: 'LORA', targetModules: ['proj'], initLoraWeights: 'orthogonal' };
+  const orthogonal = {
+    peftType: 'LORA',
+    targetModules: ['proj'],
+    initLoraWeights: 'orthogonal',
+  } as const;
   /** W [6, 10]. */
   const weight = { shape: [6, 10], data: Array.from({ length: 60 }, (_, i) => Math.sin(i)) };
 
@@ -174,7 +182,12 @@ describe('row 56: adapters that PEFT saved, and the plain LoRA of them', () => {
 });
 
 describe('a start with a part of the base', () => {
-  const pissa = { peftType: 'LORA', r: 4, targetModules: ['q_proj'], initLoraWeights: 'pissa' };
+  const pissa = {
+    peftType: 'LORA',
+    r: 4,
+    targetModules: ['q_proj'],
+    initLoraWeights: 'pissa',
+  } as const;
 
   test('moves with its adapter: off it is the base, merged it computes the same', async () => {
     const attune = await open();

@@ -16,6 +16,7 @@ import {
   one,
   open,
   setParameters,
+  untyped,
 } from './support.js';
 
 describe('row 42: DoRA: forward, gradients and merge are those of PEFT', () => {
@@ -24,14 +25,17 @@ describe('row 42: DoRA: forward, gradients and merge are those of PEFT', () => {
       const attune = await open();
       const { engine } = attune;
       const { root, model } = one(attune, inputs.W!, { bias: inputs.bias });
-      const dora = getPeftModel(model, {
-        peftType: 'LORA',
-        targetModules: ['proj'],
-        r: attrs.r,
-        loraAlpha: attrs.alpha,
-        useRslora: attrs.useRslora,
-        useDora: true,
-      });
+      const dora = getPeftModel(
+        model,
+        untyped({
+          peftType: 'LORA',
+          targetModules: ['proj'],
+          r: attrs.r,
+          loraAlpha: attrs.alpha,
+          useRslora: attrs.useRslora,
+          useDora: true,
+        }),
+      );
       const parameter = (end: string) => new Map(root.namedParameters()).get(`proj.${end}`)!.tensor;
       expect(
         largestDifference(
@@ -69,7 +73,12 @@ describe('row 42: DoRA: forward, gradients and merge are those of PEFT', () => {
 });
 
 describe('DoRA', () => {
-  const dora = { peftType: 'LORA', r: 2, targetModules: ['q_proj', 'down_proj'], useDora: true };
+  const dora = {
+    peftType: 'LORA',
+    r: 2,
+    targetModules: ['q_proj', 'down_proj'],
+    useDora: true,
+  } as const;
 
   test('active dropout drops what the base contributes to the change too', async () => {
     const attune = await open();
@@ -214,7 +223,7 @@ describe('row 46: LoRA+: rates and weight decay are those of PEFT', () => {
 
   test('the options are not written; a loaded adapter gets them with `config`', async () => {
     const attune = await open();
-    const options = { peftType: 'LORA', targetModules: ['q_proj'], loraplusLrRatio: 4 };
+    const options = { peftType: 'LORA', targetModules: ['q_proj'], loraplusLrRatio: 4 } as const;
     const model = getPeftModel(await load(attune), options);
     const path = await folder();
     await model.savePretrained(path);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { AutoModelForCausalLM } from '@attune/core';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
-import { fixtures, folder, load, open } from './support.js';
+import { fixtures, folder, load, open, untyped } from './support.js';
 
 const trained = (model: PeftModel) =>
   [...model.root.namedParameters()]
@@ -25,7 +25,7 @@ describe('BITFIT', () => {
       /PEFT_NO_BIAS: BITFIT trains biases, and this llama model has none[\s\S]*IA3[\s\S]*LAYER_SELECT/,
     );
     expect(base.adapters).toBeNull();
-    const targeted = { peftType: 'BITFIT', targetModules: ['q_proj'] };
+    const targeted = { peftType: 'BITFIT', targetModules: ['q_proj'] } as const;
     expect(() => getPeftModel(base, targeted)).toThrow(/PEFT_CONFIG_UNKNOWN_KEY/);
   });
 });
@@ -78,7 +78,9 @@ test('quantised weights cannot be trained', async () => {
     { peftType: 'LAYER_SELECT', lastLayers: 1 },
     { peftType: 'LORA', targetModules: ['q_proj'], modulesToSave: ['o_proj'] },
   ])
-    expect(() => getPeftModel(base, config)).toThrow(/PEFT_QUANTIZED: .*held in 4 or 8 bits/);
+    expect(() => getPeftModel(base, untyped(config))).toThrow(
+      /PEFT_QUANTIZED: .*held in 4 or 8 bits/,
+    );
   expect(trained(getPeftModel(base, { peftType: 'BITFIT' }))).toHaveLength(6);
 });
 

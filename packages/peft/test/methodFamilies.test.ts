@@ -1,6 +1,6 @@
 import { getPeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
-import { disturb, largestDifference, load, logits, open } from './support.js';
+import { disturb, largestDifference, load, logits, open, untyped } from './support.js';
 
 const configs = [
   { peftType: 'IA3' },
@@ -19,9 +19,9 @@ describe.each(['tiny-gpt2', 'tiny-phi3', 'tiny-gemma3', 'tiny-qwen3'])('%s', (na
     const { modelType } = base.config;
     // PEFT's table has no Phi-3.
     const isUnknown = modelType === 'phi3' && given.peftType === 'IA3';
-    if (isUnknown) expect(() => getPeftModel(base, given)).toThrow(/PEFT_TARGETS_NEEDED/);
+    if (isUnknown) expect(() => getPeftModel(base, untyped(given))).toThrow(/PEFT_TARGETS_NEEDED/);
     const own = { targetModules: ['qkv_proj', 'down_proj'], feedforwardModules: ['down_proj'] };
-    const model = getPeftModel(base, isUnknown ? { ...given, ...own } : given);
+    const model = getPeftModel(base, untyped(isUnknown ? { ...given, ...own } : given));
     expect(await logits(model)).toEqual(before);
     disturb(model, 0.05);
     const adapted = await logits(model);

@@ -10,7 +10,16 @@ import {
   type Update,
   updatesOf,
 } from '../../core/test/trainer/recordedRun.js';
-import { fixtures, folder, largestDifference, load, logits, open, readTensors } from './support.js';
+import {
+  fixtures,
+  folder,
+  largestDifference,
+  load,
+  logits,
+  open,
+  readTensors,
+  untyped,
+} from './support.js';
 
 interface Run {
   readonly base: string;
@@ -44,7 +53,7 @@ async function adapted(attune: Attune, name: string, run: Run): Promise<PeftMode
   const plain = await base(attune, run);
   return readdirSync(at(name, '')).includes('adapter_config.json')
     ? PeftModel.fromPretrained(plain, at(name, ''), { isTrainable: true })
-    : getPeftModel(plain, run.config);
+    : getPeftModel(plain, untyped(run.config));
 }
 
 /** Rows 41, 47-51: PEFT's numbers, or those of a few lines of torch where PEFT lacks the method. */

@@ -5,8 +5,12 @@ import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { disturb, fixtures, folder, largestDifference, load, logits, open } from './support.js';
 
-const lora = { peftType: 'LORA', r: 4, loraAlpha: 8, targetModules: ['q_proj', 'v_proj'] };
-const everything = { ...lora, targetModules: 'all-linear', modulesToSave: ['lm_head', 'norm'] };
+const lora = { peftType: 'LORA', r: 4, loraAlpha: 8, targetModules: ['q_proj', 'v_proj'] } as const;
+const everything = {
+  ...lora,
+  targetModules: 'all-linear',
+  modulesToSave: ['lm_head', 'norm'],
+} as const;
 
 /** Sum of log-probabilities of fixed labels, and its gradient. */
 function backward(model: LanguageModel): void {

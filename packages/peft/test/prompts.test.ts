@@ -23,6 +23,7 @@ import {
   logits,
   open,
   readTensors,
+  untyped,
 } from './support.js';
 
 const methods = join(fixtures, 'methods');
@@ -286,7 +287,7 @@ describe('PROMPT_TUNING starts', () => {
       { model_type: 'gemma', max_position_embeddings: 16, ...shape, ...heads },
       { attune },
     );
-    const model = getPeftModel(base, { ...config, tokenizerNameOrPath });
+    const model = getPeftModel(base, untyped({ ...config, tokenizerNameOrPath }));
     await model.ready();
     const { AutoTokenizer } = await import('@attune/core');
     const ids = (await AutoTokenizer.fromPretrained(tokenizerNameOrPath)).encode(text);
@@ -306,7 +307,7 @@ describe('PROMPT_TUNING starts', () => {
         backend: 'reference',
       });
       onTestFinished(() => attune.dispose());
-      const model = getPeftModel(await load(attune, 'tiny-llama', 'float32'), config);
+      const model = getPeftModel(await load(attune, 'tiny-llama', 'float32'), untyped(config));
       return { model, values: await weights(model) };
     };
     const { model, values } = await start(1);
@@ -328,7 +329,7 @@ describe('PROMPT_TUNING starts', () => {
   test('as nothing at first: initWeights "zero"', async () => {
     for (const config of configs.slice(2)) {
       const zero = { ...config, initWeights: 'zero' };
-      const model = getPeftModel(await load(await open()), zero);
+      const model = getPeftModel(await load(await open()), untyped(zero));
       const { layers } = model.virtualTokens()!;
       for (const { keys, values } of layers!)
         for (const tensor of [keys, values])
@@ -338,7 +339,7 @@ describe('PROMPT_TUNING starts', () => {
 });
 
 describe('mistakes', () => {
-  const on = async (config: object) => getPeftModel(await load(await open()), { ...config });
+  const on = async (config: object) => getPeftModel(await load(await open()), untyped(config));
 
   test.each<[object, RegExp]>([
     [

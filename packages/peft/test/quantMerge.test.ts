@@ -12,10 +12,16 @@ import {
   logits,
   open,
   readTensors,
+  untyped,
 } from './support.js';
 
 const checkpoints = ['tiny-llama-tied-nf4', 'tiny-qwen2-fp4', 'tiny-qwen2-int8'];
-const lora = { peftType: 'LORA', r: 4, loraAlpha: 8, targetModules: ['q_proj', 'down_proj'] };
+const lora = {
+  peftType: 'LORA',
+  r: 4,
+  loraAlpha: 8,
+  targetModules: ['q_proj', 'down_proj'],
+} as const;
 
 const load = (attune: Attune, name: string): Promise<CausalLM> =>
   AutoModelForCausalLM.fromPretrained(resolve(fixtures, name), { attune });
@@ -132,7 +138,7 @@ test('other methods merge too, DoRA and biases among them', async () => {
     { peftType: 'IA3' },
     { peftType: 'VERA', r: 8, targetModules: ['q_proj'] },
   ]) {
-    const model = getPeftModel(await load(attune, 'tiny-qwen2-fp4'), config);
+    const model = getPeftModel(await load(attune, 'tiny-qwen2-fp4'), untyped(config));
     disturb(model, 0.05);
     const adapted = await logits(model);
     const merged = await model.mergeAndUnload({ dequantize: true });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { rowRuns } from '../src/rowAdapters.js';
 import { disturb, largestDifference, load, logits, open } from './support.js';
 
-const lora = { peftType: 'LORA', r: 4, loraAlpha: 8, targetModules: ['q_proj', 'v_proj'] };
+const lora = { peftType: 'LORA', r: 4, loraAlpha: 8, targetModules: ['q_proj', 'v_proj'] } as const;
 
 const configs = {
   plain: lora,
@@ -14,7 +14,7 @@ const configs = {
   ia3: { peftType: 'IA3' },
   vera: { peftType: 'VERA', r: 8 },
   blocks: { peftType: 'ADAPTER', variant: 'houlsby', bottleneckSize: 4 },
-};
+} satisfies Record<string, PeftConfigInput>;
 
 async function several(
   chosen: Readonly<Record<string, PeftConfigInput>> = configs,

@@ -19,7 +19,7 @@ import {
   silentLogger,
   type Tensor,
 } from '@attune/core';
-import { type PeftModel, peft } from '@attune/peft';
+import { type PeftConfigInput, type PeftModel, peft } from '@attune/peft';
 import { onTestFinished } from 'vitest';
 
 export const fixtures = join(import.meta.dirname, '../../../parity/fixtures');
@@ -42,6 +42,9 @@ export const fixture = <T = { readonly cases: readonly FixtureCase[] }>(file: st
   JSON.parse(readFileSync(join(fixtures, file), 'utf8')) as T;
 
 export const numbers = (t: FixtureTensor): number[] => t.data.map(Number);
+
+/** A config that TypeScript cannot judge: of a fixture, of a method that is not declared, or wrong on purpose. */
+export const untyped = (config: object): PeftConfigInput => config as PeftConfigInput;
 
 /** An Attune on the reference backend, disposed when the test ends. */
 export async function open(

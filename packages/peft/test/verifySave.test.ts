@@ -9,7 +9,7 @@ import { type SavedTensor, type WriteAdapterOptions, writeAdapter } from '../src
 import { WrittenTensors } from '../src/writtenTensors.js';
 import { disturb, folder, load, open } from './support.js';
 
-const options = { peftType: 'LORA', r: 4, targetModules: ['q_proj', 'v_proj'] };
+const options = { peftType: 'LORA', r: 4, targetModules: ['q_proj', 'v_proj'] } as const;
 const config = parsePeftConfig(lora, options, {
   label: 'peftConfig',
   isFile: false,

@@ -10,7 +10,7 @@ export interface LoadDatasetOptions {
   readonly dataFiles: Files | Readonly<Record<string, Files>>;
   /**
    * Which split, as in Hugging Face datasets: `'train'`, `'train[:100]'`, `'test[10%:20%]'`. Needed
-   * when `dataFiles` names several; files without a split are "train".
+   * when `dataFiles` names several. Default: the only one; files without a split are "train".
    */
   readonly split?: string;
   /**

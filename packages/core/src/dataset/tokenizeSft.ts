@@ -27,6 +27,7 @@ export interface TokenizeOptions {
   readonly completionOnlyLoss: boolean | null;
   /** Learn what the assistant says only. */
   readonly assistantOnlyLoss: boolean;
+  /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
   readonly formattingFunc?: ((row: never) => string) | undefined;
 }
 

@@ -33,7 +33,7 @@ export interface HubOptions {
   readonly localFilesOnly?: boolean;
   /** Another server that speaks the Hub's protocol. Default https://huggingface.co. */
   readonly hubUrl?: string;
-  /** Called while files come in. */
+  /** Called while files come in. Default: nobody is told. */
   readonly onProgress?: (progress: HubProgress) => void;
 }
 

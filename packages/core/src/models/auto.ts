@@ -35,12 +35,13 @@ export interface FromPretrainedOptions extends HubOptions {
 }
 
 export interface FromConfigOptions {
+  /** The device, and the plugins that may know the family. */
   readonly attune: Attune;
   /** Same seed, same weights. Default 0. */
   readonly seed?: number;
-  /** Default "float32". */
+  /** Storage of the weights. Default "float32". */
   readonly dtype?: DType;
-  /** As for `fromPretrained`. */
+  /** Hold the weights of linear layers in 4 or 8 bits, as for `fromPretrained`. Default: in full precision. */
   readonly quantization?: QuantizationConfig;
   /** false: the weights stay as they are, undefined; for a model that is only looked at. Default true. */
   readonly initialize?: boolean;

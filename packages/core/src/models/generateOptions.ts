@@ -27,7 +27,7 @@ export interface GenerateOptions {
   readonly adapterNames?: readonly string[];
   /** Most tokens to add. Default 20. */
   readonly maxNewTokens?: number;
-  /** Most tokens of prompt and answer together (of the longest prompt); `maxNewTokens` wins over it. */
+  /** Most tokens of prompt and answer together (of the longest prompt); `maxNewTokens` wins over it. Default: prompt + 20. */
   readonly maxLength?: number;
   /** Draw tokens by their probability instead of taking the likeliest. Default false. */
   readonly doSample?: boolean;
@@ -56,15 +56,15 @@ export interface GenerateOptions {
   readonly seed?: number;
   /** Ends a row; several end it alike. Default: generation_config.json, then config.json. */
   readonly eosTokenId?: number | readonly number[] | null;
-  /** Fed for rows that have ended while others go on; no influence on the result. */
+  /** Fed for rows that have ended while others go on; no influence on the result. Default: generation_config.json, then config.json, then eosTokenId. */
   readonly padTokenId?: number | null;
-  /** A row ends when its answer contains one of these. */
+  /** A row ends when its answer contains one of these. Default: generation_config.json, else none. */
   readonly stopStrings?: string | readonly string[];
   /** Reads `stopStrings`. Default: the tokenizer in the model's own folder. */
   readonly tokenizer?: Tokenizer;
   /** Keep keys and values instead of computing them again at every step. Default true. */
   readonly useCache?: boolean;
-  /** Ends generation early with its reason. */
+  /** Ends generation early with its reason. Default none. */
   readonly signal?: AbortSignal;
 }
 

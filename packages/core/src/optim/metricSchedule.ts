@@ -16,7 +16,7 @@ export interface MetricScheduleOptions {
   readonly thresholdMode?: 'rel' | 'abs' | undefined;
   /** Evaluations after a reduction that do not count. Default 0. */
   readonly cooldown?: number | undefined;
-  /** Lowest rate. Default 0; greedy 1e-3. */
+  /** Lowest rate of reduce_lr_on_plateau and greedy. Default 0; greedy 1e-3. */
   readonly minLr?: number | undefined;
   /** A change of the rate smaller than this is left out. Default 1e-8. */
   readonly eps?: number | undefined;
@@ -26,7 +26,7 @@ export interface MetricScheduleOptions {
   readonly maxLr?: number | undefined;
   /** greedy: take the mean of the last `windowSize` values for the metric. Default false. */
   readonly smooth?: boolean | undefined;
-  /** greedy: default 50. */
+  /** greedy: values in the mean of `smooth`. Default 50. */
   readonly windowSize?: number | undefined;
   /** greedy: reductions at the lowest rate after which it starts anew. Default 500. */
   readonly resetStart?: number | undefined;

@@ -41,9 +41,9 @@ export interface ScheduleOptions {
   readonly power?: number | undefined;
   /** Rate at the end of polynomial decay. Default 1e-7. */
   readonly lrEnd?: number | undefined;
-  /** Lowest rate of cosine_with_min_lr; give this or minLrRate. */
+  /** Lowest rate of cosine_with_min_lr; give this or minLrRate. No default. */
   readonly minLr?: number | undefined;
-  /** The same as a share of the learning rate. */
+  /** The lowest rate of cosine_with_min_lr as a share of the learning rate, in the place of minLr. No default. */
   readonly minLrRate?: number | undefined;
   /** First rate of cosine_warmup_with_min_lr as a share of the learning rate. Default 1 / warmupSteps. */
   readonly warmupLrRate?: number | undefined;
@@ -60,6 +60,10 @@ export interface ScheduleOptions {
   /** Time scale of inverse_sqrt. Default: warmupSteps, or 10,000 without warmup. */
   readonly timescale?: number | undefined;
 }
+
+/** What `lrSchedulerKwargs` may hold. Which of them a schedule takes: {@link SCHEDULER_OPTIONS}. */
+export type SchedulerKwargs = Omit<ScheduleOptions, 'warmupSteps' | 'totalSteps' | 'learningRate'> &
+  Omit<MetricScheduleOptions, 'learningRate'>;
 
 /** Updates done so far -> factor on the learning rate of the next update. */
 export type Schedule = (step: number) => number;

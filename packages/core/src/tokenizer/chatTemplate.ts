@@ -15,9 +15,9 @@ export type ChatTemplates = string | ReadonlyMap<string, string>;
 export interface RenderOptions {
   /** End with the words that open the assistant's turn. Default false. */
   readonly addGenerationPrompt?: boolean;
-  /** Functions that the model may call, as JSON schemas. */
+  /** Functions that the model may call, as JSON schemas. Default none. */
   readonly tools?: readonly unknown[];
-  /** Further variables for the template. */
+  /** Further variables for the template. Default none. */
   readonly variables?: Readonly<Record<string, unknown>>;
 }
 

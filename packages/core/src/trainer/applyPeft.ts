@@ -2,7 +2,18 @@ import { TOKENS } from '../di/tokens.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { AttuneError } from '../util/errors.js';
 
-export type PeftConfigInput = Readonly<Record<string, unknown>>;
+declare global {
+  /**
+   * Types that other packages bring for options of core, which imports none of them. `@attune/peft` sets
+   * `peftConfig`. Global, because a bundled declaration file cannot be augmented by its module's name.
+   */
+  interface AttuneTypes {}
+}
+
+/** A `peftConfig`: of the methods that `@attune/peft` and other packages declare; any object where none does. */
+export type PeftConfigInput = AttuneTypes extends { readonly peftConfig: infer Config }
+  ? Config
+  : Readonly<Record<string, unknown>>;
 
 /** The model with a new adapter. @throws PEFT_MISSING without a plugin that knows adapters */
 export function applyPeft(model: LanguageModel, config: PeftConfigInput): LanguageModel {
@@ -12,7 +23,7 @@ export function applyPeft(model: LanguageModel, config: PeftConfigInput): Langua
       remedy:
         'npm install @attune/peft, then createAttune({ plugins: [peft(), ...] }) with `import { peft } from "@attune/peft"`.',
     });
-  return service.apply(model, config);
+  return service.apply(model, { ...config });
 }
 
 /** @throws NO_TRAINABLE when everything is frozen */

@@ -31,7 +31,7 @@ export interface CausalLmOptions {
   readonly completionOnlyLoss?: boolean | null;
   /** Of conversations, learn only what the assistant says. Default false. */
   readonly assistantOnlyLoss?: boolean;
-  /** Row -> text, for rows of a format of your own. */
+  /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
   readonly formattingFunc?: ((row: never) => string) | undefined;
   /** Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default false. */
   readonly packing?: boolean;

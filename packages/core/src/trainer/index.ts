@@ -31,6 +31,7 @@ export { type LogEntry, TrainerState } from './trainerState.js';
 export {
   evalName,
   type IntervalStrategy,
+  type Optional,
   parseTrainingArguments,
   type TrainingArguments,
   type TrainingArgumentsInput,

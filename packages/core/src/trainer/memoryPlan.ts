@@ -34,8 +34,11 @@ export interface MemoryPhase {
 
 /** Tokens of a generation whose memory is planned too. */
 export interface GenerationShape {
+  /** Prompts at a time. */
   readonly batchSize: number;
+  /** Tokens of a prompt. */
   readonly promptLength: number;
+  /** Tokens of an answer. */
   readonly maxNewTokens: number;
 }
 

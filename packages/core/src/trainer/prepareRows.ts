@@ -14,7 +14,7 @@ import { RowStream } from './rowStream.js';
 export type RowSource =
   | Dataset<unknown>
   | IterableDataset<unknown>
-  | Iterable<unknown>
+  | (Iterable<unknown> & object) // not a path: text can be iterated
   | AsyncIterable<unknown>;
 
 /**

@@ -9,6 +9,7 @@ import { causalLmObjective } from './causalLmObjective.js';
 import { Trainer } from './trainer.js';
 import type { TrainerOptions } from './trainerOptions.js';
 import {
+  type Optional,
   type TrainingArguments,
   type TrainingArgumentsInput,
   trainingArgumentsSchema,
@@ -33,7 +34,7 @@ interface SftOnly {
    */
   readonly packingStrategy: PackingStrategy;
   /**
-   * "dft": dynamic fine-tuning (arXiv:2508.05629), each token's loss times its probability: what the model finds
+   * What is minimised. "dft": dynamic fine-tuning (arXiv:2508.05629), each token's loss times its probability: what the model finds
    * unlikely pulls less. "chunked_nll" is "nll". Default "nll".
    */
   readonly lossType: 'nll' | 'dft';
@@ -50,9 +51,7 @@ interface SftOnly {
 /** TrainingArguments with TRL's defaults: learningRate 2e-5, loggingSteps 10, maxLength 1024. */
 export type SftArguments = TrainingArguments & SftOnly;
 
-export type SftArgumentsInput = TrainingArgumentsInput & {
-  readonly [K in keyof SftOnly]?: SftOnly[K] | undefined;
-};
+export type SftArgumentsInput = TrainingArgumentsInput & Optional<SftOnly>;
 
 const sftArgumentsSchema = trainingArgumentsSchema.extend({
   completionOnlyLoss: z.boolean().nullable().default(null),
@@ -83,7 +82,7 @@ const sftArgumentsSchema = trainingArgumentsSchema.extend({
 
 export interface SftTrainerOptions
   extends Omit<TrainerOptions<SftArguments, SftArgumentsInput>, 'objective'> {
-  /** Row -> text to learn, for rows of a format of your own. */
+  /** Row -> text to learn, for rows of a format of your own. Default: rows of the known formats. */
   readonly formattingFunc?: ((row: never) => string) | undefined;
 }
 

@@ -17,34 +17,38 @@ import type {
   trainingArgumentsSchema,
 } from './trainingArguments.js';
 
+/** What a trainer is made of. */
 export interface TrainerOptions<
   Args extends TrainingArguments = TrainingArguments,
   ArgsInput extends object = TrainingArgumentsInput,
 > {
+  /** What is trained: of `fromPretrained`, `fromConfig`, or one with adapters. */
   readonly model: LanguageModel;
   /** What to learn, or a function that makes it from the checked arguments. */
   readonly objective: Objective | ((args: Args, model: LanguageModel) => Objective);
-  /** Needed for rows of text. */
+  /** Needed for rows of text, and saved beside the weights. Default null: rows of token ids. */
   readonly tokenizer?: SavableTokenizer | null | undefined;
+  /** Rows to learn from: of `loadDataset`, `Dataset.from`, or an array. Default none: only `evaluate` and `predict` work. */
   readonly trainDataset?: RowSource | undefined;
-  /** One set of rows, or several by name: `{ math, code }` is logged as evalMathLoss, evalCodeLoss and evalLoss. */
+  /** Rows to evaluate on: one set, or several by name: `{ math, code }` is logged as evalMathLoss, evalCodeLoss and evalLoss. Default none. */
   readonly evalDataset?: EvalDataset | undefined;
-  /** Benchmarks at each evaluation, by themselves or by the name under which a plugin added them: evalArcAcc, ... */
+  /** Benchmarks at each evaluation, by themselves or by the name under which a plugin added them: evalArcAcc, ... Default none. */
   readonly evaluationTasks?: readonly (EvaluationTask | string)[] | undefined;
-  /** Metrics of your own from the outputs of an evaluation; logged as `eval<Name>`. Outputs are kept only for it. */
+  /** Metrics of your own from the outputs of an evaluation; logged as `eval<Name>`. Outputs are kept only for it. Default none. */
   readonly computeMetrics?: ComputeMetrics | undefined;
-  /** Makes less of the logits before they leave the device, e.g. `(logits) => ops.argmax(logits)`. */
+  /** Makes less of the logits before they leave the device, e.g. `(logits) => ops.argmax(logits)`. Default: they stay as they are. */
   readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
-  /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. */
+  /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. Default none: all weights are trained. */
   readonly peftConfig?: PeftConfigInput | undefined;
+  /** How to train: batch sizes, learning rate, when to log, evaluate and save. Default {}: every argument has a default. */
   readonly args?: ArgsInput | undefined;
   /**
    * An optimizer and a schedule of your own, as in transformers; null: what the arguments say. The
    * first is a function (engine, groups) => Optimizer, called for each run; the second goes from updates
-   * done to a factor on learningRate.
+   * done to a factor on learningRate. Default [null, null].
    */
   readonly optimizers?: readonly [OptimizerFactory | null, (Schedule | null)?] | undefined;
-  /** Callbacks in their order; a string names one that a plugin added. */
+  /** Callbacks in their order; a string names one that a plugin added. Default none. */
   readonly callbacks?: readonly (TrainerCallback | string)[] | undefined;
 }
 
@@ -78,7 +82,7 @@ export interface TrainOptions {
    * so, or anew where there is none; a folder: that one. Default: args.resumeFromCheckpoint.
    */
   readonly resumeFromCheckpoint?: Resume | undefined;
-  /** Ends the run cleanly after the update in progress, with a checkpoint. */
+  /** Ends the run cleanly after the update in progress, with a checkpoint. Default none. */
   readonly signal?: AbortSignal | undefined;
   /**
    * Ctrl-C (SIGINT) and SIGTERM end the run as `signal` does; a second Ctrl-C ends the process at once.

@@ -1,6 +1,11 @@
 import { z } from 'zod';
 import type { CheckpointingOptions } from '../models/languageModel.js';
-import { isMetricScheduler, SCHEDULER_TYPES, type SchedulerType } from '../optim/schedulers.js';
+import {
+  isMetricScheduler,
+  SCHEDULER_TYPES,
+  type SchedulerKwargs,
+  type SchedulerType,
+} from '../optim/schedulers.js';
 import type { ComputeDType } from '../tensor/dtype.js';
 import { parseBytes } from '../util/bytes.js';
 import { camelToSnake, isPlainObject, keysToCamel, snakeToCamel } from '../util/json.js';
@@ -95,8 +100,8 @@ export interface TrainingArguments {
   readonly fp16: boolean;
   /** How the rate moves over the run. Default "linear": to zero. */
   readonly lrSchedulerType: SchedulerType;
-  /** Options of the schedule, see ScheduleOptions and MetricScheduleOptions: `{ numDecaySteps: 100 }`. Default {}. */
-  readonly lrSchedulerKwargs: Readonly<z.output<typeof schedulerKwargs>>;
+  /** Options of the schedule by name, e.g. `{ numDecaySteps: 100 }`; each schedule takes its own. Default {}. */
+  readonly lrSchedulerKwargs: SchedulerKwargs;
   /** Updates of linear warmup from 0; below 1, a share of all updates. Before `warmupRatio`. Default 0. */
   readonly warmupSteps: number;
   /** Share of all updates that are warmup, rounded up. Default 0. */
@@ -191,15 +196,32 @@ const schedulerKwargs = z
   })
   .partial();
 
+/**
+ * Every option may be left out. Over `keyof T` alone: a mapped type over any other set of keys loses the
+ * documentation of the properties, and an editor would show none.
+ */
+export type Optional<T> = { readonly [K in keyof T]?: T[K] | undefined };
+
+/** Options that a user may write otherwise than they are read. */
+interface WrittenArguments {
+  /**
+   * Trackers by name: "tensorboard", "wandb", "mlflow", "jsonl", "html", those of plugins (any callback that
+   * has a name); "all": those that write files, which leaves out mlflow; null or "none": none. Default: none.
+   */
+  readonly reportTo: string | readonly string[] | null;
+  /** Add `numInputTokensSeen`, tokens without padding, to the rows of the log: true or "non_padding". Default "no". */
+  readonly includeNumInputTokensSeen: boolean | 'no' | 'non_padding';
+  /**
+   * Bytes that training may hold on the device, or text such as "8GiB" or "8GB". Checked before the
+   * first update against `planMemory()`: an error says what would make it fit. WebGPU does not say how
+   * much memory a device has. Default null: no limit.
+   */
+  readonly maxMemory: number | string | null;
+}
+
 /** What a user writes: every option may be left out. */
-export type TrainingArgumentsInput = {
-  readonly [K in Exclude<keyof TrainingArguments, 'reportTo' | 'includeNumInputTokensSeen'>]?:
-    | TrainingArguments[K]
-    | undefined;
-} & {
-  readonly reportTo?: string | readonly string[] | null | undefined;
-  readonly includeNumInputTokensSeen?: boolean | 'no' | 'non_padding' | undefined;
-};
+export type TrainingArgumentsInput = Optional<Omit<TrainingArguments, keyof WrittenArguments>> &
+  Optional<WrittenArguments>;
 
 const count = z.int().min(1);
 const strategy = z.enum(['no', 'steps', 'epoch']);

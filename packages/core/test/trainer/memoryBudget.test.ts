@@ -115,7 +115,7 @@ describe('weights in host memory', () => {
       ...more,
     });
   };
-  const lora = { peftType: 'LORA', r: 2, targetModules: 'all-linear' };
+  const lora = { peftType: 'LORA', r: 2, targetModules: 'all-linear' } as const;
   const rows = [{ input_ids: [1, 2, 3, 4, 5, 6] }];
 
   test('training them without checkpointing is refused: the tape would hold them all', async () => {
@@ -197,7 +197,7 @@ describe('estimateMemory', () => {
   });
 
   test('an adapter, checkpointing, offloading, a generation', async () => {
-    const peftConfig = { peftType: 'LORA', r: 16, targetModules: 'all-linear' };
+    const peftConfig = { peftType: 'LORA', r: 16, targetModules: 'all-linear' } as const;
     const common = { config: llama, peftConfig, plugins: [peft()] };
     const lora = await estimateMemory({ ...common, args });
     const gc = { ...args, gradientCheckpointing: true };

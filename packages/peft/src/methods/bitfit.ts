@@ -4,7 +4,12 @@ import type { PeftConfigBase } from '../config.js';
 import { definePeftMethod } from '../definePeftMethod.js';
 
 /** What a user may write for BitFit: it has no options of its own. */
-export interface BitfitConfig extends Pick<PeftConfigBase, 'modulesToSave'> {
+export interface BitfitConfig
+  extends Pick<
+    PeftConfigBase,
+    'modulesToSave' | 'taskType' | 'baseModelNameOrPath' | 'revision' | 'inferenceMode'
+  > {
+  /** BitFit: the biases of the model are trained. */
   readonly peftType: 'BITFIT';
 }
 

@@ -5,16 +5,17 @@ import { definePeftMethod } from '../definePeftMethod.js';
 
 /** What a user may write for bottleneck adapters. */
 export interface AdapterConfig extends Omit<PeftConfigBase, 'bias'> {
+  /** Bottleneck adapters: a small network after attention and MLP of each layer. */
   readonly peftType: 'ADAPTER';
   /** "houlsby": after attention and after the MLP of each layer. "pfeiffer": after the MLP alone. Default "houlsby". */
   readonly variant?: 'houlsby' | 'pfeiffer';
-  /** Which blocks, instead of those of the variant, e.g. ["mlp"]: modules whose output is as wide as the model. */
+  /** Which blocks, instead of those of the variant, e.g. ["mlp"]: modules whose output is as wide as the model. Default: those of the variant. */
   readonly targetModules?: readonly string[] | string | null;
   /** The bottleneck is this much narrower than the model. Usual 2-64. Default 16. */
   readonly reductionFactor?: number;
   /** Width of the bottleneck itself, instead of reductionFactor. Default null. */
   readonly bottleneckSize?: number | null;
-  /** Default: silu for houlsby, relu for pfeiffer, as in AdapterHub. */
+  /** Between the two products of the bottleneck. Default: silu for houlsby, relu for pfeiffer, as in AdapterHub. */
   readonly nonLinearity?: 'relu' | 'gelu' | 'silu' | 'tanh' | null;
 }
 

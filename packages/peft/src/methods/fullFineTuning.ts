@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import type { PeftConfigBase } from '../config.js';
 import { definePeftMethod } from '../definePeftMethod.js';
 
 /** What a user may write for full fine-tuning: it has no options. */
-export interface FullConfig {
+export interface FullConfig
+  extends Pick<PeftConfigBase, 'taskType' | 'baseModelNameOrPath' | 'revision' | 'inferenceMode'> {
+  /** Full fine-tuning: copies of all parameters are trained, and the base stays. */
   readonly peftType: 'FULL';
-  /** Written to adapter_config.json. Default: where the model was loaded from. */
-  readonly baseModelNameOrPath?: string | null;
 }
 
 /**

@@ -7,6 +7,7 @@ import { fullMatch } from '../targets.js';
 /** What a user may write for (IA)³. Names and defaults are PEFT's. */
 export interface Ia3Config
   extends Omit<PeftConfigBase, 'bias' | 'layersToTransform' | 'layersPattern'> {
+  /** (IA)3: one learned factor for each feature of keys, values and the MLP's inner layer. */
   readonly peftType: 'IA3';
   /**
    * Those of targetModules whose input is scaled, not the output: a list of ends of paths, or a regular expression

@@ -8,8 +8,16 @@ import { endsWithName, fullMatch } from '../targets.js';
 export interface LayerSelectConfig
   extends Pick<
     PeftConfigBase,
-    'targetModules' | 'excludeModules' | 'layersToTransform' | 'modulesToSave'
+    | 'targetModules'
+    | 'excludeModules'
+    | 'layersToTransform'
+    | 'modulesToSave'
+    | 'taskType'
+    | 'baseModelNameOrPath'
+    | 'revision'
+    | 'inferenceMode'
   > {
+  /** Selected parameters of the model are trained: some layers, some modules. */
   readonly peftType: 'LAYER_SELECT';
   /** Train the last n layers. Usual 1 to a quarter of them. Default null: does not narrow. */
   readonly lastLayers?: number | null;

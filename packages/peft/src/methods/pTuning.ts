@@ -6,6 +6,7 @@ import { type VirtualTokenConfig, virtualTokenOptions } from '../virtualTokenCon
 
 /** What a user may write for P-tuning. Names and defaults are PEFT's. */
 export interface PTuningConfig extends VirtualTokenConfig {
+  /** P-tuning: a small network makes the virtual tokens before those of every row. */
   readonly peftType: 'P_TUNING';
   /** What makes the virtual tokens: three linear layers, or a bidirectional LSTM and two. Default "MLP". */
   readonly encoderReparameterizationType?: 'MLP' | 'LSTM';

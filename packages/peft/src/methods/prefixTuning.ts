@@ -5,6 +5,7 @@ import { type VirtualTokenConfig, virtualTokenOptions, widthOf } from '../virtua
 
 /** What a user may write for prefix tuning. Names and defaults are PEFT's. */
 export interface PrefixTuningConfig extends VirtualTokenConfig {
+  /** Prefix tuning: learned keys and values before those of the tokens, in each layer. */
   readonly peftType: 'PREFIX_TUNING';
   /** A network of two layers makes the prefix of fewer numbers: slower, steadier. Default false, which is P-tuning v2. */
   readonly prefixProjection?: boolean;

@@ -5,17 +5,18 @@ import { type VirtualTokenConfig, virtualTokenOptions } from '../virtualTokenCon
 
 /** What a user may write for prompt tuning. Names and defaults are PEFT's. */
 export interface PromptTuningConfig extends VirtualTokenConfig {
+  /** Prompt tuning: learned embeddings before those of the tokens. */
   readonly peftType: 'PROMPT_TUNING';
   /**
    * What the virtual tokens start as: normal numbers (`RANDOM`), embeddings of tokens drawn from the vocabulary, or those
    * of a text, which the model can read from the first step on: await `model.ready()`. Default "RANDOM".
    */
   readonly promptTuningInit?: 'RANDOM' | 'SAMPLE_VOCAB' | 'TEXT';
-  /** The text. Its tokens are repeated, or cut off, to numVirtualTokens. */
+  /** The text. Its tokens are repeated, or cut off, to numVirtualTokens. Of promptTuningInit "TEXT"; default none. */
   readonly promptTuningInitText?: string | null;
-  /** A folder or a Hub id: reads the text. */
+  /** A folder or a Hub id: its tokenizer reads the text. Of promptTuningInit "TEXT"; default none. */
   readonly tokenizerNameOrPath?: string | null;
-  /** Only `revision`, of a Hub id. */
+  /** Only `revision`, of a Hub id. Default none. */
   readonly tokenizerKwargs?: { readonly revision?: string } | null;
 }
 

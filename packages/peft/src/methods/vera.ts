@@ -7,6 +7,7 @@ import { defaultTargetModules } from './lora/tables.js';
 
 /** What a user may write for VeRA. Names and defaults are PEFT's. */
 export interface VeraConfig extends Omit<PeftConfigBase, 'bias' | 'excludeModules'> {
+  /** VeRA: two learned vectors a layer, between random matrices that all layers share. */
   readonly peftType: 'VERA';
   /** Rank of the shared matrices; trained are r + out numbers a layer. Usual 64-1024. Default 256. */
   readonly r?: number;

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Attune, AttuneError } from '@attune/core';
 import type { PeftMethod } from '../definePeftMethod.js';
+import type { PeftConfigInput } from '../peftConfigInput.js';
 import { getPeftModel, PeftModel } from '../peftModel.js';
 import {
   disturb,
@@ -48,7 +49,7 @@ export interface PeftCheck {
 export function peftMethodKit(method: PeftMethod, options: PeftKitOptions = {}): PeftCheck[] {
   const { peftType } = method;
   const { zeroAtStart = true, exactGradients = true, model: changes = {} } = options;
-  const config = { ...options.config, peftType };
+  const config = { ...options.config, peftType } as object as PeftConfigInput;
   const fail = (what: string, remedy: string): never => {
     throw new AttuneError('PEFT_KIT', `${peftType}: ${what}.`, { remedy });
   };

@@ -11,14 +11,15 @@ const LONGEST_PARAM = 500;
 const TIMEOUT_MS = 30_000;
 
 export interface MlflowOptions {
-  /** Default "http://127.0.0.1:5000", where `mlflow server` listens. */
+  /** The server. Default "http://127.0.0.1:5000", where `mlflow server` listens. */
   readonly trackingUri?: string;
-  /** Default "Default"; made if it is not there. */
+  /** The experiment that the run belongs to. Default "Default"; made if it is not there. */
   readonly experimentName?: string;
-  /** Default: `runName` of the arguments. */
+  /** What the run is called. Default: `runName` of the arguments. */
   readonly runName?: string;
+  /** Tags of the run. Default none. */
   readonly tags?: Readonly<Record<string, string>>;
-  /** Sent as a bearer token. */
+  /** Sent as a bearer token. Default none. */
   readonly token?: string;
 }
 

@@ -49,12 +49,13 @@ const SUMMARY_ONLY = new Set([
 ]);
 
 export interface WandbOptions {
-  /** Default "huggingface", as in transformers. */
+  /** The project that the run belongs to. Default "huggingface", as in transformers. */
   readonly project?: string;
   /** User or team. Default: the one who syncs. */
   readonly entity?: string;
-  /** Default: `runName` of the arguments. */
+  /** What the run is called. Default: `runName` of the arguments. */
   readonly name?: string;
+  /** Tags of the run. Default none. */
   readonly tags?: readonly string[];
   /** Folder above the runs. Default: `wandb` in `loggingDir`, else in `outputDir`. */
   readonly dir?: string;

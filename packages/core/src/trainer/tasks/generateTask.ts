@@ -10,11 +10,13 @@ export interface GenerateRow {
 }
 
 export interface GenerateTaskOptions extends ExactMatchOptions {
+  /** What its metrics are called after: "gsm8k" gives evalGsm8kExactMatch. */
   readonly name: string;
+  /** Prompts with their answers. */
   readonly rows: readonly GenerateRow[];
-  /** Default 64. */
+  /** Most tokens of an answer. Default 64. */
   readonly maxNewTokens?: number;
-  /** Where an answer ends; what follows is cut off, these texts too. */
+  /** Where an answer ends; what follows is cut off, these texts too. Default none. */
   readonly stopStrings?: readonly string[];
   /** Text of the model -> answer, e.g. the last number in it. Default: without white space at its ends. */
   readonly filter?: (text: string) => string;

@@ -12,7 +12,9 @@ export interface ChoiceRow {
 }
 
 export interface LoglikelihoodTaskOptions {
+  /** What its metrics are called after: "arc" gives evalArcAcc. */
   readonly name: string;
+  /** Contexts with their choices and the index of the right one. */
   readonly rows: readonly ChoiceRow[];
   /** Between context and choice. Default " ", as in lm_eval. Not part of what `accNorm` counts. */
   readonly targetDelimiter?: string;

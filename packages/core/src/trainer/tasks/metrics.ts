@@ -33,11 +33,13 @@ export function scoreChoices(
 }
 
 export interface ExactMatchOptions {
-  /** Removed from both sides before they are compared, in this order. */
+  /** Removed from both sides before they are compared, in this order. Default none. */
   readonly regexesToIgnore?: readonly RegExp[];
+  /** Compare in lower case. Default false. */
   readonly ignoreCase?: boolean;
-  /** The 32 punctuation characters of ASCII. */
+  /** Leave out the 32 punctuation characters of ASCII. Default false. */
   readonly ignorePunctuation?: boolean;
+  /** Leave out digits. Default false. */
   readonly ignoreNumbers?: boolean;
 }
 

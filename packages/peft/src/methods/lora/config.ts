@@ -5,6 +5,7 @@ import { startsFromBase } from './start.js';
 
 /** What a user may write for LoRA. Names and defaults are PEFT's. */
 export interface LoraConfig extends PeftConfigBase {
+  /** LoRA: a learned product of two low-rank matrices beside each adapted weight. */
   readonly peftType: 'LORA';
   /** Rank of the update: trainable parameters are r (in + out) a layer. Usual 4-64. Default 8. */
   readonly r?: number;

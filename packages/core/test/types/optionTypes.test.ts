@@ -1,0 +1,208 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { describe, expect, test } from 'vitest';
+
+// What an editor shows: the language service is asked as an editor asks it.
+
+const root = fileURLToPath(new URL('../../../..', import.meta.url));
+const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile);
+const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
+options.typeRoots = [join(root, 'node_modules/@types')];
+
+/** A language service over the sources and files that exist only here. */
+function editor(files: ReadonlyMap<string, string>): ts.LanguageService {
+  const { fileExists, readFile } = ts.sys;
+  return ts.createLanguageService({
+    getCompilationSettings: () => options,
+    getScriptFileNames: () => [...files.keys()],
+    getScriptVersion: () => '1',
+    getScriptSnapshot(name) {
+      const text = files.get(name) ?? readFile(name);
+      return text === undefined ? undefined : ts.ScriptSnapshot.fromString(text);
+    },
+    getCurrentDirectory: () => root,
+    getDefaultLibFileName: ts.getDefaultLibFilePath,
+    fileExists: (name) => files.has(name) || fileExists(name),
+    readFile: (name) => files.get(name) ?? readFile(name),
+    directoryExists: ts.sys.directoryExists,
+    getDirectories: ts.sys.getDirectories,
+  });
+}
+
+const here = join(root, 'packages/core/test/types');
+const imports = `
+import * as core from '../../src/index.js';
+import * as peft from '../../../peft/src/index.js';
+import * as dawn from '../../../backend-dawn/src/index.js';
+`;
+
+/** Everything that users write options for, as types; of the methods of PEFT each by itself. */
+const optionTypes = [
+  'core.CreateAttuneOptions',
+  'core.SftTrainerOptions',
+  'core.TrainerOptions',
+  'core.TrainingArgumentsInput',
+  'core.SftArgumentsInput',
+  'core.TrainingArguments',
+  'core.SftArguments',
+  "NonNullable<core.SftArgumentsInput['lrSchedulerKwargs']>",
+  "NonNullable<core.SftArgumentsInput['gradientCheckpointingKwargs']>",
+  "Exclude<NonNullable<core.SftArgumentsInput['preflight']>, string>",
+  'core.TrainOptions',
+  'core.FromPretrainedOptions',
+  'core.FromConfigOptions',
+  'core.ClassifierFromPretrainedOptions',
+  'core.ClassifierFromConfigOptions',
+  'core.QuantizationConfig',
+  'core.HubOptions',
+  'core.GenerateOptions',
+  'core.EncodeOptions',
+  'core.DecodeOptions',
+  'core.ApplyChatTemplateOptions',
+  'core.LoadDatasetOptions',
+  'core.ShuffleOptions',
+  'core.EarlyStoppingOptions',
+  'core.TensorBoardOptions',
+  'core.WandbOptions',
+  'core.MlflowOptions',
+  'core.GenerateTaskOptions',
+  'core.LoglikelihoodTaskOptions',
+  'core.EstimateMemoryOptions',
+  'core.GenerationShape',
+  'core.PlanMemoryOptions',
+  'core.ProfileOptions',
+  'core.TuningOptions',
+  'core.ScheduleOptions',
+  'core.MetricScheduleOptions',
+  'core.CausalLmOptions',
+  'core.SequenceClassificationOptions',
+  'dawn.DawnOptions',
+  'peft.LoadAdapterOptions',
+  'peft.SaveAdapterOptions',
+  'peft.MergeAndUnloadOptions',
+  'peft.WeightedAdapterOptions',
+  'peft.ExtractLoraOptions',
+  'peft.CheckAdapterOptions',
+  'peft.AdviseOptions',
+  'peft.CustomPeftConfig',
+  ...['Lora', 'Ia3', 'Vera', 'Adapter', 'Bitfit', 'LayerSelect', 'Full'].map(
+    (name) => `peft.${name}Config`,
+  ),
+  ...['PromptTuning', 'PTuning', 'PrefixTuning'].map((name) => `peft.${name}Config`),
+];
+
+const listFile = join(here, 'virtual-list.ts');
+const list = editor(
+  new Map([
+    [listFile, imports + optionTypes.map((type, i) => `export type T${i} = ${type};`).join('\n')],
+  ]),
+);
+
+interface OptionOf {
+  readonly name: string;
+  readonly isOptional: boolean;
+}
+
+/** The options of a type, by the compiler. */
+function optionsOf(index: number): OptionOf[] {
+  const program = list.getProgram()!;
+  const checker = program.getTypeChecker();
+  const source = program.getSourceFile(listFile)!;
+  const alias = source.statements.find(
+    (s): s is ts.TypeAliasDeclaration =>
+      ts.isTypeAliasDeclaration(s) && s.name.text === `T${index}`,
+  )!;
+  return checker
+    .getTypeAtLocation(alias)
+    .getProperties()
+    .map(({ name, flags }) => ({ name, isOptional: (flags & ts.SymbolFlags.Optional) !== 0 }));
+}
+
+describe('hovering over an option shows what it does and its default', () => {
+  const all = optionTypes.map((type, i) => ({ type, options: optionsOf(i) }));
+  const file = join(here, 'virtual-hover.ts');
+  /** `({ seed: null! }) satisfies T`: as a user writes it, so that its type is the context. */
+  const lines = all.map(
+    ({ type, options: own }, i) =>
+      `const t${i}: ${type} = { ${own.map(({ name }) => `${JSON.stringify(name)}: null!`).join(', ')} };`,
+  );
+  const text = `${imports}${lines.join('\n')}`;
+  const hover = editor(new Map([[file, text]]));
+
+  test('of every type', () => {
+    expect(all.filter((entry) => entry.options.length === 0)).toEqual([]);
+    expect(all.flatMap((entry) => entry.options).length).toBeGreaterThan(400);
+  });
+
+  test.each(all)('$type', ({ type, options: own }) => {
+    const line = text.indexOf(`: ${type} = {`);
+    const bad = own.flatMap(({ name, isOptional }) => {
+      const at = text.indexOf(`${JSON.stringify(name)}: null!`, line) + 1;
+      const info = hover.getQuickInfoAtPosition(file, at);
+      const shown = ts.displayPartsToString(info?.documentation);
+      if (shown === '') return [`${name}: nothing`];
+      return isOptional && !/default/i.test(shown) ? [`${name}: no default in "${shown}"`] : [];
+    });
+    expect(bad).toEqual([]);
+  });
+});
+
+describe('where a trainer is made', () => {
+  const file = join(here, 'virtual-use.ts');
+  const text = `${imports}
+declare const model: core.LanguageModel;
+new core.SFTTrainer({ model, args: { /*hover*/learningRate: 1e-3, /*args*/ } });
+new core.SFTTrainer({ model, peftConfig: { peftType: 'LORA', /*hover*/loraAlpha: 8, /*lora*/ } });
+new core.SFTTrainer({ model, peftConfig: { peftType: 'IA3', /*ia3*/ } });
+new core.SFTTrainer({ model, peftConfig: { peft_type: 'LORA', /*snake*/ } });
+new core.SFTTrainer({ model, peftConfig: { peftType: '' } });
+`;
+  const use = editor(new Map([[file, text]]));
+  const offered = (at: number) =>
+    (use.getCompletionsAtPosition(file, at, {})?.entries ?? []).map(({ name }) => name);
+
+  test('hovering works in the call', () => {
+    const shown = [...text.matchAll(/\/\*hover\*\//g)].map(({ index, 0: mark }) => {
+      const info = use.getQuickInfoAtPosition(file, index + mark.length);
+      return ts.displayPartsToString(info?.documentation);
+    });
+    expect(shown).toEqual([
+      expect.stringMatching(/^Highest learning rate\. Default 5e-5 \(SFTTrainer: 2e-5\)\./),
+      expect.stringMatching(/^The update is scaled by loraAlpha \/ r\..* Default 8\.$/),
+    ]);
+  });
+
+  test('options are offered, and those of the other methods are not', () => {
+    expect(offered(text.indexOf('/*args*/'))).toEqual(
+      expect.arrayContaining(['numTrainEpochs', 'packing', 'evalStrategy']),
+    );
+    const lora = offered(text.indexOf('/*lora*/'));
+    expect(lora).toEqual(expect.arrayContaining(['r', 'targetModules', 'useDora']));
+    expect(lora).not.toContain('feedforwardModules');
+    const ia3 = offered(text.indexOf('/*ia3*/'));
+    expect(ia3).toEqual(expect.arrayContaining(['feedforwardModules', 'targetModules']));
+    for (const other of ['r', 'loraAlpha', 'numVirtualTokens', 'bias', 'lora_alpha'])
+      expect(ia3).not.toContain(other);
+    const snake = offered(text.indexOf('/*snake*/'));
+    expect(snake).toEqual(expect.arrayContaining(['r', 'lora_alpha', 'target_modules']));
+    expect(snake).not.toContain('loraAlpha');
+  });
+
+  test('the methods are offered', () => {
+    expect(offered(text.indexOf("''") + 1)).toEqual(
+      expect.arrayContaining(['LORA', 'IA3', 'VERA', 'PREFIX_TUNING', 'LAYER_SELECT']),
+    );
+  });
+});
+
+test('what must not compile does not, and what must does', () => {
+  const file = join(here, 'optionTypes.ts');
+  expect(existsSync(file)).toBe(true);
+  const service = editor(new Map([[file, ts.sys.readFile(file)!]]));
+  const problems = service
+    .getSemanticDiagnostics(file)
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+  expect(problems).toEqual([]);
+});
