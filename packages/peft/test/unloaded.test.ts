@@ -16,7 +16,7 @@ import { folder, logits, open } from './support.js';
 
 // A PeftModel whose adapters were taken off would train all weights and save none: no use of it goes through.
 
-const lora = { peftType: 'LORA', r: 2, targetModules: ['q_proj'] };
+const lora = { peftType: 'LORA', r: 2, targetModules: ['q_proj'] } as const;
 
 const tiny = (attune: Attune): Promise<CausalLM> =>
   AutoModelForCausalLM.fromConfig(
