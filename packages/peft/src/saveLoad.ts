@@ -1,4 +1,4 @@
-import { readFile, rm, stat } from 'node:fs/promises';
+import { lstat, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   AttuneError,
@@ -103,7 +103,7 @@ export const adapterFolder = (folder: string, adapter: string): string =>
   adapter === 'default' ? folder : join(folder, adapter);
 
 /** Whether a folder holds an adapter. */
-export const hasAdapter = (folder: string): Promise<boolean> => isFile(join(folder, CONFIG_FILE));
+export const hasAdapter = (folder: string): Promise<boolean> => exists(join(folder, CONFIG_FILE));
 
 export interface AdapterConfigFile {
   readonly path: string;
@@ -121,7 +121,7 @@ export async function readAdapterConfig(folder: string): Promise<AdapterConfigFi
   const path = join(folder, CONFIG_FILE);
   const file = await readJsonFile(path, { optional: true });
   if (file) return { path, fields: file.value, source: file.source };
-  const unfinished = await isFile(join(folder, WEIGHTS_FILE));
+  const unfinished = await exists(join(folder, WEIGHTS_FILE));
   throw new AttuneError('PEFT_ADAPTER_MISSING', `${folder} has no ${CONFIG_FILE}.`, {
     remedy: unfinished
       ? `There is an ${WEIGHTS_FILE}: the folder was not written to its end, or not copied whole.`
@@ -165,7 +165,7 @@ export async function readEncoder(
   const tensors = new Map<string, HostTensorData>();
   if (!prompt?.encoder) return tensors;
   const path = join(folder, ENCODER_FILE);
-  if (!(await isFile(path)))
+  if (!(await exists(path)))
     throw new AttuneError(
       'PEFT_NOT_TRAINABLE',
       `${folder} has what the encoder of ${method.peftType} gave, but no ${ENCODER_FILE}: the encoder cannot be trained on.`,
@@ -208,7 +208,7 @@ export async function readAdapterShapes(
 
 async function openWeights(folder: string): Promise<SafetensorsFile> {
   const path = join(folder, WEIGHTS_FILE);
-  if (!(await isFile(path))) throw await noWeights(folder);
+  if (!(await exists(path))) throw await noWeights(folder);
   return SafetensorsFile.open(path);
 }
 
@@ -263,7 +263,7 @@ const list = (shown: readonly string[], count: number, separator = ', '): string
   shown.join(separator) + (count > shown.length ? `${separator}...` : '');
 
 async function noWeights(folder: string): Promise<AttuneError> {
-  const pickled = await isFile(join(folder, 'adapter_model.bin'));
+  const pickled = await exists(join(folder, 'adapter_model.bin'));
   return new AttuneError(
     'PEFT_ADAPTER_INCOMPLETE',
     `${folder} has ${CONFIG_FILE} but no ${WEIGHTS_FILE}.`,
@@ -275,8 +275,9 @@ async function noWeights(folder: string): Promise<AttuneError> {
   );
 }
 
-const isFile = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (s) => s.isFile(),
+/** Anything of this name: what is no file is then refused as what it is. */
+const exists = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
     () => false,
   );

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { AttuneError, isPlainObject, writeFileAtomic } from '@attune/core';
 
 /** Chosen variants by tuning key, for one adapter with one set of kernels. */
@@ -9,6 +9,12 @@ interface Contents {
   readonly adapters: Readonly<Record<string, Choices>>;
 }
 
+/** Thousands of choices for hundreds of adapters are some MB. */
+const MAX_BYTES = 2 ** 26;
+
+const isChoices = (value: unknown): value is Choices =>
+  isPlainObject(value) && Object.values(value).every((choice) => typeof choice === 'string');
+
 /**
  * The choices of every adapter that was tuned on this machine, as JSON. A file that cannot be read is
  * as good as none: what it held can be measured again.
@@ -17,13 +23,15 @@ export class TuningFile {
   constructor(readonly path: string) {}
 
   read(adapter: string): Choices {
-    return this.#contents().adapters[adapter] ?? {};
+    const { adapters } = this.#contents();
+    const choices = Object.hasOwn(adapters, adapter) ? adapters[adapter] : undefined;
+    return isChoices(choices) ? choices : {};
   }
 
   /** Adds to what is there for this adapter. @throws TUNING_FILE */
   async write(adapter: string, choices: Choices): Promise<void> {
     const { adapters } = this.#contents();
-    const merged = { ...adapters[adapter], ...choices };
+    const merged = { ...this.read(adapter), ...choices };
     const contents: Contents = { version: 1, adapters: { ...adapters, [adapter]: merged } };
     try {
       await writeFileAtomic(this.path, `${JSON.stringify(contents, null, 2)}\n`);
@@ -38,6 +46,9 @@ export class TuningFile {
   #contents(): Contents {
     const none: Contents = { version: 1, adapters: {} };
     try {
+      // A pipe or a device would be read for ever.
+      const stat = statSync(this.path);
+      if (!stat.isFile() || stat.size > MAX_BYTES) return none;
       const found: unknown = JSON.parse(readFileSync(this.path, 'utf8'));
       const isOurs = isPlainObject(found) && found.version === 1 && isPlainObject(found.adapters);
       return isOurs ? (found as unknown as Contents) : none;

@@ -1,10 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { inspectRows } from '../dataset/inspectRows.js';
 import { loadDataset } from '../dataset/loadDataset.js';
 import { PREFLIGHT_MAX_ROWS } from '../dataset/preflight.js';
 import { type RawConfig, readJsonObject } from '../io/hfConfig.js';
 import { resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
+import { readText } from '../io/readText.js';
 import { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
 import { AttuneError } from '../util/errors.js';
 import type { CliOutput } from './index.js';
@@ -113,10 +113,9 @@ function whole(
 const numbersOf = (value: unknown): number[] =>
   [value].flat().filter((v): v is number => typeof v === 'number');
 
-async function readTemplate(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    throw wrong(`--chat-template: ${file} cannot be read (${String(cause)}).`);
-  }
-}
+const readTemplate = (file: string): Promise<string> =>
+  readText(file, {
+    code: 'CLI_ARGUMENTS',
+    label: '--chat-template: ',
+    remedy: 'Give a file with a Jinja template.',
+  });

@@ -1,11 +1,13 @@
-import { readFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
+import { briefly } from '../util/briefly.js';
 import { AttuneError } from '../util/errors.js';
 import { type FormatJsonOptions, formatJson } from '../util/formatJson.js';
 import { isPlainObject } from '../util/json.js';
-import { type JsonValue, parseJson, plainJson } from '../util/losslessJson.js';
+import { type JsonValue, plainJson } from '../util/losslessJson.js';
 import { writeFileAtomic } from './atomic.js';
+import { readJsonMap } from './jsonMap.js';
 
 /** A JSON object as it stands in a file, snake_case. */
 export type RawConfig = Readonly<Record<string, unknown>>;
@@ -32,10 +34,15 @@ export async function readJsonFile(
   path: string,
   options: { readonly optional?: boolean } = {},
 ): Promise<JsonFile | null> {
-  const text = await readText(path, options.optional ?? false);
-  if (text === null) return null;
-  const source = parsed(path, () => parseJson(text, { nonFinite: true }));
-  return { value: object(path, plainJson(source)), source };
+  // A link without its target is no missing file: a cache that lost one.
+  if (options.optional && !(await lstat(path).catch(() => null))) return null;
+  const source = await readJsonMap(path, {
+    code: 'CONFIG_MISSING',
+    invalidCode: 'CONFIG_INVALID',
+    remedy: 'Give the folder of a Hugging Face model, with all its files as they were published.',
+    nonFinite: true,
+  });
+  return { value: plainJson(source) as Record<string, unknown>, source };
 }
 
 /** As readJsonFile, of a file that is only read. */
@@ -46,44 +53,10 @@ export async function readJsonObject(
 export async function readJsonObject(path: string): Promise<Record<string, unknown>>;
 export async function readJsonObject(
   path: string,
-  options: { readonly optional?: boolean } = {},
+  { optional = false }: { readonly optional?: boolean } = {},
 ): Promise<Record<string, unknown> | null> {
-  const text = await readText(path, options.optional ?? false);
-  if (text === null) return null;
-  return object(
-    path,
-    parsed(path, () => JSON.parse(text) as unknown),
-  );
-}
-
-async function readText(path: string, optional: boolean): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && optional) return null;
-    throw new AttuneError('CONFIG_MISSING', `${path} cannot be read (${String(cause)}).`, {
-      remedy: 'Give the folder of a Hugging Face model, with all its files.',
-      cause,
-    });
-  }
-}
-
-function parsed<T>(path: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (cause) {
-    throw new AttuneError('CONFIG_INVALID', `${path} is not JSON: ${(cause as Error).message}.`, {
-      remedy: 'Mend the file, or fetch it again.',
-      cause,
-    });
-  }
-}
-
-function object(path: string, json: unknown): Record<string, unknown> {
-  if (isPlainObject(json)) return json;
-  throw new AttuneError('CONFIG_INVALID', `${path} holds ${JSON.stringify(json).slice(0, 60)}.`, {
-    remedy: 'Expected a JSON object, { ... }.',
-  });
+  const file = optional ? await readJsonFile(path, { optional }) : await readJsonFile(path);
+  return file && file.value;
 }
 
 /** config.json of a model folder and, where there is one, generation_config.json. */
@@ -133,19 +106,25 @@ export function parseConfig<S extends z.ZodType>(
 ): z.output<S> {
   const result = schema.safeParse(raw);
   if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => {
+  const { issues } = result.error;
+  const problems = issues.slice(0, 10).map((issue) => {
     const found = issue.path.reduce<unknown>(
-      (value, key) => (isPlainObject(value) ? value[String(key)] : undefined),
+      (value, key) =>
+        isPlainObject(value) && Object.hasOwn(value, key) ? value[String(key)] : undefined,
       raw,
     );
     return `${issue.path.join('.') || '(root)'} is ${shown(found)}: ${issue.message}`;
   });
-  throw new AttuneError('CONFIG_INVALID', `${where}: ${problems.join('; ')}.`, {
-    remedy: 'Use the config.json that came with the checkpoint.',
-    cause: result.error,
-  });
+  throw new AttuneError(
+    'CONFIG_INVALID',
+    `${where}: ${problems.join('; ')}${issues.length > 10 ? ` and ${issues.length - 10} more` : ''}.`,
+    {
+      remedy: 'Use the config.json that came with the checkpoint.',
+      cause: result.error,
+    },
+  );
 }
 
 /** NaN and infinities by their names: JSON has none. */
 const shown = (found: unknown): string =>
-  typeof found === 'number' ? String(found) : (JSON.stringify(found) ?? 'missing');
+  typeof found === 'number' ? String(found) : found === undefined ? 'missing' : briefly(found);

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { AttuneError } from '../util/errors.js';
 
 /** How a caller speaks of a file that cannot be opened. */
@@ -31,7 +31,11 @@ export async function openRegular(path: string, options: OpenFileOptions): Promi
   try {
     file = await open(path, READ);
   } catch (cause) {
-    throw refuse(whyNotOpened(cause), cause);
+    const isLink = await lstat(path).then(
+      (found) => found.isSymbolicLink(),
+      () => false,
+    );
+    throw refuse(whyNotOpened(cause, isLink), cause);
   }
   const stat = await file.stat();
   if (stat.isFile()) return file;
@@ -46,15 +50,11 @@ export async function openRegular(path: string, options: OpenFileOptions): Promi
   throw refuse(`is ${kind}, expected a file`);
 }
 
-/** Whether an error says that there is nothing of this name. */
-export const isMissing = (error: unknown): boolean =>
-  (error as NodeJS.ErrnoException | null)?.code === 'ENOENT';
-
-function whyNotOpened(error: unknown): string {
+function whyNotOpened(error: unknown, isLink: boolean): string {
   const { code, message } = error as NodeJS.ErrnoException;
   switch (code) {
     case 'ENOENT':
-      return 'does not exist';
+      return isLink ? 'is a link to something that does not exist' : 'does not exist';
     case 'ENOTDIR':
       return 'does not exist: a part of its path is a file';
     case 'EISDIR':

@@ -1,7 +1,9 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import type { DType, HostArray } from '../tensor/dtype.js';
 import { numel } from '../tensor/shape.js';
 import { AttuneError, nearest } from '../util/errors.js';
+import { decodeUtf8 } from '../util/utf8.js';
+import { openRegular } from './regularFile.js';
 import {
   maxHeaderBytes,
   parseHeader,
@@ -42,14 +44,17 @@ export class SafetensorsFile implements AsyncDisposable {
    * SAFETENSORS_SIZE, SAFETENSORS_OFFSETS
    */
   static async open(path: string): Promise<SafetensorsFile> {
-    const file = await openFile(path);
+    const file = await openRegular(path, {
+      code: 'SAFETENSORS_MISSING',
+      remedy: 'Check the path; model weights are named model.safetensors.',
+    });
     try {
       const { size } = await file.stat();
       const headerBytes = await readHeaderLength(file, path, size);
       const text = new Uint8Array(headerBytes);
       await readFully(file, text, 8, path);
       const dataStart = 8 + headerBytes;
-      const header = parseHeader(decodeUtf8(text, path), path, size - dataStart);
+      const header = parseHeader(headerText(text, path), path, size - dataStart);
       return new SafetensorsFile(path, file, header, dataStart);
     } catch (error) {
       await file.close();
@@ -113,24 +118,6 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 }
 
-async function openFile(path: string): Promise<FileHandle> {
-  try {
-    const file = await open(path, 'r');
-    if ((await file.stat()).isFile()) return file;
-    await file.close();
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new AttuneError(
-      'SAFETENSORS_MISSING',
-      missing ? `there is no file ${path}.` : `${path} cannot be opened: ${String(cause)}.`,
-      { remedy: 'Check the path; model weights are named model.safetensors.', cause },
-    );
-  }
-  throw new AttuneError('SAFETENSORS_MISSING', `${path} is not a file.`, {
-    remedy: 'Give the path of a .safetensors file; AutoModelForCausalLM takes folders.',
-  });
-}
-
 async function readHeaderLength(file: FileHandle, path: string, size: number): Promise<number> {
   if (size < 8)
     throw new AttuneError(
@@ -162,14 +149,18 @@ async function readHeaderLength(file: FileHandle, path: string, size: number): P
   return Number(length);
 }
 
-function decodeUtf8(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new AttuneError('SAFETENSORS_HEADER', `${path}: the header is not UTF-8 text.`, {
+function headerText(bytes: Uint8Array, path: string): string {
+  const bad = (what: string, cause?: unknown) =>
+    new AttuneError('SAFETENSORS_HEADER', `${path}: the header ${what}.`, {
       remedy: 'The file is not a safetensors file, or is damaged: fetch it again.',
-      cause,
+      ...(cause !== undefined && { cause }),
     });
+  // As the format says; white space and a byte order mark may only look like nothing.
+  if (bytes[0] !== 0x7b) throw bad(bytes.length === 0 ? 'is empty' : 'does not begin with "{"');
+  try {
+    return decodeUtf8(bytes);
+  } catch (cause) {
+    throw bad(`is not UTF-8 text: ${(cause as Error).message}`, cause);
   }
 }
 

@@ -1,6 +1,7 @@
 import { formatShape, numel } from '../tensor/shape.js';
+import { briefly } from '../util/briefly.js';
 import { AttuneError } from '../util/errors.js';
-import { isPlainObject } from '../util/json.js';
+import { JsonNumber, type JsonValue, parseJson, strictJson } from '../util/losslessJson.js';
 
 /** Bytes of one element of each dtype that the format knows. Not all can be computed with. */
 export const safetensorsBytes = {
@@ -41,6 +42,15 @@ export interface SafetensorsHeader {
 /** As the format's own reader: no header of a real model comes near, and a lie may not cost memory. */
 export const maxHeaderBytes = 100_000_000;
 
+/**
+ * Tensors and strings of metadata with their parts: some 100,000 tensors. The largest shards of published models
+ * have a tenth of that.
+ */
+const maxHeaderValues = 1_000_000;
+
+/** torch's own limit. */
+const maxRank = 64;
+
 const redo = 'The file is damaged or was made by a broken writer: download or save it again.';
 
 export const isSafetensorsDType = (name: unknown): name is SafetensorsDType =>
@@ -53,10 +63,9 @@ export const isSafetensorsDType = (name: unknown): name is SafetensorsDType =>
  * @throws SAFETENSORS_HEADER, SAFETENSORS_DTYPE, SAFETENSORS_SIZE, SAFETENSORS_OFFSETS, SAFETENSORS_TRUNCATED
  */
 export function parseHeader(text: string, path: string, dataBytes: number): SafetensorsHeader {
-  const json = parseJson(text, path);
   const metadata: Record<string, string> = {};
   const infos: TensorInfo[] = [];
-  for (const [name, entry] of Object.entries(json)) {
+  for (const [name, entry] of parseJsonHeader(text, path)) {
     if (name === '__metadata__') Object.assign(metadata, parseMetadata(entry, path));
     else infos.push(parseEntry(name, entry, path));
   }
@@ -65,71 +74,78 @@ export function parseHeader(text: string, path: string, dataBytes: number): Safe
   return { tensors: new Map(infos.map((info) => [info.name, info])), metadata };
 }
 
-function parseJson(text: string, path: string): Record<string, unknown> {
-  let json: unknown;
+function parseJsonHeader(text: string, path: string): ReadonlyMap<string, JsonValue> {
+  let json: JsonValue;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text, { ...strictJson, maxDepth: 3, maxValues: maxHeaderValues });
   } catch (cause) {
     throw new AttuneError(
       'SAFETENSORS_HEADER',
-      `${path}: the header is not JSON (${(cause as Error).message}).`,
+      `${path}: the header is not JSON of the format: ${(cause as Error).message}.`,
       { remedy: redo, cause },
     );
   }
-  if (!isPlainObject(json))
-    throw new AttuneError(
-      'SAFETENSORS_HEADER',
-      `${path}: the header is ${Array.isArray(json) ? 'a list' : typeof json}, expected an object of tensors.`,
-      { remedy: redo },
-    );
-  return json;
-}
-
-function parseMetadata(entry: unknown, path: string): Record<string, string> {
-  if (isPlainObject(entry) && Object.values(entry).every((v) => typeof v === 'string'))
-    return entry as Record<string, string>;
+  if (json instanceof Map) return json;
   throw new AttuneError(
     'SAFETENSORS_HEADER',
-    `${path}: __metadata__ is ${JSON.stringify(entry)?.slice(0, 80)}, expected an object of strings.`,
+    `${path}: the header is ${briefly(json)}, expected an object of tensors.`,
     { remedy: redo },
   );
 }
 
-const isCount = (value: unknown): value is number =>
-  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+function parseMetadata(entry: JsonValue, path: string): Record<string, string> {
+  if (entry instanceof Map && [...entry.values()].every((v) => typeof v === 'string'))
+    return Object.fromEntries(entry) as Record<string, string>;
+  throw new AttuneError(
+    'SAFETENSORS_HEADER',
+    `${path}: __metadata__ is ${briefly(entry)}, expected an object of strings.`,
+    { remedy: redo },
+  );
+}
 
-function parseEntry(name: string, entry: unknown, path: string): TensorInfo {
-  const { dtype, shape, data_offsets: offsets } = isPlainObject(entry) ? entry : {};
+/** A whole number as the format writes it: `2.0` and `-0` are none. Null when it is none. */
+const countOf = (value: JsonValue | undefined): number | null =>
+  value instanceof JsonNumber && /^\d+$/.test(value.text) && Number.isSafeInteger(value.value)
+    ? value.value
+    : null;
+
+const isList = (value: JsonValue | undefined): value is readonly JsonValue[] =>
+  Array.isArray(value);
+
+function parseEntry(name: string, entry: JsonValue, path: string): TensorInfo {
+  const part = (key: string) => (entry instanceof Map ? entry.get(key) : undefined);
+  const [dtype, sizes, offsets] = [part('dtype'), part('shape'), part('data_offsets')];
+  const tensor = `${path}: tensor ${briefly(name, 200)}`;
   if (typeof dtype === 'string' && !isSafetensorsDType(dtype))
     throw new AttuneError(
       'SAFETENSORS_DTYPE',
-      `${path}: tensor "${name}" has the unknown dtype "${dtype}"; expected one of ${Object.keys(safetensorsBytes).join(', ')}.`,
+      `${tensor} has the unknown dtype ${briefly(dtype)}; expected one of ${Object.keys(safetensorsBytes).join(', ')}.`,
       { remedy: 'Convert the file to float32, float16 or bfloat16 first.' },
     );
+  const shape = isList(sizes) && sizes.length <= maxRank ? sizes.map(countOf) : [null];
   if (
     !isSafetensorsDType(dtype) ||
-    !Array.isArray(shape) ||
-    !shape.every(isCount) ||
-    !Array.isArray(offsets) ||
+    !shape.every((size) => size !== null) ||
+    !isList(offsets) ||
     offsets.length !== 2
   )
     throw new AttuneError(
       'SAFETENSORS_HEADER',
-      `${path}: tensor "${name}" is described by ${JSON.stringify(entry)?.slice(0, 120)}; expected { dtype, shape: [sizes >= 0], data_offsets: [begin, end] }.`,
+      `${tensor} is described by ${briefly(entry, 120)}; expected { dtype, shape: [at most ${maxRank} sizes >= 0], data_offsets: [begin, end] }.`,
       { remedy: redo },
     );
-  const [begin, end] = offsets as [unknown, unknown];
-  if (!isCount(begin) || !isCount(end) || end < begin)
+  const [begin, end] = [countOf(offsets[0]), countOf(offsets[1])];
+  if (begin === null || end === null || end < begin)
     throw new AttuneError(
       'SAFETENSORS_OFFSETS',
-      `${path}: tensor "${name}" lies at [${String(begin)}, ${String(end)}]; expected integers 0 <= begin <= end.`,
+      `${tensor} lies at [${briefly(offsets[0])}, ${briefly(offsets[1])}]; expected integers 0 <= begin <= end.`,
       { remedy: redo },
     );
   const bytes = numel(shape) * safetensorsBytes[dtype];
   if (!Number.isSafeInteger(bytes) || bytes !== end - begin)
     throw new AttuneError(
       'SAFETENSORS_SIZE',
-      `${path}: tensor "${name}" ${dtype} ${formatShape(shape)} needs ${bytes} bytes, but its offsets [${begin}, ${end}] hold ${end - begin}.`,
+      `${tensor} ${dtype} ${formatShape(shape)} needs ${bytes} bytes, but its offsets [${begin}, ${end}] hold ${end - begin}.`,
       { remedy: redo },
     );
   return { name, dtype, shape, begin, end };
@@ -143,18 +159,18 @@ function checkLayout(sorted: readonly TensorInfo[], path: string, dataBytes: num
     if (info.begin !== at) {
       const found =
         info.begin < at
-          ? `overlaps "${before?.name}", which ends at ${at}`
-          : `leaves a gap of ${info.begin - at} bytes after ${before ? `"${before.name}"` : 'the header'}`;
+          ? `overlaps ${briefly(before?.name, 200)}, which ends at ${at}`
+          : `leaves a gap of ${info.begin - at} bytes after ${before ? briefly(before.name, 200) : 'the header'}`;
       throw new AttuneError(
         'SAFETENSORS_OFFSETS',
-        `${path}: tensor "${info.name}" at [${info.begin}, ${info.end}] ${found}; expected it to begin at ${at}.`,
+        `${path}: tensor ${briefly(info.name, 200)} at [${info.begin}, ${info.end}] ${found}; expected it to begin at ${at}.`,
         { remedy: redo },
       );
     }
     if (info.end > dataBytes)
       throw new AttuneError(
         'SAFETENSORS_TRUNCATED',
-        `${path}: tensor "${info.name}" ends at byte ${info.end} of the data, but the file has only ${dataBytes}.`,
+        `${path}: tensor ${briefly(info.name, 200)} ends at byte ${info.end} of the data, but the file has only ${dataBytes}.`,
         { remedy: 'The download or the copy stopped early: fetch the file again.' },
       );
     at = info.end;

@@ -1,8 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatShape, type Shape, sameShape } from '../tensor/shape.js';
+import { briefly } from '../util/briefly.js';
 import { AttuneError, nearest } from '../util/errors.js';
-import { isPlainObject } from '../util/json.js';
+import type { JsonValue } from '../util/losslessJson.js';
+import { readJsonMap } from './jsonMap.js';
 import { type HostTensorData, SafetensorsFile } from './safetensors.js';
 import type { TensorInfo } from './safetensorsHeader.js';
 
@@ -23,11 +25,11 @@ export class WeightFolder implements AsyncDisposable {
 
   /** @throws WEIGHTS_MISSING, WEIGHTS_INDEX, WEIGHTS_SHARD_MISSING, and the codes of SafetensorsFile */
   static async open(folder: string): Promise<WeightFolder> {
-    if (await isFile(join(folder, singleFile))) {
+    if (await exists(join(folder, singleFile))) {
       const file = await SafetensorsFile.open(join(folder, singleFile));
       return new WeightFolder(folder, new Map(file.names.map((name) => [name, file])), [file]);
     }
-    if (!(await isFile(join(folder, indexFile)))) throw await noWeights(folder);
+    if (!(await exists(join(folder, indexFile)))) throw await noWeights(folder);
     return WeightFolder.#openShards(folder, await readIndex(join(folder, indexFile)));
   }
 
@@ -39,7 +41,7 @@ export class WeightFolder implements AsyncDisposable {
     try {
       for (const shard of new Set(weightMap.values())) {
         const path = join(folder, shard);
-        if (!(await isFile(path))) throw missingShard(folder, shard, weightMap);
+        if (!(await exists(path))) throw missingShard(folder, shard, weightMap);
         shards.set(shard, await SafetensorsFile.open(path));
       }
       const fileOf = new Map<string, SafetensorsFile>();
@@ -48,7 +50,7 @@ export class WeightFolder implements AsyncDisposable {
         if (!file.has(name))
           throw new AttuneError(
             'WEIGHTS_INDEX',
-            `${join(folder, indexFile)} says that "${name}" is in ${shard}, which does not have it.`,
+            `${join(folder, indexFile)} says that ${briefly(name)} is in ${briefly(shard)}, which does not have it.`,
             { remedy: 'Index and shards are from different downloads: fetch the folder again.' },
           );
         fileOf.set(name, file);
@@ -119,15 +121,15 @@ export class WeightFolder implements AsyncDisposable {
   }
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    (s) => s.isFile(),
+/** Anything of this name, a broken link too: what is no file is then refused as what it is. */
+const exists = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
     () => false,
   );
-}
 
 async function noWeights(folder: string): Promise<AttuneError> {
-  const pickled = await isFile(join(folder, 'pytorch_model.bin'));
+  const pickled = await exists(join(folder, 'pytorch_model.bin'));
   return new AttuneError(
     'WEIGHTS_MISSING',
     `${folder} has neither ${singleFile} nor ${indexFile}.`,
@@ -147,31 +149,32 @@ function missingShard(
   const inside = [...weightMap].filter(([, file]) => file === shard).map(([name]) => name);
   return new AttuneError(
     'WEIGHTS_SHARD_MISSING',
-    `${folder}: ${indexFile} names the shard ${shard}, which is not there; it holds ${inside.length} tensors (${inside[0]}, ...).`,
-    { remedy: `Fetch ${shard} into the folder.` },
+    `${folder}: ${indexFile} names the shard ${briefly(shard)}, which is not there; it holds ${inside.length} tensors (${briefly(inside[0])}, ...).`,
+    { remedy: `Fetch ${shard.slice(0, 100)} into the folder.` },
   );
 }
 
+/** An index lists each tensor of the largest models with its file: some 20 MB. */
+const maxIndexBytes = 2 ** 26;
+
 /** The index's weight_map: tensor name -> file name. */
 async function readIndex(path: string): Promise<ReadonlyMap<string, string>> {
-  const bad = (found: string, cause?: unknown) =>
-    new AttuneError('WEIGHTS_INDEX', `${path}: ${found}`, {
-      remedy:
-        'Expected { "metadata": ..., "weight_map": { tensor: "model-00001-of-0000N.safetensors" } }: fetch it again.',
-      cause,
-    });
-  let json: unknown;
-  try {
-    json = JSON.parse(await readFile(path, 'utf8'));
-  } catch (cause) {
-    throw bad(`is not JSON (${(cause as Error).message}).`, cause);
-  }
-  const map = isPlainObject(json) ? json.weight_map : undefined;
-  if (!isPlainObject(map) || Object.keys(map).length === 0) throw bad('has no weight_map.');
-  for (const [name, file] of Object.entries(map)) {
+  const remedy =
+    'Expected { "metadata": ..., "weight_map": { tensor: "model-00001-of-0000N.safetensors" } }: fetch it again.';
+  const index = await readJsonMap(path, {
+    code: 'WEIGHTS_INDEX',
+    maxBytes: maxIndexBytes,
+    remedy,
+  });
+  const bad = (found: string) => new AttuneError('WEIGHTS_INDEX', `${path}: ${found}`, { remedy });
+  const map = index.get('weight_map');
+  if (!(map instanceof Map) || map.size === 0) throw bad('has no weight_map.');
+  const files = new Map<string, string>();
+  for (const [name, file] of map as ReadonlyMap<string, JsonValue>) {
     // A file beside the index and nothing else: a path that leaves the folder is refused.
-    if (typeof file !== 'string' || !/^[^/\\]+\.safetensors$/.test(file))
-      throw bad(`"${name}" is said to be in ${JSON.stringify(file)}, not a file name.`);
+    if (typeof file !== 'string' || !/^[^/\\\0]+\.safetensors$/.test(file))
+      throw bad(`${briefly(name)} is said to be in ${briefly(file)}, not a file name.`);
+    files.set(name, file);
   }
-  return new Map(Object.entries(map) as [string, string][]);
+  return files;
 }

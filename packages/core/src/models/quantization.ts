@@ -16,6 +16,8 @@ import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import { isPlainObject, keysToCamel, keysToSnake } from '../util/json.js';
+import { parseJson, plainJson, strictJson } from '../util/losslessJson.js';
+import { decodeUtf8 } from '../util/utf8.js';
 
 /** Options of transformers' BitsAndBytesConfig, camelCase or snake_case, with its defaults. */
 export interface QuantizationConfig {
@@ -217,8 +219,11 @@ export async function readQuantized(
   const { format } = layer;
   const info = weights.info(name);
   if (info.dtype !== 'U8' && info.dtype !== 'I8') return null;
-  const bytes = (tensor: string) => weights.file(tensor).readBytes(tensor);
-  const floats = async (tensor: string) => new Float32Array((await bytes(tensor)).buffer);
+  const size = layer.outFeatures * layer.inFeatures;
+  const bytes = (tensor: string, dtype: SafetensorsDType, count: number) =>
+    readPart(weights, tensor, dtype, count);
+  const floats = async (tensor: string, count: number) =>
+    new Float32Array((await bytes(tensor, 'F32', 4 * count)).buffer);
   const mismatch = (found: string) =>
     new AttuneError(
       'WEIGHTS_QUANTIZED_AS',
@@ -228,14 +233,17 @@ export async function readQuantized(
   if (info.dtype === 'I8') {
     if (format.quantType !== 'int8') throw mismatch('int8');
     // Codes of one number stand for whole numbers over 127, as ours do.
-    return { codes: await bytes(name), absmax: await floats(`${path}.SCB`) };
+    return {
+      codes: await bytes(name, 'I8', size),
+      absmax: await floats(`${path}.SCB`, layer.outFeatures),
+    };
   }
   const state = ['nf4', 'fp4']
     .map((type) => `${name}.quant_state.bitsandbytes__${type}`)
     .find((tensor) => weights.has(tensor));
   if (state === undefined) throw mismatch('bytes without a quant_state');
-  const stored = stateSchema.safeParse(JSON.parse(new TextDecoder().decode(await bytes(state))));
-  if (!stored.success) throw mismatch(`described by a quant_state that cannot be read (${state})`);
+  const stored = await readState(weights, state);
+  if (!stored?.success) throw mismatch(`described by a quant_state that cannot be read (${state})`);
   const { quant_type: type, blocksize, shape, nested_offset: offset } = stored.data;
   const [out, inner] = shape;
   if (out !== layer.outFeatures || inner !== layer.inFeatures)
@@ -247,14 +255,48 @@ export async function readQuantized(
   const nested = offset !== undefined;
   if (type !== format.quantType || blocksize !== format.blockSize || nested !== format.nested)
     throw mismatch(describe({ quantType: type, blockSize: blocksize, nested }));
-  const codes = await bytes(name);
-  if (!nested) return { codes, absmax: await floats(`${name}.absmax`) };
+  const codes = await bytes(name, 'U8', Math.ceil(size / 2));
+  const blocks = Math.ceil(size / format.blockSize);
+  if (!nested) return { codes, absmax: await floats(`${name}.absmax`, blocks) };
   return {
     codes,
-    absmax: await bytes(`${name}.absmax`),
-    nestedAbsmax: await floats(`${name}.nested_absmax`),
+    absmax: await bytes(`${name}.absmax`, 'U8', blocks),
+    nestedAbsmax: await floats(`${name}.nested_absmax`, Math.ceil(blocks / 256)),
     offset,
   };
+}
+
+/** A part of a quantised weight, checked before it is read. @throws WEIGHTS_SHAPE */
+async function readPart(
+  weights: WeightFolder,
+  name: string,
+  dtype: SafetensorsDType,
+  numBytes: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const file = weights.file(name);
+  const found = file.info(name);
+  if (found.dtype === dtype && found.end - found.begin === numBytes) return file.readBytes(name);
+  throw new AttuneError(
+    'WEIGHTS_SHAPE',
+    `tensor "${name}" is ${found.dtype} of ${found.end - found.begin} bytes in ${file.path}, but config.json asks for ${dtype} of ${numBytes} bytes.`,
+    { remedy: 'Use the config.json that belongs to these weights.' },
+  );
+}
+
+/** Longest quant_state: it is a few hundred bytes of JSON. */
+const maxStateBytes = 2 ** 16;
+
+/** null: no JSON at all. */
+async function readState(weights: WeightFolder, name: string) {
+  const file = weights.file(name);
+  const { begin, end } = file.info(name);
+  if (end - begin > maxStateBytes) return null;
+  try {
+    const json = parseJson(decodeUtf8(await file.readBytes(name)), strictJson);
+    return stateSchema.safeParse(plainJson(json));
+  } catch {
+    return null;
+  }
 }
 
 const stateSchema = z.object({

@@ -157,7 +157,8 @@ const aliases: Readonly<Record<string, DType>> = {
 
 /** Reads `float16`, `f16`, safetensors' `F16` and torch's `torch.float16` alike. */
 export function parseDType(name: string): DType {
-  const dtype = aliases[name.replace(/^torch\./, '')];
+  const alias = name.replace(/^torch\./, '');
+  const dtype = Object.hasOwn(aliases, alias) ? aliases[alias] : undefined;
   if (!dtype)
     throw new AttuneError('DTYPE_UNKNOWN', `dtype "${name}" is not one that Attune stores.`, {
       remedy: `Use one of: ${Object.keys(bytesPerElement).join(', ')}.`,

@@ -1,7 +1,9 @@
-import { readFile, stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJsonObject } from '../io/hfConfig.js';
 import { type HubOptions, hubOptionNames, resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
+import { readText } from '../io/readText.js';
+import { briefly } from '../util/briefly.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import type { ChatTemplates } from './chatTemplate.js';
@@ -30,7 +32,7 @@ export const AutoTokenizer = {
     };
     return new Tokenizer({
       folder,
-      tokenizer: await readJsonObject(join(folder, 'tokenizer.json')),
+      tokenizer: await readTokenizerJson(join(folder, 'tokenizer.json')),
       config,
       chatTemplate: await readChatTemplate(folder, config.chat_template),
     });
@@ -46,12 +48,39 @@ async function checkTokenizerJson(folder: string): Promise<void> {
   });
 }
 
-async function readChatTemplate(folder: string, inConfig: unknown): Promise<ChatTemplates | null> {
+/** The largest published ones have some 40 MB. */
+const maxTokenizerBytes = 2 ** 28;
+
+async function readTokenizerJson(path: string): Promise<Record<string, unknown>> {
+  const invalid = (what: string, cause?: unknown) =>
+    new AttuneError('CONFIG_INVALID', `${path} ${what}.`, {
+      remedy: 'Fetch or save the tokenizer again.',
+      ...(cause !== undefined && { cause }),
+    });
+  const text = await readText(path, {
+    code: 'CONFIG_INVALID',
+    remedy: 'Fetch or save the tokenizer again.',
+    maxBytes: maxTokenizerBytes,
+  });
+  let json: unknown;
   try {
-    return await readFile(join(folder, 'chat_template.jinja'), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw invalid(`is not JSON: ${(cause as Error).message}`, cause);
   }
+  if (isPlainObject(json)) return json;
+  throw invalid(`holds ${briefly(json)}, expected a JSON object, { ... }`);
+}
+
+async function readChatTemplate(folder: string, inConfig: unknown): Promise<ChatTemplates | null> {
+  const path = join(folder, 'chat_template.jinja');
+  const there = await lstat(path).catch(() => null);
+  if (there)
+    return readText(path, {
+      code: 'CHAT_TEMPLATE',
+      label: 'the chat template ',
+      remedy: 'Fetch or save the model again.',
+    });
   if (typeof inConfig === 'string') return inConfig;
   if (!Array.isArray(inConfig)) return null;
   // Several templates: [{ name, template }].

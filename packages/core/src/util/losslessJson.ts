@@ -39,9 +39,18 @@ export interface ParseJsonOptions {
   readonly duplicateKeys?: 'last' | 'refuse';
   /** A key `__proto__`, which an assignment takes for something else: kept as it is, or an error. Default "keep". */
   readonly protoKey?: 'keep' | 'refuse';
+  /** A number like 1e400, of which Python and JSON.parse make infinity: kept as it is, or an error. Default "keep". */
+  readonly overflow?: 'keep' | 'refuse';
   /** Values in all, lists and objects among them: memory for a value is many times its text. Default 2^24. */
   readonly maxValues?: number;
 }
+
+/** For files of others whose values come to be plain ones: what would be lost or taken for something else is refused. */
+export const strictJson = {
+  duplicateKeys: 'refuse',
+  protoKey: 'refuse',
+  overflow: 'refuse',
+} as const satisfies ParseJsonOptions;
 
 /** Reads JSON, losing nothing but white space. @throws SyntaxError with line and column */
 export function parseJson(text: string, options: ParseJsonOptions = {}): JsonValue {
@@ -80,6 +89,7 @@ class Parser {
   readonly #nonFinite: boolean;
   readonly #refuseDuplicates: boolean;
   readonly #refuseProto: boolean;
+  readonly #refuseOverflow: boolean;
   #valuesLeft: number;
 
   constructor(
@@ -89,10 +99,12 @@ class Parser {
       nonFinite = false,
       duplicateKeys = 'last',
       protoKey = 'keep',
+      overflow = 'keep',
       maxValues = 2 ** 24,
     }: ParseJsonOptions,
   ) {
     this.#refuseProto = protoKey === 'refuse';
+    this.#refuseOverflow = overflow === 'refuse';
     this.#valuesLeft = maxValues;
     this.#maxDepth = maxDepth;
     this.#nonFinite = nonFinite;
@@ -213,6 +225,8 @@ class Parser {
     number.lastIndex = this.#at;
     const [spelling] = number.exec(this.text) ?? [];
     if (spelling !== undefined) {
+      if (this.#refuseOverflow && !Number.isFinite(Number(spelling)))
+        throw this.#error(`the number ${spelling.slice(0, 20)} is beyond float64`);
       this.#at += spelling.length;
       return new JsonNumber(spelling);
     }

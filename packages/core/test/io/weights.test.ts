@@ -39,7 +39,7 @@ it('names the shard that is missing, and what it holds', async () => {
   const folder = await sharded();
   await rm(join(folder, shards.b));
   await expect(WeightFolder.open(folder)).rejects.toThrow(
-    /WEIGHTS_SHARD_MISSING.*model-00002-of-00002\.safetensors.*1 tensors \(b/,
+    /WEIGHTS_SHARD_MISSING.*model-00002-of-00002\.safetensors.*1 tensors \("b"/,
   );
 });
 
