@@ -8,7 +8,8 @@ import { initWeights } from '../nn/init.js';
 import { bytesPerElement, type DType, isFloat, parseDType } from '../tensor/dtype.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import { CausalLM } from './causalLm.js';
-import { ModelFamilies, type ModelFamily } from './family.js';
+import { checkSizes, sizesInWords } from './checkSizes.js';
+import { type ModelFacts, ModelFamilies, type ModelFamily } from './family.js';
 import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
 import { parseQuantization, type QuantizationConfig, quantizeLayers } from './quantization.js';
@@ -76,8 +77,8 @@ export const AutoModelForCausalLM = {
     const { config: read } = files;
     const where = join(folder, 'config.json');
     const family = familyOf(attune, read, where);
-    family.describe(read, where);
     await using weights = await WeightFolder.open(folder);
+    checkConfig(family, read, weights, where);
     const dtype = storageDType(options.dtype ?? 'auto', read, weights);
     const quantization =
       parseQuantization(read.quantization_config, where) ??
@@ -175,6 +176,27 @@ export const modelConfig = (
   sources: files?.sources ?? null,
   raw,
 });
+
+/** Checks a config by itself, and against the header of its weights. @throws CONFIG_INVALID, WEIGHTS_MISMATCH, WEIGHTS_SHAPE */
+export function checkConfig(
+  family: ModelFamily,
+  raw: RawConfig,
+  weights: WeightFolder,
+  where: string,
+): void {
+  let facts: ModelFacts;
+  try {
+    facts = family.describe(raw, where);
+  } catch (error) {
+    if (!AttuneError.isInstance(error) || error.code !== 'CONFIG_INVALID') throw error;
+    throw new AttuneError(error.code, `${error.description} ${sizesInWords(weights)}`.trim(), {
+      ...(error.remedy !== undefined && { remedy: error.remedy }),
+      details: error.details,
+      cause: error,
+    });
+  }
+  checkSizes(weights, facts, raw, where);
+}
 
 /** "auto": what config.json says, else the first float tensor's dtype (float64 is read as float32). */
 export function storageDType(asked: DType | 'auto', raw: RawConfig, weights: WeightFolder): DType {

@@ -9,6 +9,7 @@ import type { DType } from '../tensor/dtype.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import {
+  checkConfig,
   checkOptions,
   type FromConfigOptions,
   type FromPretrainedOptions,
@@ -21,6 +22,9 @@ import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
 import { parseQuantization, type Quantization, quantizeLayers } from './quantization.js';
 import { type ProblemType, SequenceClassifier } from './sequenceClassifier.js';
+
+/** A name is made for each. */
+const MAX_LABELS = 1_000_000;
 
 interface LabelOptions {
   /** Outputs of `score`: 1 for a number (a reward, a regression). Default: as the config says, else 2. */
@@ -78,8 +82,9 @@ export const AutoModelForSequenceClassification = {
     const where = join(folder, 'config.json');
     const family = familyOf(attune, read, where);
     const raw = withLabels(read, options, where);
-    const config = modelConfig(family, raw, files, where);
     await using weights = await WeightFolder.open(folder);
+    checkConfig(family, raw, weights, where);
+    const config = modelConfig(family, raw, files, where);
     const dtype = storageDType(options.dtype ?? 'auto', raw, weights);
     const quantization =
       parseQuantization(raw.quantization_config, where) ??
@@ -183,9 +188,9 @@ function labelCount(raw: RawConfig): number {
 /** The config with its labels as transformers writes them. @throws CONFIG_INVALID, LABELS_INVALID */
 function withLabels(raw: RawConfig, options: LabelOptions, where: string): RawConfig {
   const count = options.numLabels ?? options.labels?.length ?? labelCount(raw);
-  if (!Number.isInteger(count) || count < 1)
+  if (!Number.isInteger(count) || count < 1 || count > MAX_LABELS)
     throw new AttuneError('LABELS_INVALID', `numLabels is ${String(count)}.`, {
-      remedy: 'Give a whole number, at least 1.',
+      remedy: `Give a whole number from 1 to ${MAX_LABELS}.`,
     });
   if (options.labels && options.labels.length !== count)
     throw new AttuneError(

@@ -4,6 +4,7 @@ import { parseConfig, type RawConfig } from '../io/hfConfig.js';
 import type { CausalDecoder } from '../nn/decoder.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
+import { AttuneError } from '../util/errors.js';
 import { baseConfig } from './baseConfig.js';
 import type { ModelConfig } from './languageModel.js';
 
@@ -56,9 +57,24 @@ export function defineModelFamily<S extends z.ZodType>(
       const known = definition.facts?.(config) ?? {};
       return { ...baseConfig({ ...raw, ...(config as object) }, known, where), ...known };
     },
-    build: (engine, raw, options) =>
-      definition.build(engine, parseConfig(definition.config, raw, 'config.json'), options),
+    build: (engine, raw, options) => {
+      checkLayers(raw);
+      return definition.build(engine, parseConfig(definition.config, raw, 'config.json'), options);
+    },
   };
+}
+
+/** No model has a tenth of it, and each layer is made one by one. */
+const MAX_LAYERS = 10_000;
+
+function checkLayers(raw: RawConfig): void {
+  for (const key of ['num_hidden_layers', 'n_layer']) {
+    const layers = raw[key];
+    if (typeof layers === 'number' && layers > MAX_LAYERS)
+      throw new AttuneError('CONFIG_INVALID', `config.json: ${key} is ${layers}.`, {
+        remedy: `Give the number of layers that the model has; at most ${MAX_LAYERS} are made.`,
+      });
+  }
 }
 
 /** Architectures that `AutoModelForCausalLM` can load, by `model_type`. */
