@@ -66,6 +66,8 @@ export interface LayerInfo {
   readonly embedding?: {
     /** What it multiplies its rows by, e.g. sqrt(hidden) in Gemma. */
     readonly scale: number;
+    /** The row that looking up does not train, of the adapter neither: that of the padding token; null: none. */
+    readonly paddingIdx: number | null;
     /** The output head multiplies with its weight. */
     readonly tied: boolean;
   };

@@ -335,7 +335,11 @@ function planLayer(
           inFeatures: module.vocabSize,
           outFeatures: module.features,
           hasBias,
-          embedding: { scale: module.scale, tied: module === tied },
+          embedding: {
+            scale: module.scale,
+            paddingIdx: module.paddingIdx,
+            tied: module === tied,
+          },
         }
       : {
           path,

@@ -189,6 +189,8 @@ const embeddingGradKernel = defineKernel({
     const count = numel(ids.shape);
     const width = g.shape.at(-1)!;
     const next = scratch(count, 'int32');
+    const { rows, paddingIdx } = call.attrs as unknown as { rows: number; paddingIdx: number };
+    const padding = paddingIdx === ops.NO_PADDING ? rows : paddingIdx; // no id is `rows`
     const n = numel(out.shape);
     return [
       {
@@ -235,13 +237,13 @@ const embeddingGradKernel = defineKernel({
           shader({
             reads: ['int32', 'int32', 'float32'],
             writes: ['float32'],
-            params: { n: 'u32', width: 'u32', count: 'u32' },
+            params: { n: 'u32', width: 'u32', count: 'u32', padding: 'u32' },
             workgroup: 64,
             body: `  if (gid >= p.n) { return; }
   let first = gid / p.width;
   let d = gid % p.width;
   var link = x1(first);
-  if (link < 0) { return; }
+  if (link < 0 || u32(x0(first)) == p.padding) { return; }
   var total = x2(gid);
   while (u32(link) < p.count) {
     total += x2(u32(link) * p.width + d);
@@ -251,7 +253,7 @@ const embeddingGradKernel = defineKernel({
           }),
         operands: [ids, next, g, out],
         reads: 3,
-        params: [u32(count * width), u32(width), u32(count)],
+        params: [u32(count * width), u32(width), u32(count), u32(padding)],
         grid: grid1d(count * width, 64),
       },
     ];

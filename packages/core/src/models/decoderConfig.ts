@@ -20,6 +20,7 @@ export const decoderConfig = z.object({
   max_position_embeddings: size,
   rms_norm_eps: z.number().positive().default(1e-6),
   hidden_act: z.literal('silu').default('silu'),
+  pad_token_id: z.int().nullish(),
   /** Attention masks of training only; not implemented, so only 0 is accepted. */
   attention_dropout: z.literal(0).nullish(),
   ...rotaryKeys,
@@ -55,8 +56,23 @@ export function decoderOptions(
     ropeTheta: theta,
     ropeScaling: scaling,
     maxPositionEmbeddings: longestSequence(scaling, config),
+    paddingIdx: paddingIndex(config),
     ...rest,
   };
+}
+
+/**
+ * The row of the embedding that is not trained by looking it up: that of the padding token, as `nn.Embedding` takes it
+ * from transformers: a negative id counts from the end of the table. An id that the table does not have, at
+ * which transformers fails, is no row.
+ */
+export function paddingIndex(config: {
+  readonly vocab_size: number;
+  readonly pad_token_id?: number | null | undefined;
+}): number | null {
+  const { vocab_size: rows, pad_token_id: id } = config;
+  if (id === undefined || id === null || id >= rows || id < -rows) return null;
+  return id < 0 ? rows + id : id;
 }
 
 /** Heads and their width, where the config leaves them to be derived. @throws CONFIG_INVALID */

@@ -4,7 +4,7 @@ import { Embedding } from '../nn/embedding.js';
 import { GatedMlp } from '../nn/mlp.js';
 import { RMSNorm } from '../nn/norm.js';
 import { RotaryTables } from '../nn/rotary.js';
-import { headSizes, rotaryFacts } from './decoderConfig.js';
+import { headSizes, paddingIndex, rotaryFacts } from './decoderConfig.js';
 import { defineModelFamily, type ModelFamily } from './family.js';
 import { embeddingScale, gemmaActivation, gemmaConfig } from './gemmaConfig.js';
 import { longestSequence, rotaryFromConfig, rotaryKeys } from './rotaryConfig.js';
@@ -55,7 +55,11 @@ export const gemma: ModelFamily = defineModelFamily({
       });
     const scale = embeddingScale(hiddenSize, dtype);
     const body = new Decoder({
-      embedding: new Embedding(engine, config.vocab_size, hiddenSize, { dtype, scale }),
+      embedding: new Embedding(engine, config.vocab_size, hiddenSize, {
+        dtype,
+        scale,
+        paddingIdx: paddingIndex(config),
+      }),
       layers: Array.from({ length: config.num_hidden_layers }, (_, i) => layer(i)),
       norm: norm(),
     });

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { RotaryTables } from '../nn/rotary.js';
-import { headSizes, rotaryFacts } from './decoderConfig.js';
+import { headSizes, paddingIndex, rotaryFacts } from './decoderConfig.js';
 import { defineModelFamily, type ModelFamily } from './family.js';
 import { gemmaActivation, gemmaConfig } from './gemmaConfig.js';
 import { gemmaDecoder } from './gemmaDecoder.js';
@@ -48,6 +48,7 @@ export const gemma2: ModelFamily = defineModelFamily({
       rmsNormEps: config.rms_norm_eps,
       attentionBias: config.attention_bias,
       tieWordEmbeddings: config.tie_word_embeddings,
+      paddingIdx: paddingIndex(config),
       queryPreAttnScalar: config.query_pre_attn_scalar,
       attentionSoftcap: config.attn_logit_softcapping ?? 0,
       logitSoftcap: config.final_logit_softcapping ?? 0,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { RotaryTables } from '../nn/rotary.js';
 import { AttuneError } from '../util/errors.js';
-import { headSizes, scalingFacts } from './decoderConfig.js';
+import { headSizes, paddingIndex, scalingFacts } from './decoderConfig.js';
 import { defineModelFamily, type ModelFamily } from './family.js';
 import { gemmaActivation, gemmaConfig } from './gemmaConfig.js';
 import { gemmaDecoder } from './gemmaDecoder.js';
@@ -100,6 +100,7 @@ export const gemma3: ModelFamily = defineModelFamily({
       rmsNormEps: keys.rms_norm_eps,
       attentionBias: keys.attention_bias,
       tieWordEmbeddings: keys.tie_word_embeddings,
+      paddingIdx: paddingIndex(keys),
       queryPreAttnScalar: keys.query_pre_attn_scalar,
       attentionSoftcap: 0,
       logitSoftcap: keys.final_logit_softcapping ?? 0,

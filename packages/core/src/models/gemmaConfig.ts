@@ -22,6 +22,7 @@ export const gemmaConfig = z.object({
   max_position_embeddings: size,
   rms_norm_eps: z.number().positive().default(1e-6),
   tie_word_embeddings: z.boolean().default(true),
+  pad_token_id: z.int().nullish().default(0),
   attention_bias: z.boolean().default(false),
   /** Dropout of attention is not implemented, so only 0 is accepted. */
   attention_dropout: z.literal(0).nullish(),

@@ -43,6 +43,8 @@ export interface GemmaDecoderOptions {
   readonly rmsNormEps: number;
   readonly attentionBias: boolean;
   readonly tieWordEmbeddings: boolean;
+  /** The row of the embedding that is not trained by looking it up; null: none. */
+  readonly paddingIdx: number | null;
   /** Scores are q k^T / sqrt(queryPreAttnScalar). */
   readonly queryPreAttnScalar: number;
   /** Soft caps of scores and of logits, 0 for none. */
@@ -60,7 +62,7 @@ export interface GemmaDecoderOptions {
 
 /** The decoder of Gemma 2 and 3, with the names of their checkpoints. */
 export function gemmaDecoder(engine: Engine, options: GemmaDecoderOptions): DecoderWithHead {
-  const { vocabSize, hiddenSize, rmsNormEps, dtype } = options;
+  const { vocabSize, hiddenSize, rmsNormEps, dtype, paddingIdx } = options;
   const norm = () => new RMSNorm(engine, hiddenSize, rmsNormEps, dtype, 1);
   const headNorm = (features: number) => new RMSNorm(engine, features, rmsNormEps, dtype, 1);
   const layers = options.layers.map(
@@ -82,7 +84,7 @@ export function gemmaDecoder(engine: Engine, options: GemmaDecoderOptions): Deco
       ),
   );
   const scale = embeddingScale(hiddenSize, dtype);
-  const embedding = new Embedding(engine, vocabSize, hiddenSize, { dtype, scale });
+  const embedding = new Embedding(engine, vocabSize, hiddenSize, { dtype, scale, paddingIdx });
   const body = new Decoder({ embedding, layers, norm: norm() });
   return new DecoderWithHead(engine, body, { ...options, owned: options.tables });
 }

@@ -12,7 +12,7 @@ import type { Engine } from '../tensor/engine.js';
 import { ropePair } from '../tensor/ops/rope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
-import { decoderConfig, headSizes, rotaryFacts } from './decoderConfig.js';
+import { decoderConfig, headSizes, paddingIndex, rotaryFacts } from './decoderConfig.js';
 import { defineModelFamily, type ModelFamily } from './family.js';
 import { slidingWindowKey } from './layerTypes.js';
 import { longestSequence, rotaryFromConfig } from './rotaryConfig.js';
@@ -108,6 +108,7 @@ const noDropout = z.literal(0).nullish();
 export const phi3: ModelFamily = defineModelFamily({
   modelType: 'phi3',
   config: decoderConfig.extend({
+    pad_token_id: z.int().nullish().default(32_000),
     rms_norm_eps: z.number().positive().default(1e-5),
     tie_word_embeddings: z.boolean().default(false),
     /** Counts before the one within the scaling. */
@@ -145,7 +146,10 @@ export const phi3: ModelFamily = defineModelFamily({
         norm,
       });
     const body = new Decoder({
-      embedding: new Embedding(engine, config.vocab_size, hiddenSize, { dtype }),
+      embedding: new Embedding(engine, config.vocab_size, hiddenSize, {
+        dtype,
+        paddingIdx: paddingIndex(config),
+      }),
       layers: Array.from({ length: config.num_hidden_layers }, (_, i) => layer(i)),
       norm: norm(),
     });

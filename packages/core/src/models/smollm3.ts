@@ -16,6 +16,7 @@ export const smollm3: ModelFamily = defineModelFamily({
   config: decoderConfig.extend({
     rope_theta: z.number().positive().nullish().default(2_000_000),
     tie_word_embeddings: z.boolean().default(true),
+    pad_token_id: z.int().nullish().default(128_004),
     attention_bias: z.boolean().default(false),
     mlp_bias: z.boolean().default(false),
     /** For each layer 1 where queries and keys turn, 0 where not. */

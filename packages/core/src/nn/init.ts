@@ -3,6 +3,7 @@ import { formatShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
+import { Embedding } from './embedding.js';
 import type { Module, Parameter } from './module.js';
 import { LayerNorm, RMSNorm } from './norm.js';
 import { QuantizedLinear, quantizeWeight } from './quantizedLinear.js';
@@ -30,7 +31,7 @@ export interface InitOptions {
 
 /**
  * Fills every parameter below `root` as transformers does before pretraining: weights N(0, std²), norms 1
- * (Gemma's, which are differences from 1: 0), biases 0. The same seed gives the same model.
+ * (Gemma's, which are differences from 1: 0), biases and the padding row of an embedding 0. The same seed gives the same model.
  */
 export function initWeights(root: Module, { std, seed }: InitOptions): void {
   const rng = new Rng(seed);
@@ -45,6 +46,7 @@ export function initWeights(root: Module, { std, seed }: InitOptions): void {
     for (const [name, parameter] of module.ownParameters) {
       if (name === 'bias') fillWith(parameter, () => 0);
       else if (isNorm) fillWith(parameter, () => gain);
+      else if (module instanceof Embedding) fillTable(parameter, module, () => std * rng.normal());
       else fillWith(parameter, () => std * rng.normal());
     }
   }
@@ -54,6 +56,13 @@ export function initWeights(root: Module, { std, seed }: InitOptions): void {
 export function fillNormal(parameter: Parameter, { std, seed }: InitOptions): void {
   const rng = new Rng(seed);
   fillWith(parameter, () => std * rng.normal());
+}
+
+function fillTable(parameter: Parameter, table: Embedding, next: () => number): void {
+  const values = Float32Array.from({ length: parameter.size }, next);
+  const { paddingIdx, features } = table;
+  if (paddingIdx !== null) values.fill(0, paddingIdx * features, (paddingIdx + 1) * features);
+  writeValues(parameter.tensor, values);
 }
 
 function fillWith(parameter: Parameter, next: () => number): void {

@@ -26,6 +26,8 @@ export interface DecoderOptions {
   readonly mlpBias: boolean;
   /** The output layer reads the embedding's weight; the model then has no `lm_head`. */
   readonly tieWordEmbeddings: boolean;
+  /** The row of the embedding that is not trained by looking it up. Default null: none. */
+  readonly paddingIdx?: number | null;
   /** Storage of every weight. */
   readonly dtype: DType;
   /** Sliding window of each layer, 0 for none. Default: no layer has one. */
@@ -44,7 +46,7 @@ export interface DecoderOptions {
  */
 export class RotaryDecoder extends DecoderWithHead {
   constructor(engine: Engine, options: DecoderOptions) {
-    const { vocabSize, hiddenSize, rmsNormEps, dtype, windows, rotaryLayers } = options;
+    const { vocabSize, hiddenSize, rmsNormEps, dtype, windows, rotaryLayers, paddingIdx } = options;
     const rotary = new RotaryTables(engine, {
       headDim: options.headDim,
       theta: options.ropeTheta,
@@ -66,7 +68,7 @@ export class RotaryDecoder extends DecoderWithHead {
         norm,
       });
     const body = new Decoder({
-      embedding: new Embedding(engine, vocabSize, hiddenSize, { dtype }),
+      embedding: new Embedding(engine, vocabSize, hiddenSize, { dtype, paddingIdx }),
       layers: Array.from({ length: options.numHiddenLayers }, (_, i) => layer(i)),
       norm: norm(),
     });

@@ -153,7 +153,7 @@ const embeddingCases = (['float32', 'float16', 'bfloat16'] as const).flatMap((dt
       ops.embeddingOp,
       `${rows}x${width}-ids${ids.join('x')}${dtype === 'float32' ? '' : `-${dtype}`}`,
       [operand(dtype, [rows, width]), i32(ids, below(rows))],
-      {},
+      { paddingIdx: rows > 10 ? 3 : ops.NO_PADDING },
       exact,
     ),
   ),
@@ -162,18 +162,22 @@ const embeddingCases = (['float32', 'float16', 'bfloat16'] as const).flatMap((dt
 /** Repeated ids add up; at most 65 terms of size 1, in any order. */
 const embeddingGradCases = (
   [
-    [1, 1, [1]],
-    [11, 6, [2, 4]],
-    [3, 33, [65]],
-    [300, 64, [2, 63]],
-    [70, 5, [4]],
+    [1, 1, [1], ops.NO_PADDING],
+    [1, 1, [1], 0],
+    [11, 6, [2, 4], ops.NO_PADDING],
+    [3, 33, [65], ops.NO_PADDING],
+    [3, 33, [65], 0],
+    [3, 33, [65], 2],
+    [300, 64, [2, 63], ops.NO_PADDING],
+    [300, 64, [2, 63], 299],
+    [70, 5, [4], ops.NO_PADDING],
   ] as const
-).map(([rows, width, ids]) =>
+).map(([rows, width, ids, paddingIdx]) =>
   opCase(
     ops.embeddingGradOp,
-    `${rows}x${width}-ids${ids.join('x')}`,
+    `${rows}x${width}-ids${ids.join('x')}${paddingIdx < 0 ? '' : `-padding${paddingIdx}`}`,
     [i32(ids, below(rows)), f32([...ids, width])],
-    { rows },
+    { rows, paddingIdx },
     { abs: 2e-5, rel: 1e-6 },
   ),
 );

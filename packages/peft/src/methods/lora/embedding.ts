@@ -15,7 +15,7 @@ interface EmbeddingTensors {
  * LoRA of an embedding E [V, D] that multiplies what it looks up by c: y = c (E[ids] + s A^T[ids] B^T), of DoRA times
  * m / ||E^T + s B A||. No dropout: ids have none.
  *
- * A tied head reads E alone, as in PEFT.
+ * A tied head reads E alone, as in PEFT; and the row of E that its own lookups do not train, those of A^T do not either.
  *
  * @param ids int32 [..., T]
  * @returns [..., T, D]
@@ -27,7 +27,7 @@ export function embeddingForward(
   scale: number,
   context: AdapterContext,
 ): Tensor {
-  const low = ops.embedding(A.transpose(), ids); // [..., T, r]
+  const low = ops.embedding(A.transpose(), ids, context.layer.embedding!); // [..., T, r]
   const y = low.matmul(B, {
     transposeB: true,
     scale: scale * context.layer.embedding!.scale,
