@@ -94,14 +94,9 @@ export async function chooseAdapter(
 ): Promise<AdapterChoice> {
   const kind = wantedKind(want);
   process.env.XDG_RUNTIME_DIR ??= tmpdir(); // lavapipe warns without it
-  const { create } = await import('webgpu');
+  const { dawnInstance } = await import('./dawnInstance.js'); // it may not be installed
   const request = async (): Promise<[GPUAdapter, GPU] | null> => {
-    const gpu = create([
-      // Timestamps in nanoseconds, not in steps of 100 us: the profiler is no web page.
-      'disable-dawn-features=timestamp_quantization',
-      // Matrix units are an experiment of Dawn's; NVIDIA's float16 and its memory model are behind toggles.
-      'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,use_vulkan_memory_model',
-    ]);
+    const gpu = dawnInstance();
     const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
     return adapter ? [adapter, gpu] : null;
   };

@@ -129,10 +129,7 @@ export class DawnBackend implements Backend {
     this.#waiter = new Waiter(choice.software);
     this.#deferral = new Deferral((promise) => this.#waiter.wait(promise), refused);
     this.#tuner = new Tuner(this.#facts, adapterName(choice), tuningFile);
-    device.addEventListener('uncapturederror', (event) => {
-      const { error } = event as GPUUncapturedErrorEvent;
-      this.#fail(deviceError(error, this.stats.reservedBytes));
-    });
+    device.addEventListener('uncapturederror', this.#uncaptured);
     void device.lost.then((info) => {
       if (this.#disposed) return;
       this.#fail(
@@ -486,6 +483,12 @@ export class DawnBackend implements Backend {
     this.#pool.destroy();
     this.#staging?.destroy();
     for (const buffer of this.#readback) buffer.destroy();
+    this.#readback = [];
+    // Whoever still holds this backend holds no more than itself.
+    this.#calls.clear();
+    this.#bindGroups.clear();
+    this.#pipelines.clear();
+    this.device.removeEventListener('uncapturederror', this.#uncaptured);
     this.device.destroy();
   }
 
@@ -503,6 +506,11 @@ export class DawnBackend implements Backend {
     this.stats.reservedBytes -= buffer.size;
     buffer.destroy();
   }
+
+  readonly #uncaptured = (event: Event): void => {
+    const { error } = event as GPUUncapturedErrorEvent;
+    this.#fail(deviceError(error, this.stats.reservedBytes));
+  };
 
   #fail(error: AttuneError): void {
     this.#failure ??= error;

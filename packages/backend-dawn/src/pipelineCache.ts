@@ -47,6 +47,11 @@ export class PipelineCache {
     return entry;
   }
 
+  clear(): void {
+    this.#pipelines.clear();
+    this.#layouts.clear();
+  }
+
   #layout(reads: number, bindings: number) {
     const key = `${reads}/${bindings}`;
     let found = this.#layouts.get(key);
