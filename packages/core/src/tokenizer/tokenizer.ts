@@ -1,10 +1,8 @@
 import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { writeFileAtomic } from '../io/atomic.js';
 import { AttuneError } from '../util/errors.js';
 import { assistantMask, type TemplateInput } from './assistantMask.js';
-import { addByteFallback, keepByteOrderMarks } from './byteFallback.js';
 import {
   type ChatMessage,
   ChatTemplate,
@@ -14,7 +12,7 @@ import {
   type Span,
 } from './chatTemplate.js';
 import { DecodeStream } from './decodeStream.js';
-import { type Spelling, tokensInSpans } from './tokenOffsets.js';
+import { createEngine, type TokenizerEngine } from './engine/engine.js';
 
 /** What a tokenizer folder says, read. */
 export interface TokenizerFiles {
@@ -73,8 +71,7 @@ export class Tokenizer {
   readonly modelMaxLength: number;
   /** Ids of added tokens: special ones and others that are never made by merging. */
   readonly addedTokenIds: ReadonlySet<number>;
-  readonly #tokenizer: HfTokenizer;
-  readonly #spelling: Spelling;
+  readonly #engine: TokenizerEngine;
   readonly #compiled = new Map<string, ChatTemplate>();
   /** Whether `decode` takes the spaces before punctuation away. */
   readonly #cleanUp: boolean;
@@ -88,23 +85,7 @@ export class Tokenizer {
     this.#folder = files.folder;
     this.#readTemplate = files.chatTemplate;
     this.#chatTemplate = files.chatTemplate;
-    try {
-      this.#tokenizer = new HfTokenizer(files.tokenizer, files.config);
-    } catch (cause) {
-      const { message } = cause as Error;
-      throw new AttuneError(
-        'TOKENIZER_INVALID',
-        `${join(files.folder, 'tokenizer.json')} does not make a tokenizer: ${message}.`,
-        {
-          remedy: /^Unknown /.test(message)
-            ? 'Attune does not have this part of a tokenizer yet: tokenise in Python, and train on rows of { input_ids, labels }.'
-            : 'Save it again with tokenizer.save_pretrained in a recent transformers.',
-          cause,
-        },
-      );
-    }
-    addByteFallback(this.#tokenizer, files.tokenizer);
-    keepByteOrderMarks(this.#tokenizer.decoder);
+    this.#engine = createEngine(join(files.folder, 'tokenizer.json'), files.tokenizer);
     // As in transformers 5: never for BPE, whose text it would corrupt, and only where the files ask for it.
     this.#cleanUp =
       files.config.clean_up_tokenization_spaces === true && modelType(files.tokenizer) !== 'BPE';
@@ -118,10 +99,9 @@ export class Tokenizer {
     this.padTokenId = this.#idOf(this.padToken);
     this.unkTokenId = this.#idOf(this.unkToken);
     let highest = -1;
-    for (const id of this.#tokenizer.get_vocab(true).values()) highest = Math.max(highest, id);
+    for (const [id] of this.#engine.entries()) highest = Math.max(highest, id);
     this.vocabSize = highest + 1;
-    this.addedTokenIds = new Set(this.#tokenizer.get_added_tokens_decoder().keys());
-    this.#spelling = usesByteLevel(files.tokenizer) ? 'byteLevel' : 'sentencePiece';
+    this.addedTokenIds = new Set(this.#engine.added.keys());
     const length = files.config.model_max_length;
     // transformers writes 1e30 for "unknown".
     this.modelMaxLength =
@@ -133,7 +113,7 @@ export class Tokenizer {
       throw new AttuneError('TOKENIZER_INPUT', `encode: expected a string, found ${typeof text}.`, {
         remedy: 'Call encode once for each text.',
       });
-    return this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+    return this.#engine.encode(text, addSpecialTokens);
   }
 
   decode(ids: ArrayLike<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
@@ -166,7 +146,7 @@ export class Tokenizer {
   }
 
   idToToken(id: number): string | null {
-    return this.#tokenizer.id_to_token(id) ?? null;
+    return this.#engine.idToToken(id);
   }
 
   /** The chat template, if there is one (the one called "default" of several). Assign to change it. */
@@ -230,18 +210,16 @@ export class Tokenizer {
     }).spans;
   }
 
-  /**
-   * Ids of a text, without added special tokens, and which of them hold a part of a span of it. Null
-   * when the tokens cannot be laid along the text, because a normaliser changed it.
-   */
+  /** Ids of a text, without added special tokens, and which of them hold a part of a span of it. */
   encodeSpans(
     text: string,
     spans: readonly Span[],
-  ): { readonly ids: readonly number[]; readonly inside: readonly boolean[] } | null {
-    const { ids, tokens } = this.#tokenizer.encode(text, { add_special_tokens: false });
-    const isAdded = (i: number) => this.addedTokenIds.has(ids[i]!);
-    const inside = tokensInSpans(text, tokens, spans, this.#spelling, isAdded);
-    return inside && { ids, inside };
+  ): { readonly ids: readonly number[]; readonly inside: readonly boolean[] } {
+    const { ids, offsets } = this.#engine.encodeWithOffsets(text, false);
+    const inside = offsets.map(([begin, end]) =>
+      spans.some(([from, to]) => begin < to && end > from),
+    );
+    return { ids, inside };
   }
 
   /** @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE */
@@ -275,14 +253,12 @@ export class Tokenizer {
 
   #decode(ids: ArrayLike<number>, skipSpecialTokens: boolean, cleanUp: boolean): string {
     if (ids.length === 0) return '';
-    return this.#tokenizer.decode(Array.from(ids), {
-      skip_special_tokens: skipSpecialTokens,
-      clean_up_tokenization_spaces: cleanUp,
-    });
+    const text = this.#engine.decode(Array.from(ids), skipSpecialTokens);
+    return cleanUp ? withoutSpaces(text) : text;
   }
 
   #idOf(token: string | null): number | null {
-    return token === null ? null : (this.#tokenizer.token_to_id(token) ?? null);
+    return token === null ? null : this.#engine.tokenToId(token);
   }
 
   #specialTokens(): Record<string, string> {
@@ -320,6 +296,9 @@ const modelUnknown = (tokenizer: Files): string | null =>
 const modelType = (tokenizer: Files): unknown =>
   modelField(tokenizer, 'type') ?? (modelField(tokenizer, 'merges') ? 'BPE' : undefined);
 
-/** Whether the vocabulary writes bytes as GPT-2's letters. */
-const usesByteLevel = ({ decoder, pre_tokenizer: pre }: Files): boolean =>
-  [decoder, pre].some((part) => JSON.stringify(part ?? null).includes('"ByteLevel"'));
+/** Spaces before punctuation and in contractions, as transformers' `clean_up_tokenization` takes them away. */
+const withoutSpaces = (text: string): string =>
+  text
+    .replaceAll(/ ([.?!,])/g, '$1')
+    .replaceAll(" ' ", "'")
+    .replaceAll(/ (n't|'m|'s|'ve|'re)/g, '$1');
