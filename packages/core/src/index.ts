@@ -78,4 +78,5 @@ export * from './util/formatJson.js';
 export * from './util/json.js';
 export * from './util/logger.js';
 export * from './util/losslessJson.js';
+export * from './util/pythonRegex/index.js';
 export * from './util/rng.js';

@@ -56,10 +56,10 @@ export type {
   MergeOptions,
   SaveAdapterOptions,
 } from './options.js';
+export { fullMatch, patternValue } from './patterns.js';
 export type { CustomPeftConfig, PeftConfigInput } from './peftConfigInput.js';
 export { getPeftModel, PeftModel } from './peftModel.js';
 export { PeftMethods } from './points.js';
 export { peft } from './service.js';
-export { fullMatch, patternValue } from './targets.js';
 export { type VirtualTokenConfig, virtualTokenOptions } from './virtualTokenConfig.js';
 export type { WeightedAdapterOptions } from './weightedAdapter.js';

@@ -19,8 +19,9 @@ import type {
 import { PeftMethods } from './points.js';
 import { type PlannedPrompt, PROMPT_EMBEDDINGS } from './promptSlot.js';
 import { SavedModule } from './savedModule.js';
-import { endsWithName, isAllLinear, matchTargets, unmatchedEntries } from './targets.js';
+import { endsWithName, isAllLinear, matchTargets } from './targets.js';
 import { TrainedBias } from './trainedBias.js';
+import { unmatchedOptions } from './unmatched.js';
 import { fitVirtualTokens, planVirtualTokens } from './virtualTokenConfig.js';
 
 /** What a config means on one model: known in full before anything is changed. */
@@ -39,7 +40,7 @@ export interface AdapterPlan {
   readonly shared: SharedSpecs;
   /** Names in files of everything that is trained, with the shapes. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
-  /** Entries of targetModules that match nothing, beside others that do. */
+  /** What of the config matches nothing, beside what does: a sentence each. */
   readonly unmatched: readonly string[];
 }
 
@@ -82,10 +83,7 @@ export function planFrom(
     ...taskOf(model, parsed),
     baseModelNameOrPath: parsed.baseModelNameOrPath ?? model.nameOrPath,
   });
-  if (plan.unmatched.length > 0)
-    warn(
-      `targetModules ${JSON.stringify(plan.unmatched)} match no module of ${model.config.modelType}; the others do.`,
-    );
+  for (const sentence of plan.unmatched) warn(`${source.label}: ${sentence}`);
   if (!source.isFile) for (const { info, config } of plan.layers) method.checkNew?.(info, config);
   const tied = plan.layers.find(({ info }) => info.embedding?.tied);
   if (tied)
@@ -154,9 +152,21 @@ export function planAdapter(
     ];
     refuseConflicts([], [], saved, modules);
     const tensors = shapes([], {}, [], saved, modules);
-    return { ...nothing, method, config: resolved, saved, tensors };
+    const subject = { modules: [...modules.keys()], adapted: null, modelType: base.modelType };
+    const unmatched = unmatchedOptions(resolved, subject);
+    return { ...nothing, method, config: resolved, saved, tensors, unmatched };
   }
-  const { config, paths, unmatched } = resolveTargets(model, method, resolved, modules);
+  const { config, paths } = resolveTargets(model, method, resolved, modules);
+  // A default of the method is no choice of the user's.
+  const { feedforwardModules } = given;
+  const unmatched = unmatchedOptions(
+    { ...config, feedforwardModules },
+    {
+      modules: [...modules.keys()].filter((path) => path !== ''),
+      adapted: paths,
+      modelType: base.modelType,
+    },
+  );
   const saved = savedParts(model, config.modulesToSave ?? [], modules);
   const tied = tiedEmbedding(model, modules);
   const layers = paths.map((path) => planLayer(path, modules, method, config, base, tied));
@@ -248,7 +258,6 @@ function resolveTargets(
       return { path, isLinear: isLinearLike(module), isEmbedding: module instanceof Embedding };
     });
   const paths = matchTargets(candidates, targetModules, given, modelType, method.targets);
-  const unmatched = unmatchedEntries(candidates, targetModules);
   const resolved = isAllLinear(targetModules)
     ? shortestNames(
         paths,
@@ -257,7 +266,7 @@ function resolveTargets(
     : typeof targetModules === 'string'
       ? targetModules
       : [...targetModules];
-  return { config: { ...given, targetModules: resolved }, paths, unmatched };
+  return { config: { ...given, targetModules: resolved }, paths };
 }
 
 /** Plain, quantised or from a plugin: what says how wide it is. */

@@ -1,6 +1,7 @@
 import { AttuneError, nearest } from '@attune/core';
 import type { CommonConfig } from './config.js';
 import type { Targets } from './definePeftMethod.js';
+import { fullMatcher, insideMatcher, layerNumber, type PathTest } from './patterns.js';
 
 /** One module of a model as target matching sees it. */
 export interface Candidate {
@@ -15,7 +16,7 @@ const OUTPUT_HEADS: ReadonlySet<string> = new Set(['lm_head', 'embed_out', 'scor
 /**
  * Paths of the layers to adapt, in the model's order, by PEFT's rules: excludeModules and
  * modulesToSave first; a list matches a whole path or a dotted suffix; a string is a regular
- * expression over the whole path, or "all-linear". layersToTransform narrows a list (an entry that is
+ * expression of Python over the whole path, or "all-linear". layersToTransform narrows a list (an entry that is
  * a whole path is taken as it is).
  *
  * @param modelType for messages
@@ -31,8 +32,8 @@ export function matchTargets(
 ): string[] {
   const { excludeModules, modulesToSave } = config;
   const excluded = excludeModules === null ? () => false : matcher(excludeModules);
-  const saved = (path: string) =>
-    (modulesToSave ?? []).some((name) => `.${path}.`.includes(`.${name}.`));
+  const wholes = (modulesToSave ?? []).map(insideMatcher);
+  const saved = (path: string) => wholes.some((fits) => fits(path));
   const wanted = isAllLinear(targetModules)
     ? ({ path, isLinear }: Candidate) => isLinear && !OUTPUT_HEADS.has(path)
     : pathTest(targetModules, config);
@@ -53,15 +54,6 @@ export function matchTargets(
 const canAdapt = ({ isLinear, isEmbedding }: Candidate, kind: Targets): boolean =>
   isLinear || (kind === 'linearOrEmbedding' && isEmbedding === true);
 
-/** Entries of a list that match no module: a typing mistake, or a list meant for several families. */
-export function unmatchedEntries(
-  candidates: readonly Candidate[],
-  targetModules: string | readonly string[],
-): string[] {
-  if (typeof targetModules === 'string') return [];
-  return targetModules.filter((name) => !candidates.some(({ path }) => endsWithName(path, name)));
-}
-
 export const isAllLinear = (targetModules: string | readonly string[]): boolean =>
   typeof targetModules === 'string' && targetModules.toLowerCase() === 'all-linear';
 
@@ -69,39 +61,9 @@ export const isAllLinear = (targetModules: string | readonly string[]): boolean 
 export const endsWithName = (path: string, name: string): boolean =>
   path === name || path.endsWith(`.${name}`);
 
-/**
- * The value for a layer in a table such as LoRA's rankPattern: a key is a regular expression for the
- * end of the path, whole parts of it; the first that fits wins.
- *
- * @throws PEFT_BAD_REGEX
- */
-export function patternValue<T>(table: Readonly<Record<string, T>>, path: string): T | undefined {
-  const key = Object.keys(table).find((k) => regex(`(.*\\.)?(${k})`, k).test(path));
-  return key === undefined ? undefined : table[key];
-}
-
-/** Whether a regular expression matches a path from its first letter to its last. @throws PEFT_BAD_REGEX */
-export const fullMatch = (pattern: string, path: string): boolean => regex(pattern).test(path);
-
-/** The whole string must match, as Python's re.fullmatch; Python's named groups are understood. */
-function regex(source: string, asWritten = source): RegExp {
-  const named = source.replaceAll('(?P<', '(?<').replace(/\(\?P=(\w+)\)/g, '\\k<$1>');
-  try {
-    return new RegExp(`^(?:${named})$`);
-  } catch (cause) {
-    throw new AttuneError(
-      'PEFT_BAD_REGEX',
-      `"${asWritten}" is not a regular expression: ${(cause as Error).message}.`,
-      { remedy: 'Give a list of module names, or mend the expression.', cause },
-    );
-  }
-}
-
-function matcher(names: string | readonly string[]): (path: string) => boolean {
-  if (typeof names === 'string') {
-    const pattern = regex(names);
-    return (path) => pattern.test(path);
-  }
+/** Names as a list, or a regular expression for the whole path. @throws PEFT_BAD_REGEX */
+export function matcher(names: string | readonly string[]): PathTest {
+  if (typeof names === 'string') return fullMatcher(names);
   return (path) => names.some((name) => endsWithName(path, name));
 }
 
@@ -114,25 +76,9 @@ function pathTest(
   const layers = config.layersToTransform;
   const indices = layers === null ? [] : typeof layers === 'number' ? [layers] : layers;
   if (indices.length === 0) return ({ path }) => fits(path);
-  const layerOf = layerNumber(config.layersPattern);
+  const layerOf = layerNumber([config.layersPattern ?? []].flat());
   return ({ path }) =>
     targetModules.includes(path) || (fits(path) && indices.includes(layerOf(path)));
-}
-
-/** The number of the layer that a path lies in; NaN outside of layers. Greedy: the last number that fits. */
-function layerNumber(layersPattern: string | readonly string[] | null): (path: string) => number {
-  const names = typeof layersPattern === 'string' ? [layersPattern] : (layersPattern ?? []);
-  const patterns = names
-    .filter((name) => name !== '')
-    .map((name) => regex(`(?:.*\\.)?${name}\\.(\\d+)\\..*`, name));
-  if (patterns.length === 0) patterns.push(/^.*\.[^.]*\.(\d+)\..*$/);
-  return (path) => {
-    for (const pattern of patterns) {
-      const number = pattern.exec(path)?.[1];
-      if (number !== undefined) return Number(number);
-    }
-    return Number.NaN;
-  };
 }
 
 function noTarget(

@@ -376,5 +376,6 @@ test('one entry that matches nothing is warned of, with what it was', async () =
     logger: { info: () => {}, warn: (m) => said.push(m), error: () => {} },
   });
   getPeftModel(await load(attune), { ...lora, targetModules: ['q_proj', 'vproj'] });
-  expect(said).toEqual(['targetModules ["vproj"] match no module of llama; the others do.']);
+  expect(said).toHaveLength(1);
+  expect(said[0]).toMatch(/targetModules \["vproj"\] matches no module of llama/);
 });

@@ -1,7 +1,8 @@
 import { AttuneError } from '@attune/core';
 import { describe, expect, test } from 'vitest';
 import { commonConfig } from '../src/config.js';
-import { matchTargets, patternValue } from '../src/targets.js';
+import { patternValue } from '../src/patterns.js';
+import { matchTargets } from '../src/targets.js';
 import { fixture } from './support.js';
 
 interface Row39 {

@@ -81,7 +81,7 @@ export const AutoModelForCausalLM = {
     checkConfig(family, read, weights, where);
     const dtype = storageDType(options.dtype ?? 'auto', read, weights);
     const quantization =
-      parseQuantization(read.quantization_config, where) ??
+      parseQuantization(read.quantization_config, where, true) ??
       parseQuantization(options.quantization, 'quantization');
     if (quantization && offload)
       throw new AttuneError(
@@ -93,7 +93,7 @@ export const AutoModelForCausalLM = {
     const { root, raw, aliases } = await buildWithHead(weights, read, dtype, build, attune.logger);
     const config = modelConfig(family, raw, files, where);
     try {
-      if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
+      if (quantization) quantizeLayers(attune, root, dtype, quantization);
       await loadWeights(attune.engine, root, weights, {
         offload: offload !== null,
         config,
@@ -124,7 +124,7 @@ export const AutoModelForCausalLM = {
     const facts = modelConfig(family, config, null, 'config');
     const root = family.build(attune.engine, config, { dtype });
     const quantization = parseQuantization(options.quantization, 'quantization');
-    if (quantization) quantizeLayers(attune.engine, root, dtype, quantization);
+    if (quantization) quantizeLayers(attune, root, dtype, quantization);
     const std = config.initializer_range;
     if (initialize) initWeights(root, { std: typeof std === 'number' ? std : 0.02, seed });
     const described = quantization

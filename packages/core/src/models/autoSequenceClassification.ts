@@ -87,7 +87,7 @@ export const AutoModelForSequenceClassification = {
     const config = modelConfig(family, raw, files, where);
     const dtype = storageDType(options.dtype ?? 'auto', raw, weights);
     const quantization =
-      parseQuantization(raw.quantization_config, where) ??
+      parseQuantization(raw.quantization_config, where, true) ??
       parseQuantization(options.quantization, 'quantization');
     const root = build(attune, family, config, dtype, quantization);
     try {
@@ -156,7 +156,7 @@ function build(
   quantization: Quantization | null,
 ): DecoderWithScore {
   const decoder = family.build(attune.engine, raw, { dtype, outputHead: false });
-  if (quantization) quantizeLayers(attune.engine, decoder, dtype, quantization);
+  if (quantization) quantizeLayers(attune, decoder, dtype, quantization);
   const numLabels = labelCount(raw);
   return new DecoderWithScore(attune.engine, decoder, { hiddenSize, numLabels, dtype });
 }

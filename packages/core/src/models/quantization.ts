@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Attune } from '../attune.js';
 import type { SafetensorsDType } from '../io/safetensorsHeader.js';
 import type { TensorToWrite } from '../io/safetensorsWriter.js';
 import type { WeightFolder } from '../io/weights.js';
@@ -17,6 +18,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import { isPlainObject, keysToCamel, keysToSnake } from '../util/json.js';
 import { parseJson, plainJson, strictJson } from '../util/losslessJson.js';
+import { PythonPattern } from '../util/pythonRegex/index.js';
 import { decodeUtf8 } from '../util/utf8.js';
 
 /** Options of transformers' BitsAndBytesConfig, camelCase or snake_case, with its defaults. */
@@ -31,7 +33,10 @@ export interface QuantizationConfig {
   readonly bnb4bitUseDoubleQuant?: boolean;
   /** What the operands of products are rounded to. Default "float32". */
   readonly bnb4bitComputeDtype?: 'float32' | 'float16' | 'bfloat16';
-  /** Names of layers that stay as they are. Default: the output head. */
+  /**
+   * Layers that stay as they are: ends of their paths, or regular expressions of Python for the beginning, whole
+   * parts, as in transformers. Default: the output head.
+   */
   readonly llmInt8SkipModules?: readonly string[] | null;
 }
 
@@ -58,6 +63,8 @@ const schema = z.strictObject({
 export interface Quantization {
   readonly format: QuantizedFormat;
   readonly skipModules: readonly string[] | null;
+  /** From the config.json of a checkpoint, not from an option. */
+  readonly isFile: boolean;
   /** quantization_config as config.json has it. */
   readonly raw: Readonly<Record<string, unknown>>;
 }
@@ -70,7 +77,11 @@ const BLOCK = 64;
  * @returns null: nothing is to be quantised
  * @throws QUANTIZATION_INVALID with the option, what was found and what is allowed
  */
-export function parseQuantization(input: unknown, where: string): Quantization | null {
+export function parseQuantization(
+  input: unknown,
+  where: string,
+  isFile = false,
+): Quantization | null {
   if (input === undefined || input === null) return null;
   const invalid = (found: string, remedy: string) =>
     new AttuneError('QUANTIZATION_INVALID', `${where}: ${found}.`, { remedy });
@@ -117,8 +128,40 @@ export function parseQuantization(input: unknown, where: string): Quantization |
       compute: config.bnb4bitComputeDtype,
     },
     skipModules: config.llmInt8SkipModules,
+    isFile,
     raw: { quant_method: 'bitsandbytes', ...keysToSnake(config) },
   };
+}
+
+/**
+ * Whether an entry of llm_int8_skip_modules leaves a layer out, as transformers' `should_convert_module`: a regular
+ * expression of Python for the beginning of its path, whole parts of it; or the end of the path, letter by letter.
+ *
+ * @throws QUANTIZATION_INVALID
+ */
+export function skipTest(name: string): (path: string) => boolean {
+  const pattern = skipPattern(name);
+  return (path) => path.endsWith(name) || pattern.match(path) !== null;
+}
+
+const lastNames = (paths: readonly string[]): string[] =>
+  [...new Set(paths.map((path) => path.slice(path.lastIndexOf('.') + 1)))].filter((name) =>
+    /\D/.test(name),
+  );
+
+function skipPattern(name: string): PythonPattern {
+  try {
+    return new PythonPattern(`(?:${name})(?:(?<=\\.)|(?=\\.|$))`);
+  } catch (cause) {
+    throw new AttuneError(
+      'QUANTIZATION_INVALID',
+      `llmInt8SkipModules: ${JSON.stringify(name)} is no name and no regular expression.`,
+      {
+        remedy: 'Give names of layers, or expressions of Python for the beginning of their paths.',
+        cause,
+      },
+    );
+  }
 }
 
 /**
@@ -128,14 +171,21 @@ export function parseQuantization(input: unknown, where: string): Quantization |
  * @throws QUANTIZATION_INVALID when no layer is left
  */
 export function quantizeLayers(
-  engine: Engine,
+  { engine, logger }: Pick<Attune, 'engine' | 'logger'>,
   root: Module,
   dtype: DType,
-  { format, skipModules }: Quantization,
+  { format, skipModules, isFile }: Quantization,
 ): void {
   const skip = skipModules ?? ['lm_head', 'score'];
-  const isSkipped = (path: string) =>
-    skip.some((name) => path === name || path.endsWith(`.${name}`) || path.startsWith(`${name}.`));
+  const skips = skip.map((name) => ({ name, fits: skipTest(name) }));
+  const isSkipped = (path: string) => skips.some(({ fits }) => fits(path));
+  const paths = [...root.namedModules()].map(([path]) => path);
+  const stray = skips.filter(({ fits }) => !paths.some(fits)).map(({ name }) => name);
+  // A checkpoint lists heads that only other models have.
+  if (skipModules && !isFile && stray.length > 0)
+    logger.warn(
+      `llmInt8SkipModules ${JSON.stringify(stray)} match no module, so they leave out none. Names: ${lastNames(paths).join(', ')}.`,
+    );
   const layers = [...root.namedModules()].flatMap(([path, module]) =>
     isLinear(module) && !isSkipped(path) ? [{ path, module }] : [],
   );

@@ -5,12 +5,15 @@ import {
   type Attune,
   AutoModelForCausalLM,
   type CausalLM,
+  createAttune,
   type QuantizationConfig,
   QuantizedLinear,
   SafetensorsFile,
   WeightFolder,
 } from '@attune/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { skipTest } from '../../src/models/quantization.js';
+import { ListLogger } from '../trainer/support.js';
 import { fixture, fixtureJson, largestDifference, reference } from './support.js';
 
 let attune: Attune;
@@ -169,6 +172,31 @@ describe('quantising while loading', () => {
     const paths = quantizedIn(model);
     expect(paths).toHaveLength(6);
     expect(paths.some((p) => /down_proj|layers\.1|lm_head/.test(p))).toBe(false);
+  });
+
+  it.each(fixtureJson('row405-python-regex.json').skips as [string, string | null][])(
+    "leaves out for %s what transformers' should_convert_module does",
+    (name, expected) => {
+      const { names } = fixtureJson('row405-python-regex.json') as { names: string[] };
+      if (expected === null) {
+        expect(() => skipTest(name)).toThrow(/QUANTIZATION_INVALID/);
+        return;
+      }
+      const bits = names.map((path) => (skipTest(name)(path) ? '1' : '0')).join('');
+      const digits = bits.padEnd(Math.ceil(bits.length / 4) * 4, '0').match(/..../g)!;
+      expect(digits.map((four) => Number.parseInt(four, 2).toString(16)).join('')).toBe(expected);
+    },
+  );
+
+  it('says which of the given llmInt8SkipModules leave out nothing', async () => {
+    const logger = new ListLogger();
+    await using said = await createAttune({ backend: 'reference', logger });
+    await AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), {
+      attune: said,
+      quantization: { loadIn8bit: true, llmInt8SkipModules: ['lm_head', 'downproj'] },
+    });
+    expect(logger.lines).toHaveLength(1);
+    expect(logger.lines[0]).toMatch(/llmInt8SkipModules \["downproj"\] match no module.*down_proj/);
   });
 
   it.each<[string, object, string, RegExp]>([

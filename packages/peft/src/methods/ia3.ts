@@ -1,8 +1,8 @@
-import { AttuneError } from '@attune/core';
+import { AttuneError, type Tensor } from '@attune/core';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../config.js';
-import { definePeftMethod } from '../definePeftMethod.js';
-import { fullMatch } from '../targets.js';
+import { definePeftMethod, type LayerInfo } from '../definePeftMethod.js';
+import { fullMatch } from '../patterns.js';
 
 /** What a user may write for (IA)³. Names and defaults are PEFT's. */
 export interface Ia3Config
@@ -58,6 +58,10 @@ const isFeedforward = (names: Names | null, path: string): boolean =>
     ? fullMatch(names, path)
     : (names ?? []).some((name) => path.endsWith(name));
 
+/** Of a layer, by its factors: [1, in] scale what it takes, [out, 1] what it gives. */
+const scalesInput = (l: Tensor, { inFeatures }: LayerInfo): boolean =>
+  l.shape[0] === 1 && l.shape[1] === inFeatures;
+
 /** The default, as far as it is targeted: PEFT reads no file whose feedforward modules are not among the targets. */
 function feedforwardOf(modelType: string, targets: Names | null): string[] {
   const known = defaults[modelType]?.input;
@@ -104,13 +108,13 @@ export const ia3 = definePeftMethod({
       key: 'ia3_l',
     },
   }),
-  forward: (x, base, { l }, { feedforwardModules }, { layer }) =>
-    isFeedforward(feedforwardModules, layer.path)
+  forward: (x, base, { l }, _, { layer }) =>
+    scalesInput(l, layer)
       ? base(x.mul(l.reshape(layer.inFeatures)))
       : base(x).mul(l.reshape(layer.outFeatures)),
   mergedWeight: (weight, { l }) => weight.mul(l), // [out, in] * [out, 1] or [1, in]
-  mergedBias: (bias, { l }, { feedforwardModules }, { layer }) =>
-    isFeedforward(feedforwardModules, layer.path) ? bias : bias.mul(l.reshape(layer.outFeatures)),
+  mergedBias: (bias, { l }, _, { layer }) =>
+    scalesInput(l, layer) ? bias : bias.mul(l.reshape(layer.outFeatures)),
   defaultTargetModules: Object.fromEntries(
     Object.entries(defaults).map(([type, { output, input }]) => [type, [...output, ...input]]),
   ),

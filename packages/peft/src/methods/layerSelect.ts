@@ -2,7 +2,8 @@ import { AttuneError } from '@attune/core';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../config.js';
 import { type BaseParameter, definePeftMethod } from '../definePeftMethod.js';
-import { endsWithName, fullMatch } from '../targets.js';
+import { fullMatcher, type PathTest } from '../patterns.js';
+import { endsWithName } from '../targets.js';
 
 /** What a user may write for layer selection. At least one option says what is trained. */
 export interface LayerSelectConfig
@@ -52,11 +53,14 @@ const layerOf = ({ name }: BaseParameter): number | null => {
 const moduleOf = ({ name }: BaseParameter): string => name.slice(0, name.lastIndexOf('.'));
 
 /** A module fits a name that is its own or that of a module around it; a string is a regular expression for the whole path. */
-function fits(names: readonly string[] | string, path: string): boolean {
-  if (typeof names === 'string') return fullMatch(names, path);
-  const parts = path.split('.');
-  const around = parts.map((_, i) => parts.slice(0, i + 1).join('.'));
-  return names.some((name) => around.some((p) => endsWithName(p, name)));
+function fitsOf(names: readonly string[] | string | null): PathTest | null {
+  if (names === null) return null;
+  if (typeof names === 'string') return fullMatcher(names);
+  return (path) => {
+    const parts = path.split('.');
+    const around = parts.map((_, i) => parts.slice(0, i + 1).join('.'));
+    return names.some((name) => around.some((p) => endsWithName(p, name)));
+  };
 }
 
 /**
@@ -99,14 +103,15 @@ export const layerSelect = definePeftMethod({
     const whole = others.map((part) =>
       part === 'head' && tieWordEmbeddings ? outside.embedding : outside[part],
     );
+    const [isTarget, isExcluded] = [fitsOf(targetModules), fitsOf(excludeModules)];
     const chosen = parameters.filter((parameter) => {
       const path = moduleOf(parameter);
-      if (excludeModules !== null && fits(excludeModules, path)) return false;
+      if (isExcluded?.(path)) return false;
       const layer = layerOf(parameter);
       if (layer === null && whole.some((pattern) => pattern.test(parameter.name))) return true;
       if (numbers === null && targetModules === null) return false;
       if (wanted !== null && (layer === null || !wanted.includes(layer))) return false;
-      return targetModules === null || fits(targetModules, path);
+      return isTarget?.(path) ?? true;
     });
     return chosen.map(({ name }) => name);
   },

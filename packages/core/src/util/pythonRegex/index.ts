@@ -1,0 +1,1 @@
+export { type PythonMatch, PythonPattern } from './pattern.js';
