@@ -122,7 +122,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   // Decay groups are found by module: the norms' weights have none.
   optim: ['util', 'tensor', 'nn', 'quant', 'di contract'],
   io: ['util', 'tensor'],
-  tokenizer: ['util', 'io'],
+  jinja: ['util'],
+  tokenizer: ['util', 'io', 'jinja'],
   dataset: ['util', 'io', 'tokenizer'],
   models: ['util', 'tensor', 'nn', 'io', 'tokenizer', 'di contract'],
   distributed: ['util', 'tensor'],

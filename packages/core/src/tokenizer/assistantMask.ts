@@ -1,5 +1,6 @@
 import { AttuneError } from '../util/errors.js';
 import type { ChatMessage, RenderOptions, Span } from './chatTemplate.js';
+import { joinText } from './messageParts.js';
 
 type Messages = readonly ChatMessage[];
 
@@ -96,8 +97,10 @@ function startOfContent(
   template: TemplateInput,
   text: string,
 ): number {
-  const other = first.content.trimStart().startsWith('A') ? 'B' : 'A';
-  const changed = tokenizer.applyChatTemplate([{ ...first, content: other }, ...rest], {
+  const said = joinText(first).content;
+  const other = typeof said === 'string' && said.trimStart().startsWith('A') ? 'B' : 'A';
+  const content = Array.isArray(first.content) ? [{ type: 'text', text: other }] : other;
+  const changed = tokenizer.applyChatTemplate([{ ...first, content }, ...rest], {
     ...template,
     tokenize: false,
   });

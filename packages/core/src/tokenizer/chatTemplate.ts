@@ -1,11 +1,15 @@
-import type { Template } from '@huggingface/jinja';
+import { JinjaError, Template } from '../jinja/index.js';
 import { AttuneError } from '../util/errors.js';
-import { compileTemplate, templateFunctions } from './compileTemplate.js';
+import { isPlainObject } from '../util/json.js';
+import { remembering } from '../util/readAs.js';
+import { continued, markFinalMessage } from './continueMessage.js';
+import { joinText, showsParts } from './messageParts.js';
 
-/** One turn of a conversation. Further keys (`tool_calls`, `name`) reach the template as they are. */
+/** One turn of a conversation. Further keys (`tool_calls`, `name`) reach the template as they are; those that are null do not. */
 export interface ChatMessage {
   readonly role: string;
-  readonly content: string;
+  /** Text, or parts such as `{ type: 'text', text }`; null or left out where there is none (a tool call, often). */
+  readonly content?: string | readonly unknown[] | null;
   readonly [key: string]: unknown;
 }
 
@@ -15,8 +19,15 @@ export type ChatTemplates = string | ReadonlyMap<string, string>;
 export interface RenderOptions {
   /** End with the words that open the assistant's turn. Default false. */
   readonly addGenerationPrompt?: boolean;
+  /**
+   * Leave the last message open, so that the model goes on with it. A text names the field to go on with;
+   * true is `content`. Default false.
+   */
+  readonly continueFinalMessage?: boolean | string;
   /** Functions that the model may call, as JSON schemas. Default none. */
   readonly tools?: readonly unknown[];
+  /** Texts that the answer may rest on, as `{ title, text }`. Default none. */
+  readonly documents?: readonly unknown[];
   /** Further variables for the template. Default none. */
   readonly variables?: Readonly<Record<string, unknown>>;
 }
@@ -25,40 +36,36 @@ export interface RenderOptions {
 export type Span = readonly [start: number, end: number];
 
 type Tokens = Readonly<Record<string, string>>;
-
-/** `{% generation %}` and `{% endgeneration %}`, with their whitespace control. */
-const generationTag = /\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}/g;
+type Messages = readonly ChatMessage[];
 
 /** A Jinja chat template, read once and rendered often, as transformers' `apply_chat_template`. */
 export class ChatTemplate {
-  /** Whether `{% generation %}` says what the model writes. */
-  readonly hasGeneration: boolean;
-  #plain: Template | null = null;
-  #marked: Template | null = null;
+  #template: Template | null = null;
 
-  constructor(private readonly source: string) {
-    this.hasGeneration = source.search(generationTag) >= 0;
+  constructor(private readonly source: string) {}
+
+  /** Whether `{% generation %}` says what the model writes. @throws CHAT_TEMPLATE when it is not valid */
+  get hasGeneration(): boolean {
+    return explained(() => this.#read()).hasGeneration;
   }
 
   /**
    * @param tokens bos_token, eos_token, ... as the template's variables
    * @throws CHAT_TEMPLATE when the template refuses the messages or is not valid
    */
-  render(messages: readonly ChatMessage[], tokens: Tokens, options: RenderOptions = {}): string {
-    return rendered(messages, () => {
-      this.#plain ??= compileTemplate(this.source);
-      return this.#plain.render(variables(messages, tokens, options));
-    });
+  render(messages: Messages, tokens: Tokens, options: RenderOptions = {}): string {
+    checkMessages(messages);
+    return explained(() => this.#render(messages, tokens, options));
   }
 
   /**
-   * The text, and where in it `{% generation %}` blocks wrote. The tags become statements that write a
-   * mark which the text does not hold; the marks are taken out again.
+   * The text, and where in it `{% generation %}` blocks wrote. The blocks write marks that the text does
+   * not hold, which are taken out again.
    *
    * @throws CHAT_TEMPLATE, also where the template changes the text of a mark
    */
   renderSpans(
-    messages: readonly ChatMessage[],
+    messages: Messages,
     tokens: Tokens,
     options: RenderOptions = {},
   ): { readonly text: string; readonly spans: readonly Span[] } {
@@ -70,18 +77,8 @@ export class ChatTemplate {
     )
       mark += 2;
     const [open, close] = [String.fromCodePoint(mark), String.fromCodePoint(mark + 1)];
-    return rendered(messages, () => {
-      this.#marked ??= compileTemplate(
-        this.source.replace(
-          generationTag,
-          (_, before: string, ends: string | undefined, after: string) =>
-            `{%${before} if true %}{{ generation_mark[${ends ? 1 : 0}] }}{% endif ${after}%}`,
-        ),
-      );
-      const marked = this.#marked.render({
-        ...variables(messages, tokens, options),
-        generation_mark: [open, close],
-      });
+    return explained(() => {
+      const marked = this.#render(messages, tokens, options, [open, close]);
       const spans: Span[] = [];
       let plain = '';
       let start = 0;
@@ -91,44 +88,114 @@ export class ChatTemplate {
         else if (plain.length > start) spans.push([start, plain.length]);
       }
       if (plain !== text)
-        throw new Error('it changes what {% generation %} blocks write afterwards');
+        throw new JinjaError(
+          'NotSupported',
+          'it changes what {% generation %} blocks write afterwards',
+        );
       return { text, spans };
+    });
+  }
+
+  #read(): Template {
+    this.#template ??= new Template(this.source);
+    return this.#template;
+  }
+
+  #render(
+    messages: Messages,
+    tokens: Tokens,
+    options: RenderOptions,
+    marks?: readonly [string, string],
+  ): string {
+    const template = this.#read();
+    const prepared = messages.map((message) => nameReasoning(withoutNulls(message)));
+    const { continueFinalMessage = false } = options;
+    const run = (given: Messages) => {
+      const final = continueFinalMessage
+        ? markFinalMessage(given, continueFinalMessage, this.source)
+        : null;
+      const { text } = template.render(
+        remembering(
+          {
+            ...tokens,
+            ...options.variables,
+            messages: final?.messages ?? given,
+            add_generation_prompt: options.addGenerationPrompt ?? false,
+            tools: options.tools ?? null,
+            documents: options.documents ?? null,
+          },
+          options.variables ?? {},
+        ),
+        marks && { marks },
+      );
+      return final ? continued(text, final.text) : text;
+    };
+    const joined = prepared.map(joinText);
+    if (joined.every((message, i) => message === prepared[i])) return run(prepared);
+    // Parts: as they are for a template that reads parts; for one that takes texts alone, their text.
+    try {
+      const text = run(prepared);
+      if (!showsParts(text, prepared)) return text;
+    } catch (error) {
+      if (!(error instanceof JinjaError) || error.kind === 'LimitError') throw error;
+    }
+    return run(joined);
+  }
+}
+
+function checkMessages(messages: Messages): void {
+  const fail = (found: string): never => {
+    throw new AttuneError('CHAT_TEMPLATE', found, {
+      remedy: 'Give a list of messages: [{ role, content }, ...].',
+    });
+  };
+  if (!Array.isArray(messages))
+    fail(`a conversation is a list of messages; this is ${typeof messages}.`);
+  if (messages.length === 0) fail('the conversation has no messages.');
+  for (const [i, message] of messages.entries())
+    if (!isPlainObject(message))
+      fail(`message ${i} is ${JSON.stringify(message) ?? typeof message}, not { role, content }.`);
+}
+
+/** What mends an error of each kind. */
+const remedies: Readonly<Record<string, string>> = {
+  TemplateError: 'The template says so itself: give the messages as it asks for them.',
+  TemplateSyntaxError: 'Mend the template, or set tokenizer.chatTemplate to another.',
+  SecurityError: 'Templates change nothing: build new values instead.',
+  LimitError: 'Look at that line for a loop, a repetition or a macro that grows without end.',
+  NotSupported: 'Change that line of the template and set tokenizer.chatTemplate to it.',
+};
+
+function explained<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (cause) {
+    if (!(cause instanceof JinjaError)) throw cause;
+    const { line, kind, message } = cause;
+    const where = line === null ? 'the chat template' : `line ${line} of the chat template`;
+    const what =
+      kind === 'TemplateError' || kind === 'LimitError' ? message : `${kind}: ${message}`;
+    throw new AttuneError('CHAT_TEMPLATE', `${where}: ${what}${/[.!?]$/.test(what) ? '' : '.'}`, {
+      remedy:
+        remedies[kind] ??
+        'Compare that line with the messages and variables: it expects other ones.',
+      details: { line, kind },
+      cause,
     });
   }
 }
 
-function rendered<T>(messages: readonly ChatMessage[], render: () => T): T {
-  try {
-    return render();
-  } catch (cause) {
-    throw new AttuneError(
-      'CHAT_TEMPLATE',
-      `the chat template did not render ${messages.length} messages with roles ${messages.map((m) => m.role).join(', ')}: ${(cause as Error).message}.`,
-      {
-        remedy:
-          'Give the roles in the order that the template expects (often user, assistant, ...).',
-        cause,
-      },
-    );
-  }
+/** As transformers: data sets of columns have each key in each message, null where it is not meant. */
+function withoutNulls(message: ChatMessage): ChatMessage {
+  const entries = Object.entries(message);
+  if (entries.every(([, value]) => value !== null && value !== undefined)) return message;
+  return Object.fromEntries(
+    entries.filter(([, value]) => value !== null && value !== undefined),
+  ) as ChatMessage;
 }
 
-const variables = (
-  messages: readonly ChatMessage[],
-  tokens: Tokens,
-  options: RenderOptions,
-): Record<string, unknown> => ({
-  ...templateFunctions,
-  ...tokens,
-  ...options.variables,
-  messages: messages.map(nameReasoning),
-  add_generation_prompt: options.addGenerationPrompt ?? false,
-  tools: options.tools ?? null,
-  documents: null,
-});
-
 /** The names that a message's reasoning goes by; templates read the first, gpt-oss the second. */
-const reasoningFields = ['reasoning_content', 'thinking', 'reasoning'] as const;
+export const reasoningFields = ['reasoning_content', 'thinking', 'reasoning'] as const;
 
 function nameReasoning(message: ChatMessage): ChatMessage {
   const field = reasoningFields.find((name) => message[name] != null);
@@ -144,6 +211,6 @@ export function chooseTemplate(templates: ChatTemplates, hasTools: boolean): str
   throw new AttuneError(
     'CHAT_TEMPLATE',
     `the tokenizer has several chat templates (${[...templates.keys()].join(', ')}), none called "default".`,
-    { remedy: 'Set tokenizer.chatTemplate to one of them.' },
+    { remedy: 'Set tokenizer.chatTemplate to one of them, or name it: chatTemplate: "...".' },
   );
 }
