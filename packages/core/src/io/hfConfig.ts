@@ -56,7 +56,7 @@ export async function readJsonObject(
   { optional = false }: { readonly optional?: boolean } = {},
 ): Promise<Record<string, unknown> | null> {
   const file = optional ? await readJsonFile(path, { optional }) : await readJsonFile(path);
-  return file && file.value;
+  return file?.value ?? null;
 }
 
 /** config.json of a model folder and, where there is one, generation_config.json. */

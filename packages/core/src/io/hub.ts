@@ -1,19 +1,13 @@
-import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { copyFile, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
-import { dirname, join, relative, resolve } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import type { ReadableStream } from 'node:stream/web';
-import {
-  downloadFile,
-  getHFHubCachePath,
-  HubApiError,
-  listFiles,
-  modelInfo,
-} from '@huggingface/hub';
+import { randomBytes } from 'node:crypto';
+import { copyFile, mkdir, rename, rm, stat, symlink } from 'node:fs/promises';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { getHFHubCachePath } from '@huggingface/hub';
 import { AttuneError } from '../util/errors.js';
 import { writeFileAtomic } from './atomic.js';
+import { fetchBlob } from './hubBlob.js';
+import { HubHttp, HubStatusError, type HubTiming, systemTiming } from './hubHttp.js';
+import { commitOf, listFiles, type RemoteFile } from './hubListing.js';
+import { readText } from './readText.js';
 
 /** Where a model that is not a folder comes from. Names are those of huggingface_hub. */
 export interface HubOptions {
@@ -31,8 +25,13 @@ export interface HubOptions {
   readonly token?: string | false;
   /** Ask nobody: take what the cache holds. Default false. */
   readonly localFilesOnly?: boolean;
-  /** Another server that speaks the Hub's protocol. Default https://huggingface.co. */
+  /**
+   * Another server that speaks the Hub's protocol; `https://user:password@host` for one that asks for a
+   * password. Default https://huggingface.co.
+   */
   readonly hubUrl?: string;
+  /** Longest time in ms without a byte before an attempt is given up. Default 30,000. */
+  readonly timeoutMs?: number;
   /** Called while files come in. Default: nobody is told. */
   readonly onProgress?: (progress: HubProgress) => void;
 }
@@ -49,6 +48,7 @@ export const hubOptionNames = [
   'token',
   'localFilesOnly',
   'hubUrl',
+  'timeoutMs',
   'onProgress',
 ] as const satisfies readonly (keyof HubOptions)[];
 
@@ -70,12 +70,14 @@ export const MODEL_FILES = new RegExp(
  * where it stopped; what arrives is compared with the hash that the Hub names. Without a connection the
  * cached snapshot serves.
  *
- * @throws MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, HUB_CORRUPT, HUB_TOKEN
+ * @throws MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, HUB_CORRUPT, HUB_PROTOCOL, HUB_TOKEN,
+ *   HUB_URL
  */
 export async function resolveFolder(
   nameOrPath: string,
   wanted: RegExp,
   options: HubOptions = {},
+  timing: HubTiming = systemTiming,
 ): Promise<string> {
   const found = await stat(nameOrPath).catch(() => null);
   if (found?.isDirectory()) return nameOrPath;
@@ -83,34 +85,28 @@ export async function resolveFolder(
     throw new AttuneError('MODEL_FOLDER_MISSING', `${nameOrPath} is a file, expected a folder.`, {
       remedy: 'Give the folder that holds config.json.',
     });
-  if (!/^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/.test(nameOrPath))
+  if (typeof nameOrPath !== 'string' || !/^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/.test(nameOrPath))
     throw new AttuneError('MODEL_FOLDER_MISSING', `there is no folder "${nameOrPath}".`, {
       remedy: `Check the path; it is taken from ${process.cwd()}.`,
     });
-  const repo = await Repository.open(nameOrPath, options);
+  const repo = await Repository.open(nameOrPath, options, timing);
   if (options.localFilesOnly) return repo.cached();
+  const listed = await repo.list(wanted).catch((error: unknown) => repo.explain(error));
+  if (AttuneError.isInstance(listed)) {
+    if (listed.code !== 'HUB_UNREACHABLE') throw listed;
+    return repo.cached(listed);
+  }
   try {
-    return await repo.fetch(wanted);
+    return await repo.fetch(listed.sha, listed.files);
   } catch (error) {
-    const failure = repo.explain(error);
-    if (failure.code !== 'HUB_UNREACHABLE') throw failure;
-    return repo.cached(failure);
+    throw repo.explain(error);
   }
 }
 
-/** A file of the Hub with the hash of its content: sha256 of large files, git's own of small ones. */
-interface RemoteFile {
-  readonly path: string;
-  readonly size: number;
-  readonly hash: string;
-  readonly isLarge: boolean;
-}
-
-/** Attempts to get on with one file before giving up; each goes on where the last stopped. */
-const ATTEMPTS = 4;
+const DEFAULT_HUB = 'https://huggingface.co';
+const DEFAULT_TIMEOUT_MS = 30_000;
 
 class Repository {
-  readonly #access: { hubUrl?: string; accessToken?: string };
   readonly #revision: string;
 
   private constructor(
@@ -118,47 +114,48 @@ class Repository {
     private readonly options: HubOptions,
     /** models--owner--name below the cache. */
     private readonly folder: string,
-    token: string | null,
+    private readonly http: HubHttp,
   ) {
     this.#revision = options.revision ?? 'main';
-    this.#access = {
-      ...(options.hubUrl !== undefined && { hubUrl: options.hubUrl }),
-      ...(token !== null && { accessToken: token }),
-    };
   }
 
-  static async open(name: string, options: HubOptions): Promise<Repository> {
+  static async open(name: string, options: HubOptions, timing: HubTiming): Promise<Repository> {
     const cache = options.cacheDir ?? getHFHubCachePath();
+    const { hubUrl = DEFAULT_HUB, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    if (!(timeoutMs > 0 && timeoutMs < 2 ** 31))
+      throw new AttuneError('HUB_TIMEOUT', `timeoutMs is ${timeoutMs}, expected milliseconds.`, {
+        remedy: 'Give a number above 0, or leave it out.',
+      });
     const token = await accessToken(options, cache);
-    return new Repository(name, options, join(cache, `models--${name.replace('/', '--')}`), token);
+    const http = new HubHttp({ hubUrl, token, timeoutMs, timing });
+    return new Repository(name, options, join(cache, `models--${name.replace('/', '--')}`), http);
   }
 
-  /** @returns the snapshot's folder, with every wanted file in it */
-  async fetch(wanted: RegExp): Promise<string> {
-    const { sha } = await modelInfo({
-      name: this.name,
-      revision: this.#revision,
-      additionalFields: ['sha'],
-      ...this.#access,
-    });
-    if (sha !== this.#revision) await writeRef(this.#ref(), sha);
-    const files = (await this.#list(sha)).filter(({ path }) => wanted.test(path));
+  /** The commit and its files that match. */
+  async list(wanted: RegExp): Promise<{ readonly sha: string; readonly files: RemoteFile[] }> {
+    this.#ref(); // a bad name is refused before it is asked for
+    const sha = await commitOf(this.http, this.name, this.#revision);
+    const listed = await listFiles(this.http, this.name, sha);
+    const files = listed.filter(({ path }) => wanted.test(path));
+    // A repository may hold the weights twice, whole and in shards.
     const hasWhole = files.some(({ path }) => path === 'model.safetensors');
-    for (const file of files) {
-      // A repository may hold the weights twice, whole and in shards.
-      if (hasWhole && /^model-|\.index\.json$/.test(file.path)) continue;
-      await this.#place(file, sha);
-    }
+    const isSpare = ({ path }: RemoteFile) => hasWhole && /^model-|\.index\.json$/.test(path);
+    return { sha, files: files.filter((file) => !isSpare(file)) };
+  }
+
+  /** @returns the snapshot's folder, with every file in it: the links come when all the files are there */
+  async fetch(sha: string, files: readonly RemoteFile[]): Promise<string> {
+    for (const file of files) await this.#download(file, sha);
+    for (const file of files) await this.#link(file, sha);
+    if (sha !== this.#revision) await writeFileAtomic(this.#ref(), sha);
     return this.#snapshot(sha);
   }
 
   /** The snapshot that the cache holds. @throws `failure`, or HUB_NOT_CACHED */
   async cached(failure?: AttuneError): Promise<string> {
-    const sha = /^[0-9a-f]{40}$/.test(this.#revision)
-      ? this.#revision
-      : (await readFile(this.#ref(), 'utf8').catch(() => '')).trim();
+    const sha = isCommit(this.#revision) ? this.#revision : await this.#cachedCommit();
     const folder = this.#snapshot(sha);
-    if (sha !== '' && (await stat(folder).catch(() => null))?.isDirectory()) return folder;
+    if (isCommit(sha) && (await stat(folder).catch(() => null))?.isDirectory()) return folder;
     throw (
       failure ??
       new AttuneError(
@@ -169,11 +166,17 @@ class Repository {
     );
   }
 
+  /** What the cache says that the revision is; what is no commit is none. */
+  async #cachedCommit(): Promise<string> {
+    const options = { code: 'HUB_NOT_CACHED', remedy: 'Delete it.', maxBytes: 1000 };
+    return (await readText(this.#ref(), options).catch(() => '')).trim();
+  }
+
   /** What went wrong, in the words of this package. */
   explain(error: unknown): AttuneError {
     if (AttuneError.isInstance(error)) return error;
-    const status = error instanceof HubApiError ? error.statusCode : null;
-    const where = `"${this.name}" (revision "${this.#revision}") at ${this.options.hubUrl ?? 'https://huggingface.co'}`;
+    const status = error instanceof HubStatusError ? error.status : null;
+    const where = `"${this.name}" (revision "${this.#revision}") at ${this.http.shownUrl}`;
     if (status === 401 || status === 403)
       return new AttuneError(
         'HUB_ACCESS',
@@ -190,9 +193,18 @@ class Repository {
         `there is neither a folder "${this.name}" nor a model ${where}.`,
         { remedy: 'Check the spelling and the revision.', cause: error },
       );
+    if (isOfDisk(error))
+      return new AttuneError(
+        'HUB_CACHE',
+        `the cache ${this.folder} cannot be written: ${error.message}.`,
+        {
+          remedy: 'Make room there, or give another cacheDir.',
+          cause: error,
+        },
+      );
     return new AttuneError(
       'HUB_UNREACHABLE',
-      `there is no folder "${this.name}", and ${where} cannot be fetched: ${error instanceof Error ? error.message : String(error)}.`,
+      `there is no folder "${this.name}", and ${where} cannot be fetched: ${reasonOf(error)}.`,
       {
         remedy: 'Check the connection and run again: what has come in is kept.',
         cause: error,
@@ -200,132 +212,85 @@ class Repository {
     );
   }
 
-  async #list(sha: string): Promise<RemoteFile[]> {
-    const files: RemoteFile[] = [];
-    for await (const { type, path, size, oid = '', lfs } of listFiles({
-      repo: this.name,
-      revision: sha,
-      ...this.#access,
-    }))
-      if (type === 'file')
-        files.push({ path, size: lfs?.size ?? size, hash: lfs?.oid ?? oid, isLarge: !!lfs });
-    return files;
+  /** Fetches a file unless the cache has it. */
+  async #download(file: RemoteFile, sha: string): Promise<void> {
+    const blob = this.#blob(file);
+    if (await stat(join(this.#snapshot(sha), file.path)).catch(() => null)) return;
+    if ((await stat(blob).catch(() => null))?.size === file.size) return;
+    const path = file.path.split('/').map(encodeURIComponent).join('/');
+    const { onProgress } = this.options;
+    await fetchBlob(this.http, `/${this.name}/resolve/${sha}/${path}`, file, blob, (bytesDone) =>
+      onProgress?.({ file: file.path, bytesDone, bytesTotal: file.size }),
+    );
   }
 
-  /** Fetches a file unless the cache has it, and links it into the snapshot. */
-  async #place(file: RemoteFile, sha: string): Promise<void> {
-    if (!/^[0-9a-f]{40,64}$/.test(file.hash))
-      throw new AttuneError('HUB_CORRUPT', `the Hub names no hash for ${file.path}.`, {
-        remedy: 'Check hubUrl: the server does not speak the Hub’s protocol.',
-      });
+  /** Puts a file into the snapshot. */
+  async #link(file: RemoteFile, sha: string): Promise<void> {
     const pointer = join(this.#snapshot(sha), file.path);
     if (await stat(pointer).catch(() => null)) return;
-    const blob = join(this.folder, 'blobs', file.hash);
-    if (!(await stat(blob).catch(() => null))) await this.#download(file, sha, blob);
+    const blob = this.#blob(file);
     await mkdir(dirname(pointer), { recursive: true });
-    await rm(pointer, { force: true }); // a link whose blob is gone
-    await symlink(relative(dirname(pointer), blob), pointer).catch(() => copyFile(blob, pointer));
+    // Made beside and renamed: another process may do the same, and a link whose blob is gone may be there.
+    const beside = `${pointer}.${randomBytes(4).toString('hex')}`;
+    await symlink(relative(dirname(pointer), blob), beside).catch(() => copyFile(blob, beside));
+    try {
+      await rename(beside, pointer);
+    } catch (error) {
+      await rm(beside, { force: true });
+      throw error;
+    }
   }
 
-  async #download(file: RemoteFile, sha: string, blob: string): Promise<void> {
-    const incomplete = `${blob}.incomplete`;
-    await mkdir(dirname(blob), { recursive: true });
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await this.#append(file, sha, incomplete);
-        break;
-      } catch (error) {
-        if (attempt === ATTEMPTS || AttuneError.isInstance(error) || isRefusal(error)) throw error;
-        await new Promise((done) => setTimeout(done, 200 * 2 ** attempt));
-      }
-    }
-    const found = await contentHash(incomplete, file);
-    if (found !== file.hash) {
-      await rm(incomplete, { force: true });
-      throw new AttuneError(
-        'HUB_CORRUPT',
-        `${file.path} of "${this.name}" arrived with hash ${found}, expected ${file.hash}.`,
-        { remedy: 'It was deleted; run again to fetch it anew.' },
-      );
-    }
-    await rename(incomplete, blob);
-  }
-
-  /** Adds to `incomplete` what it lacks of the file. @throws when the connection ends before */
-  async #append(file: RemoteFile, sha: string, incomplete: string): Promise<void> {
-    const held = (await stat(incomplete).catch(() => null))?.size ?? 0;
-    const start = held > file.size ? 0 : held;
-    if (start === file.size && start > 0) return;
-    const remote = await downloadFile({
-      repo: this.name,
-      path: file.path,
-      revision: sha,
-      ...this.#access,
-    });
-    if (!remote)
-      throw new AttuneError('HUB_NOT_FOUND', `"${this.name}" lists ${file.path} and has it not.`, {
-        remedy: 'Run again; the repository may just have changed.',
-      });
-    const stream = remote.slice(start, remote.size).stream() as ReadableStream<Uint8Array>;
-    let bytesDone = start;
-    const { onProgress } = this.options;
-    await pipeline(
-      Readable.fromWeb(stream),
-      async function* (chunks: AsyncIterable<Uint8Array>) {
-        for await (const chunk of chunks) {
-          bytesDone += chunk.byteLength;
-          onProgress?.({ file: file.path, bytesDone, bytesTotal: file.size });
-          yield chunk;
-        }
-      },
-      createWriteStream(incomplete, { flags: start > 0 ? 'a' : 'w' }),
-    );
-    if (bytesDone !== file.size)
-      throw new Error(`${file.path} ended after ${bytesDone} of ${file.size} bytes`);
+  #blob({ hash }: RemoteFile): string {
+    return join(this.folder, 'blobs', hash);
   }
 
   #snapshot(sha: string): string {
     return join(this.folder, 'snapshots', sha);
   }
 
+  /** @throws HUB_NOT_FOUND for what leads out of the folder of refs */
   #ref(): string {
     const refs = resolve(this.folder, 'refs');
     const path = resolve(refs, this.#revision);
-    if (path.startsWith(refs)) return path;
-    throw new AttuneError('HUB_NOT_FOUND', `"${this.#revision}" is no revision.`, {
+    if (path.startsWith(refs + sep) && !this.#revision.includes('\0')) return path;
+    throw new AttuneError('HUB_NOT_FOUND', `${JSON.stringify(this.#revision)} is no revision.`, {
       remedy: 'Give a branch, a tag or a commit.',
     });
   }
 }
 
-async function writeRef(path: string, sha: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  await writeFileAtomic(path, sha);
+/** Errors of files name their path; those of connections do not. */
+const isOfDisk = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && 'syscall' in error && 'path' in error;
+
+/** fetch says "fetch failed" and keeps the reason to itself. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  return cause instanceof Error && error.message === 'fetch failed'
+    ? cause.message || String((cause as NodeJS.ErrnoException).code)
+    : error.message;
 }
 
-/** The server answered and meant it: another attempt gets the same answer. */
-const isRefusal = (error: unknown): boolean =>
-  error instanceof HubApiError && error.statusCode >= 400 && error.statusCode < 500;
+const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 
-/** Of large files the sha256, of others git's: sha1 of "blob <size>\0" and the content. */
-async function contentHash(path: string, { isLarge, size }: RemoteFile): Promise<string> {
-  const hash = createHash(isLarge ? 'sha256' : 'sha1');
-  if (!isLarge) hash.update(`blob ${size}\0`);
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
-}
-
-/** @throws HUB_TOKEN */
+/** @throws HUB_TOKEN, never repeating it */
 async function accessToken(options: HubOptions, cache: string): Promise<string | null> {
   if (options.token === false) return null;
   if (options.token === undefined) {
     // Beside the cache, where `hf auth login` puts it; never sent to another server.
     if (options.hubUrl !== undefined || options.cacheDir !== undefined) return null;
-    const stored = await readFile(join(dirname(cache), 'token'), 'utf8').catch(() => '');
-    return stored.trim().startsWith('hf_') ? stored.trim() : null;
+    const path = join(dirname(cache), 'token');
+    const file = { code: 'HUB_TOKEN', remedy: 'Run `hf auth login`.', maxBytes: 10_000 };
+    const stored = (await readText(path, file).catch(() => '')).trim();
+    return isToken(stored) ? stored : null;
   }
-  if (options.token.startsWith('hf_')) return options.token;
-  throw new AttuneError('HUB_TOKEN', 'the token does not begin with "hf_".', {
+  if (isToken(options.token)) return options.token;
+  throw new AttuneError('HUB_TOKEN', 'the token is not "hf_" and letters and digits.', {
     remedy: 'Make one at https://huggingface.co/settings/tokens, with the right to read.',
   });
 }
+
+const isToken = (text: unknown): text is string =>
+  typeof text === 'string' && /^hf_[\x21-\x7e]+$/.test(text);

@@ -65,11 +65,13 @@ describe('a model of the Hub', () => {
 
   it('goes on where a broken connection stopped', async () => {
     hub.breakOnce.set('model.safetensors', 2000);
-    const folder = await fetchModel();
+    const folder = await fetchModel({
+      onProgress: ({ bytesDone }) => bytesDone === 2000 && hub.cut(),
+    });
     expect(new Uint8Array(readFileSync(join(folder, 'model.safetensors')))).toEqual(weights);
     const asked = bodies().filter((r) => r.includes('model.safetensors'));
     expect(asked).toHaveLength(2);
-    expect(asked[1]).toMatch(/bytes=[1-9]\d*-4999$/);
+    expect(asked[1]).toMatch(/bytes=[1-9]\d*-$/);
   });
 
   it('goes on where an earlier process stopped, and says how far it is', async () => {
@@ -81,7 +83,7 @@ describe('a model of the Hub', () => {
     await writeFile(`${blob}.incomplete`, weights.subarray(0, 3000));
     const seen: number[] = [];
     await fetchModel({ onProgress: ({ bytesDone }) => seen.push(bytesDone) });
-    expect(bodies().at(-1)).toMatch(/bytes=3000-4999$/);
+    expect(bodies().at(-1)).toMatch(/bytes=3000-$/);
     expect(seen.at(-1)).toBe(5000);
     expect(new Uint8Array(readFileSync(blob))).toEqual(weights);
   });

@@ -8,12 +8,16 @@ export interface HubServer extends AsyncDisposable {
   /** "GET /owner/name/resolve/main/config.json bytes=0-0" */
   readonly requests: string[];
   readonly sha: string;
-  /** The next body of this file ends after so many bytes and the connection breaks; once each. */
+  /** The next body of this file stops after so many bytes; once each. */
   breakOnce: Map<string, number>;
+  /** Breaks the connection that stopped: once the other side has got what was sent, or it would be lost. */
+  cut(): void;
   /** Content that differs from the hash that is listed. */
   corrupt: Set<string>;
   /** Bearer token that the repository asks for. */
   token: string | null;
+  /** Answers in the place of the server where it returns true. */
+  answer: ((request: IncomingMessage, response: ServerResponse) => boolean) | null;
 }
 
 export interface HubServerOptions {
@@ -47,14 +51,17 @@ export async function serveHub(options: HubServerOptions): Promise<HubServer> {
     requests: [] as string[],
     sha,
     breakOnce: new Map<string, number>(),
+    cut: () => {},
     corrupt: new Set<string>(),
     token: null as string | null,
+    answer: null as HubServer['answer'],
   };
 
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     const { pathname } = new URL(request.url!, 'http://local');
     const { range = '' } = request.headers;
     hub.requests.push(`${request.method} ${decodeURIComponent(pathname)} ${range}`.trim());
+    if (hub.answer?.(request, response)) return;
     const fail = (status: number, code: string) =>
       response.writeHead(status, { 'x-error-code': code }).end(code);
     const json = (value: unknown) =>
@@ -85,7 +92,8 @@ export async function serveHub(options: HubServerOptions): Promise<HubServer> {
     const cut = hub.breakOnce.get(path);
     if (cut !== undefined && body.length > 1) {
       hub.breakOnce.delete(path);
-      response.write(body.subarray(0, cut), () => response.destroy());
+      response.write(body.subarray(0, cut));
+      hub.cut = () => void response.destroy();
       return;
     }
     response.end(body);

@@ -1,0 +1,35 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { performance } from 'node:perf_hooks';
+
+const host = (): string => createHash('sha1').update(hostname()).digest('hex').slice(0, 8);
+
+/** What the name of a temporary file ends with: which process of which machine writes it, and a number of its own. */
+export const ownerTag = (): string => `${host()}-${process.pid}-${randomBytes(4).toString('hex')}`;
+
+/** The form of `ownerTag`, to put into patterns of names. */
+export const ownerPattern = '[0-9a-f]{8}-\\d+-[0-9a-f]{8}';
+
+/**
+ * Whether the process that wrote a temporary file is known to be no more. Of another machine that cannot be known.
+ *
+ * @param path ends with an `ownerTag`
+ */
+export async function isOrphan(path: string): Promise<boolean> {
+  const [, machine, pid] = /([0-9a-f]{8})-(\d+)-[0-9a-f]{8}$/.exec(path) ?? [];
+  if (machine !== host()) return false;
+  if (Number(pid) !== process.pid) return !isAlive(Number(pid));
+  // Ours, or of a process before that had the same number, as in containers.
+  const found = await stat(path).catch(() => null);
+  return found !== null && found.mtimeMs < performance.timeOrigin;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
