@@ -448,6 +448,10 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     return PromptSlot.of(this.root)?.count ?? 0;
   }
 
+  get predictsFirstToken(): boolean {
+    return PromptSlot.of(this.root)?.gives === 'embeddings';
+  }
+
   virtualTokens(): VirtualTokens | null {
     return PromptSlot.of(this.root)?.virtualTokens() ?? null;
   }

@@ -150,6 +150,11 @@ export class PromptSlot extends AdapterPart {
     return this.#computing?.plan.shape[0] ?? 0;
   }
 
+  /** As what they are given now; null: there are none. */
+  get gives(): GivenAs | null {
+    return this.#computing?.plan.gives ?? null;
+  }
+
   /** What is given now. Records ops. */
   virtualTokens(): VirtualTokens | null {
     const attached = this.#computing;

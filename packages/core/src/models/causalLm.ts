@@ -107,11 +107,12 @@ export class CausalLM implements LanguageModel {
       length: reach === null ? undefined : count + reach,
     });
     cache?.advance(length + (virtual?.count ?? 0));
-    return virtual?.embeddings ? this.#withoutVirtual(hidden, count, length) : hidden;
+    const first = count - (input.withLastVirtual ? 1 : 0);
+    return virtual?.embeddings ? this.#withoutVirtual(hidden, count, length, first) : hidden;
   }
 
-  #withoutVirtual(hidden: Tensor, count: number, length: number): Tensor {
-    if (hidden.shape[1] === count + length) return hidden.slice(1, count, count + length);
+  #withoutVirtual(hidden: Tensor, count: number, length: number, first: number): Tensor {
+    if (hidden.shape[1] === count + length) return hidden.slice(1, first, count + length);
     throw new AttuneError(
       'VIRTUAL_TOKENS_UNSUPPORTED',
       `the decoder of "${this.config.modelType}" passes over virtual tokens (${count} were given).`,

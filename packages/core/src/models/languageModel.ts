@@ -67,6 +67,11 @@ export interface ForwardInput {
    */
   readonly segments?: Tensor | null;
   readonly cache?: KvCache | null;
+  /**
+   * Of `hiddenStates`: gives the last virtual token too, before the tokens, where virtual tokens are embeddings: [B, 1 + T, hidden].
+   * Default false.
+   */
+  readonly withLastVirtual?: boolean;
 }
 
 /**

@@ -20,6 +20,11 @@ export interface AdapterHost {
   readonly numVirtualTokens?: number;
   /** Makes them, recorded; null: there are none. A model asks once for each pass that begins rows. */
   virtualTokens?(): VirtualTokens | null;
+  /**
+   * Whether the last of them predicts the first token of a row, which is then learned: so where they are embeddings; keys
+   * and values have no output. Absent: false.
+   */
+  readonly predictsFirstToken?: boolean;
   /** Writes adapter_config.json and adapter_model.safetensors. */
   savePretrained(folder: string): Promise<void>;
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */

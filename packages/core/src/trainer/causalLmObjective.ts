@@ -13,6 +13,7 @@ import { type CrossEntropyOptions, crossEntropy } from '../tensor/ops/crossEntro
 import { embedding } from '../tensor/ops/embedding.js';
 import { labelIsTop } from '../tensor/ops/labelIsTop.js';
 import { linearCrossEntropyAndCorrect } from '../tensor/ops/linearCrossEntropy.js';
+import { concat } from '../tensor/ops/movement.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import type {
@@ -51,7 +52,9 @@ export interface CausalLmOptions {
  * Predicting the next token: loss = sum over the labelled positions of -log p(label). Items are those
  * positions, so that every token weighs the same, however rows fall into batches.
  *
- * A row's first token is never predicted and never counted, as in transformers since 5.x.
+ * A row's first token is not predicted and not counted, as in transformers since 5.x; but behind virtual tokens that are
+ * embeddings (prompt tuning, P-tuning) the last of them predicts it, as in PEFT: then it is learned. The loss of an update is
+ * divided without it, as transformers counts items; accuracy and evaluation count it, as TRL and PEFT's own loss do.
  */
 export function causalLmObjective(options: CausalLmOptions): Objective<TokenExample> {
   const {
@@ -116,7 +119,7 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     pack: (examples) => packExamples(examples, maxLength, packingStrategy).filter(isLearned),
     collate(examples) {
       const batch = collateTokens(examples, maxLength);
-      return { ...batch, ...labelledRows(batch) };
+      return { ...batch, ...labelledRows(batch), ...firstTokens(examples) };
     },
     countItems: ({ labels }) => countLabels(labels!.data),
     loss: (model, batch) => causalLmLoss(model, batch, form),
@@ -171,9 +174,34 @@ function labelledRows({ labels }: TokenBatch): HostBatch {
   };
 }
 
+/** The row [S] of each example whose first token has a label, and that label [S]: what the last virtual token predicts. */
+function firstTokens(examples: readonly TokenExample[]): HostBatch {
+  const rows: number[] = [];
+  const values: number[] = [];
+  examples.forEach(({ labels, seqLengths = [labels.length] }, row) => {
+    let start = 0;
+    for (const length of seqLengths) {
+      const label = length > 0 ? labels[start]! : IGNORE_INDEX;
+      if (label !== IGNORE_INDEX) {
+        rows.push(row);
+        values.push(label);
+      }
+      start += length;
+    }
+  });
+  if (rows.length === 0) return {};
+  const array = (list: readonly number[]): HostTensor => ({
+    data: Int32Array.from(list),
+    shape: [list.length],
+    dtype: 'int32',
+    ofFirstTokens: true,
+  });
+  return { firstRows: array(rows), firstLabels: array(values) };
+}
+
 /**
  * Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T], and optionally
- * `targetRows`, `targetLabels` [R] -> the summed loss, and how many labels greedy decoding would have chosen.
+ * `targetRows`, `targetLabels` [R]; behind virtual embeddings `firstRows`, `firstLabels` [S] -> the summed loss, and how many labels greedy decoding would have chosen.
  */
 export function causalLmLoss(
   model: LanguageModel,
@@ -181,12 +209,20 @@ export function causalLmLoss(
   form: CrossEntropyOptions = {},
 ): LossOutput {
   const { inputIds, labels, positions = null, segments = null, targetRows, targetLabels } = batch;
-  const hidden = model.hiddenStates({ inputIds: inputIds!, positions, segments }); // [B, T, D]
+  const { firstRows, firstLabels } = batch;
+  const withLastVirtual = firstRows !== undefined;
+  const all = model.hiddenStates({ inputIds: inputIds!, positions, segments, withLastVirtual });
+  const [count, length] = labels!.shape as [number, number];
+  const hidden = withLastVirtual ? all.slice(1, 1, 1 + length) : all; // [B, T, D]
   const flat = hidden.reshape(labels!.size, -1); // [B*T, D]
-  const [rows, targets] =
+  const [own, ownTargets] =
     targetRows && targetLabels
       ? [embedding(flat, targetRows), targetLabels] // [R, D], [R]
       : [flat, labels!.reshape(labels!.size)];
+  const lastVirtual = () => embedding(all.slice(1, 0, 1).reshape(count, -1), firstRows!); // [S, D]
+  const [rows, targets] = withLastVirtual
+    ? [concat([own, lastVirtual()], 0), concat([ownTargets, firstLabels!], 0)] // [R + S, D], [R + S]
+    : [own, ownTargets];
   const weight = model.headWeight();
   const capped = weight ? null : (model.cappedHead?.() ?? null);
   const { loss, correct } = model.engine.scope('loss', () => {
@@ -195,7 +231,8 @@ export function causalLmLoss(
     const { softcap } = capped;
     return linearCrossEntropyAndCorrect(rows, capped.weight, targets, { ...form, softcap });
   });
-  return { loss, metrics: { meanTokenAccuracy: { sum: correct } } };
+  const extraItems = firstRows?.size ?? 0;
+  return { loss, metrics: { meanTokenAccuracy: { sum: correct } }, extraItems };
 }
 
 /** Of a head that is more than a product. */

@@ -67,14 +67,19 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
       const collated = objective.collate(examples!);
       const batch = (await objective.prepare?.(model, [collated]))?.[0] ?? collated;
       const batchItems = objective.countItems(batch);
-      items += batchItems;
       tokens += countTokens(batch);
       const sums = engine.scope('evaluate', () =>
         engine.noGrad(() => {
-          const { loss, metrics = {} } = engine.withCompute(compute, () =>
-            objective.loss(model, upload(engine, batch)),
+          const {
+            loss,
+            metrics = {},
+            extraItems = 0,
+          } = engine.withCompute(compute, () =>
+            objective.loss(model, upload(engine, batch, model)),
           );
-          for (const [name, { count = batchItems }] of Object.entries(metrics))
+          const all = batchItems + extraItems;
+          items += all;
+          for (const [name, { count = all }] of Object.entries(metrics))
             counts.set(name, (counts.get(name) ?? 0) + count);
           return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
         }),

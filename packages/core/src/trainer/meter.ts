@@ -49,9 +49,9 @@ export class StepMeter {
   }
 
   /** One micro-batch. @param scale 1 / items of the update @param items of the micro-batch */
-  add({ loss, metrics = {} }: LossOutput, scale: number, items: number): void {
+  add({ loss, metrics = {}, extraItems = 0 }: LossOutput, scale: number, items: number): void {
     accumulate(this.#loss, loss, scale);
-    for (const [name, { sum, count = items }] of Object.entries(metrics)) {
+    for (const [name, { sum, count = items + extraItems }] of Object.entries(metrics)) {
       if (!this.#sums.has(name)) this.#sums.set(name, this.engine.keep(this.engine.zeros([1])));
       accumulate(this.#sums.get(name)!, sum);
       this.#counts.set(name, (this.#counts.get(name) ?? 0) + count);

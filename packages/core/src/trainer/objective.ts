@@ -14,6 +14,8 @@ export interface HostTensor {
    * longrope take their frequencies from it. Default: the width of the rows.
    */
   readonly reach?: number;
+  /** Uploaded only where a virtual token predicts the first token of rows (`AdapterHost.predictsFirstToken`). Default false. */
+  readonly ofFirstTokens?: boolean;
 }
 
 /** What `collate` makes of a few examples: named arrays that the Trainer uploads. */
@@ -27,6 +29,11 @@ export interface LossOutput {
   readonly loss: Tensor;
   /** Further sums to log as `sum / count`, e.g. correct tokens. One element each; count is by default the batch's items. */
   readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count?: number }>>;
+  /**
+   * Items of the sums beside those that `countItems` counts: first tokens of rows that a virtual token predicts. Training divides
+   * the loss without them, as transformers counts; evaluation with them, and so all metrics. Default 0.
+   */
+  readonly extraItems?: number;
 }
 
 /** What rows are for. */

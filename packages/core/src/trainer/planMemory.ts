@@ -110,7 +110,7 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
               engine.scope('forward', () =>
                 engine.noGrad(() =>
                   engine.withCompute(computeDTypeOf(args), () =>
-                    objective.loss(model, upload(engine, evalBatch)),
+                    objective.loss(model, upload(engine, evalBatch, model)),
                   ),
                 ),
               ),

@@ -68,7 +68,7 @@ export function microBatch(
     const output = engine.scope('forward', () =>
       withEmbeddingNoise(model, args.neftuneNoiseAlpha, batch, () =>
         engine.withCompute(computeDTypeOf(args), () =>
-          objective.loss(model, upload(engine, batch)),
+          objective.loss(model, upload(engine, batch, model)),
         ),
       ),
     );

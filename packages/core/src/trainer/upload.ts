@@ -1,14 +1,27 @@
+import type { LanguageModel } from '../models/languageModel.js';
 import type { Engine } from '../tensor/engine.js';
-import type { DeviceBatch, HostBatch } from './objective.js';
+import type { DeviceBatch, HostBatch, HostTensor } from './objective.js';
 
-/** Host arrays -> tensors of the current scope, in order with the dispatches that read them. */
-export const upload = (engine: Engine, batch: HostBatch): DeviceBatch =>
-  engine.scope('upload', () =>
-    Object.fromEntries(
-      Object.entries(batch).map(([name, { data, shape, dtype, reach = null }]) => {
-        const tensor = engine.fromBytes(data, shape, dtype);
-        tensor.reach = reach;
-        return [name, tensor];
-      }),
-    ),
-  );
+/**
+ * Host arrays -> tensors of the current scope, in order with the dispatches that read them.
+ *
+ * @param model whose adapters decide whether arrays about rows' first tokens are needed; default: they are not
+ */
+export const upload = (
+  engine: Engine,
+  batch: HostBatch,
+  model?: Pick<LanguageModel, 'adapters'>,
+): DeviceBatch =>
+  engine.scope('upload', () => {
+    const isNeeded = ({ ofFirstTokens = false }: HostTensor) =>
+      !ofFirstTokens || model?.adapters?.predictsFirstToken === true;
+    return Object.fromEntries(
+      Object.entries(batch)
+        .filter(([, array]) => isNeeded(array))
+        .map(([name, { data, shape, dtype, reach = null }]) => {
+          const tensor = engine.fromBytes(data, shape, dtype);
+          tensor.reach = reach;
+          return [name, tensor];
+        }),
+    );
+  });
