@@ -12,6 +12,7 @@ export { type EstimateMemoryOptions, estimateMemory } from './estimateMemory.js'
 export * from './io/atomic.js';
 export * from './io/hfConfig.js';
 export { type HubOptions, type HubProgress, hubOptionNames, resolveFolder } from './io/hub.js';
+export { hasNonFinite } from './io/nonFinite.js';
 export * from './io/safetensors.js';
 export * from './io/safetensorsHeader.js';
 export * from './io/safetensorsWriter.js';

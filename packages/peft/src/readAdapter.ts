@@ -2,6 +2,7 @@ import {
   checkOptionNames,
   type HostTensorData,
   type HubOptions,
+  hasNonFinite,
   hubOptionNames,
   type JsonValue,
   type LanguageModel,
@@ -41,6 +42,11 @@ export async function readAdapter(
   const { path, fields, source } = await readAdapterConfig(folder);
   const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
   const tensors = await readAdapterTensors(folder, plan, model.root);
+  const broken = [...tensors].filter(([, { data, dtype }]) => hasNonFinite(data, dtype));
+  if (broken.length > 0)
+    model.attune.logger.warn(
+      `${folder}: ${broken.length} of ${tensors.size} tensors of the adapter are not finite (NaN or infinity), among them "${broken[0]![0]}". What the model computes with it will not be either.`,
+    );
   const encoder = options.isTrainable ? await readEncoder(folder, plan) : [];
   return { plan, tensors: new Map([...tensors, ...encoder]), source };
 }

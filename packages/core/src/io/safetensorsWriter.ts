@@ -3,6 +3,7 @@ import { type DType, encode, type HostArray } from '../tensor/dtype.js';
 import { formatShape, numel } from '../tensor/shape.js';
 import { AttuneError } from '../util/errors.js';
 import { writeFileAtomic } from './atomic.js';
+import { findNonFinite } from './nonFinite.js';
 import {
   isSafetensorsDType,
   type SafetensorsDType,
@@ -53,17 +54,23 @@ export function safetensorsDType(dtype: DType | SafetensorsDType): SafetensorsDT
   return isSafetensorsDType(dtype) ? dtype : formatNames[dtype];
 }
 
+export interface WriteSafetensorsOptions {
+  /** Writes NaN and infinity (of float32, float16, bfloat16) like other numbers. Default false: weights that hold them are broken. */
+  readonly allowNonFinite?: boolean;
+}
+
 /**
  * Writes a `.safetensors` file as Python's `save_file` does: the same bytes for the same tensors,
  * whatever order they are given in. The file appears only when it is whole (temporary file, fsync, rename).
  *
  * @param metadata strings for `__metadata__`; default `{ format: 'pt' }`, which transformers asks for
- * @throws SAFETENSORS_WRITE when data do not fill their shape, or a name comes twice
+ * @throws SAFETENSORS_WRITE when data do not fill their shape, or a name comes twice; WEIGHTS_NON_FINITE
  */
 export async function writeSafetensors(
   path: string,
   tensors: Iterable<TensorToWrite> | AsyncIterable<TensorToWrite>,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
+  { allowNonFinite = false }: WriteSafetensorsOptions = {},
 ): Promise<void> {
   const entries = await collect(path, tensors);
   await writeFileAtomic(path, async (file) => {
@@ -76,9 +83,26 @@ export async function writeSafetensors(
           `${path}: tensor "${entry.name}" ${entry.format} ${formatShape(entry.shape)} needs ${entry.byteLength} bytes, but its data have ${data.byteLength}.`,
           { remedy: 'Give data in the storage form of the dtype: 16-bit floats as Uint16Array.' },
         );
-      await writeFully(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      if (!allowNonFinite) refuseNonFinite(path, entry, bytes);
+      await writeFully(file, bytes);
     }
   });
+}
+
+/** @throws WEIGHTS_NON_FINITE */
+function refuseNonFinite(path: string, { name, format, shape }: Entry, bytes: Uint8Array): void {
+  const at = findNonFinite(bytes, format);
+  if (at < 0) return;
+  throw new AttuneError(
+    'WEIGHTS_NON_FINITE',
+    `${path}: tensor "${name}" ${formatShape(shape)} is not finite (NaN or infinity) at element ${at}; nothing is written.`,
+    {
+      remedy:
+        'Go back to a checkpoint from before it broke, with a lower learningRate. For tensors that may hold such numbers: writeSafetensors(..., { allowNonFinite: true }).',
+      details: { path, name, element: at },
+    },
+  );
 }
 
 /** Numbers -> a tensor to write, rounded to `dtype`. */

@@ -95,6 +95,7 @@ export const AutoModelForCausalLM = {
     try {
       if (quantization) quantizeLayers(attune, root, dtype, quantization);
       await loadWeights(attune.engine, root, weights, {
+        logger: attune.logger,
         offload: offload !== null,
         config,
         ignored: family.ignoredWeights,

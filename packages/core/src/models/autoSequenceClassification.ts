@@ -94,6 +94,7 @@ export const AutoModelForSequenceClassification = {
       const ignored = [...family.ignoredWeights, /^lm_head\.weight$/];
       const optional = new Set(['score.weight']);
       const missing = await loadWeights(attune.engine, root, weights, {
+        logger: attune.logger,
         offload: false,
         config,
         ignored,

@@ -1,4 +1,6 @@
-import { argmax as deviceArgmax } from '../tensor/ops/reduce.js';
+import { cast } from '../tensor/ops/elementwise.js';
+import { concat } from '../tensor/ops/movement.js';
+import { argmax as deviceArgmax, sum } from '../tensor/ops/reduce.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
 import type { DecodeStream } from '../tokenizer/decodeStream.js';
@@ -153,12 +155,13 @@ async function* steps(
             step > 0 && batch.cacheServes
               ? batch.decode(next)
               : batch.prefill(rows.map((r) => r.ids));
-          return engine.keep(isGreedy(plan) ? deviceArgmax(logits) : logits);
+          return engine.keep(isGreedy(plan) ? bestAndSize(logits) : logits);
         }),
       );
       const values = await readAndDispose(scores);
       next = rows.map((row, r) => {
         if (row.finished) return plan.padTokenId;
+        if (isGreedy(plan)) checkLogits(values[rows.length + r]!, r, step);
         const token = isGreedy(plan) ? values[r]! : chooseToken(values, r, row, plan);
         row.ids.push(token);
         row.finished = reasonToStop(row, token, plan);
@@ -175,6 +178,47 @@ async function* steps(
 
 const isGreedy = (plan: GenerationPlan): boolean => !plan.doSample && plan.repetitionPenalty === 1;
 
+/**
+ * [B, V] -> [2 B]: the best token of each row, then each row's sum of squares, which is finite where all
+ * of its logits are: a comparison on the device need not know NaN. Numbers of tokens are exact in float32.
+ */
+const bestAndSize = (logits: Tensor): Tensor =>
+  concat([cast(deviceArgmax(logits), 'float32'), sum(logits.square(), -1)], 0);
+
+/**
+ * @param size a sum over the logits of a row @param step new tokens before this one
+ * @throws GENERATE_NON_FINITE
+ */
+function checkLogits(size: number, prompt: number, step: number): void {
+  if (Number.isFinite(size)) return;
+  throw new AttuneError(
+    'GENERATE_NON_FINITE',
+    `generate: the logits of prompts[${prompt}] are not finite (NaN or infinity) at new token ${step + 1}.`,
+    {
+      remedy:
+        'The weights are not finite, or the model overflows: load it from a checkpoint that is whole, or with dtype "float32".',
+      details: { prompt, step },
+    },
+  );
+}
+
+/** Row r of [B, V] in float64. @throws GENERATE_NON_FINITE */
+function scoresOf(
+  logits: ArrayLike<number>,
+  width: number,
+  r: number,
+  prompt: number,
+  step: number,
+): Float64Array {
+  const scores = Float64Array.from({ length: width }, (_, i) => logits[r * width + i]!);
+  checkLogits(
+    scores.reduce((size, score) => size + Math.abs(score), 0),
+    prompt,
+    step,
+  );
+  return scores;
+}
+
 async function readAndDispose(tensor: Tensor): Promise<ArrayLike<number>> {
   try {
     return await tensor.data();
@@ -185,7 +229,7 @@ async function readAndDispose(tensor: Tensor): Promise<ArrayLike<number>> {
 
 function chooseToken(logits: ArrayLike<number>, r: number, row: Row, plan: GenerationPlan): number {
   const width = logits.length / plan.prompts.length;
-  const scores = Float64Array.from({ length: width }, (_, i) => logits[r * width + i]!);
+  const scores = scoresOf(logits, width, r, r, row.ids.length - row.prompt.length);
   if (plan.repetitionPenalty !== 1) applyRepetitionPenalty(scores, row.ids, plan.repetitionPenalty);
   if (!plan.doSample) return argmax(scores);
   if (plan.temperature !== 1) applyTemperature(scores, plan.temperature);
@@ -260,7 +304,7 @@ async function beamGenerate(
       const values = await readAndDispose(logits);
       const width = values.length / rows.length;
       const logProbs = rows.map((row, r) => {
-        const scores = Float64Array.from({ length: width }, (_, i) => values[r * width + i]!);
+        const scores = scoresOf(values, width, r, Math.floor(r / numBeams), step);
         applyLogSoftmax(scores);
         if (plan.repetitionPenalty !== 1)
           applyRepetitionPenalty(scores, row, plan.repetitionPenalty);

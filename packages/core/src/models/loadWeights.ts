@@ -1,3 +1,4 @@
+import { hasNonFinite } from '../io/nonFinite.js';
 import type { HostTensorData } from '../io/safetensors.js';
 import type { WeightFolder } from '../io/weights.js';
 import type { Module } from '../nn/module.js';
@@ -14,6 +15,7 @@ import {
 import type { Engine } from '../tensor/engine.js';
 import { numel } from '../tensor/shape.js';
 import { AttuneError, nearest } from '../util/errors.js';
+import type { Logger } from '../util/logger.js';
 import type { ModelConfig } from './languageModel.js';
 import { quantizedLayers, quantizedNames, readQuantized } from './quantization.js';
 
@@ -24,6 +26,7 @@ export interface LoadWeightsOptions {
   readonly ignoreUnexpected: boolean;
   /** Weights of layers go into host memory. */
   readonly offload: boolean;
+  readonly logger: Pick<Logger, 'warn'>;
   /** Names of the model that the checkpoint need not have. Default: none. */
   readonly optional?: ReadonlySet<string>;
   /** Names of the model -> other names in the checkpoint. Default: none. */
@@ -58,6 +61,7 @@ export async function loadWeights(
     ignored: [...options.ignored, ...[...quantized.keys()].map(quantizedNames)],
   });
   let pending = 0;
+  const broken: string[] = [];
   for (const [path, layer] of quantized) {
     layer.load(
       (await readQuantized(weights, path, layer)) ??
@@ -72,6 +76,7 @@ export async function loadWeights(
   for (const [name, parameter] of parameters) {
     const inFile = stored.get(name)!;
     const found = await weights.get(inFile, parameter.shape, configKeys(name));
+    if (hasNonFinite(found.data, found.dtype)) broken.push(inFile);
     const data = convert(found, parameter.dtype, weights.file(inFile).path);
     if (options.offload && isLayerWeight(name, parameter)) {
       parameter.offload(data);
@@ -85,6 +90,10 @@ export async function loadWeights(
     }
   }
   await engine.backend.sync();
+  if (broken.length > 0)
+    options.logger.warn(
+      `${weights.folder}: ${broken.length === 1 ? 'a tensor is' : `${broken.length} tensors are`} not finite (NaN or infinity): ${some(broken)}. What the model computes will not be either.`,
+    );
   return absent;
 }
 

@@ -12,6 +12,9 @@ const DEVICE = new Set([
   'BACKEND_DISPOSED',
 ]);
 
+/** After these another save would fail, or be of no use. */
+const NO_SAVE = new Set(['NON_FINITE', 'WEIGHTS_NON_FINITE', 'DISK_WRITE']);
+
 const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
 
 /**
@@ -31,7 +34,7 @@ export async function rescue(
     return error;
   }
   if (error.code === 'DEVICE_LOST') return deviceLost(error, state, run);
-  if (error.code === 'NON_FINITE' || error.code === 'DISK_WRITE') return withCheckpoint(error, run);
+  if (NO_SAVE.has(error.code)) return withCheckpoint(error, run);
   if (DEVICE.has(error.code)) return error;
   const { checkpoint, outcome, remedy } = await saved(run, state);
   return new AttuneError(error.code, `${sentence(error.description)} ${outcome}`, {

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   AttuneError,
@@ -58,11 +59,14 @@ interface RunOptions {
   readonly args?: TrainingArgumentsInput;
   readonly how?: 'loss' | 'gradient';
   readonly stopAt?: number;
+  /** After this update a weight is NaN. */
+  readonly breakAt?: number;
   readonly resume?: boolean;
 }
 
 /** A row an update, in order, at a constant rate. */
-async function run({ rows = clean, args = {}, how = 'gradient', stopAt, resume }: RunOptions) {
+async function run(options: RunOptions) {
+  const { rows = clean, args = {}, how = 'gradient', stopAt, breakAt, resume } = options;
   const logger = new ListLogger();
   await using attune = await float32Attune(logger);
   const model = await minuteLlama(attune, 3);
@@ -72,6 +76,15 @@ async function run({ rows = clean, args = {}, how = 'gradient', stopAt, resume }
     model,
     objective: poisoned(how),
     trainDataset: rows,
+    callbacks: [
+      {
+        async onStepEnd({ state }) {
+          if (state.globalStep !== breakAt) return;
+          const norm = new Map(model.root.namedParameters()).get('model.norm.weight')!;
+          norm.write((await norm.tensor.data()).map((v, i) => (i === 5 ? Number.NaN : v)));
+        },
+      },
+    ],
     args: {
       perDeviceTrainBatchSize: 1,
       shuffle: false,
@@ -170,6 +183,48 @@ describe('row 21: nonFinite', () => {
     });
     expect(error!.code).toBe('NON_FINITE');
     expect(logger.lines.filter((line) => /goes back to/.test(line))).toHaveLength(3);
+  });
+
+  test('skip: five in a row end the run, whether a log, a save or the end sees them first', async () => {
+    const rows = withBad(3, 4, 5, 6, 7);
+    for (const args of [
+      { loggingSteps: 1, saveStrategy: 'no' },
+      { loggingSteps: 100, saveSteps: 8 },
+      { loggingSteps: 100, saveStrategy: 'no' },
+    ] as const) {
+      const { error, weights } = await run({ rows, args: { ...args, maxSteps: 9 } });
+      expect(error!.code).toBe('NON_FINITE');
+      expect(error!.message).toMatch(
+        /updates 3 to 7 were skipped, 5 in a row: .* parameters are those of update 2\..*\n.*Likely causes: .*learningRate/s,
+      );
+      if (args.loggingSteps === 1)
+        expect(weights).toEqual((await run({ args: { maxSteps: 2 } })).weights);
+    }
+  });
+
+  test('skip: four in a row do not, also across a resume', async () => {
+    const rows = withBad(3, 4, 5, 6, 8);
+    const outputDir = await temporaryFolder();
+    const args = { maxSteps: 9, saveSteps: 1, outputDir };
+    expect((await run({ rows, args, stopAt: 4 })).error).toBeNull();
+    expect((await run({ rows, args, resume: true })).error).toBeNull();
+    const five = { ...args, outputDir: await temporaryFolder() };
+    await run({ rows: withBad(3, 4, 5, 6, 7), args: five, stopAt: 5 });
+    const { error } = await run({ rows: withBad(3, 4, 5, 6, 7), args: five, resume: true });
+    expect(error!.message).toMatch(/updates 3 to 7 were skipped/);
+  });
+
+  test('weights that are not finite are not saved', async () => {
+    const outputDir = await temporaryFolder();
+    const { error } = await run({
+      args: { outputDir, saveSteps: 2, maxSteps: 4 },
+      breakAt: 3,
+    });
+    expect(error!.code).toBe('WEIGHTS_NON_FINITE');
+    expect(error!.message).toMatch(
+      /tensor "model.norm.weight" \[8\] is not finite .* at element 5; .*The checkpoint .*checkpoint-2 is intact/s,
+    );
+    expect((await readdir(outputDir)).sort()).toEqual(['checkpoint-2']);
   });
 
   test('rollback needs whole checkpoints', async () => {
