@@ -2,6 +2,7 @@ import type { TemplateInput } from '../tokenizer/assistantMask.js';
 import type { ChatMessage } from '../tokenizer/chatTemplate.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
+import { parseRemembering, remembering } from '../util/readAs.js';
 import type { Row } from './dataset.js';
 
 export type Messages = readonly ChatMessage[];
@@ -41,7 +42,7 @@ const hint = (row: Row): string =>
 export function readSftRow(row: unknown, origin: string): SftRow {
   if (typeof row !== 'object' || row === null)
     throw rowError(origin, `a row is an object with named fields; this is ${preview(row)}.`);
-  const fields = row as Row;
+  const fields = withoutNulls(row as Row);
   const ids = fields.input_ids ?? fields.inputIds;
   if (ids !== undefined) return readTokens(fields, ids, origin);
   if ('prompt' in fields && 'completion' in fields) {
@@ -55,10 +56,7 @@ export function readSftRow(row: unknown, origin: string): SftRow {
         completion: readMessages(completion, 'completion', origin),
         template: readTemplateInput(fields, origin),
       };
-    throw rowError(
-      origin,
-      `prompt (${preview(prompt)}) and completion (${preview(completion)}) are to be two strings or two message lists.`,
-    );
+    throw notAPair(row as Row, origin);
   }
   const conversation = ['messages', 'conversations'].find((field) => field in fields);
   if (conversation)
@@ -69,18 +67,29 @@ export function readSftRow(row: unknown, origin: string): SftRow {
     };
   if ('instruction' in fields && 'output' in fields) return readAlpaca(fields, origin);
   if ('text' in fields) return { kind: 'text', text: readString(fields, 'text', origin) };
-  const found = Object.keys(fields);
+  if ('prompt' in row && 'completion' in row) throw notAPair(row as Row, origin);
+  const found = Object.keys(row);
   throw rowError(
     origin,
     `the row has ${found.length > 0 ? `the fields ${found.map((f) => `"${f}"`).join(', ')}` : 'no fields'}; that is no format for supervised fine-tuning.${hint(fields)}`,
   );
 }
 
+/** A null column is one that this row has not: files of columns have every column in every row. */
+const withoutNulls = (row: Row): Row =>
+  remembering(Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null)), row);
+
 const rowError = (origin: string, message: string): AttuneError =>
   new AttuneError('ROW_FORMAT', `${origin}: ${message}`, {
     remedy: `Accepted: ${ACCEPTED}. Or give a formattingFunc that returns the text.`,
     details: { origin },
   });
+
+const notAPair = ({ prompt, completion }: Row, origin: string): AttuneError =>
+  rowError(
+    origin,
+    `prompt (${preview(prompt)}) and completion (${preview(completion)}) are to be two strings or two message lists.`,
+  );
 
 const preview = (value: unknown): string => {
   const text = JSON.stringify(value) ?? String(value);
@@ -114,29 +123,47 @@ const SPEAKERS: Readonly<Record<string, string>> = {
   observation: 'tool',
 };
 
-/** A list of { role, content }, or of ShareGPT's { from, value }. @throws ROW_FORMAT */
+/** What a message may say beside its content, or without it. */
+const SAYINGS = ['tool_calls', 'function_call', 'reasoning_content', 'thinking', 'reasoning'];
+
+/**
+ * A list of { role, content }, or of ShareGPT's { from, value }. Content is a text, parts or an object (a
+ * tool's answer), as the chat template takes it; keys that are null are left out, as transformers does.
+ *
+ * @throws ROW_FORMAT
+ */
 export function readMessages(value: unknown, field: string, origin: string): Messages {
   if (!Array.isArray(value) || value.length === 0)
     throw rowError(origin, `"${field}" is to be a list of messages; it is ${preview(value)}.`);
   return value.map((message: unknown, i) => {
-    const { from, value: said, ...rest } = (message ?? {}) as Record<string, unknown>;
+    const given = isPlainObject(message) ? message : {};
+    const { from, value: said, ...rest } = given;
     const role = rest.role ?? (typeof from === 'string' ? (SPEAKERS[from] ?? from) : undefined);
-    const content = rest.content ?? said ?? ('tool_calls' in rest ? '' : undefined);
-    if (typeof role !== 'string' || typeof content !== 'string')
+    const content = rest.content ?? said ?? null;
+    const isNull = rest.content === null || said === null;
+    const says = content !== null || isNull || SAYINGS.some((key) => rest[key] != null);
+    if (typeof role !== 'string' || !says || !isContent(content))
       throw rowError(
         origin,
-        `"${field}"[${i}] is to be { role, content } with two strings; it is ${preview(message)}.`,
+        `"${field}"[${i}] is to be { role, content }, the role a string, the content a string or a list of parts; it is ${preview(message)}.`,
       );
-    return { ...rest, role, content };
+    const kept = Object.entries({ ...rest, role, content }).filter(([, item]) => item !== null);
+    return remembering(Object.fromEntries(kept) as ChatMessage, given);
   });
 }
+
+const isContent = (value: unknown): value is ChatMessage['content'] =>
+  value === null ||
+  typeof value === 'string' ||
+  isPlainObject(value) ||
+  (Array.isArray(value) && value.every((part) => typeof part === 'string' || isPlainObject(part)));
 
 /** `tools` is a list, or the JSON of one, as data sets of one column type store it. */
 function readTemplateInput(row: Row, origin: string): TemplateInput {
   let { tools } = row;
   const variables = row.chat_template_kwargs ?? row.chatTemplateKwargs;
   try {
-    if (typeof tools === 'string') tools = JSON.parse(tools);
+    if (typeof tools === 'string') tools = parseRemembering(tools);
   } catch {
     // Reported below as what it is.
   }

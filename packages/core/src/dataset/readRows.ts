@@ -1,5 +1,6 @@
 import { AttuneError } from '../util/errors.js';
-import { parseJson, plainJson, strictJson } from '../util/losslessJson.js';
+import { strictJson } from '../util/losslessJson.js';
+import { parseRemembering } from '../util/readAs.js';
 import type { Row } from './dataset.js';
 import { splitArray } from './jsonArray.js';
 import { type Line, readChunks, splitLines } from './readLines.js';
@@ -67,7 +68,7 @@ async function isArray(file: string): Promise<boolean> {
 function parseRow({ text, number }: Line, file: string, place: string): Row {
   let value: unknown;
   try {
-    value = plainJson(parseJson(text, strictJson));
+    value = parseRemembering(text, strictJson);
   } catch (cause) {
     const { message } = cause as Error;
     // Its lines count from where the row begins.

@@ -54,7 +54,7 @@ export const hubOptionNames = [
 
 /** What a tokenizer is read from. */
 export const TOKENIZER_FILES =
-  /^(tokenizer|tokenizer_config|special_tokens_map)\.json$|^chat_template\.jinja$/;
+  /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json$|^chat_template\.(jinja|json)$|^additional_chat_templates\/[^/]+\.jinja$/;
 
 /** What a model is read from, its tokenizer included: generation reads stop strings with it. */
 export const MODEL_FILES = new RegExp(

@@ -5,7 +5,10 @@ import { joinText } from './messageParts.js';
 type Messages = readonly ChatMessage[];
 
 /** What a row gives to the chat template beside its messages. */
-export type TemplateInput = Pick<RenderOptions, 'tools' | 'variables'>;
+export interface TemplateInput extends Pick<RenderOptions, 'tools' | 'documents' | 'variables'> {
+  /** The name of one of the tokenizer's templates, or a template. Default: see `Tokenizer.chatTemplate`. */
+  readonly chatTemplate?: string;
+}
 
 /** What finding the assistant's tokens asks of a tokenizer. */
 export interface ChatTokenizer {

@@ -1,4 +1,4 @@
-import { lstat, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJsonObject } from '../io/hfConfig.js';
 import { type HubOptions, hubOptionNames, resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
@@ -6,14 +6,14 @@ import { readText } from '../io/readText.js';
 import { briefly } from '../util/briefly.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
-import type { ChatTemplates } from './chatTemplate.js';
+import { readChatTemplates } from './chatTemplateFiles.js';
 import { Tokenizer } from './tokenizer.js';
 
 /** Opens the tokenizer of a model folder. */
 export const AutoTokenizer = {
   /**
-   * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json and the chat template
-   * (chat_template.jinja, else the one in tokenizer_config.json).
+   * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json and the chat templates
+   * (chat_template.jinja and additional_chat_templates, else tokenizer_config.json's, else chat_template.json's).
    *
    * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
    * Hugging Face's cache
@@ -34,7 +34,7 @@ export const AutoTokenizer = {
       folder,
       tokenizer: await readTokenizerJson(join(folder, 'tokenizer.json')),
       config,
-      chatTemplate: await readChatTemplate(folder, config.chat_template),
+      chatTemplate: await readChatTemplates(folder, config.chat_template),
     });
   },
 };
@@ -70,20 +70,4 @@ async function readTokenizerJson(path: string): Promise<Record<string, unknown>>
   }
   if (isPlainObject(json)) return json;
   throw invalid(`holds ${briefly(json)}, expected a JSON object, { ... }`);
-}
-
-async function readChatTemplate(folder: string, inConfig: unknown): Promise<ChatTemplates | null> {
-  const path = join(folder, 'chat_template.jinja');
-  const there = await lstat(path).catch(() => null);
-  if (there)
-    return readText(path, {
-      code: 'CHAT_TEMPLATE',
-      label: 'the chat template ',
-      remedy: 'Fetch or save the model again.',
-    });
-  if (typeof inConfig === 'string') return inConfig;
-  if (!Array.isArray(inConfig)) return null;
-  // Several templates: [{ name, template }].
-  const named = inConfig.filter(isPlainObject).map((t) => [String(t.name), String(t.template)]);
-  return new Map(named as [string, string][]);
 }

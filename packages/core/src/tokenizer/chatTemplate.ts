@@ -110,6 +110,11 @@ export class ChatTemplate {
     const template = this.#read();
     const prepared = messages.map((message) => nameReasoning(withoutNulls(message)));
     const { continueFinalMessage = false } = options;
+    if (continueFinalMessage && options.addGenerationPrompt)
+      throw new JinjaError(
+        'ValueError',
+        'continueFinalMessage goes on with the last message, addGenerationPrompt begins another: give one of them',
+      );
     const run = (given: Messages) => {
       const final = continueFinalMessage
         ? markFinalMessage(given, continueFinalMessage, this.source)
@@ -203,9 +208,28 @@ function nameReasoning(message: ChatMessage): ChatMessage {
   return { thinking: message[field], ...message, reasoning_content: message[field] };
 }
 
-/** The template to use: the one called "tool_use" when there are tools, else "default". */
-export function chooseTemplate(templates: ChatTemplates, hasTools: boolean): string {
-  if (typeof templates === 'string') return templates;
+/**
+ * The template to use: the one called "tool_use" when there are tools, else "default".
+ *
+ * @param wanted a name among several, or a template to take instead
+ * @throws CHAT_TEMPLATE
+ */
+export function chooseTemplate(
+  templates: ChatTemplates | null,
+  hasTools: boolean,
+  wanted?: string,
+): string | null {
+  if (wanted !== undefined) {
+    const named = typeof templates === 'string' ? undefined : templates?.get(wanted);
+    if (named !== undefined || /\{[{%]/.test(wanted)) return named ?? wanted;
+    const names = templates instanceof Map ? [...templates.keys()] : [];
+    throw new AttuneError(
+      'CHAT_TEMPLATE',
+      `chatTemplate "${wanted}" is no Jinja template, and no name of one: ${names.length > 0 ? `there are ${names.join(', ')}` : 'the tokenizer has no named ones'}.`,
+      { remedy: 'Give one of these names, or the text of a template.' },
+    );
+  }
+  if (templates === null || typeof templates === 'string') return templates;
   const chosen = (hasTools ? templates.get('tool_use') : undefined) ?? templates.get('default');
   if (chosen !== undefined) return chosen;
   throw new AttuneError(

@@ -1,7 +1,7 @@
 import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { writeFileAtomic } from '../io/atomic.js';
 import { AttuneError } from '../util/errors.js';
+import { isPlainObject } from '../util/json.js';
 import { assistantMask, type TemplateInput } from './assistantMask.js';
 import {
   type ChatMessage,
@@ -11,6 +11,7 @@ import {
   type RenderOptions,
   type Span,
 } from './chatTemplate.js';
+import { writeChatTemplates } from './chatTemplateFiles.js';
 import { DecodeStream } from './decodeStream.js';
 import { createEngine, type TokenizerEngine } from './engine/engine.js';
 
@@ -34,7 +35,7 @@ export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean;
 }
 
-export interface ApplyChatTemplateOptions extends RenderOptions {
+export interface ApplyChatTemplateOptions extends RenderOptions, TemplateInput {
   /** Return ids; false returns the text. Default true. */
   readonly tokenize?: boolean;
   /**
@@ -52,7 +53,7 @@ export interface ChatTokensWithMask {
 
 /** Files that make up a tokenizer, as transformers names them. */
 const tokenizerFiles =
-  /^(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|tokenizer\.model|spiece\.model|chat_template\.(jinja|json))$/;
+  /^(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|tokenizer\.model|spiece\.model)$/;
 
 /** Text to token ids and back, by a tokenizer.json. Open one with `AutoTokenizer.fromPretrained`. */
 export class Tokenizer {
@@ -76,20 +77,27 @@ export class Tokenizer {
   /** Whether `decode` takes the spaces before punctuation away. */
   readonly #cleanUp: boolean;
   readonly #folder: string;
-  readonly #readTemplate: ChatTemplates | null;
   #chatTemplate: ChatTemplates | null;
+  /** sep_token, cls_token, image_token, ... */
+  readonly #namedTokens: Readonly<Record<string, string | null>>;
   #stream: DecodeStream | null = null;
 
   /** @throws TOKENIZER_INVALID when tokenizer.json is of a kind that is not known */
   constructor(files: TokenizerFiles) {
     this.#folder = files.folder;
-    this.#readTemplate = files.chatTemplate;
     this.#chatTemplate = files.chatTemplate;
     this.#engine = createEngine(join(files.folder, 'tokenizer.json'), files.tokenizer);
     // As in transformers 5: never for BPE, whose text it would corrupt, and only where the files ask for it.
     this.#cleanUp =
       files.config.clean_up_tokenization_spaces === true && modelType(files.tokenizer) !== 'BPE';
     const special = (key: string) => tokenText(files.config[key]);
+    const { extra_special_tokens: extra } = files.config;
+    const named = { ...files.config, ...(isPlainObject(extra) ? extra : {}) };
+    this.#namedTokens = Object.fromEntries(
+      Object.entries(named).flatMap(([name, token]) =>
+        name.endsWith('_token') ? [[name, tokenText(token)]] : [],
+      ),
+    );
     this.bosToken = special('bos_token');
     this.eosToken = special('eos_token');
     this.padToken = special('pad_token');
@@ -149,12 +157,15 @@ export class Tokenizer {
     return this.#engine.idToToken(id);
   }
 
-  /** The chat template, if there is one (the one called "default" of several). Assign to change it. */
+  /**
+   * The chat template, if there is one (the one called "default" of several; with tools the one called
+   * "tool_use" is used where it exists). Assign a template, or several under names, to change it.
+   */
   get chatTemplate(): string | null {
-    return this.#chatTemplate === null ? null : chooseTemplate(this.#chatTemplate, false);
+    return chooseTemplate(this.#chatTemplate, false);
   }
 
-  set chatTemplate(template: string | null) {
+  set chatTemplate(template: ChatTemplates | null) {
     this.#chatTemplate = template;
   }
 
@@ -188,8 +199,13 @@ export class Tokenizer {
     options: ApplyChatTemplateOptions = {},
   ): number[] | string | ChatTokensWithMask {
     if (options.returnAssistantTokensMask) {
-      const { tools, variables } = options;
-      const input = { ...(tools && { tools }), ...(variables && { variables }) };
+      if (options.continueFinalMessage)
+        throw new AttuneError(
+          'CHAT_TEMPLATE',
+          'returnAssistantTokensMask and continueFinalMessage do not go together.',
+          { remedy: 'Leave one of them out.' },
+        );
+      const { tokenize, addGenerationPrompt, returnAssistantTokensMask, ...input } = options;
       const { ids, mask } = assistantMask(this, messages, input, 'applyChatTemplate');
       return { inputIds: [...ids], assistantMasks: mask.map(Number) };
     }
@@ -223,8 +239,9 @@ export class Tokenizer {
   }
 
   /** @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE */
-  #template({ tools }: TemplateInput): ChatTemplate {
-    if (this.#chatTemplate === null)
+  #template({ tools, chatTemplate }: TemplateInput): ChatTemplate {
+    const source = chooseTemplate(this.#chatTemplate, tools !== undefined, chatTemplate);
+    if (source === null)
       throw new AttuneError(
         'CHAT_TEMPLATE_MISSING',
         `the tokenizer of ${this.#folder} has no chat template.`,
@@ -233,7 +250,6 @@ export class Tokenizer {
             'Set tokenizer.chatTemplate to a Jinja template, or give prompts and completions instead of messages.',
         },
       );
-    const source = chooseTemplate(this.#chatTemplate, tools !== undefined);
     const held = this.#compiled.get(source);
     if (held) return held;
     const template = new ChatTemplate(source);
@@ -241,14 +257,16 @@ export class Tokenizer {
     return template;
   }
 
-  /** Copies the tokenizer's files, and the chat template when it was changed. */
+  /**
+   * Copies the tokenizer's files. Chat templates are written as transformers writes them: the default one
+   * as chat_template.jinja, others into additional_chat_templates.
+   */
   async savePretrained(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
     if (resolve(folder) !== resolve(this.#folder))
       for (const name of await readdir(this.#folder))
         if (tokenizerFiles.test(name)) await copyFile(join(this.#folder, name), join(folder, name));
-    if (this.#chatTemplate !== this.#readTemplate && typeof this.#chatTemplate === 'string')
-      await writeFileAtomic(join(folder, 'chat_template.jinja'), this.#chatTemplate);
+    await writeChatTemplates(folder, this.#chatTemplate);
   }
 
   #decode(ids: ArrayLike<number>, skipSpecialTokens: boolean, cleanUp: boolean): string {
@@ -261,8 +279,10 @@ export class Tokenizer {
     return token === null ? null : this.#engine.tokenToId(token);
   }
 
+  /** What templates may read by name: every special token that has one. */
   #specialTokens(): Record<string, string> {
     const entries = {
+      ...this.#namedTokens,
       bos_token: this.bosToken,
       eos_token: this.eosToken,
       pad_token: this.padToken,

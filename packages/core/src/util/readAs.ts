@@ -1,4 +1,4 @@
-import { type JsonValue, parseJson } from './losslessJson.js';
+import { type JsonValue, type ParseJsonOptions, parseJson, plainJson } from './losslessJson.js';
 
 /** Where a plain value remembers how its file wrote it. Not enumerable: nothing but a reader sees it. */
 const source = Symbol.for('attune.readAs');
@@ -20,14 +20,15 @@ export function remembering<T extends object>(copy: T, original: object): T {
 const loses = /[:[,]\s*-?(?:\d+\.0+(?!\d)|\d+(?:\.\d+)?[eE]|\d{16})|-0(?![.\d])|"\d+"\s*:/;
 
 /**
- * JSON.parse whose lists and objects remember how numbers were spelt and in which order keys stood, where
+ * `parseJson` as plain values whose lists and objects remember how numbers were spelt and in which order keys stood, where
  * that matters to a reader such as a chat template.
  *
  * @throws SyntaxError
  */
-export function parseRemembering(text: string): unknown {
-  const value: unknown = JSON.parse(text);
-  if (loses.test(text)) remember(value, parseJson(text));
+export function parseRemembering(text: string, options: ParseJsonOptions = {}): unknown {
+  const read = parseJson(text, options);
+  const value = plainJson(read);
+  if (loses.test(text)) remember(value, read);
   return value;
 }
 

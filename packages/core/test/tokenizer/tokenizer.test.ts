@@ -98,7 +98,9 @@ describe.skipIf(!hasStories)(`the tokenizer of stories260k${storiesNote}`, () =>
     const folder = join(scratch, 'saved');
     const own = await AutoTokenizer.fromPretrained(stories);
     await own.savePretrained(folder);
-    expect((await readdir(folder)).sort()).toEqual(['tokenizer.json', 'tokenizer_config.json']);
+    // Its template stands in tokenizer_config.json; transformers saves templates as files.
+    const names = ['chat_template.jinja', 'tokenizer.json', 'tokenizer_config.json'];
+    expect((await readdir(folder)).sort()).toEqual(names);
     own.chatTemplate = '{{ bos_token }}{{ messages[0].content }}';
     await own.savePretrained(folder);
     const again = await AutoTokenizer.fromPretrained(folder);
@@ -204,6 +206,7 @@ describe('AutoTokenizer.fromPretrained', () => {
       { name: 'tool_use', template: 'T{{ tools[0].name }}' },
     ];
     await writeFile(path, JSON.stringify(config));
+    await rm(join(folder, 'chat_template.jinja'));
     const tokenizer = await AutoTokenizer.fromPretrained(folder);
     expect(tokenizer.eosTokenId).not.toBeNull();
     const text = (tools?: readonly unknown[]) =>
