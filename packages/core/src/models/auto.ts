@@ -10,6 +10,7 @@ import { AttuneError, nearest } from '../util/errors.js';
 import { CausalLM } from './causalLm.js';
 import { checkSizes, sizesInWords } from './checkSizes.js';
 import { type ModelFacts, ModelFamilies, type ModelFamily } from './family.js';
+import { warnOfAbsentSettings } from './generationSettings.js';
 import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
 import { parseQuantization, type QuantizationConfig, quantizeLayers } from './quantization.js';
@@ -92,6 +93,7 @@ export const AutoModelForCausalLM = {
     const build = (raw: RawConfig) => family.build(attune.engine, raw, { dtype });
     const { root, raw, aliases } = await buildWithHead(weights, read, dtype, build, attune.logger);
     const config = modelConfig(family, raw, files, where);
+    warnOfAbsentSettings(config.generation ?? null, attune.logger);
     try {
       if (quantization) quantizeLayers(attune, root, dtype, quantization);
       await loadWeights(attune.engine, root, weights, {

@@ -16,7 +16,7 @@ export interface BeamOptions {
 }
 
 /** Why an answer has ended, or null. */
-export type Ending = 'eos' | 'stop' | 'length' | null;
+export type Ending = 'eos' | 'stop' | 'length' | 'time' | null;
 
 export interface Beam {
   /** The answer so far, without the prompt. */

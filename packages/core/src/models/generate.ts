@@ -1,6 +1,3 @@
-import { cast } from '../tensor/ops/elementwise.js';
-import { concat } from '../tensor/ops/movement.js';
-import { argmax as deviceArgmax, sum } from '../tensor/ops/reduce.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
 import type { DecodeStream } from '../tokenizer/decodeStream.js';
@@ -14,17 +11,11 @@ import {
   planGeneration,
 } from './generateOptions.js';
 import type { LanguageModel } from './languageModel.js';
+import type { LogitsProcessor, Place } from './logitsProcessors.js';
 import { PaddedBatch } from './paddedBatch.js';
-import {
-  applyLogSoftmax,
-  applyMinP,
-  applyRepetitionPenalty,
-  applyTemperature,
-  applyTopK,
-  applyTopP,
-  argmax,
-  sample,
-} from './sampling.js';
+import { processorsOf } from './processorList.js';
+import { applyLogSoftmax, argmax, sample } from './sampling.js';
+import { bestAndSize, checkLogits, scoresOf } from './scores.js';
 
 export type { GenerateOptions, GenerateOutput, Ids, IdsTensor } from './generateOptions.js';
 
@@ -104,22 +95,29 @@ async function newRows(
   plan: GenerationPlan,
   options: GenerateOptions,
 ): Promise<Row[]> {
-  const { stops, tokenizer } = await stopStrings(model, options);
+  const tokenizer = await stopTokenizer(model, plan, options);
   return plan.prompts.map((prompt, row) => ({
     prompt,
     ids: [...prompt],
     rng: new Rng(plan.seed, samplingStream + row),
     text: tokenizer
-      ? new StopWatch(stops, tokenizer.createDecodeStream({ skipSpecialTokens: false }))
+      ? new StopWatch(plan.stopStrings, tokenizer.createDecodeStream({ skipSpecialTokens: false }))
       : null,
     finished: null,
   }));
 }
 
-async function stopStrings(model: LanguageModel, options: GenerateOptions) {
-  const stops = [options.stopStrings ?? []].flat().filter((s) => s !== '');
-  const tokenizer = stops.length ? (options.tokenizer ?? (await ownTokenizer(model))) : null;
-  return { stops, tokenizer };
+/** Reads the stop strings; null where there are none. */
+const stopTokenizer = async (
+  model: LanguageModel,
+  plan: GenerationPlan,
+  options: GenerateOptions,
+) => (plan.stopStrings.length > 0 ? (options.tokenizer ?? (await ownTokenizer(model))) : null);
+
+/** Whether the time of a plan is over, from now on. */
+function timer({ maxTime }: GenerationPlan): () => boolean {
+  const start = performance.now();
+  return () => maxTime !== null && performance.now() - start > 1000 * maxTime;
 }
 
 async function ownTokenizer(model: LanguageModel) {
@@ -145,6 +143,12 @@ async function* steps(
   const wasTraining = model.root.training;
   if (wasTraining) model.root.eval();
   const batch = new PaddedBatch(model, plan);
+  const { rules } = plan;
+  const processors = processorsOf(plan);
+  // Nothing to do on the host: the device chooses, and a number a row is all that is read.
+  const isPlain = !plan.doSample && processors.length === 0;
+  const isTimeOver = timer(plan);
+  const longest = Math.max(...plan.prompts.map((prompt) => prompt.length));
   try {
     let next: readonly number[] = [];
     for (let step = 0; step < plan.maxNewTokens; step++) {
@@ -155,16 +159,30 @@ async function* steps(
             step > 0 && batch.cacheServes
               ? batch.decode(next)
               : batch.prefill(rows.map((r) => r.ids));
-          return engine.keep(isGreedy(plan) ? bestAndSize(logits) : logits);
+          return engine.keep(isPlain ? bestAndSize(logits) : logits);
         }),
       );
       const values = await readAndDispose(scores);
+      const isLate = isTimeOver();
       next = rows.map((row, r) => {
         if (row.finished) return plan.padTokenId;
-        if (isGreedy(plan)) checkLogits(values[rows.length + r]!, r, step);
-        const token = isGreedy(plan) ? values[r]! : chooseToken(values, r, row, plan);
+        if (isPlain) checkLogits(values[rows.length + r]!, r, step);
+        const token = isPlain
+          ? values[r]!
+          : chooseToken(
+              scoresOf(values, rows.length, r, { prompt: r, step, rules }),
+              processors,
+              row,
+              plan,
+              {
+                ids: row.ids,
+                prompt: row.prompt,
+                step,
+                length: longest + step,
+              },
+            );
         row.ids.push(token);
-        row.finished = reasonToStop(row, token, plan);
+        row.finished = reasonToStop(row, token, plan) ?? (isLate ? 'time' : null);
         return token;
       });
       yield next;
@@ -176,49 +194,6 @@ async function* steps(
   }
 }
 
-const isGreedy = (plan: GenerationPlan): boolean => !plan.doSample && plan.repetitionPenalty === 1;
-
-/**
- * [B, V] -> [2 B]: the best token of each row, then each row's sum of squares, which is finite where all
- * of its logits are: a comparison on the device need not know NaN. Numbers of tokens are exact in float32.
- */
-const bestAndSize = (logits: Tensor): Tensor =>
-  concat([cast(deviceArgmax(logits), 'float32'), sum(logits.square(), -1)], 0);
-
-/**
- * @param size a sum over the logits of a row @param step new tokens before this one
- * @throws GENERATE_NON_FINITE
- */
-function checkLogits(size: number, prompt: number, step: number): void {
-  if (Number.isFinite(size)) return;
-  throw new AttuneError(
-    'GENERATE_NON_FINITE',
-    `generate: the logits of prompts[${prompt}] are not finite (NaN or infinity) at new token ${step + 1}.`,
-    {
-      remedy:
-        'The weights are not finite, or the model overflows: load it from a checkpoint that is whole, or with dtype "float32".',
-      details: { prompt, step },
-    },
-  );
-}
-
-/** Row r of [B, V] in float64. @throws GENERATE_NON_FINITE */
-function scoresOf(
-  logits: ArrayLike<number>,
-  width: number,
-  r: number,
-  prompt: number,
-  step: number,
-): Float64Array {
-  const scores = Float64Array.from({ length: width }, (_, i) => logits[r * width + i]!);
-  checkLogits(
-    scores.reduce((size, score) => size + Math.abs(score), 0),
-    prompt,
-    step,
-  );
-  return scores;
-}
-
 async function readAndDispose(tensor: Tensor): Promise<ArrayLike<number>> {
   try {
     return await tensor.data();
@@ -227,16 +202,26 @@ async function readAndDispose(tensor: Tensor): Promise<ArrayLike<number>> {
   }
 }
 
-function chooseToken(logits: ArrayLike<number>, r: number, row: Row, plan: GenerationPlan): number {
-  const width = logits.length / plan.prompts.length;
-  const scores = scoresOf(logits, width, r, r, row.ids.length - row.prompt.length);
-  if (plan.repetitionPenalty !== 1) applyRepetitionPenalty(scores, row.ids, plan.repetitionPenalty);
-  if (!plan.doSample) return argmax(scores);
-  if (plan.temperature !== 1) applyTemperature(scores, plan.temperature);
-  if (plan.topK > 0) applyTopK(scores, plan.topK);
-  if (plan.topP < 1) applyTopP(scores, plan.topP);
-  if (plan.minP > 0) applyMinP(scores, plan.minP);
-  return sample(scores, row.rng);
+/** @throws GENERATE_NO_TOKEN when every token is ruled out */
+function chooseToken(
+  scores: Float64Array,
+  processors: readonly LogitsProcessor[],
+  row: Row,
+  plan: GenerationPlan,
+  place: Place,
+): number {
+  for (const process of processors) process(scores, place);
+  const best = argmax(scores);
+  if (scores[best] === Number.NEGATIVE_INFINITY)
+    throw new AttuneError(
+      'GENERATE_NO_TOKEN',
+      `generate: after ${place.step} new tokens every token is ruled out.`,
+      {
+        remedy:
+          'Rule out less: suppressTokens, badWordsIds, noRepeatNgramSize and minNewTokens work together.',
+      },
+    );
+  return plan.doSample ? sample(scores, row.rng) : best;
 }
 
 function reasonToStop(row: Row, token: number, plan: GenerationPlan): Row['finished'] {
@@ -272,12 +257,17 @@ async function beamGenerate(
 ): Promise<GenerateOutput> {
   const { engine } = model;
   const { numBeams, eosTokenIds } = plan;
-  const { stops, tokenizer } = await stopStrings(model, options);
+  const processors = processorsOf(plan);
+  const tokenizer = await stopTokenizer(model, plan, options);
+  const isTimeOver = timer(plan);
+  const longest = Math.max(...plan.prompts.map((prompt) => prompt.length));
+  let isLate = false;
   const endingOf = (ids: readonly number[]): Ending => {
     if (eosTokenIds.has(ids.at(-1)!)) return 'eos';
     const text = tokenizer?.decode(ids, { skipSpecialTokens: false });
-    if (text !== undefined && stops.some((stop) => text.includes(stop))) return 'stop';
-    return ids.length === plan.maxNewTokens ? 'length' : null;
+    if (text !== undefined && plan.stopStrings.some((stop) => text.includes(stop))) return 'stop';
+    if (ids.length === plan.maxNewTokens) return 'length';
+    return isLate ? 'time' : null;
   };
   const searches = plan.prompts.map(
     () => new BeamSearch({ ...plan, numEosTokens: eosTokenIds.size }),
@@ -302,12 +292,17 @@ async function beamGenerate(
         ),
       );
       const values = await readAndDispose(logits);
-      const width = values.length / rows.length;
-      const logProbs = rows.map((row, r) => {
-        const scores = scoresOf(values, width, r, Math.floor(r / numBeams), step);
+      isLate = isTimeOver();
+      const logProbs = rows.map((ids, r) => {
+        const scores = scoresOf(values, rows.length, r, {
+          prompt: Math.floor(r / numBeams),
+          step,
+          rules: plan.rules,
+        });
         applyLogSoftmax(scores);
-        if (plan.repetitionPenalty !== 1)
-          applyRepetitionPenalty(scores, row, plan.repetitionPenalty);
+        const prompt = repeated[r]!;
+        for (const process of processors)
+          process(scores, { ids, prompt, step, length: longest + step });
         return scores;
       });
       const from = searches.flatMap((search, p) =>

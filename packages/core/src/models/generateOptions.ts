@@ -1,5 +1,7 @@
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { AttuneError, checkOptionNames } from '../util/errors.js';
+import { type GenerationRules, rulesOf } from './generationRules.js';
+import { badSetting, kinds, type Settings, settingsOf } from './generationSettings.js';
 import { type LanguageModel, longestInput } from './languageModel.js';
 
 /** A device tensor or anything that looks like one: `[T]` or `[B, T]`. */
@@ -52,6 +54,44 @@ export interface GenerateOptions {
   readonly earlyStopping?: boolean | 'never';
   /** Answers for each prompt, one after the other in the output; with beams at most numBeams, else they need doSample. Default 1. */
   readonly numReturnSequences?: number;
+  /** No end before so many tokens, the prompt's counted (of the longest prompt). Default 0. */
+  readonly minLength?: number;
+  /** No end before so many new tokens. Default 0. */
+  readonly minNewTokens?: number;
+  /** No n tokens in a row twice, prompt included; 0: allowed. Default 0. */
+  readonly noRepeatNgramSize?: number;
+  /** No n tokens in a row that the prompt has; 0: allowed. Default 0. */
+  readonly encoderNoRepeatNgramSize?: number;
+  /** Above 1 makes tokens of the prompt likelier. Default 1. */
+  readonly encoderRepetitionPenalty?: number;
+  /** Sequences of tokens that are never written whole. Default none. */
+  readonly badWordsIds?: readonly (readonly number[])[];
+  /** Pairs of a sequence of tokens and what is added to the score of its last behind the others. Default none. */
+  readonly sequenceBias?: readonly (readonly [readonly number[], number])[];
+  /** Tokens that are never written. Default none. */
+  readonly suppressTokens?: readonly number[];
+  /** Tokens that no answer begins with. Default none. */
+  readonly beginSuppressTokens?: readonly number[];
+  /** The token behind a prompt of one token. Default none. */
+  readonly forcedBosTokenId?: number;
+  /** The token that the last place is given to. Default none. */
+  readonly forcedEosTokenId?: number | readonly number[];
+  /** [n, f]: after n new tokens an end becomes likelier by f to the power of the tokens since. Default none. */
+  readonly exponentialDecayLengthPenalty?: readonly [number, number];
+  /** Scores that are not finite become numbers. Default false. */
+  readonly removeInvalidValues?: boolean;
+  /** Scores become log-probabilities again after all else. Default false. */
+  readonly renormalizeLogits?: boolean;
+  /** Of sampling: the likeliest tokens up to this share of the entropy (arXiv:2509.02510); above 0 to 1. Default none. */
+  readonly topH?: number;
+  /** Of sampling: the tokens whose information is nearest to the entropy, up to this probability (arXiv:2202.00666). Default 1: all. */
+  readonly typicalP?: number;
+  /** Of sampling: leaves out tokens less likely than this (arXiv:2210.15191); 0: none. Usual 3e-4 to 9e-4. Default 0. */
+  readonly epsilonCutoff?: number;
+  /** Of sampling: the same with a limit that follows the entropy; 0: none. Usual 3e-4 to 4e-3. Default 0. */
+  readonly etaCutoff?: number;
+  /** Seconds after which no further token is begun; what is there is returned, with the reason 'time'. Default: no limit. */
+  readonly maxTime?: number;
   /** Same seed, same tokens. Each row has a stream of its own. Default: drawn from the Attune's seed. */
   readonly seed?: number;
   /** Ends a row; several end it alike. Default: generation_config.json, then config.json. */
@@ -68,7 +108,7 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal;
 }
 
-const optionNames: Record<keyof GenerateOptions, true> = {
+export const optionNames: Record<keyof GenerateOptions, true> = {
   inputIds: true,
   attentionMask: true,
   maxNewTokens: true,
@@ -83,6 +123,25 @@ const optionNames: Record<keyof GenerateOptions, true> = {
   lengthPenalty: true,
   earlyStopping: true,
   numReturnSequences: true,
+  minLength: true,
+  minNewTokens: true,
+  noRepeatNgramSize: true,
+  encoderNoRepeatNgramSize: true,
+  encoderRepetitionPenalty: true,
+  badWordsIds: true,
+  sequenceBias: true,
+  suppressTokens: true,
+  beginSuppressTokens: true,
+  forcedBosTokenId: true,
+  forcedEosTokenId: true,
+  exponentialDecayLengthPenalty: true,
+  removeInvalidValues: true,
+  renormalizeLogits: true,
+  topH: true,
+  typicalP: true,
+  epsilonCutoff: true,
+  etaCutoff: true,
+  maxTime: true,
   seed: true,
   eosTokenId: true,
   padTokenId: true,
@@ -96,8 +155,8 @@ const optionNames: Record<keyof GenerateOptions, true> = {
 export interface GenerateOutput {
   /** For each prompt: its ids, then the answer's, up to and with the token that ended it. No padding. */
   readonly sequences: number[][];
-  /** Why each row ended: an eos token, a stop string, or its length. */
-  readonly finishReasons: ('eos' | 'stop' | 'length')[];
+  /** Why each row ended: an eos token, a stop string, its length, or `maxTime`. */
+  readonly finishReasons: ('eos' | 'stop' | 'length' | 'time')[];
   /** Of beam search: the log-probability of each answer, divided by length^lengthPenalty. */
   readonly sequencesScores?: number[];
 }
@@ -118,6 +177,11 @@ export interface GenerationPlan {
   readonly lengthPenalty: number;
   readonly earlyStopping: boolean | 'never';
   readonly numReturnSequences: number;
+  readonly rules: GenerationRules;
+  /** Texts that end a row. */
+  readonly stopStrings: readonly string[];
+  /** Seconds; null: no limit. */
+  readonly maxTime: number | null;
   readonly seed: number;
   readonly eosTokenIds: ReadonlySet<number>;
   readonly padTokenId: number;
@@ -135,18 +199,17 @@ export async function planGeneration(
 ): Promise<GenerationPlan> {
   checkOptionNames('generate', options, optionNames, 'GENERATE_OPTION');
   const { config } = model;
-  const saved = config.generation ?? {};
-  const number = (name: keyof GenerateOptions, key: string, fallback: number): number => {
-    const value = options[name] ?? saved[key] ?? fallback;
-    if (typeof value !== 'number' || Number.isNaN(value)) throw badOption(name, value, 'a number');
-    return value;
-  };
-  const doSample = options.doSample ?? saved.do_sample === true;
-  const eosTokenIds = idList(options.eosTokenId, saved.eos_token_id, config.eosTokenId);
-  const padTokenId =
-    options.padTokenId ?? savedId(saved.pad_token_id) ?? config.padTokenId ?? eosTokenIds[0] ?? 0;
-  const numBeams = number('numBeams', 'num_beams', 1);
-  const numReturnSequences = number('numReturnSequences', 'num_return_sequences', 1);
+  const settings = settingsOf({ ...options }, config.generation ?? {});
+  const { get } = settings;
+  const number = (name: keyof GenerateOptions, fallback: number): number =>
+    get(name, kinds.number, fallback);
+  const doSample = get('doSample', kinds.flag, false);
+  // null from the caller: none ends a row.
+  const eosTokenIds =
+    options.eosTokenId === null ? [] : [get('eosTokenId', kinds.ids, config.eosTokenId)].flat();
+  const padTokenId = get('padTokenId', kinds.number, config.padTokenId) ?? eosTokenIds[0] ?? 0;
+  const numBeams = number('numBeams', 1);
+  const numReturnSequences = number('numReturnSequences', 1);
   const given = await promptRows(options);
   checkPrompts(given, config.vocabSize);
   const { adapterNames } = options;
@@ -159,88 +222,66 @@ export async function planGeneration(
   const plan: GenerationPlan = {
     prompts,
     adapterNames: adapterNames ? sampled(adapterNames) : null,
-    maxNewTokens: newTokens(model, options, prompts),
+    maxNewTokens: newTokens(model, settings, options, prompts),
     doSample,
-    temperature: number('temperature', 'temperature', 1),
-    topK: number('topK', 'top_k', 50),
-    topP: number('topP', 'top_p', 1),
-    minP: number('minP', 'min_p', 0),
-    repetitionPenalty: number('repetitionPenalty', 'repetition_penalty', 1),
+    temperature: number('temperature', 1),
+    topK: number('topK', 50),
+    topP: number('topP', 1),
+    minP: number('minP', 0),
+    repetitionPenalty: number('repetitionPenalty', 1),
     numBeams,
-    lengthPenalty: number('lengthPenalty', 'length_penalty', 1),
-    earlyStopping: options.earlyStopping ?? savedEarlyStopping(saved.early_stopping),
+    lengthPenalty: number('lengthPenalty', 1),
+    earlyStopping: get('earlyStopping', kinds.early, false),
     numReturnSequences,
+    rules: rulesOf(settings, config.vocabSize, eosTokenIds),
+    stopStrings: [get('stopStrings', kinds.texts, [])].flat().filter((text) => text !== ''),
+    maxTime: get('maxTime', kinds.number, null),
     seed: options.seed ?? model.engine.rng.next(),
     eosTokenIds: new Set(eosTokenIds),
     // Never seen by a row that counts, but it must be a row of the embedding.
     padTokenId: padTokenId >= 0 && padTokenId < config.vocabSize ? padTokenId : 0,
-    useCache: options.useCache ?? true,
+    useCache: get('useCache', kinds.flag, true),
   };
-  checkRanges(plan);
+  checkRanges(plan, settings);
   return plan;
 }
 
-function badOption(name: string, value: unknown, expected: string, remedy?: string): AttuneError {
-  return new AttuneError(
-    'GENERATE_OPTION',
-    `generate: ${name} is ${JSON.stringify(value)}; expected ${expected}.`,
-    { remedy: remedy ?? `Pass ${expected}, or leave ${name} out.` },
-  );
-}
+const badOption = (name: string, value: unknown, expected: string): AttuneError =>
+  badSetting(`generate: ${name}`, name, value, expected);
 
-function checkRanges(plan: GenerationPlan): void {
+function checkRanges(plan: GenerationPlan, { origin }: Settings): void {
+  const bad = (name: keyof GenerationPlan, expected: string, remedy?: string) =>
+    badSetting(origin(name), name, plan[name], expected, remedy);
   if (plan.doSample && !(plan.temperature > 0))
-    throw badOption(
+    throw bad(
       'temperature',
-      plan.temperature,
       'a number above 0',
       'For the likeliest token each time pass doSample: false.',
     );
   if (!Number.isInteger(plan.topK) || plan.topK < 0)
-    throw badOption('topK', plan.topK, 'an integer >= 0 (0: all tokens)');
-  if (!(plan.topP >= 0 && plan.topP <= 1)) throw badOption('topP', plan.topP, 'a number in 0..1');
-  if (!(plan.minP >= 0 && plan.minP <= 1)) throw badOption('minP', plan.minP, 'a number in 0..1');
-  if (!(plan.repetitionPenalty > 0))
-    throw badOption('repetitionPenalty', plan.repetitionPenalty, 'a number above 0 (1: none)');
+    throw bad('topK', 'an integer >= 0 (0: all tokens)');
+  if (!(plan.topP >= 0 && plan.topP <= 1)) throw bad('topP', 'a number in 0..1');
+  if (!(plan.minP >= 0 && plan.minP <= 1)) throw bad('minP', 'a number in 0..1');
+  if (!(plan.repetitionPenalty > 0)) throw bad('repetitionPenalty', 'a number above 0 (1: none)');
+  if (plan.maxTime !== null && !(plan.maxTime > 0)) throw bad('maxTime', 'seconds above 0');
   if (!Number.isInteger(plan.numBeams) || plan.numBeams < 1)
-    throw badOption('numBeams', plan.numBeams, 'an integer >= 1 (1: no beam search)');
+    throw bad('numBeams', 'an integer >= 1 (1: no beam search)');
   if (plan.numBeams > 1 && plan.doSample)
-    throw badOption(
+    throw bad(
       'numBeams',
-      plan.numBeams,
-      '1 while doSample is true: beams are not sampled here',
-      'Pass doSample: false, or leave numBeams out.',
+      `1 while doSample is true: beams are not sampled here`,
+      'Pass doSample: false, or numBeams: 1.',
     );
-  const { numReturnSequences, earlyStopping } = plan;
+  const { numReturnSequences } = plan;
   const most = plan.numBeams > 1 ? plan.numBeams : plan.doSample ? Number.MAX_SAFE_INTEGER : 1;
   if (!Number.isInteger(numReturnSequences) || numReturnSequences < 1 || numReturnSequences > most)
-    throw badOption(
+    throw bad(
       'numReturnSequences',
-      numReturnSequences,
       `an integer from 1 to ${plan.doSample ? 'as many as you like' : `${most} (the beams)`}`,
       'One prompt has one greedy answer: pass doSample: true or numBeams.',
     );
-  if (typeof earlyStopping !== 'boolean' && earlyStopping !== 'never')
-    throw badOption('earlyStopping', earlyStopping, "true, false or 'never'");
   if (!Number.isSafeInteger(plan.seed) || plan.seed < 0)
     throw badOption('seed', plan.seed, 'an integer >= 0');
-}
-
-const savedEarlyStopping = (value: unknown): boolean | 'never' =>
-  value === true || value === 'never' ? value : false;
-
-const savedId = (value: unknown): number | undefined =>
-  typeof value === 'number' ? value : undefined;
-
-/** The first of the sources that says something; `null` from the caller means: none ends a row. */
-function idList(
-  asked: number | readonly number[] | null | undefined,
-  saved: unknown,
-  config: readonly number[],
-): readonly number[] {
-  if (asked === null) return [];
-  const source = asked ?? (saved as number | readonly number[] | null | undefined) ?? config;
-  return typeof source === 'number' ? [source] : source;
 }
 
 async function promptRows(options: GenerateOptions): Promise<number[][]> {
@@ -294,22 +335,40 @@ function checkPrompts(prompts: readonly (readonly number[])[], vocabSize: number
     });
 }
 
-/** How many tokens to add. A number that the caller asked for must fit; a default is cut to what fits. */
+/**
+ * How many tokens to add. A number that the caller asked for must fit; a default is cut to what fits.
+ *
+ * @throws GENERATE_OPTION where maxLength leaves no room behind the prompt, SEQUENCE_TOO_LONG
+ */
 function newTokens(
   model: LanguageModel,
+  { get, origin }: Settings,
   options: GenerateOptions,
   prompts: readonly (readonly number[])[],
 ): number {
-  const saved = model.config.generation ?? {};
   const most = longestInput(model);
   const longest = Math.max(...prompts.map((p) => p.length));
-  const wanted =
-    options.maxNewTokens ??
-    (options.maxLength === undefined ? undefined : options.maxLength - longest);
-  const byDefault =
-    savedId(saved.max_new_tokens) ??
-    (savedId(saved.max_length) === undefined ? 20 : savedId(saved.max_length)! - longest);
-  const count = wanted ?? Math.min(byDefault, most - longest);
+  const isAsked = (options.maxNewTokens ?? options.maxLength ?? null) !== null;
+  // What the caller says comes before what the file says, whichever of the two it is.
+  const maxNewTokens =
+    options.maxLength !== undefined && options.maxNewTokens === undefined
+      ? null
+      : get('maxNewTokens', kinds.count, null);
+  const maxLength = get('maxLength', kinds.count, null);
+  const wanted = maxNewTokens ?? (maxLength === null ? 20 : maxLength - longest);
+  if (wanted < 1) {
+    const name = maxNewTokens === null ? 'maxLength' : 'maxNewTokens';
+    throw badSetting(
+      origin(name),
+      name,
+      maxNewTokens ?? maxLength,
+      maxNewTokens === null
+        ? `more than the ${longest} tokens of the longest prompt`
+        : 'a whole number >= 1',
+      `Pass maxNewTokens: it comes before ${name === 'maxLength' ? 'maxLength' : 'the file'}.`,
+    );
+  }
+  const count = isAsked ? wanted : Math.min(wanted, most - longest);
   if (longest + Math.max(count, 1) > most)
     throw new AttuneError(
       'SEQUENCE_TOO_LONG',
@@ -320,12 +379,6 @@ function newTokens(
             ? `Ask for maxNewTokens <= ${most - longest}, or shorten the prompt.`
             : `Shorten the prompt below ${most} tokens.`,
       },
-    );
-  if (!Number.isInteger(count) || count < 1)
-    throw badOption(
-      options.maxNewTokens === undefined ? 'maxLength' : 'maxNewTokens',
-      options.maxNewTokens ?? options.maxLength,
-      `an integer that leaves room for at least one token after the prompt of ${longest}`,
     );
   return count;
 }
