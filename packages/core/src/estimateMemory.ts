@@ -4,7 +4,7 @@ import { CountingBackend } from './backend/countingBackend.js';
 import { sizeClass } from './backend/sizeClass.js';
 import { definePlugin, PLUGIN_API_VERSION, type Plugin } from './di/plugin.js';
 import type { RawConfig } from './io/hfConfig.js';
-import { AutoModelForCausalLM } from './models/auto.js';
+import { AutoModelForCausalLM, dtypeOf } from './models/auto.js';
 import type { QuantizationConfig } from './models/quantization.js';
 import { isLayerWeight } from './nn/offload.js';
 import { Backends } from './points.js';
@@ -123,6 +123,6 @@ const webGpu: MemoryModel = {
 };
 
 function storageOf(config: RawConfig): DType {
-  const named = config.dtype ?? config.torch_dtype;
+  const named = dtypeOf(config);
   return typeof named === 'string' ? parseDType(named) : 'float32';
 }

@@ -435,7 +435,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
       await readAdapterConfig(from);
       const plan = planAdapter(this.base, method, config);
       const held = this.#savedOf(name);
-      const tensors = await readAdapterTensors(from, plan, this.root);
+      const tensors = await readAdapterTensors(from, plan, this);
       const encoder = isEncoderIn(held.keys()) ? await readEncoder(from, plan) : new Map();
       for (const [key, parameter] of held)
         writeInto(this.engine, parameter, (encoder.get(key) ?? tensors.get(key))!);

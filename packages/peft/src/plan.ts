@@ -266,7 +266,9 @@ function resolveTargets(
     : typeof targetModules === 'string'
       ? targetModules
       : [...targetModules];
-  return { config: { ...given, targetModules: resolved }, paths };
+  // In PEFT's class of such a model a name is found in the other towers too, which are not there to be adapted.
+  const isNested = model.config.nested && !('feedforwardModules' in given);
+  return { config: { ...given, targetModules: isNested ? [...paths] : resolved }, paths };
 }
 
 /** Plain, quantised or from a plugin: what says how wide it is. */

@@ -41,7 +41,7 @@ export async function readAdapter(
   const folder = await resolveAdapter(nameOrPath, options);
   const { path, fields, source } = await readAdapterConfig(folder);
   const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
-  const tensors = await readAdapterTensors(folder, plan, model.root);
+  const tensors = await readAdapterTensors(folder, plan, model);
   const broken = [...tensors].filter(([, { data, dtype }]) => hasNonFinite(data, dtype));
   if (broken.length > 0)
     model.attune.logger.warn(

@@ -5,6 +5,7 @@ import {
   formatShape,
   type HostTensorData,
   type JsonValue,
+  type LanguageModel,
   type Module,
   readJsonFile,
   SafetensorsFile,
@@ -138,11 +139,15 @@ export async function readAdapterConfig(folder: string): Promise<AdapterConfigFi
 export async function readAdapterTensors(
   folder: string,
   plan: AdapterPlan,
-  root: Module,
+  { root, config, attune }: LanguageModel,
 ): Promise<Map<string, HostTensorData>> {
   const file = await openWeights(folder);
   try {
-    await checkNames(file, plan, root);
+    const left = await checkNames(file, plan, root, config.nested?.towers);
+    if (left > 0)
+      attune.logger.warn(
+        `${file.path}: ${left} tensors adapt the towers beside the text model: they are left out, and not in what is saved of this adapter.`,
+      );
     const tensors = new Map<string, HostTensorData>();
     for (const name of plan.tensors.keys())
       tensors.set(name, await file.read(nameInFile(plan.method, name)));
@@ -212,7 +217,13 @@ async function openWeights(folder: string): Promise<SafetensorsFile> {
   return SafetensorsFile.open(path);
 }
 
-async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module): Promise<void> {
+/** @returns how many tensors are of other towers, which are not there */
+async function checkNames(
+  file: SafetensorsFile,
+  plan: AdapterPlan,
+  root: Module,
+  towers: RegExp | undefined,
+): Promise<number> {
   const expected = [...plan.tensors];
   const nameOf = (name: string) => nameInFile(plan.method, name);
   const disagree = expected
@@ -243,8 +254,12 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
       },
     );
   const own = new Set(expected.map(([name]) => nameOf(name)));
-  const others = file.names.filter((name) => !own.has(name));
-  const carried = carriedWeights(root, others, prefixOf(plan.method));
+  const prefix = prefixOf(plan.method);
+  const isOfTower = (name: string) =>
+    name.startsWith(prefix) && towers?.test(name.slice(prefix.length)) === true;
+  const strange = file.names.filter((name) => !own.has(name));
+  const others = strange.filter((name) => !isOfTower(name));
+  const carried = carriedWeights(root, others, prefix);
   const unknown = others.filter((name) => !carried.has(name));
   if (unknown.length > 0)
     throw new AttuneError(
@@ -257,6 +272,7 @@ async function checkNames(file: SafetensorsFile, plan: AdapterPlan, root: Module
       },
     );
   await checkCarriedWeights(file, carried);
+  return strange.length - others.length;
 }
 
 const list = (shown: readonly string[], count: number, separator = ', '): string =>

@@ -7,6 +7,7 @@ import { resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
 import { readText } from '../io/readText.js';
 import { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
 import { AttuneError } from '../util/errors.js';
+import { isPlainObject } from '../util/json.js';
 import type { CliOutput } from './index.js';
 
 export const inspectHelp = `Usage: attune inspect --model DIR --data FILE [options]
@@ -62,10 +63,12 @@ export async function inspect(args: readonly string[], output: CliOutput): Promi
     await optional('config.json'),
     await optional('generation_config.json'),
   ];
+  // Sizes of a model with other towers beside the text.
+  const sizes = isPlainObject(config.text_config) ? { ...config.text_config, ...config } : config;
   const tokenizer = await AutoTokenizer.fromPretrained(folder);
   const templateFile = values['chat-template'];
   if (templateFile !== undefined) tokenizer.chatTemplate = await readTemplate(templateFile);
-  const allowed = numbersOf(config.max_position_embeddings)[0] ?? Number.POSITIVE_INFINITY;
+  const allowed = numbersOf(sizes.max_position_embeddings)[0] ?? Number.POSITIVE_INFINITY;
   if (asked !== undefined && asked > allowed)
     throw wrong(`--max-length is ${asked}, but the model has positions for ${allowed} tokens.`);
   const dataset = await loadDataset(data.every((file) => file.endsWith('.txt')) ? 'text' : 'json', {
@@ -76,8 +79,8 @@ export async function inspect(args: readonly string[], output: CliOutput): Promi
     tokenizer,
     rows,
     maxLength: asked ?? Math.min(MAX_LENGTH, allowed),
-    vocabSize: numbersOf(config.vocab_size)[0] ?? tokenizer.vocabSize,
-    eosTokenIds: numbersOf(generation.eos_token_id ?? config.eos_token_id),
+    vocabSize: numbersOf(sizes.vocab_size)[0] ?? tokenizer.vocabSize,
+    eosTokenIds: numbersOf(generation.eos_token_id ?? sizes.eos_token_id),
     completionOnlyLoss: values['completion-only-loss'] ?? null,
     assistantOnlyLoss: values['assistant-only-loss'] ?? false,
   });

@@ -4,6 +4,7 @@ import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import { parseRemembering, remembering } from '../util/readAs.js';
 import type { Row } from './dataset.js';
+import { otherModality } from './otherModalities.js';
 
 export type Messages = readonly ChatMessage[];
 
@@ -43,6 +44,16 @@ export function readSftRow(row: unknown, origin: string): SftRow {
   if (typeof row !== 'object' || row === null)
     throw rowError(origin, `a row is an object with named fields; this is ${preview(row)}.`);
   const fields = withoutNulls(row as Row);
+  const other = otherModality(fields);
+  if (other !== null)
+    throw new AttuneError(
+      'ROW_FORMAT',
+      `${origin}: the row has something that is no text (${other}); training and generation are of text alone.`,
+      {
+        remedy: 'Leave such rows out, or take the column or the part out of them.',
+        details: { origin },
+      },
+    );
   const ids = fields.input_ids ?? fields.inputIds;
   if (ids !== undefined) return readTokens(fields, ids, origin);
   if ('prompt' in fields && 'completion' in fields) {

@@ -21,7 +21,35 @@ export class WeightFolder implements AsyncDisposable {
     readonly folder: string,
     private readonly fileOf: ReadonlyMap<string, SafetensorsFile>,
     private readonly files: readonly SafetensorsFile[],
+    /** Names here -> names in the files, where they are others. */
+    private readonly stored: ReadonlyMap<string, string> = new Map(),
   ) {}
+
+  /**
+   * The same weights under other names; the files are this one's to close.
+   *
+   * @throws WEIGHTS_INDEX where two tensors would have one name
+   */
+  renamed(rename: (name: string) => string): WeightFolder {
+    const fileOf = new Map<string, SafetensorsFile>();
+    const stored = new Map<string, string>();
+    for (const [name, file] of this.fileOf) {
+      const other = rename(name);
+      if (fileOf.has(other))
+        throw new AttuneError(
+          'WEIGHTS_INDEX',
+          `${this.folder} has both "${stored.get(other)}" and "${name}", which are "${other}" of the model.`,
+          { remedy: 'Fetch the folder again, or remove the tensors of one of the two spellings.' },
+        );
+      fileOf.set(other, file);
+      stored.set(other, this.#inFile(name));
+    }
+    return new WeightFolder(this.folder, fileOf, this.files, stored);
+  }
+
+  #inFile(name: string): string {
+    return this.stored.get(name) ?? name;
+  }
 
   /** @throws WEIGHTS_MISSING, WEIGHTS_INDEX, WEIGHTS_SHARD_MISSING, and the codes of SafetensorsFile */
   static async open(folder: string): Promise<WeightFolder> {
@@ -81,7 +109,12 @@ export class WeightFolder implements AsyncDisposable {
   }
 
   info(name: string): TensorInfo {
-    return this.file(name).info(name);
+    return this.file(name).info(this.#inFile(name));
+  }
+
+  /** The bytes as they lie in the file. @throws WEIGHTS_TENSOR_UNKNOWN */
+  readBytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
+    return this.file(name).readBytes(this.#inFile(name));
   }
 
   /**
@@ -97,7 +130,7 @@ export class WeightFolder implements AsyncDisposable {
     configKeys: readonly string[] = [],
   ): Promise<HostTensorData> {
     const file = this.file(name);
-    const found = file.info(name).shape;
+    const found = this.info(name).shape;
     if (shape && !sameShape(found, shape))
       throw new AttuneError(
         'WEIGHTS_SHAPE',
@@ -109,7 +142,7 @@ export class WeightFolder implements AsyncDisposable {
           details: { name, found, expected: shape },
         },
       );
-    return file.read(name);
+    return { ...(await file.read(this.#inFile(name))), name };
   }
 
   async close(): Promise<void> {

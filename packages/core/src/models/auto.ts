@@ -7,12 +7,14 @@ import type { CausalDecoder } from '../nn/decoder.js';
 import { initWeights } from '../nn/init.js';
 import { bytesPerElement, type DType, isFloat, parseDType } from '../tensor/dtype.js';
 import { AttuneError, nearest } from '../util/errors.js';
+import { isPlainObject } from '../util/json.js';
 import { CausalLM } from './causalLm.js';
 import { checkSizes, sizesInWords } from './checkSizes.js';
 import { type ModelFacts, ModelFamilies, type ModelFamily } from './family.js';
 import { warnOfAbsentSettings } from './generationSettings.js';
 import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
+import { isNestedType, nestedFamily, textTypeOf } from './nestedFamily.js';
 import { parseQuantization, type QuantizationConfig, quantizeLayers } from './quantization.js';
 import { buildWithHead } from './tiedHead.js';
 
@@ -78,7 +80,8 @@ export const AutoModelForCausalLM = {
     const { config: read } = files;
     const where = join(folder, 'config.json');
     const family = familyOf(attune, read, where);
-    await using weights = await WeightFolder.open(folder);
+    await using opened = await WeightFolder.open(folder);
+    const weights = family.nameInModel ? opened.renamed(family.nameInModel) : opened;
     checkConfig(family, read, weights, where);
     const dtype = storageDType(options.dtype ?? 'auto', read, weights);
     const quantization =
@@ -164,7 +167,22 @@ export function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFa
     throw new AttuneError('CONFIG_INVALID', `${where} has no "model_type".`, {
       remedy: 'Add it, e.g. "model_type": "llama".',
     });
-  return attune.registry(ModelFamilies).get(raw.model_type);
+  const families = attune.registry(ModelFamilies);
+  const textType = textTypeOf(raw);
+  if (families.has(raw.model_type) || textType === null) return families.get(raw.model_type);
+  const { model_type: modelType } = raw;
+  const isKnown = families.has(textType);
+  if (isNestedType(modelType) && isKnown) return nestedFamily(modelType, families.get(textType));
+  throw new AttuneError(
+    'UNKNOWN_NAME',
+    isNestedType(modelType)
+      ? `${where}: the text model of this "${modelType}" (text_config.model_type) is of the family "${textType}", which is not there.`
+      : `${where}: there is no model family "${modelType}"; its text model (text_config) is of the family "${textType}", which is ${isKnown ? 'known: a folder with that model alone would load' : 'not there either'}.`,
+    {
+      remedy: `Families: ${families.names.join(', ')}${isKnown ? '' : '. A plugin can add one: defineModelFamily'}.`,
+      details: { modelType, textType },
+    },
+  );
 }
 
 export const modelConfig = (
@@ -198,7 +216,13 @@ export function checkConfig(
       cause: error,
     });
   }
-  checkSizes(weights, facts, raw, where);
+  checkSizes(weights, facts, facts.nested?.textConfig ?? raw, where);
+}
+
+/** `dtype` of a config, as transformers 4 or 5 writes it, or of the text model in it. */
+export function dtypeOf(raw: RawConfig): unknown {
+  const text = isPlainObject(raw.text_config) ? raw.text_config : {};
+  return raw.dtype ?? raw.torch_dtype ?? text.dtype ?? text.torch_dtype;
 }
 
 /** "auto": what config.json says, else the first float tensor's dtype (float64 is read as float32). */
@@ -209,7 +233,7 @@ export function storageDType(asked: DType | 'auto', raw: RawConfig, weights: Wei
       remedy: 'Use "auto", "float32", "float16" or "bfloat16".',
     });
   }
-  const named = raw.dtype ?? raw.torch_dtype;
+  const named = dtypeOf(raw);
   const first = () =>
     weights.names.map((n) => weights.info(n).dtype).find((d) => /^(B?F16|F32|F64)$/.test(d));
   const name = typeof named === 'string' ? named : (first() ?? 'float32');

@@ -81,6 +81,7 @@ export const AutoModelForSequenceClassification = {
     const { config: read } = files;
     const where = join(folder, 'config.json');
     const family = familyOf(attune, read, where);
+    refuseNested(family, where);
     const raw = withLabels(read, options, where);
     await using weights = await WeightFolder.open(folder);
     checkConfig(family, raw, weights, where);
@@ -131,6 +132,7 @@ export const AutoModelForSequenceClassification = {
     const { attune, seed = 0, dtype = 'float32' } = options;
     const raw = withLabels(config, options, 'config');
     const family = familyOf(attune, raw, 'config');
+    refuseNested(family, 'config');
     const facts = modelConfig(family, raw, null, 'config');
     const quantization = parseQuantization(options.quantization, 'quantization');
     const root = build(attune, family, facts, dtype, quantization);
@@ -144,6 +146,19 @@ export const AutoModelForSequenceClassification = {
     });
   },
 };
+
+/** transformers has no such class but for one type. */
+function refuseNested({ modelType, nameInModel }: ModelFamily, where: string): void {
+  if (nameInModel)
+    throw new AttuneError(
+      'CONFIG_INVALID',
+      `${where}: a "${modelType}" has other towers beside its text model, and makes no classifier.`,
+      {
+        remedy:
+          'Load it with AutoModelForCausalLM, save it (the text model alone is written), and load that folder.',
+      },
+    );
+}
 
 const deviation = (raw: RawConfig): number =>
   typeof raw.initializer_range === 'number' ? raw.initializer_range : 0.02;

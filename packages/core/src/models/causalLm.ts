@@ -23,6 +23,7 @@ import {
   type ModelConfig,
   virtualOnes,
 } from './languageModel.js';
+import { type NestedFacts, nameInText } from './nestedFamily.js';
 import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './quantization.js';
 
 /** Keys of config.json where transformers refuses an int; its other numbers may be either. */
@@ -175,23 +176,24 @@ export class CausalLM implements LanguageModel {
   /**
    * Writes config.json, generation_config.json and model.safetensors (shards with an index above
    * `maxShardSize`) as transformers does: a tied head is not written twice. With adapters on it, writes the adapters (as PEFT does): merge them first to
-   * save a whole model.
+   * save a whole model. Of a model with other towers beside the text, writes the text model alone.
    */
   async savePretrained(folder: string, options: ShardOptions = {}): Promise<void> {
     if (this.adapters) return this.adapters.savePretrained(folder);
+    const { raw, generation, sources, nested } = this.config;
+    const tensors = [
+      ...[...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
+      ...[...quantizedLayers(this.root)].flatMap(([path, layer]) => quantizedToWrite(path, layer)),
+    ];
     await writeWeights(
       folder,
-      [
-        ...[...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
-        ...[...quantizedLayers(this.root)].flatMap(([path, layer]) =>
-          quantizedToWrite(path, layer),
-        ),
-      ],
+      nested ? tensors.map((t) => ({ ...t, name: nameInText(t.name, nested) })) : tensors,
       options,
     );
-    const { raw, generation, sources } = this.config;
-    await writeJson(join(folder, 'config.json'), withDType(raw, this.dtype), {
-      like: sources?.config,
+    const config = nested ? textAlone(raw, nested) : raw;
+    const source = sources?.config;
+    await writeJson(join(folder, 'config.json'), withDType(config, this.dtype), {
+      like: nested && source instanceof Map ? source.get('text_config') : source,
       floats: FLOATS,
     });
     if (generation)
@@ -241,6 +243,12 @@ const toWrite = (name: string, parameter: Parameter): TensorToWrite => ({
   dtype: parameter.dtype,
   shape: parameter.shape,
   data: () => parameter.read(),
+});
+
+/** The config of the text model, with how its weights are held. */
+const textAlone = ({ quantization_config }: RawConfig, { textConfig }: NestedFacts): RawConfig => ({
+  ...textConfig,
+  ...(quantization_config !== undefined && { quantization_config }),
 });
 
 /** The config as it was read, with the dtype in which the weights are now. */

@@ -24,6 +24,8 @@ export interface ModelFamily {
   readonly modelType: string;
   /** Names in checkpoints that the model does without. */
   readonly ignoredWeights: readonly RegExp[];
+  /** A tensor's name in a checkpoint -> its name in the model. Default: the same. */
+  nameInModel?(name: string): string;
   /** Checks a config.json. @throws CONFIG_INVALID naming the key, what was found, what is allowed */
   describe(raw: RawConfig, where: string): ModelFacts;
   /** The module tree, named as in the checkpoint; contents undefined until loaded. */

@@ -8,6 +8,7 @@ import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { GenerateOptions, GenerateOutput } from './generate.js';
 import type { KvCache } from './kvCache.js';
+import type { NestedFacts } from './nestedFamily.js';
 
 /** The facts of a config.json that code outside of a model family relies on. */
 export interface ModelConfig {
@@ -29,6 +30,8 @@ export interface ModelConfig {
   readonly bosTokenId: number | null;
   readonly eosTokenId: readonly number[];
   readonly padTokenId: number | null;
+  /** Where the text model is one of several towers, of which the others are left out. Default: it is alone. */
+  readonly nested?: NestedFacts | null;
   /** config.json as it was read, snake_case: written back unchanged. */
   readonly raw: Readonly<Record<string, unknown>>;
   /** generation_config.json as it was read, snake_case: defaults of `generate`. Null without the file. */

@@ -323,12 +323,11 @@ async function readPart(
   dtype: SafetensorsDType,
   numBytes: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const file = weights.file(name);
-  const found = file.info(name);
-  if (found.dtype === dtype && found.end - found.begin === numBytes) return file.readBytes(name);
+  const found = weights.info(name);
+  if (found.dtype === dtype && found.end - found.begin === numBytes) return weights.readBytes(name);
   throw new AttuneError(
     'WEIGHTS_SHAPE',
-    `tensor "${name}" is ${found.dtype} of ${found.end - found.begin} bytes in ${file.path}, but config.json asks for ${dtype} of ${numBytes} bytes.`,
+    `tensor "${name}" is ${found.dtype} of ${found.end - found.begin} bytes in ${weights.file(name).path}, but config.json asks for ${dtype} of ${numBytes} bytes.`,
     { remedy: 'Use the config.json that belongs to these weights.' },
   );
 }
@@ -338,11 +337,10 @@ const maxStateBytes = 2 ** 16;
 
 /** null: no JSON at all. */
 async function readState(weights: WeightFolder, name: string) {
-  const file = weights.file(name);
-  const { begin, end } = file.info(name);
+  const { begin, end } = weights.info(name);
   if (end - begin > maxStateBytes) return null;
   try {
-    const json = parseJson(decodeUtf8(await file.readBytes(name)), strictJson);
+    const json = parseJson(decodeUtf8(await weights.readBytes(name)), strictJson);
     return stateSchema.safeParse(plainJson(json));
   } catch {
     return null;

@@ -4,6 +4,7 @@ import type { CausalDecoder } from '../nn/decoder.js';
 import type { Module } from '../nn/module.js';
 import { type DType, decode } from '../tensor/dtype.js';
 import { sameShape } from '../tensor/shape.js';
+import { isPlainObject } from '../util/json.js';
 import type { Logger } from '../util/logger.js';
 import type { LanguageModel } from './languageModel.js';
 import { convert, storedNames } from './loadWeights.js';
@@ -57,7 +58,13 @@ export async function buildWithHead(
     throw error;
   }
   root.dispose();
-  const raw = { ...given, tie_word_embeddings: false };
+  const untied = { tie_word_embeddings: false };
+  const text = given.text_config;
+  const raw = {
+    ...given,
+    ...untied,
+    ...(isPlainObject(text) && { text_config: { ...text, ...untied } }),
+  };
   return { root: build(raw), raw, aliases: new Map() };
 }
 

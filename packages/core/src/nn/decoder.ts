@@ -207,6 +207,21 @@ export interface DecoderWithHeadOptions {
   readonly owned?: readonly { dispose(): void }[];
 }
 
+/** A body as one tower of several: the others are not there. */
+class Nest extends Module {
+  constructor(
+    private readonly name: string,
+    body: DecoderBody,
+  ) {
+    super();
+    this.addChild(name, body);
+  }
+
+  get content(): DecoderBody {
+    return this.child<DecoderBody>(this.name);
+  }
+}
+
 /** A body and its output layer: `lm_head`, or the embedding once more. */
 export class DecoderWithHead extends Module implements CausalDecoder {
   readonly #options: Required<Omit<DecoderWithHeadOptions, 'outputHead' | 'dtype'>>;
@@ -224,7 +239,20 @@ export class DecoderWithHead extends Module implements CausalDecoder {
   }
 
   get body(): DecoderBody {
-    return this.child<DecoderBody>(this.#options.bodyName);
+    const body = this.child(this.#options.bodyName);
+    return body instanceof Nest ? body.content : (body as DecoderBody);
+  }
+
+  /**
+   * Puts the body one level deeper, under `name` within `model`: where it is one tower of several.
+   *
+   * @returns false: its names do not begin with `model`
+   */
+  nestBody(name: string): boolean {
+    const { bodyName } = this.#options;
+    if (bodyName !== 'model') return false;
+    this.replaceSubmodule(bodyName, new Nest(name, this.body));
+    return true;
   }
 
   hiddenStates(input: DecoderInput): Tensor {

@@ -1,5 +1,6 @@
 import { WeightFolder } from '../io/weights.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import { nameInNested } from '../models/nestedFamily.js';
 import { hasOtherHead } from '../models/tiedHead.js';
 import type { Parameter } from '../nn/module.js';
 import { assign } from '../tensor/ops/update.js';
@@ -16,7 +17,9 @@ import { AttuneError } from '../util/errors.js';
 export async function loadModelWeights(model: LanguageModel, folder: string): Promise<void> {
   if (model.adapters) return model.adapters.loadWeights(folder);
   const { engine, root } = model;
-  await using weights = await WeightFolder.open(folder);
+  await using opened = await WeightFolder.open(folder);
+  const { nested } = model.config;
+  const weights = nested ? opened.renamed((name) => nameInNested(name, nested)) : opened;
   if (await hasOtherHead(model, weights))
     throw mismatch(
       `${folder} has an lm_head.weight of its own; the output layer of the model is its embedding (tie_word_embeddings).`,

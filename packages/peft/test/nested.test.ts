@@ -1,0 +1,69 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Attune, AutoModelForCausalLM, createAttune, SafetensorsFile } from '@attune/core';
+import { getPeftModel, PeftModel, peft } from '@attune/peft';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { fixtures } from './support.js';
+
+let scratch: string;
+let attune: Attune;
+const warnings: string[] = [];
+beforeAll(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'attune-nested-peft-'));
+  const note = (message: string) => warnings.push(message);
+  const logger = { debug() {}, info() {}, warn: note, error: note };
+  attune = await createAttune({ backend: 'reference', logger, plugins: [peft()] });
+});
+afterAll(async () => {
+  attune.dispose();
+  await rm(scratch, { recursive: true });
+});
+
+const models = ['nested-gemma3', 'nested-mistral3', 'nested-smolvlm'];
+const load = (name: string) =>
+  AutoModelForCausalLM.fromPretrained(join(fixtures, name), { attune, dtype: 'float32' });
+
+it.each(models)(
+  '%s: an adapter of PEFT on the whole class computes the same on text',
+  async (name) => {
+    warnings.length = 0;
+    const base = await load(name);
+    const model = await PeftModel.fromPretrained(base, join(fixtures, name, 'adapter'));
+    await using expected = await SafetensorsFile.open(join(fixtures, name, 'forward.safetensors'));
+    const ids = await expected.read('input_ids');
+    const inputIds = attune.engine.tensor(ids.data as Int32Array, ids.shape as number[], 'int32');
+    const logits = await attune.engine.scope('test', () => model.forward({ inputIds })).data();
+    const { data } = await expected.read('adapted');
+    const worst = Math.max(...Array.from(data as Float32Array, (v, i) => Math.abs(v - logits[i]!)));
+    expect(worst).toBeLessThan(5e-5);
+    // PEFT put one on the vision tower too.
+    expect(warnings.join()).toMatch(/\d+ tensors adapt the towers beside the text model/);
+    base.dispose();
+  },
+);
+
+it.each(models)(
+  '%s: an adapter of ours has the names of PEFT, and targets the text model alone',
+  async (name) => {
+    const base = await load(name);
+    const model = getPeftModel(base, {
+      peftType: 'LORA',
+      r: 2,
+      targetModules: ['q_proj', 'v_proj'],
+    });
+    const folder = await mkdtemp(join(scratch, 'a-'));
+    await model.savePretrained(folder);
+    await using ours = await SafetensorsFile.open(join(folder, 'adapter_model.safetensors'));
+    await using theirs = await SafetensorsFile.open(
+      join(fixtures, name, 'adapter/adapter_model.safetensors'),
+    );
+    expect([...ours.names].sort()).toEqual(theirs.names.filter((n) => !/vision/.test(n)).sort());
+    const { target_modules: targets } = JSON.parse(
+      await readFile(join(folder, 'adapter_config.json'), 'utf8'),
+    );
+    expect(targets).toContain(ours.names[0]!.replace(/^base_model\.model\.|\.lora_.*$/g, ''));
+    expect(targets).toHaveLength(4);
+    base.dispose();
+  },
+);
