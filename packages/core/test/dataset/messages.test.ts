@@ -67,8 +67,8 @@ describe('content as parts', () => {
   });
 
   it('that is not text is refused where the template takes texts alone', () => {
-    const image = { messages: [{ role: 'user', content: [{ type: 'image' }] }] };
-    expect(() => textOf(image, "{{ 'a' + messages[0].content }}")).toThrow(/TypeError/);
+    const table = { messages: [{ role: 'user', content: [{ type: 'table' }] }] };
+    expect(() => textOf(table, "{{ 'a' + messages[0].content }}")).toThrow(/TypeError/);
   });
 
   it('is masked as texts are', () => {
