@@ -34,6 +34,7 @@ const optionNames: Record<keyof CreateAttuneOptions, true> = {
  */
 export class Attune implements AsyncDisposable {
   readonly engine: Engine;
+  #occupant: string | null = null;
   #disposed = false;
 
   constructor(
@@ -56,6 +57,29 @@ export class Attune implements AsyncDisposable {
   /** A service, if a plugin provides it. */
   service<T>(token: Token<T>): T | undefined {
     return this.services.has(token) ? this.services.get(token) : undefined;
+  }
+
+  /**
+   * One run at a time: dropout's draws, the memory limit and the pace of the device are of the whole
+   * Attune, so that two runs would change each other's numbers.
+   *
+   * @param by who, for the error of the next: "SFTTrainer.train()"
+   * @returns disposed when the run is over
+   * @throws ATTUNE_BUSY
+   */
+  occupy(by: string): Disposable {
+    if (this.#occupant !== null)
+      throw new AttuneError(
+        'ATTUNE_BUSY',
+        `${by}: ${this.#occupant} of another trainer is running on this Attune.`,
+        { remedy: 'Await it first, or give each trainer an Attune of its own (createAttune).' },
+      );
+    this.#occupant = by;
+    return {
+      [Symbol.dispose]: () => {
+        this.#occupant = null;
+      },
+    };
   }
 
   /** Frees the device and everything on it. Also called by `await using`. */

@@ -1,6 +1,7 @@
 import type { Attune } from '../attune.js';
 import type { Registry } from '../di/registry.js';
 import type { TrainingArguments } from '../trainer/trainingArguments.js';
+import { Activity } from '../util/activity.js';
 import { AttuneError } from '../util/errors.js';
 import {
   type AsyncHook,
@@ -25,6 +26,8 @@ export type CallbackKey = TrainerCallback | string | (new (...args: never) => Tr
  */
 export class CallbackHandler {
   readonly events: Events;
+  /** What the run waits for. */
+  readonly activity: Activity;
   #callbacks: TrainerCallback[];
   readonly #known: Registry<TrainerCallback>;
 
@@ -35,6 +38,7 @@ export class CallbackHandler {
     given: readonly (TrainerCallback | string)[],
   ) {
     this.events = new Events(attune.logger);
+    this.activity = new Activity(attune.logger);
     this.#known = attune.registry(Callbacks);
     const callbacks = given.map((callback) => this.#resolve(callback));
     const asked = reporters(args, callbacks, (name) => this.#known.get(name));
@@ -83,9 +87,10 @@ export class CallbackHandler {
     for (const callback of this.#callbacks) {
       if (!callback[hook]) continue;
       try {
-        await (callback[hook] as (context: CallbackContext, value: unknown) => unknown)(
-          context,
-          value,
+        const call = callback[hook] as (context: CallbackContext, value: unknown) => unknown;
+        await this.activity.during(
+          `callback "${callbackName(callback)}" in ${hook} ${momentOf(context)}`,
+          call.call(callback, context, value),
         );
       } catch (error) {
         throw failure(callback, hook, context, error);
@@ -169,21 +174,23 @@ function matches(callback: TrainerCallback, key: CallbackKey): boolean {
 function failure(
   callback: TrainerCallback,
   hook: string,
-  { state }: CallbackContext,
+  context: CallbackContext,
   error: unknown,
 ): AttuneError {
   const name = callbackName(callback);
-  const when = state.globalStep === 0 ? 'before the first update' : `at update ${state.globalStep}`;
   return new AttuneError(
     'CALLBACK_FAILED',
-    `callback "${name}" failed in ${hook} ${when}: ${reason(error)}`,
+    `callback "${name}" failed in ${hook} ${momentOf(context)}: ${reason(error)}`,
     {
       ...(AttuneError.isInstance(error) && error.remedy && { remedy: error.remedy }),
-      details: { callback: name, hook, globalStep: state.globalStep },
+      details: { callback: name, hook, globalStep: context.state.globalStep },
       cause: error,
     },
   );
 }
+
+const momentOf = ({ state }: CallbackContext): string =>
+  state.globalStep === 0 ? 'before the first update' : `at update ${state.globalStep}`;
 
 function reason(error: unknown): string {
   if (AttuneError.isInstance(error)) return `${error.code}: ${error.description}`;

@@ -31,6 +31,7 @@ const schemas = {
     logged_step: count,
     skipped_steps: count,
     skipped_in_a_row: count,
+    evaluation_due: z.boolean(),
     loss_sum: numberOrNull,
     loss_steps: count,
     rows_since_log: z.array(

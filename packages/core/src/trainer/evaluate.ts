@@ -3,6 +3,7 @@ import { PADDING_SEGMENT } from '../dataset/collator.js';
 import type { Loader } from '../dataset/loader.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { ComputeDType } from '../tensor/dtype.js';
+import type { Activity } from '../util/activity.js';
 import type { HostBatch, Objective } from './objective.js';
 import { Pacer } from './pacer.js';
 import type { PredictionCollector } from './predictions.js';
@@ -27,6 +28,9 @@ export interface EvaluateOptions {
   readonly compute: ComputeDType;
   /** Keeps the outputs, if somebody asked for them. */
   readonly collector?: PredictionCollector | null;
+  readonly activity: Activity;
+  /** Ends the evaluation between two batches. */
+  readonly signal?: AbortSignal | null;
   /** After each batch. */
   onStep(progress: PredictionStep): Promise<void>;
 }
@@ -48,7 +52,7 @@ export interface EvaluationSums {
  * One number of each batch stays on the device until the end; logits never outlive their batch.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums> {
-  const { model, objective, loader, compute, collector } = options;
+  const { model, objective, loader, compute, collector, activity, signal } = options;
   const { engine, root } = model;
   const started = performance.now();
   const wasTraining = root.training;
@@ -63,9 +67,12 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   root.eval();
   try {
     for await (const [examples] of loader.groups(0, 1)) {
+      signal?.throwIfAborted();
       samples += examples!.length;
       const collated = objective.collate(examples!);
-      const batch = (await objective.prepare?.(model, [collated]))?.[0] ?? collated;
+      const prepared = objective.prepare?.(model, [collated]);
+      const waits = `objective "${objective.name}" in prepare, of evaluation batch ${batchesDone + 1}`;
+      const batch = (prepared && (await activity.during(waits, prepared)))?.[0] ?? collated;
       const batchItems = objective.countItems(batch);
       tokens += countTokens(batch);
       const sums = engine.scope('evaluate', () =>

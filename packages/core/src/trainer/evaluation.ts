@@ -34,6 +34,8 @@ interface EvaluationParts {
   readonly tasks: readonly EvaluationTask[];
   readonly tokenizer: TextTokenizer | null;
   readonly rows: PreparedRows;
+  /** Aborts when the run in progress is to end; null: there is none. */
+  readonly signal: () => AbortSignal | null;
 }
 
 /** What a Trainer does with rows that it does not learn from: `evaluate` and `predict`. */
@@ -94,14 +96,19 @@ export class Evaluation {
    * @throws EVALUATION_TASK
    */
   async runTasks(): Promise<Record<string, number>> {
-    const { tasks, context } = this.parts;
+    const { tasks, context, callbacks } = this.parts;
     const { model, args } = context;
     const metrics: Record<string, number> = {};
     for (const task of tasks) {
       const prefix = setPrefix(task.name);
       const tokenizer = this.#tokenizerFor(task);
       const batchSize = args.perDeviceEvalBatchSize;
-      const own = await runEvaluationTask(task, { model, tokenizer, batchSize });
+      const signal = this.parts.signal();
+      signal?.throwIfAborted();
+      const own = await callbacks.activity.during(
+        `evaluation task "${task.name}" at update ${context.state.globalStep}`,
+        runEvaluationTask(task, { model, tokenizer, batchSize, ...(signal && { signal }) }),
+      );
       for (const [name, value] of Object.entries(own)) metrics[metricName(prefix, name)] = value;
     }
     return metrics;
@@ -157,9 +164,14 @@ export class Evaluation {
       }),
       compute,
       collector,
+      activity: callbacks.activity,
+      signal: this.parts.signal(),
       onStep: (progress) => callbacks.call('onPredictionStep', context, progress),
     });
-    const own = computeMetrics && collector ? await custom(computeMetrics, collector) : {};
+    const own =
+      computeMetrics && collector
+        ? await callbacks.activity.during('computeMetrics', custom(computeMetrics, collector))
+        : {};
     const named = Object.entries(own).map(([name, value]) => [metricName(prefix, name), value]);
     return {
       sums,

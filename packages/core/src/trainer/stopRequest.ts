@@ -5,33 +5,51 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /**
  * Requests from outside to end a run: an AbortSignal, Ctrl-C (SIGINT) and SIGTERM. The first one is
- * noted, and the run ends after the update in progress; a second Ctrl-C finds the process without our
- * handler and does what it always does. `dispose` takes the handlers away.
+ * noted, and the run ends after the update in progress, an evaluation after the batch in progress; a
+ * second Ctrl-C finds the process without our handler and does what it always does. `dispose` takes the
+ * handlers away.
  */
 export class StopRequest {
-  #signal: 'SIGINT' | 'SIGTERM' | null = null;
+  readonly #controller = new AbortController();
+  #reason: StopReason | null = null;
 
-  /** @param handleSignals listen for SIGINT and SIGTERM */
+  /**
+   * @param handleSignals listen for SIGINT and SIGTERM
+   * @param onStop is told of the first request
+   */
   constructor(
     private readonly abort: AbortSignal | undefined,
     handleSignals: boolean,
-    private readonly onSignal: (name: string) => void,
+    private readonly onStop: (reason: StopReason) => void,
   ) {
     if (handleSignals) for (const name of SIGNALS) process.on(name, this.#handle);
+    if (abort?.aborted) this.#note('abort');
+    else abort?.addEventListener('abort', this.#aborted);
   }
 
   /** Who asked; null while nobody did. */
   get reason(): StopReason | null {
-    return this.#signal ?? (this.abort?.aborted ? 'abort' : null);
+    return this.#reason;
   }
 
-  readonly #handle = (name: NodeJS.Signals): void => {
-    this.#signal = name as 'SIGINT' | 'SIGTERM';
+  /** Aborts with the first request. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  readonly #handle = (name: NodeJS.Signals): void => this.#note(name as 'SIGINT' | 'SIGTERM');
+  readonly #aborted = (): void => this.#note('abort');
+
+  #note(reason: StopReason): void {
+    if (this.#reason !== null) return;
+    this.#reason = reason;
     this.dispose();
-    this.onSignal(name);
-  };
+    this.#controller.abort();
+    this.onStop(reason);
+  }
 
   dispose(): void {
     for (const name of SIGNALS) process.off(name, this.#handle);
+    this.abort?.removeEventListener('abort', this.#aborted);
   }
 }

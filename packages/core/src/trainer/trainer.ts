@@ -23,7 +23,7 @@ import { type ProfileOptions, profileUpdates, type TrainingProfile } from './pro
 import { rescue } from './rescue.js';
 import { RowLengths } from './rowLengths.js';
 import { trainingLoader } from './sampling.js';
-import { StopRequest } from './stopRequest.js';
+import { type StopReason, StopRequest } from './stopRequest.js';
 import { EvaluationTasks } from './tasks/evaluationTask.js';
 import {
   checkEvaluation,
@@ -75,7 +75,8 @@ export class Trainer<
   readonly #lengths: RowLengths | null;
   /** The adapters that the model had when the trainer was made. */
   readonly #adapters: AdapterHost | null;
-  #run: TrainingRun | null = null;
+  #isBusy = false;
+  #stop: StopRequest | null = null;
 
   /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
@@ -132,6 +133,7 @@ export class Trainer<
       ),
       tokenizer,
       rows: this.#rows,
+      signal: () => this.#stop?.signal ?? null,
     });
     this.#loop = new TrainingLoop({
       context: this.#context,
@@ -172,11 +174,14 @@ export class Trainer<
   /**
    * Trains from the start, or on from a checkpoint: then every number is that of the uninterrupted run.
    *
-   * @throws NO_ROWS, ROW_FORMAT, NO_TRAINABLE, CHECKPOINT_NONE, CHECKPOINT_MISMATCH, DEVICE_LOST, ...
+   * One at a time on an Attune: dropout draws and the memory limit are the Attune's.
+   *
+   * @throws ALREADY_TRAINING, ATTUNE_BUSY, NO_ROWS, ROW_FORMAT, NO_TRAINABLE, CHECKPOINT_NONE, CHECKPOINT_MISMATCH, DEVICE_LOST, ...
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { args, model } = this;
     const trainDataset = this.#trainRows('train');
+    using _ = this.#occupy('train');
     await using output = await OutputFolder.open(
       args.outputDir,
       {
@@ -207,13 +212,11 @@ export class Trainer<
         this.#optimizers,
         output,
       );
-      this.#run = run;
       if (position) run.position = position;
-      const stop = new StopRequest(options.signal, options.handleSignals ?? true, (name) =>
-        model.attune.logger.warn(
-          `${name}: the run ends after the update in progress, with a checkpoint. Once more ends the process at once.`,
-        ),
+      const stop = new StopRequest(options.signal, options.handleSignals ?? true, (reason) =>
+        this.#sayStop(reason),
       );
+      this.#stop = stop;
       try {
         backend.limitMemory?.(args.maxMemory);
         if (args.nonFinite === 'rollback' && from === null) await run.save();
@@ -225,7 +228,7 @@ export class Trainer<
       } finally {
         stop.dispose();
         backend.limitMemory?.(null);
-        this.#run = null;
+        this.#stop = null;
         await run.dispose();
       }
     }
@@ -308,9 +311,11 @@ export class Trainer<
 
   /** Updates of the first batch with learning rate 0, as often as `use` asks for; leaves no trace. */
   async #rehearse<T>(caller: string, use: (update: () => Promise<void>) => Promise<T>): Promise<T> {
+    const rows = this.#trainRows(caller);
+    using _ = this.#occupy(caller);
     const { objective } = this;
-    const examples = await this.#rows.examples(this.#trainRows(caller), 'training');
-    return this.#tryOut(this.#loader(examples), async (run) => {
+    const examples = await this.#rows.examples(rows, 'training');
+    return await this.#tryOut(this.#loader(examples), async (run) => {
       let first: unknown[][] = [];
       for await (const group of run.groups()) {
         first = group;
@@ -333,12 +338,10 @@ export class Trainer<
       null,
       this.#optimizers,
     );
-    this.#run = run;
     try {
       run.learningRate = 0;
       return await use(run);
     } finally {
-      this.#run = null;
       await run.dispose();
       Object.assign(this.state, before);
     }
@@ -370,6 +373,30 @@ export class Trainer<
     checkSameAdapters(this.#adapters, this.model.adapters, 'after this trainer was made');
   }
 
+  /** Until it is disposed, nobody else trains here. @throws ATTUNE_BUSY */
+  #occupy(caller: string): Disposable {
+    const lease = this.model.attune.occupy(`${this.constructor.name}.${caller}()`);
+    this.#isBusy = true;
+    return {
+      [Symbol.dispose]: () => {
+        this.#isBusy = false;
+        lease[Symbol.dispose]();
+      },
+    };
+  }
+
+  /** At the first request to end: what happens, and what the run is waiting for meanwhile. */
+  #sayStop(reason: StopReason): void {
+    const { logger } = this.model.attune;
+    const waits = this.#callbacks.activity.current;
+    const waiting = waits === null ? '' : ` It is waiting for ${waits}.`;
+    if (reason !== 'abort')
+      logger.warn(
+        `${reason}: the run ends after the update in progress, with a checkpoint.${waiting} Once more ends the process at once.`,
+      );
+    else if (waiting) logger.warn(`the run is to end.${waiting}`);
+  }
+
   /** @throws NO_ROWS, ALREADY_TRAINING, ADAPTERS_CHANGED */
   #trainRows(caller: string): RowSource {
     this.#checkModel();
@@ -378,7 +405,7 @@ export class Trainer<
       throw new AttuneError('NO_ROWS', `${caller}() needs training rows.`, {
         remedy: 'Pass trainDataset to the trainer.',
       });
-    if (this.#run)
+    if (this.#isBusy)
       throw new AttuneError('ALREADY_TRAINING', 'this trainer is training already.', {
         remedy: 'Await the first train() or profile() before the second.',
       });

@@ -55,31 +55,36 @@ export class TrainingLoop {
     const { plan } = run;
     control.shouldTrainingStop = state.globalStep >= plan.maxSteps || stop.reason !== null;
     await this.#callbacks.call('onTrainBegin', this.context, plan.maxSteps);
-    if (args.evalOnStart && state.globalStep === 0) await this.#evaluate();
+    if ((args.evalOnStart && state.globalStep === 0) || run.isEvaluationDue)
+      await this.#evaluateUnlessStopped(run, stop);
+    if (stop.reason) control.shouldTrainingStop = true;
     while (run.position.epoch < plan.numTrainEpochs && !control.shouldTrainingStop) {
       control.shouldEpochStop = false;
       await this.#callbacks.call('onEpochBegin', this.context);
       for await (const group of run.groups()) {
         this.#checkRows(); // a stream's rows are known now
         const { epoch, batches } = run.position;
-        await this.#step(run, group, epoch + (batches + group.length) / plan.batchesPerEpoch);
-        if (stop.reason) {
-          control.shouldTrainingStop = true;
-          await this.#save(run, true);
-        }
+        await this.#step(run, stop, group, epoch + (batches + group.length) / plan.batchesPerEpoch);
+        if (stop.reason) await this.#stop(run);
         if (control.shouldTrainingStop || control.shouldEpochStop) break;
       }
       const isWhole = run.position.batches === plan.batchesPerEpoch;
       if (control.shouldEpochStop || isWhole) run.nextEpoch();
       this.#clearFlags();
       await this.#callbacks.call('onEpochEnd', this.context);
-      if (!stop.reason) await this.#logEvaluateSave(run);
+      if (!stop.reason) await this.#logEvaluateSave(run, stop);
+      if (stop.reason) await this.#stop(run);
     }
     await run.pacer.drain();
   }
 
   /** One update: see "One training step" in docs/architecture.md. */
-  async #step(run: TrainingRun, group: readonly unknown[][], epoch: number): Promise<void> {
+  async #step(
+    run: TrainingRun,
+    stop: StopRequest,
+    group: readonly unknown[][],
+    epoch: number,
+  ): Promise<void> {
     const { state } = this.context;
     this.#clearFlags();
     run.beginUpdate();
@@ -104,22 +109,48 @@ export class TrainingLoop {
     }
     await run.pacer.admit();
     await this.#callbacks.call('onStepEnd', this.context);
-    await this.#logEvaluateSave(run);
+    await this.#logEvaluateSave(run, stop);
   }
 
-  async #logEvaluateSave(run: TrainingRun): Promise<void> {
+  async #stop(run: TrainingRun): Promise<void> {
+    this.context.control.shouldTrainingStop = true;
+    await this.#save(run, true);
+  }
+
+  async #logEvaluateSave(run: TrainingRun, stop: StopRequest): Promise<void> {
     const { state, args, control } = this.context;
     if (control.shouldLog && state.globalStep > run.loggedStep) await this.#log(run);
     if (control.shouldEvaluate) {
       await run.checkFinite();
-      const metrics = await this.#evaluate();
-      // After the callbacks, so that they see what the best was.
-      const isBest = noteBest(state, args, metrics);
-      run.schedule.observe(metrics);
+      const isBest = await this.#evaluateUnlessStopped(run, stop);
       if (args.saveStrategy === 'best') control.shouldSave = isBest;
     }
     if (control.shouldSave) await this.#save(run);
     this.#clearFlags();
+  }
+
+  /**
+   * The evaluation that is due. One that a request to end cuts short gives no metrics; the run that goes
+   * on from the checkpoint begins with it.
+   *
+   * @returns whether it was the best so far
+   */
+  async #evaluateUnlessStopped(run: TrainingRun, stop: StopRequest): Promise<boolean> {
+    const { state, args } = this.context;
+    run.isEvaluationDue = false;
+    let metrics: EvalMetrics;
+    try {
+      metrics = await this.#evaluate();
+    } catch (error) {
+      if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
+      run.isEvaluationDue = true;
+      return false;
+    }
+    if (state.globalStep === 0) return false; // evalOnStart looks, and decides nothing
+    // After the callbacks, so that they see what the best was.
+    const isBest = noteBest(state, args, metrics);
+    run.schedule.observe(metrics);
+    return isBest;
   }
 
   /** @param whole even with saveOnlyModel: a run that was stopped is to go on */

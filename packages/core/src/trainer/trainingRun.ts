@@ -3,6 +3,7 @@ import type { CallbackHandler } from '../callbacks/handler.js';
 import type { Loader } from '../dataset/loader.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import type { Optimizer } from '../optim/optimizer.js';
+import type { Activity } from '../util/activity.js';
 import { writing } from '../util/diskError.js';
 import { AttuneError } from '../util/errors.js';
 import { keysToSnake } from '../util/json.js';
@@ -86,6 +87,8 @@ export class TrainingRun {
   readonly #stepsBefore: number;
   #lossSum = 0;
   #lossSteps = 0;
+  /** The evaluation after the last update was cut short. */
+  isEvaluationDue = false;
   /** Updates skipped after each other, up to the last log. */
   #skippedInARow = 0;
 
@@ -186,6 +189,11 @@ export class TrainingRun {
     );
   }
 
+  /** What the run waits for. */
+  get activity(): Activity {
+    return this.callbacks.activity;
+  }
+
   beginUpdate(): void {
     this.#drawsBefore = this.context.model.engine.dropoutDraws;
   }
@@ -220,7 +228,10 @@ export class TrainingRun {
     try {
       while (true) {
         const asked = performance.now();
-        const { done, value } = await groups.next();
+        const { done, value } = await this.activity.during(
+          `training rows, for update ${this.context.state.globalStep + 1}`,
+          groups.next(),
+        );
         if (this.samples > 0) this.#dataWaitMs += performance.now() - asked;
         if (done) break;
         yield value;
@@ -345,6 +356,7 @@ export class TrainingRun {
         logged_step: this.loggedStep,
         skipped_steps: state.skippedSteps,
         skipped_in_a_row: this.#skippedInARow,
+        evaluation_due: this.isEvaluationDue,
         loss_sum: this.#lossSum,
         loss_steps: this.#lossSteps,
         rows_since_log: rows,
@@ -370,6 +382,7 @@ export class TrainingRun {
     this.#lossSteps = saved.loss_steps;
     state.skippedSteps = saved.skipped_steps;
     this.#skippedInARow = saved.skipped_in_a_row;
+    this.isEvaluationDue = saved.evaluation_due;
     this.meter.putBack(stepRows(saved.rows_since_log));
     const { stateful_callbacks } = await checkpointJson.read(folder, 'trainer_state.json');
     if (this.context.args.restoreCallbackStatesFromCheckpoint)

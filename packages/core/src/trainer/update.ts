@@ -34,7 +34,9 @@ export async function update(
   const { optimizer, meter, lossScaler } = run;
   run.checkAdapters();
   const collated = group.map((examples) => objective.collate(examples));
-  const batches = (await objective.prepare?.(model, collated)) ?? collated;
+  const prepared = objective.prepare?.(model, collated);
+  const waits = `objective "${objective.name}" in prepare, of update ${state.globalStep + 1}`;
+  const batches = (prepared && (await run.activity.during(waits, prepared))) ?? collated;
   const items = countItems(objective, batches, state.globalStep + 1);
   meter.beginStep();
   for (const [i, batch] of batches.entries()) {

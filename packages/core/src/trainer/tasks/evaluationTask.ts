@@ -8,6 +8,8 @@ export interface EvaluationTaskContext {
   readonly tokenizer: TextTokenizer;
   /** Requests that go through the model at once. The result does not depend on it. */
   readonly batchSize: number;
+  /** Aborts when the run is to end: look at it between batches (`signal?.throwIfAborted()`), hand it to `generate`. */
+  readonly signal?: AbortSignal;
 }
 
 /** Numbers of a task by name: `acc`, `accNorm`, `exactMatch`, their standard errors as `accStderr`. */
@@ -46,6 +48,7 @@ export async function runEvaluationTask(
     return await task.evaluate({ batchSize: 8, ...context });
   } catch (error) {
     if (AttuneError.isInstance(error) && error.code === 'DEVICE_LOST') throw error;
+    if (context.signal?.aborted && error === context.signal.reason) throw error;
     const problem = AttuneError.isInstance(error)
       ? error.description
       : String((error as Error)?.message ?? error);

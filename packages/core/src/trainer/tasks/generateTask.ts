@@ -37,7 +37,7 @@ export function generateTask(options: GenerateTaskOptions): EvaluationTask {
     });
   return {
     name,
-    async evaluate({ model, tokenizer, batchSize }) {
+    async evaluate({ model, tokenizer, batchSize, signal }) {
       const decode = tokenizer.decode?.bind(tokenizer);
       if (!decode)
         throw new AttuneError('EVALUATION_TASK', 'the tokenizer cannot decode.', {
@@ -45,12 +45,14 @@ export function generateTask(options: GenerateTaskOptions): EvaluationTask {
         });
       const scores: { exactMatch: number }[] = [];
       for (let at = 0; at < rows.length; at += batchSize) {
+        signal?.throwIfAborted();
         const batch = rows.slice(at, at + batchSize);
         const inputIds = batch.map(({ prompt }) => [...tokenizer.encode(prompt)]);
         const { sequences } = await model.generate({
           inputIds,
           maxNewTokens,
           doSample: false,
+          ...(signal && { signal }),
           // Others cannot watch a stream: their answers are cut when they are whole.
           ...(stopStrings.length > 0 &&
             tokenizer instanceof Tokenizer && { stopStrings, tokenizer }),

@@ -35,7 +35,7 @@ export interface LogLikelihood {
  * @throws TASK_REQUEST for a continuation without tokens, or longer than the model allows
  */
 export async function logLikelihoods(
-  { model, tokenizer, batchSize }: EvaluationTaskContext,
+  { model, tokenizer, batchSize, signal }: EvaluationTaskContext,
   requests: readonly LogLikelihoodRequest[],
 ): Promise<LogLikelihood[]> {
   const most = longestInput(model);
@@ -44,6 +44,7 @@ export async function logLikelihoods(
   const order = pairs.map((_, i) => i).sort((a, b) => pairs[b]!.ids.length - pairs[a]!.ids.length);
   const results: LogLikelihood[] = new Array(pairs.length);
   for (let at = 0; at < order.length; at += batchSize) {
+    signal?.throwIfAborted();
     const indices = order.slice(at, at + batchSize);
     const scored = await scoreBatch(
       model,
