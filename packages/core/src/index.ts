@@ -34,6 +34,7 @@ export * from './models/family.js';
 export * from './models/generate.js';
 export * from './models/kvCache.js';
 export * from './models/languageModel.js';
+export { nameInNested } from './models/nestedFamily.js';
 export type { QuantizationConfig } from './models/quantization.js';
 export * from './models/sequenceClassifier.js';
 export * from './nn/adapterHost.js';

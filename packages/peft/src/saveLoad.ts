@@ -6,7 +6,9 @@ import {
   type HostTensorData,
   type JsonValue,
   type LanguageModel,
+  type ModelConfig,
   type Module,
+  nameInNested,
   readJsonFile,
   SafetensorsFile,
   sameShape,
@@ -143,14 +145,16 @@ export async function readAdapterTensors(
 ): Promise<Map<string, HostTensorData>> {
   const file = await openWeights(folder);
   try {
-    const left = await checkNames(file, plan, root, config.nested?.towers);
+    const { nested = null } = config;
+    const stored = storedNames(file, plan, nested);
+    const left = await checkNames(file, plan, root, { stored, towers: nested?.towers });
     if (left > 0)
       attune.logger.warn(
         `${file.path}: ${left} tensors adapt the towers beside the text model: they are left out, and not in what is saved of this adapter.`,
       );
     const tensors = new Map<string, HostTensorData>();
     for (const name of plan.tensors.keys())
-      tensors.set(name, await file.read(nameInFile(plan.method, name)));
+      tensors.set(name, await file.read(stored.get(nameInFile(plan.method, name))!));
     return tensors;
   } finally {
     await file.close();
@@ -217,18 +221,39 @@ async function openWeights(folder: string): Promise<SafetensorsFile> {
   return SafetensorsFile.open(path);
 }
 
+/**
+ * Names as PEFT writes them -> names in a file. They are the same, but for models that nest their text model: files
+ * of before transformers 5 have its old names, which PEFT reads too.
+ */
+function storedNames(
+  file: SafetensorsFile,
+  { method }: AdapterPlan,
+  nested: NonNullable<ModelConfig['nested']> | null,
+): ReadonlyMap<string, string> {
+  const prefix = prefixOf(method);
+  const current = (name: string) =>
+    nested && name.startsWith(prefix)
+      ? prefix + nameInNested(name.slice(prefix.length), nested)
+      : name;
+  return new Map(file.names.map((name) => [current(name), name]));
+}
+
 /** @returns how many tensors are of other towers, which are not there */
 async function checkNames(
   file: SafetensorsFile,
   plan: AdapterPlan,
   root: Module,
-  towers: RegExp | undefined,
+  {
+    stored,
+    towers,
+  }: { readonly stored: ReadonlyMap<string, string>; readonly towers: RegExp | undefined },
 ): Promise<number> {
   const expected = [...plan.tensors];
   const nameOf = (name: string) => nameInFile(plan.method, name);
+  const has = (name: string) => stored.has(nameOf(name));
   const disagree = expected
-    .filter(([name]) => file.has(nameOf(name)))
-    .map(([name, shape]) => ({ name, shape, found: file.info(nameOf(name)).shape }))
+    .filter(([name]) => has(name))
+    .map(([name, shape]) => ({ name, shape, found: file.info(stored.get(nameOf(name))!).shape }))
     .filter(({ shape, found }) => !sameShape(shape, found));
   if (disagree.length > 0) {
     const shown = disagree
@@ -243,7 +268,7 @@ async function checkNames(
       },
     );
   }
-  const missing = expected.map(([name]) => name).filter((name) => !file.has(nameOf(name)));
+  const missing = expected.map(([name]) => name).filter((name) => !has(name));
   if (missing.length > 0)
     throw new AttuneError(
       'PEFT_ADAPTER_INCOMPLETE',
@@ -257,7 +282,7 @@ async function checkNames(
   const prefix = prefixOf(plan.method);
   const isOfTower = (name: string) =>
     name.startsWith(prefix) && towers?.test(name.slice(prefix.length)) === true;
-  const strange = file.names.filter((name) => !own.has(name));
+  const strange = [...stored.keys()].filter((name) => !own.has(name));
   const others = strange.filter((name) => !isOfTower(name));
   const carried = carriedWeights(root, others, prefix);
   const unknown = others.filter((name) => !carried.has(name));
@@ -271,7 +296,8 @@ async function checkNames(
         details: { unknown },
       },
     );
-  await checkCarriedWeights(file, carried);
+  const carriedInFile = [...carried].map(([name, at]) => [stored.get(name)!, at] as const);
+  await checkCarriedWeights(file, new Map(carriedInFile));
   return strange.length - others.length;
 }
 

@@ -1,7 +1,13 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Attune, AutoModelForCausalLM, createAttune, SafetensorsFile } from '@attune/core';
+import {
+  type Attune,
+  AutoModelForCausalLM,
+  createAttune,
+  SafetensorsFile,
+  writeSafetensors,
+} from '@attune/core';
 import { getPeftModel, PeftModel, peft } from '@attune/peft';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fixtures } from './support.js';
@@ -42,6 +48,31 @@ it.each(models)(
     base.dispose();
   },
 );
+
+it('an adapter with the names of transformers 4 is the same adapter', async () => {
+  const from = join(fixtures, 'nested-gemma3/adapter');
+  const folder = await mkdtemp(join(scratch, 'old-'));
+  await cp(from, folder, { recursive: true });
+  await using source = await SafetensorsFile.open(join(from, 'adapter_model.safetensors'));
+  const old = (name: string) =>
+    name
+      .replace('model.model.language_model.', 'model.language_model.model.')
+      .replace('model.model.vision_tower', 'model.vision_tower');
+  const tensors = source.names.map((name) => ({
+    ...source.info(name),
+    name: old(name),
+    data: () => source.readBytes(name),
+  }));
+  await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors);
+  const base = await load('nested-gemma3');
+  const model = await PeftModel.fromPretrained(base, folder);
+  const saved = await mkdtemp(join(scratch, 'new-'));
+  await model.savePretrained(saved);
+  await using ours = await SafetensorsFile.open(join(saved, 'adapter_model.safetensors'));
+  for (const name of ours.names) expect(await ours.read(name)).toEqual(await source.read(name));
+  expect(ours.names).toHaveLength(8);
+  base.dispose();
+});
 
 it.each(models)(
   '%s: an adapter of ours has the names of PEFT, and targets the text model alone',

@@ -143,8 +143,11 @@ export function nestedFamily(modelType: string, text: ModelFamily): ModelFamily 
   };
 }
 
-/** Keys that stand beside text_config and count before those in it. */
-const beside = ['eos_token_id', 'bos_token_id', 'pad_token_id'];
+/**
+ * Keys that stand beside text_config and count before those in it. Not pad_token_id: the embedding's padding row is
+ * that of text_config.
+ */
+const beside = ['eos_token_id', 'bos_token_id'];
 
 function textConfigOf(raw: RawConfig, type: NestedType, textType: string): RawConfig {
   const text = raw.text_config as RawConfig;
