@@ -7,8 +7,10 @@ import type { Registry } from './di/registry.js';
 import { TOKENS, type Token } from './di/tokens.js';
 import { Backends } from './points.js';
 import { Engine } from './tensor/engine.js';
-import { AttuneError, checkOptionNames } from './util/errors.js';
+import { describeValue } from './util/describeValue.js';
+import { AttuneError } from './util/errors.js';
 import { consoleLogger, type Logger } from './util/logger.js';
+import { checkOptionNames, type OptionHints } from './util/unknownOptions.js';
 
 export interface CreateAttuneOptions {
   /** What this Attune can do beyond core: a backend, PEFT methods, your own, e.g. `[dawn(), peft()]`. Default none. */
@@ -27,6 +29,35 @@ const optionNames: Record<keyof CreateAttuneOptions, true> = {
   seed: true,
   logger: true,
 };
+
+const hints: Omit<OptionHints, 'known'> = {
+  synonyms: { plugin: 'plugins', device: 'backend', log: 'logger', randomseed: 'seed' },
+  notes: {
+    adapter: 'the device is chosen where the plugin is made: dawn({ adapter })',
+    gpu: 'the device is chosen where the plugin is made: dawn({ adapter })',
+    model: 'models are loaded afterwards: AutoModelForCausalLM.fromPretrained(path, { attune })',
+    verbose: 'logger says where messages go; silentLogger is one that keeps them',
+  },
+};
+
+/** @throws PLUGIN_INVALID for what is no plugin: a function that was not called, above all */
+function checkPlugins(plugins: unknown = []): void {
+  const invalid = (what: string, remedy: string) =>
+    new AttuneError('PLUGIN_INVALID', `createAttune: ${what}.`, { remedy });
+  if (!Array.isArray(plugins))
+    throw invalid(
+      `plugins: expected a list, found ${describeValue(plugins)}`,
+      'Pass plugins: [dawn(), peft()].',
+    );
+  plugins.forEach((plugin: unknown, i) => {
+    if (typeof (plugin as Partial<Plugin> | null | undefined)?.register === 'function') return;
+    const name = typeof plugin === 'function' ? plugin.name || 'plugin' : '';
+    throw invalid(
+      `plugins[${i}] is ${describeValue(plugin)}, expected a plugin`,
+      name ? `Call it: ${name}().` : 'Pass what a plugin package gives: dawn(), peft(), ...',
+    );
+  });
+}
 
 /**
  * One device with its plugins: the owner of everything that `fromPretrained`, trainers and adapters
@@ -47,6 +78,11 @@ export class Attune implements AsyncDisposable {
     services.provide(TOKENS.Backend, backend);
     services.provide(TOKENS.Engine, this.engine);
     services.provide(TOKENS.Attune, this);
+  }
+
+  /** Whether it has given its device back: nothing can be loaded or computed any more. */
+  get isDisposed(): boolean {
+    return this.#disposed;
   }
 
   /** What plugins added to an extension point. @throws DUPLICATE_NAME */
@@ -103,11 +139,21 @@ export class Attune implements AsyncDisposable {
  *
  * @example await using attune = await createAttune({ plugins: [dawn(), peft()] });
  * @throws NO_BACKEND when no plugin brings a device; PLUGIN_TWICE; PLUGIN_API_VERSION;
- * DUPLICATE_NAME; DUPLICATE_SERVICE; UNKNOWN_NAME; UNKNOWN_OPTION
+ * PLUGIN_INVALID; ATTUNE_OPTION; DUPLICATE_NAME; DUPLICATE_SERVICE; UNKNOWN_NAME; UNKNOWN_OPTION
  */
 export async function createAttune(options: CreateAttuneOptions = {}): Promise<Attune> {
-  checkOptionNames('createAttune', options, optionNames, 'UNKNOWN_OPTION');
+  checkOptionNames('createAttune', options, optionNames, 'UNKNOWN_OPTION', hints);
+  checkPlugins(options.plugins);
   const { plugins = [], logger = consoleLogger, seed = 0 } = options;
+  const wrong = (name: string, value: unknown, expected: string) =>
+    new AttuneError(
+      'ATTUNE_OPTION',
+      `createAttune: ${name} is ${describeValue(value)}, expected ${expected}.`,
+      { remedy: `Pass ${expected}, or leave ${name} out.` },
+    );
+  if (!Number.isSafeInteger(seed) || seed < 0) throw wrong('seed', seed, 'a whole number from 0');
+  if (typeof (logger as Partial<Logger> | null)?.info !== 'function')
+    throw wrong('logger', logger, 'a Logger, such as silentLogger');
   const services = new Services();
   services.provide(TOKENS.Logger, logger);
   services.load(builtins);

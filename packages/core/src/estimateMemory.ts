@@ -14,8 +14,8 @@ import type { PeftConfigInput } from './trainer/applyPeft.js';
 import type { GenerationShape, MemoryPlan } from './trainer/memoryPlan.js';
 import { SFTTrainer, type SftArgumentsInput } from './trainer/sftTrainer.js';
 import { sizeOnly } from './trainer/weightTwins.js';
-import { checkOptionNames } from './util/errors.js';
 import { silentLogger } from './util/logger.js';
+import { checkOptionNames } from './util/unknownOptions.js';
 
 export interface EstimateMemoryOptions {
   /** The contents of a config.json, as it is in the file. */

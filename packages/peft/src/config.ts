@@ -1,12 +1,6 @@
-import {
-  AttuneError,
-  camelToSnake,
-  formatJson,
-  type JsonValue,
-  nearest,
-  snakeToCamel,
-} from '@attune/core';
+import { AttuneError, camelToSnake, formatJson, type JsonValue, snakeToCamel } from '@attune/core';
 import { z } from 'zod';
+import { unknownOptions } from './configHints.js';
 import type { PeftMethod } from './definePeftMethod.js';
 
 const names = z.array(z.string().min(1));
@@ -101,6 +95,7 @@ export function parsePeftConfig(
       ? Object.entries(method.fromFile(Object.fromEntries(written)))
       : written;
   const common: Record<string, unknown> = {};
+  const strange: string[] = [];
   const own: Record<string, unknown> = {};
   for (const [key, value] of given) {
     const fileField = camelToSnake(key);
@@ -109,8 +104,10 @@ export function parsePeftConfig(
     else if (key in commonConfig.shape && isOff(value)) continue;
     else if (method.fileFields && fileField in method.fileFields)
       refuseUnlessInert(method, fileField, value, source.label);
-    else if (key !== 'peftVersion') refuseUnknown(method, spelling.get(key) ?? key, value, source);
+    else if (key !== 'peftVersion' && isRefused(spelling.get(key) ?? key, value, source))
+      strange.push(spelling.get(key) ?? key);
   }
+  if (strange.length > 0) throw unknownOptions(method, optionsOf(method), strange, source.label);
   const at = (path: readonly PropertyKey[]) =>
     [source.label, spelling.get(String(path[0])) ?? path[0], ...path.slice(1)].join('.');
   const parsed = {
@@ -237,27 +234,16 @@ const isOff = (value: unknown): boolean =>
   value === false ||
   (typeof value === 'object' && Object.keys(value as object).length === 0);
 
-function refuseUnknown(method: PeftMethod, key: string, value: unknown, source: Source): void {
-  if (source.isFile) {
-    if (isOff(value)) return;
-    // A number or a name may be a default that a newer PEFT writes; what is switched on changes the result.
-    if (typeof value === 'number' || typeof value === 'string') {
-      source.warn(`${source.label}: unknown option ${key} = ${JSON.stringify(value)} is ignored.`);
-      return;
-    }
-  }
-  const known = optionsOf(method);
-  const near = nearest(snakeToCamel(key), known);
-  throw new AttuneError(
-    'PEFT_CONFIG_UNKNOWN_KEY',
-    `${source.label}.${key} is not an option of ${method.peftType}.`,
-    {
-      remedy: `${near ? `Did you mean "${key.includes('_') ? camelToSnake(near) : near}"? ` : ''}Options: ${known.join(', ')}.`,
-    },
-  );
+/** Whether an option that the method does not have is an error; else it is passed over, with a warning. */
+function isRefused(key: string, value: unknown, source: Source): boolean {
+  if (!source.isFile) return true;
+  if (isOff(value)) return false;
+  // A number or a name may be a default that a newer PEFT writes; what is switched on changes the result.
+  if (typeof value !== 'number' && typeof value !== 'string') return true;
+  source.warn(`${source.label}: unknown option ${key} = ${JSON.stringify(value)} is ignored.`);
+  return false;
 }
 
-/** Maps: a plain object would put keys that look like integers first. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== 'object' || value === null) return value;

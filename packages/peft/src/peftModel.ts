@@ -11,6 +11,7 @@ import {
 } from '@attune/core';
 import { AdaptedLinear } from './adaptedLinear.js';
 import { AdapterSwitch, baseModules, original, partsOf } from './adapterSlot.js';
+import { checkAdapterPath, checkBase, checkConfig } from './checkCall.js';
 import type { PeftConfig } from './config.js';
 import type { PeftMethod } from './definePeftMethod.js';
 import { finallyDo } from './finallyDo.js';
@@ -104,6 +105,8 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     nameOrPath: string,
     options: LoadAdapterOptions = {},
   ): Promise<PeftModel> {
+    checkBase('PeftModel.fromPretrained', model);
+    checkAdapterPath('PeftModel.fromPretrained', nameOrPath);
     PeftModel.on(model); // refuses a model that cannot be used, before anything is fetched
     const loaded = await readAdapter(model, nameOrPath, options);
     // Only now: of two that load at once onto a new model, the second joins the first.
@@ -149,6 +152,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_ADAPTER_EXISTS
    */
   addAdapter(adapterName: string, config: PeftConfigInput): void {
+    checkConfig('addAdapter', config);
     const plan = planFrom(this.used, { ...config }, { label: 'peftConfig', isFile: false });
     this.#attach(adapterName, { plan }, !plan.config.inferenceMode);
   }
@@ -641,6 +645,8 @@ export function getPeftModel(
   config: PeftConfigInput,
   adapterName = 'default',
 ): PeftModel {
+  checkBase('getPeftModel', model);
+  checkConfig('getPeftModel', config);
   const host = PeftModel.on(model);
   host.addAdapter(adapterName, config);
   host.setAdapter(adapterName);

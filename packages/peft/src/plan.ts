@@ -4,6 +4,7 @@ import {
   type LanguageModel,
   type LinearLike,
   type Module,
+  nearest,
   QuantizedLinear,
   SequenceClassifier,
 } from '@attune/core';
@@ -108,13 +109,14 @@ function taskOf(model: LanguageModel, { taskType, modulesToSave }: PeftConfig) {
 function methodOf(model: LanguageModel, peftType: unknown, label: string): PeftMethod {
   const methods = model.attune.registry(PeftMethods);
   if (typeof peftType === 'string' && methods.has(peftType)) return methods.get(peftType);
+  const near = typeof peftType === 'string' ? nearest(peftType, methods.names) : undefined;
   throw new AttuneError(
     'PEFT_TYPE_UNKNOWN',
     peftType === undefined
       ? `${label} has no peftType.`
       : `${label}: unknown peftType ${JSON.stringify(peftType)}.`,
     {
-      remedy: `Known: ${methods.names.join(', ') || 'none'}. Methods come with plugins: createAttune({ plugins: [..., peft()] }).`,
+      remedy: `${peftType === undefined ? "Add one: peftType: 'LORA'. " : near ? `Did you mean "${near}"? ` : ''}Known: ${methods.names.join(', ') || 'none'}. Methods come with plugins: createAttune({ plugins: [..., peft()] }).`,
       details: { known: methods.names },
     },
   );

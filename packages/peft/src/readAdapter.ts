@@ -37,7 +37,10 @@ export async function readAdapter(
   nameOrPath: string,
   options: LoadAdapterOptions,
 ): Promise<NewAdapter> {
-  checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN');
+  checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN', {
+    synonyms: { name: 'adapterName', trainable: 'isTrainable', train: 'isTrainable' },
+    notes: { attune: 'the model brings it', torchdevice: 'the model brings it' },
+  });
   const folder = await resolveAdapter(nameOrPath, options);
   const { path, fields, source } = await readAdapterConfig(folder);
   const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });

@@ -1,4 +1,5 @@
 import { AttuneError } from '../util/errors.js';
+import { checkOptionNames } from '../util/unknownOptions.js';
 import type { CallbackContext, EvalMetrics, TrainerCallback } from './callback.js';
 
 export interface EarlyStoppingOptions {
@@ -7,6 +8,13 @@ export interface EarlyStoppingOptions {
   /** An improvement must be larger than this, in units of the metric. Default 0. */
   readonly earlyStoppingThreshold?: number;
 }
+
+const optionNames: Record<keyof EarlyStoppingOptions, true> = {
+  earlyStoppingPatience: true,
+  earlyStoppingThreshold: true,
+};
+
+const metricNote = 'args: { metricForBestModel, greaterIsBetter } say which metric counts';
 
 /**
  * Ends a run when `metricForBestModel` has stopped improving, as transformers' EarlyStoppingCallback.
@@ -22,6 +30,10 @@ export class EarlyStoppingCallback implements TrainerCallback {
 
   /** @throws EARLY_STOPPING */
   constructor(options: EarlyStoppingOptions = {}) {
+    checkOptionNames('EarlyStoppingCallback', options, optionNames, 'EARLY_STOPPING', {
+      synonyms: { patience: 'earlyStoppingPatience', threshold: 'earlyStoppingThreshold' },
+      notes: { metric: metricNote, monitor: metricNote, mode: metricNote },
+    });
     const { earlyStoppingPatience = 1, earlyStoppingThreshold = 0 } = options;
     if (!Number.isInteger(earlyStoppingPatience) || earlyStoppingPatience < 1)
       throw new AttuneError(

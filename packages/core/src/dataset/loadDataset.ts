@@ -1,4 +1,6 @@
+import { describeValue } from '../util/describeValue.js';
 import { AttuneError, nearest } from '../util/errors.js';
+import { checkOptionNames } from '../util/unknownOptions.js';
 import { Dataset } from './dataset.js';
 import { IterableDataset } from './iterableDataset.js';
 import { type PlacedRow, readJsonRows, readTextRows } from './readRows.js';
@@ -54,11 +56,14 @@ export async function loadDataset(
   const read = Object.hasOwn(readers, format) ? readers[format] : undefined;
   if (!read)
     throw new AttuneError('DATASET_FORMAT', `loadDataset("${format}"): there is no such reader.`, {
-      remedy: `Use ${Object.keys(readers)
-        .map((name) => `"${name}"`)
-        .join(' or ')} with local dataFiles; download data sets of the Hub first.`,
+      remedy: /\.(jsonl?|ndjson|txt)$/i.test(String(format))
+        ? `Write loadDataset('${/txt$/i.test(String(format)) ? 'text' : 'json'}', { dataFiles: '${format}' }).`
+        : `Use ${Object.keys(readers)
+            .map((name) => `"${name}"`)
+            .join(' or ')} with local dataFiles; download data sets of the Hub first.`,
     });
-  const { files, bounds } = chooseSplit(options);
+  checkLoadOptions(options);
+  const { files, bounds } = chooseSplit(options ?? {});
   if (options.streaming) return stream(read, files, bounds);
   const rows: PlacedRow['row'][] = [];
   const origins: string[] = [];
@@ -69,6 +74,39 @@ export async function loadDataset(
     }
   const dataset = Dataset.from(rows, (i) => origins[i]!);
   return bounds ? dataset.select(rangeOf(bounds, dataset.length)) : dataset;
+}
+
+const optionNames: Record<keyof LoadDatasetOptions, true> = {
+  dataFiles: true,
+  split: true,
+  streaming: true,
+};
+
+/** @throws DATASET_OPTION */
+function checkLoadOptions(options: unknown): void {
+  if (typeof options === 'string' || Array.isArray(options))
+    throw new AttuneError(
+      'DATASET_OPTION',
+      `loadDataset: expected its options as an object, found ${describeValue(options)}.`,
+      { remedy: `Write { dataFiles: ${JSON.stringify(options)} }.` },
+    );
+  checkOptionNames('loadDataset', options ?? {}, optionNames, 'DATASET_OPTION', {
+    synonyms: {
+      files: 'dataFiles',
+      file: 'dataFiles',
+      path: 'dataFiles',
+      paths: 'dataFiles',
+      datafile: 'dataFiles',
+      data: 'dataFiles',
+      stream: 'streaming',
+      name: 'split',
+    },
+    notes: {
+      datadir: 'name the files: dataFiles',
+      numproc: 'one process reads',
+      cachedir: 'files are read where they lie',
+    },
+  });
 }
 
 async function stream(

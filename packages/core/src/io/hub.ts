@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { copyFile, mkdir, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { getHFHubCachePath } from '@huggingface/hub';
+import { describeValue } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import { writeFileAtomic } from './atomic.js';
 import { fetchBlob } from './hubBlob.js';
@@ -70,7 +71,7 @@ export const MODEL_FILES = new RegExp(
  * where it stopped; what arrives is compared with the hash that the Hub names. Without a connection the
  * cached snapshot serves.
  *
- * @throws MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, HUB_CORRUPT, HUB_PROTOCOL, HUB_TOKEN,
+ * @throws MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, HUB_CORRUPT, HUB_PROTOCOL, HUB_TOKEN,
  *   HUB_URL
  */
 export async function resolveFolder(
@@ -79,6 +80,7 @@ export async function resolveFolder(
   options: HubOptions = {},
   timing: HubTiming = systemTiming,
 ): Promise<string> {
+  requireName(nameOrPath, 'the folder of a model');
   const found = await stat(nameOrPath).catch(() => null);
   if (found?.isDirectory()) return nameOrPath;
   if (found)
@@ -105,6 +107,16 @@ export async function resolveFolder(
 
 const DEFAULT_HUB = 'https://huggingface.co';
 const DEFAULT_TIMEOUT_MS = 30_000;
+
+/** @throws MODEL_NAME for what is no name of a model */
+export function requireName(nameOrPath: unknown, where: string): asserts nameOrPath is string {
+  if (typeof nameOrPath === 'string' && nameOrPath.trim() !== '') return;
+  throw new AttuneError(
+    'MODEL_NAME',
+    `${where}: expected a folder or a Hub id, found ${describeValue(nameOrPath)}.`,
+    { remedy: "Pass its path first: './models/my-model', or 'owner/name' of the Hub." },
+  );
+}
 
 class Repository {
   readonly #revision: string;

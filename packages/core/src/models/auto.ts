@@ -1,14 +1,21 @@
 import { join } from 'node:path';
 import type { Attune } from '../attune.js';
 import { type HfConfig, type RawConfig, readHfConfig } from '../io/hfConfig.js';
-import { type HubOptions, hubOptionNames, MODEL_FILES, resolveFolder } from '../io/hub.js';
+import {
+  type HubOptions,
+  hubOptionNames,
+  MODEL_FILES,
+  requireName,
+  resolveFolder,
+} from '../io/hub.js';
 import { WeightFolder } from '../io/weights.js';
 import type { CausalDecoder } from '../nn/decoder.js';
 import { initWeights } from '../nn/init.js';
 import { bytesPerElement, type DType, isFloat, parseDType } from '../tensor/dtype.js';
-import { AttuneError, nearest } from '../util/errors.js';
+import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import { CausalLM } from './causalLm.js';
+import { checkLoadOptions, refuseAdapterFolder, requireAttune } from './checkLoading.js';
 import { checkSizes, sizesInWords } from './checkSizes.js';
 import { type ModelFacts, ModelFamilies, type ModelFamily } from './family.js';
 import { warnOfAbsentSettings } from './generationSettings.js';
@@ -59,16 +66,18 @@ export const AutoModelForCausalLM = {
    *
    * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
    * Hugging Face's cache
-   * @throws MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, CONFIG_INVALID,
+   * @throws MODEL_NAME, ATTUNE_NEEDED, ATTUNE_DISPOSED, ADAPTER_NOT_MODEL, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, CONFIG_INVALID,
    * UNKNOWN_NAME (model_type), WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors),
    * WEIGHTS_SHAPE, DTYPE_OVERFLOW
    */
   async fromPretrained(nameOrPath: string, options: FromPretrainedOptions): Promise<CausalLM> {
-    checkOptions(
+    requireName(nameOrPath, 'fromPretrained');
+    checkLoadOptions(
       options,
       ['attune', 'dtype', 'ignoreUnexpected', 'quantization', 'offload', ...hubOptionNames],
       'fromPretrained',
     );
+    requireAttune(options.attune, 'fromPretrained');
     const { offload = null } = options;
     if (offload !== null && offload !== 'weights')
       throw new AttuneError('OPTION_UNKNOWN', `fromPretrained: offload is "${offload}".`, {
@@ -76,6 +85,7 @@ export const AutoModelForCausalLM = {
       });
     const { attune } = options;
     const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
+    await refuseAdapterFolder(folder);
     const files = await readHfConfig(folder);
     const { config: read } = files;
     const where = join(folder, 'config.json');
@@ -124,7 +134,12 @@ export const AutoModelForCausalLM = {
    * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type)
    */
   async fromConfig(config: RawConfig, options: FromConfigOptions): Promise<CausalLM> {
-    checkOptions(options, ['attune', 'seed', 'dtype', 'quantization', 'initialize'], 'fromConfig');
+    checkLoadOptions(
+      options,
+      ['attune', 'seed', 'dtype', 'quantization', 'initialize'],
+      'fromConfig',
+    );
+    requireAttune(options.attune, 'fromConfig');
     const { attune, seed = 0, dtype = 'float32', initialize = true } = options;
     const family = familyOf(attune, config, 'config');
     const facts = modelConfig(family, config, null, 'config');
@@ -149,17 +164,6 @@ function assemble(
 ): CausalLM {
   for (const [, parameter] of root.namedParameters()) parameter.trainable = true;
   return new CausalLM({ attune, config, root, dtype, ...source });
-}
-
-/** An option that nobody reads would be a silent mistake: `quantization` above all. */
-export function checkOptions(options: object, known: readonly string[], where: string): void {
-  for (const key of Object.keys(options)) {
-    if (known.includes(key)) continue;
-    const near = nearest(key, known);
-    throw new AttuneError('OPTION_UNKNOWN', `${where}: there is no option "${key}".`, {
-      remedy: `Options: ${known.join(', ')}.${near ? ` Did you mean "${near}"?` : ''}`,
-    });
-  }
 }
 
 export function familyOf(attune: Attune, raw: RawConfig, where: string): ModelFamily {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Attune } from '../attune.js';
 import { type RawConfig, readHfConfig } from '../io/hfConfig.js';
-import { hubOptionNames, MODEL_FILES, resolveFolder } from '../io/hub.js';
+import { hubOptionNames, MODEL_FILES, requireName, resolveFolder } from '../io/hub.js';
 import { WeightFolder } from '../io/weights.js';
 import { DecoderWithScore } from '../nn/classifierHead.js';
 import { fillNormal, initWeights } from '../nn/init.js';
@@ -10,13 +10,13 @@ import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import {
   checkConfig,
-  checkOptions,
   type FromConfigOptions,
   type FromPretrainedOptions,
   familyOf,
   modelConfig,
   storageDType,
 } from './auto.js';
+import { checkLoadOptions, refuseAdapterFolder, requireAttune } from './checkLoading.js';
 import type { ModelFamily } from './family.js';
 import type { ModelConfig } from './languageModel.js';
 import { loadWeights } from './loadWeights.js';
@@ -62,7 +62,8 @@ export const AutoModelForSequenceClassification = {
     nameOrPath: string,
     options: ClassifierFromPretrainedOptions,
   ): Promise<SequenceClassifier> {
-    checkOptions(
+    requireName(nameOrPath, 'fromPretrained');
+    checkLoadOptions(
       options,
       [
         'attune',
@@ -75,8 +76,10 @@ export const AutoModelForSequenceClassification = {
       ],
       'fromPretrained',
     );
+    requireAttune(options.attune, 'fromPretrained');
     const { attune, seed = 0, ignoreUnexpected = false } = options;
     const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
+    await refuseAdapterFolder(folder);
     const files = await readHfConfig(folder);
     const { config: read } = files;
     const where = join(folder, 'config.json');
@@ -124,11 +127,12 @@ export const AutoModelForSequenceClassification = {
     config: RawConfig,
     options: ClassifierFromConfigOptions,
   ): Promise<SequenceClassifier> {
-    checkOptions(
+    checkLoadOptions(
       options,
       ['attune', 'seed', 'dtype', 'quantization', ...labelOptions],
       'fromConfig',
     );
+    requireAttune(options.attune, 'fromConfig');
     const { attune, seed = 0, dtype = 'float32' } = options;
     const raw = withLabels(config, options, 'config');
     const family = familyOf(attune, raw, 'config');

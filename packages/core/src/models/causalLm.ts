@@ -13,6 +13,7 @@ import type { Engine } from '../tensor/engine.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import { requireFolder } from '../util/requireFolder.js';
 import { type GenerateOptions, type GenerateOutput, generate, generateStream } from './generate.js';
 import {
   type CheckpointingOptions,
@@ -179,6 +180,7 @@ export class CausalLM implements LanguageModel {
    * save a whole model. Of a model with other towers beside the text, writes the text model alone.
    */
   async savePretrained(folder: string, options: ShardOptions = {}): Promise<void> {
+    requireFolder(folder, 'savePretrained');
     if (this.adapters) return this.adapters.savePretrained(folder);
     const { raw, generation, sources, nested } = this.config;
     const tensors = [

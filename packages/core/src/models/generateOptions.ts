@@ -1,5 +1,8 @@
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { AttuneError, checkOptionNames } from '../util/errors.js';
+import { describeValue, isPromise } from '../util/describeValue.js';
+import { AttuneError } from '../util/errors.js';
+import { checkOptionNames, type OptionHints } from '../util/unknownOptions.js';
+import { requireAttune } from './checkLoading.js';
 import { type GenerationRules, rulesOf } from './generationRules.js';
 import { badSetting, kinds, type Settings, settingsOf } from './generationSettings.js';
 import { type LanguageModel, longestInput } from './languageModel.js';
@@ -152,6 +155,50 @@ export const optionNames: Record<keyof GenerateOptions, true> = {
   signal: true,
 };
 
+/** What options of generation are called in other libraries. */
+const hints: Omit<OptionHints, 'known'> = {
+  synonyms: {
+    ids: 'inputIds',
+    tokens: 'inputIds',
+    tokenids: 'inputIds',
+    mask: 'attentionMask',
+    maxtokens: 'maxNewTokens',
+    maxnewtoken: 'maxNewTokens',
+    numtokens: 'maxNewTokens',
+    maxcompletiontokens: 'maxNewTokens',
+    numpredict: 'maxNewTokens',
+    maxlen: 'maxLength',
+    sample: 'doSample',
+    sampling: 'doSample',
+    temp: 'temperature',
+    repeatpenalty: 'repetitionPenalty',
+    beams: 'numBeams',
+    beamsize: 'numBeams',
+    n: 'numReturnSequences',
+    numsamples: 'numReturnSequences',
+    randomseed: 'seed',
+    eos: 'eosTokenId',
+    stoptokens: 'eosTokenId',
+    stoptokenids: 'eosTokenId',
+    pad: 'padTokenId',
+    stop: 'stopStrings',
+    stopsequences: 'stopStrings',
+    stopwords: 'stopStrings',
+    adapter: 'adapterNames',
+    adaptername: 'adapterNames',
+    abortsignal: 'signal',
+    cache: 'useCache',
+  },
+  notes: Object.fromEntries(
+    ['prompt', 'prompts', 'text', 'input', 'inputs', 'messages'].map((word) => [
+      word,
+      word === 'messages'
+        ? 'write inputIds: tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })'
+        : 'write inputIds: tokenizer.encode(text)',
+    ]),
+  ),
+};
+
 export interface GenerateOutput {
   /** For each prompt: its ids, then the answer's, up to and with the token that ended it. No padding. */
   readonly sequences: number[][];
@@ -197,7 +244,14 @@ export async function planGeneration(
   model: LanguageModel,
   options: GenerateOptions,
 ): Promise<GenerationPlan> {
-  checkOptionNames('generate', options, optionNames, 'GENERATE_OPTION');
+  if (isIds(options))
+    throw new AttuneError(
+      'GENERATE_OPTION',
+      `generate takes one object of options, found ${describeValue(options)}.`,
+      { remedy: 'Pass { inputIds: tokenizer.encode(text), maxNewTokens: 40 }.' },
+    );
+  checkOptionNames('generate', options, optionNames, 'GENERATE_OPTION', hints);
+  requireAttune(model.attune, 'generate');
   const { config } = model;
   const settings = settingsOf({ ...options }, config.generation ?? {});
   const { get } = settings;
@@ -246,8 +300,8 @@ export async function planGeneration(
   return plan;
 }
 
-const badOption = (name: string, value: unknown, expected: string): AttuneError =>
-  badSetting(`generate: ${name}`, name, value, expected);
+const badOption = (name: string, value: unknown, expected: string, remedy?: string): AttuneError =>
+  badSetting(`generate: ${name}`, name, value, expected, remedy);
 
 function checkRanges(plan: GenerationPlan, { origin }: Settings): void {
   const bad = (name: keyof GenerationPlan, expected: string, remedy?: string) =>
@@ -297,14 +351,27 @@ async function promptRows(options: GenerateOptions): Promise<number[][]> {
   return rows.map((row, i) => row.filter((_, t) => mask[i]![t] !== 0));
 }
 
+/** Given in the place of the options: a text, ids, a tensor. */
+const isIds = (options: unknown): boolean =>
+  typeof options === 'string' ||
+  Array.isArray(options) ||
+  ArrayBuffer.isView(options) ||
+  (typeof options === 'object' && options !== null && 'shape' in options);
+
 const isTensor = (ids: Ids): ids is IdsTensor => 'shape' in ids && 'data' in ids;
 const isNested = (
   ids: ArrayLike<number> | readonly ArrayLike<number>[],
 ): ids is readonly ArrayLike<number>[] => typeof ids[0] === 'object' && ids[0] !== null;
 
 async function toRows(ids: Ids, name: string): Promise<number[][]> {
-  if (typeof ids !== 'object' || ids === null)
-    throw badOption(name, ids, 'token ids: tokenizer.encode(text), or a list of such');
+  const expected = 'token ids: tokenizer.encode(text), or a list of such';
+  const encode = `Pass ${name}: tokenizer.encode(text).`;
+  if (typeof ids !== 'object' || ids === null) throw badOption(name, ids, expected, encode);
+  if (isPromise(ids)) throw badOption(name, 'a promise', 'token ids', `Write await before it.`);
+  if (!isTensor(ids) && typeof (ids as { length?: unknown }).length !== 'number')
+    throw badOption(name, describeValue(ids), expected, encode);
+  if (!isTensor(ids) && Array.from(ids as ArrayLike<unknown>).some((id) => typeof id === 'string'))
+    throw badOption(name, ids, expected, 'Pass tokenizer.encode(text) for each text.');
   if (!isTensor(ids)) return isNested(ids) ? ids.map((row) => Array.from(row)) : [Array.from(ids)];
   if (ids.shape.length > 2) throw badOption(name, ids.shape, 'a tensor [T] or [B, T]');
   const values = Array.from(await ids.data());

@@ -15,10 +15,12 @@ import {
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { AttuneError, nearest } from '../util/errors.js';
+import { describeValue } from '../util/describeValue.js';
+import { AttuneError } from '../util/errors.js';
 import { isPlainObject, keysToCamel, keysToSnake } from '../util/json.js';
 import { parseJson, plainJson, strictJson } from '../util/losslessJson.js';
 import { PythonPattern } from '../util/pythonRegex/index.js';
+import { explainUnknown, type OptionHints } from '../util/unknownOptions.js';
 import { decodeUtf8 } from '../util/utf8.js';
 
 /** Options of transformers' BitsAndBytesConfig, camelCase or snake_case, with its defaults. */
@@ -69,6 +71,23 @@ export interface Quantization {
   readonly raw: Readonly<Record<string, unknown>>;
 }
 
+/** What options of quantisation are called elsewhere. */
+const hints: Omit<OptionHints, 'known'> = {
+  synonyms: {
+    bits: 'loadIn4bit',
+    int8: 'loadIn8bit',
+    int4: 'loadIn4bit',
+    nf4: 'bnb4bitQuantType',
+    quanttype: 'bnb4bitQuantType',
+    type: 'bnb4bitQuantType',
+    doublequant: 'bnb4bitUseDoubleQuant',
+    usedoublequant: 'bnb4bitUseDoubleQuant',
+    computedtype: 'bnb4bitComputeDtype',
+    dtype: 'bnb4bitComputeDtype',
+    skipmodules: 'llmInt8SkipModules',
+  },
+};
+
 /** Numbers that share a scale in 4-bit formats: bitsandbytes' default, which checkpoints have. */
 const BLOCK = 64;
 
@@ -86,6 +105,11 @@ export function parseQuantization(
   const invalid = (found: string, remedy: string) =>
     new AttuneError('QUANTIZATION_INVALID', `${where}: ${found}.`, { remedy });
   const known = Object.keys(schema.shape);
+  if (!isPlainObject(input))
+    throw invalid(
+      `found ${describeValue(input)}, expected an object`,
+      'Pass { loadIn4bit: true }.',
+    );
   const given = isPlainObject(input) ? input : {};
   const method = given.quant_method ?? given.quantMethod ?? 'bitsandbytes';
   if (method !== 'bitsandbytes')
@@ -102,11 +126,8 @@ export function parseQuantization(
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     if (issue!.code === 'unrecognized_keys') {
-      const near = nearest(issue!.keys[0]!, known);
-      throw invalid(
-        `there is no option "${issue!.keys[0]}"`,
-        `Options: ${known.join(', ')}.${near ? ` Did you mean "${near}"?` : ''}`,
-      );
+      const explained = issue!.keys.map((name) => explainUnknown(name, { ...hints, known }));
+      throw invalid(explained.join('\n  ').replace(/[.?]$/, ''), `Options: ${known.join(', ')}.`);
     }
     const [key] = issue!.path;
     throw invalid(

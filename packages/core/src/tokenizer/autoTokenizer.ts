@@ -1,13 +1,33 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJsonObject } from '../io/hfConfig.js';
-import { type HubOptions, hubOptionNames, resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
+import {
+  type HubOptions,
+  hubOptionNames,
+  requireName,
+  resolveFolder,
+  TOKENIZER_FILES,
+} from '../io/hub.js';
 import { readText } from '../io/readText.js';
 import { briefly } from '../util/briefly.js';
-import { AttuneError, checkOptionNames } from '../util/errors.js';
+import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
+import { checkOptionNames, type OptionHints } from '../util/unknownOptions.js';
 import { readChatTemplates } from './chatTemplateFiles.js';
 import { Tokenizer } from './tokenizer.js';
+
+const hints: Omit<OptionHints, 'known'> = {
+  notes: {
+    attune: 'a tokenizer needs none: it works on the host',
+    usefast: 'tokenizers are of that kind always',
+    trustremotecode: "nothing from a model's folder is executed",
+    paddingside: 'the trainer pads, and generate takes prompts of any lengths',
+    addeostoken: "the tokenizer's own files say it",
+    addbostoken: "the tokenizer's own files say it",
+    modelmaxlength: 'maxLength is an argument of training',
+    chattemplate: 'assign tokenizer.chatTemplate',
+  },
+};
 
 /** Opens the tokenizer of a model folder. */
 export const AutoTokenizer = {
@@ -17,12 +37,13 @@ export const AutoTokenizer = {
    *
    * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
    * Hugging Face's cache
-   * @throws MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, TOKENIZER_MISSING,
+   * @throws MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, TOKENIZER_MISSING,
    * TOKENIZER_INVALID, CONFIG_INVALID
    */
   async fromPretrained(nameOrPath: string, options: HubOptions = {}): Promise<Tokenizer> {
     const known = Object.fromEntries(hubOptionNames.map((name) => [name, true as const]));
-    checkOptionNames('AutoTokenizer.fromPretrained', options, known, 'OPTION_UNKNOWN');
+    requireName(nameOrPath, 'AutoTokenizer.fromPretrained');
+    checkOptionNames('AutoTokenizer.fromPretrained', options, known, 'OPTION_UNKNOWN', hints);
     const folder = await resolveFolder(nameOrPath, TOKENIZER_FILES, options);
     await checkTokenizerJson(folder);
     const optional = (name: string) => readJsonObject(join(folder, name), { optional: true });

@@ -1,7 +1,9 @@
 import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { describeValue, isPromise } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
+import { requireFolder } from '../util/requireFolder.js';
 import { assistantMask, type TemplateInput } from './assistantMask.js';
 import {
   type ChatMessage,
@@ -118,13 +120,27 @@ export class Tokenizer {
 
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
     if (typeof text !== 'string')
-      throw new AttuneError('TOKENIZER_INPUT', `encode: expected a string, found ${typeof text}.`, {
-        remedy: 'Call encode once for each text.',
-      });
+      throw new AttuneError(
+        'TOKENIZER_INPUT',
+        `encode: expected a string, found ${describeValue(text)}.`,
+        {
+          remedy: 'Call encode once for each text.',
+        },
+      );
     return this.#engine.encode(text, addSpecialTokens);
   }
 
   decode(ids: ArrayLike<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
+    if (typeof ids !== 'object' || ids === null || isPromise(ids))
+      throw new AttuneError(
+        'TOKENIZER_INPUT',
+        `decode: expected token ids, found ${describeValue(ids)}.`,
+        { remedy: 'Pass one row of ids: tokenizer.decode(sequences[0]).' },
+      );
+    if (typeof ids[0] === 'object')
+      throw new AttuneError('TOKENIZER_INPUT', 'decode: expected token ids, found rows of them.', {
+        remedy: 'Decode one row at a time: sequences.map((ids) => tokenizer.decode(ids)).',
+      });
     return this.#decode(ids, skipSpecialTokens, this.#cleanUp);
   }
 
@@ -262,6 +278,7 @@ export class Tokenizer {
    * as chat_template.jinja, others into additional_chat_templates.
    */
   async savePretrained(folder: string): Promise<void> {
+    requireFolder(folder, 'savePretrained');
     await mkdir(folder, { recursive: true });
     if (resolve(folder) !== resolve(this.#folder))
       for (const name of await readdir(this.#folder))

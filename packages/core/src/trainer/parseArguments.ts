@@ -1,6 +1,9 @@
 import type { z } from 'zod';
-import { AttuneError, nearest } from '../util/errors.js';
-import { keysToCamel, snakeToCamel } from '../util/json.js';
+import { describeValue } from '../util/describeValue.js';
+import { AttuneError } from '../util/errors.js';
+import { isPlainObject, keysToCamel, snakeToCamel } from '../util/json.js';
+import { explainUnknown } from '../util/unknownOptions.js';
+import { argumentHints } from './argumentHints.js';
 
 type Input = Readonly<Record<string, unknown>>;
 
@@ -8,12 +11,14 @@ type Input = Readonly<Record<string, unknown>>;
  * Options through a schema: camelCase or snake_case, defaults below what the user wrote, and errors
  * that speak the user's spelling.
  *
- * @throws ARGUMENTS_INVALID
+ * @param refused what is wrong with other options of the call: all of it is one error
+ * @throws ARGUMENTS_INVALID; OPTION_ABSENT where `refused` is all
  */
 export function parseArguments<S extends z.ZodObject>(
   schema: S,
   input: Input,
   defaults: Input = {},
+  refused: readonly string[] = [],
 ): z.output<S> {
   const spelling = new Map<string, string>();
   for (const key of Object.keys(input)) {
@@ -29,13 +34,31 @@ export function parseArguments<S extends z.ZodObject>(
   const written = Object.entries(keysToCamel(input)).filter(([, value]) => value !== undefined);
   const values = { ...defaults, ...Object.fromEntries(written) };
   const result = schema.safeParse(values);
-  if (result.success) return result.data;
+  if (result.success && refused.length === 0) return result.data;
+  if (result.success)
+    throw new AttuneError('OPTION_ABSENT', refused.join('\n  '), {
+      remedy: 'docs/hf-mapping.md lists what differs.',
+    });
   const known = Object.keys(schema.shape);
   const problems = result.error.issues.map((issue) => describe(issue, values, spelling, known));
-  throw new AttuneError('ARGUMENTS_INVALID', problems.map((p) => p.message).join('\n  '), {
-    remedy: [...new Set(problems.map((p) => p.remedy))].join(' '),
-    cause: result.error,
-  });
+  throw new AttuneError(
+    'ARGUMENTS_INVALID',
+    [...problems.map((p) => p.message), ...refused].join('\n  '),
+    {
+      remedy: [...new Set(problems.map((p) => p.remedy))].join(' '),
+      cause: result.error,
+    },
+  );
+}
+
+/** @throws ARGUMENTS_INVALID */
+export function checkIsObject(args: unknown): void {
+  if (isPlainObject(args)) return;
+  throw new AttuneError(
+    'ARGUMENTS_INVALID',
+    `args: expected an object of options, found ${describeValue(args)}.`,
+    { remedy: "Pass args: { outputDir: 'out', learningRate: 1e-4, ... }." },
+  );
 }
 
 interface Problem {
@@ -51,10 +74,9 @@ function describe(
 ): Problem {
   if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
     const messages = issue.keys.map((key) => {
-      const near = nearest(key, known);
-      return `there is no option "${spelling.get(key) ?? key}".${near ? ` Did you mean "${near}"?` : ''}`;
+      return explainUnknown(spelling.get(key) ?? key, { ...argumentHints, known });
     });
-    return { message: messages.join(' '), remedy: `Options: ${known.join(', ')}.` };
+    return { message: messages.join('\n  '), remedy: `Options: ${known.join(', ')}.` };
   }
   const [first, ...rest] = issue.path.map(String);
   const path = [spelling.get(first ?? '') ?? first, ...rest].join('.');
@@ -63,7 +85,7 @@ function describe(
     values,
   );
   return {
-    message: `${path} is ${JSON.stringify(value) ?? String(value)}: ${issue.message}.`,
+    message: `${path} is ${typeof value === 'number' ? value : (JSON.stringify(value) ?? String(value))}: ${issue.message}.`,
     remedy: `Change ${path}.`,
   };
 }

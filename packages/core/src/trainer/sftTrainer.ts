@@ -6,8 +6,9 @@ import {
   type PreflightSetting,
 } from '../dataset/preflight.js';
 import { causalLmObjective } from './causalLmObjective.js';
+import { checkTrainerOptions } from './checkInputs.js';
 import { Trainer } from './trainer.js';
-import type { TrainerOptions } from './trainerOptions.js';
+import { type TrainerOptions, trainerOptionNames } from './trainerOptions.js';
 import {
   type Optional,
   type TrainingArguments,
@@ -86,6 +87,9 @@ export interface SftTrainerOptions
   readonly formattingFunc?: ((row: never) => string) | undefined;
 }
 
+const { objective: _, ...ofTrainer } = trainerOptionNames;
+const optionNames: Record<keyof SftTrainerOptions, true> = { ...ofTrainer, formattingFunc: true };
+
 /**
  * Supervised fine-tuning: next-token prediction on rows of text, prompt + completion or conversations.
  *
@@ -95,6 +99,12 @@ export interface SftTrainerOptions
  */
 export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
   constructor(options: SftTrainerOptions) {
+    checkTrainerOptions(
+      new.target.name,
+      options,
+      optionNames,
+      Object.keys(sftArgumentsSchema.shape),
+    );
     const { formattingFunc, ...rest } = options;
     super(
       {

@@ -6,9 +6,12 @@ import { type Examples, isStream, type Loader, sampleExamples } from '../dataset
 import type { PreflightReport } from '../dataset/preflightReport.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
-import { AttuneError, checkOptionNames } from '../util/errors.js';
+import { AttuneError } from '../util/errors.js';
+import { requireFolder } from '../util/requireFolder.js';
+import { checkOptionNames } from '../util/unknownOptions.js';
 import { applyPeft } from './applyPeft.js';
 import { findBatchSize, takeBatchSize } from './autoBatchSize.js';
+import { argumentsPlace, checkEvalRows, checkTrainerOptions } from './checkInputs.js';
 import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluation.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
 import { checkBudget } from './memoryBudget.js';
@@ -37,6 +40,7 @@ import {
   type TrainOptions,
   type TrainOutput,
   trainerOptionNames,
+  trainOptionNames,
 } from './trainerOptions.js';
 import { TrainerState } from './trainerState.js';
 import {
@@ -78,13 +82,14 @@ export class Trainer<
   #isBusy = false;
   #stop: StopRequest | null = null;
 
-  /** @throws UNKNOWN_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
+  /** @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
-    checkOptionNames(new.target.name, options, trainerOptionNames, 'UNKNOWN_OPTION');
+    const { schema = trainingArgumentsSchema, defaults = {} } = flavor;
+    const argumentNames = Object.keys(schema.shape);
+    checkTrainerOptions(new.target.name, options, trainerOptionNames, argumentNames);
     const { model, evalDataset, evaluationTasks = [], peftConfig, callbacks = [] } = options;
     const args = (options.args ?? {}) as Readonly<Record<string, unknown>>;
     const { attune } = model;
-    const { schema = trainingArgumentsSchema, defaults = {} } = flavor;
     const parsed = parseTrainingArguments(schema, args, defaults);
     checkEvaluation(parsed, evalDataset !== undefined, evaluationTasks.length > 0);
     this.#options = options;
@@ -100,6 +105,10 @@ export class Trainer<
     if (parsed.gradientCheckpointing)
       this.model.gradientCheckpointingEnable(parsed.gradientCheckpointingKwargs);
     const { objective } = options;
+    if (!objective)
+      throw new AttuneError('TRAINER_OPTION', `${new.target.name}: objective is not given.`, {
+        remedy: 'Pass objective: causalLmObjective({ ... }), or use SFTTrainer, which brings one.',
+      });
     this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
     checkSmoothing(parsed.labelSmoothingFactor, this.objective);
     this.#callbacks = new CallbackHandler(attune, this.args, callbacks);
@@ -180,6 +189,10 @@ export class Trainer<
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { args, model } = this;
+    checkOptionNames('train', options, trainOptionNames, 'UNKNOWN_OPTION', {
+      synonyms: { resume: 'resumeFromCheckpoint', checkpoint: 'resumeFromCheckpoint' },
+      elsewhere: [argumentsPlace(Object.keys(args))],
+    });
     const trainDataset = this.#trainRows('train');
     using _ = this.#occupy('train');
     await using output = await OutputFolder.open(
@@ -420,6 +433,7 @@ export class Trainer<
    * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS, EVALUATION_TASK
    */
   async evaluate(dataset?: EvalDataset): Promise<EvalMetrics> {
+    checkEvalRows('evaluate()', dataset);
     this.#checkModel();
     const metrics = await (dataset
       ? this.#evaluation.evaluate(dataset)
@@ -444,6 +458,7 @@ export class Trainer<
   /** The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out. Default: outputDir. */
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
     this.#checkModel();
+    requireFolder(folder, 'saveModel');
     await (this.model.adapters ?? this.model).savePretrained(folder);
     await this.#options.tokenizer?.savePretrained?.(folder);
   }

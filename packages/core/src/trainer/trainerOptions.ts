@@ -91,6 +91,12 @@ export interface TrainOptions {
   readonly handleSignals?: boolean | undefined;
 }
 
+export const trainOptionNames: Record<keyof TrainOptions, true> = {
+  resumeFromCheckpoint: true,
+  signal: true,
+  handleSignals: true,
+};
+
 export interface TrainOutput {
   readonly globalStep: number;
   /** Mean loss over all updates of the run. */

@@ -13,7 +13,7 @@ import { dropAbsentOptions } from './absentOptions.js';
 import { checkTogether } from './checkTogether.js';
 import { NON_FINITE, type NonFinite } from './nonFinite.js';
 import type { Resume } from './outputFolder.js';
-import { parseArguments } from './parseArguments.js';
+import { checkIsObject, parseArguments } from './parseArguments.js';
 import { LENGTH_COLUMN } from './rowLengths.js';
 import { resolveSampling, SAMPLING_STRATEGIES, type SamplingStrategy } from './sampling.js';
 
@@ -354,11 +354,9 @@ export function parseTrainingArguments<S extends z.ZodObject>(
   input: Readonly<Record<string, unknown>>,
   defaults: Readonly<Record<string, unknown>> = {},
 ): z.output<S> & TrainingArguments {
-  const parsed = parseArguments(
-    schema,
-    dropAbsentOptions(input, schema.shape),
-    defaults,
-  ) as z.output<S> & RawArguments;
+  checkIsObject(input);
+  const { kept, refused } = dropAbsentOptions(withoutNone(input), schema.shape);
+  const parsed = parseArguments(schema, kept, defaults, refused) as z.output<S> & RawArguments;
   const { loadBestModelAtEnd } = parsed;
   const metric =
     parsed.metricForBestModel ??
@@ -381,5 +379,18 @@ export function parseTrainingArguments<S extends z.ZodObject>(
   checkTogether(args);
   return args;
 }
+
+/** Options whose default is None in transformers: there null leaves them out. */
+const noneIsDefault: ReadonlySet<string> = new Set([
+  ...['outputDir', 'lrSchedulerKwargs', 'gradientCheckpointingKwargs', 'optimArgs', 'bf16'],
+  ...['disableTqdm', 'evalSteps', 'greaterIsBetter', 'resumeFromCheckpoint'],
+]);
+
+const withoutNone = (input: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(input).filter(
+      ([key, value]) => value !== null || !noneIsDefault.has(snakeToCamel(key)),
+    ),
+  );
 
 type RawArguments = z.output<typeof trainingArgumentsSchema>;

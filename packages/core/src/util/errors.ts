@@ -62,31 +62,6 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   return best;
 }
 
-/**
- * Refuses options that do not exist: without types, a misspelt one would change nothing in silence.
- *
- * @throws `code`, with the nearest known name
- */
-export function checkOptionNames(
-  where: string,
-  options: object,
-  known: Readonly<Record<string, true>>,
-  code: string,
-): void {
-  const strange = Object.keys(options).find(
-    (name) =>
-      !Object.hasOwn(known, name) && (options as Record<string, unknown>)[name] !== undefined,
-  );
-  if (strange === undefined) return;
-  const names = Object.keys(known);
-  const near = nearest(strange, names);
-  throw new AttuneError(
-    code,
-    `${where}: there is no option "${strange}".${near ? ` Did you mean "${near}"?` : ''}`,
-    { remedy: `Options: ${names.join(', ')}.`, details: { option: strange } },
-  );
-}
-
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

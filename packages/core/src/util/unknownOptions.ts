@@ -1,0 +1,85 @@
+import { describeValue, isPromise } from './describeValue.js';
+import { AttuneError, nearest } from './errors.js';
+
+/**
+ * What is known about the options of one place, to say which one somebody meant. Keys of the tables are written
+ * without case and underscores: "batchsize" stands for batchSize, batch_size and BatchSize.
+ */
+export interface OptionHints {
+  readonly known: readonly string[];
+  /** What an option is called elsewhere -> its name here. */
+  readonly synonyms?: Readonly<Record<string, string>>;
+  /** An option that is not here -> why, or where: the end of a sentence. */
+  readonly notes?: Readonly<Record<string, string>>;
+  /** Other places, whose options are often written here. */
+  readonly elsewhere?: readonly OtherPlace[];
+}
+
+interface OtherPlace {
+  readonly hints: OptionHints;
+  /** Where the option belongs: "args: { seed }". */
+  readonly place: (name: string) => string;
+}
+
+const plain = (name: string): string => name.replaceAll(/[_\s-]/g, '').toLowerCase();
+
+const own = <T>(table: Readonly<Record<string, T>> | undefined, key: string): T | undefined =>
+  table && Object.hasOwn(table, key) ? table[key] : undefined;
+
+/** The option that a word certainly means; undefined: none. */
+function meant(name: string, { known, synonyms }: OptionHints): string | undefined {
+  const same = known.find((candidate) => plain(candidate) === plain(name));
+  const synonym = own(synonyms, plain(name));
+  return same ?? (synonym !== undefined && known.includes(synonym) ? synonym : undefined);
+}
+
+/** One sentence about an option that does not exist: which one was meant, why it is absent, or the nearest name. */
+export function explainUnknown(name: string, hints: OptionHints): string {
+  const what = `there is no option "${name}"`;
+  const option = meant(name, hints);
+  if (option !== undefined) return `${what}. Did you mean "${option}"?`;
+  const note = own(hints.notes, plain(name));
+  if (note !== undefined) return `${what}: ${note}.`;
+  for (const { hints: other, place } of hints.elsewhere ?? []) {
+    const there = meant(name, other);
+    if (there !== undefined) return `${what} here. It belongs into ${place(there)}.`;
+  }
+  const near = nearest(name, hints.known);
+  return `${what}.${near === undefined ? '' : ` Did you mean "${near}"?`}`;
+}
+
+/**
+ * Refuses options that do not exist, all of them at once: without types, a misspelt one would change nothing in
+ * silence.
+ *
+ * @param hints what people call the options elsewhere
+ * @throws `code`, with the right name of each
+ */
+export function checkOptionNames(
+  where: string,
+  options: unknown,
+  known: Readonly<Record<string, true>>,
+  code: string,
+  hints: Omit<OptionHints, 'known'> = {},
+): asserts options is object {
+  const names = Object.keys(known);
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new AttuneError(
+      code,
+      `${where}: expected its options as an object, found ${describeValue(options)}.`,
+      { remedy: `Pass { ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''} }.` },
+    );
+  if (isPromise(options))
+    throw new AttuneError(code, `${where}: its options are a promise that is not awaited.`, {
+      remedy: 'Write await before it.',
+    });
+  const strange = Object.entries(options)
+    .filter(([name, value]) => value !== undefined && !Object.hasOwn(known, name))
+    .map(([name]) => name);
+  if (strange.length === 0) return;
+  const explained = strange.map((name) => explainUnknown(name, { ...hints, known: names }));
+  throw new AttuneError(code, `${where}: ${explained.join('\n  ')}`, {
+    remedy: `Options: ${names.join(', ')}.`,
+    details: { option: strange[0], options: strange },
+  });
+}
