@@ -189,11 +189,11 @@ export class Trainer<
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { args, model } = this;
+    const trainDataset = this.#trainRows('train');
     checkOptionNames('train', options, trainOptionNames, 'UNKNOWN_OPTION', {
       synonyms: { resume: 'resumeFromCheckpoint', checkpoint: 'resumeFromCheckpoint' },
       elsewhere: [argumentsPlace(Object.keys(args))],
     });
-    const trainDataset = this.#trainRows('train');
     using _ = this.#occupy('train');
     await using output = await OutputFolder.open(
       args.outputDir,

@@ -145,7 +145,10 @@ async function make(args: Readonly<Record<string, unknown>>): Promise<string> {
   const attune = await float32Attune();
   onTestFinished(() => attune.dispose());
   try {
-    new SFTTrainer({ model: await minuteLlama(attune, 0, { max_position_embeddings: 1024 }), args });
+    new SFTTrainer({
+      model: await minuteLlama(attune, 0, { max_position_embeddings: 1024 }),
+      args,
+    });
     return '';
   } catch (error) {
     return (error as Error).message;
