@@ -3,6 +3,7 @@ import type { ChatMessage } from '../tokenizer/chatTemplate.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import { parseRemembering, remembering } from '../util/readAs.js';
+import { isConversation, withSystem } from './conversationColumns.js';
 import type { Row } from './dataset.js';
 import { otherModality } from './otherModalities.js';
 
@@ -63,7 +64,7 @@ export function readSftRow(row: unknown, origin: string): SftRow {
     if (Array.isArray(prompt) && Array.isArray(completion))
       return {
         kind: 'chatPrompt',
-        prompt: readMessages(prompt, 'prompt', origin),
+        prompt: withSystem(readMessages(prompt, 'prompt', origin), fields),
         completion: readMessages(completion, 'completion', origin),
         template: readTemplateInput(fields, origin),
       };
@@ -73,7 +74,7 @@ export function readSftRow(row: unknown, origin: string): SftRow {
   if (conversation)
     return {
       kind: 'messages',
-      messages: readMessages(fields[conversation], conversation, origin),
+      messages: withSystem(readMessages(fields[conversation], conversation, origin), fields),
       template: readTemplateInput(fields, origin),
     };
   if ('instruction' in fields && 'output' in fields) return readAlpaca(fields, origin);
@@ -113,25 +114,62 @@ function readString(row: Row, field: string, origin: string): string {
   throw rowError(origin, `"${field}" is to be a string; it is ${preview(value)}.`);
 }
 
-/** Stanford Alpaca's two prompts (tatsu-lab/stanford_alpaca), with and without an input. */
+/**
+ * Stanford Alpaca's two prompts (tatsu-lab/stanford_alpaca), with and without an input; the answer follows the last
+ * colon at once. A row with a system prompt, earlier turns or tools is a conversation: there they have a place.
+ */
 function readAlpaca(row: Row, origin: string): SftRow {
   const instruction = readString(row, 'instruction', origin);
   const completion = readString(row, 'output', origin);
   const input = row.input == null ? '' : readString(row, 'input', origin);
+  if (isConversation(row)) {
+    const asked = input ? `${instruction}\n${input}` : instruction;
+    const before = [...readHistory(row.history, origin), { role: 'user', content: asked }];
+    return {
+      kind: 'chatPrompt',
+      prompt: withSystem(before, row),
+      completion: [{ role: 'assistant', content: completion }],
+      template: readTemplateInput(row, origin),
+    };
+  }
   const prompt = input
-    ? `Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Input:\n${input}\n\n### Response:\n`
-    : `Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Response:\n`;
+    ? `Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Input:\n${input}\n\n### Response:`
+    : `Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Response:`;
   return { kind: 'prompt', prompt, completion };
+}
+
+/** Earlier turns: pairs of what the user and the assistant said, or messages. */
+function readHistory(history: unknown, origin: string): Messages {
+  if (history == null || (Array.isArray(history) && history.length === 0)) return [];
+  if (Array.isArray(history) && history.every(isPlainObject))
+    return readMessages(history, 'history', origin);
+  const isPair = (turn: unknown): turn is [string, string] =>
+    Array.isArray(turn) && turn.length === 2 && turn.every((said) => typeof said === 'string');
+  if (!Array.isArray(history) || !history.every(isPair))
+    throw rowError(
+      origin,
+      `"history" is to be a list of [what the user said, what the assistant said]; it is ${preview(history)}.`,
+    );
+  return history.flatMap(([user, assistant]) => [
+    { role: 'user', content: user },
+    { role: 'assistant', content: assistant },
+  ]);
 }
 
 /** ShareGPT's names of who speaks -> the roles that chat templates know. */
 const SPEAKERS: Readonly<Record<string, string>> = {
   human: 'user',
+  prompter: 'user',
   gpt: 'assistant',
   bing: 'assistant',
   chatgpt: 'assistant',
+  bot: 'assistant',
+  model: 'assistant',
+  ai: 'assistant',
   function_call: 'assistant',
   observation: 'tool',
+  function_response: 'tool',
+  tool_response: 'tool',
 };
 
 /** What a message may say beside its content, or without it. */

@@ -71,6 +71,7 @@ export class Preflight {
   readonly #stops: ReadonlySet<number>;
   readonly #blank = new Map<number, boolean>();
   readonly #stopCounts = new Map<number, number>();
+  readonly #unused = new Map<string, Noted>();
   readonly #shown: NotedRow[] = [];
   readonly #facts = {
     rows: 0,
@@ -114,6 +115,11 @@ export class Preflight {
     const noted = this.#noted;
     const here = { origin, tokens };
     facts.rows++;
+    for (const column of row.unusedColumns ?? []) {
+      const noted = this.#unused.get(column) ?? none();
+      this.#unused.set(column, noted);
+      note(noted, here);
+    }
     if (kind === 'messages' || kind === 'chatPrompt') facts.throughTemplate++;
     if (row.promptMismatch !== null)
       note(noted.promptMismatch, { ...here, detail: row.promptMismatch });
@@ -173,6 +179,7 @@ export class Preflight {
       shortest: this.#facts.longest === 0 ? 0 : this.#facts.shortest,
       maxLength,
       stopCounts: this.#stopCounts,
+      unusedColumns: this.#unused,
       knowsStops: this.#stops.size > 0,
       templateHash:
         this.#facts.throughTemplate > 0 && template !== null

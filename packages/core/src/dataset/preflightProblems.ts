@@ -1,3 +1,4 @@
+import { isMeant } from './conversationColumns.js';
 import type { NotedRow, PreflightCheck } from './preflight.js';
 import type { PreflightFacts } from './preflightReport.js';
 import { textOf } from './preflightText.js';
@@ -12,7 +13,8 @@ export type PreflightWarning =
   | 'stop-is-not-eos'
   | 'no-eos-token'
   | 'doubled-eos'
-  | 'other-labels';
+  | 'other-labels'
+  | 'unused-columns';
 
 /** Something about the rows that is wrong, or likely so. */
 export interface PreflightProblem {
@@ -50,6 +52,14 @@ export function findProblems(
     problems.push({ check, refused: false, message, remedy, details: about(row) });
   const first = (row: NotedRow | null) => (row ? `${row.origin}: ${shown(tokenizer, row)}` : '');
 
+  const meant = [...facts.unusedColumns].filter(([column]) => isMeant(column));
+  if (meant.length > 0)
+    warn(
+      'unused-columns',
+      meant[0]![1].first,
+      `not trained on: ${meant.map(([column, { count }]) => `"${column}" of ${count.toLocaleString('en-US')} ${count === 1 ? 'row' : 'rows'}`).join(', ')} (first: ${meant[0]![1].first?.origin}).`,
+      'Rows of this format have no place for it: give messages, write it into the prompt, or take the column out.',
+    );
   const { untrained, doubledBos, promptMismatch, doubledEos, shiftedLabels, withoutStop } = facts;
   // Rows of an evaluation teach nothing, so that they may end as they like.
   const teaches = facts.use === 'training';

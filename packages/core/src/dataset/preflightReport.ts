@@ -40,6 +40,8 @@ export interface PreflightFacts {
   readonly throughTemplate: number;
   /** Which tokens end answers, and in how many rows. */
   readonly stopCounts: ReadonlyMap<number, number>;
+  /** Columns that have no place in the rows as they are read, of how many rows. */
+  readonly unusedColumns: ReadonlyMap<string, Noted>;
   /** Whether an eos token is known at all. */
   readonly knowsStops: boolean;
   /** SHA-256 of the chat template; null where no row goes through one. */
@@ -67,6 +69,9 @@ export interface FormatOptions {
   /** List the problems. Default true. */
   readonly problems?: boolean;
 }
+
+/** Columns that are named at most. */
+const MOST_COLUMNS = 12;
 
 /** What rows will be trained on. `String(report)` is for people, the fields are for programs. */
 export class PreflightReport {
@@ -159,12 +164,25 @@ export class PreflightReport {
       const isNoted = typeof value === 'object' && value !== null;
       return [[name, isNoted ? (value as Noted).count : value] as const];
     });
-    const shares = { trainedShare, stopShare, stopTokens };
+    const unusedColumns = Object.fromEntries(
+      [...facts.unusedColumns].map(([column, { count: n }]) => [column, n]),
+    );
+    const shares = { unusedColumns, trainedShare, stopShare, stopTokens };
     return { ...Object.fromEntries(counts), ...shares, problems, samples };
   }
 
   toString(): string {
     return this.format();
+  }
+
+  /** The columns, those that most rows have first. */
+  #unusedColumns(): string {
+    const columns = [...this.facts.unusedColumns].sort((a, b) => b[1].count - a[1].count);
+    const shown = columns.slice(0, MOST_COLUMNS).map(([column, noted]) => {
+      return noted.count === this.facts.rows ? column : `${column} (${rows(noted.count)})`;
+    });
+    const more = columns.length - shown.length;
+    return `the columns ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
   }
 
   #summary(): string[] {
@@ -206,6 +224,7 @@ export class PreflightReport {
             ),
           ]
         : []),
+      ...(facts.unusedColumns.size > 0 ? [line('not used', this.#unusedColumns())] : []),
       ...(facts.templateHash
         ? [line('chat template', `sha256 ${facts.templateHash.slice(0, 16)}`)]
         : []),

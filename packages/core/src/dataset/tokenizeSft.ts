@@ -1,6 +1,7 @@
 import { assistantMask, type ChatTokenizer, commonPrefix } from '../tokenizer/assistantMask.js';
 import { AttuneError } from '../util/errors.js';
 import { IGNORE_INDEX, type TokenExample } from './collator.js';
+import { unusedColumns } from './conversationColumns.js';
 import { type Messages, readSftRow, type SftRow, type TemplateInput } from './formats.js';
 
 /** What tokenising a row asks of a tokenizer. What may be missing is used by the preflight alone. */
@@ -46,6 +47,8 @@ export interface TokenizedRow {
    * renders the prompt alone otherwise; null where it agrees.
    */
   readonly promptMismatch: string | null;
+  /** Columns of the row that have no place in it as it was read. Default none. */
+  readonly unusedColumns?: readonly string[];
 }
 
 interface Tokens {
@@ -91,6 +94,7 @@ export function tokenizeSft(row: unknown, origin: string, options: TokenizeOptio
     truncated: ids.length > maxLength,
     boundaryMerged,
     promptMismatch,
+    unusedColumns: formattingFunc ? [] : unusedColumns(row, parsed),
   };
 }
 
@@ -138,14 +142,16 @@ function tokensOf(row: SftRow, origin: string, options: TokenizeOptions): Tokens
       const completion = completionOf(encode(before), encode(text), completionOnlyLoss ?? true);
       const differs = text.startsWith(before) ? null : before.slice(commonPrefix(before, text));
       const found = { ...completion, promptMismatch: differs };
-      if (!assistantOnly) return found;
-      const { mask } = maskOf(tokenizer, conversation, template, origin);
+      const weights = weightsOf(conversation, origin);
+      if (!assistantOnly && !weights) return found;
+      const { mask } = maskOf(tokenizer, conversation, template, origin, weights);
       return { ...found, learned: (i) => completion.learned(i) && mask[i]! };
     }
     case 'messages': {
       const { messages, template } = row;
-      if (assistantOnly) {
-        const { ids, mask } = maskOf(tokenizer, messages, template, origin);
+      const weights = weightsOf(messages, origin);
+      if (assistantOnly || weights) {
+        const { ids, mask } = maskOf(tokenizer, messages, template, origin, weights);
         return { ids, learned: (i) => mask[i]! };
       }
       const text = tokenizer.applyChatTemplate(messages, { ...template, tokenize: false });
@@ -166,15 +172,44 @@ function completionOf(prompt: readonly number[], ids: readonly number[], only: b
   };
 }
 
+/**
+ * Which messages are learned by their `weight`, as fine-tuning services read it: of the assistant's those whose weight
+ * is 1, which is the default; nobody else's. null: none of them has one.
+ *
+ * @throws ROW_FORMAT for other weights than 0 and 1
+ */
+function weightsOf(messages: Messages, origin: string): readonly boolean[] | null {
+  const isWeighted = messages.some((m) => m.role === 'assistant' && m.weight !== undefined);
+  if (!isWeighted) return null;
+  return messages.map(({ role, weight = 1 }, i) => {
+    if (role !== 'assistant') return false;
+    if (weight !== 0 && weight !== 1)
+      throw new AttuneError(
+        'ROW_FORMAT',
+        `${origin}: the weight of message ${i} (${role}) is ${JSON.stringify(weight)}; it is to be 0 or 1.`,
+        { remedy: 'Give 1 to what is to be learned and 0 to what is not.', details: { origin } },
+      );
+    return weight === 1;
+  });
+}
+
 /** @throws NO_COMPLETION when the assistant says nothing, TEMPLATE_PREFIX */
 function maskOf(
   tokenizer: TextTokenizer,
   messages: Messages,
   template: TemplateInput,
   origin: string,
+  weights: readonly boolean[] | null,
 ) {
-  const found = assistantMask(tokenizer, messages, template, origin);
+  const isLearned = weights ? (message: number) => weights[message]! : undefined;
+  const found = assistantMask(tokenizer, messages, template, origin, isLearned);
   if (found.mask.includes(true)) return found;
+  if (weights && messages.some(({ role }) => role === 'assistant'))
+    throw new AttuneError(
+      'NO_COMPLETION',
+      `${origin}: every message of the assistant has weight 0, so that nothing is learned.`,
+      { remedy: 'Give one of them weight 1, or leave the row out.', details: { origin } },
+    );
   throw new AttuneError(
     'NO_COMPLETION',
     `${origin}: only the assistant's words are to be learned, and there are none (roles: ${messages.map((m) => m.role).join(', ')}). The row renders as ${JSON.stringify(tokenizer.applyChatTemplate(messages, { ...template, tokenize: false }))}.`,

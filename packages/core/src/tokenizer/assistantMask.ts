@@ -43,6 +43,7 @@ export interface AssistantMask {
  * A token that lies across the edge of a turn belongs to it.
  *
  * @param origin what errors begin with: "train.jsonl:12"
+ * @param isLearned of which messages of the assistant; default all
  * @throws TEMPLATE_PREFIX when the template renders earlier messages otherwise once others follow
  */
 export function assistantMask(
@@ -50,15 +51,30 @@ export function assistantMask(
   messages: Messages,
   template: TemplateInput,
   origin: string,
+  isLearned: (message: number) => boolean = () => true,
 ): AssistantMask {
   const text = tokenizer.applyChatTemplate(messages, { ...template, tokenize: false });
+  const marked = tokenizer.generationSpans?.(messages, template) ?? null;
   const spans =
-    tokenizer.generationSpans?.(messages, template) ??
-    spansByPrefix(tokenizer, messages, template, text, origin);
+    (marked && learnedSpans(marked, messages, isLearned)) ??
+    spansByPrefix(tokenizer, messages, template, text, origin)
+      .filter(({ message }) => isLearned(message))
+      .map(({ span }) => span);
   const laid = tokenizer.encodeSpans?.(text, spans);
   if (laid) return { ids: laid.ids, mask: laid.inside };
   const ids = tokenizer.encode(text, { addSpecialTokens: false });
   return { ids, mask: maskByPrefix(tokenizer, text, ids, spans) };
+}
+
+/** Of spans that the template marks, those of learned messages; null where it is not known which is whose. */
+function learnedSpans(
+  marked: readonly Span[],
+  messages: Messages,
+  isLearned: (message: number) => boolean,
+): readonly Span[] | null {
+  const turns = [...messages.keys()].filter((i) => messages[i]!.role === 'assistant');
+  if (turns.every(isLearned)) return marked;
+  return marked.length === turns.length ? marked.filter((_, i) => isLearned(turns[i]!)) : null;
 }
 
 function spansByPrefix(
@@ -67,7 +83,7 @@ function spansByPrefix(
   template: TemplateInput,
   text: string,
   origin: string,
-): Span[] {
+): { readonly message: number; readonly span: Span }[] {
   const upTo = (count: number, addGenerationPrompt: boolean): number => {
     const part = tokenizer.applyChatTemplate(messages.slice(0, count), {
       ...template,
@@ -77,14 +93,15 @@ function spansByPrefix(
     if (text.startsWith(part)) return part.length;
     throw notAPrefix(part, text, count, addGenerationPrompt, origin);
   };
-  const spans: Span[] = [];
+  const spans: { readonly message: number; readonly span: Span }[] = [];
   for (const [i, { role }] of messages.entries())
     if (role === 'assistant') {
       const start =
         i > 0
           ? upTo(i, true)
           : startOfContent(tokenizer, messages[0]!, messages.slice(1), template, text);
-      spans.push([start, i === messages.length - 1 ? text.length : upTo(i + 1, false)]);
+      const end = i === messages.length - 1 ? text.length : upTo(i + 1, false);
+      spans.push({ message: i, span: [start, end] });
     }
   return spans;
 }
