@@ -55,11 +55,11 @@ export const hubOptionNames = [
 
 /** What a tokenizer is read from. */
 export const TOKENIZER_FILES =
-  /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json$|^chat_template\.(jinja|json)$|^additional_chat_templates\/[^/]+\.jinja$/;
+  /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|config)\.json$|^chat_template\.(jinja|json)$|^additional_chat_templates\/[^/]+\.jinja$/;
 
 /** What a model is read from, its tokenizer included: generation reads stop strings with it. */
 export const MODEL_FILES = new RegExp(
-  `${TOKENIZER_FILES.source}|^(config|generation_config)\\.json$|^model(-\\d{5}-of-\\d{5})?\\.safetensors(\\.index\\.json)?$`,
+  `${TOKENIZER_FILES.source}|^generation_config\\.json$|^model(-\\d{5}-of-\\d{5})?\\.safetensors(\\.index\\.json)?$`,
 );
 
 /**

@@ -32,8 +32,9 @@ const hints: Omit<OptionHints, 'known'> = {
 /** Opens the tokenizer of a model folder. */
 export const AutoTokenizer = {
   /**
-   * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json and the chat templates
-   * (chat_template.jinja and additional_chat_templates, else tokenizer_config.json's, else chat_template.json's).
+   * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json
+   * (for its model_type) and the chat templates (chat_template.jinja and additional_chat_templates, else
+   * tokenizer_config.json's, else chat_template.json's).
    *
    * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
    * Hugging Face's cache
@@ -47,14 +48,14 @@ export const AutoTokenizer = {
     const folder = await resolveFolder(nameOrPath, TOKENIZER_FILES, options);
     await checkTokenizerJson(folder);
     const optional = (name: string) => readJsonObject(join(folder, name), { optional: true });
-    const config = {
-      ...(await optional('special_tokens_map.json')),
-      ...(await optional('tokenizer_config.json')),
-    };
+    const config = (await optional('tokenizer_config.json')) ?? {};
     return new Tokenizer({
       folder,
       tokenizer: await readTokenizerJson(join(folder, 'tokenizer.json')),
       config,
+      specialTokensMap: await optional('special_tokens_map.json'),
+      addedTokens: await optional('added_tokens.json'),
+      modelConfig: await optional('config.json'),
       chatTemplate: await readChatTemplates(folder, config.chat_template),
     });
   },

@@ -1,8 +1,9 @@
 import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { readJsonFile, writeJson } from '../io/hfConfig.js';
 import { describeValue, isPromise } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
-import { isPlainObject } from '../util/json.js';
+import type { JsonValue } from '../util/losslessJson.js';
 import { requireFolder } from '../util/requireFolder.js';
 import { assistantMask, type TemplateInput } from './assistantMask.js';
 import {
@@ -15,15 +16,22 @@ import {
 } from './chatTemplate.js';
 import { writeChatTemplates } from './chatTemplateFiles.js';
 import { DecodeStream } from './decodeStream.js';
-import { createEngine, type TokenizerEngine } from './engine/engine.js';
+import type { TokenizerEngine } from './engine/engine.js';
+import { resolveTokenizer } from './pretrained/resolve.js';
 
 /** What a tokenizer folder says, read. */
 export interface TokenizerFiles {
   readonly folder: string;
   /** tokenizer.json */
   readonly tokenizer: Readonly<Record<string, unknown>>;
-  /** tokenizer_config.json, with special_tokens_map.json below it. */
+  /** tokenizer_config.json */
   readonly config: Readonly<Record<string, unknown>>;
+  /** special_tokens_map.json */
+  readonly specialTokensMap?: Readonly<Record<string, unknown>> | null;
+  /** added_tokens.json */
+  readonly addedTokens?: Readonly<Record<string, unknown>> | null;
+  /** config.json of the model: its model_type may decide how the tokenizer is built. */
+  readonly modelConfig?: Readonly<Record<string, unknown>> | null;
   readonly chatTemplate: ChatTemplates | null;
 }
 
@@ -75,35 +83,35 @@ export class Tokenizer {
   /** Ids of added tokens: special ones and others that are never made by merging. */
   readonly addedTokenIds: ReadonlySet<number>;
   readonly #engine: TokenizerEngine;
+  /** Special tokens by name, a model's own too. */
+  readonly #named: ReadonlyMap<string, string>;
+  readonly #classToName: string | null;
   readonly #compiled = new Map<string, ChatTemplate>();
   /** Whether `decode` takes the spaces before punctuation away. */
   readonly #cleanUp: boolean;
   readonly #folder: string;
   #chatTemplate: ChatTemplates | null;
-  /** sep_token, cls_token, image_token, ... */
-  readonly #namedTokens: Readonly<Record<string, string | null>>;
   #stream: DecodeStream | null = null;
 
-  /** @throws TOKENIZER_INVALID when tokenizer.json is of a kind that is not known */
+  /** @throws TOKENIZER_INVALID when a file is wrong, or tokenizer.json has a part that is not known */
   constructor(files: TokenizerFiles) {
     this.#folder = files.folder;
     this.#chatTemplate = files.chatTemplate;
-    this.#engine = createEngine(join(files.folder, 'tokenizer.json'), files.tokenizer);
+    const { engine, json, special, classToName } = resolveTokenizer({
+      specialTokensMap: null,
+      addedTokens: null,
+      modelConfig: null,
+      ...files,
+    });
+    this.#engine = engine;
     // As in transformers 5: never for BPE, whose text it would corrupt, and only where the files ask for it.
-    this.#cleanUp =
-      files.config.clean_up_tokenization_spaces === true && modelType(files.tokenizer) !== 'BPE';
-    const special = (key: string) => tokenText(files.config[key]);
-    const { extra_special_tokens: extra } = files.config;
-    const named = { ...files.config, ...(isPlainObject(extra) ? extra : {}) };
-    this.#namedTokens = Object.fromEntries(
-      Object.entries(named).flatMap(([name, token]) =>
-        name.endsWith('_token') ? [[name, tokenText(token)]] : [],
-      ),
-    );
-    this.bosToken = special('bos_token');
-    this.eosToken = special('eos_token');
-    this.padToken = special('pad_token');
-    this.unkToken = special('unk_token') ?? modelUnknown(files.tokenizer);
+    this.#cleanUp = files.config.clean_up_tokenization_spaces === true && modelType(json) !== 'BPE';
+    this.bosToken = special.get('bos_token') ?? null;
+    this.eosToken = special.get('eos_token') ?? null;
+    this.padToken = special.get('pad_token') ?? null;
+    this.unkToken = special.get('unk_token') ?? modelUnknown(json);
+    this.#named = special;
+    this.#classToName = classToName;
     this.bosTokenId = this.#idOf(this.bosToken);
     this.eosTokenId = this.#idOf(this.eosToken);
     this.padTokenId = this.#idOf(this.padToken);
@@ -275,7 +283,9 @@ export class Tokenizer {
 
   /**
    * Copies the tokenizer's files. Chat templates are written as transformers writes them: the default one
-   * as chat_template.jinja, others into additional_chat_templates.
+   * as chat_template.jinja, others into additional_chat_templates. Where config.json decided how the tokenizer
+   * is built, tokenizer_config.json names the class, so that a folder without config.json (an adapter's) is
+   * read alike.
    */
   async savePretrained(folder: string): Promise<void> {
     requireFolder(folder, 'savePretrained');
@@ -283,6 +293,7 @@ export class Tokenizer {
     if (resolve(folder) !== resolve(this.#folder))
       for (const name of await readdir(this.#folder))
         if (tokenizerFiles.test(name)) await copyFile(join(this.#folder, name), join(folder, name));
+    if (this.#classToName !== null) await nameClass(this.#folder, folder, this.#classToName);
     await writeChatTemplates(folder, this.#chatTemplate);
   }
 
@@ -298,17 +309,16 @@ export class Tokenizer {
 
   /** What templates may read by name: every special token that has one. */
   #specialTokens(): Record<string, string> {
-    const entries = {
-      ...this.#namedTokens,
-      bos_token: this.bosToken,
-      eos_token: this.eosToken,
-      pad_token: this.padToken,
-      unk_token: this.unkToken,
-    };
-    return Object.fromEntries(
-      Object.entries(entries).filter((e): e is [string, string] => e[1] !== null),
-    );
+    const unknown = this.unkToken === null ? {} : { unk_token: this.unkToken };
+    return { ...unknown, ...Object.fromEntries(this.#named) };
   }
+}
+
+/** tokenizer_config.json of `from`, naming a class, into `to`. */
+async function nameClass(from: string, to: string, name: string): Promise<void> {
+  const file = await readJsonFile(join(from, 'tokenizer_config.json'), { optional: true });
+  const entries = (file?.source ?? new Map()) as ReadonlyMap<string, JsonValue>;
+  await writeJson(join(to, 'tokenizer_config.json'), new Map(entries).set('tokenizer_class', name));
 }
 
 /** Special tokens stand as text, or as an added token with its text in `content`. */
