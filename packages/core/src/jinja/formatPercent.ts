@@ -3,10 +3,10 @@ import { showNumber } from './formatSpec.js';
 import { toFloat, toInt } from './numbers.js';
 import { quote, repr, str } from './show.js';
 import { letters } from './text.js';
-import { Dict, isList, Tuple, typeName, type Value } from './values.js';
+import { Dict, isList, Markup, Range, Tuple, typeName, Undefined, type Value } from './values.js';
 
 const conversion =
-  /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?([diouxXeEfFgGcrsa%]|$|[\s\S])/gu;
+  /%(?:\(([^)]{0,200})\))?([-+ #0]*)(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?([diouxXeEfFgGcrsa%]|$|[\s\S])/gu;
 
 /** Python's `text % values`. */
 export function formatPercent(text: string, values: Value, budget: Budget): string {
@@ -45,7 +45,9 @@ export function formatPercent(text: string, values: Value, budget: Budget): stri
     if (zero) return sign + '0'.repeat(fill) + made.slice(sign.length);
     return left ? made + ' '.repeat(fill) : ' '.repeat(fill) + made;
   });
-  if (!named && used < items.length && !(values instanceof Dict) && !(isList(values) && used > 0))
+  // A mapping, and what Python takes for one, need not be used up.
+  const isMapping = values instanceof Dict || isList(values) || values instanceof Range;
+  if (!named && used < items.length && !isMapping && !(values instanceof Undefined))
     throw typeError('not all arguments converted during string formatting');
   return out;
 }
@@ -59,6 +61,7 @@ function convert(
 ): string {
   const cut = (text: string) =>
     precision === null ? text : letters(text).slice(0, precision).join('');
+  if (value instanceof Markup) return convert(value.text, type, flags, precision, budget);
   if (type === 's') return cut(str(value, budget));
   if (type === 'r' || type === 'a') return cut(repr(value, budget));
   if (type === 'c') {

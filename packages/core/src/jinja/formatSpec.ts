@@ -2,7 +2,7 @@ import { type Budget, typeError, valueError } from './errors.js';
 import { fixed } from './numbers.js';
 import { showFloat, str } from './show.js';
 import { letters } from './text.js';
-import { asNumber, typeName, type Value } from './values.js';
+import { asNumber, plain, typeName, type Value } from './values.js';
 
 /** A number's letters for one of Python's types e, f, g, %; without a sign. */
 export function showNumber(
@@ -39,7 +39,8 @@ const grammar =
 const bases: Readonly<Record<string, number>> = { b: 2, o: 8, x: 16, X: 16 };
 
 /** format(value, spec): Python's format specification mini-language. */
-export function formatValue(value: Value, spec: string, budget: Budget): string {
+export function formatValue(given: Value, spec: string, budget: Budget): string {
+  const value = plain(given);
   if (spec === '') return str(value, budget);
   const match = grammar.exec(spec);
   if (!match) throw valueError(`invalid format specifier ${JSON.stringify(spec)}`);
@@ -82,6 +83,7 @@ function body(
     if (precision !== null) throw valueError('precision not allowed in integer format specifier');
     if (type === 'c') return String.fromCodePoint(Number(number));
     const text = (number < 0n ? -number : number).toString(bases[type ?? ''] ?? 10);
+    if (text.length > 4300) throw valueError('an integer of more than 4300 digits is not printed');
     return type === 'X' ? text.toUpperCase() : text;
   }
   if (type !== undefined && /[dboxXcs]/.test(type))

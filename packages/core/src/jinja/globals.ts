@@ -14,6 +14,7 @@ import {
   Range,
   type Runtime,
   typeName,
+  Undefined,
   type Value,
 } from './values.js';
 
@@ -21,6 +22,7 @@ import {
 function makeDict(rt: Runtime, { positional, named }: Args): Dict {
   if (positional.length > 1) throw typeError('dict expected at most 1 argument');
   const [from] = positional;
+  if (from instanceof Undefined) from.fail();
   const dict = new Dict();
   if (from instanceof Dict) for (const [key, value] of from.entries()) dict.set(key, value);
   else if (from !== undefined)

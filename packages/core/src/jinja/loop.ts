@@ -5,9 +5,10 @@ import { type Args, Callable, PyObject, Undefined, type Value } from './values.j
 /** `loop` within a `for`: reads ahead only when it is asked for what comes. */
 export class LoopContext extends PyObject {
   readonly typeName = 'LoopContext';
-  readonly #iterator: Iterator<Value>;
+  #iterator: Iterator<Value>;
   #index = -1;
-  #ahead: Value[] = [];
+  /** At most one item that was looked at before its round. */
+  readonly #ahead: Value[] = [];
   #ended = false;
   #before: Value | undefined;
   #current: Value | undefined;
@@ -59,10 +60,11 @@ export class LoopContext extends PyObject {
           : null;
     if (known !== null) this.#length = known;
     else {
+      const rest: Value[] = [];
       for (let next = this.#iterator.next(); !next.done; next = this.#iterator.next())
-        this.#ahead.push(next.value);
-      this.#ended = true;
-      this.#length = this.#index + 1 + this.#ahead.length;
+        rest.push(next.value);
+      this.#iterator = rest[Symbol.iterator]();
+      this.#length = this.#index + 1 + this.#ahead.length + rest.length;
     }
     return this.#length;
   }

@@ -36,6 +36,12 @@ function parseInteger(text: string, base: number): bigint {
 const invalid = (text: string, base: number): JinjaError =>
   valueError(`invalid literal for int() with base ${base}: ${JSON.stringify(text)}`);
 
+const digits = '(?:\\d+_)*\\d+';
+const decimal = new RegExp(
+  `^[+-]?(?:${digits}(?:\\.(?:${digits})?)?|\\.${digits})(?:e[+-]?${digits})?$`,
+  'i',
+);
+
 /** float(value). @throws ValueError, TypeError */
 export function toFloat(value: Value): number {
   if (value instanceof Undefined) value.fail();
@@ -50,13 +56,7 @@ export function toFloat(value: Value): number {
     if (/^nan$/i.test(special[2]!)) return Number.NaN;
     return special[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
   }
-  const digits = '(?:\\d+_)*\\d+';
-  if (
-    !new RegExp(
-      `^[+-]?(?:${digits}\\.?(?:${digits})?|\\.${digits})(?:e[+-]?${digits})?$`,
-      'i',
-    ).test(text)
-  )
+  if (!decimal.test(text))
     throw valueError(`could not convert string to float: ${JSON.stringify(value)}`);
   return Number(text.replaceAll('_', ''));
 }
@@ -71,7 +71,7 @@ export function roundTo(value: bigint | number, digits: number): bigint | number
     if (rest * 2n !== unit) return rest * 2n < unit ? low : low + unit;
     return (low / unit) % 2n === 0n ? low : low + unit;
   }
-  if (!Number.isFinite(value) || digits > 22) return value;
+  if (!Number.isFinite(value) || value === 0 || digits > 22) return value;
   if (digits < 0) {
     const unit = 10 ** -digits;
     return Number(roundTo(value / unit, 0)) * unit;

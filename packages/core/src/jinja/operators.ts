@@ -121,6 +121,8 @@ function arithmetic(
     }
     default:
       if (x === 0 && y < 0) throw new JinjaError('ZeroDivisionError', '0 to a negative power');
+      if (x < 0 && !Number.isInteger(y))
+        throw new JinjaError('NotSupported', 'a power that is a complex number');
       return x ** y;
   }
 }

@@ -152,6 +152,8 @@ const reverse: Filter = (rt, value) => {
     rt.budget.spend(value.length / 4);
     return letters(value).reverse().join('');
   }
+  // What is read once has no end to begin with: Jinja makes a list of it.
+  if (value instanceof Lazy) return toArray(value, rt.budget).reverse();
   return new Lazy(
     toArray(value, rt.budget).reverse(),
     isList(value) ? 'list_reverseiterator' : 'reversed',

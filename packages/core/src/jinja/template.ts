@@ -19,6 +19,9 @@ export interface Rendered {
   readonly spans: readonly WrittenSpan[];
 }
 
+/** Characters of a template; the largest published ones have some 30,000. */
+const MAX_SOURCE = 2 ** 19;
+
 /** Steps that a template may take, whatever it is given: a fraction of a second of them. */
 const STEPS = 400_000;
 
@@ -31,9 +34,16 @@ const STEPS = 400_000;
 export class Template {
   readonly #parsed: ParsedTemplate;
 
-  /** @throws JinjaError TemplateSyntaxError */
+  /** @throws JinjaError TemplateSyntaxError, LimitError */
   constructor(source: string) {
-    this.#parsed = located(() => parse(source));
+    this.#parsed = located(() => {
+      if (source.length > MAX_SOURCE)
+        throw new JinjaError(
+          'LimitError',
+          `the template has ${source.length} characters; ${MAX_SOURCE} are allowed`,
+        );
+      return parse(source);
+    });
   }
 
   /** Whether it says with `{% generation %}` what the model writes. */

@@ -70,15 +70,14 @@ export function strip(text: string, characters: string | null, atStart = true, a
 
 /** a < b by code points: negative, 0, positive. */
 export function compareText(a: string, b: string): number {
-  if (a === b) return 0;
-  if (!hasSurrogates(a) && !hasSurrogates(b)) return a < b ? -1 : 1;
-  const [left, right] = [letters(a), letters(b)];
-  for (let i = 0; i < Math.min(left.length, right.length); i++) {
-    const difference = left[i]!.codePointAt(0)! - right[i]!.codePointAt(0)!;
-    if (difference !== 0) return difference;
-  }
-  return left.length - right.length;
+  const end = Math.min(a.length, b.length);
+  let i = 0;
+  while (i < end && a.charCodeAt(i) === b.charCodeAt(i)) i++;
+  return i === end ? a.length - b.length : rank(a.charCodeAt(i)) - rank(b.charCodeAt(i));
 }
+
+/** A UTF-16 unit's place among code points: halves of pairs stand for the highest. */
+const rank = (unit: number): number => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit);
 
 const word = new RegExp(SPACE.replace('[', '[^').concat('+'), 'g');
 

@@ -2,7 +2,7 @@ import { dumpJson } from './dumpJson.js';
 import { JinjaError, typeError, valueError } from './errors.js';
 import { formatPercent } from './formatPercent.js';
 import { roundTo, toFloat, toInt } from './numbers.js';
-import { asIndex, binary, toArray } from './operators.js';
+import { asIndex, binary, iterate, sizeOf, toArray } from './operators.js';
 import { repr, str } from './show.js';
 import { lengthOf, letters, splitLines, strip } from './text.js';
 import { asText, capitalize, center, replace } from './textMethods.js';
@@ -12,8 +12,10 @@ import {
   Callable,
   Dict,
   escapeHtml,
+  isList,
   Markup,
   type Param,
+  PyObject,
   type Runtime,
   Tuple,
   truth,
@@ -64,7 +66,7 @@ const round: Filter = (rt, value, precision, method) => {
 };
 
 const indent: Filter = (rt, value, width, first, blank) => {
-  const text = str(value, rt.budget);
+  const text = asText(value, 'what is indented');
   const margin = typeof width === 'string' ? width : ' '.repeat(asIndex(width!, 'the width'));
   const lines = splitLines(`${text}\n`, false);
   rt.budget.spendText(text.length + lines.length * margin.length);
@@ -77,9 +79,10 @@ const indent: Filter = (rt, value, width, first, blank) => {
 
 const truncate: Filter = (rt, value, length, killWords, end, leeway) => {
   const [size, tail] = [asIndex(length!, 'the length'), asText(end!)];
-  const all = letters(str(value, rt.budget));
-  rt.budget.spend(all.length / 4);
   const room = leeway === null ? 5 : asIndex(leeway!, 'the leeway');
+  if (typeof value !== 'string' && sizeOf(value) <= size + room) return value;
+  const all = letters(asText(value, 'what is truncated'));
+  rt.budget.spend(all.length / 4);
   if (size < lengthOf(tail))
     throw new JinjaError('AssertionError', `expected length >= ${lengthOf(tail)}, got ${size}`);
   if (all.length <= size + room) return all.join('');
@@ -112,13 +115,15 @@ const quoteUrl = (rt: Runtime, value: Value, keepSlash: boolean): string => {
 };
 
 const urlEncode: Filter = (rt, value) => {
-  if (typeof value === 'string' || (!(value instanceof Dict) && !Array.isArray(value)))
-    return quoteUrl(rt, value, true);
-  const pairs =
-    value instanceof Dict ? [...value.entries()] : value.map((v) => toArray(v, rt.budget));
-  return pairs
-    .map(([key, item]) => `${quoteUrl(rt, key!, false)}=${quoteUrl(rt, item!, false)}`)
-    .join('&');
+  const isMany = isList(value) || (value instanceof PyObject && value.iterate() !== null);
+  if (!isMany) return quoteUrl(rt, value, true);
+  const pairs = value instanceof Dict ? value.entries() : iterate(value, rt.budget);
+  return Array.from(pairs as Iterable<Value>, (pair) => {
+    const items = isList(pair) ? pair : toArray(pair, rt.budget);
+    if (items.length !== 2)
+      throw valueError('urlencode takes a text, or pairs of a key and a value');
+    return `${quoteUrl(rt, items[0]!, false)}=${quoteUrl(rt, items[1]!, false)}`;
+  }).join('&');
 };
 
 const attributes: Filter = (rt, value, space) => {
@@ -158,17 +163,25 @@ const toJson: Filter = (rt, value, asciiOnly, indentation, separators, sortKeys)
 const title = (text: string): string =>
   text
     .split(/([-\s({[<]+)/)
-    .map((word) => capitalize(word))
+    .map((word) => {
+      const [first = '', ...rest] = letters(word);
+      return first.toUpperCase() + rest.join('').toLowerCase();
+    })
     .join('');
 
 /** Lines of at most `width` letters, broken between words; a longer word is cut. */
 const wordWrap: Filter = (rt, value, width, breakLong, end, onHyphens) => {
   const size = asIndex(width!, 'the width');
-  if (!truth(breakLong!) || !truth(onHyphens!) || /-/.test(str(value, rt.budget)))
+  if (
+    !truth(breakLong!) ||
+    !truth(onHyphens!) ||
+    (typeof value === 'string' && value.includes('-'))
+  )
     throw new JinjaError('NotSupported', 'wordwrap with hyphens or other options is not built in');
   if (size <= 0) throw valueError(`invalid width ${size} (must be > 0)`);
+  const text = asText(value, 'what is wrapped');
   const newline = end === null ? '\n' : asText(end!);
-  const wrapped = splitLines(str(value, rt.budget), false).map((line) => {
+  const wrapped = splitLines(text, false).map((line) => {
     const lines: string[] = [];
     let current = '';
     const push = () => {
@@ -223,7 +236,7 @@ const list: Readonly<Record<string, readonly [readonly Param[], Filter]>> = {
       const number = asNumber(value);
       if (value instanceof Undefined) value.fail();
       if (number === null) throw typeError(`bad operand type for abs(): '${typeName(value)}'`);
-      return number < 0 ? -number : number;
+      return typeof number === 'bigint' ? (number < 0n ? -number : number) : Math.abs(number);
     },
   ],
   capitalize: [[], onText(capitalize)],

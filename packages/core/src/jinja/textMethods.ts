@@ -38,15 +38,21 @@ export function titleCase(text: string): string {
   let out = '';
   for (const letter of text) {
     const cased = letter.toLowerCase() !== letter.toUpperCase();
-    out += !cased ? letter : inWord ? letter.toLowerCase() : letter.toUpperCase();
+    out += !cased ? letter : inWord ? letter.toLowerCase() : toTitle(letter);
     inWord = cased;
   }
   return out;
 }
 
+/** A capital; of a letter that has several (ß), a capital and small ones. */
+const toTitle = (letter: string): string => {
+  const [first = '', ...rest] = letters(letter.toUpperCase());
+  return first + rest.join('').toLowerCase();
+};
+
 export const capitalize = (text: string): string => {
   const [first = '', ...rest] = letters(text);
-  return first.toUpperCase() + rest.join('').toLowerCase();
+  return toTitle(first) + rest.join('').toLowerCase();
 };
 
 const swapCase = (text: string): string =>

@@ -155,8 +155,8 @@ export class Dict extends PyObject {
     if (value === undefined) throw new JinjaError('KeyError', 'there is no such key');
     return value;
   }
-  override iterate(): Iterable<Value> {
-    return this.keys();
+  override *iterate(): Iterable<Value> {
+    for (const [key] of this.#entries.values()) yield key;
   }
   override get size(): number {
     return this.#entries.size;
@@ -177,8 +177,8 @@ export function hashOf(given: Value, depth = 0): unknown {
       throw new JinjaError('LimitError', 'a key that is too large');
     return `\0${key.items.map((k) => `${typeof k}:${String(hashOf(k, depth + 1))}`)}`;
   }
-  if (Array.isArray(key) || key instanceof Dict)
-    throw typeError(`unhashable type: '${key instanceof Dict ? 'dict' : 'list'}'`);
+  if (Array.isArray(key) || key instanceof Dict || key instanceof DictView)
+    throw typeError(`unhashable type: '${typeName(key)}'`);
   return key;
 }
 
@@ -190,10 +190,10 @@ export class DictView extends PyObject {
   ) {
     super();
   }
-  override iterate(): Iterable<Value> {
-    const entries = [...this.dict.entries()];
-    if (this.typeName === 'dict_items') return entries.map((entry) => new Tuple(entry));
-    return entries.map((entry) => entry[this.typeName === 'dict_keys' ? 0 : 1]);
+  override *iterate(): Iterable<Value> {
+    for (const entry of this.dict.entries())
+      if (this.typeName === 'dict_items') yield new Tuple(entry);
+      else yield entry[this.typeName === 'dict_keys' ? 0 : 1];
   }
   override get size(): number {
     return this.dict.size;
