@@ -179,14 +179,19 @@ const commonParams = {
   scale: 'f32',
   width: 'u32',
   softcap: 'f32',
+  stride: 'u32',
 } as const;
 
-/** @param groups workgroups for each head @param count workgroups that have work: a folded grid may hold more */
+/**
+ * @param groups workgroups for each head @param count workgroups that have work: a folded grid may hold more
+ * @param segments of which each batch row has `stride` numbers
+ */
 function commonValues(
   { t, h, s, hKey, d }: Sizes,
   call: OpCall,
   groups: number,
   count: number,
+  segments: Operand | undefined,
 ): Param[] {
   const { queryOffset, window, scale, softcap } = call.attrs as Record<string, number>;
   return [
@@ -201,15 +206,21 @@ function commonValues(
     f32(scale!),
     u32(registers(d).count),
     f32(softcap!),
+    u32(segments?.shape[1] ?? s),
   ];
 }
 
-/** WGSL: may the query at `position` see key `j`, whose segment is `other`? */
-const visible = (causal: boolean, segments: boolean) =>
+const isEvery = (segment: string) => `${segment} == ${ops.EVERY_SEGMENT}`;
+
+/**
+ * WGSL: may the query at `position` see key `j`, whose segment is `other`? With places, the window of keys that
+ * every segment sees counts from the query's `place`.
+ */
+const visible = (causal: boolean, segments: boolean, placed: boolean) =>
   [
     causal ? 'j <= position' : 'true',
-    '(p.window == 0u || j + p.window > position)',
-    segments ? `(other == segment || other == ${ops.EVERY_SEGMENT})` : 'true',
+    `(p.window == 0u || j + p.window > ${placed ? `select(position, place, ${isEvery('other')})` : 'position'})`,
+    segments ? `(other == segment || ${isEvery('other')})` : 'true',
   ].join(' && ');
 
 /** WGSL: the cap of a score. A tanh far out is 1 but overflows in some drivers; NaN stays NaN. */
@@ -225,10 +236,12 @@ function structure(call: OpCall, sizes: Sizes, segments: Operand | undefined) {
   const causal = call.attrs.causal as boolean;
   const capped = (call.attrs.softcap as number) > 0;
   const access: Access = vectorised(sizes.d) ? 'vec4' : 'float32';
+  const placed = segments !== undefined && segments.shape[1]! > sizes.s;
   return {
     causal,
     access,
-    key: `d${sizes.d}:${causal ? 'causal' : 'full'}:${segments ? 'segments' : 'plain'}${capped ? ':capped' : ''}`,
+    placed,
+    key: `d${sizes.d}:${causal ? 'causal' : 'full'}:${placed ? 'placed' : segments ? 'segments' : 'plain'}${capped ? ':capped' : ''}`,
     /** Module-level WGSL that `capOf` and `slope` need. */
     declarations: capped ? { declarations: capDeclaration } : {},
     /** The score that the softmax sees, of one before the cap. */
@@ -243,7 +256,7 @@ const attentionKernel = defineKernel({
   plan: (call, facts) => {
     const [q, k, , segments] = call.inputs as [Operand, Operand, Operand, Operand?];
     const sizes = sizesOf(q, k);
-    const { causal, access, key, capOf, declarations } = structure(call, sizes, segments);
+    const { causal, access, placed, key, capOf, declarations } = structure(call, sizes, segments);
     const { type, count, each, dot } = registers(sizes.d);
     const row = ownRow(facts, sizes.d);
     const lanes = lanesOf(facts);
@@ -269,20 +282,21 @@ const attentionKernel = defineKernel({
   let position = p.offset + row;
   let headKey = head / (p.h / p.hKey);
   let at = ((b * p.t + row) * p.h + head) * ${count}u;
-  ${segments ? 'let segment = x3(b * p.s + position);' : ''}
+  ${segments ? 'let segment = x3(b * p.stride + position);' : ''}
+  ${placed ? 'let place = u32(x3(b * p.stride + p.s + row));' : ''}
   ${row.load({ q: (i) => `x0(at + ${i}) * p.scale` })}
   ${each((i) => `var out${i} = ${type}(0.0);`)}
   var top = -3.0e38;
   var total = 0.0;
   let last = ${causal ? `p.offset + min(first + ${lanes}u, p.t)` : 'p.offset + p.t'};
-  let begin = ${windowStart(causal)};
+  let begin = ${windowStart(causal, placed)};
   ${overRows(
     facts,
     sizes.d,
     { from: 'begin', to: 'last' },
     { k: (r, i) => `x1(${keyRow(r)} + ${i})`, v: (r, i) => `x2(${keyRow(r)} + ${i})` },
-    segments ? { other: (r) => `x3(b * p.s + ${r})` } : {},
-    `if (${visible(causal, segments !== undefined)}) {
+    segments ? { other: (r) => `x3(b * p.stride + ${r})` } : {},
+    `if (${visible(causal, segments !== undefined, placed)}) {
         let score = ${capOf(dot('q', 'k'))};
         let newTop = max(top, score);
         let shrink = exp(top - newTop);
@@ -299,16 +313,16 @@ const attentionKernel = defineKernel({
           }),
         operands: [...call.inputs, ...call.outputs],
         reads: call.inputs.length,
-        params: commonValues(sizes, call, groups, workgroups),
+        params: commonValues(sizes, call, groups, workgroups, segments),
         grid: grid1d(workgroups, 1),
       },
     ];
   },
 });
 
-/** First key that any lane of the workgroup can see: keys before the sliding window are skipped. */
-const windowStart = (causal: boolean): string =>
-  causal
+/** First key that any lane of the workgroup can see: keys before the sliding window are skipped, unless their place counts. */
+const windowStart = (causal: boolean, placed: boolean): string =>
+  causal && !placed
     ? 'select(0u, p.offset + first + 1u - min(p.window, p.offset + first + 1u), p.window > 0u)'
     : '0u';
 
@@ -353,7 +367,8 @@ const attentionGradKernel = defineKernel({
     ];
     const [dq, dk, dv] = call.outputs as [Operand, Operand, Operand];
     const sizes = sizesOf(q, k);
-    const { causal, access, key, capOf, slope, declarations } = structure(call, sizes, segments);
+    const shape = structure(call, sizes, segments);
+    const { causal, access, placed, key, capOf, slope, declarations } = shape;
     const { type, count, each, dot } = registers(sizes.d);
     const row = ownRow(facts, sizes.d);
     const lanes = lanesOf(facts);
@@ -390,20 +405,21 @@ const attentionGradKernel = defineKernel({
   let position = p.offset + row;
   let headKey = head / (p.h / p.hKey);
   let at = ${queryRow('row')};
-  ${segments ? 'let segment = x6(b * p.s + position);' : ''}
+  ${segments ? 'let segment = x6(b * p.stride + position);' : ''}
+  ${placed ? 'let place = u32(x6(b * p.stride + p.s + row));' : ''}
   let lse = x4((b * p.h + head) * p.t + row);
   let delta = x5((b * p.h + head) * p.t + row);
   ${row.load({ q: (i) => `x0(at + ${i}) * p.scale`, g: (i) => `x3(at + ${i})` })}
   ${each((i) => `var dQ${i} = ${type}(0.0);`)}
   let last = ${causal ? `p.offset + min(first + ${lanes}u, p.t)` : 'p.offset + p.t'};
-  let begin = ${windowStart(causal)};
+  let begin = ${windowStart(causal, placed)};
   ${overRows(
     facts,
     sizes.d,
     { from: 'begin', to: 'last' },
     { k: (r, i) => `x1(${keyRow(r)} + ${i})`, v: (r, i) => `x2(${keyRow(r)} + ${i})` },
-    segments ? { other: (r) => `x6(b * p.s + ${r})` } : {},
-    `if (${visible(causal, segments !== undefined)}) {
+    segments ? { other: (r) => `x6(b * p.stride + ${r})` } : {},
+    `if (${visible(causal, segments !== undefined, placed)}) {
         let score = ${capOf(dot('q', 'k'))};
         let dP = ${dot('g', 'v')};
         let dS = exp(score - lse) * (dP - delta) * p.scale${slope};
@@ -416,7 +432,7 @@ const attentionGradKernel = defineKernel({
         }),
       operands: [...operands, dq],
       reads: reads.length,
-      params: commonValues(sizes, call, queryGroups, queryCount),
+      params: commonValues(sizes, call, queryGroups, queryCount, segments),
       grid: grid1d(queryCount, 1),
     };
 
@@ -437,12 +453,12 @@ const attentionGradKernel = defineKernel({
   let key = min(first + lane, p.s - 1u);
   let at = ${keyRow('key')};
   let perKey = p.h / p.hKey;
-  ${segments ? 'let segment = x6(b * p.s + key);' : ''}
+  ${segments ? 'let segment = x6(b * p.stride + key);' : ''}
   ${row.load({ k: (i) => `x1(at + ${i})`, v: (i) => `x2(at + ${i})` })}
   ${each((i) => `var dK${i} = ${type}(0.0); var dV${i} = ${type}(0.0);`)}
   // The first query of the workgroup that can see any of its keys.
   let begin = ${causal ? 'select(0u, first - p.offset, first > p.offset)' : '0u'};
-  let end = ${causal ? `select(p.t, min(p.t, first + ${lanes}u + p.window - min(p.offset, first + ${lanes}u + p.window)), p.window > 0u)` : 'p.t'};
+  let end = ${causal && !placed ? `select(p.t, min(p.t, first + ${lanes}u + p.window - min(p.offset, first + ${lanes}u + p.window)), p.window > 0u)` : 'p.t'};
   for (var head = headKey * perKey; head < (headKey + 1u) * perKey; head++) {
     ${overRows(
       facts,
@@ -452,13 +468,14 @@ const attentionGradKernel = defineKernel({
       {
         lse: (r) => `x4((b * p.h + head) * p.t + ${r})`,
         delta: (r) => `x5((b * p.h + head) * p.t + ${r})`,
-        ...(segments && { other: (r) => `x6(b * p.s + p.offset + ${r})` }),
+        ...(segments && { other: (r) => `x6(b * p.stride + p.offset + ${r})` }),
+        ...(placed && { place: (r) => `u32(x6(b * p.stride + p.s + ${r}))` }),
       },
       `let position = p.offset + j;
       if (${[
         causal ? 'key <= position' : 'key < p.offset + p.t',
-        '(p.window == 0u || key + p.window > position)',
-        segments ? `(other == segment || segment == ${ops.EVERY_SEGMENT})` : 'true',
+        `(p.window == 0u || key + p.window > ${placed ? `select(position, place, ${isEvery('segment')})` : 'position'})`,
+        segments ? `(other == segment || ${isEvery('segment')})` : 'true',
       ].join(' && ')}) {
         let score = ${capOf(`(${dot('q', 'k')}) * p.scale`)};
         let dP = ${dot('g', 'v')};
@@ -477,7 +494,7 @@ const attentionGradKernel = defineKernel({
         }),
       operands: [...operands, dk, dv],
       reads: reads.length,
-      params: commonValues(sizes, call, keyGroups, keyCount),
+      params: commonValues(sizes, call, keyGroups, keyCount, segments),
       grid: grid1d(keyCount, 1),
     };
     return [deltaStage(out, g, delta, sizes), toQueries, toKeys];

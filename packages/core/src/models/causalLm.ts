@@ -4,12 +4,14 @@ import { type RawConfig, writeJson } from '../io/hfConfig.js';
 import type { TensorToWrite } from '../io/safetensorsWriter.js';
 import { type ShardOptions, writeWeights } from '../io/shards.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
+import type { AttentionLike } from '../nn/attention.js';
 import type { CappedHead, CausalDecoder } from '../nn/decoder.js';
-import type { Parameter } from '../nn/module.js';
+import type { Module, Parameter } from '../nn/module.js';
 import type { DequantizedDType } from '../nn/quantizedLinear.js';
 import { positionsBehind, positionsFromStart, segmentsBehind } from '../nn/virtualTokens.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
+import { concat } from '../tensor/ops/movement.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
@@ -100,10 +102,11 @@ export class CausalLM implements LanguageModel {
         ? positionsBehind(count, input.positions)
         : input.positions
       : this.#defaultPositions(inputIds, cached || count);
+    const positions = virtual?.embeddings ? positionsFromStart(count, own) : own;
     const hidden = this.root.hiddenStates({
       inputIds,
-      positions: virtual?.embeddings ? positionsFromStart(count, own) : own,
-      segments: segments && count > 0 ? segmentsBehind(count, segments) : segments,
+      positions,
+      segments: segments && count > 0 ? this.#behind(count, segments, positions) : segments,
       cache,
       virtual,
       length: reach === null ? undefined : count + reach,
@@ -111,6 +114,12 @@ export class CausalLM implements LanguageModel {
     cache?.advance(length + (virtual?.count ?? 0));
     const first = count - (input.withLastVirtual ? 1 : 0);
     return virtual?.embeddings ? this.#withoutVirtual(hidden, count, length, first) : hidden;
+  }
+
+  /** A window reaches from a token over its own text to the virtual tokens, not over what else is in the row. */
+  #behind(count: number, segments: Tensor, positions: Tensor): Tensor {
+    const behind = segmentsBehind(count, segments);
+    return hasWindow(this.root) ? concat([behind, positions], 1) : behind;
   }
 
   #withoutVirtual(hidden: Tensor, count: number, length: number, first: number): Tensor {
@@ -228,6 +237,12 @@ export class CausalLM implements LanguageModel {
     const values = Int32Array.from({ length: batch * length }, (_, i) => start + (i % length));
     return inputIds.engine.tensor(values, [batch, length], 'int32');
   }
+}
+
+function hasWindow(root: Module): boolean {
+  for (const [, module] of root.namedModules())
+    if ((module as Partial<Pick<AttentionLike, 'window'>>).window) return true;
+  return false;
 }
 
 function checkIds(inputIds: Tensor): void {

@@ -35,7 +35,7 @@ export interface KvCache {
 export interface AttentionContext {
   /** int32 [B, T] */
   readonly positions: Tensor;
-  /** int32 [B, S] or none: see ForwardInput. */
+  /** int32 [B, S] or none: see ForwardInput; [B, S + T] with places, see AttentionOptions. */
   readonly segments: Tensor | null;
   readonly cache: KvCache | null;
   /** Of each layer, what virtual tokens put before the keys and values of this pass; none: there are none, or they are cached. */

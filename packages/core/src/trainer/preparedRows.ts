@@ -7,7 +7,6 @@ import { AttuneError } from '../util/errors.js';
 import type { Objective, RowUse } from './objective.js';
 import { prepareRows, type RowSource } from './prepareRows.js';
 import type { RowLengths } from './rowLengths.js';
-import { checkPacking } from './trainerChecks.js';
 
 /** Rows of a stream that are read where only its beginning is looked at. */
 const BEGINNING = 100;
@@ -30,19 +29,17 @@ export class PreparedRows {
     private readonly objective: Objective,
     private readonly tokenizer: TextTokenizer | null,
     private readonly lengths: RowLengths | null,
-    private readonly maxLength: number,
   ) {}
 
   /**
    * @param name of an evaluation set, where there are several
-   * @throws NO_ROWS, PACKING_WINDOW, and what a row is refused for
+   * @throws NO_ROWS, and what a row is refused for
    */
   async examples(source: RowSource, use: RowUse, name?: string): Promise<Examples<unknown>> {
     const prepared = this.#examples[use];
     const held = prepared.get(source);
     if (held) return held;
-    const { model, objective, tokenizer, maxLength } = this;
-    checkPacking(model, objective, use, maxLength);
+    const { model, objective, tokenizer } = this;
     const title = `${use} rows${name === undefined ? '' : ` "${name}"`}`;
     const preflight = objective.preflight?.(model, tokenizer, use, title) ?? null;
     if (preflight) this.#preflights[use].set(source, preflight);

@@ -130,7 +130,7 @@ export class Trainer<
       parsed.groupByLength && parsed.lengthColumnName !== null
         ? new RowLengths(parsed.lengthColumnName)
         : null;
-    this.#rows = new PreparedRows(this.model, this.objective, tokenizer, this.#lengths, maxLength);
+    this.#rows = new PreparedRows(this.model, this.objective, tokenizer, this.#lengths);
     this.#evaluation = new Evaluation({
       context: this.#context,
       callbacks: this.#callbacks,

@@ -1,12 +1,10 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
 import { type LanguageModel, longestInput } from '../models/languageModel.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
-import type { AttentionLike } from '../nn/attention.js';
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import { checkpointFolder } from './checkpoint.js';
-import { isPacked } from './encodeRow.js';
-import type { Objective, RowUse } from './objective.js';
+import type { Objective } from './objective.js';
 import type { TrainerState } from './trainerState.js';
 import type { TrainingArguments } from './trainingArguments.js';
 
@@ -157,31 +155,4 @@ export function checkSmoothing(factor: number, { name, labelSmoothing = 0 }: Obj
     `labelSmoothingFactor is ${factor}, but the objective "${name}" ${labelSmoothing ? `smooths by ${labelSmoothing}` : 'does not smooth labels'}.`,
     { remedy: 'Use SFTTrainer, or causalLmObjective({ labelSmoothing }), or leave it at 0.' },
   );
-}
-
-/**
- * Each row of a packed one sees the virtual tokens of an adapter, however far they are: but a sliding window counts what
- * lies between.
- *
- * @throws PACKING_WINDOW
- */
-export function checkPacking(
-  model: LanguageModel,
-  objective: Objective,
-  use: RowUse,
-  maxLength: number,
-): void {
-  const virtual = model.adapters?.numVirtualTokens ?? 0;
-  if (virtual === 0 || !isPacked(objective, use)) return;
-  for (const [path, module] of model.root.namedModules()) {
-    const { window = 0 } = module as Partial<Pick<AttentionLike, 'window'>>;
-    if (window > 0 && window < virtual + maxLength)
-      throw new AttuneError(
-        'PACKING_WINDOW',
-        `packing: ${path} sees the last ${window} tokens, rows of ${maxLength} tokens and ${virtual} virtual ones are longer: the later examples of a row would not see the virtual tokens.`,
-        {
-          remedy: `Set maxLength to at most ${window - virtual}, or packing (evalPacking) to false.`,
-        },
-      );
-  }
 }

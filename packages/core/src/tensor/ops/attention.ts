@@ -4,7 +4,7 @@ import { defineOp, type TensorSpec } from '../op.js';
 import { formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { dropout } from './dropout.js';
-import { equal, maximum } from './elementwise.js';
+import { equal, less, maximum } from './elementwise.js';
 import { concat } from './movement.js';
 
 /** The segment of keys that every query sees, whatever its own: tokens that stand before all segments of a row. */
@@ -27,6 +27,9 @@ export interface AttentionOptions {
   /**
    * int32 [B, S], one for each key: a query sees only keys of its own segment, and of EVERY_SEGMENT (-2). One
    * mechanism for right padding, left padding and packed rows: give padding a number of its own.
+   *
+   * [B, S + T]: then each query's place behind the keys of EVERY_SEGMENT, for the window: such a key j is in the window of a
+   * query at place p if j > p - window, whatever lies between in the row: padding, or what is packed before.
    */
   readonly segments?: Tensor | null;
   /**
@@ -55,43 +58,59 @@ function check([q, k, v, segments]: readonly TensorSpec[], attrs: AttentionAttrs
     v!.shape.join() === k!.shape.join() &&
     attrs.queryOffset + t! <= s! &&
     [q, k, v].every((x) => x!.dtype === 'float32') &&
-    (!segments || segments.shape.join() === `${b},${s}`);
+    (!segments || [`${b},${s}`, `${b},${s! + t!}`].includes(segments.shape.join()));
   if (!fits)
     throw new AttuneError(
       'SHAPE_MISMATCH',
       `attention: q ${q!.dtype} ${formatShape(q!.shape)}, k ${k!.dtype} ${formatShape(k!.shape)}, v ${v!.dtype} ${formatShape(v!.shape)}${segments ? `, segments ${formatShape(segments.shape)}` : ''} at offset ${attrs.queryOffset} do not fit.`,
       {
         remedy:
-          'float32 q [B, T, H, D]; k, v [B, S, Hkv, D] with H a multiple of Hkv and offset + T <= S; segments [B, S].',
+          'float32 q [B, T, H, D]; k, v [B, S, Hkv, D] with H a multiple of Hkv and offset + T <= S; segments [B, S], with places [B, S + T].',
       },
     );
 }
 
-/** 0 where a query may look, -1e30 where not: [B or 1, 1, T, L] with L = queryOffset + T keys. */
+/** 0 where a query may look, -1e30 where not: [B or 1, 1, T, L] with L = queryOffset + T keys; `size`: S. */
 function mask(
   engine: Engine,
-  t: number,
+  [t, size]: readonly [number, number],
   segments: Tensor | undefined,
   attrs: AttentionAttrs,
 ): Tensor {
   const length = attrs.queryOffset + t;
-  const allowed = new Float32Array(t * length);
-  for (let i = 0; i < t; i++)
-    for (let j = 0; j < length; j++) {
-      const position = attrs.queryOffset + i;
-      const past = !attrs.causal || j <= position;
-      const near = attrs.window === 0 || j > position - attrs.window;
-      allowed[i * length + j] = past && near ? 1 : 0;
-    }
-  let visible = engine.tensor(allowed, [1, 1, t, length]);
+  const pairs = (allows: (position: number, key: number) => boolean) =>
+    engine.tensor(
+      Float32Array.from({ length: t * length }, (_, i) =>
+        Number(allows(attrs.queryOffset + Math.floor(i / length), i % length)),
+      ),
+      [1, t, length],
+    );
+  const past = pairs((position, key) => !attrs.causal || key <= position);
+  const near = pairs((position, key) => attrs.window === 0 || key > position - attrs.window);
+  let visible = past.mul(near); // [B or 1, T, L]
   if (segments) {
     const keys = segments.slice(1, 0, length);
     const queries = segments.slice(1, attrs.queryOffset, length);
     const same = equal(queries.unsqueeze(2), keys.unsqueeze(1));
     const every = equal(keys, engine.tensor([EVERY_SEGMENT], [1, 1], 'int32')).unsqueeze(1);
-    visible = visible.mul(maximum(same, every).unsqueeze(1));
+    const nearEvery = hasPlaces(segments, size) ? nearPlaces(segments, size, length, attrs) : near;
+    visible = past.mul(maximum(same.mul(near), every.mul(nearEvery)));
   }
-  return visible.sub(1).mul(1e30);
+  return visible.unsqueeze(1).sub(1).mul(1e30);
+}
+
+const hasPlaces = (segments: TensorSpec, size: number): boolean => segments.shape[1]! > size;
+
+/** 1 where key j lies in the window of a query by the query's place. [B, T, L] */
+function nearPlaces(
+  segments: Tensor,
+  size: number,
+  length: number,
+  { window }: AttentionAttrs,
+): Tensor {
+  const places = segments.slice(1, size, segments.shape[1]!).cast('float32').unsqueeze(2); // [B, T, 1]
+  const keys = Float32Array.from({ length }, (_, key) => key + (window || length + size));
+  return less(places, segments.engine.tensor(keys, [1, 1, length]));
 }
 
 /** [B, L, Hkv, D] -> [B, H, L, D], each key-value head repeated for its group of queries. */
@@ -143,7 +162,7 @@ export const attentionOp = defineOp<AttentionAttrs>({
   flops: (inputs, attrs) => 4 * inputs[0]!.shape[3]! * visiblePairs(inputs, attrs),
   decompose: ([q, k, v, segments], attrs) => {
     const [, t, h] = q!.shape as [number, number, number, number];
-    const s = scores(q!, k!, attrs).add(mask(q!.engine, t, segments, attrs));
+    const s = scores(q!, k!, attrs).add(mask(q!.engine, [t, k!.shape[1]!], segments, attrs));
     const logP = s.logSoftmax();
     const values = headsFirst(v!.slice(1, 0, attrs.queryOffset + t), h);
     const out = logP.exp().matmul(values).permute(0, 2, 1, 3);
@@ -170,7 +189,7 @@ export const attentionGradOp = defineOp<AttentionAttrs>({
     const length = attrs.queryOffset + t;
     const raw = scores(q!, k!, attrs); // [B, H, T, L]
     const p = raw
-      .add(mask(q!.engine, t, segments, attrs))
+      .add(mask(q!.engine, [t, k!.shape[1]!], segments, attrs))
       .sub(lse!.unsqueeze(3))
       .exp();
     const dOut = g!.permute(0, 2, 1, 3);
@@ -222,7 +241,7 @@ function droppingAttention(inputs: Tensor[], attrs: AttentionAttrs, p: number): 
   check(inputs, attrs);
   const [, t, h] = q.shape as [number, number, number, number];
   const weights = scores(q, k, attrs)
-    .add(mask(q.engine, t, segments, attrs))
+    .add(mask(q.engine, [t, k.shape[1]!], segments, attrs))
     .softmax();
   const values = headsFirst(v.slice(1, 0, attrs.queryOffset + t), h);
   return dropout(weights, p).matmul(values).permute(0, 2, 1, 3);

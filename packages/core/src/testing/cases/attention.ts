@@ -22,8 +22,8 @@ interface Sizes {
   readonly queryOffset?: number;
   /** Rows of k and v beyond queryOffset + t: a cache with room left. They must not be read. */
   readonly spare?: number;
-  /** `shared`: packed, behind keys that all segments see. */
-  readonly segments?: 'right-padding' | 'left-padding' | 'packed' | 'shared';
+  /** `shared`: packed, behind keys that all segments see. `placed`: so, with the queries' places in their segments. */
+  readonly segments?: 'right-padding' | 'left-padding' | 'packed' | 'shared' | 'placed';
 }
 
 /** One number for each of B x S keys; each batch row is cut elsewhere. */
@@ -35,9 +35,27 @@ function segmentNumbers(kind: NonNullable<Sizes['segments']>, s: number): Draw {
       const cut = Math.max(1, s - 1 - row * 2);
       if (kind === 'right-padding') return at < cut ? 0 : -1;
       if (kind === 'left-padding') return at < s - cut ? -1 : 0;
-      if (kind === 'shared' && at < 2) return EVERY_SEGMENT;
+      if ((kind === 'shared' || kind === 'placed') && at < SHARED) return EVERY_SEGMENT;
       return Math.floor(at / (3 + row));
     });
+}
+
+const SHARED = 2;
+
+/** The same for the keys, then for each query where it stands behind the shared keys. [B, S + T] */
+function withPlaces(s: number, t: number, queryOffset: number): Draw {
+  return (rng, size) => {
+    const rows = size / (s + t);
+    const segments = Int32Array.from(segmentNumbers('placed', s)(rng, rows * s));
+    return Int32Array.from({ length: size }, (_, i) => {
+      const row = Math.floor(i / (s + t));
+      const at = i % (s + t);
+      if (at < s) return segments[row * s + at]!;
+      const own = segments.subarray(row * s, (row + 1) * s);
+      const query = queryOffset + at - s;
+      return query < SHARED ? query : SHARED + query - own.indexOf(own[query]!);
+    });
+  };
 }
 
 function label(c: Sizes): string {
@@ -61,7 +79,12 @@ function pair(c: Sizes): OpCase[] {
   const s = queryOffset + t + (c.spare ?? 0);
   const q = f32([b, t, h, d]);
   const kv = f32([b, s, h / group, d]);
-  const segments: CaseOperand[] = c.segments ? [i32([b, s], segmentNumbers(c.segments, s))] : [];
+  const segments: CaseOperand[] =
+    c.segments === 'placed'
+      ? [i32([b, s + t], withPlaces(s, t, queryOffset))]
+      : c.segments
+        ? [i32([b, s], segmentNumbers(c.segments, s))]
+        : [];
   const attrs = {
     scale: Math.fround(1 / Math.sqrt(d)),
     causal: c.causal ?? true,
@@ -121,6 +144,11 @@ export const attentionCases: readonly OpCase[] = [
   ...pair({ t: 17, d: 32, h: 2, queryOffset: 50, spare: 61, window: 20 }),
   ...pair({ t: 3, d: 8, group: 2, queryOffset: 9, spare: 4, segments: 'left-padding' }),
   ...pair({ t: 9, d: 16, group: 2, queryOffset: 2, segments: 'shared' }),
+  // Keys that all see, far away in the row but near by the queries' places.
+  ...pair({ t: 17, d: 8, segments: 'placed' }),
+  ...pair({ t: 17, d: 8, window: 4, segments: 'placed' }),
+  ...pair({ t: 70, d: 8, b: 3, h: 2, group: 2, window: 5, queryOffset: 2, segments: 'placed' }),
+  ...pair({ t: 1, d: 8, window: 5, queryOffset: 66, spare: 5, segments: 'placed' }),
   ...pair({ t: 5, d: 8, causal: false, queryOffset: 2, spare: 1 }),
   ...pair({ t: 9, d: 12, h: 3 }),
 ];
