@@ -209,7 +209,9 @@ export function causalLmLoss(
   form: CrossEntropyOptions = {},
 ): LossOutput {
   const { inputIds, labels, positions = null, segments = null, targetRows, targetLabels } = batch;
-  const { firstRows, firstLabels } = batch;
+  // A batch that was uploaded by hand has them whatever the adapters are.
+  const predictsFirst = model.adapters?.predictsFirstToken === true;
+  const { firstRows, firstLabels } = predictsFirst ? batch : {};
   const withLastVirtual = firstRows !== undefined;
   const all = model.hiddenStates({ inputIds: inputIds!, positions, segments, withLastVirtual });
   const [count, length] = labels!.shape as [number, number];
