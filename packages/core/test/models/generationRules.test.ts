@@ -64,6 +64,7 @@ afterAll(() => attune.dispose());
 const withFile = (generation: Options | null): LanguageModel => {
   const model = models.get('tiny-llama')!;
   return {
+    attune,
     engine: attune.engine,
     adapters: null,
     config: { ...model.config, vocabSize: 12, maxPositionEmbeddings: 64, generation },
