@@ -1,17 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { writing } from '../util/diskError.js';
 
 /**
  * A file is either the old one or the whole new one, also after a crash: written beside its place,
  * fsynced, renamed. Makes the folder if it is missing.
  *
  * @param contents the bytes, or a function that writes them
+ * @throws DISK_WRITE for what the system refuses
  */
-export async function writeFileAtomic(
-  path: string,
-  contents: string | Uint8Array | ((file: FileHandle) => Promise<void>),
-): Promise<void> {
+export function writeFileAtomic(path: string, contents: Contents): Promise<void> {
+  return writing(path, () => replaceFile(path, contents));
+}
+
+type Contents = string | Uint8Array | ((file: FileHandle) => Promise<void>);
+
+async function replaceFile(path: string, contents: Contents): Promise<void> {
   const folder = dirname(resolve(path));
   await mkdir(folder, { recursive: true });
   const temporary = temporaryName(path);
@@ -38,8 +43,16 @@ export async function writeFileAtomic(
  * renames, the old one survives under its `.old-` name.
  *
  * @param write receives the temporary folder
+ * @throws DISK_WRITE for what the system refuses
  */
-export async function writeFolderAtomic(
+export function writeFolderAtomic(
+  folder: string,
+  write: (temporary: string) => Promise<void>,
+): Promise<void> {
+  return writing(folder, () => replaceFolder(folder, write));
+}
+
+async function replaceFolder(
   folder: string,
   write: (temporary: string) => Promise<void>,
 ): Promise<void> {

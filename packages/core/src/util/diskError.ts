@@ -9,7 +9,7 @@ const reasons: Readonly<Record<string, string>> = {
   EFBIG: 'the file is larger than the file system allows',
   ENOTDIR: 'a part of the path is a file, not a folder',
   EISDIR: 'there is a folder of that name',
-  EEXIST: 'there is something else of that name',
+  EEXIST: 'a file is where a folder must be',
   ENOENT: 'a folder of the path is not there',
   ENAMETOOLONG: 'the name is too long',
   ELOOP: 'the path has too many symbolic links',
@@ -46,7 +46,7 @@ export function diskError(error: unknown, path: string): unknown {
   const code = cause.code!;
   return new AttuneError(
     'DISK_WRITE',
-    `${path} cannot be written: ${reasons[code] ?? cause.message} (${code}).`,
+    `${path} cannot be written: ${reasons[code] ?? cause.message}${code === 'EEXIST' ? `, ${cause.path}` : ''} (${code}).`,
     {
       remedy: remedies[code] ?? 'Choose a folder that this user can write to.',
       details: { path, reason: code, at: cause.path },

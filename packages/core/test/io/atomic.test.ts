@@ -50,3 +50,12 @@ it('replaces a folder as a whole', async () => {
   expect(await readdir(folder)).toEqual(['b']);
   expect(await readdir(scratch)).toEqual(['checkpoint-5']);
 });
+
+it('what the system refuses names the path and the reason', async () => {
+  const inTheWay = join(scratch, 'a-file');
+  await writeFileAtomic(inTheWay, '');
+  const path = join(inTheWay, 'inside.json');
+  const refused = new RegExp(`DISK_WRITE: ${path} cannot be written: .*ENOTDIR|EEXIST`);
+  await expect(writeFileAtomic(path, '{}')).rejects.toThrow(refused);
+  await expect(writeFolderAtomic(path, async () => {})).rejects.toThrow(refused);
+});

@@ -193,7 +193,7 @@ describe('what a trainer refuses', () => {
     await expect(train([{ input_ids: [1, 2] }], { dataloaderDropLast: true })).rejects.toThrow(
       /NO_TRAINING_ROWS/,
     );
-    const trainer = await make({ trainDataset: [{ input_ids: [1, 2] }] });
+    const trainer = await make({ trainDataset: [{ input_ids: [1, 2] }] }, { saveStrategy: 'no' });
     for (const [, parameter] of trainer.model.root.namedParameters()) parameter.trainable = false;
     await expect(trainer.train()).rejects.toThrow(/NO_TRAINABLE/);
   });
@@ -325,7 +325,7 @@ describe('the order of rows, in three spellings', () => {
     const trainer = new Trainer({
       model: await minuteLlama(attune),
       trainDataset: [{ text: 'no ids' }],
-      args: { groupByLength: true },
+      args: { groupByLength: true, saveStrategy: 'no' },
       objective: { name: 'lengthless', collate: () => ({}), countItems: () => 1, loss },
     });
     await expect(trainer.train()).rejects.toThrow(

@@ -59,6 +59,7 @@ describe('EarlyStoppingCallback', () => {
       model: await minuteLlama(attune),
       trainDataset: idRows(2),
       callbacks: [new EarlyStoppingCallback()],
+      args: { saveStrategy: 'no' },
     });
     await expect(trainer.train()).rejects.toThrow(/EARLY_STOPPING.*\n.*evalStrategy/);
     expect(() => new EarlyStoppingCallback({ earlyStoppingPatience: 0 })).toThrow(
