@@ -228,7 +228,8 @@ function checkIds(ids: readonly number[], row: SftRow, origin: string, vocabSize
       'VOCAB_MISMATCH',
       `${origin}: ${what} ${id} is outside of the model's embedding of ${vocabSize} rows${row.kind === 'tokens' ? '' : `; the tokenizer's vocabulary has at least ${id + 1} entries`}.`,
       {
-        remedy: 'Use the tokenizer that belongs to the model.',
+        remedy:
+          'Use the tokenizer that belongs to the model. Where its files add tokens, the model has to grow first: model.resize_token_embeddings(len(tokenizer)) in Python, and save both.',
         details: { id, vocabSize },
       },
     );
