@@ -1,3 +1,4 @@
+import { brief } from '../util/brief.js';
 import { AttuneError } from '../util/errors.js';
 import { checkOptionNames } from '../util/unknownOptions.js';
 import type { CallbackContext, EvalMetrics, TrainerCallback } from './callback.js';
@@ -78,7 +79,7 @@ export class EarlyStoppingCallback implements TrainerCallback {
     if (this.#counter < this.#patience) return;
     control.shouldTrainingStop = true;
     logger.info(
-      `early stopping at step ${state.globalStep}: ${name} ${value} has not improved on ${bestMetric} for ${this.#counter} evaluations`,
+      `early stopping at step ${state.globalStep}: ${name} ${brief(value)} has not improved on ${bestMetric === null ? 'nothing' : brief(bestMetric)} for ${this.#counter} evaluations`,
     );
   }
 

@@ -1,12 +1,13 @@
+import { brief } from '../util/brief.js';
 import type { CallbackContext, EvalMetrics, Logs, TrainerCallback } from './callback.js';
+import { displayWidth, LiveLine, type ProgressStream } from './liveLine.js';
 
-/** Where the bar is drawn: `process.stderr`, or what a test gives. */
-export interface ProgressStream {
-  readonly isTTY?: boolean;
-  write(text: string): unknown;
-}
+export type { ProgressStream };
 
 const WIDTH = 24;
+/** Below this a bar says nothing. */
+const SHORTEST = 8;
+const SHORTEST_BAR = `[${'.'.repeat(SHORTEST)}]`;
 
 const duration = (seconds: number): string => {
   const whole = Math.max(0, Math.round(seconds));
@@ -15,15 +16,13 @@ const duration = (seconds: number): string => {
   return `${hours > 0 ? `${hours}:` : ''}${pad(Math.floor(whole / 60) % 60)}:${pad(whole % 60)}`;
 };
 
-const format = (value: number): string =>
-  Math.abs(value) >= 1e-3 || value === 0 ? value.toFixed(4) : value.toExponential(2);
-
 /** 932 -> "932", 12345 -> "12.3k" */
 const rate = (perSecond: number): string =>
   perSecond < 1000 ? perSecond.toFixed(0) : `${(perSecond / 1000).toFixed(1)}k`;
 
 /**
- * A progress bar with the time that is left and tokens a second, on standard error; plain lines at each log where that is not a terminal.
+ * A progress bar with the time that is left and tokens a second, on standard error, never wider than the terminal;
+ * plain lines at each log where that is no terminal. What others print while it stands comes above it.
  *
  * @example new SFTTrainer({ ..., callbacks: [new ProgressCallback()] })
  */
@@ -33,51 +32,79 @@ export class ProgressCallback implements TrainerCallback {
   #startedMs = 0;
   #startedStep = 0;
   #startedTokens = 0;
-  #logs = '';
+  #logs: readonly string[] = [];
+  readonly #line: LiveLine;
 
   constructor(stream: ProgressStream = process.stderr) {
     this.#stream = stream;
+    // Standard output ends on the same screen.
+    this.#line = new LiveLine(
+      stream,
+      stream === process.stderr ? [process.stdout, process.stderr] : [],
+    );
   }
 
   onTrainBegin({ state }: CallbackContext): void {
     this.#startedMs = performance.now();
     this.#startedStep = state.globalStep;
     this.#startedTokens = state.numInputTokensSeen;
-    this.#logs = '';
+    this.#logs = [];
   }
 
   onStepEnd({ state }: CallbackContext): void {
-    if (this.#stream.isTTY) this.#stream.write(`\r\x1b[2K${this.#bar(state)}${this.#logs}`);
+    if (this.#stream.isTTY) this.#line.draw(this.#fitted(state, this.#line.width));
   }
 
   onLog({ state }: CallbackContext, logs: Logs): void {
     if (logs.loss === undefined) return;
-    this.#logs = `  loss ${format(logs.loss)}  grad norm ${format(logs.gradNorm ?? 0)}  lr ${format(logs.learningRate ?? 0)}`;
-    if (!this.#stream.isTTY) this.#stream.write(`${this.#bar(state)}${this.#logs}\n`);
+    this.#logs = [
+      `loss ${brief(logs.loss)}`,
+      `grad norm ${brief(logs.gradNorm ?? 0)}`,
+      `lr ${brief(logs.learningRate ?? 0)}`,
+    ];
+    if (!this.#stream.isTTY)
+      this.#stream.write(`${this.#fitted(state, Number.POSITIVE_INFINITY)}\n`);
   }
 
   onEvaluate({ state }: CallbackContext, metrics: EvalMetrics): void {
-    const lead = this.#stream.isTTY ? '\r\x1b[2K' : '';
     const { evalLoss, evalPerplexity, ...others } = metrics as Partial<EvalMetrics>;
     const shown =
       evalLoss === undefined
-        ? Object.entries(others).map(([name, value]) => `${name} ${format(value!)}`)
-        : [`eval loss ${format(evalLoss)}`, `perplexity ${format(evalPerplexity!)}`];
-    this.#stream.write(`${lead}step ${state.globalStep}: ${shown.join(', ')}\n`);
+        ? Object.entries(others).map(([name, value]) => `${name} ${brief(value!)}`)
+        : [`eval loss ${brief(evalLoss)}`, `perplexity ${brief(evalPerplexity!)}`];
+    this.#line.print(`step ${state.globalStep}: ${shown.join(', ')}`);
   }
 
-  onTrainEnd(): void {
-    if (this.#stream.isTTY) this.#stream.write('\n');
+  onTrainEnd({ state }: CallbackContext): void {
+    if (!this.#stream.isTTY) return;
+    this.#line.draw(this.#fitted(state, this.#line.width));
+    this.#line.end();
   }
 
-  #bar({ globalStep, maxSteps, numInputTokensSeen }: CallbackContext['state']): string {
+  /** As much as fits: where the run stands first, then loss and times, the bar in what is left. */
+  #fitted({ globalStep, maxSteps, numInputTokensSeen }: CallbackContext['state'], width: number) {
     const elapsed = (performance.now() - this.#startedMs) / 1000;
     const done = globalStep - this.#startedStep;
     const rest = done > 0 ? (elapsed / done) * (maxSteps - globalStep) : 0;
-    const filled = Math.round((globalStep / Math.max(1, maxSteps)) * WIDTH);
-    const bar = '#'.repeat(filled).padEnd(WIDTH, '.');
+    const times = `${duration(elapsed)} < ${duration(rest)}`;
     const speed = elapsed > 0 ? (numInputTokensSeen - this.#startedTokens) / elapsed : 0;
-    const tokens = speed > 0 ? ` ${rate(speed)} tokens/s` : '';
-    return `${globalStep}/${maxSteps} [${bar}] ${duration(elapsed)} < ${duration(rest)}${tokens}`;
+    const tokens = speed > 0 ? `${rate(speed)} tokens/s` : '';
+    const [loss = '', ...others] = this.#logs;
+    const where = `${globalStep}/${maxSteps}`;
+    // In the order of their worth: what does not fit is left out, and the bar takes what is left.
+    let left = width - displayWidth(where);
+    const kept = new Set<string>();
+    for (const part of [loss, times, SHORTEST_BAR, tokens, ...others]) {
+      if (part === '') continue;
+      left -= displayWidth(part) + 2;
+      if (left < 0) break;
+      kept.add(part);
+    }
+    const length = Math.min(WIDTH, Math.max(left, 0) + SHORTEST);
+    const filled = Math.round((globalStep / Math.max(1, maxSteps)) * length);
+    const bar = kept.has(SHORTEST_BAR) ? `[${'#'.repeat(filled).padEnd(length, '.')}]` : '';
+    const clock = [bar, times, tokens].filter((part) => part === bar || kept.has(part));
+    const begin = [where, ...clock].filter((part) => part !== '').join(' ');
+    return [begin, ...this.#logs.filter((part) => kept.has(part))].join('  ');
   }
 }

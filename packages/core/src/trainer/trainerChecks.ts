@@ -1,6 +1,8 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
 import { type LanguageModel, longestInput } from '../models/languageModel.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
+import type { AttentionLike } from '../nn/attention.js';
+import { brief } from '../util/brief.js';
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import { checkpointFolder } from './checkpoint.js';
@@ -113,7 +115,7 @@ export function sayWhatIsLoaded(
   logger: Logger,
 ): void {
   const { bestGlobalStep, bestModelCheckpoint, bestMetric } = state;
-  const named = `${metricForBestModel} ${bestMetric}`;
+  const named = `${metricForBestModel} ${bestMetric === null ? 'none' : brief(bestMetric)}`;
   const loaded = bestModelCheckpoint
     ? `loading the checkpoint ${bestModelCheckpoint}`
     : 'the weights stay those of the last update';

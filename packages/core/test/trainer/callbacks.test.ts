@@ -121,7 +121,7 @@ describe('ProgressCallback', () => {
   test('draws one line over and over on a terminal', async () => {
     const written = await run(true);
     const steps = written.filter((text) => text.includes('/4 ['));
-    expect(steps).toHaveLength(4);
+    expect(steps).toHaveLength(5); // after each update, and as the run ended
     expect(steps[0]).toMatch(/^\r.*1\/4 \[#{6}\.{18}\]/);
     expect(written.at(-1)).toBe('\n');
   });
