@@ -16,6 +16,7 @@ export { hasNonFinite } from './io/nonFinite.js';
 export * from './io/safetensors.js';
 export * from './io/safetensorsHeader.js';
 export * from './io/safetensorsWriter.js';
+export { finishSave, saveWhole } from './io/saveWhole.js';
 export { type ShardOptions, writeWeights } from './io/shards.js';
 export * from './io/weights.js';
 export {

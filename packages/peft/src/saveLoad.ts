@@ -1,7 +1,8 @@
-import { lstat, readFile, rm } from 'node:fs/promises';
+import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   AttuneError,
+  finishSave,
   formatShape,
   type HostTensorData,
   type JsonValue,
@@ -12,6 +13,7 @@ import {
   readJsonFile,
   SafetensorsFile,
   sameShape,
+  saveWhole,
   type TensorToWrite,
   writeFileAtomic,
   writeSafetensors,
@@ -54,10 +56,10 @@ export interface WriteAdapterOptions {
 }
 
 /**
- * Writes an adapter's folder as PEFT does. The config comes last: a folder without one was not
- * finished. Parameters of an encoder of virtual tokens go into a file beside PEFT's.
+ * Writes an adapter's folder as PEFT does. It takes the place of an earlier one as a whole, or, on
+ * an error, not at all. Parameters of an encoder of virtual tokens go into a file beside PEFT's.
  *
- * @throws PEFT_SAVE_MISMATCH; the folder has no config then
+ * @throws PEFT_SAVE_MISMATCH
  */
 export async function writeAdapter(
   folder: string,
@@ -66,9 +68,12 @@ export async function writeAdapter(
   parameters: ReadonlyMap<string, SavedTensor>,
   { verify, like, writeTensors = writeSafetensors }: WriteAdapterOptions,
 ): Promise<void> {
-  const configPath = join(folder, CONFIG_FILE);
-  const write = async (file: string, named: readonly (readonly [string, SavedTensor])[]) => {
-    const path = join(folder, file);
+  const write = async (
+    temporary: string,
+    file: string,
+    named: readonly (readonly [string, SavedTensor])[],
+  ) => {
+    const path = join(temporary, file);
     const written = new WrittenTensors();
     const tensors = named.map(([name, { shape, tensor }]): TensorToWrite => {
       const data = async () => (await tensor.data()) as Float32Array;
@@ -76,29 +81,24 @@ export async function writeAdapter(
       return verify ? written.watch(own) : own;
     });
     await writeTensors(path, tensors);
-    if (verify) await written.compare(path);
+    if (verify) await written.compare(path, join(folder, file));
   };
   const all = [...parameters];
   const encoder = all.filter(([name]) => isEncoderIn([name]));
   const others = all.filter(([name]) => !isEncoderIn([name]));
   const text = formatPeftConfig(method, { ...config, inferenceMode: true }, like);
-  try {
+  await saveWhole(folder, async (temporary) => {
     await write(
+      temporary,
       WEIGHTS_FILE,
       others.map(([name, tensor]) => [nameInFile(method, name), tensor] as const),
     );
-    // One of an earlier adapter in this folder would not belong to these virtual tokens.
-    await rm(join(folder, ENCODER_FILE), { force: true });
-    if (encoder.length > 0) await write(ENCODER_FILE, encoder);
-    await writeFileAtomic(configPath, text);
-    if (verify && (await readFile(configPath, 'utf8')) !== text)
-      throw mismatch(configPath, 'is not the config that was written');
-  } catch (error) {
-    // A config of before would vouch for weights that are not right.
-    if (AttuneError.isInstance(error) && error.code === 'PEFT_SAVE_MISMATCH')
-      await rm(configPath, { force: true });
-    throw error;
-  }
+    if (encoder.length > 0) await write(temporary, ENCODER_FILE, encoder);
+    const path = join(temporary, CONFIG_FILE);
+    await writeFileAtomic(path, text);
+    if (verify && (await readFile(path, 'utf8')) !== text)
+      throw mismatch(join(folder, CONFIG_FILE), 'is not the config that was written');
+  });
 }
 
 /** Where the adapter of a name lies below a folder: the default one in it, others in one of their own. */
@@ -106,7 +106,10 @@ export const adapterFolder = (folder: string, adapter: string): string =>
   adapter === 'default' ? folder : join(folder, adapter);
 
 /** Whether a folder holds an adapter. */
-export const hasAdapter = (folder: string): Promise<boolean> => exists(join(folder, CONFIG_FILE));
+export async function hasAdapter(folder: string): Promise<boolean> {
+  await finishSave(folder);
+  return exists(join(folder, CONFIG_FILE));
+}
 
 export interface AdapterConfigFile {
   readonly path: string;
@@ -121,6 +124,7 @@ export interface AdapterConfigFile {
  * @throws PEFT_ADAPTER_MISSING, CONFIG_INVALID
  */
 export async function readAdapterConfig(folder: string): Promise<AdapterConfigFile> {
+  await finishSave(folder);
   const path = join(folder, CONFIG_FILE);
   const file = await readJsonFile(path, { optional: true });
   if (file) return { path, fields: file.value, source: file.source };

@@ -41,28 +41,29 @@ export class WrittenTensors {
   /**
    * Reads a file and compares names, dtypes, shapes and bytes.
    *
+   * @param shown what the file will be, for the message. Default the path
    * @throws PEFT_SAVE_MISMATCH naming the first tensor that differs
    */
-  async compare(path: string): Promise<void> {
+  async compare(path: string, shown = path): Promise<void> {
     const file = await SafetensorsFile.open(path).catch((cause: unknown) => {
-      throw mismatch(path, 'cannot be read', cause);
+      throw mismatch(shown, 'cannot be read', cause);
     });
     try {
       for (const [name, { dtype, shape, hash }] of this.#meant) {
-        if (!file.has(name)) throw mismatch(path, `lacks "${name}"`);
+        if (!file.has(name)) throw mismatch(shown, `lacks "${name}"`);
         const found = file.info(name);
         if (found.dtype !== dtype)
-          throw mismatch(path, `holds "${name}" as ${found.dtype}, not ${dtype}`);
+          throw mismatch(shown, `holds "${name}" as ${found.dtype}, not ${dtype}`);
         if (!sameShape(found.shape, shape))
           throw mismatch(
-            path,
+            shown,
             `holds "${name}" as ${formatShape(found.shape)}, not ${formatShape(shape)}`,
           );
         if (hashOf(await file.readBytes(name)) !== hash)
-          throw mismatch(path, `holds other values of "${name}" than were written`);
+          throw mismatch(shown, `holds other values of "${name}" than were written`);
       }
       const strange = file.names.find((name) => !this.#meant.has(name));
-      if (strange !== undefined) throw mismatch(path, `holds "${strange}", which is not of it`);
+      if (strange !== undefined) throw mismatch(shown, `holds "${strange}", which is not of it`);
     } finally {
       await file.close();
     }

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { writing } from '../util/diskError.js';
+import { isOrphan, ownerPattern, ownerTag } from './owner.js';
 
 /**
  * A file is either the old one or the whole new one, also after a crash: written beside its place,
@@ -19,6 +19,7 @@ type Contents = string | Uint8Array | ((file: FileHandle) => Promise<void>);
 async function replaceFile(path: string, contents: Contents): Promise<void> {
   const folder = dirname(resolve(path));
   await mkdir(folder, { recursive: true });
+  await clearOrphans(path);
   const temporary = temporaryName(path);
   try {
     const file = await open(temporary, 'wx');
@@ -58,6 +59,7 @@ async function replaceFolder(
 ): Promise<void> {
   const parent = dirname(resolve(folder));
   await mkdir(parent, { recursive: true });
+  await clearOrphans(folder);
   const temporary = temporaryName(folder);
   const old = temporaryName(folder, 'old');
   try {
@@ -79,10 +81,30 @@ async function replaceFolder(
   }
 }
 
-/** `.name.tmp-1a2b3c` beside `path`: hidden, so that nobody takes it for the finished thing. */
+/** `.name.tmp-...` beside `path`: hidden, so that nobody takes it for the finished thing. */
 function temporaryName(path: string, kind = 'tmp'): string {
   const full = resolve(path);
-  return join(dirname(full), `.${basename(full)}.${kind}-${randomBytes(4).toString('hex')}`);
+  return join(dirname(full), `.${basename(full)}.${kind}-${ownerTag()}`);
+}
+
+const orphan = new RegExp(`^(tmp|old)-${ownerPattern}$`);
+
+/**
+ * Clears away what processes that died left beside a file or folder: what was half-written goes; what was just being
+ * replaced comes back.
+ */
+async function clearOrphans(path: string): Promise<void> {
+  const full = resolve(path);
+  const prefix = `.${basename(full)}.`;
+  for (const name of await readdir(dirname(full))) {
+    if (!name.startsWith(prefix)) continue;
+    const [, kind] = orphan.exec(name.slice(prefix.length)) ?? [];
+    const left = join(dirname(full), name);
+    if (kind === undefined || !(await isOrphan(left))) continue;
+    const isThere = await lstat(full).catch(() => null);
+    if (kind === 'old' && !isThere) await rename(left, full);
+    else await rm(left, { recursive: true, force: true });
+  }
 }
 
 async function moveIfThere(from: string, to: string): Promise<boolean> {
@@ -95,7 +117,8 @@ async function moveIfThere(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function syncTree(folder: string): Promise<void> {
+/** Makes all files below a folder durable. */
+export async function syncTree(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) await syncTree(path);
@@ -114,7 +137,7 @@ async function syncPath(path: string): Promise<void> {
 }
 
 /** Makes a rename durable. Windows cannot open folders: there the rename is all we have. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, 'r');
     try {

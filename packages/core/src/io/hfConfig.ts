@@ -8,6 +8,7 @@ import { isPlainObject } from '../util/json.js';
 import { type JsonValue, plainJson } from '../util/losslessJson.js';
 import { writeFileAtomic } from './atomic.js';
 import { readJsonMap } from './jsonMap.js';
+import { finishSave } from './saveWhole.js';
 
 /** A JSON object as it stands in a file, snake_case. */
 export type RawConfig = Readonly<Record<string, unknown>>;
@@ -75,6 +76,7 @@ export interface ConfigSources {
 
 /** @throws CONFIG_MISSING, CONFIG_INVALID */
 export async function readHfConfig(folder: string): Promise<HfConfig> {
+  await finishSave(folder);
   const config = await readJsonFile(join(folder, 'config.json'));
   const generation = await readJsonFile(join(folder, 'generation_config.json'), { optional: true });
   return {

@@ -9,6 +9,7 @@ import { fetchBlob } from './hubBlob.js';
 import { HubHttp, HubStatusError, type HubTiming, systemTiming } from './hubHttp.js';
 import { commitOf, listFiles, type RemoteFile } from './hubListing.js';
 import { readText } from './readText.js';
+import { finishSave } from './saveWhole.js';
 
 /** Where a model that is not a folder comes from. Names are those of huggingface_hub. */
 export interface HubOptions {
@@ -82,7 +83,10 @@ export async function resolveFolder(
 ): Promise<string> {
   requireName(nameOrPath, 'the folder of a model');
   const found = await stat(nameOrPath).catch(() => null);
-  if (found?.isDirectory()) return nameOrPath;
+  if (found?.isDirectory()) {
+    await finishSave(nameOrPath);
+    return nameOrPath;
+  }
   if (found)
     throw new AttuneError('MODEL_FOLDER_MISSING', `${nameOrPath} is a file, expected a folder.`, {
       remedy: 'Give the folder that holds config.json.',

@@ -11,19 +11,26 @@ export const ownerTag = (): string => `${host()}-${process.pid}-${randomBytes(4)
 /** The form of `ownerTag`, to put into patterns of names. */
 export const ownerPattern = '[0-9a-f]{8}-\\d+-[0-9a-f]{8}';
 
+/** As `ownerTag`, of nobody: what ends with it may be taken by anyone. */
+export const orphanTag = (): string => `${host()}-0-${randomBytes(4).toString('hex')}`;
+
 /**
  * Whether the process that wrote a temporary file is known to be no more. Of another machine that cannot be known.
  *
  * @param path ends with an `ownerTag`
+ * @param file whose time is that of the writing. Default the path
  */
-export async function isOrphan(path: string): Promise<boolean> {
+export async function isOrphan(path: string, file = path): Promise<boolean> {
   const [, machine, pid] = /([0-9a-f]{8})-(\d+)-[0-9a-f]{8}$/.exec(path) ?? [];
   if (machine !== host()) return false;
-  if (Number(pid) !== process.pid) return !isAlive(Number(pid));
+  if (Number(pid) !== process.pid) return Number(pid) === 0 || !isAlive(Number(pid));
   // Ours, or of a process before that had the same number, as in containers.
-  const found = await stat(path).catch(() => null);
+  const found = await stat(file).catch(() => null);
   return found !== null && found.mtimeMs < performance.timeOrigin;
 }
+
+/** @param path with an `ownerTag` in it */
+export const isOfThisMachine = (path: string): boolean => path.includes(`-${host()}-`);
 
 function isAlive(pid: number): boolean {
   try {

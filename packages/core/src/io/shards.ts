@@ -1,10 +1,10 @@
-import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { numel } from '../tensor/shape.js';
 import { parseBytes } from '../util/bytes.js';
 import { writeJson } from './hfConfig.js';
 import { safetensorsBytes } from './safetensorsHeader.js';
 import { safetensorsDType, type TensorToWrite, writeSafetensors } from './safetensorsWriter.js';
+import { saveWhole } from './saveWhole.js';
 
 export interface ShardOptions {
   /** Largest file; a single tensor above it has a file of its own. Bytes, or "5GB". Default "50GB", as in transformers 5. */
@@ -13,8 +13,8 @@ export interface ShardOptions {
 
 /**
  * Weights of a model as transformers writes them: `model.safetensors`, or where they are larger than
- * `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index. Files of an earlier save that
- * no longer belong to the model are removed after the new ones are whole.
+ * `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index. They take the place of
+ * those of an earlier save all together.
  *
  * @throws SIZE_INVALID, SAFETENSORS_WRITE
  */
@@ -29,23 +29,16 @@ export async function writeWeights(
     shards.length === 1
       ? 'model.safetensors'
       : `model-${`${i + 1}`.padStart(5, '0')}-of-${total}.safetensors`;
-  const written = new Set<string>();
-  for (const [i, shard] of shards.entries()) {
-    await writeSafetensors(join(folder, nameOf(i)), shard);
-    written.add(nameOf(i));
-  }
-  if (shards.length > 1) {
-    const index = 'model.safetensors.index.json';
-    written.add(index);
+  await saveWhole(folder, async (temporary) => {
+    for (const [i, shard] of shards.entries())
+      await writeSafetensors(join(temporary, nameOf(i)), shard);
+    if (shards.length === 1) return;
     const names = shards.flatMap((shard, i) => shard.map(({ name }) => [name, nameOf(i)] as const));
-    await writeJson(join(folder, index), {
+    await writeJson(join(temporary, 'model.safetensors.index.json'), {
       metadata: { total_size: shards.flat().reduce((sum, t) => sum + bytesOf(t), 0) },
       weight_map: Object.fromEntries(names.sort(([a], [b]) => (a < b ? -1 : 1))),
     });
-  }
-  for (const name of await readdir(folder))
-    if (/^model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/.test(name) && !written.has(name))
-      await rm(join(folder, name));
+  });
 }
 
 const bytesOf = ({ dtype, shape }: TensorToWrite): number =>

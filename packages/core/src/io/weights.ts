@@ -7,6 +7,7 @@ import type { JsonValue } from '../util/losslessJson.js';
 import { readJsonMap } from './jsonMap.js';
 import { type HostTensorData, SafetensorsFile } from './safetensors.js';
 import type { TensorInfo } from './safetensorsHeader.js';
+import { finishSave } from './saveWhole.js';
 
 const singleFile = 'model.safetensors';
 const indexFile = 'model.safetensors.index.json';
@@ -53,6 +54,7 @@ export class WeightFolder implements AsyncDisposable {
 
   /** @throws WEIGHTS_MISSING, WEIGHTS_INDEX, WEIGHTS_SHARD_MISSING, and the codes of SafetensorsFile */
   static async open(folder: string): Promise<WeightFolder> {
+    await finishSave(folder);
     if (await exists(join(folder, singleFile))) {
       const file = await SafetensorsFile.open(join(folder, singleFile));
       return new WeightFolder(folder, new Map(file.names.map((name) => [name, file])), [file]);

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Attune } from '../attune.js';
 import { type RawConfig, writeJson } from '../io/hfConfig.js';
 import type { TensorToWrite } from '../io/safetensorsWriter.js';
+import { saveWhole } from '../io/saveWhole.js';
 import { type ShardOptions, writeWeights } from '../io/shards.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import type { AttentionLike } from '../nn/attention.js';
@@ -196,21 +197,23 @@ export class CausalLM implements LanguageModel {
       ...[...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
       ...[...quantizedLayers(this.root)].flatMap(([path, layer]) => quantizedToWrite(path, layer)),
     ];
-    await writeWeights(
-      folder,
-      nested ? tensors.map((t) => ({ ...t, name: nameInText(t.name, nested) })) : tensors,
-      options,
-    );
     const config = nested ? textAlone(raw, nested) : raw;
     const source = sources?.config;
-    await writeJson(join(folder, 'config.json'), withDType(config, this.dtype), {
-      like: nested && source instanceof Map ? source.get('text_config') : source,
-      floats: FLOATS,
-    });
-    if (generation)
-      await writeJson(join(folder, 'generation_config.json'), generation, {
-        like: sources?.generation ?? undefined,
+    await saveWhole(folder, async (temporary) => {
+      await writeWeights(
+        temporary,
+        nested ? tensors.map((t) => ({ ...t, name: nameInText(t.name, nested) })) : tensors,
+        options,
+      );
+      await writeJson(join(temporary, 'config.json'), withDType(config, this.dtype), {
+        like: nested && source instanceof Map ? source.get('text_config') : source,
+        floats: FLOATS,
       });
+      if (generation)
+        await writeJson(join(temporary, 'generation_config.json'), generation, {
+          like: sources?.generation ?? undefined,
+        });
+    });
   }
 
   /** Frees the weights. The model cannot be used after. */

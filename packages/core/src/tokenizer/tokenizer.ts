@@ -1,6 +1,8 @@
-import { copyFile, mkdir, readdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { copyFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { readJsonFile, writeJson } from '../io/hfConfig.js';
+import { tokenizerFiles } from '../io/savedFiles.js';
+import { saveWhole } from '../io/saveWhole.js';
 import { describeValue, isPromise } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import type { JsonValue } from '../util/losslessJson.js';
@@ -60,10 +62,6 @@ export interface ChatTokensWithMask {
   /** 0 or 1 for each of inputIds. */
   readonly assistantMasks: number[];
 }
-
-/** Files that make up a tokenizer, as transformers names them. */
-const tokenizerFiles =
-  /^(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|tokenizer\.model|spiece\.model)$/;
 
 /** Text to token ids and back, by a tokenizer.json. Open one with `AutoTokenizer.fromPretrained`. */
 export class Tokenizer {
@@ -289,12 +287,13 @@ export class Tokenizer {
    */
   async savePretrained(folder: string): Promise<void> {
     requireFolder(folder, 'savePretrained');
-    await mkdir(folder, { recursive: true });
-    if (resolve(folder) !== resolve(this.#folder))
+    await saveWhole(folder, async (temporary) => {
       for (const name of await readdir(this.#folder))
-        if (tokenizerFiles.test(name)) await copyFile(join(this.#folder, name), join(folder, name));
-    if (this.#classToName !== null) await nameClass(this.#folder, folder, this.#classToName);
-    await writeChatTemplates(folder, this.#chatTemplate);
+        if (tokenizerFiles.test(name))
+          await copyFile(join(this.#folder, name), join(temporary, name));
+      if (this.#classToName !== null) await nameClass(this.#folder, temporary, this.#classToName);
+      await writeChatTemplates(temporary, this.#chatTemplate);
+    });
   }
 
   #decode(ids: ArrayLike<number>, skipSpecialTokens: boolean, cleanUp: boolean): string {

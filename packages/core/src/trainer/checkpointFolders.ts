@@ -105,7 +105,7 @@ export async function checkWhole(folder: string): Promise<void> {
  */
 export async function clearInterruptedSaves(outputDir: string, logger: Logger): Promise<void> {
   for (const name of await readdir(outputDir).catch(() => [])) {
-    const [, checkpoint, kind] = /^\.(checkpoint-\d+)\.(tmp|old)-[0-9a-f]{8}$/.exec(name) ?? [];
+    const [, checkpoint, kind] = /^\.(checkpoint-\d+)\.(tmp|old)-[0-9a-f-]+$/.exec(name) ?? [];
     if (checkpoint === undefined) continue;
     const left = join(outputDir, name);
     const whole = join(outputDir, checkpoint);

@@ -4,6 +4,7 @@ import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
 import { type Examples, isStream, type Loader, sampleExamples } from '../dataset/loader.js';
 import type { PreflightReport } from '../dataset/preflightReport.js';
+import { saveWhole } from '../io/saveWhole.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
 import { AttuneError } from '../util/errors.js';
@@ -459,7 +460,9 @@ export class Trainer<
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
     this.#checkModel();
     requireFolder(folder, 'saveModel');
-    await (this.model.adapters ?? this.model).savePretrained(folder);
-    await this.#options.tokenizer?.savePretrained?.(folder);
+    await saveWhole(folder, async (temporary) => {
+      await (this.model.adapters ?? this.model).savePretrained(temporary);
+      await this.#options.tokenizer?.savePretrained?.(temporary);
+    });
   }
 }
