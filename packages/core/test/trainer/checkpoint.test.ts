@@ -144,7 +144,7 @@ describe('resume', () => {
     };
     const first = patient();
     await run({ args: first.args, callbacks: [first.callback], stopAt: 4 });
-    // Evaluated after updates 1 to 3: the one at which a run is stopped is not evaluated.
+    // Evaluated after updates 1 to 3: a run that is stopped leaves the evaluation of its last update to the next.
     expect(first.callback.counter).toBe(2);
     const second = patient();
     await run({
@@ -153,7 +153,7 @@ describe('resume', () => {
       stopAt: 6,
       resumeFromCheckpoint: true,
     });
-    expect(second.callback.counter).toBe(3); // and after update 5
+    expect(second.callback.counter).toBe(4); // after updates 4 and 5
   });
 });
 
