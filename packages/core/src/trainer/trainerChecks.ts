@@ -1,7 +1,6 @@
 import type { EvalMetrics } from '../callbacks/callback.js';
 import { type LanguageModel, longestInput } from '../models/languageModel.js';
 import type { AdapterHost } from '../nn/adapterHost.js';
-import type { AttentionLike } from '../nn/attention.js';
 import { brief } from '../util/brief.js';
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
