@@ -1,7 +1,7 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import { describeValue, isPromise } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
-import { checkOptionNames } from '../util/unknownOptions.js';
+import { checkOptionNames, type OtherPlace } from '../util/unknownOptions.js';
 import { argumentHints, trainerHints } from './argumentHints.js';
 import type { TrainerOptions } from './trainerOptions.js';
 
@@ -16,7 +16,7 @@ const isObject = (value: unknown): value is object => typeof value === 'object' 
 const isTokenizer = (value: unknown): boolean => isObject(value) && 'encode' in value;
 
 /** Where training arguments belong that are written in another place. */
-export const argumentsPlace = (known: readonly string[]) => ({
+export const argumentsPlace = (known: readonly string[]): OtherPlace => ({
   hints: { ...argumentHints, known },
   place: (name: string) => `args: { ${name} }`,
 });

@@ -15,7 +15,8 @@ export interface OptionHints {
   readonly elsewhere?: readonly OtherPlace[];
 }
 
-interface OtherPlace {
+/** Another place, and how its options are written there. */
+export interface OtherPlace {
   readonly hints: OptionHints;
   /** Where the option belongs: "args: { seed }". */
   readonly place: (name: string) => string;
