@@ -1,6 +1,7 @@
-import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { writeFileAtomic } from '../io/atomic.js';
+import { readText } from '../io/readText.js';
 import { AttuneError } from '../util/errors.js';
 import { consoleLogger, type Logger } from '../util/logger.js';
 import { damage, type RunIdentity, runOf } from './checkpointManifest.js';
@@ -60,7 +61,9 @@ const RUN_FILE = '.attune_run.json';
 
 async function readLatestRun(folder: string): Promise<LatestRun | null> {
   try {
-    const { id, started, from } = JSON.parse(await readFile(join(folder, RUN_FILE), 'utf8'));
+    const { id, started, from } = JSON.parse(
+      await readText(join(folder, RUN_FILE), { code: 'CHECKPOINT_NONE', remedy: 'Delete it.' }),
+    );
     if (typeof id !== 'string' || typeof started !== 'string') return null;
     return { id, started, from: typeof from === 'string' ? from : null };
   } catch {

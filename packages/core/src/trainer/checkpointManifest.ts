@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { lstat, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { readText } from '../io/readText.js';
+import { AttuneError } from '../util/errors.js';
 import { checkpointJson } from './checkpointJson.js';
 
 /** The last file of a checkpoint: what a torn or damaged one is recognised by. */
@@ -84,13 +86,16 @@ export async function runOf(folder: string): Promise<RunIdentity | null> {
 
 /** The manifest, or why it is none. */
 async function readManifest(folder: string): Promise<z.output<typeof manifestSchema> | string> {
-  const text = await readFile(join(folder, MANIFEST), 'utf8').catch(() => null);
-  if (text === null) return `it has no ${MANIFEST}`;
+  const path = join(folder, MANIFEST);
+  if (!(await lstat(path).catch(() => null))) return `it has no ${MANIFEST}`;
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    // A pipe or a device in its place would be read for ever.
+    json = JSON.parse(await readText(path, { code: 'CHECKPOINT_TORN', remedy: 'Take another.' }));
   } catch (error) {
-    return `${MANIFEST} is not JSON (${(error as Error).message})`;
+    return AttuneError.isInstance(error)
+      ? error.description
+      : `${MANIFEST} is not JSON (${(error as Error).message})`;
   }
   const { success, data, error } = manifestSchema.safeParse(json);
   if (success) return data;

@@ -11,8 +11,9 @@ import {
   silentLogger,
   WeightFolder,
 } from '@attune/core';
-import { afterAll, beforeAll, describe, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { inspect } from '../../src/cli/inspect.js';
+import { damage } from '../../src/trainer/checkpointManifest.js';
 import { fixture, fixtureJson } from '../models/support.js';
 import { temporaryFolder } from '../trainer/support.js';
 import {
@@ -170,6 +171,15 @@ describe('names of things that every object has', () => {
     at({ dtype: name }, /^DTYPE_UNKNOWN$/, /dtype/);
     at({ hidden_act: name }, /^CONFIG_INVALID$/, /hidden_act/);
   }
+});
+
+describe('the manifest of a checkpoint that is no file', () => {
+  for (const [name, put, says] of notFiles)
+    test(name, async () => {
+      const folder = copyOf(fixture('tiny-llama'), ['config.json'], join(root, `${folders++}`));
+      await put(join(folder, 'attune_checkpoint.json'));
+      expect(await damage(folder)).toMatch(says);
+    });
 });
 
 describe('the file of a template for attune inspect', () => {
