@@ -56,7 +56,12 @@ function expect(holds, message) {
 
 // Pack and install
 
-const packages = readdirSync(join(root, 'packages')).map((folder) => {
+/** Private ones are not published. */
+const folders = readdirSync(join(root, 'packages')).filter(
+  (folder) => !readJson(join(root, 'packages', folder, 'package.json')).private,
+);
+
+const packages = folders.map((folder) => {
   const path = join(root, 'packages', folder);
   const out = join(tarballs, `${folder}.tgz`);
   run(
@@ -115,7 +120,16 @@ for (const { name, installed } of packages) {
     const text = JSON.stringify(manifest);
     expect(!text.includes('attune-source'), 'the condition attune-source is still there');
     expect(!text.includes('workspace:'), 'a workspace: dependency is still there');
-    for (const key of ['version', 'description', 'license', 'engines', 'exports'])
+    for (const key of [
+      'version',
+      'description',
+      'license',
+      'engines',
+      'exports',
+      'repository',
+      'homepage',
+      'keywords',
+    ])
       expect(manifest[key], `no ${key}`);
     const stray = readdirSync(installed).filter(
       (file) => !/^(bin|dist|package\.json|README\.md|LICENSE|node_modules)$/.test(file),
