@@ -12,7 +12,7 @@ import { trackerFolder } from './runFolder.js';
 export class HtmlReportCallback implements TrainerCallback {
   readonly name = 'HtmlReportCallback';
 
-  async onTrainEnd({ args, state }: CallbackContext, metrics: Logs): Promise<void> {
+  async onTrainEnd({ args, state, model, logger }: CallbackContext, metrics: Logs): Promise<void> {
     const folder = trackerFolder(args);
     const title = args.runName ?? args.outputDir;
     const svg = lossPlot(state.logHistory, title);
@@ -25,7 +25,10 @@ export class HtmlReportCallback implements TrainerCallback {
               `${state.bestMetric} (update ${state.bestGlobalStep})`,
             ],
           ];
+    const { info } = model.engine.backend;
     const rows = [
+      ['model', model.nameOrPath || model.config.modelType],
+      ['device', info.device || info.name],
       ['updates', `${state.globalStep} of ${state.maxSteps}`],
       ['tokens', String(state.numInputTokensSeen)],
       ...best,
@@ -46,9 +49,9 @@ export class HtmlReportCallback implements TrainerCallback {
   :root { color-scheme: light dark; }
   body { font: 14px system-ui, sans-serif; max-width: 900px; margin: 24px auto; padding: 0 16px; }
   svg { max-width: 100%; height: auto; }
-  table { border-collapse: collapse; margin: 16px 0 0 64px; }
+  table { border-collapse: collapse; margin: 16px 0 0; }
   th { text-align: left; font-weight: 400; padding: 3px 24px 3px 0; opacity: 0.7; }
-  td { font-variant-numeric: tabular-nums; }
+  td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 </style>
 ${svg}<table>
 ${cells.join('\n')}
@@ -60,5 +63,6 @@ ${cells.join('\n')}
       await writeFile(join(folder, 'loss.svg'), svg);
       await writeFile(join(folder, 'report.html'), html);
     });
+    logger.info(`report: ${join(folder, 'report.html')}`);
   }
 }
