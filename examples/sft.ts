@@ -47,10 +47,17 @@ const trainer = new SFTTrainer({
   },
   callbacks: [new EarlyStoppingCallback({ earlyStoppingPatience: 3 })],
 });
+
+/** At most five significant digits. */
+const short = (value: number) => Number(value.toPrecision(5));
 trainer.on('log', ({ step, logs }) =>
-  console.log(step, logs.loss, logs.gradNorm, logs.learningRate),
+  console.log(step, 'loss', short(logs.loss), 'lr', short(logs.learningRate)),
+);
+trainer.on('evaluate', ({ step, metrics }) =>
+  console.log(step, 'eval loss', short(metrics.evalLoss)),
 );
 const { globalStep, trainingLoss, metrics } = await trainer.train();
-console.log(globalStep, trainingLoss, metrics.trainTokensPerSecond);
-console.log(await trainer.evaluate());
+console.log(globalStep, short(trainingLoss), short(metrics.trainTokensPerSecond!));
+const { evalPerplexity } = await trainer.evaluate(); // of the best checkpoint
+console.log('perplexity', short(evalPerplexity));
 await trainer.saveModel('out/sft/final'); // adapter_config.json + adapter_model.safetensors

@@ -10,6 +10,7 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   createAttune,
+  type LanguageModel,
   loadDataset,
   ProgressCallback,
   SFTTrainer,
@@ -17,6 +18,7 @@ import {
 import { peft } from '@attune/peft';
 import { accuracy, type ReviewRow, review } from './demo/accuracy.js';
 import { plot } from './demo/plot.js';
+import { compare } from './demo/screen.js';
 
 const started = performance.now();
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -36,23 +38,18 @@ const evalDataset = await loadDataset('json', { dataFiles: here('./demo/data/sft
 const unseen = [...evalDataset.select(100)] as unknown as ReviewRow[];
 const questions = unseen.slice(0, 3);
 
-/** The three questions with the model's answers of now. */
-async function show(title: string): Promise<void> {
-  console.log(`--- ${title} ---`);
-  const answers = await review(
-    model,
+/** What the model of now answers to the questions. */
+const answer = (asked: LanguageModel) =>
+  review(
+    asked,
     tokenizer,
     questions.map((row) => row.prompt),
     48,
   );
-  questions.forEach((row, i) => {
-    const code = row.prompt.replace(/^### Code\n|### Review\n$/g, '');
-    const answer = answers[i]!.replaceAll('\n', '\n  | ');
-    console.log(`${code}  | ${answer}\n  (expected ${row.issue})\n`);
-  });
-}
 
-await show('before: the base model on three functions that it has not seen');
+console.log(`asking the base model for reviews of ${unseen.length} functions ...`);
+const before = await answer(model);
+const baseScore = await accuracy(model, tokenizer, unseen);
 
 const trainer = new SFTTrainer({
   model,
@@ -82,18 +79,24 @@ const trainer = new SFTTrainer({
 const { metrics } = await trainer.train();
 await trainer.saveModel(`${outputDir}/final`);
 
-console.log();
-await show('after: the same functions');
+const after = await answer(trainer.model);
+const { rows, right, majority, majorityIssue } = await accuracy(trainer.model, tokenizer, unseen);
+
 const losses = trainer.state.logHistory.flatMap((row) =>
   row.loss === undefined ? [] : [row.loss],
 );
-console.log(plot('training loss, nats per token', losses));
+console.log(`\n${plot('training loss, nats per token', losses)}\n`);
+questions.forEach((row, i) => {
+  const code = row.prompt.replace(/^### Code\n|\n### Review\n$/g, '');
+  console.log(`${compare(code, row.issue, before[i]!, after[i]!)}\n`);
+});
 
-const { rows, right, majority, majorityIssue } = await accuracy(trainer.model, tokenizer, unseen);
-const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
-console.log(`
-issue named rightly on ${rows} functions of unseen documents: ${percent(right)}
-always answering "${majorityIssue}" would get:              ${percent(majority)}
+const score = (what: string, share: number) =>
+  `  ${what.padEnd(45)} ${`${(100 * share).toFixed(0)} %`.padStart(5)}`;
+console.log(`issue named rightly, on ${rows} functions of unseen documents
+${score('before: the base model', baseScore.right)}
+${score('after: with the adapter', right)}
+${score(`always answering "${majorityIssue}"`, majority)}
 
 training: ${metrics.trainRuntime!.toFixed(0)} s, ${metrics.trainTokensPerSecond!.toFixed(0)} tokens/s; all: ${((performance.now() - started) / 1000).toFixed(0)} s
 adapter:     ${outputDir}/final (PEFT's format)

@@ -1,4 +1,4 @@
-const HEIGHT = 10;
+const HEIGHT = 8;
 const WIDTH = 60;
 
 /** A curve as lines of text: `values` from left to right, its range at the left edge. */
@@ -13,7 +13,10 @@ export function plot(title: string, values: readonly number[]): string {
   const lines = Array.from({ length: HEIGHT }, (_, line) => {
     const level = HEIGHT - 1 - line;
     const label = level === HEIGHT - 1 ? high.toFixed(2) : level === 0 ? low.toFixed(2) : '';
-    return `${label.padStart(7)} |${heights.map((h) => (h === level ? '*' : ' ')).join('')}`;
+    return `${label.padStart(7)} |${heights
+      .map((h) => (h === level ? '*' : ' '))
+      .join('')
+      .trimEnd()}`;
   });
   return [`  ${title}`, ...lines, `${' '.repeat(8)}+${'-'.repeat(columns)}`].join('\n');
 }
