@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { WriteStream } from 'node:tty';
 import {
   AutoTokenizer,
   collateTokens,
@@ -12,7 +13,7 @@ import {
   type Tokenizer,
   tokenizeSft,
 } from '@attune/core';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { fixture, fixtures } from '../models/support.js';
 
 const template = (name: string): string =>
@@ -79,6 +80,32 @@ describe('what is shown', () => {
   test('String() has no colours where standard output is no terminal', () => {
     expect(process.stdout.isTTY).not.toBe(true);
     expect(String(inspect([{ text: 'a' }]))).not.toContain('\u001b');
+  });
+
+  test('String() has colours on a terminal that has some, unless NO_COLOR or TERM=dumb is set', () => {
+    const { hasColors, getColorDepth } = WriteStream.prototype;
+    const terminal = { isTTY: true, hasColors, getColorDepth };
+    const own = Object.getOwnPropertyDescriptors(process.stdout);
+    const painted = (env: Record<string, string>): boolean => {
+      // TMUX: what Node believes before it asks for the names of terminals and build machines.
+      const able = { TERM: 'xterm', TMUX: '1', NO_COLOR: undefined, FORCE_COLOR: undefined };
+      const rest = { NODE_DISABLE_COLORS: undefined, ...env };
+      for (const [name, value] of Object.entries({ ...able, ...rest })) vi.stubEnv(name, value);
+      return String(inspect([{ text: 'a' }])).includes('\u001b');
+    };
+    try {
+      for (const [name, value] of Object.entries(terminal))
+        Object.defineProperty(process.stdout, name, { value, configurable: true });
+      expect(painted({})).toBe(true);
+      expect(painted({ NO_COLOR: '1' })).toBe(false);
+      expect(painted({ TERM: 'dumb' })).toBe(false);
+    } finally {
+      for (const name of Object.keys(terminal)) {
+        if (own[name]) Object.defineProperty(process.stdout, name, own[name]);
+        else Reflect.deleteProperty(process.stdout, name);
+      }
+      vi.unstubAllEnvs();
+    }
   });
 
   test('control characters of the data do not reach the terminal', () => {
