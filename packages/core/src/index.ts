@@ -9,7 +9,7 @@ export * from './callbacks/index.js';
 export * from './dataset/index.js';
 export * from './di/index.js';
 export { type EstimateMemoryOptions, estimateMemory } from './estimateMemory.js';
-export * from './io/atomic.js';
+export { writeFileAtomic, writeFolderAtomic } from './io/atomic.js';
 export * from './io/hfConfig.js';
 export { type HubOptions, type HubProgress, hubOptionNames, resolveFolder } from './io/hub.js';
 export { hasNonFinite } from './io/nonFinite.js';

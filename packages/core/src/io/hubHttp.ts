@@ -263,10 +263,22 @@ function parseHubUrl(text: string): { readonly url: URL; readonly credentials: s
   url.search = '';
   url.hash = '';
   const isGiven = username !== '' || password !== '';
-  return {
-    url,
-    credentials: isGiven ? `${decodeURIComponent(username)}:${decodeURIComponent(password)}` : null,
-  };
+  return { url, credentials: isGiven ? `${decoded(username)}:${decoded(password)}` : null };
+}
+
+/** What stands for itself or as %XX. The error of decoding would go out with the text in it. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new AttuneError(
+      'HUB_URL',
+      'hubUrl has a "%" in its user or password that means nothing.',
+      {
+        remedy: 'Write "%" itself as %25.',
+      },
+    );
+  }
 }
 
 /** Of a number of seconds or a date; null when there is neither. */

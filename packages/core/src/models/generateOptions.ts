@@ -418,7 +418,7 @@ function newTokens(
   const isAsked = (options.maxNewTokens ?? options.maxLength ?? null) !== null;
   // What the caller says comes before what the file says, whichever of the two it is.
   const maxNewTokens =
-    options.maxLength !== undefined && options.maxNewTokens === undefined
+    (options.maxLength ?? null) !== null && (options.maxNewTokens ?? null) === null
       ? null
       : get('maxNewTokens', kinds.count, null);
   const maxLength = get('maxLength', kinds.count, null);

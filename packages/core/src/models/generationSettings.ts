@@ -1,3 +1,4 @@
+import { briefly } from '../util/briefly.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake } from '../util/json.js';
 import type { Logger } from '../util/logger.js';
@@ -93,17 +94,13 @@ export const badSetting = (
   expected: string,
   remedy?: string,
 ): AttuneError =>
-  new AttuneError(
-    'GENERATE_OPTION',
-    `${where} is ${JSON.stringify(value)}; expected ${expected}.`,
-    {
-      remedy:
-        remedy ??
-        (where.startsWith('generate:')
-          ? `Pass ${expected}, or leave ${name} out.`
-          : `Mend the file, or pass ${name} to generate: it comes first.`),
-    },
-  );
+  new AttuneError('GENERATE_OPTION', `${where} is ${briefly(value)}; expected ${expected}.`, {
+    remedy:
+      remedy ??
+      (where.startsWith('generate:')
+        ? `Pass ${expected}, or leave ${name} out.`
+        : `Mend the file, or pass ${name} to generate: it comes first.`),
+  });
 
 /** Keys that would change what is written and are not built, with the values that switch them off. */
 const ABSENT: Readonly<Record<string, readonly unknown[]>> = {
@@ -125,7 +122,7 @@ export function warnOfAbsentSettings(
 ): void {
   const found = Object.entries(ABSENT).flatMap(([key, off]) => {
     const value = saved?.[key] ?? null;
-    return value === null || off.includes(value) ? [] : [`${key} = ${JSON.stringify(value)}`];
+    return value === null || off.includes(value) ? [] : [`${key} = ${briefly(value)}`];
   });
   if (found.length > 0)
     logger.warn(

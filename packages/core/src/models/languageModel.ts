@@ -36,7 +36,7 @@ export interface ModelConfig {
   readonly raw: Readonly<Record<string, unknown>>;
   /** generation_config.json as it was read, snake_case: defaults of `generate`. Null without the file. */
   readonly generation?: Readonly<Record<string, unknown>> | null;
-  /** How the two files are spelt, so that \`50.0\` is not written back as 50. Null: made from values. */
+  /** How the two files are spelt, so that `50.0` is not written back as 50. Null: made from values. */
   readonly sources?: ConfigSources | null;
 }
 

@@ -8,7 +8,15 @@ export * from './greedy.js';
 export * from './lion.js';
 export * from './metricSchedule.js';
 export * from './optimizer.js';
-export * from './pageableRule.js';
+export {
+  type ElementwiseRule,
+  elementwiseRule,
+  everywhere,
+  type Lane,
+  type PageableRule,
+  pageable,
+  type RuleChoice,
+} from './pageableRule.js';
 export { PagedOptimizer } from './paged.js';
 export * from './parameterGroups.js';
 export * from './plateau.js';

@@ -14,7 +14,8 @@ export function briefly(value: unknown, maxLength = 80): string {
 function write(value: unknown, room: number): string {
   if (value instanceof JsonNumber) return value.text.slice(0, room);
   if (typeof value === 'string') return JSON.stringify(value.slice(0, room));
-  if (typeof value === 'bigint') return String(value);
+  // JSON writes null for NaN and infinities.
+  if (typeof value === 'bigint' || typeof value === 'number') return String(value);
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? String(value);
   const isList = Array.isArray(value);
   let text = isList ? '[' : '{';

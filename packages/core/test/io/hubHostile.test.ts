@@ -329,6 +329,7 @@ describe('passwords and tokens', () => {
     [{ hubUrl: 'http://user:s3cret@127.0.0.1:1', token: 'hf_s3cret' }, 'HUB_URL'],
     [{ hubUrl: 'ftp://user:s3cret@127.0.0.1' }, 'HUB_URL'],
     [{ hubUrl: 'user:s3cret@[' }, 'HUB_URL'],
+    [{ hubUrl: 'http://user:s3cret%zz@127.0.0.1' }, 'HUB_URL'],
     [{ hubUrl: 'http://user:s3cret@127.0.0.1:1' }, 'HUB_UNREACHABLE'],
     [{ timeoutMs: -1 }, 'HUB_TIMEOUT'],
     [{ timeoutMs: Number.NaN }, 'HUB_TIMEOUT'],

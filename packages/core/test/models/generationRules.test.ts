@@ -145,6 +145,17 @@ describe('generation_config.json', () => {
     expect(given.eosTokenIds.size).toBe(0);
   });
 
+  test('a null of the caller says nothing', async () => {
+    const none = { maxLength: null, maxNewTokens: null } as unknown as Options;
+    expect(await plan({ max_new_tokens: 9 }, none)).toMatchObject({ maxNewTokens: 9 });
+    const noLength = { maxLength: 5, maxNewTokens: null } as unknown as Options;
+    expect(await plan({ max_new_tokens: 9 }, noLength)).toMatchObject({ maxNewTokens: 2 });
+  });
+
+  test('a value that JSON has no word for is named', async () => {
+    await expect(plan({}, { temperature: Number.NaN })).rejects.toThrow('temperature is NaN;');
+  });
+
   test.each<[Options, RegExp]>([
     [
       { max_length: 3 },
