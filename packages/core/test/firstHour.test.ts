@@ -52,6 +52,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  await Promise.all(loads);
   await attune.dispose();
   await rm(folder, { recursive: true });
 });
@@ -62,8 +63,13 @@ type Js = any;
 
 const sft = (options: object): unknown => new SFTTrainer({ model, ...options } as Js);
 const withArgs = (args: unknown): unknown => sft({ args: args as Js });
-const load = (name: unknown, options?: unknown) =>
-  AutoModelForCausalLM.fromPretrained(name as Js, options as Js);
+/** Some are never awaited: they end before the Attune does. */
+const loads: Promise<unknown>[] = [];
+const load = (name: unknown, options?: unknown) => {
+  const loading = AutoModelForCausalLM.fromPretrained(name as Js, options as Js);
+  loads.push(loading.catch(() => undefined));
+  return loading;
+};
 const generate = (options: unknown) => model.generate(options as Js);
 const adapted = (config: unknown) => getPeftModel(model, config as Js);
 const trained = async (options: object) =>
