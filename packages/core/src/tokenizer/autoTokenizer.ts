@@ -86,6 +86,7 @@ async function readTokenizerJson(path: string): Promise<Record<string, unknown>>
   });
   let json: unknown;
   try {
+    // Its keys are tokens, `__proto__` as well as any; of equal ones the last counts, as for Rust.
     json = JSON.parse(text);
   } catch (cause) {
     throw invalid(`is not JSON: ${(cause as Error).message}`, cause);
