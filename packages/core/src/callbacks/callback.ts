@@ -16,6 +16,8 @@ export interface TrainerControl {
 
 export interface CallbackContext {
   readonly args: TrainingArguments;
+  /** Names of the arguments that the user wrote and that are not the defaults of this trainer. */
+  readonly changedArguments: readonly string[];
   /** What is: step, epoch, log history, best metric. */
   readonly state: TrainerState;
   /** What shall be: set a flag to ask for it. */

@@ -12,6 +12,7 @@ import { requireFolder } from '../util/requireFolder.js';
 import { checkOptionNames } from '../util/unknownOptions.js';
 import { applyPeft } from './applyPeft.js';
 import { findBatchSize, takeBatchSize } from './autoBatchSize.js';
+import { changedArguments } from './changedArguments.js';
 import { argumentsPlace, checkEvalRows, checkTrainerOptions } from './checkInputs.js';
 import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluation.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
@@ -115,6 +116,7 @@ export class Trainer<
     this.#callbacks = new CallbackHandler(attune, this.args, callbacks);
     this.#context = {
       args: this.args,
+      changedArguments: changedArguments(args, this.args, schema, defaults),
       state: this.state,
       control: {
         shouldTrainingStop: false,
