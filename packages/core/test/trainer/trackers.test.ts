@@ -14,7 +14,6 @@ import {
   WandbCallback,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { lossPlot, niceTicks } from '../../src/callbacks/trackers/lossPlot.js';
 import {
   crc32c,
   resumeEvent,
@@ -403,34 +402,6 @@ describe('log.jsonl', () => {
     await writeFile(join(first.outputDir, 'log.1.jsonl'), 'taken\n');
     await train({ args: { ...args, outputDir: first.outputDir } });
     expect(await read('log.2.jsonl')).toEqual(again);
-  });
-});
-
-describe('the report', () => {
-  test('is one file with the curves and the summary', async () => {
-    const { outputDir, output } = await train({ args: { reportTo: 'html', runName: 'a <b> & c' } });
-    const html = await readFile(join(outputDir, 'report.html'), 'utf8');
-    expect(html).toContain('<title>a &lt;b&gt; &amp; c</title>');
-    expect(html.match(/<polyline/g)).toHaveLength(4); // train, eval, grad norm, learning rate
-    expect(html).toContain(`<td>${Number(output.trainingLoss.toPrecision(6))}</td>`);
-    expect(html).not.toMatch(/<script|https?:(?!\/\/www\.w3\.org\/2000\/svg)/);
-    expect(html).toContain(await readFile(join(outputDir, 'loss.svg'), 'utf8'));
-  });
-
-  test('has ticks at round numbers and leaves out what is not finite', () => {
-    expect(niceTicks(0.3, 2.9, 6)).toEqual([0, 0.5, 1, 1.5, 2, 2.5, 3]);
-    expect(niceTicks(5, 5, 3)).toEqual([4, 6]);
-    const svg = lossPlot(
-      [
-        { step: 1, epoch: 0, loss: 2 },
-        { step: 2, epoch: 0, loss: Number.NaN },
-        { step: 3, epoch: 0, loss: 1 },
-      ],
-      'x',
-    );
-    expect(svg).not.toContain('NaN');
-    expect(svg.match(/<circle/g)).toHaveLength(2);
-    expect(lossPlot([], 'empty')).toContain('<svg');
   });
 });
 

@@ -1,68 +1,64 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TrainingArguments } from '../../trainer/trainingArguments.js';
 import { writing } from '../../util/diskError.js';
 import type { CallbackContext, Logs, TrainerCallback } from '../callback.js';
-import { escapeXml, lossPlot } from './lossPlot.js';
+import { linePlot } from './linePlot.js';
+import { lossPlot } from './lossPlot.js';
+import { type Row, reportPage } from './reportPage.js';
+import { runCurves } from './runCurves.js';
 import { trackerFolder } from './runFolder.js';
+import { runSummary } from './runSummary.js';
+
+/** Characters of an argument's value: a page is not the place for a table of numbers. */
+const LONGEST_VALUE = 1000;
 
 /**
- * `loss.svg` and `report.html` in loggingDir or outputDir when the run is over: the curves of losses,
- * gradient norm and learning rate, and the summary. One file without scripts and links, to be sent by mail.
+ * `loss.svg` and `report.html` in loggingDir or outputDir when the run is over: what was trained on which
+ * device and how fast, curves of loss, perplexity, accuracy, learning rate and gradient norm, and the
+ * arguments, those that are not defaults first.
  */
 export class HtmlReportCallback implements TrainerCallback {
   readonly name = 'HtmlReportCallback';
 
-  async onTrainEnd({ args, state, model, logger }: CallbackContext, metrics: Logs): Promise<void> {
+  async onTrainEnd(context: CallbackContext, metrics: Logs): Promise<void> {
+    const { args, state, logger, changedArguments } = context;
     const folder = trackerFolder(args);
     const title = args.runName ?? args.outputDir;
-    const svg = lossPlot(state.logHistory, title);
-    const best =
-      state.bestMetric === null
-        ? []
-        : [
-            [
-              `best ${args.metricForBestModel}`,
-              `${state.bestMetric} (update ${state.bestGlobalStep})`,
-            ],
-          ];
-    const { info } = model.engine.backend;
-    const rows = [
-      ['model', model.nameOrPath || model.config.modelType],
-      ['device', info.device || info.name],
-      ['updates', `${state.globalStep} of ${state.maxSteps}`],
-      ['tokens', String(state.numInputTokensSeen)],
-      ...best,
-      ...Object.entries(metrics).map(([name, value]) => [
-        name,
-        String(Number(value.toPrecision(6))),
-      ]),
-    ];
-    const cells = rows.map(
-      ([name, value]) => `<tr><th>${escapeXml(name!)}</th><td>${escapeXml(value!)}</td></tr>`,
-    );
-    const html = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>${escapeXml(title)}</title>
-<style>
-  :root { color-scheme: light dark; }
-  body { font: 14px system-ui, sans-serif; max-width: 900px; margin: 24px auto; padding: 0 16px; }
-  svg { max-width: 100%; height: auto; }
-  table { border-collapse: collapse; margin: 16px 0 0; }
-  th { text-align: left; font-weight: 400; padding: 3px 24px 3px 0; opacity: 0.7; }
-  td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-</style>
-${svg}<table>
-${cells.join('\n')}
-</table>
-</html>
-`;
+    const panels = runCurves(state.logHistory, isLogLikelihood(args));
+    const last = state.logHistory.reduce((most, { step }) => Math.max(most, step), 1);
+    const [changed, others] = split(argumentRows(args), new Set(changedArguments));
+    const html = reportPage({
+      ...{ title, changed, others },
+      plots: panels.map((panel) => linePlot(panel, last).svg),
+      summary: runSummary(context, metrics),
+    });
     await writing(folder, async () => {
       await mkdir(folder, { recursive: true });
-      await writeFile(join(folder, 'loss.svg'), svg);
+      await writeFile(join(folder, 'loss.svg'), lossPlot(panels, last, title));
       await writeFile(join(folder, 'report.html'), html);
     });
     logger.info(`report: ${join(folder, 'report.html')}`);
   }
 }
+
+/** Dynamic fine-tuning weighs -log p with p: no nats, and its exp is no perplexity. */
+const isLogLikelihood = (args: TrainingArguments & { readonly lossType?: unknown }): boolean =>
+  args.lossType !== 'dft';
+
+/** As they were given: the exact numbers, to be used again. */
+const argumentRows = (args: TrainingArguments): Row[] =>
+  Object.entries(args)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => {
+      const text =
+        typeof value === 'string' && value !== ''
+          ? value
+          : (JSON.stringify(value) ?? String(value));
+      return [name, text.length > LONGEST_VALUE ? `${text.slice(0, LONGEST_VALUE)}…` : text];
+    });
+
+const split = (rows: readonly Row[], names: ReadonlySet<string>): [Row[], Row[]] => [
+  rows.filter(([name]) => names.has(name)),
+  rows.filter(([name]) => !names.has(name)),
+];
