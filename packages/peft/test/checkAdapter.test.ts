@@ -61,7 +61,7 @@ describe('each problem says what, how much, and what to do', () => {
     const path = join(fixtures, 'adapters/rslora-qv'); // r 8, alpha 16
     const [problem] = await checkAdapter(path, { target: 'llama.cpp' });
     expect(problem!.message).toMatch(
-      /lora_alpha \/ rank and passes over use_rslora: 4 of 4 layers .*q_proj 2 in the place of 5\.65685/,
+      /lora_alpha \/ rank and passes over use_rslora: 4 of 4 layers .*q_proj 2 in the place of 5\.6569\./,
     );
     expect(problem!.fix).toMatch(/portable: true/);
     // One of rank 1 has one scale by both rules.

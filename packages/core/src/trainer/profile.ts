@@ -185,20 +185,26 @@ function tabulate(timings: readonly OpTiming[], steps: number, limits: DeviceLim
   return rows.sort((a, b) => b.ms - a.ms);
 }
 
+/** With so many decimals, fewer where the number would have more than five digits. */
+const fixed = (value: number, decimals: number): string => {
+  const before = Math.trunc(value).toFixed(0).length;
+  return value.toFixed(Math.max(0, Math.min(decimals, 5 - before)));
+};
+
 function formatProfile(profile: Omit<TrainingProfile, 'toString'>): string {
   const { device, steps, stepMs, hostMs, deviceMs, dispatches, limits, rows, traceFile } = profile;
   const head = ['op', 'dispatches', 'ms', 'share', 'MB', 'GFLOP/s', 'GB/s', 'of limit'];
   const cells = rows.map((row) => [
     row.op,
     row.dispatches.toFixed(0),
-    row.ms.toFixed(2),
+    fixed(row.ms, 2),
     `${(100 * row.share).toFixed(1)} %`,
-    (row.bytes / 1e6).toFixed(1),
-    row.gflops === null ? '' : row.gflops.toFixed(1),
-    row.gigabytesPerSecond.toFixed(1),
+    fixed(row.bytes / 1e6, 1),
+    row.gflops === null ? '' : fixed(row.gflops, 1),
+    fixed(row.gigabytesPerSecond, 1),
     `${(100 * row.shareOfLimit).toFixed(0)} %`,
   ]);
-  const total = ['all', dispatches.toFixed(0), deviceMs.toFixed(2), '100.0 %', '', '', '', ''];
+  const total = ['all', dispatches.toFixed(0), fixed(deviceMs, 2), '100.0 %', '', '', '', ''];
   const table = [head, ...cells, total];
   const widths = head.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   const line = (texts: readonly string[]) =>
@@ -207,9 +213,9 @@ function formatProfile(profile: Omit<TrainingProfile, 'toString'>): string {
       .join('  ')
       .trimEnd();
   return [
-    `${steps} updates on ${device}: ${stepMs.toFixed(1)} ms each, of which the host records ${hostMs.toFixed(1)} ms`,
+    `${steps} updates on ${device}: ${fixed(stepMs, 1)} ms each, of which the host records ${fixed(hostMs, 1)} ms`,
     ...table.map(line),
-    `limits, measured just now: ${limits.gflops.toFixed(1)} GFLOP/s, ${limits.gigabytesPerSecond.toFixed(1)} GB/s`,
+    `limits, measured just now: ${fixed(limits.gflops, 1)} GFLOP/s, ${fixed(limits.gigabytesPerSecond, 1)} GB/s`,
     ...(traceFile ? [`trace: ${traceFile} (open in ui.perfetto.dev)`] : []),
   ].join('\n');
 }

@@ -32,4 +32,4 @@ export function scaleProblems(
   ];
 }
 
-const short = (n: number): string => String(Number(n.toPrecision(6)));
+const short = (n: number): string => String(Number(n.toPrecision(5)));
