@@ -3,7 +3,7 @@ import { dirname, join, normalize, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
-// The house rules of DESIGN.md ("Rooms"), read from the imports of every source file.
+// The rooms of docs/architecture.md, read from the imports of every source file.
 
 const packagesFolder = fileURLToPath(new URL('../..', import.meta.url));
 

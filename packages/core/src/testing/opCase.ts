@@ -118,7 +118,7 @@ export const exact: Tolerance = { abs: 0, rel: 0 };
 /** A few roundings of the result: n ulp. Results below 1e-37 may be flushed to zero. */
 export const ulps = (n: number): Tolerance => ({ abs: 1e-37, rel: 2 * n * u });
 /**
- * A float32 kernel of several steps on numbers of size 1 (REFERENCE.md, class G). WGSL promises
+ * A float32 kernel of several steps on numbers of size 1. WGSL promises
  * (3 + 2|x|) ulp for exp, 3 ulp or 2^-21 for log, 1e-5 for tanh; this has room for all of them.
  */
 export const float32Kernel: Tolerance = { abs: 1e-5, rel: 1e-5 };

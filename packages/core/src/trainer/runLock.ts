@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, lstat, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { readText } from '../io/readText.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 import type { Logger } from '../util/logger.js';
 
 const LOCK_FILE = '.attune.lock';
+/** A lock has some 200. */
+const MAX_BYTES = 2 ** 16;
 
 interface Holder {
   readonly pid: number;
@@ -40,10 +43,7 @@ export class RunLock implements AsyncDisposable {
       token,
     };
     while (!(await createWhole(file, `${JSON.stringify(me)}\n`))) {
-      const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT') throw error;
-        return null; // released in between
-      });
+      const text = await readLock(file);
       if (text === null) continue;
       const holder = parse(text);
       if (holder && !(await isGone(holder))) throw inUse(folder, file, holder);
@@ -77,6 +77,24 @@ async function createWhole(file: string, content: string): Promise<boolean> {
     throw error;
   } finally {
     await rm(beside, { force: true });
+  }
+}
+
+/** null: it was released in between. @throws OUTPUT_DIR_IN_USE for what is no file of text */
+async function readLock(file: string): Promise<string | null> {
+  try {
+    return await readText(file, {
+      code: 'OUTPUT_DIR_IN_USE',
+      label: 'the lock ',
+      remedy: `If no run trains into that folder, delete ${file}.`,
+      maxBytes: MAX_BYTES,
+    });
+  } catch (error) {
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    // A link to nothing is there and cannot be read: one would try for ever.
+    const isLink = (await lstat(file).catch(() => null))?.isSymbolicLink() === true;
+    if (code !== 'ENOENT' || isLink) throw error;
+    return null;
   }
 }
 

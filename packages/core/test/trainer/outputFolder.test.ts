@@ -13,6 +13,8 @@ import {
 } from '@attune/core';
 import { afterEach, describe, expect, test } from 'vitest';
 import { checkSpace } from '../../src/trainer/outputProbe.js';
+import { RunLock } from '../../src/trainer/runLock.js';
+import { notFiles } from '../hostile/cases.js';
 import {
   float32Attune,
   idRows,
@@ -192,6 +194,15 @@ describe('a lock', () => {
         ...changes,
       }),
     );
+
+  test.each(notFiles)('that is %s is refused by what it is', async (_, put, says) => {
+    const folder = await temporaryFolder();
+    await put(lockOf(folder));
+    await expect(RunLock.take(folder, new ListLogger())).rejects.toMatchObject({
+      code: 'OUTPUT_DIR_IN_USE',
+      message: expect.stringMatching(says),
+    });
+  });
 
   test('keeps a second run out, and is gone after the end, an error and a stop', async () => {
     const outputDir = await temporaryFolder();
