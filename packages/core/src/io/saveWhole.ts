@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { writing } from '../util/diskError.js';
 import { AttuneError } from '../util/errors.js';
@@ -74,6 +74,9 @@ export async function finishSave(folder: string): Promise<void> {
     const name = (await readdir(folder).catch(() => [])).find((entry) => journal.test(entry));
     if (name === undefined) return;
     const path = join(folder, name);
+    // Of a link to nothing one would try for ever; another's target would be touched.
+    const found = await lstat(path).catch(() => null);
+    if (found?.isFile() === false) throw noJournal(path);
     try {
       if (await isLeft(path)) {
         // Renamed, it is ours: of several that find it only one goes on. Its time says that it is of now.
@@ -205,10 +208,13 @@ function parseJournal(text: string, path: string): Journal {
   } catch {
     // Refused below as what it is.
   }
-  throw new AttuneError('SAVE_INTERRUPTED', `${path} is no journal of a save.`, {
+  throw noJournal(path);
+}
+
+const noJournal = (path: string): AttuneError =>
+  new AttuneError('SAVE_INTERRUPTED', `${path} is no journal of a save.`, {
     remedy: 'Delete it if you do not know where it comes from.',
   });
-}
 
 const interrupted = (folder: string, what: string, cause: unknown): AttuneError =>
   new AttuneError('SAVE_INTERRUPTED', `${folder}: a save was interrupted, and ${what}.`, {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { finishSave, saveWhole } from '@attune/core';
 import { afterAll, beforeEach, expect, it } from 'vitest';
 import { orphanTag, ownerTag } from '../../src/io/owner.js';
+import { notFiles } from '../hostile/cases.js';
 
 const made: string[] = [];
 let folder: string;
@@ -134,6 +135,14 @@ it.each(['', '{', '[]', 'null', '{"from":"..","files":[],"remove":[]}'])(
   'a journal of %j is refused',
   async (text) => {
     await writeFile(join(folder, `.attune-save-${orphanTag()}.json`), text);
+    await expect(finishSave(folder)).rejects.toMatchObject({ code: 'SAVE_INTERRUPTED' });
+  },
+);
+
+it.each(notFiles.filter(([name]) => name !== 'a file of someone else'))(
+  'a journal that is %s is refused',
+  async (_, place) => {
+    await place(join(folder, `.attune-save-${orphanTag()}.json`));
     await expect(finishSave(folder)).rejects.toMatchObject({ code: 'SAVE_INTERRUPTED' });
   },
 );
