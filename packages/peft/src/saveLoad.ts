@@ -228,6 +228,8 @@ async function openWeights(folder: string): Promise<SafetensorsFile> {
 /**
  * Names as PEFT writes them -> names in a file. They are the same, but for models that nest their text model: files
  * of before transformers 5 have its old names, which PEFT reads too.
+ *
+ * @throws PEFT_TENSOR_TWICE where a file has one tensor under both
  */
 function storedNames(
   file: SafetensorsFile,
@@ -239,7 +241,18 @@ function storedNames(
     nested && name.startsWith(prefix)
       ? prefix + nameInNested(name.slice(prefix.length), nested)
       : name;
-  return new Map(file.names.map((name) => [current(name), name]));
+  const stored = new Map<string, string>();
+  for (const name of file.names) {
+    const other = stored.get(current(name));
+    if (other !== undefined)
+      throw new AttuneError(
+        'PEFT_TENSOR_TWICE',
+        `${file.path} has both "${other}" and "${name}", which are one tensor of the adapter.`,
+        { remedy: 'Save the adapter again, or remove the tensors of one of the two spellings.' },
+      );
+    stored.set(current(name), name);
+  }
+  return stored;
 }
 
 /** @returns how many tensors are of other towers, which are not there */

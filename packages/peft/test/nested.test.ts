@@ -49,18 +49,19 @@ it.each(models)(
   },
 );
 
+const oldName = (name: string) =>
+  name
+    .replace('model.model.language_model.', 'model.language_model.model.')
+    .replace('model.model.vision_tower', 'model.vision_tower');
+
 it('an adapter with the names of transformers 4 is the same adapter', async () => {
   const from = join(fixtures, 'nested-gemma3/adapter');
   const folder = await mkdtemp(join(scratch, 'old-'));
   await cp(from, folder, { recursive: true });
   await using source = await SafetensorsFile.open(join(from, 'adapter_model.safetensors'));
-  const old = (name: string) =>
-    name
-      .replace('model.model.language_model.', 'model.language_model.model.')
-      .replace('model.model.vision_tower', 'model.vision_tower');
   const tensors = source.names.map((name) => ({
     ...source.info(name),
-    name: old(name),
+    name: oldName(name),
     data: () => source.readBytes(name),
   }));
   await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors);
@@ -71,6 +72,24 @@ it('an adapter with the names of transformers 4 is the same adapter', async () =
   await using ours = await SafetensorsFile.open(join(saved, 'adapter_model.safetensors'));
   for (const name of ours.names) expect(await ours.read(name)).toEqual(await source.read(name));
   expect(ours.names).toHaveLength(8);
+  base.dispose();
+});
+
+it('an adapter that has one tensor under both names is refused', async () => {
+  const from = join(fixtures, 'nested-gemma3/adapter');
+  const folder = await mkdtemp(join(scratch, 'both-'));
+  await cp(from, folder, { recursive: true });
+  await using source = await SafetensorsFile.open(join(from, 'adapter_model.safetensors'));
+  const inText = source.names.find((name) => oldName(name) !== name)!;
+  const tensors = [...source.names, oldName(inText)].map((name) => {
+    const kept = name === oldName(inText) ? inText : name;
+    return { ...source.info(kept), name, data: () => source.readBytes(kept) };
+  });
+  await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors);
+  const base = await load('nested-gemma3');
+  await expect(PeftModel.fromPretrained(base, folder)).rejects.toMatchObject({
+    code: 'PEFT_TENSOR_TWICE',
+  });
   base.dispose();
 });
 

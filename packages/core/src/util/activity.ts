@@ -1,3 +1,4 @@
+import { isPromise } from './describeValue.js';
 import type { Logger } from './logger.js';
 
 /** How long code of others may take before it is named. */
@@ -42,6 +43,3 @@ export class Activity {
     }
   }
 }
-
-const isPromise = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
-  typeof (value as PromiseLike<T> | null)?.then === 'function';
