@@ -15,7 +15,7 @@ import type { LogitsProcessor, Place } from './logitsProcessors.js';
 import { PaddedBatch } from './paddedBatch.js';
 import { processorsOf } from './processorList.js';
 import { applyLogSoftmax, argmax, sample } from './sampling.js';
-import { bestAndSize, checkLogits, scoresOf } from './scores.js';
+import { bestAndSum, checkLogits, scoresOf } from './scores.js';
 
 export type { GenerateOptions, GenerateOutput, Ids, IdsTensor } from './generateOptions.js';
 
@@ -159,7 +159,7 @@ async function* steps(
             step > 0 && batch.cacheServes
               ? batch.decode(next)
               : batch.prefill(rows.map((r) => r.ids));
-          return engine.keep(isPlain ? bestAndSize(logits) : logits);
+          return engine.keep(isPlain ? bestAndSum(logits) : logits);
         }),
       );
       const values = await readAndDispose(scores);
