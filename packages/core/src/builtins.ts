@@ -1,28 +1,28 @@
 import { ReferenceBackend } from './backend/reference/referenceBackend.js';
 import { Callbacks } from './callbacks/points.js';
 import { ProgressCallback } from './callbacks/progress.js';
+import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
+import { ModelFamilies } from './models/families/family.js';
+import { gemma } from './models/families/gemma.js';
+import { gemma2 } from './models/families/gemma2.js';
+import { gemma3 } from './models/families/gemma3.js';
+import { gpt2 } from './models/families/gpt2.js';
+import { llama } from './models/families/llama.js';
+import { mistral } from './models/families/mistral.js';
+import { phi3 } from './models/families/phi3.js';
+import { qwen2 } from './models/families/qwen2.js';
+import { qwen3 } from './models/families/qwen3.js';
+import { smollm3 } from './models/families/smollm3.js';
+import { builtinOptimizers } from './optim/builtin.js';
+import { Optimizers } from './optim/points.js';
+import { Backends } from './points.js';
 import {
   HtmlReportCallback,
   JsonlCallback,
   MlflowCallback,
   TensorBoardCallback,
   WandbCallback,
-} from './callbacks/trackers/index.js';
-import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
-import { ModelFamilies } from './models/family.js';
-import { gemma } from './models/gemma.js';
-import { gemma2 } from './models/gemma2.js';
-import { gemma3 } from './models/gemma3.js';
-import { gpt2 } from './models/gpt2.js';
-import { llama } from './models/llama.js';
-import { mistral } from './models/mistral.js';
-import { phi3 } from './models/phi3.js';
-import { qwen2 } from './models/qwen2.js';
-import { qwen3 } from './models/qwen3.js';
-import { smollm3 } from './models/smollm3.js';
-import { builtinOptimizers } from './optim/builtin.js';
-import { Optimizers } from './optim/points.js';
-import { Backends } from './points.js';
+} from './trackers/index.js';
 
 const families = [llama, mistral, smollm3, qwen2, qwen3, gemma, gemma2, gemma3, phi3, gpt2];
 

@@ -1,19 +1,19 @@
 import { createAttune } from './attune.js';
 import type { MemoryModel } from './backend/backend.js';
 import { CountingBackend } from './backend/countingBackend.js';
+import { bytesPerElement, type DType, parseDType } from './backend/dtype.js';
 import { sizeClass } from './backend/sizeClass.js';
 import { definePlugin, PLUGIN_API_VERSION, type Plugin } from './di/plugin.js';
 import type { RawConfig } from './io/hfConfig.js';
-import { AutoModelForCausalLM, dtypeOf } from './models/auto.js';
-import type { QuantizationConfig } from './models/quantization.js';
+import { AutoModelForCausalLM, dtypeOf } from './models/loading/auto.js';
+import type { QuantizationConfig } from './models/loading/quantization.js';
 import { isLayerWeight } from './nn/offload.js';
 import { Backends } from './points.js';
-import { bytesPerElement, type DType, parseDType } from './tensor/dtype.js';
 import { opTable } from './tensor/opTable.js';
 import type { PeftConfigInput } from './trainer/applyPeft.js';
-import type { GenerationShape, MemoryPlan } from './trainer/memoryPlan.js';
+import type { GenerationShape, MemoryPlan } from './trainer/memory/memoryPlan.js';
+import { sizeOnly } from './trainer/memory/standInWeights.js';
 import { SFTTrainer, type SftArgumentsInput } from './trainer/sftTrainer.js';
-import { sizeOnly } from './trainer/weightTwins.js';
 import { silentLogger } from './util/logger.js';
 import { checkOptionNames } from './util/unknownOptions.js';
 

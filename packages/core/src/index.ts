@@ -1,14 +1,24 @@
 export { Attune, type CreateAttuneOptions, createAttune } from './attune.js';
 export * from './backend/backend.js';
 export { CountingBackend } from './backend/countingBackend.js';
+export * from './backend/dtype.js';
 export * from './backend/opCall.js';
 export { ReferenceBackend } from './backend/reference/referenceBackend.js';
 export * from './backend/sameCall.js';
 export { sizeClass } from './backend/sizeClass.js';
 export * from './callbacks/index.js';
 export * from './dataset/index.js';
+export type { RowSource } from './dataset/rowSource.js';
 export * from './di/index.js';
 export { type EstimateMemoryOptions, estimateMemory } from './estimateMemory.js';
+export type { EvalDataset, PredictionOutput } from './evaluation/evaluation.js';
+export type {
+  ComputeMetrics,
+  EvalArray,
+  EvalPrediction,
+  PreprocessLogits,
+} from './evaluation/predictions.js';
+export * from './evaluation/tasks/index.js';
 export { writeFileAtomic, writeFolderAtomic } from './io/atomic.js';
 export * from './io/hfConfig.js';
 export { type HubOptions, type HubProgress, hubOptionNames, resolveFolder } from './io/hub.js';
@@ -19,28 +29,28 @@ export * from './io/safetensorsWriter.js';
 export { finishSave, saveWhole } from './io/saveWhole.js';
 export { type ShardOptions, writeWeights } from './io/shards.js';
 export * from './io/weights.js';
+export * from './models/adapterHost.js';
+export { CausalLM } from './models/causalLm.js';
+export { decoderConfig, decoderOptions } from './models/families/decoderConfig.js';
+export * from './models/families/family.js';
+export { nameInNested } from './models/families/nestedFamily.js';
+export * from './models/generation/generate.js';
+export * from './models/heads/classifierHead.js';
+export * from './models/heads/sequenceClassifier.js';
+export * from './models/kvCache.js';
+export * from './models/languageModel.js';
 export {
   AutoModelForCausalLM,
   type FromConfigOptions,
   type FromPretrainedOptions,
-} from './models/auto.js';
+} from './models/loading/auto.js';
 export {
   AutoModelForSequenceClassification,
   type ClassifierFromConfigOptions,
   type ClassifierFromPretrainedOptions,
-} from './models/autoSequenceClassification.js';
-export { CausalLM } from './models/causalLm.js';
-export { decoderConfig, decoderOptions } from './models/decoderConfig.js';
-export * from './models/family.js';
-export * from './models/generate.js';
-export * from './models/kvCache.js';
-export * from './models/languageModel.js';
-export { nameInNested } from './models/nestedFamily.js';
-export type { QuantizationConfig } from './models/quantization.js';
-export * from './models/sequenceClassifier.js';
-export * from './nn/adapterHost.js';
+} from './models/loading/autoSequenceClassification.js';
+export type { QuantizationConfig } from './models/loading/quantization.js';
 export * from './nn/attention.js';
-export * from './nn/classifierHead.js';
 export * from './nn/conv1d.js';
 export * from './nn/decoder.js';
 export * from './nn/embedding.js';
@@ -54,10 +64,11 @@ export * from './nn/quantizedLinear.js';
 export * from './nn/rotary.js';
 export * from './nn/rotaryDecoder.js';
 export type { KeyValues, VirtualTokens } from './nn/virtualTokens.js';
+export * from './objectives/causalLm.js';
+export * from './objectives/sequenceClassification.js';
 export * from './optim/index.js';
 export * from './points.js';
 export * as quant from './quant/index.js';
-export * from './tensor/dtype.js';
 export { Engine } from './tensor/engine.js';
 export type { MatmulOptions } from './tensor/matmulOptions.js';
 export * from './tensor/op.js';
@@ -65,6 +76,7 @@ export * as ops from './tensor/ops/index.js';
 export { opTable } from './tensor/opTable.js';
 export * from './tensor/shape.js';
 export { Tensor } from './tensor/tensor.js';
+export * from './text/index.js';
 export {
   type AssistantMask,
   assistantMask,
@@ -74,7 +86,23 @@ export { AutoTokenizer } from './tokenizer/autoTokenizer.js';
 export type { ChatMessage, RenderOptions, Span } from './tokenizer/chatTemplate.js';
 export { DecodeStream } from './tokenizer/decodeStream.js';
 export * from './tokenizer/tokenizer.js';
+export * from './trackers/index.js';
 export * from './trainer/index.js';
+export type { Resume } from './training/arguments/choices.js';
+export { parseArguments } from './training/arguments/parseArguments.js';
+export {
+  evalName,
+  type IntervalStrategy,
+  type Optional,
+  parseTrainingArguments,
+  type TrainingArguments,
+  type TrainingArgumentsInput,
+  trainingArgumentsSchema,
+} from './training/arguments/trainingArguments.js';
+export * from './training/callback.js';
+export type { EventName, Moment, TrainerEvents } from './training/events.js';
+export * from './training/objective.js';
+export { type LogEntry, TrainerState } from './training/trainerState.js';
 export { formatBytes, parseBytes } from './util/bytes.js';
 export { describeValue, isPromise } from './util/describeValue.js';
 export * from './util/errors.js';

@@ -1,4 +1,4 @@
-import type { DType, HostArray } from '../tensor/dtype.js';
+import type { DType, HostArray } from './dtype.js';
 import type { BufferHandle, OpCall, OpSpec } from './opCall.js';
 
 export interface BackendInfo {

@@ -1,5 +1,5 @@
-import type { DType, HostArray } from '../tensor/dtype.js';
 import type { Backend, BackendInfo, BackendLimits, BackendStats, MemoryModel } from './backend.js';
+import type { DType, HostArray } from './dtype.js';
 import type { BufferHandle, OpCall, OpSpec } from './opCall.js';
 
 /** One allocation that is only counted. */

@@ -1,4 +1,4 @@
-import type { DType } from '../tensor/dtype.js';
+import type { DType } from './dtype.js';
 
 /** A device allocation. What it is made of is the backend's own business. */
 export interface BufferHandle {

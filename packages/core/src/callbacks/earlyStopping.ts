@@ -1,7 +1,7 @@
+import type { CallbackContext, EvalMetrics, TrainerCallback } from '../training/callback.js';
 import { brief } from '../util/brief.js';
 import { AttuneError } from '../util/errors.js';
 import { checkOptionNames } from '../util/unknownOptions.js';
-import type { CallbackContext, EvalMetrics, TrainerCallback } from './callback.js';
 
 export interface EarlyStoppingOptions {
   /** Stop after this many evaluations in a row without improvement. Default 1. */

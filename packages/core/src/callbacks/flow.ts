@@ -1,4 +1,4 @@
-import { defineCallback, type TrainerCallback } from './callback.js';
+import { defineCallback, type TrainerCallback } from '../training/callback.js';
 
 /**
  * Says when to log, evaluate, save and stop, by the strategies of the arguments. Always the first

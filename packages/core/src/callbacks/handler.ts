@@ -1,8 +1,6 @@
 import type { Attune } from '../attune.js';
 import type { Registry } from '../di/registry.js';
-import type { TrainingArguments } from '../trainer/trainingArguments.js';
-import { Activity } from '../util/activity.js';
-import { AttuneError } from '../util/errors.js';
+import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 import {
   type AsyncHook,
   type CallbackContext,
@@ -11,11 +9,13 @@ import {
   type Logs,
   type TrainerCallback,
   type TrainLogs,
-} from './callback.js';
-import { type EventName, type EventPayloads, Events, type Moment } from './events.js';
+} from '../training/callback.js';
+import { type EventName, type EventPayloads, Events, type Moment } from '../training/events.js';
+import { Activity } from '../util/activity.js';
+import { AttuneError } from '../util/errors.js';
 import { flowCallback } from './flow.js';
 import { Callbacks } from './points.js';
-import { reporters } from './trackers/reportTo.js';
+import { reporters } from './reporters.js';
 
 /** How `removeCallback` and `popCallback` find a callback: itself, its name or its class. */
 export type CallbackKey = TrainerCallback | string | (new (...args: never) => TrainerCallback);

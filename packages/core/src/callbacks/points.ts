@@ -1,5 +1,5 @@
 import { type ExtensionPoint, extensionPoint } from '../di/extensionPoint.js';
-import { callbackName, type TrainerCallback } from './callback.js';
+import { callbackName, type TrainerCallback } from '../training/callback.js';
 
 /**
  * Callbacks that a Trainer takes by name: `callbacks: ['stop-below']`. A class is made anew for each

@@ -1,5 +1,5 @@
+import type { CallbackContext, EvalMetrics, Logs, TrainerCallback } from '../training/callback.js';
 import { brief } from '../util/brief.js';
-import type { CallbackContext, EvalMetrics, Logs, TrainerCallback } from './callback.js';
 import { displayWidth, LiveLine, type ProgressStream } from './liveLine.js';
 
 export type { ProgressStream };

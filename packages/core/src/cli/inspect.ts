@@ -1,10 +1,10 @@
 import { parseArgs } from 'node:util';
-import { inspectRows } from '../dataset/inspectRows.js';
 import { loadDataset } from '../dataset/loadDataset.js';
-import { PREFLIGHT_MAX_ROWS } from '../dataset/preflight.js';
 import { type RawConfig, readJsonObject } from '../io/hfConfig.js';
 import { resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
 import { readText } from '../io/readText.js';
+import { inspectRows } from '../text/inspectRows.js';
+import { PREFLIGHT_MAX_ROWS } from '../text/preflight/preflight.js';
 import { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';

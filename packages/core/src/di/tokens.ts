@@ -1,7 +1,7 @@
 import type { ServiceIdentifier } from 'inversify';
 import type { Attune } from '../attune.js';
 import type { Backend } from '../backend/backend.js';
-import type { AdapterService } from '../nn/adapterHost.js';
+import type { AdapterService } from '../models/adapterHost.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Logger } from '../util/logger.js';
 

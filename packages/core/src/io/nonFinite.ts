@@ -1,4 +1,4 @@
-import type { DType } from '../tensor/dtype.js';
+import type { DType } from '../backend/dtype.js';
 import type { SafetensorsDType } from './safetensorsHeader.js';
 
 /** The bits of the exponent, and one more in its lowest place: together they carry into the sign bit where all are set. */

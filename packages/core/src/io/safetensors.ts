@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import type { DType, HostArray } from '../tensor/dtype.js';
+import type { DType, HostArray } from '../backend/dtype.js';
 import { numel } from '../tensor/shape.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import { decodeUtf8 } from '../util/utf8.js';

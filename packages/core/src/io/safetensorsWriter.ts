@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { type DType, encode, type HostArray } from '../tensor/dtype.js';
+import { type DType, encode, type HostArray } from '../backend/dtype.js';
 import { formatShape, numel } from '../tensor/shape.js';
 import { AttuneError } from '../util/errors.js';
 import { writeFileAtomic } from './atomic.js';

@@ -1,23 +1,29 @@
 import { join } from 'node:path';
 import type { Attune } from '../attune.js';
+import type { DType } from '../backend/dtype.js';
 import { type RawConfig, writeJson } from '../io/hfConfig.js';
 import type { TensorToWrite } from '../io/safetensorsWriter.js';
 import { saveWhole } from '../io/saveWhole.js';
 import { type ShardOptions, writeWeights } from '../io/shards.js';
-import type { AdapterHost } from '../nn/adapterHost.js';
 import type { AttentionLike } from '../nn/attention.js';
 import type { CappedHead, CausalDecoder } from '../nn/decoder.js';
 import type { Module, Parameter } from '../nn/module.js';
 import type { DequantizedDType } from '../nn/quantizedLinear.js';
 import { positionsBehind, positionsFromStart, segmentsBehind } from '../nn/virtualTokens.js';
-import type { DType } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { concat } from '../tensor/ops/movement.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { requireFolder } from '../util/requireFolder.js';
-import { type GenerateOptions, type GenerateOutput, generate, generateStream } from './generate.js';
+import type { AdapterHost } from './adapterHost.js';
+import { type NestedFacts, nameInText } from './families/nestedFamily.js';
+import {
+  type GenerateOptions,
+  type GenerateOutput,
+  generate,
+  generateStream,
+} from './generation/generate.js';
 import {
   type CheckpointingOptions,
   type DequantizeOptions,
@@ -27,8 +33,7 @@ import {
   type ModelConfig,
   virtualOnes,
 } from './languageModel.js';
-import { type NestedFacts, nameInText } from './nestedFamily.js';
-import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './quantization.js';
+import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './loading/quantization.js';
 
 /** Keys of config.json where transformers refuses an int; its other numbers may be either. */
 const FLOATS: ReadonlySet<string> = new Set([

@@ -1,14 +1,14 @@
 import type { Attune } from '../attune.js';
 import type { ConfigSources } from '../io/hfConfig.js';
-import type { AdapterHost } from '../nn/adapterHost.js';
 import type { CappedHead } from '../nn/decoder.js';
 import type { Module } from '../nn/module.js';
 import type { DequantizedDType, QuantizedLinear } from '../nn/quantizedLinear.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { GenerateOptions, GenerateOutput } from './generate.js';
+import type { AdapterHost } from './adapterHost.js';
+import type { NestedFacts } from './families/nestedFamily.js';
+import type { GenerateOptions, GenerateOutput } from './generation/generate.js';
 import type { KvCache } from './kvCache.js';
-import type { NestedFacts } from './nestedFamily.js';
 
 /** The facts of a config.json that code outside of a model family relies on. */
 export interface ModelConfig {

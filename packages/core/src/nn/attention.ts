@@ -1,4 +1,4 @@
-import type { DType } from '../tensor/dtype.js';
+import type { DType } from '../backend/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { attention } from '../tensor/ops/attention.js';
 import { ropePair } from '../tensor/ops/rope.js';

@@ -1,4 +1,4 @@
-import type { DType } from '../tensor/dtype.js';
+import type { DType } from '../backend/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { embedding } from '../tensor/ops/embedding.js';
 import { addNoise } from '../tensor/ops/noise.js';

@@ -1,4 +1,4 @@
-import { encode } from '../tensor/dtype.js';
+import { encode } from '../backend/dtype.js';
 import { formatShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';

@@ -1,4 +1,4 @@
-import type { DType } from '../tensor/dtype.js';
+import type { DType } from '../backend/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { geglu } from '../tensor/ops/geglu.js';
 import { swiglu } from '../tensor/ops/swiglu.js';

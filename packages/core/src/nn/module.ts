@@ -1,4 +1,4 @@
-import type { DType, HostArray } from '../tensor/dtype.js';
+import type { DType, HostArray } from '../backend/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError, nearest } from '../util/errors.js';
 

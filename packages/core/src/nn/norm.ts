@@ -1,4 +1,4 @@
-import type { DType } from '../tensor/dtype.js';
+import type { DType } from '../backend/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { addRmsNorm, layerNorm, rmsNorm } from '../tensor/ops/norm.js';
 import type { Tensor } from '../tensor/tensor.js';

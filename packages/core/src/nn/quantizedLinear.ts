@@ -1,3 +1,4 @@
+import { type ComputeDType, type DType, decode, encode } from '../backend/dtype.js';
 import {
   type BlockwiseCodes,
   type CodeMap,
@@ -9,7 +10,6 @@ import {
   quantizeBlockwise,
   quantizeInt8,
 } from '../quant/index.js';
-import { type ComputeDType, type DType, decode, encode } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import {
   dequantizeOp,

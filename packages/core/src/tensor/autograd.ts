@@ -1,6 +1,6 @@
+import { isFloat } from '../backend/dtype.js';
 import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
-import { isFloat } from './dtype.js';
 import type { Engine } from './engine.js';
 import type { GradientPlace, OpDef } from './op.js';
 import { accumulate, assign } from './ops/update.js';

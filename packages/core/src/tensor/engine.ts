@@ -1,9 +1,5 @@
 import type { Backend, MemoryModel } from '../backend/backend.js';
 import { CountingBackend } from '../backend/countingBackend.js';
-import type { Attrs, Operand } from '../backend/opCall.js';
-import { AttuneError } from '../util/errors.js';
-import { Rng } from '../util/rng.js';
-import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
 import {
   bytesPerElement,
   type ComputeDType,
@@ -11,7 +7,11 @@ import {
   encode,
   type HostArray,
   isFloat,
-} from './dtype.js';
+} from '../backend/dtype.js';
+import type { Attrs, Operand } from '../backend/opCall.js';
+import { AttuneError } from '../util/errors.js';
+import { Rng } from '../util/rng.js';
+import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
 import { InferCache, type Inferred, type OutputSpec, outputSpec } from './inferCache.js';
 import type { OpDef, TensorSpec } from './op.js';
 import { fill } from './ops/update.js';

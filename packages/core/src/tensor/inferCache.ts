@@ -1,6 +1,6 @@
+import { bytesPerElement, type DType, isFloat } from '../backend/dtype.js';
 import type { Attrs, OperandSpec } from '../backend/opCall.js';
 import { copyOfAttrs, hashAttrs, hashShape, sameAttrs, sameSpec } from '../backend/sameCall.js';
-import { bytesPerElement, type DType, isFloat } from './dtype.js';
 import type { OpDef } from './op.js';
 import { numel, type Shape } from './shape.js';
 

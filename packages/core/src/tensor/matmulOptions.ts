@@ -1,4 +1,4 @@
-import type { ComputeDType } from './dtype.js';
+import type { ComputeDType } from '../backend/dtype.js';
 import type { Tensor } from './tensor.js';
 
 // On its own, outside of the `ops` namespace: bundled declarations lose track of a type that a

@@ -1,6 +1,6 @@
+import type { DType } from '../backend/dtype.js';
 import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
-import type { DType } from './dtype.js';
 import type { Engine } from './engine.js';
 import type { Shape } from './shape.js';
 import type { Tensor } from './tensor.js';

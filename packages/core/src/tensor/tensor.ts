@@ -1,6 +1,6 @@
+import { bytesPerElement, type DType, decode } from '../backend/dtype.js';
 import type { Operand } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
-import { bytesPerElement, type DType, decode } from './dtype.js';
 import type { Engine } from './engine.js';
 import type { MatmulOptions } from './matmulOptions.js';
 import * as ops from './ops/index.js';

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend/backend.js';
+import { encode, type HostArray } from '../backend/dtype.js';
 import { ReferenceBackend } from '../backend/reference/referenceBackend.js';
-import { encode, type HostArray } from '../tensor/dtype.js';
 import { Engine } from '../tensor/engine.js';
 import { formatShape, numel, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';

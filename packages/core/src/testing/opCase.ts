@@ -1,5 +1,5 @@
+import type { DType } from '../backend/dtype.js';
 import type { Attrs } from '../backend/opCall.js';
-import type { DType } from '../tensor/dtype.js';
 import type { OpDef } from '../tensor/op.js';
 import type { Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';

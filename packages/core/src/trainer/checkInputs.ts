@@ -1,8 +1,8 @@
 import type { LanguageModel } from '../models/languageModel.js';
+import { argumentHints, trainerHints } from '../training/arguments/argumentHints.js';
 import { describeValue, isPromise } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import { checkOptionNames, type OtherPlace } from '../util/unknownOptions.js';
-import { argumentHints, trainerHints } from './argumentHints.js';
 import type { TrainerOptions } from './trainerOptions.js';
 
 const invalid = (what: string, value: unknown, remedy: string): AttuneError =>

@@ -5,9 +5,9 @@ import { decayGroups, type ParameterGroup } from '../optim/parameterGroups.js';
 import { Optimizers } from '../optim/points.js';
 import type { Schedule } from '../optim/schedulers.js';
 import type { Engine } from '../tensor/engine.js';
+import { parseArguments } from '../training/arguments/parseArguments.js';
+import type { OptimArgs, TrainingArguments } from '../training/arguments/trainingArguments.js';
 import { AttuneError } from '../util/errors.js';
-import { parseArguments } from './parseArguments.js';
-import type { OptimArgs, TrainingArguments } from './trainingArguments.js';
 
 /** Makes an optimizer of one's own for each run: the `optimizers` option of a Trainer. */
 export type OptimizerFactory = (engine: Engine, groups: readonly ParameterGroup[]) => Optimizer;

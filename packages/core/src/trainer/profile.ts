@@ -1,6 +1,6 @@
 import type { Backend, OpTiming } from '../backend/backend.js';
+import { bytesPerElement } from '../backend/dtype.js';
 import { writeFileAtomic } from '../io/atomic.js';
-import { bytesPerElement } from '../tensor/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { opTable } from '../tensor/opTable.js';
 import { numel } from '../tensor/shape.js';

@@ -1,20 +1,20 @@
 import { z } from 'zod';
-import { PACKING_STRATEGIES, type PackingStrategy } from '../dataset/pack.js';
+import { causalLmObjective } from '../objectives/causalLm.js';
+import { PACKING_STRATEGIES, type PackingStrategy } from '../text/pack.js';
 import {
   PREFLIGHT_CHECKS,
   PREFLIGHT_MAX_ROWS,
   type PreflightSetting,
-} from '../dataset/preflight.js';
-import { causalLmObjective } from './causalLmObjective.js';
-import { checkTrainerOptions } from './checkInputs.js';
-import { Trainer } from './trainer.js';
-import { type TrainerOptions, trainerOptionNames } from './trainerOptions.js';
+} from '../text/preflight/preflight.js';
 import {
   type Optional,
   type TrainingArguments,
   type TrainingArgumentsInput,
   trainingArgumentsSchema,
-} from './trainingArguments.js';
+} from '../training/arguments/trainingArguments.js';
+import { checkTrainerOptions } from './checkInputs.js';
+import { Trainer } from './trainer.js';
+import { type TrainerOptions, trainerOptionNames } from './trainerOptions.js';
 
 interface SftOnly {
   /**

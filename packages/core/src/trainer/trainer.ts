@@ -1,41 +1,47 @@
 import type { TuningOptions, TuningReport } from '../backend/backend.js';
-import type { CallbackContext, EvalMetrics, TrainerCallback } from '../callbacks/callback.js';
-import type { TrainerEvents } from '../callbacks/events.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
 import { type Examples, isStream, type Loader, sampleExamples } from '../dataset/loader.js';
-import type { PreflightReport } from '../dataset/preflightReport.js';
+import type { RowSource } from '../dataset/rowSource.js';
+import { type EvalDataset, Evaluation, type PredictionOutput } from '../evaluation/evaluation.js';
+import { EvaluationTasks } from '../evaluation/tasks/evaluationTask.js';
 import { saveWhole } from '../io/saveWhole.js';
+import type { AdapterHost } from '../models/adapterHost.js';
 import type { LanguageModel } from '../models/languageModel.js';
-import type { AdapterHost } from '../nn/adapterHost.js';
+import type { PreflightReport } from '../text/preflight/preflightReport.js';
+import { changedArguments } from '../training/arguments/changedArguments.js';
+import {
+  parseTrainingArguments,
+  type TrainingArguments,
+  type TrainingArgumentsInput,
+  trainingArgumentsSchema,
+} from '../training/arguments/trainingArguments.js';
+import type { CallbackContext, EvalMetrics, TrainerCallback } from '../training/callback.js';
+import type { TrainerEvents } from '../training/events.js';
+import type { Objective } from '../training/objective.js';
+import { TrainerState } from '../training/trainerState.js';
 import { AttuneError } from '../util/errors.js';
 import { requireFolder } from '../util/requireFolder.js';
 import { checkOptionNames } from '../util/unknownOptions.js';
 import { applyPeft } from './applyPeft.js';
-import { findBatchSize, takeBatchSize } from './autoBatchSize.js';
-import { changedArguments } from './changedArguments.js';
 import { argumentsPlace, checkEvalRows, checkTrainerOptions } from './checkInputs.js';
-import { type EvalDataset, Evaluation, type PredictionOutput } from './evaluation.js';
+import { checkEvaluation, checkSameAdapters, checkSmoothing } from './checkTraining.js';
+import { Rollback } from './loop/nonFinite.js';
+import { type StopReason, StopRequest } from './loop/stopRequest.js';
+import { TrainingLoop } from './loop/trainingLoop.js';
+import { update } from './loop/update.js';
 import { chooseOptimizer, type OptimizerChoice } from './makeOptimizer.js';
-import { checkBudget } from './memoryBudget.js';
-import type { MemoryPlan, PlanMemoryOptions } from './memoryPlan.js';
-import { Rollback } from './nonFinite.js';
-import type { Objective } from './objective.js';
-import { OutputFolder } from './outputFolder.js';
-import { longestExamples, type PlanSubject, planMemory } from './planMemory.js';
-import { PreparedRows } from './preparedRows.js';
-import type { RowSource } from './prepareRows.js';
+import { resolveMaxLength } from './maxLength.js';
+import { findBatchSize, takeBatchSize } from './memory/autoBatchSize.js';
+import { checkBudget } from './memory/memoryBudget.js';
+import type { MemoryPlan, PlanMemoryOptions } from './memory/memoryPlan.js';
+import { longestExamples, type PlanSubject, planMemory } from './memory/planMemory.js';
 import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
-import { rescue } from './rescue.js';
-import { RowLengths } from './rowLengths.js';
-import { trainingLoader } from './sampling.js';
-import { type StopReason, StopRequest } from './stopRequest.js';
-import { EvaluationTasks } from './tasks/evaluationTask.js';
-import {
-  checkEvaluation,
-  checkSameAdapters,
-  checkSmoothing,
-  resolveMaxLength,
-} from './trainerChecks.js';
+import { PreparedRows } from './rows/preparedRows.js';
+import { RowLengths } from './rows/rowLengths.js';
+import { trainingLoader } from './rows/trainingLoader.js';
+import { OutputFolder } from './run/outputFolder.js';
+import { saveBeforeFailing } from './run/saveBeforeFailing.js';
+import { type Position, TrainingRun } from './run/trainingRun.js';
 import {
   type TrainerFlavor,
   type TrainerOptions,
@@ -44,16 +50,6 @@ import {
   trainerOptionNames,
   trainOptionNames,
 } from './trainerOptions.js';
-import { TrainerState } from './trainerState.js';
-import {
-  parseTrainingArguments,
-  type TrainingArguments,
-  type TrainingArgumentsInput,
-  trainingArgumentsSchema,
-} from './trainingArguments.js';
-import { TrainingLoop } from './trainingLoop.js';
-import { type Position, TrainingRun } from './trainingRun.js';
-import { update } from './update.js';
 
 /**
  * Trains a model. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are this with
@@ -239,7 +235,7 @@ export class Trainer<
         return await this.#loop.run(run, stop);
       } catch (error) {
         const back = rollback.after(error, run.checkpoint);
-        if (!back) throw await rescue(error, run, this.#context);
+        if (!back) throw await saveBeforeFailing(error, run, this.#context);
         ({ checkpoint: from, position } = back);
       } finally {
         stop.dispose();

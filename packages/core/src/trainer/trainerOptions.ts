@@ -1,21 +1,21 @@
-import type { Logs, TrainerCallback } from '../callbacks/callback.js';
-import type { TextTokenizer } from '../dataset/tokenizeSft.js';
+import type { RowSource } from '../dataset/rowSource.js';
+import type { EvalDataset } from '../evaluation/evaluation.js';
+import type { ComputeMetrics, PreprocessLogits } from '../evaluation/predictions.js';
+import type { EvaluationTask } from '../evaluation/tasks/evaluationTask.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Schedule } from '../optim/schedulers.js';
-import type { PeftConfigInput } from './applyPeft.js';
-import type { EvalDataset } from './evaluation.js';
-import type { OptimizerFactory } from './makeOptimizer.js';
-import type { Objective } from './objective.js';
-import type { Resume } from './outputFolder.js';
-import type { ComputeMetrics, PreprocessLogits } from './predictions.js';
-import type { RowSource } from './prepareRows.js';
-import type { StopReason } from './stopRequest.js';
-import type { EvaluationTask } from './tasks/evaluationTask.js';
+import type { TextTokenizer } from '../text/tokenizeRow.js';
+import type { Resume } from '../training/arguments/choices.js';
 import type {
   TrainingArguments,
   TrainingArgumentsInput,
   trainingArgumentsSchema,
-} from './trainingArguments.js';
+} from '../training/arguments/trainingArguments.js';
+import type { Logs, TrainerCallback } from '../training/callback.js';
+import type { Objective } from '../training/objective.js';
+import type { PeftConfigInput } from './applyPeft.js';
+import type { StopReason } from './loop/stopRequest.js';
+import type { OptimizerFactory } from './makeOptimizer.js';
 
 /** What a trainer is made of. */
 export interface TrainerOptions<

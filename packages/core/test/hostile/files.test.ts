@@ -13,7 +13,7 @@ import {
 } from '@attune/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { inspect } from '../../src/cli/inspect.js';
-import { damage } from '../../src/trainer/checkpointManifest.js';
+import { damage } from '../../src/trainer/run/checkpoint/checkpointManifest.js';
 import { fixture, fixtureJson } from '../models/support.js';
 import { temporaryFolder } from '../trainer/support.js';
 import {

@@ -11,7 +11,7 @@ import {
   Trainer,
 } from '@attune/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { upload } from '../../src/trainer/upload.js';
+import { upload } from '../../src/training/upload.js';
 import { fixture, fixtureJson, largestDifference, reference } from './support.js';
 
 let attune: Attune;

@@ -12,8 +12,8 @@ import {
   writeWeights,
 } from '@attune/core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { readSftRow } from '../../src/dataset/formats.js';
-import { loadModelWeights } from '../../src/trainer/modelWeights.js';
+import { readSftRow } from '../../src/text/formats.js';
+import { loadModelWeights } from '../../src/trainer/run/modelWeights.js';
 import { fixture, fixtureJson, largestDifference, reference } from './support.js';
 
 let scratch: string;

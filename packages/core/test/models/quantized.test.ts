@@ -12,7 +12,7 @@ import {
   WeightFolder,
 } from '@attune/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { skipTest } from '../../src/models/quantization.js';
+import { skipTest } from '../../src/models/loading/quantization.js';
 import { ListLogger } from '../trainer/support.js';
 import { fixture, fixtureJson, largestDifference, reference } from './support.js';
 

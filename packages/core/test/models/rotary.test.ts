@@ -1,6 +1,6 @@
 import { inverseFrequencies, type RopeScaling, rotaryAngles } from '@attune/core';
 import { expect, it } from 'vitest';
-import { longestSequence, rotaryFromConfig } from '../../src/models/rotaryConfig.js';
+import { longestSequence, rotaryFromConfig } from '../../src/models/families/rotaryConfig.js';
 import { fixtureJson, largestDifference } from './support.js';
 
 /** inv_freq of LlamaRotaryEmbedding in transformers 5.23 with head_dim 16, and cos at position 5000. */

@@ -13,7 +13,7 @@ import {
   writeWeights,
 } from '@attune/core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { loadModelWeights } from '../../src/trainer/modelWeights.js';
+import { loadModelWeights } from '../../src/trainer/run/modelWeights.js';
 import { families } from './familyParity.js';
 import { fixture } from './support.js';
 

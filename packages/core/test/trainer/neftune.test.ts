@@ -1,6 +1,6 @@
 import { causalLmObjective, SFTTrainer, Trainer } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { noiseMagnitude, withEmbeddingNoise } from '../../src/trainer/neftune.js';
+import { noiseMagnitude, withEmbeddingNoise } from '../../src/trainer/loop/neftune.js';
 import { float32Attune, idRows, minuteLlama, temporaryFolder, weightsOf } from './support.js';
 
 /** A run in an Attune of its own, as after a restart of the process. */

@@ -12,8 +12,8 @@ import {
   type TrainOptions,
 } from '@attune/core';
 import { afterEach, describe, expect, test } from 'vitest';
-import { checkSpace } from '../../src/trainer/outputProbe.js';
-import { RunLock } from '../../src/trainer/runLock.js';
+import { checkSpace } from '../../src/trainer/run/outputProbe.js';
+import { RunLock } from '../../src/trainer/run/runLock.js';
 import { notFiles } from '../hostile/cases.js';
 import {
   float32Attune,

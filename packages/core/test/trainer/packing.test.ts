@@ -9,7 +9,7 @@ import {
   silentLogger,
 } from '@attune/core';
 import { expect, test } from 'vitest';
-import { prepareRows } from '../../src/trainer/prepareRows.js';
+import { prepareRows } from '../../src/trainer/rows/prepareRows.js';
 import { ListLogger, minuteLlama, temporaryFolder } from './support.js';
 
 const rowsOf = (...lengths: number[]) =>

@@ -6,7 +6,7 @@ import {
   type TrainLogs,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { causalLmObjective } from '../../src/trainer/causalLmObjective.js';
+import { causalLmObjective } from '../../src/objectives/causalLm.js';
 import { argumentsOf, expectUpdates, type Update, updatesOf } from './recordedRun.js';
 import { fixtureJson, tinyLlama } from './support.js';
 

@@ -8,9 +8,9 @@ import {
   silentLogger,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { causalLmObjective } from '../../src/trainer/causalLmObjective.js';
-import { LossScaler } from '../../src/trainer/lossScaler.js';
-import { upload } from '../../src/trainer/upload.js';
+import { causalLmObjective } from '../../src/objectives/causalLm.js';
+import { LossScaler } from '../../src/trainer/loop/lossScaler.js';
+import { upload } from '../../src/training/upload.js';
 import {
   backendPlugin,
   Float32Backend,

@@ -2,8 +2,8 @@ import { AutoModelForCausalLM, createAttune, SFTTrainer, silentLogger } from '@a
 import { describe, expect, test } from 'vitest';
 // The prompts are PEFT's: this test crosses the rooms on purpose.
 import { getPeftModel, PeftModel, peft } from '../../../peft/src/index.js';
-import { causalLmObjective } from '../../src/trainer/causalLmObjective.js';
-import { upload } from '../../src/trainer/upload.js';
+import { causalLmObjective } from '../../src/objectives/causalLm.js';
+import { upload } from '../../src/training/upload.js';
 import { argumentsOf, expectUpdates, updatesOf } from './recordedRun.js';
 import { fixture, fixtureJson, idRows, minuteLlama, temporaryFolder } from './support.js';
 

@@ -1,3 +1,8 @@
+import type { OpDef, ReferenceArray } from '../../tensor/op.js';
+import { opTable } from '../../tensor/opTable.js';
+import { numel } from '../../tensor/shape.js';
+import { AttuneError } from '../../util/errors.js';
+import type { Backend, BackendInfo, BackendLimits, BackendStats } from '../backend.js';
 import {
   bfloat16Bits,
   bytesPerElement,
@@ -7,12 +12,7 @@ import {
   fromBfloat16Bits,
   fromFloat16Bits,
   type HostArray,
-} from '../../tensor/dtype.js';
-import type { OpDef, ReferenceArray } from '../../tensor/op.js';
-import { opTable } from '../../tensor/opTable.js';
-import { numel } from '../../tensor/shape.js';
-import { AttuneError } from '../../util/errors.js';
-import type { Backend, BackendInfo, BackendLimits, BackendStats } from '../backend.js';
+} from '../dtype.js';
 import type { BufferHandle, OpCall, Operand, OpSpec } from '../opCall.js';
 
 interface ReferenceBuffer extends BufferHandle {

@@ -1,6 +1,6 @@
+import type { DType } from '../../backend/dtype.js';
 import { erf } from '../../util/erf.js';
 import { AttuneError } from '../../util/errors.js';
-import type { DType } from '../dtype.js';
 import { defineOp, type OpDef } from '../op.js';
 import { broadcastShapes, type Shape, sameShape, strides } from '../shape.js';
 import type { Tensor } from '../tensor.js';

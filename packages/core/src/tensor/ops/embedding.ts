@@ -1,5 +1,5 @@
+import { isFloat } from '../../backend/dtype.js';
 import type { AttrValue } from '../../backend/opCall.js';
-import { isFloat } from '../dtype.js';
 import { defineOp } from '../op.js';
 import { numel, requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';

@@ -1,6 +1,6 @@
+import { type ComputeDType, roundTo } from '../../backend/dtype.js';
 import type { AttrValue } from '../../backend/opCall.js';
 import { AttuneError } from '../../util/errors.js';
-import { type ComputeDType, roundTo } from '../dtype.js';
 import type { MatmulOptions } from '../matmulOptions.js';
 import { defineOp } from '../op.js';
 import { formatShape, numel, requireFit, type Shape, sameShape } from '../shape.js';

@@ -1,5 +1,5 @@
+import type { ComputeDType, DType } from '../../backend/dtype.js';
 import type { AttrValue } from '../../backend/opCall.js';
-import type { ComputeDType, DType } from '../dtype.js';
 import type { Engine } from '../engine.js';
 import { defineOp, type OpDef, type TensorSpec } from '../op.js';
 import { numel, requireFit, type Shape, sameShape } from '../shape.js';

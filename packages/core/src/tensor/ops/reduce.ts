@@ -1,4 +1,4 @@
-import type { DType } from '../dtype.js';
+import type { DType } from '../../backend/dtype.js';
 import { defineOp, type ReferenceArray, type TensorSpec } from '../op.js';
 import { normalizeAxis, numel, requireFit, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';

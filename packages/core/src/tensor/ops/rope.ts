@@ -1,4 +1,4 @@
-import { isFloat } from '../dtype.js';
+import { isFloat } from '../../backend/dtype.js';
 import { defineOp, type OpDef } from '../op.js';
 import { requireFit, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';

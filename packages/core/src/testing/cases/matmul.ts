@@ -1,4 +1,4 @@
-import type { ComputeDType, DType } from '../../tensor/dtype.js';
+import type { ComputeDType, DType } from '../../backend/dtype.js';
 import { matmulOp } from '../../tensor/ops/index.js';
 import { f32, type OpCase, opCase, operand, scaled, sumOf } from '../opCase.js';
 

@@ -1,4 +1,4 @@
-import type { DType } from '../../tensor/dtype.js';
+import type { DType } from '../../backend/dtype.js';
 import * as ops from '../../tensor/ops/index.js';
 import type { Shape } from '../../tensor/shape.js';
 import {

@@ -1,0 +1,12 @@
+import type { Dataset } from './dataset.js';
+import type { IterableDataset } from './iterableDataset.js';
+
+/**
+ * Rows for a Trainer: a Dataset, or anything that can be iterated (arrays, generators); an
+ * IterableDataset alone is not read into memory.
+ */
+export type RowSource =
+  | Dataset<unknown>
+  | IterableDataset<unknown>
+  | (Iterable<unknown> & object) // not a path: text can be iterated
+  | AsyncIterable<unknown>;

@@ -1,0 +1,148 @@
+import type { ComputeDType } from '../backend/dtype.js';
+import { Pacer } from '../backend/pacer.js';
+import type { Loader } from '../dataset/loader.js';
+import type { LanguageModel } from '../models/languageModel.js';
+import { DeviceTable } from '../tensor/deviceTable.js';
+import { PADDING_SEGMENT } from '../text/collator.js';
+import { metricName } from '../training/arguments/trainingArguments.js';
+import type { PredictionStep } from '../training/callback.js';
+import type { HostBatch, Objective } from '../training/objective.js';
+import { upload } from '../training/upload.js';
+import type { Activity } from '../util/activity.js';
+import type { PredictionCollector } from './predictions.js';
+
+/** Tokens of a batch without padding; 0 where a batch has no token ids. */
+export function countTokens(batch: HostBatch): number {
+  const { inputIds, segments } = batch;
+  if (!inputIds) return 0;
+  if (!segments) return inputIds.data.length;
+  let count = 0;
+  for (const segment of segments.data) if (segment !== PADDING_SEGMENT) count++;
+  return count;
+}
+
+export interface EvaluateOptions {
+  readonly model: LanguageModel;
+  readonly objective: Objective;
+  readonly loader: Loader<unknown>;
+  readonly compute: ComputeDType;
+  /** Keeps the outputs, if somebody asked for them. */
+  readonly collector?: PredictionCollector | null;
+  readonly activity: Activity;
+  /** Ends the evaluation between two batches. */
+  readonly signal?: AbortSignal | null;
+  /** After each batch. */
+  onStep(progress: PredictionStep): Promise<void>;
+}
+
+/** Sums over a set of rows: what the metrics are quotients of. */
+export interface EvaluationSums {
+  readonly loss: number;
+  readonly items: number;
+  readonly metrics: ReadonlyMap<string, { readonly sum: number; readonly count: number }>;
+  readonly samples: number;
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
+/**
+ * The objective's loss over all rows, each item weighing the same whatever the batch size. (Hugging
+ * Face averages the means of batches, so its eval_loss moves with the batch size.)
+ *
+ * One number of each batch stays on the device until the end; logits never outlive their batch.
+ */
+export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums> {
+  const { model, objective, loader, compute, collector, activity, signal } = options;
+  const { engine, root } = model;
+  const started = performance.now();
+  const wasTraining = root.training;
+  const records = new DeviceTable(engine);
+  const pacer = new Pacer(engine.backend);
+  const counts = new Map<string, number>();
+  const batches = loader.batchesPerEpoch;
+  let batchesDone = 0;
+  let items = 0;
+  let tokens = 0;
+  let samples = 0;
+  root.eval();
+  try {
+    for await (const [examples] of loader.groups(0, 1)) {
+      signal?.throwIfAborted();
+      samples += examples!.length;
+      const collated = objective.collate(examples!);
+      const prepared = objective.prepare?.(model, [collated]);
+      const waits = `objective "${objective.name}" in prepare, of evaluation batch ${batchesDone + 1}`;
+      const batch = (prepared && (await activity.during(waits, prepared)))?.[0] ?? collated;
+      const batchItems = objective.countItems(batch);
+      tokens += countTokens(batch);
+      const sums = engine.scope('evaluate', () =>
+        engine.noGrad(() => {
+          const {
+            loss,
+            metrics = {},
+            extraItems = 0,
+          } = engine.withCompute(compute, () =>
+            objective.loss(model, upload(engine, batch, model)),
+          );
+          const all = batchItems + extraItems;
+          items += all;
+          for (const [name, { count = all }] of Object.entries(metrics))
+            counts.set(name, (counts.get(name) ?? 0) + count);
+          return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
+        }),
+      );
+      await records.add(sums);
+      for (const sum of sums) sum.dispose();
+      engine.backend.flush();
+      await collector?.add(model, objective, batch);
+      await pacer.admit();
+      await options.onStep({ batch: ++batchesDone, batches });
+    }
+    const rows = await records.take();
+    const total = (column: number) => rows.reduce((sum, row) => sum + row[column]!, 0);
+    return {
+      loss: total(0),
+      items,
+      metrics: new Map([...counts].map(([name, count], i) => [name, { sum: total(i + 1), count }])),
+      samples,
+      tokens,
+      seconds: (performance.now() - started) / 1000,
+    };
+  } finally {
+    await pacer.drain().catch(() => undefined);
+    records.dispose();
+    root.train(wasTraining);
+  }
+}
+
+/** Two sets of rows as one. */
+export function addSums(a: EvaluationSums, b: EvaluationSums): EvaluationSums {
+  const metrics = new Map(a.metrics);
+  for (const [name, { sum, count }] of b.metrics) {
+    const held = metrics.get(name) ?? { sum: 0, count: 0 };
+    metrics.set(name, { sum: held.sum + sum, count: held.count + count });
+  }
+  return {
+    loss: a.loss + b.loss,
+    items: a.items + b.items,
+    metrics,
+    samples: a.samples + b.samples,
+    tokens: a.tokens + b.tokens,
+    seconds: a.seconds + b.seconds,
+  };
+}
+
+/** @param prefix "eval", "test", or "evalMath" for the set "math" */
+export function toMetrics(sums: EvaluationSums, prefix: string): Record<string, number> {
+  const { items, samples, tokens, seconds } = sums;
+  const loss = sums.loss / items;
+  const named = (name: string, value: number) => [metricName(prefix, name), value] as const;
+  return Object.fromEntries([
+    ...[...sums.metrics].map(([name, { sum, count }]) => named(name, sum / count)),
+    named('loss', loss),
+    named('perplexity', Math.exp(loss)),
+    named('runtime', seconds),
+    named('samplesPerSecond', samples / seconds),
+    named('tokensPerSecond', tokens / seconds),
+  ]);
+}

@@ -1,0 +1,241 @@
+import type { CallbackHandler } from '../callbacks/handler.js';
+import { Loader, sampleExamples } from '../dataset/loader.js';
+import type { RowSource } from '../dataset/rowSource.js';
+import type { TextTokenizer } from '../text/tokenizeRow.js';
+import type { PreparedRows } from '../trainer/rows/preparedRows.js';
+import { computeDTypeOf, metricName } from '../training/arguments/trainingArguments.js';
+import type { CallbackContext, EvalMetrics, Logs } from '../training/callback.js';
+import type { Objective } from '../training/objective.js';
+import { AttuneError } from '../util/errors.js';
+import { camelToSnake, isPlainObject, snakeToCamel } from '../util/json.js';
+import { addSums, type EvaluationSums, evaluate, toMetrics } from './evaluate.js';
+import {
+  type ComputeMetrics,
+  type EvalPrediction,
+  PredictionCollector,
+  type PreprocessLogits,
+} from './predictions.js';
+import { type EvaluationTask, runEvaluationTask } from './tasks/evaluationTask.js';
+
+/** Rows to evaluate on: one set, or several by name. */
+export type EvalDataset = RowSource | Readonly<Record<string, RowSource>>;
+
+export interface PredictionOutput extends EvalPrediction {
+  /** testLoss, testPerplexity, testRuntime, ... and what `computeMetrics` gave. */
+  readonly metrics: Logs;
+}
+
+interface EvaluationParts {
+  readonly context: CallbackContext;
+  readonly callbacks: CallbackHandler;
+  readonly objective: Objective;
+  readonly computeMetrics: ComputeMetrics | undefined;
+  readonly preprocessLogits: PreprocessLogits | undefined;
+  readonly tasks: readonly EvaluationTask[];
+  readonly tokenizer: TextTokenizer | null;
+  readonly rows: PreparedRows;
+  /** Aborts when the run in progress is to end; null: there is none. */
+  readonly signal: () => AbortSignal | null;
+}
+
+/** What a Trainer does with rows that it does not learn from: `evaluate` and `predict`. */
+export class Evaluation {
+  constructor(private readonly parts: EvaluationParts) {}
+
+  /**
+   * The metrics of one set, or of several: those of each under its name (`evalMathLoss`), and those of
+   * all their rows together (`evalLoss`).
+   *
+   * @throws EVAL_SET_NAME, COMPUTE_METRICS, PREDICTIONS
+   */
+  async evaluate(dataset: EvalDataset): Promise<EvalMetrics> {
+    const sets = setsOf(dataset);
+    const prefixes = setPrefixes(sets.map(([name]) => name));
+    const metrics: Record<string, number> = {};
+    let all: EvaluationSums | null = null;
+    for (const [i, [name, rows]] of sets.entries()) {
+      const { sums, metrics: own } = await this.#measure(rows, prefixes[i]!, name);
+      Object.assign(metrics, own);
+      all = all ? addSums(all, sums) : sums;
+    }
+    if (all && isPlainObject(dataset)) Object.assign(metrics, toMetrics(all, 'eval'));
+    return metrics as EvalMetrics;
+  }
+
+  /**
+   * The tasks and the rows of the trainer; without rows, the tasks alone.
+   *
+   * @throws NO_ROWS without either, and what `evaluate` and `runTasks` throw
+   */
+  async evaluateAll(dataset: EvalDataset | undefined): Promise<EvalMetrics> {
+    if (!dataset && this.parts.tasks.length === 0)
+      throw new AttuneError('NO_ROWS', 'evaluate() needs rows.', {
+        remedy: 'Pass evalDataset or evaluationTasks to the trainer, or a data set to evaluate().',
+      });
+    const tasks = await this.runTasks();
+    return { ...tasks, ...(dataset && (await this.evaluate(dataset))) } as EvalMetrics;
+  }
+
+  /**
+   * Before the first step, what would end the run at its first evaluation: rows that cannot be used, of a
+   * stream among its first, names that do not go together, tasks that cannot run.
+   *
+   * @throws NO_ROWS, EVAL_SET_NAME, EVALUATION_TASK, and what the preflight refuses rows for
+   */
+  async checkAhead(dataset: EvalDataset | undefined): Promise<void> {
+    const sets = dataset ? setsOf(dataset) : [];
+    const { rows, tasks } = this.parts;
+    setPrefixes([...sets.map(([name]) => name), ...tasks.map(({ name }) => name)]);
+    if (tasks[0]) this.#tokenizerFor(tasks[0]);
+    for (const [name, source] of sets) await rows.checkAhead(source, name);
+  }
+
+  /**
+   * The tasks, after each other: `acc` of the task "arc" is `evalArcAcc`.
+   *
+   * @throws EVALUATION_TASK
+   */
+  async runTasks(): Promise<Record<string, number>> {
+    const { tasks, context, callbacks } = this.parts;
+    const { model, args } = context;
+    const metrics: Record<string, number> = {};
+    for (const task of tasks) {
+      const prefix = setPrefix(task.name);
+      const tokenizer = this.#tokenizerFor(task);
+      const batchSize = args.perDeviceEvalBatchSize;
+      const signal = this.parts.signal();
+      signal?.throwIfAborted();
+      const own = await callbacks.activity.during(
+        `evaluation task "${task.name}" at update ${context.state.globalStep}`,
+        runEvaluationTask(task, { model, tokenizer, batchSize, ...(signal && { signal }) }),
+      );
+      for (const [name, value] of Object.entries(own)) metrics[metricName(prefix, name)] = value;
+    }
+    return metrics;
+  }
+
+  /** The examples of every set, of a stream the first thousand. */
+  async examples(dataset: EvalDataset): Promise<unknown[]> {
+    const examples = [];
+    for (const [name, source] of setsOf(dataset))
+      examples.push(
+        ...(await sampleExamples(await this.parts.rows.examples(source, 'evaluation', name))),
+      );
+    return examples;
+  }
+
+  /** @throws COMPUTE_METRICS, PREDICTIONS */
+  async predict(rows: RowSource, metricKeyPrefix: string): Promise<PredictionOutput> {
+    const { context, callbacks, preprocessLogits } = this.parts;
+    const collector = new PredictionCollector(preprocessLogits, computeDTypeOf(context.args));
+    const { metrics } = await this.#measure(rows, metricKeyPrefix, undefined, collector);
+    await callbacks.call('onPredict', context, metrics);
+    return { ...collector.all(), metrics };
+  }
+
+  /** @throws EVALUATION_TASK */
+  #tokenizerFor(task: EvaluationTask): TextTokenizer {
+    const { tokenizer } = this.parts;
+    if (tokenizer) return tokenizer;
+    throw new AttuneError('EVALUATION_TASK', `task "${task.name}" needs a tokenizer.`, {
+      remedy: 'Pass tokenizer to the trainer.',
+    });
+  }
+
+  async #measure(
+    rows: RowSource,
+    prefix: string,
+    name: string | undefined,
+    given: PredictionCollector | null = null,
+  ): Promise<{ sums: EvaluationSums; metrics: EvalMetrics }> {
+    const { context, callbacks, objective, computeMetrics, preprocessLogits } = this.parts;
+    const { args, model } = context;
+    const compute = computeDTypeOf(args);
+    const collector =
+      given ?? (computeMetrics ? new PredictionCollector(preprocessLogits, compute) : null);
+    const sums = await evaluate({
+      model,
+      objective,
+      loader: new Loader(await this.parts.rows.examples(rows, 'evaluation', name), {
+        batchSize: args.perDeviceEvalBatchSize,
+        shuffle: false,
+        seed: 0,
+        dropLast: false,
+      }),
+      compute,
+      collector,
+      activity: callbacks.activity,
+      signal: this.parts.signal(),
+      onStep: (progress) => callbacks.call('onPredictionStep', context, progress),
+    });
+    const own =
+      computeMetrics && collector
+        ? await callbacks.activity.during('computeMetrics', custom(computeMetrics, collector))
+        : {};
+    const named = Object.entries(own).map(([name, value]) => [metricName(prefix, name), value]);
+    return {
+      sums,
+      metrics: { ...toMetrics(sums, prefix), ...Object.fromEntries(named) } as EvalMetrics,
+    };
+  }
+}
+
+/** @throws COMPUTE_METRICS */
+async function custom(
+  computeMetrics: ComputeMetrics,
+  collector: PredictionCollector,
+): Promise<Readonly<Record<string, number>>> {
+  let metrics: Readonly<Record<string, number>>;
+  try {
+    metrics = await computeMetrics(collector.all());
+  } catch (error) {
+    throw new AttuneError(
+      'COMPUTE_METRICS',
+      `computeMetrics failed: ${error instanceof Error ? error.message : error}`,
+      { cause: error },
+    );
+  }
+  for (const [name, value] of Object.entries(metrics))
+    if (typeof value !== 'number')
+      throw new AttuneError(
+        'COMPUTE_METRICS',
+        `computeMetrics gave "${name}": ${JSON.stringify(value)}, which is not a number.`,
+        { remedy: 'Return an object of numbers, e.g. { accuracy: 0.9 }.' },
+      );
+  return metrics;
+}
+
+/** The sets of a data set with their names; one without a name is the only one. @throws NO_ROWS */
+function setsOf(dataset: EvalDataset): (readonly [name: string | undefined, rows: RowSource])[] {
+  if (!isPlainObject(dataset)) return [[undefined, dataset as RowSource]];
+  const sets = Object.entries(dataset as Readonly<Record<string, RowSource>>);
+  if (sets.length > 0) return sets;
+  throw new AttuneError('NO_ROWS', 'evalDataset is {}: there is no set to evaluate.', {
+    remedy: 'Give at least one set of rows, or leave evalDataset out.',
+  });
+}
+
+/** What the metrics of sets and tasks begin with, in their order. @throws EVAL_SET_NAME for two that are the same */
+function setPrefixes(names: readonly (string | undefined)[]): string[] {
+  const prefixes = names.map((name) => (name === undefined ? 'eval' : setPrefix(name)));
+  const again = prefixes.findIndex((prefix, i) => prefixes.indexOf(prefix) < i);
+  if (again < 0) return prefixes;
+  throw new AttuneError(
+    'EVAL_SET_NAME',
+    `two evaluation sets or tasks, "${names[prefixes.indexOf(prefixes[again]!)]}" and "${names[again]}", would both be logged as ${prefixes[again]}...`,
+    { remedy: 'Rename one of them.' },
+  );
+}
+
+/** "math" -> "evalMath". Names must survive the way into trainer_state.json and back. @throws EVAL_SET_NAME */
+function setPrefix(name: string): string {
+  const camel = snakeToCamel(name);
+  if (/^[a-z][\w-]*$/.test(name) && snakeToCamel(camelToSnake(`x_${name}`)) === `x${cap(camel)}`)
+    return `eval${cap(camel)}`;
+  throw new AttuneError('EVAL_SET_NAME', `there is an evaluation set or task "${name}".`, {
+    remedy:
+      'Name them with lower-case letters, digits and _ : { gsm8k: rows } is logged as evalGsm8kLoss, eval_gsm8k_loss in files.',
+  });
+}
+
+const cap = (word: string): string => `${word[0]!.toUpperCase()}${word.slice(1)}`;

@@ -1,0 +1,64 @@
+import { type ExtensionPoint, extensionPoint } from '../../di/extensionPoint.js';
+import type { LanguageModel } from '../../models/languageModel.js';
+import type { TextTokenizer } from '../../text/tokenizeRow.js';
+import { AttuneError } from '../../util/errors.js';
+
+export interface EvaluationTaskContext {
+  readonly model: LanguageModel;
+  readonly tokenizer: TextTokenizer;
+  /** Requests that go through the model at once. The result does not depend on it. */
+  readonly batchSize: number;
+  /** Aborts when the run is to end: look at it between batches (`signal?.throwIfAborted()`), hand it to `generate`. */
+  readonly signal?: AbortSignal;
+}
+
+/** Numbers of a task by name: `acc`, `accNorm`, `exactMatch`, their standard errors as `accStderr`. */
+export type TaskMetrics = Readonly<Record<string, number>>;
+
+/**
+ * A benchmark of the model as it is: `loglikelihoodTask`, `generateTask`, or your own. A trainer takes
+ * tasks by themselves or by name in `evaluationTasks` and logs `acc` of the task "arc" as `evalArcAcc`.
+ */
+export interface EvaluationTask {
+  /** Lower-case letters, digits and _ : part of the metrics' names. */
+  readonly name: string;
+  evaluate(context: EvaluationTaskContext): Promise<TaskMetrics>;
+}
+
+/** Tasks that a Trainer takes by name: `evaluationTasks: ['arc']`. */
+export const EvaluationTasks: ExtensionPoint<EvaluationTask> = extensionPoint(
+  'evaluation task',
+  (task: EvaluationTask) => task.name,
+);
+
+/**
+ * A task by hand.
+ *
+ * @example await runEvaluationTask(task, { model, tokenizer }) // { acc: 0.61, accNorm: 0.64, ... }
+ * @throws EVALUATION_TASK with the name of the task when it fails
+ */
+export async function runEvaluationTask(
+  task: EvaluationTask,
+  context: Omit<EvaluationTaskContext, 'batchSize'> & { readonly batchSize?: number },
+): Promise<TaskMetrics> {
+  const { root } = context.model;
+  const wasTraining = root.training;
+  root.eval();
+  try {
+    return await task.evaluate({ batchSize: 8, ...context });
+  } catch (error) {
+    if (AttuneError.isInstance(error) && error.code === 'DEVICE_LOST') throw error;
+    if (context.signal?.aborted && error === context.signal.reason) throw error;
+    const problem = AttuneError.isInstance(error)
+      ? error.description
+      : String((error as Error)?.message ?? error);
+    const remedy = AttuneError.isInstance(error) ? error.remedy : undefined;
+    throw new AttuneError('EVALUATION_TASK', `task "${task.name}": ${problem}`, {
+      ...(remedy !== undefined && { remedy }),
+      details: { task: task.name },
+      cause: error,
+    });
+  } finally {
+    root.train(wasTraining);
+  }
+}

@@ -1,0 +1,20 @@
+export * from './collator.js';
+export * from './formats.js';
+export * from './inspectRows.js';
+export * from './pack.js';
+export {
+  PREFLIGHT_CHECKS,
+  Preflight,
+  type PreflightCheck,
+  type PreflightContext,
+  type PreflightOptions,
+} from './preflight/preflight.js';
+export type { PreflightProblem, PreflightWarning } from './preflight/preflightProblems.js';
+export {
+  type FormatOptions,
+  type PreflightFacts,
+  PreflightReport,
+  type PreviewedRow,
+} from './preflight/preflightReport.js';
+export type { Segment } from './preflight/preflightText.js';
+export * from './tokenizeRow.js';

@@ -1,0 +1,258 @@
+import { createHash } from 'node:crypto';
+import { consoleLogger, type Logger } from '../../util/logger.js';
+import { IGNORE_INDEX, type TokenExample } from '../collator.js';
+import type { TextTokenizer, TokenizedRow } from '../tokenizeRow.js';
+import { type PreflightFacts, PreflightReport, terminalHasColors } from './preflightReport.js';
+
+/**
+ * What a run is refused for:
+ * - `no-trained-token`: a row of several tokens teaches nothing, though nothing of it was cut off;
+ * - `no-stop-token`: no prompt + completion or conversation teaches a token that ends an answer;
+ * - `doubled-bos`: a row begins with two BOS tokens;
+ * - `prompt-mismatch`: the chat template renders a prompt alone otherwise than before its completion.
+ */
+export const PREFLIGHT_CHECKS = [
+  'no-trained-token',
+  'no-stop-token',
+  'doubled-bos',
+  'prompt-mismatch',
+] as const;
+export type PreflightCheck = (typeof PREFLIGHT_CHECKS)[number];
+
+/** Rows that can be shown at most. */
+export const PREFLIGHT_MAX_ROWS = 100;
+
+export interface PreflightOptions {
+  /** Rows to show, at most 100. Default 3. */
+  readonly rows?: number | undefined;
+  /** Checks that are said and not refused. Default none. */
+  readonly allow?: readonly PreflightCheck[] | undefined;
+}
+
+/** 'off': nothing is shown or refused. Default 'on'. */
+export type PreflightSetting = 'on' | 'off' | PreflightOptions;
+
+export interface PreflightContext extends PreflightOptions {
+  /** null: rows of ids, of which nothing is known but their labels. */
+  readonly tokenizer: TextTokenizer | null;
+  /** Where `generate` stops: eos_token_id of generation_config.json or config.json. */
+  readonly eosTokenIds: readonly number[];
+  /** Tokens beyond which rows are cut off. */
+  readonly maxLength: number;
+  /** Rows of an evaluation teach nothing: how they end is not looked at, and they are not shown. Default 'training'. */
+  readonly use?: 'training' | 'evaluation';
+  /** What the rows are called. Default "training rows". */
+  readonly title?: string;
+}
+
+/** A row that a message is about. */
+export interface NotedRow {
+  readonly origin: string;
+  readonly tokens: TokenExample;
+}
+
+/** How many rows, and the first of them. */
+export interface Noted {
+  count: number;
+  first: (NotedRow & { readonly detail?: string }) | null;
+}
+
+/**
+ * The proof of the mask: sees each row once after it was tokenised, and keeps counts and the first rows,
+ * for a report that shows what is trained and refuses what cannot be meant.
+ */
+export class Preflight {
+  /** These are the first rows of a stream, not all. */
+  isStart = false;
+  #isPassed = false;
+  /** Of a stream: its beginning may be read more than once. */
+  readonly #seen = new Set<string>();
+  readonly #context: PreflightContext;
+  readonly #stops: ReadonlySet<number>;
+  readonly #blank = new Map<number, boolean>();
+  readonly #stopCounts = new Map<number, number>();
+  readonly #unused = new Map<string, Noted>();
+  readonly #shown: NotedRow[] = [];
+  readonly #facts = {
+    rows: 0,
+    leftOut: 0,
+    leftOutTruncated: 0,
+    truncated: 0,
+    tokens: 0,
+    trainedTokens: 0,
+    shortest: Number.POSITIVE_INFINITY,
+    longest: 0,
+    withBos: 0,
+    withStop: 0,
+    /** Rows that end with an answer: prompt + completion, conversations. */
+    answers: 0,
+    answersWithStop: 0,
+    answersTruncated: 0,
+    boundaryMerged: 0,
+    throughTemplate: 0,
+  };
+  readonly #noted = {
+    untrained: none(),
+    doubledBos: none(),
+    doubledEos: none(),
+    promptMismatch: none(),
+    shiftedLabels: none(),
+    withoutStop: none(),
+  };
+
+  constructor(context: PreflightContext) {
+    this.#context = context;
+    const own = context.tokenizer?.eosTokenId ?? null;
+    this.#stops = new Set([...context.eosTokenIds, ...(own === null ? [] : [own])]);
+  }
+
+  /** Of a stream, rows count until the check has passed. */
+  add(origin: string, row: TokenizedRow): void {
+    if (this.#isPassed || (this.isStart && this.#seen.has(origin))) return;
+    if (this.isStart) this.#seen.add(origin);
+    const { tokens, kind, truncated } = row;
+    const facts = this.#facts;
+    const noted = this.#noted;
+    const here = { origin, tokens };
+    facts.rows++;
+    for (const column of row.unusedColumns ?? []) {
+      const noted = this.#unused.get(column) ?? none();
+      this.#unused.set(column, noted);
+      note(noted, here);
+    }
+    if (kind === 'messages' || kind === 'chatPrompt') facts.throughTemplate++;
+    if (row.promptMismatch !== null)
+      note(noted.promptMismatch, { ...here, detail: row.promptMismatch });
+    this.#noteDoubles(here, kind);
+    if (!row.example) {
+      facts.leftOut++;
+      if (truncated) facts.leftOutTruncated++;
+      // One token alone has nothing before it to be predicted from: that is no mask gone wrong.
+      if (!truncated && tokens.labels.length > 1) note(noted.untrained, here);
+      return;
+    }
+    const { inputIds, labels } = tokens;
+    if (truncated) facts.truncated++;
+    if (row.boundaryMerged) facts.boundaryMerged++;
+    if (inputIds[0] === this.#context.tokenizer?.bosTokenId) facts.withBos++;
+    facts.tokens += inputIds.length;
+    facts.shortest = Math.min(facts.shortest, inputIds.length);
+    facts.longest = Math.max(facts.longest, inputIds.length);
+    let isOther = false;
+    for (let i = 1; i < labels.length; i++)
+      if (labels[i] !== IGNORE_INDEX) {
+        facts.trainedTokens++;
+        isOther ||= labels[i] !== inputIds[i];
+      }
+    if (isOther) note(noted.shiftedLabels, here);
+    this.#noteStop(here, row);
+    if (this.#shown.length < PREFLIGHT_MAX_ROWS) this.#shown.push(here);
+  }
+
+  /**
+   * Shows the report before the first step, of evaluation rows without samples; nothing once it has passed.
+   *
+   * @throws NO_TRAINED_TOKEN, NO_STOP_TOKEN, DOUBLED_BOS, PROMPT_MISMATCH
+   */
+  check(logger: Logger): void {
+    if (this.#isPassed) return;
+    const report = this.#context.use === 'evaluation' ? this.report(0) : this.report();
+    const color = logger === consoleLogger && terminalHasColors();
+    logger.info(report.format({ color, problems: false }));
+    for (const { refused, message, remedy } of report.problems)
+      if (!refused) logger.warn(`${message} ${remedy}`);
+    const refusal = report.refusal();
+    if (refusal) throw refusal;
+    this.#isPassed = true;
+  }
+
+  report(rows = this.#context.rows ?? 3): PreflightReport {
+    const { tokenizer, maxLength, allow = [], eosTokenIds } = this.#context;
+    const { use = 'training', title = 'training rows' } = this.#context;
+    const template = tokenizer?.chatTemplate ?? null;
+    const facts: PreflightFacts = {
+      ...this.#facts,
+      ...this.#noted,
+      use,
+      title,
+      isStart: this.isStart,
+      shortest: this.#facts.longest === 0 ? 0 : this.#facts.shortest,
+      maxLength,
+      stopCounts: this.#stopCounts,
+      unusedColumns: this.#unused,
+      knowsStops: this.#stops.size > 0,
+      templateHash:
+        this.#facts.throughTemplate > 0 && template !== null
+          ? createHash('sha256').update(template).digest('hex')
+          : null,
+    };
+    return new PreflightReport(facts, this.#shown.slice(0, rows), tokenizer, eosTokenIds, allow);
+  }
+
+  #noteDoubles(row: NotedRow, kind: TokenizedRow['kind']): void {
+    const { tokenizer } = this.#context;
+    const { inputIds, labels } = row.tokens;
+    const bos = tokenizer?.bosTokenId ?? null;
+    // Ids made elsewhere may be padded on the left, or separated, with a token that is also the BOS.
+    const isElse =
+      kind === 'tokens' && (bos === tokenizer?.eosTokenId || bos === tokenizer?.padTokenId);
+    if (bos !== null && !isElse && inputIds[0] === bos && inputIds[1] === bos)
+      note(this.#noted.doubledBos, row);
+    const end = inputIds.length - 1;
+    const eos = tokenizer?.eosTokenId ?? null;
+    if (eos !== null && end > 0 && labels[end] === eos && labels[end - 1] === eos)
+      note(this.#noted.doubledEos, row);
+  }
+
+  #noteStop(here: NotedRow, row: TokenizedRow): void {
+    const facts = this.#facts;
+    const stop = this.#stopOf(row);
+    const isAnswer = row.kind !== 'text' && row.kind !== 'tokens';
+    if (isAnswer) {
+      facts.answers++;
+      if (row.truncated) facts.answersTruncated++;
+      if (stop !== null) facts.answersWithStop++;
+      else note(this.#noted.withoutStop, here);
+    }
+    if (stop === null) return;
+    facts.withStop++;
+    this.#stopCounts.set(stop, (this.#stopCounts.get(stop) ?? 0) + 1);
+  }
+
+  /**
+   * The token that teaches to stop: an eos token, or what ends a stretch of trained tokens, white space
+   * aside, and is an added token of the tokenizer, as <|im_end|> is. null: none is trained.
+   */
+  #stopOf({ tokens: { labels }, truncated }: TokenizedRow): number | null {
+    const added = this.#context.tokenizer?.addedTokenIds;
+    const bos = this.#context.tokenizer?.bosTokenId;
+    const last = labels.length - 1;
+    for (let i = 1; i <= last; i++) if (this.#stops.has(labels[i]!)) return labels[i]!;
+    if (!added) return null;
+    for (let i = last; i > 0; i--) {
+      if (labels[i] === IGNORE_INDEX) continue;
+      const isEnd = i === last ? !truncated : labels[i + 1] === IGNORE_INDEX;
+      if (!isEnd) continue;
+      let end = i;
+      while (end > 1 && labels[end - 1] !== IGNORE_INDEX && this.#isBlank(labels[end]!)) end--;
+      if (added.has(labels[end]!) && labels[end] !== bos) return labels[end]!;
+    }
+    return null;
+  }
+
+  #isBlank(id: number): boolean {
+    const held = this.#blank.get(id);
+    if (held !== undefined) return held;
+    const text = this.#context.tokenizer?.decode?.([id], { skipSpecialTokens: false });
+    const blank = text !== undefined && text.trim() === '';
+    this.#blank.set(id, blank);
+    return blank;
+  }
+}
+
+const none = (): Noted => ({ count: 0, first: null });
+
+function note(noted: Noted, row: NonNullable<Noted['first']>): void {
+  noted.count++;
+  noted.first ??= row;
+}

@@ -1,0 +1,51 @@
+import { type Examples, isStream, Loader } from '../../dataset/loader.js';
+import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
+import type { Objective } from '../../training/objective.js';
+import { AttuneError } from '../../util/errors.js';
+import type { RowLengths } from './rowLengths.js';
+
+/**
+ * The training rows in the order that the arguments ask for. A stream comes in its own.
+ *
+ * @param given lengths that rows brought with them
+ * @throws ARGUMENTS_INVALID when a stream is to be grouped by length, or examples have none
+ */
+export function trainingLoader<Example>(
+  examples: Examples<Example>,
+  args: TrainingArguments,
+  objective: Objective<Example>,
+  given: RowLengths | null = null,
+): Loader<Example> {
+  const isGrouped = args.trainSamplingStrategy === 'group_by_length';
+  if (isGrouped && isStream(examples))
+    throw new AttuneError(
+      'ARGUMENTS_INVALID',
+      'rows are to be grouped by length, but the training rows are a stream, which is read in its own order.',
+      { remedy: 'Load the rows without streaming, or leave groupByLength out.' },
+    );
+  return new Loader(examples, {
+    batchSize: args.perDeviceTrainBatchSize,
+    shuffle: args.trainSamplingStrategy !== 'sequential',
+    seed: args.dataSeed ?? args.seed,
+    dropLast: args.dataloaderDropLast,
+    prefetch: args.dataloaderPrefetchFactor,
+    ...(isGrouped &&
+      !isStream(examples) && {
+        grouping: {
+          lengths: examples.map((example) => given?.of(example) ?? lengthOf(example, objective)),
+          size: args.perDeviceTrainBatchSize * args.gradientAccumulationSteps,
+        },
+      }),
+  });
+}
+
+function lengthOf<Example>(example: Example, objective: Objective<Example>): number {
+  const { inputIds } = example as { readonly inputIds?: ArrayLike<number> };
+  const length = objective.lengthOf?.(example) ?? inputIds?.length;
+  if (length !== undefined) return length;
+  throw new AttuneError(
+    'ARGUMENTS_INVALID',
+    `rows are to be grouped by length, but the objective "${objective.name}" does not say how long its examples are.`,
+    { remedy: 'Give the objective a lengthOf(example), or leave groupByLength out.' },
+  );
+}

@@ -1,0 +1,56 @@
+import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
+import { AttuneError } from '../../util/errors.js';
+
+/** How many updates a run has, counted as transformers' Trainer counts them. */
+export interface TrainingPlan {
+  /** Of a stream, whose end is not known: those of the whole run. */
+  readonly batchesPerEpoch: number;
+  /** ceil(batches / gradientAccumulationSteps): a last window with fewer micro-batches is an update too. */
+  readonly updatesPerEpoch: number;
+  readonly maxSteps: number;
+  /** Epochs begun, the last one perhaps not finished. */
+  readonly numTrainEpochs: number;
+}
+
+/**
+ * @param batchesPerEpoch null: of a stream; then `maxSteps` decides, whatever the epochs
+ * @throws NO_TRAINING_ROWS when dropLast leaves no batch; ARGUMENTS_INVALID for a stream without maxSteps
+ */
+export function planTraining(
+  batchesPerEpoch: number | null,
+  args: Pick<TrainingArguments, 'gradientAccumulationSteps' | 'maxSteps' | 'numTrainEpochs'>,
+): TrainingPlan {
+  const { maxSteps: asked, gradientAccumulationSteps } = args;
+  if (batchesPerEpoch === null) {
+    if (asked > 0)
+      return {
+        batchesPerEpoch: asked * gradientAccumulationSteps,
+        updatesPerEpoch: asked,
+        maxSteps: asked,
+        numTrainEpochs: Number.MAX_SAFE_INTEGER,
+      };
+    throw new AttuneError(
+      'ARGUMENTS_INVALID',
+      `maxSteps is ${asked}, but the training rows are a stream, whose length is not known.`,
+      {
+        remedy: 'Set maxSteps to the number of updates to do, or load the rows without streaming.',
+      },
+    );
+  }
+  if (batchesPerEpoch === 0) throw noTrainingRows();
+  const updatesPerEpoch = Math.ceil(batchesPerEpoch / args.gradientAccumulationSteps);
+  const maxSteps =
+    args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * updatesPerEpoch);
+  return {
+    batchesPerEpoch,
+    updatesPerEpoch,
+    maxSteps,
+    numTrainEpochs:
+      args.maxSteps > 0 ? Math.ceil(maxSteps / updatesPerEpoch) : Math.ceil(args.numTrainEpochs),
+  };
+}
+
+export const noTrainingRows = (): AttuneError =>
+  new AttuneError('NO_TRAINING_ROWS', 'the training rows do not fill one micro-batch.', {
+    remedy: 'Lower perDeviceTrainBatchSize, or leave dataloaderDropLast off.',
+  });

@@ -1,0 +1,261 @@
+import {
+  type Attune,
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  type CausalLM,
+  type GenerateOptions,
+  StaticKvCache,
+  type Tokenizer,
+} from '@attune/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fixture, fixtureJson, hasStories, reference, stories, storiesNote } from '../support.js';
+
+let attune: Attune;
+beforeAll(async () => {
+  attune = await reference();
+});
+afterAll(() => attune.dispose());
+
+/** Everything that a generation allocates is gone after it. */
+async function leavingNothing<T>(run: () => Promise<T>): Promise<T> {
+  const before = [attune.engine.liveTensors, attune.backend.stats.liveBytes];
+  const result = await run();
+  expect([attune.engine.liveTensors, attune.backend.stats.liveBytes]).toEqual(before);
+  return result;
+}
+
+describe.skipIf(!hasStories)(`stories260k${storiesNote}`, () => {
+  let model: CausalLM;
+  let tokenizer: Tokenizer;
+  beforeAll(async () => {
+    model = await AutoModelForCausalLM.fromPretrained(stories, { attune, dtype: 'float32' });
+    tokenizer = await AutoTokenizer.fromPretrained(stories);
+  });
+  const start = 'Once upon a time';
+
+  it('continues as transformers does, and as API.md promises', async () => {
+    const { greedy } = fixtureJson('stories260k/texts.json');
+    const { sequences, finishReasons } = await leavingNothing(() =>
+      model.generate({ inputIds: tokenizer.encode(start), maxNewTokens: 64 }),
+    );
+    expect(sequences).toEqual([greedy.ids]);
+    expect(finishReasons).toEqual(['length']);
+    expect(tokenizer.decode(sequences[0]!)).toMatch(
+      /^Once upon a time, there was a little girl named Lily\. She loved to play outside in the park\. One day, she saw a big, red ball\./,
+    );
+  });
+
+  it('streams the same tokens, which decodeStream turns into the same text', async () => {
+    const inputIds = tokenizer.encode(start);
+    const { sequences } = await model.generate({ inputIds, maxNewTokens: 24 });
+    const tokens: number[] = [];
+    let text = '';
+    await leavingNothing(async () => {
+      for await (const token of model.generateStream({ inputIds, maxNewTokens: 24 })) {
+        tokens.push(token);
+        text += tokenizer.decodeStream(token);
+      }
+    });
+    text += tokenizer.decodeStream(null);
+    expect([...inputIds, ...tokens]).toEqual(sequences[0]);
+    expect(text).toBe(tokenizer.decode(tokens));
+  });
+
+  it('stops at a stop string, with the tokenizer of its folder when none is given', async () => {
+    const inputIds = tokenizer.encode(start);
+    const stopped = await model.generate({ inputIds, maxNewTokens: 64, stopStrings: ['Lily. S'] });
+    expect(stopped.finishReasons).toEqual(['stop']);
+    const text = tokenizer.decode(stopped.sequences[0]!);
+    expect(text).toMatch(/named Lily\. S\w*$/);
+    const options = { inputIds, maxNewTokens: 64, stopStrings: 'Lily', tokenizer };
+    expect(tokenizer.decode((await model.generate(options)).sequences[0]!)).toMatch(/Lily$/);
+  });
+
+  it('reads eos tokens from generation_config.json', async () => {
+    expect(model.config.generation).toMatchObject({ eos_token_id: [1, 2] });
+    const { sequences } = await model.generate({
+      inputIds: tokenizer.encode(start),
+      maxNewTokens: 3,
+    });
+    const eosTokenId = sequences[0]!.at(-1)!;
+    const ended = await model.generate({
+      inputIds: tokenizer.encode(start),
+      maxNewTokens: 9,
+      eosTokenId,
+    });
+    expect(ended.finishReasons).toEqual(['eos']);
+    expect(ended.sequences[0]!.at(-1)).toBe(eosTokenId);
+    expect(ended.sequences[0]!.length).toBeLessThanOrEqual(sequences[0]!.length);
+  });
+});
+
+describe('tiny-llama', () => {
+  let model: CausalLM;
+  beforeAll(async () => {
+    model = await AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), { attune });
+  });
+  const rows = [[5], [7, 8, 9, 10, 11, 12], [20, 21, 22]];
+  const run = (options: Partial<GenerateOptions>) =>
+    leavingNothing(() =>
+      model.generate({ inputIds: rows, maxNewTokens: 8, eosTokenId: null, ...options }),
+    );
+  const sampling = { doSample: true, temperature: 1.5, topK: 0, seed: 3 };
+
+  it('gives the same tokens with and without a cache', async () => {
+    expect(await run({ useCache: false })).toEqual(await run({}));
+    expect(await run({ ...sampling, useCache: false })).toEqual(await run(sampling));
+  });
+
+  it('continues each row of a batch as it continues that row alone', async () => {
+    const { sequences } = await run({});
+    for (const [i, inputIds] of rows.entries())
+      expect((await run({ inputIds })).sequences).toEqual([sequences[i]]);
+  });
+
+  it('lets a row end while the others go on', async () => {
+    const { sequences } = await run({});
+    const eosTokenId = sequences[1]![rows[1]!.length + 2]!; // the third new token of row 1
+    const ended = await run({ eosTokenId });
+    for (const [i, sequence] of sequences.entries()) {
+      const at = sequence.indexOf(eosTokenId, rows[i]!.length);
+      expect(ended.sequences[i]).toEqual(at < 0 ? sequence : sequence.slice(0, at + 1));
+      expect(ended.finishReasons[i]).toBe(at < 0 ? 'length' : 'eos');
+    }
+    expect(ended.finishReasons).toContain('eos');
+  });
+
+  it('draws the same tokens for the same seed, and others for another', async () => {
+    const first = await run(sampling);
+    expect(await run(sampling)).toEqual(first);
+    expect(await run({ ...sampling, seed: 4 })).not.toEqual(first);
+    // topK 1 leaves nothing to draw from.
+    expect(await run({ ...sampling, topK: 1 })).toEqual(await run({}));
+    expect(await run({ ...sampling, topP: 0 })).toEqual(await run({}));
+    expect(await run({ ...sampling, minP: 1 })).toEqual(await run({}));
+  });
+
+  it('never repeats a token under a large repetition penalty', async () => {
+    const { sequences } = await run({ repetitionPenalty: 1e6, maxNewTokens: 16 });
+    for (const sequence of sequences) expect(new Set(sequence).size).toBe(sequence.length);
+  });
+
+  it('takes tensors, typed arrays and padded rows with their mask', async () => {
+    const expected = (await run({})).sequences;
+    const padded = [
+      [5, 0, 0, 0, 0, 0],
+      [7, 8, 9, 10, 11, 12],
+      [0, 0, 0, 20, 21, 22],
+    ];
+    const mask = [
+      [1, 0, 0, 0, 0, 0],
+      [1, 1, 1, 1, 1, 1],
+      [0, 0, 0, 1, 1, 1],
+    ];
+    expect((await run({ inputIds: padded, attentionMask: mask })).sequences).toEqual(expected);
+    const tensor = attune.engine.tensor(rows[1]!, [1, 6], 'int32');
+    expect((await run({ inputIds: tensor })).sequences).toEqual([expected[1]]);
+    tensor.dispose();
+    const typed = Int32Array.from(rows[2]!);
+    expect((await run({ inputIds: typed })).sequences).toEqual([expected[2]]);
+  });
+
+  it('adds 20 tokens by default, and as many as maxLength leaves', async () => {
+    const { sequences } = await model.generate({ inputIds: [5, 6], eosTokenId: null });
+    expect(sequences[0]).toHaveLength(22);
+    const short = await model.generate({ inputIds: [5, 6], eosTokenId: null, maxLength: 9 });
+    expect(short.sequences[0]).toHaveLength(9);
+    const full = await model.generate({
+      inputIds: new Array<number>(120).fill(5),
+      eosTokenId: null,
+    });
+    expect(full.sequences[0]).toHaveLength(128);
+  });
+
+  it('reads back once a step', async () => {
+    const { stats } = attune.backend;
+    const before = stats.readbacks;
+    await run({});
+    expect(stats.readbacks - before).toBe(8);
+  });
+
+  it('runs in eval mode and leaves the model as it was', async () => {
+    model.root.train();
+    for await (const _ of model.generateStream({ inputIds: [5], maxNewTokens: 2 }))
+      expect(model.root.training).toBe(false);
+    expect(model.root.training).toBe(true);
+    model.root.eval();
+  });
+
+  it('frees everything when a stream is left early, or aborted', async () => {
+    await leavingNothing(async () => {
+      for await (const _ of model.generateStream({ inputIds: [5], maxNewTokens: 9 })) break;
+    });
+    const controller = new AbortController();
+    await leavingNothing(async () => {
+      const aborted = async () => {
+        const options = { inputIds: [5], maxNewTokens: 9, signal: controller.signal };
+        for await (const _ of model.generateStream(options)) controller.abort();
+      };
+      await expect(aborted()).rejects.toThrow(/abort/);
+    });
+  });
+
+  it.each<[string, string, Partial<GenerateOptions>, RegExp]>([
+    ['an empty prompt', 'GENERATE_PROMPT_EMPTY', { inputIds: [[5], []] }, /prompt 1/],
+    ['no prompts', 'GENERATE_PROMPT_EMPTY', { inputIds: [] }, /./],
+    [
+      'an id beyond the vocabulary',
+      'GENERATE_TOKEN_OUT_OF_RANGE',
+      { inputIds: [5, 256] },
+      /256.*255/,
+    ],
+    ['text', 'GENERATE_OPTION', { inputIds: 'text' as never }, /tokenizer\.encode/],
+    ['too long a prompt', 'SEQUENCE_TOO_LONG', { inputIds: new Array(128).fill(5) }, /128/],
+    ['too many new tokens', 'SEQUENCE_TOO_LONG', { inputIds: [5], maxNewTokens: 128 }, /<= 127/],
+    ['no new tokens', 'GENERATE_OPTION', { maxNewTokens: 0 }, /maxNewTokens is 0/],
+    [
+      'a maxLength below the prompt',
+      'GENERATE_OPTION',
+      { maxNewTokens: undefined as never, maxLength: 3 },
+      /maxLength is 3/,
+    ],
+    ['temperature 0', 'GENERATE_OPTION', { doSample: true, temperature: 0 }, /doSample: false/],
+    ['topP 2', 'GENERATE_OPTION', { topP: 2 }, /topP is 2/],
+    ['topK -1', 'GENERATE_OPTION', { topK: -1 }, /topK is -1/],
+    ['a penalty of 0', 'GENERATE_OPTION', { repetitionPenalty: 0 }, /repetitionPenalty is 0/],
+    ['a mask of another shape', 'GENERATE_OPTION', { attentionMask: [[1]] }, /attentionMask/],
+    ['an option that is not there', 'GENERATE_OPTION', { numBeam: 4 } as object, /"numBeams"/],
+    ['stop strings without tokenizer', 'GENERATE_OPTION', { stopStrings: 'x' }, /tokenizer/],
+  ])('refuses %s', async (_, code, options, says) => {
+    const run = model.generate({ inputIds: rows, maxNewTokens: 8, ...options });
+    await expect(run).rejects.toMatchObject({ code, message: expect.stringMatching(says) });
+  });
+});
+
+describe('StaticKvCache', () => {
+  it('refuses gradients, and tokens beyond its capacity', async () => {
+    const model = await AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), { attune });
+    const { engine } = attune;
+    const { config } = model;
+    const cache = new StaticKvCache(engine, {
+      ...config,
+      numLayers: config.numHiddenLayers,
+      batchSize: 1,
+      capacity: 4,
+    });
+    const forward = (length: number) =>
+      engine.scope('test', () => {
+        const inputIds = engine.tensor(new Int32Array(length), [1, length], 'int32');
+        return void model.forward({ inputIds, cache });
+      });
+    expect(() => forward(2)).toThrowError(/KV_CACHE_GRADIENT/);
+    engine.noGrad(() => {
+      forward(3);
+      expect(cache.length).toBe(3);
+      expect(() => forward(2)).toThrowError(/KV_CACHE_FULL.*3 of 4 tokens; 2 more/);
+      cache.reset();
+      forward(4);
+    });
+    cache.dispose();
+  });
+});
