@@ -1,45 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize, relative, sep } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, join, normalize, sep } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { imports, packageOf, parseImports, say } from './imports.js';
 
 // The rooms of docs/architecture.md, read from the imports of every source file.
-
-const packagesFolder = fileURLToPath(new URL('../..', import.meta.url));
-
-interface Import {
-  /** Path below packages/, with slashes: "core/src/nn/linear.ts". */
-  readonly file: string;
-  readonly specifier: string;
-  /** `import type`: gone after the build, so it binds nobody at run time. */
-  readonly typeOnly: boolean;
-}
-
-function parseImports(file: string, text: string): Import[] {
-  const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
-  const statements = code.matchAll(
-    /(?:^|[;\n])\s*(?:import|export)\b(\s+type\b)?[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]|(?:^|[;\n])\s*import\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/g,
-  );
-  return [...statements].map((match) => ({
-    file,
-    specifier: (match[2] ?? match[3] ?? match[4])!,
-    typeOnly: match[1] !== undefined,
-  }));
-}
-
-const imports = readdirSync(packagesFolder).flatMap((name) => {
-  const source = join(packagesFolder, name, 'src');
-  if (!existsSync(source)) return [];
-  return readdirSync(source, { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.ts'))
-    .flatMap((path) => {
-      const file = relative(packagesFolder, join(source, path)).split(sep).join('/');
-      return parseImports(file, readFileSync(join(source, path), 'utf8'));
-    });
-});
-
-const say = ({ file, specifier }: Import) => `${file} imports ${specifier}`;
-const packageOf = (file: string) => file.split('/')[0]!;
 
 describe('the parser of this test', () => {
   it('sees every form of import', () => {

@@ -9,7 +9,7 @@ import {
   type RawConfig,
   readHfConfig,
 } from '@attune/core';
-import { peft } from './service.js';
+import { peft } from './plugin.js';
 
 /** Ways to fine-tune, from the one that changes most to the one that holds least. */
 export type TrainingMethod = 'full' | 'lora' | 'qlora';

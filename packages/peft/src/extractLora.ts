@@ -8,10 +8,10 @@ import {
   type Tensor,
 } from '@attune/core';
 import { Matrix } from 'ml-matrix';
-import { baseModules, original } from './adapterSlot.js';
-import { fromMatrix, type LowRank, toMatrix, truncate } from './lowRank.js';
-import { PeftModel } from './peftModel.js';
-import { planFrom } from './plan.js';
+import { fromMatrix, type LowRank, toMatrix, truncate } from './algebra/lowRank.js';
+import { PeftModel } from './model/peftModel.js';
+import { planFrom } from './plan/planAdapter.js';
+import { baseModules, original } from './slots/adapterSlot.js';
 
 export interface ExtractLoraOptions {
   /** Rank of every layer; a layer that is smaller has its own. Usual 8-128. */

@@ -5,7 +5,8 @@ export {
   type MethodEstimate,
   type TrainingMethod,
 } from './advise.js';
-export type { PeftConfig, PeftConfigBase } from './config.js';
+export type { WeightedAdapterOptions } from './combine/weightedAdapter.js';
+export type { PeftConfig, PeftConfigBase } from './contract/config.js';
 export {
   type AdapterContext,
   type BaseModel,
@@ -24,8 +25,12 @@ export {
   type SharedSpec,
   type SharedSpecs,
   type VirtualTokenPart,
-} from './definePeftMethod.js';
+} from './contract/definePeftMethod.js';
+export { fullMatch, patternValue } from './contract/patterns.js';
+export { PeftMethods } from './contract/points.js';
+export { type VirtualTokenConfig, virtualTokenOptions } from './contract/virtualTokenConfig.js';
 export { type ExtractedLora, type ExtractLoraOptions, extractLora } from './extractLora.js';
+export type { LoadAdapterOptions, SaveAdapterOptions } from './files/options.js';
 export { type CheckAdapterOptions, checkAdapter } from './interop/checkAdapter.js';
 export type { AdapterProblem, AdapterProblemCode, AdapterTarget } from './interop/problem.js';
 export {
@@ -50,16 +55,7 @@ export {
   type VeraConfig,
   vera,
 } from './methods/index.js';
-export type {
-  LoadAdapterOptions,
-  MergeAndUnloadOptions,
-  MergeOptions,
-  SaveAdapterOptions,
-} from './options.js';
-export { fullMatch, patternValue } from './patterns.js';
-export type { CustomPeftConfig, PeftConfigInput } from './peftConfigInput.js';
-export { getPeftModel, PeftModel } from './peftModel.js';
-export { PeftMethods } from './points.js';
-export { peft } from './service.js';
-export { type VirtualTokenConfig, virtualTokenOptions } from './virtualTokenConfig.js';
-export type { WeightedAdapterOptions } from './weightedAdapter.js';
+export type { CustomPeftConfig, PeftConfigInput } from './methods/peftConfigInput.js';
+export type { MergeAndUnloadOptions, MergeOptions } from './model/mergeOptions.js';
+export { getPeftModel, PeftModel } from './model/peftModel.js';
+export { peft } from './plugin.js';

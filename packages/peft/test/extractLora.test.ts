@@ -7,8 +7,8 @@ import {
 } from '@attune/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fixture, fixtureJson, largestDifference } from '../../core/test/models/support.js';
-import type { AdaptedLinear } from '../src/adaptedLinear.js';
 import { extractLora, peft } from '../src/index.js';
+import type { AdaptedLinear } from '../src/slots/adaptedLinear.js';
 
 let attune: Attune;
 beforeEach(async () => {

@@ -1,5 +1,5 @@
 import { AttuneError, checkOptionNames } from '@attune/core';
-import { readAdapterConfig, readAdapterShapes } from '../saveLoad.js';
+import { readAdapterConfig, readAdapterShapes } from '../files/saveLoad.js';
 import { llamaCppProblems } from './llamaCpp.js';
 import { peftProblems } from './peftPython.js';
 import type { AdapterProblem, AdapterTarget } from './problem.js';

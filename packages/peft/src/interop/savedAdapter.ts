@@ -1,4 +1,4 @@
-import { patternValue } from '../patterns.js';
+import { patternValue } from '../contract/patterns.js';
 
 /** An adapter as its two files describe it; no values. */
 export interface SavedAdapter {

@@ -1,7 +1,7 @@
 import { AttuneError } from '@attune/core';
 import { z } from 'zod';
-import type { PeftConfigBase } from '../config.js';
-import { definePeftMethod } from '../definePeftMethod.js';
+import type { PeftConfigBase } from '../contract/config.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
 
 /** What a user may write for BitFit: it has no options of its own. */
 export interface BitfitConfig

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { PeftConfigBase } from '../config.js';
-import { definePeftMethod } from '../definePeftMethod.js';
+import type { PeftConfigBase } from '../contract/config.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
 
 /** What a user may write for full fine-tuning: it has no options. */
 export interface FullConfig

@@ -1,8 +1,8 @@
 import { AttuneError, type Tensor } from '@attune/core';
 import { z } from 'zod';
-import type { PeftConfigBase } from '../config.js';
-import { definePeftMethod, type LayerInfo } from '../definePeftMethod.js';
-import { fullMatch } from '../patterns.js';
+import type { PeftConfigBase } from '../contract/config.js';
+import { definePeftMethod, type LayerInfo } from '../contract/definePeftMethod.js';
+import { fullMatch } from '../contract/patterns.js';
 
 /** What a user may write for (IA)³. Names and defaults are PEFT's. */
 export interface Ia3Config

@@ -1,9 +1,8 @@
 import { AttuneError } from '@attune/core';
 import { z } from 'zod';
-import type { PeftConfigBase } from '../config.js';
-import { type BaseParameter, definePeftMethod } from '../definePeftMethod.js';
-import { fullMatcher, type PathTest } from '../patterns.js';
-import { endsWithName } from '../targets.js';
+import type { PeftConfigBase } from '../contract/config.js';
+import { type BaseParameter, definePeftMethod } from '../contract/definePeftMethod.js';
+import { endsWithName, fullMatcher, type PathTest } from '../contract/patterns.js';
 
 /** What a user may write for layer selection. At least one option says what is trained. */
 export interface LayerSelectConfig

@@ -1,6 +1,6 @@
 import { AttuneError, ops } from '@attune/core';
-import { definePeftMethod } from '../definePeftMethod.js';
-import { patternValue } from '../patterns.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
+import { patternValue } from '../contract/patterns.js';
 import { loraOptions } from './lora/config.js';
 import { doraForward, doraMagnitude, doraMergedWeight } from './lora/dora.js';
 import { embeddingForward, refuseBias } from './lora/embedding.js';

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { definePeftMethod, type ParamSpecs } from '../definePeftMethod.js';
-import { linearOf, linearParams } from '../denseParams.js';
-import { bidirectionalLstm, lstmParams } from '../lstm.js';
-import { type VirtualTokenConfig, virtualTokenOptions } from '../virtualTokenConfig.js';
+import { definePeftMethod, type ParamSpecs } from '../contract/definePeftMethod.js';
+import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtualTokenConfig.js';
+import { bidirectionalLstm, lstmParams } from './prompt/bidirectionalLstm.js';
+import { linearOf, linearParams } from './prompt/linearParams.js';
 
 /** What a user may write for P-tuning. Names and defaults are PEFT's. */
 export interface PTuningConfig extends VirtualTokenConfig {

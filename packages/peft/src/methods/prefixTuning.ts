@@ -1,7 +1,11 @@
 import { z } from 'zod';
-import { definePeftMethod, type ParamSpecs } from '../definePeftMethod.js';
-import { linearOf, linearParams } from '../denseParams.js';
-import { type VirtualTokenConfig, virtualTokenOptions, widthOf } from '../virtualTokenConfig.js';
+import { definePeftMethod, type ParamSpecs } from '../contract/definePeftMethod.js';
+import {
+  type VirtualTokenConfig,
+  virtualTokenOptions,
+  widthOf,
+} from '../contract/virtualTokenConfig.js';
+import { linearOf, linearParams } from './prompt/linearParams.js';
 
 /** What a user may write for prefix tuning. Names and defaults are PEFT's. */
 export interface PrefixTuningConfig extends VirtualTokenConfig {

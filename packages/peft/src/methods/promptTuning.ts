@@ -1,7 +1,7 @@
 import { AttuneError, AutoTokenizer } from '@attune/core';
 import { z } from 'zod';
-import { definePeftMethod } from '../definePeftMethod.js';
-import { type VirtualTokenConfig, virtualTokenOptions } from '../virtualTokenConfig.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
+import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtualTokenConfig.js';
 
 /** What a user may write for prompt tuning. Names and defaults are PEFT's. */
 export interface PromptTuningConfig extends VirtualTokenConfig {

@@ -1,9 +1,9 @@
 import { ops } from '@attune/core';
 import { z } from 'zod';
-import type { PeftConfigBase } from '../config.js';
-import { definePeftMethod } from '../definePeftMethod.js';
-import { TorchUniform } from '../torchUniform.js';
+import type { PeftConfigBase } from '../contract/config.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { defaultTargetModules } from './lora/tables.js';
+import { TorchUniform } from './vera/torchUniform.js';
 
 /** What a user may write for VeRA. Names and defaults are PEFT's. */
 export interface VeraConfig extends Omit<PeftConfigBase, 'bias' | 'excludeModules'> {

@@ -10,10 +10,10 @@ import {
   silentLogger,
   type Tensor,
 } from '@attune/core';
-import type { PeftMethod } from '../definePeftMethod.js';
+import type { PeftMethod } from '../contract/definePeftMethod.js';
+import { PeftMethods } from '../contract/points.js';
 import { methods } from '../methods/index.js';
-import { PeftMethods } from '../points.js';
-import { peft } from '../service.js';
+import { peft } from '../plugin.js';
 
 /** A Qwen2 of two layers, since its projections have biases: a forgotten one shows. */
 const QWEN2 = {

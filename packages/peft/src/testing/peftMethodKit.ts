@@ -2,9 +2,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Attune, AttuneError } from '@attune/core';
-import type { PeftMethod } from '../definePeftMethod.js';
-import type { PeftConfigInput } from '../peftConfigInput.js';
-import { getPeftModel, PeftModel } from '../peftModel.js';
+import type { PeftMethod } from '../contract/definePeftMethod.js';
+import type { PeftConfigInput } from '../methods/peftConfigInput.js';
+import { getPeftModel, PeftModel } from '../model/peftModel.js';
 import {
   disturb,
   gradients,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { PeftConfigBase } from '../../config.js';
+import type { PeftConfigBase } from '../../contract/config.js';
 import type { InitLoraWeights } from './factors.js';
 import { startsFromBase } from './start.js';
 

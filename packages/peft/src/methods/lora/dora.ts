@@ -1,5 +1,5 @@
 import { ops, type Tensor } from '@attune/core';
-import type { AdapterContext, LayerInfo, ParamSpec } from '../../definePeftMethod.js';
+import type { AdapterContext, LayerInfo, ParamSpec } from '../../contract/definePeftMethod.js';
 
 /**
  * DoRA: y = m (W + s B A) x / ||W + s B A|| + b, with one magnitude m and one norm for each output (row of the

@@ -1,6 +1,6 @@
 import { AttuneError, type Rng } from '@attune/core';
 import { Matrix, QrDecomposition } from 'ml-matrix';
-import type { LayerInfo, ParamSpec } from '../../definePeftMethod.js';
+import type { LayerInfo, ParamSpec } from '../../contract/definePeftMethod.js';
 import { type StartFromBase, startsFromBase } from './start.js';
 
 export type InitLoraWeights = boolean | 'gaussian' | 'orthogonal' | StartFromBase;

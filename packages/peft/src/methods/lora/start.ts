@@ -1,8 +1,8 @@
 import { AttuneError, ops, type Tensor } from '@attune/core';
 import { QrDecomposition } from 'ml-matrix';
-import type { AdapterContext, LayerInfo, ParamSpecs } from '../../definePeftMethod.js';
-import { type Dense, fromMatrix, type LowRank, toMatrix, truncate } from '../../lowRank.js';
-import { nearestExactly } from '../../nearestExactly.js';
+import { type Dense, fromMatrix, type LowRank, toMatrix, truncate } from '../../algebra/lowRank.js';
+import { nearestExactly } from '../../algebra/nearestExactly.js';
+import type { AdapterContext, LayerInfo, ParamSpecs } from '../../contract/definePeftMethod.js';
 
 /**
  * Starts of A and B that take a part of the base's weight over: y = (W - s B0 A0) x + s B A x, with A = A0 and

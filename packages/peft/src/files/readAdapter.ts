@@ -1,0 +1,55 @@
+import {
+  checkOptionNames,
+  type HostTensorData,
+  type HubOptions,
+  hasNonFinite,
+  hubOptionNames,
+  type JsonValue,
+  type LanguageModel,
+} from '@attune/core';
+import { type AdapterPlan, planFrom } from '../plan/planAdapter.js';
+import type { LoadAdapterOptions } from './options.js';
+import { resolveAdapter } from './resolveAdapter.js';
+import { readAdapterConfig, readAdapterTensors, readEncoder } from './saveLoad.js';
+
+/** An adapter that fits a model, about to be put on it. */
+export interface NewAdapter {
+  readonly plan: AdapterPlan;
+  /** From a file; without, it starts as its method says. */
+  readonly tensors?: ReadonlyMap<string, HostTensorData>;
+  /** The config's file, number for number. */
+  readonly source?: JsonValue;
+}
+
+const loadOptionNames = {
+  adapterName: true,
+  isTrainable: true,
+  config: true,
+  ...(Object.fromEntries(hubOptionNames.map((name) => [name, true])) as Record<
+    keyof HubOptions,
+    true
+  >),
+} satisfies Record<keyof LoadAdapterOptions, true>;
+
+/** Reads and checks an adapter's files; the model is not changed. */
+export async function readAdapter(
+  model: LanguageModel,
+  nameOrPath: string,
+  options: LoadAdapterOptions,
+): Promise<NewAdapter> {
+  checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN', {
+    synonyms: { name: 'adapterName', trainable: 'isTrainable', train: 'isTrainable' },
+    notes: { attune: 'the model brings it', torchdevice: 'the model brings it' },
+  });
+  const folder = await resolveAdapter(nameOrPath, options);
+  const { path, fields, source } = await readAdapterConfig(folder);
+  const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });
+  const tensors = await readAdapterTensors(folder, plan, model);
+  const broken = [...tensors].filter(([, { data, dtype }]) => hasNonFinite(data, dtype));
+  if (broken.length > 0)
+    model.attune.logger.warn(
+      `${folder}: ${broken.length} of ${tensors.size} tensors of the adapter are not finite (NaN or infinity), among them "${broken[0]![0]}". What the model computes with it will not be either.`,
+    );
+  const encoder = options.isTrainable ? await readEncoder(folder, plan) : [];
+  return { plan, tensors: new Map([...tensors, ...encoder]), source };
+}

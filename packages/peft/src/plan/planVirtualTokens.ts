@@ -1,0 +1,57 @@
+import { AttuneError, formatShape, sameShape } from '@attune/core';
+import type { PeftConfig } from '../contract/config.js';
+import type { BaseModel, GivenAs, PeftMethod } from '../contract/definePeftMethod.js';
+import { widthOf } from '../contract/virtualTokenConfig.js';
+import type { PlannedPrompt } from '../slots/promptSlot.js';
+
+/**
+ * Fills in what follows from the model, as PEFT writes it.
+ *
+ * @throws PEFT_OTHER_BASE where the config (of a file) says otherwise
+ */
+export function fitVirtualTokens(config: PeftConfig, gives: GivenAs, base: BaseModel): PeftConfig {
+  const isPrefix = gives === 'keyValues';
+  const { hiddenSize, numKeyValueHeads, headDim } = base;
+  const facts = {
+    tokenDim: isPrefix ? numKeyValueHeads * headDim : hiddenSize,
+    numAttentionHeads: isPrefix ? numKeyValueHeads : base.numAttentionHeads,
+    numLayers: base.numHiddenLayers,
+    numTransformerSubmodules: 1,
+  };
+  for (const [name, fact] of Object.entries(facts)) {
+    const given = config[name] ?? fact;
+    if (given === fact) continue;
+    const count = config.numVirtualTokens;
+    const theirs = { ...facts, [name]: Number(given) };
+    const width = isPrefix ? theirs.numLayers * 2 * theirs.tokenDim : theirs.tokenDim;
+    throw new AttuneError(
+      'PEFT_OTHER_BASE',
+      `${name} is ${given}; of this model (${base.modelType}) it is ${fact}: virtual tokens of [${count}, ${width}] do not fit where [${count}, ${widthOf(gives, base)}] are taken.`,
+      {
+        remedy: `Leave ${name} out, or load the adapter on the model that it was trained on${config.baseModelNameOrPath ? `: ${config.baseModelNameOrPath}` : ''}.`,
+      },
+    );
+  }
+  return { ...config, ...facts };
+}
+
+/** What a config means on a model. @throws PEFT_METHOD_INVALID */
+export function planVirtualTokens(
+  method: PeftMethod,
+  config: PeftConfig,
+  base: BaseModel,
+): PlannedPrompt {
+  const { gives, params, encoder } = method.prompt!;
+  const specs = params(config, base);
+  const made = encoder?.(config) ?? null;
+  const shape = [Number(config.numVirtualTokens), widthOf(gives, base)] as const;
+  const own = Object.values(specs);
+  if (!made && (own.length !== 1 || !sameShape(own[0]!.shape, shape)))
+    throw new AttuneError(
+      'PEFT_METHOD_INVALID',
+      `${method.peftType} has no encoder, so it must have one parameter, ${formatShape(shape)}; it has ${own.map((spec) => formatShape(spec.shape)).join(', ') || 'none'}.`,
+      { remedy: 'Give prompt an encoder that makes the virtual tokens of the parameters.' },
+    );
+  const { numHiddenLayers: layers, numKeyValueHeads: kvHeads, headDim } = base;
+  return { gives, specs, encoder: made, shape, heads: { layers, kvHeads, headDim } };
+}
