@@ -1,8 +1,9 @@
-import { type ComputeDType, roundTo } from '../../backend/dtype.js';
+import type { ComputeDType } from '../../backend/dtype.js';
 import type { AttrValue } from '../../backend/opCall.js';
 import { AttuneError } from '../../util/errors.js';
 import type { MatmulOptions } from '../matmulOptions.js';
 import { defineOp } from '../op.js';
+import { referenceProduct } from '../referenceProduct.js';
 import { formatShape, numel, requireFit, type Shape, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
@@ -66,25 +67,13 @@ export const matmulOp = defineOp<MatmulAttrs>({
     return 2 * batch * m * n * k;
   },
   reference: ({ inputs: [a, b, addend], outputs: [out], attrs }) => {
-    const { m, k, n, batch, batchOther } = matmulSizes(a!.shape, b!.shape, attrs);
-    const [aRow, aCol] = attrs.transposeA ? [1, m] : [k, 1];
-    const [bRow, bCol] = attrs.transposeB ? [1, k] : [n, 1];
-    const [x, y] = [a!, b!].map(({ data }) =>
-      Float64Array.from(data, (value) => roundTo(value, attrs.compute)),
-    ) as [Float64Array, Float64Array];
-    for (let z = 0; z < batch; z++) {
-      const aStart = z * m * k;
-      const bStart = batchOther === 1 ? 0 : z * k * n;
-      for (let i = 0; i < m; i++)
-        for (let j = 0; j < n; j++) {
-          let total = 0;
-          for (let l = 0; l < k; l++)
-            total += x[aStart + i * aRow + l * aCol]! * y[bStart + l * bRow + j * bCol]!;
-          const at = (z * m + i) * n + j;
-          const added = addend ? addend.data[addend.shape.length === 1 ? j : at]! : 0;
-          const before = attrs.accumulate ? out!.data[at]! : added;
-          out!.data[at] = attrs.scale * total + before;
-        }
+    const sizes = matmulSizes(a!.shape, b!.shape, attrs);
+    const totals = referenceProduct(a!.data, b!.data, { ...sizes, ...attrs });
+    const isBias = addend?.shape.length === 1;
+    for (let i = 0; i < totals.length; i++) {
+      const added = addend ? addend.data[isBias ? i % sizes.n : i]! : 0;
+      const before = attrs.accumulate ? out!.data[i]! : added;
+      out!.data[i] = attrs.scale * totals[i]! + before;
     }
   },
   vjp: ({ inputs: [a, b, addend], grads: [g], attrs, needs, into }) => {
