@@ -21,8 +21,15 @@ export type {
 export * from './evaluation/tasks/index.js';
 export { writeFileAtomic, writeFolderAtomic } from './io/atomic.js';
 export * from './io/hfConfig.js';
-export { type HubOptions, type HubProgress, hubOptionNames, resolveFolder } from './io/hub.js';
+export {
+  type HubOptions,
+  type HubProgress,
+  hubOptionNames,
+  resolveFolder,
+  TOKENIZER_FILES,
+} from './io/hub.js';
 export { hasNonFinite } from './io/nonFinite.js';
+export { readText } from './io/readText.js';
 export * from './io/safetensors.js';
 export * from './io/safetensorsHeader.js';
 export * from './io/safetensorsWriter.js';

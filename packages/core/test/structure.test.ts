@@ -37,10 +37,11 @@ describe('the parser of this test', () => {
 });
 
 describe('packages', () => {
-  it('import @attune/core and none of each other; core imports none', () => {
+  it('import @attune/core and none of each other; core imports none; cli may import all', () => {
     const wrong = imports.filter(({ file, specifier }) => {
       const target = /^@attune\/([^/]+)/.exec(specifier)?.[1];
-      return target && (packageOf(file) === 'core' || target !== 'core');
+      if (!target || packageOf(file) === 'cli') return false;
+      return packageOf(file) === 'core' || target !== 'core';
     });
     expect(wrong.map(say)).toEqual([]);
   });
@@ -102,7 +103,6 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     ...['util', 'backend', 'tensor', 'di contract', 'nn', 'optim', 'io', 'models', 'dataset'],
     ...['text', 'training', 'objectives', 'callbacks', 'evaluation'],
   ],
-  cli: ['util', 'io', 'tokenizer', 'dataset', 'text'],
   testing: ['util', 'quant', 'backend', 'tensor', 'backend/reference'],
   di: ['util', 'di contract'],
 };

@@ -4,6 +4,7 @@ export * from './inspectRows.js';
 export * from './pack.js';
 export {
   PREFLIGHT_CHECKS,
+  PREFLIGHT_MAX_ROWS,
   Preflight,
   type PreflightCheck,
   type PreflightContext,

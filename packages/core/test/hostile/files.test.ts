@@ -12,7 +12,6 @@ import {
   WeightFolder,
 } from '@attune/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { inspect } from '../../src/cli/inspect.js';
 import { damage } from '../../src/trainer/run/checkpoint/checkpointManifest.js';
 import { fixture, fixtureJson } from '../models/support.js';
 import { temporaryFolder } from '../trainer/support.js';
@@ -179,26 +178,6 @@ describe('the manifest of a checkpoint that is no file', () => {
       const folder = copyOf(fixture('tiny-llama'), ['config.json'], join(root, `${folders++}`));
       await put(join(folder, 'attune_checkpoint.json'));
       expect(await damage(folder)).toMatch(says);
-    });
-});
-
-describe('the file of a template for attune inspect', () => {
-  for (const [name, put, says] of [
-    ...notFiles,
-    ...encodings.map(([n, bytes, s]) => [n, contents(bytes), s] as const),
-  ])
-    test(name, async () => {
-      const folder = copyOf(fixture('tiny-llama'), ['config.json'], join(root, `${folders++}`));
-      const path = join(folder, 'template.jinja');
-      await put(path);
-      const rows = join(folder, 'rows.jsonl');
-      writeFileSync(rows, '{"text":"a"}\n');
-      const run = () =>
-        inspect(
-          ['--model', fixture('tokenizers/bpe-llama3'), '--data', rows, '--chat-template', path],
-          { out: () => {}, err: () => {} } as never,
-        );
-      await expectRefusal(run, path, /^CLI_ARGUMENTS$/, says);
     });
 });
 

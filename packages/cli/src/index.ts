@@ -1,4 +1,4 @@
-import { AttuneError, nearest } from '../util/errors.js';
+import { AttuneError, nearest } from '@attune/core';
 import { inspect, inspectHelp } from './inspect.js';
 
 /** What a command line program writes to; the process's own streams outside of tests. */

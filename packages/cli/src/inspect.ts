@@ -1,13 +1,17 @@
 import { parseArgs } from 'node:util';
-import { loadDataset } from '../dataset/loadDataset.js';
-import { type RawConfig, readJsonObject } from '../io/hfConfig.js';
-import { resolveFolder, TOKENIZER_FILES } from '../io/hub.js';
-import { readText } from '../io/readText.js';
-import { inspectRows } from '../text/inspectRows.js';
-import { PREFLIGHT_MAX_ROWS } from '../text/preflight/preflight.js';
-import { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
-import { AttuneError } from '../util/errors.js';
-import { isPlainObject } from '../util/json.js';
+import {
+  AttuneError,
+  AutoTokenizer,
+  inspectRows,
+  isPlainObject,
+  loadDataset,
+  PREFLIGHT_MAX_ROWS,
+  type RawConfig,
+  readJsonObject,
+  readText,
+  resolveFolder,
+  TOKENIZER_FILES,
+} from '@attune/core';
 import type { CliOutput } from './index.js';
 
 export const inspectHelp = `Usage: attune inspect --model DIR --data FILE [options]

@@ -1,9 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { main } from '@attune/cli';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { main } from '../../src/cli/index.js';
-import { fixture, fixtures } from '../models/support.js';
+import { fixture, fixtures } from '../../core/test/models/support.js';
 
 let folder: string;
 let rows: string;
