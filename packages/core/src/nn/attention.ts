@@ -138,20 +138,20 @@ export class SelfAttention extends Module implements AttentionLike {
   }
 
   forward(x: Tensor, context: AttentionContext): Tensor {
-    return x.engine.scope('attention', () => this.#attend(x, context));
-  }
-
-  #attend(x: Tensor, context: AttentionContext): Tensor {
     const { numHeads, numKeyValueHeads, headDim, rotary } = this.options;
     const [batch, length] = x.shape as [number, number, number];
-    const project = (name: string, heads: number) =>
-      this.child<LinearLike>(name).forward(x).reshape(batch, length, heads, headDim);
-    let q = this.#norm('q_norm', project('q_proj', numHeads)); // [B, T, H, Dh]
-    let k = this.#norm('k_norm', project('k_proj', numKeyValueHeads)); // [B, T, Hkv, Dh]
-    if (rotary) [q, k] = ropePair(q, k, rotary.at(context.length), context.positions);
-    const v = project('v_proj', numKeyValueHeads);
-    const out = attendCached(this.layer, [q, k, v], context, this.options);
-    return this.child<LinearLike>('o_proj').forward(out);
+    const inHeads = (projected: Tensor, heads: number) =>
+      projected.reshape(batch, length, heads, headDim);
+    return x.engine.scope('attention', () => {
+      const queries = this.child<LinearLike>('q_proj').forward(x);
+      let q = this.#norm('q_norm', inHeads(queries, numHeads)); // [B, T, H, Dh]
+      const keys = this.child<LinearLike>('k_proj').forward(x);
+      let k = this.#norm('k_norm', inHeads(keys, numKeyValueHeads)); // [B, T, Hkv, Dh]
+      if (rotary) [q, k] = ropePair(q, k, rotary.at(context.length), context.positions);
+      const v = inHeads(this.child<LinearLike>('v_proj').forward(x), numKeyValueHeads);
+      const out = attendCached(this.layer, [q, k, v], context, this.options);
+      return this.child<LinearLike>('o_proj').forward(out);
+    });
   }
 
   #norm(name: 'q_norm' | 'k_norm', x: Tensor): Tensor {

@@ -146,48 +146,43 @@ export function runLayers(
   const virtual = tokens?.layers ?? null;
   const width = (cache?.length ?? 0) + (virtual ? tokens!.count : 0) + x.shape[1]!;
   const { length = width } = input;
-  const context = { positions, segments, cache, virtual, length };
+  let hidden = x;
   // A cache that a layer appends to would be appended to twice.
-  if (!checkpointing || cache) return inOrder([...layers], x, context);
+  if (!checkpointing || cache) {
+    const context = { positions, segments, cache, virtual, length };
+    const run = (layer: DecoderLayerLike) => layer.forward(hidden, context);
+    for (const layer of layers) hidden = x.engine.scope('layer', run, layer);
+    return hidden;
+  }
   const all = [...layers];
   const span = Number(checkpointing);
-  let hidden = x;
   for (let first = 0; first < all.length; first += span)
-    hidden = checkpointed(all.slice(first, first + span), first, hidden, context);
+    hidden = checkpointed(all.slice(first, first + span), first, hidden, { ...input, length });
   return hidden;
 }
-
-const inOrder = (
-  layers: readonly DecoderLayerLike[],
-  x: Tensor,
-  context: AttentionContext,
-): Tensor =>
-  layers.reduce(
-    (hidden, layer) => x.engine.scope('layer', () => layer.forward(hidden, context)),
-    x,
-  );
 
 function checkpointed(
   layers: readonly DecoderLayerLike[],
   first: number,
   x: Tensor,
-  context: AttentionContext,
+  input: DecoderInput,
 ): Tensor {
-  const { positions, segments, virtual } = context;
+  const { positions, segments, virtual: tokens } = input;
   // Gradients pass to inputs alone.
-  const own = virtual?.slice(first, first + layers.length) ?? [];
+  const own = tokens?.layers?.slice(first, first + layers.length) ?? [];
   const inputs = [x, positions, ...own.flatMap(({ keys, values }) => [keys, values])];
   return x.engine.checkpoint(segments ? [...inputs, segments] : inputs, (held) => {
-    const again: KeyValues[] = [];
+    const virtual: KeyValues[] = [];
     own.forEach((_, i) => {
-      again[first + i] = { keys: held[2 + 2 * i]!, values: held[3 + 2 * i]! };
+      virtual[first + i] = { keys: held[2 + 2 * i]!, values: held[3 + 2 * i]! };
     });
-    return inOrder(layers, held[0]!, {
-      ...context,
+    const again: DecoderInput = {
+      ...input,
       positions: held[1]!,
       segments: segments ? held.at(-1)! : null,
-      virtual: virtual ? again : null,
-    });
+      virtual: tokens?.layers ? { count: tokens.count, layers: virtual } : null,
+    };
+    return runLayers(layers, held[0]!, again, false);
   });
 }
 

@@ -8,7 +8,7 @@ import {
   type HostArray,
   isFloat,
 } from '../backend/dtype.js';
-import type { Attrs, Operand } from '../backend/opCall.js';
+import type { Attrs, OpCall, Operand } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import { Rng } from '../util/rng.js';
 import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
@@ -105,14 +105,14 @@ export class Engine {
   // Lifetime
 
   /**
-   * Runs `fn`; tensors made in it are disposed at its end unless they are part of the result.
+   * Runs `fn(...args)`; tensors made in it are disposed at its end unless they are part of the result.
    * `fn` must not be async: a scope is a place in the program, and awaiting leaves it.
    */
-  scope<T>(name: string, fn: () => T): T {
+  scope<T, A extends readonly unknown[]>(name: string, fn: (...args: A) => T, ...args: A): T {
     const scope = new Scope(name, this.#scope, this.tape.length);
     this.#scope = scope;
     try {
-      const result = fn();
+      const result = fn(...args);
       if (result instanceof Promise)
         throw new AttuneError('SCOPE_ASYNC', `scope "${name}" was given an async function.`, {
           remedy: 'Do the awaiting outside of the scope; record inside of it.',
@@ -353,7 +353,8 @@ export class Engine {
     }
     const outputs: Tensor[] = [];
     for (let i = 0; i < specs.length; i++) outputs.push(this.#allocate(specs[i]!, recorded));
-    this.#dispatch(def.name, inputs, outputs, known.attrs);
+    const call = this.#call(def.name, inputs, outputs, known.attrs);
+    if (call) this.backend.dispatch(call);
     if (recorded) this.tape.record(this, def, inputs, outputs, attrs);
     return outputs;
   }
@@ -385,20 +386,26 @@ export class Engine {
           `${def.name}: a tensor that is written shares its memory with another operand.`,
           { remedy: 'WebGPU forbids it. Copy the operand first, e.g. x.mul(1).' },
         );
-    this.#dispatch(def.name, inputs, outputs, known.attrs);
+    const call = this.#call(def.name, inputs, outputs, known.attrs);
+    if (call) this.backend.dispatch(call);
   }
 
-  /** Runs nothing where there is nothing to write. */
-  #dispatch(op: string, inputs: readonly Tensor[], outputs: readonly Tensor[], attrs: Attrs): void {
+  /** What the backend is told; null where there is nothing to write. */
+  #call(
+    op: string,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    attrs: Attrs,
+  ): OpCall | null {
     let size = 0;
     for (let i = 0; i < outputs.length; i++) size += outputs[i]!.size;
-    if (size > 0)
-      this.backend.dispatch({
-        op,
-        inputs: this.#operands(op, inputs),
-        outputs: this.#operands(op, outputs),
-        attrs,
-      });
+    if (size === 0) return null;
+    return {
+      op,
+      inputs: this.#operands(op, inputs),
+      outputs: this.#operands(op, outputs),
+      attrs,
+    };
   }
 
   #operands(op: string, tensors: readonly Tensor[]): Operand[] {

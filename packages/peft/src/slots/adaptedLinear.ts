@@ -179,7 +179,9 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     const { inner } = this;
     const names = this.state.computingRows;
     if (names) return this.engine.scope('adapted', () => this.#forwardRows(x, names, rest));
-    let run = (input: Tensor) => inner.forward(input, ...rest);
+    // Bound, not wrapped: each frame less counts in the deepest call of a step.
+    let run: (input: Tensor) => Tensor =
+      rest.length === 0 ? inner.forward.bind(inner) : (input) => inner.forward(input, ...rest);
     for (const adapter of this.state.computing) {
       const attached = this.#attached.get(adapter);
       if (!attached) continue;
@@ -188,7 +190,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
         attached.method.forward!(input, within, tensors(attached), attached.config, this.#context);
     }
     // The base's output and the adapter's steps end here, not with the layer.
-    return this.engine.scope('adapted', () => run(x));
+    return this.engine.scope('adapted', run, x);
   }
 
   /** Each row with the adapter of its name. What the base makes of all rows is computed once, where a method asks for it. */

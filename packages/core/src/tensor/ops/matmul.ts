@@ -1,6 +1,7 @@
 import type { ComputeDType } from '../../backend/dtype.js';
 import type { AttrValue } from '../../backend/opCall.js';
 import { AttuneError } from '../../util/errors.js';
+import type { Engine } from '../engine.js';
 import type { MatmulOptions } from '../matmulOptions.js';
 import { defineOp } from '../op.js';
 import { referenceProduct } from '../referenceProduct.js';
@@ -132,15 +133,21 @@ export const matmulOp = defineOp<MatmulAttrs>({
  * the product was computed in.
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  const { transposeA = false, transposeB = false, scale = 1, addend } = options;
-  const { compute = a.engine.computeDType } = options;
-  const attrs = { transposeA, transposeB, scale, accumulate: false, compute };
+  const { addend } = options;
+  const attrs = attrsOf(a.engine, options);
   return a.engine.run(matmulOp, addend ? [a, b, addend] : [a, b], attrs)[0]!;
+}
+
+function attrsOf(engine: Engine, options: MatmulOptions): MatmulAttrs {
+  const { transposeA = false, transposeB = false, scale = 1 } = options;
+  const { compute = engine.computeDType } = options;
+  return { transposeA, transposeB, scale, accumulate: false, compute };
 }
 
 /** y = x W^T (+ b): x [..., in], weight [out, in], bias [out] -> [..., out]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
   const rows = x.rank === 1 ? x.reshape(1, -1) : x;
-  const y = rows.matmul(weight, { transposeB: true, ...(bias && { addend: bias }) });
+  const attrs = attrsOf(x.engine, { transposeB: true });
+  const y = x.engine.run(matmulOp, bias ? [rows, weight, bias] : [rows, weight], attrs)[0]!;
   return x.rank === 1 ? y.reshape(-1) : y;
 }
