@@ -98,7 +98,7 @@ export async function estimateMemory(options: EstimateMemoryOptions): Promise<Me
 }
 
 /** The ops whose meaning is also their fastest way: no backend has a kernel of that name. */
-const WITHOUT_KERNEL: readonly string[] = ['linearCrossEntropy'];
+const WITHOUT_KERNEL: readonly string[] = ['linearCrossEntropy', 'linearCrossEntropyRows'];
 
 const kernels: ReadonlySet<string> = new Set(
   opTable.map((op) => op.name).filter((name) => !WITHOUT_KERNEL.includes(name)),

@@ -282,6 +282,37 @@ check(
   input([130, 2]),
   input([3, 2], 2),
 );
+const rowCases = [
+  ['ignored labels', [4, 3], {}],
+  ['capped and smoothed', [4, 3], { softcap: 1.5, smoothing: 0.1 }],
+  ['several chunks', [130, 2], {}],
+] as const;
+for (const [name, shape, form] of rowCases)
+  check(
+    'linearCrossEntropyRows',
+    `${name}, an upstream gradient of each row's own`,
+    // Twice, and not linearly: the gradient of a row depends on the loss of it.
+    ([h, w], e) => {
+      const rows = Array.from({ length: shape[0] }, (_, i) => (i % 4) - 1);
+      const { losses } = ops.linearCrossEntropyRows(h!, w!, ids(e, rows, [shape[0]]), form);
+      return losses.mul(losses).add(losses.exp().mul(0.1));
+    },
+    input(shape),
+    input([5, shape[1]], 2),
+  );
+check(
+  'embeddingGrad',
+  'rows put where their ids say',
+  ([x], e) => ops.scatterRows(x!, ids(e, [4, 0, 4, 2], [4]), 6),
+  input([4, 3]),
+);
+check(
+  'embeddingGrad',
+  'a padding row',
+  ([x], e) =>
+    e.run(ops.embeddingGradOp, [ids(e, [4, 0, 4, 2], [4]), x!], { rows: 6, paddingIdx: 4 })[0]!,
+  input([4, 3]),
+);
 check(
   'rope',
   'all features',

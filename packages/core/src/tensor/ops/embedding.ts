@@ -3,6 +3,7 @@ import type { AttrValue } from '../../backend/opCall.js';
 import { defineOp } from '../op.js';
 import { numel, requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { affine, equal } from './elementwise.js';
 
 export interface EmbeddingAttrs extends Record<string, AttrValue> {
   /** The row of the weight that looking up gives no gradient; {@link NO_PADDING}: all rows get theirs. */
@@ -51,7 +52,24 @@ export const embeddingGradOp = defineOp<EmbeddingAttrs & { readonly rows: number
       }
     }
   },
+  // The sum is linear: each position gets what its row of the output gets.
+  vjp: ({ inputs: [ids], grads: [g], attrs: { paddingIdx } }) => {
+    const own = embedding(g!, ids!);
+    if (paddingIdx === NO_PADDING) return [null, own];
+    const isPadding = equal(ids!.cast('float32'), g!.engine.full([], paddingIdx));
+    return [null, own.mul(affine(isPadding, -1, 1).unsqueeze(-1))];
+  },
+  saves: { inputs: [0] },
 });
+
+/**
+ * Rows [..., D] -> [count, D]: row i of the result is the sum of those whose id is i, 0 where there is none; what
+ * `embedding` looks up, put back.
+ *
+ * @param ids int32 [...], each in 0..count-1
+ */
+export const scatterRows = (rows: Tensor, ids: Tensor, count: number): Tensor =>
+  rows.engine.run(embeddingGradOp, [ids, rows], { rows: count, paddingIdx: NO_PADDING })[0]!;
 
 /**
  * Rows of `weight` [V, D] by `ids` (int32 [...], each in 0..V-1) -> [..., D].

@@ -8,6 +8,7 @@ export * from './embedding.js';
 export * from './geglu.js';
 export * from './labelIsTop.js';
 export * from './linearCrossEntropy.js';
+export * from './linearCrossEntropyRows.js';
 export * from './lion.js';
 export * from './matmul.js';
 export * from './movement.js';

@@ -1,8 +1,8 @@
-import type { Engine } from '../engine.js';
 import { defineOp, type TensorSpec } from '../op.js';
 import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { type CrossEntropyOptions, crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
+import { forEachChunk, slopeScale } from './headChunks.js';
 import { labelIsTopOp } from './labelIsTop.js';
 import { matmulOp } from './matmul.js';
 
@@ -14,30 +14,6 @@ type LinearCrossEntropyAttrs = CrossEntropyOptions & {
   /** Also count the labels with the largest logit. */
   readonly countCorrect: boolean;
 };
-
-/** Rows of a chunk start where WebGPU can bind: 64 rows of float32 are a multiple of 256 bytes. */
-const CHUNK_UNIT = 64;
-/** Logits of one chunk take at most this much, if 64 rows fit into it. */
-const MAX_CHUNK_BYTES = 64 * 2 ** 20;
-
-/**
- * Probabilities of 1e-5 are too small for float16; this many times as large they are not, and the
- * largest is still far from its limit. A power of two: undone without rounding.
- */
-const HALF_SCALE = 4096;
-
-/**
- * Rows of logits that exist at one time: less than a tenth of all, in powers of two from 64 on.
- *
- * @param maxBytes the largest buffer of the device
- */
-export function chunkRows(rows: number, vocabSize: number, maxBytes: number): number {
-  if (rows <= CHUNK_UNIT) return rows;
-  const budget = Math.min(MAX_CHUNK_BYTES, maxBytes) / (4 * vocabSize);
-  let chunk = CHUNK_UNIT;
-  while (chunk * 2 < rows / 10 && chunk * 2 <= budget) chunk *= 2;
-  return chunk;
-}
 
 /**
  * Inputs: hidden [R, D], weight [V, D], labels int32 [R]. Outputs: the summed loss [1], then the
@@ -72,40 +48,37 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
     const { toHidden, toWeight, countCorrect, ...options } = attrs;
     const [rows] = hidden!.shape as [number, number];
     const [vocabSize] = weight!.shape as [number, number];
-    const size = chunkRows(rows, vocabSize, engine.backend.limits.maxBufferBytes);
     const nll = engine.empty([rows]);
     const isTop = countCorrect ? engine.empty([rows]) : null;
     const dHidden = toHidden ? engine.empty(hidden!.shape) : null;
     const dWeight = toWeight ? engine.empty(weight!.shape) : null;
-    for (let first = 0; first < rows; first += size)
-      engine.scope('chunk', () => {
-        const window = rowWindow(engine, first, Math.min(size, rows - first));
-        const chunk = window(hidden!);
-        const logits = chunk.matmul(weight!, { transposeB: true }); // [C, V]
-        const operands = [window(labels!)];
-        if (!dHidden && !dWeight) {
-          if (isTop) engine.runInto(labelIsTopOp, [logits, ...operands], [window(isTop)], {});
-          const lse = engine.empty([chunk.shape[0]!]);
-          engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], options);
-          return;
-        }
-        const gradScale = engine.computeDType === 'float16' ? HALF_SCALE : 1;
-        const attrs = { ...options, scale: gradScale };
-        const targets = [logits, window(nll), ...(isTop ? [window(isTop)] : [])];
-        engine.runInto(crossEntropyIntoOp, operands, targets, attrs); // logits: now gradScale dLogits
-        const plain = {
-          transposeA: false,
-          transposeB: false,
-          scale: 1 / gradScale,
-          accumulate: false,
-          compute: engine.computeDType,
-        };
-        if (dHidden) engine.runInto(matmulOp, [logits, weight!], [window(dHidden)], plain);
-        if (dWeight) {
-          const attrs = { ...plain, transposeA: true, accumulate: first > 0 };
-          engine.runInto(matmulOp, [logits, chunk], [dWeight], attrs);
-        }
-      });
+    forEachChunk(engine, rows, vocabSize, (window, first) => {
+      const chunk = window(hidden!);
+      const logits = chunk.matmul(weight!, { transposeB: true }); // [C, V]
+      const operands = [window(labels!)];
+      if (!dHidden && !dWeight) {
+        if (isTop) engine.runInto(labelIsTopOp, [logits, ...operands], [window(isTop)], {});
+        const lse = engine.empty([chunk.shape[0]!]);
+        engine.runInto(crossEntropyOp, [logits, ...operands], [window(nll), lse], options);
+        return;
+      }
+      const gradScale = slopeScale(engine.computeDType);
+      const attrs = { ...options, scale: gradScale };
+      const targets = [logits, window(nll), ...(isTop ? [window(isTop)] : [])];
+      engine.runInto(crossEntropyIntoOp, operands, targets, attrs); // logits: now gradScale dLogits
+      const plain = {
+        transposeA: false,
+        transposeB: false,
+        scale: 1 / gradScale,
+        accumulate: false,
+        compute: engine.computeDType,
+      };
+      if (dHidden) engine.runInto(matmulOp, [logits, weight!], [window(dHidden)], plain);
+      if (dWeight) {
+        const attrs = { ...plain, transposeA: true, accumulate: first > 0 };
+        engine.runInto(matmulOp, [logits, chunk], [dWeight], attrs);
+      }
+    });
     const correct = isTop?.sum().reshape(1) ?? null;
     return [nll.sum().reshape(1), ...[dHidden, dWeight, correct].filter((t) => t !== null)];
   },
@@ -121,15 +94,6 @@ export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
   },
   saves: { inputs: [], outputs: [1, 2] },
 });
-
-/** Views of `count` rows from `first` on. */
-const rowWindow =
-  (engine: Engine, first: number, count: number) =>
-  (x: Tensor): Tensor => {
-    const [, ...rest] = x.shape;
-    const stride = rest.reduce((n, axis) => n * axis, 1);
-    return engine.window(x, first * stride, [count, ...rest]);
-  };
 
 /**
  * sum over rows of -log softmax(hidden weight^T)[label], rows with a negative label left out: the

@@ -236,6 +236,23 @@ const linearCrossEntropyCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
   ),
 );
 
+/** Rows below, at and above a chunk; each form of the loss; with and without what the backward pass needs. */
+const linearCrossEntropyRowsCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
+  [
+    { toHidden: false, ranked: n !== 64 },
+    { toHidden: true, ranked: n === 65 },
+    { toHidden: true, ranked: true, softcap: 1.5 },
+  ].map((attrs) =>
+    opCase(
+      ops.linearCrossEntropyRowsOp,
+      `${n}${attrs.toHidden ? '-hidden' : ''}${attrs.ranked ? '-ranked' : ''}${attrs.softcap ? '-capped' : ''}`,
+      [f32([n, 12], normal(0.5)), f32([37, 12]), i32([n], labels(37))],
+      { compute: 'float32', ...attrs },
+      float32Kernel,
+    ),
+  ),
+);
+
 const eps = Math.fround(1e-5);
 const weight = uniform(0.5, 1.5);
 const dtypes: readonly DType[] = ['float32', 'float16', 'bfloat16'];
@@ -404,6 +421,7 @@ export const rowwiseCases: readonly OpCase[] = [
   ...lossFormCases,
   ...labelIsTopCases,
   ...linearCrossEntropyCases,
+  ...linearCrossEntropyRowsCases,
   ...normCases,
   ...weightGradCases,
   ...offsetCases,
