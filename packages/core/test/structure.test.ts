@@ -97,7 +97,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   trackers: ['util', 'training', 'callbacks'],
   evaluation: [
     ...['util', 'backend', 'tensor', 'di contract', 'tokenizer', 'models', 'dataset', 'text'],
-    ...['training', 'callbacks'],
+    ...['training', 'objectives', 'callbacks'],
   ],
   trainer: [
     ...['util', 'backend', 'tensor', 'di contract', 'nn', 'optim', 'io', 'models', 'dataset'],

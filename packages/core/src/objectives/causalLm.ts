@@ -1,29 +1,21 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import { type CrossEntropyOptions, crossEntropy } from '../tensor/ops/crossEntropy.js';
-import { embedding } from '../tensor/ops/embedding.js';
 import { labelIsTop } from '../tensor/ops/labelIsTop.js';
 import { linearCrossEntropyAndCorrect } from '../tensor/ops/linearCrossEntropy.js';
-import { concat } from '../tensor/ops/movement.js';
 import type { Tensor } from '../tensor/tensor.js';
-import {
-  collateTokens,
-  countLabels,
-  IGNORE_INDEX,
-  type TokenBatch,
-  type TokenExample,
-} from '../text/collator.js';
+import { countLabels, IGNORE_INDEX, type TokenExample } from '../text/collator.js';
 import { type PackingStrategy, packExamples } from '../text/pack.js';
 import { Preflight, type PreflightSetting } from '../text/preflight/preflight.js';
 import { tokenizeSft } from '../text/tokenizeRow.js';
 import type {
   DeviceBatch,
-  HostBatch,
   HostTensor,
   LossOutput,
   Objective,
   RowUse,
 } from '../training/objective.js';
 import { AttuneError } from '../util/errors.js';
+import { collatePredictions, predictedRows } from './predictedRows.js';
 
 export interface CausalLmOptions {
   /** Tokens of a row beyond which its end is cut off. */
@@ -117,10 +109,7 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     isPacked,
     // A piece of a long prompt may fill a row by itself: nothing to learn from.
     pack: (examples) => packExamples(examples, maxLength, packingStrategy).filter(isLearned),
-    collate(examples) {
-      const batch = collateTokens(examples, maxLength);
-      return { ...batch, ...labelledRows(batch), ...firstTokens(examples) };
-    },
+    collate: (examples) => collatePredictions(examples, maxLength),
     countItems: ({ labels }) => countLabels(labels!.data),
     loss: (model, batch) => causalLmLoss(model, batch, form),
     prediction: {
@@ -148,57 +137,6 @@ function unshifted({ data, shape, dtype }: HostTensor): HostTensor {
   return { data: own, shape, dtype };
 }
 
-/** Counts of labelled rows are rounded up to a multiple of this, so that shapes settle. */
-const ROW_BUCKET = 64;
-
-/**
- * Where most positions have no label (completion-only loss), the flat indices of those that have one
- * and their labels, both [R]: only these rows then go through the head, the widest layer of a model.
- */
-function labelledRows({ labels }: TokenBatch): HostBatch {
-  const labelled: number[] = [];
-  labels.data.forEach((label, at) => {
-    if (label !== IGNORE_INDEX) labelled.push(at);
-  });
-  const rows = Math.ceil(labelled.length / ROW_BUCKET) * ROW_BUCKET;
-  if (rows === 0 || rows > 0.8 * labels.data.length) return {};
-  const indices = new Int32Array(rows);
-  const values = new Int32Array(rows).fill(IGNORE_INDEX);
-  labelled.forEach((at, i) => {
-    indices[i] = at;
-    values[i] = labels.data[at]!;
-  });
-  return {
-    targetRows: { data: indices, shape: [rows], dtype: 'int32' },
-    targetLabels: { data: values, shape: [rows], dtype: 'int32' },
-  };
-}
-
-/** The row [S] of each example whose first token has a label, and that label [S]: what the last virtual token predicts. */
-function firstTokens(examples: readonly TokenExample[]): HostBatch {
-  const rows: number[] = [];
-  const values: number[] = [];
-  examples.forEach(({ labels, seqLengths = [labels.length] }, row) => {
-    let start = 0;
-    for (const length of seqLengths) {
-      const label = length > 0 ? labels[start]! : IGNORE_INDEX;
-      if (label !== IGNORE_INDEX) {
-        rows.push(row);
-        values.push(label);
-      }
-      start += length;
-    }
-  });
-  if (rows.length === 0) return {};
-  const array = (list: readonly number[]): HostTensor => ({
-    data: Int32Array.from(list),
-    shape: [list.length],
-    dtype: 'int32',
-    ofFirstTokens: true,
-  });
-  return { firstRows: array(rows), firstLabels: array(values) };
-}
-
 /**
  * Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T], and optionally
  * `targetRows`, `targetLabels` [R]; behind virtual embeddings `firstRows`, `firstLabels` [S] -> the summed loss, and how many labels greedy decoding would have chosen.
@@ -208,23 +146,7 @@ export function causalLmLoss(
   batch: DeviceBatch,
   form: CrossEntropyOptions = {},
 ): LossOutput {
-  const { inputIds, labels, positions = null, segments = null, targetRows, targetLabels } = batch;
-  // A batch that was uploaded by hand has them whatever the adapters are.
-  const predictsFirst = model.adapters?.predictsFirstToken === true;
-  const { firstRows, firstLabels } = predictsFirst ? batch : {};
-  const withLastVirtual = firstRows !== undefined;
-  const all = model.hiddenStates({ inputIds: inputIds!, positions, segments, withLastVirtual });
-  const [count, length] = labels!.shape as [number, number];
-  const hidden = withLastVirtual ? all.slice(1, 1, 1 + length) : all; // [B, T, D]
-  const flat = hidden.reshape(labels!.size, -1); // [B*T, D]
-  const [own, ownTargets] =
-    targetRows && targetLabels
-      ? [embedding(flat, targetRows), targetLabels] // [R, D], [R]
-      : [flat, labels!.reshape(labels!.size)];
-  const lastVirtual = () => embedding(all.slice(1, 0, 1).reshape(count, -1), firstRows!); // [S, D]
-  const [rows, targets] = withLastVirtual
-    ? [concat([own, lastVirtual()], 0), concat([ownTargets, firstLabels!], 0)] // [R + S, D], [R + S]
-    : [own, ownTargets];
+  const { rows, targets, numFirst } = predictedRows(model, batch);
   const weight = model.headWeight();
   const capped = weight ? null : (model.cappedHead?.() ?? null);
   const { loss, correct } = model.engine.scope('loss', () => {
@@ -233,8 +155,7 @@ export function causalLmLoss(
     const { softcap } = capped;
     return linearCrossEntropyAndCorrect(rows, capped.weight, targets, { ...form, softcap });
   });
-  const extraItems = firstRows?.size ?? 0;
-  return { loss, metrics: { meanTokenAccuracy: { sum: correct } }, extraItems };
+  return { loss, metrics: { meanTokenAccuracy: { sum: correct } }, extraItems: numFirst };
 }
 
 /** Of a head that is more than a product. */

@@ -1,9 +1,8 @@
+import { inference } from '../../models/inference.js';
 import { type LanguageModel, longestInput } from '../../models/languageModel.js';
-import { crossEntropy } from '../../tensor/ops/crossEntropy.js';
-import { embedding } from '../../tensor/ops/embedding.js';
-import { argmax } from '../../tensor/ops/reduce.js';
-import type { Tensor } from '../../tensor/tensor.js';
-import { collateTokens, IGNORE_INDEX, type TokenExample } from '../../text/collator.js';
+import { collatePredictions } from '../../objectives/predictedRows.js';
+import { sequenceLogProbs } from '../../objectives/sequenceLogProbs.js';
+import { IGNORE_INDEX, type TokenExample } from '../../text/collator.js';
 import type { TextTokenizer } from '../../text/tokenizeRow.js';
 import { upload } from '../../training/upload.js';
 import { AttuneError } from '../../util/errors.js';
@@ -102,58 +101,28 @@ const requestError = (
     { remedy },
   );
 
-/** One forward pass; the head sees the judged positions alone. */
+/** One forward pass; the head sees the judged positions alone, and no logits outlive a chunk of them. */
 async function scoreBatch(model: LanguageModel, pairs: readonly Pair[]): Promise<LogLikelihood[]> {
   const { engine } = model;
   const examples: TokenExample[] = pairs.map(({ ids, judged }) => ({
     inputIds: ids,
     labels: ids.map((id, t) => (t < ids.length - judged ? IGNORE_INDEX : id)),
   }));
-  const batch = collateTokens(examples, longestInput(model));
-  const rows: number[] = [];
-  const targets: number[] = [];
-  batch.labels.data.forEach((label, at) => {
-    if (label === IGNORE_INDEX) return;
-    rows.push(at);
-    targets.push(label);
-  });
-  const int32 = (values: readonly number[]) => ({
-    data: Int32Array.from(values),
-    shape: [values.length],
-    dtype: 'int32' as const,
-  });
-  const [nll, best] = engine.scope('logLikelihoods', () =>
-    engine.noGrad(() => {
-      const device = upload(engine, {
-        inputIds: batch.inputIds,
-        positions: batch.positions,
-        segments: batch.segments,
-        rows: int32(rows),
-        targets: int32(targets),
-      });
-      const { inputIds, positions, segments } = device;
-      const hidden = model.hiddenStates({
-        inputIds: inputIds!,
-        positions: positions!,
-        segments: segments!,
-      }); // [B, T, D]
-      const flat = hidden.reshape(batch.labels.data.length, -1);
-      const logits = model.head(embedding(flat, device.rows!)); // [R, V]
-      return [crossEntropy(logits, device.targets!), argmax(logits)];
-    }),
-  ) as [Tensor, Tensor];
-  const losses = await nll.data();
-  const choices = await best.data();
-  nll.dispose();
-  best.dispose();
-  let at = 0;
-  return pairs.map(({ judged }) => {
+  const batch = collatePredictions(examples, longestInput(model));
+  const { perToken, correct } = engine.scope('logLikelihoods', () =>
+    inference(model, () =>
+      sequenceLogProbs(model, upload(engine, batch, model), { perToken: true, withCorrect: true }),
+    ),
+  );
+  const logProbs = await perToken!.data();
+  const numCorrect = await correct!.data();
+  perToken!.dispose();
+  correct!.dispose();
+  const width = batch.labels.shape[1];
+  return pairs.map(({ judged }, row) => {
+    // Added up in float64: scores of long answers are compared by small differences.
     let logLikelihood = 0;
-    let isGreedy = true;
-    for (const end = at + judged; at < end; at++) {
-      logLikelihood -= losses[at]!;
-      isGreedy &&= choices[at] === targets[at];
-    }
-    return { logLikelihood, isGreedy, numTokens: judged };
+    for (let t = 0; t < width; t++) logLikelihood += logProbs[row * width + t]!;
+    return { logLikelihood, isGreedy: numCorrect[row] === judged, numTokens: judged };
   });
 }

@@ -1,4 +1,4 @@
-import type { ComputeDType } from '../dtype.js';
+import type { ComputeDType } from '../../backend/dtype.js';
 import type { Engine } from '../engine.js';
 import { defineOp, type TensorSpec } from '../op.js';
 import { requireFit } from '../shape.js';

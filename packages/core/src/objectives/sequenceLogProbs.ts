@@ -1,0 +1,162 @@
+import type { LanguageModel } from '../models/languageModel.js';
+import { crossEntropy } from '../tensor/ops/crossEntropy.js';
+import { greater } from '../tensor/ops/elementwise.js';
+import { scatterRows } from '../tensor/ops/embedding.js';
+import { chunkRows } from '../tensor/ops/headChunks.js';
+import { labelIsTop } from '../tensor/ops/labelIsTop.js';
+import { linearCrossEntropyRows, type RowLosses } from '../tensor/ops/linearCrossEntropyRows.js';
+import { concat } from '../tensor/ops/movement.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { DeviceBatch } from '../training/objective.js';
+import { AttuneError } from '../util/errors.js';
+import { predictedRows } from './predictedRows.js';
+
+export interface LogProbsOptions {
+  /** Divides the logits, as where tokens are sampled with this temperature. Default 1. */
+  readonly temperature?: number;
+  /** Also give `perToken`. Default false. */
+  readonly perToken?: boolean;
+  /** Also give `correct`. Default false. */
+  readonly withCorrect?: boolean;
+}
+
+export interface SequenceLogProbs {
+  /**
+   * float32 [B]: the sum over a row's labels of log p(label | what is before it), nats; 0 for a row without any.
+   * Differentiable.
+   */
+  readonly sums: Tensor;
+  /** float32 [B]: labels of each row. `sums.div(counts)` are averages; that of a row without labels is NaN. */
+  readonly counts: Tensor;
+  /** float32 [B, T], if asked for: at t that of `labels[t]`, 0 where it is -100. Differentiable. */
+  readonly perToken?: Tensor;
+  /** float32 [B], if asked for: labels with the largest logit, which greedy decoding would write. Not differentiable. */
+  readonly correct?: Tensor;
+}
+
+/**
+ * Log-probabilities that a model gives to the labels of a batch: what preference losses, policy gradients and
+ * evaluation are made of. The logits [B * T, V] never exist, forwards or backwards: the head and the softmax are
+ * one, a few rows at a time; a head that is more than a product (a bias, an adapter, 4 bits) is computed again for
+ * the backward pass.
+ *
+ * A packed row is one row: its sums are over all its examples, and `perToken` tells them apart. First tokens that a virtual
+ * token predicts count as in `causalLmLoss`; they have no place in `perToken`. It records, and waits for nothing: gradients,
+ * dropout and the dtype of products are those of where it is called (`inference` turns the first two off).
+ *
+ * @param batch as `collatePredictions` makes it: `inputIds`, `labels` [B, T], which are shifted (at t the id that
+ *   follows, -100 where nothing is asked), and what goes with them
+ * @throws LOG_PROBS_INPUT
+ */
+export function sequenceLogProbs(
+  model: LanguageModel,
+  batch: DeviceBatch,
+  options: LogProbsOptions = {},
+): SequenceLogProbs {
+  const { labels, targetRows } = batch;
+  const { temperature = 1, perToken = false, withCorrect = false } = options;
+  checkInput(batch, temperature);
+  const { engine } = model;
+  const [count, length] = labels!.shape as [number, number];
+  return engine.scope('logProbs', () => {
+    const { rows, targets, numFirst } = predictedRows(model, batch);
+    const { losses, isTop } = rowLosses(model, rows, targets, { temperature, ranked: withCorrect });
+    const numTokens = targets.size - numFirst;
+    /** Values of the rows [R + S] -> those of the tokens in their places [B, T]. */
+    const toTokens = (values: Tensor): Tensor => {
+      const own = numFirst > 0 ? values.slice(0, 0, numTokens) : values;
+      const placed = targetRows
+        ? scatterRows(own.reshape(numTokens, 1), targetRows, count * length)
+        : own;
+      return placed.reshape(count, length);
+    };
+    /** With the first tokens, which are in no place, in their rows: [B]. */
+    const toRows = (tokens: Tensor, values: Tensor): Tensor => {
+      const sums = tokens.sum(1);
+      if (numFirst === 0) return sums;
+      const first = values.slice(0, numTokens, numTokens + numFirst).reshape(numFirst, 1);
+      return sums.add(scatterRows(first, batch.firstRows!, count).reshape(count));
+    };
+    const logProbs = losses.neg();
+    const tokens = toTokens(logProbs);
+    const isAsked = greater(targets.cast('float32'), engine.full([], -0.5));
+    return {
+      sums: toRows(tokens, logProbs),
+      counts: toRows(toTokens(isAsked), isAsked),
+      ...(perToken && { perToken: tokens }),
+      ...(isTop && { correct: engine.noGrad(() => toRows(toTokens(isTop), isTop)) }),
+    };
+  });
+}
+
+function checkInput({ inputIds, labels }: DeviceBatch, temperature: number): void {
+  if (!inputIds || !labels)
+    throw new AttuneError(
+      'LOG_PROBS_INPUT',
+      `the batch has no ${inputIds ? 'labels' : 'inputIds'}.`,
+      {
+        remedy: 'Make it with collatePredictions(examples, maxLength), and upload it.',
+      },
+    );
+  if (!(temperature > 0) || !Number.isFinite(temperature))
+    throw new AttuneError('LOG_PROBS_INPUT', `temperature is ${String(temperature)}.`, {
+      remedy: 'Give a number above 0; 1 leaves the logits as they are.',
+    });
+}
+
+interface RowLossOptions {
+  readonly temperature: number;
+  readonly ranked: boolean;
+}
+
+/** -log p of each target [R], of logits that are divided by the temperature. */
+function rowLosses(
+  model: LanguageModel,
+  rows: Tensor,
+  targets: Tensor,
+  { temperature, ranked }: RowLossOptions,
+): RowLosses {
+  // (h / t) W^T = (h W^T) / t, and c tanh(z / c) / t is the cap c / t of z / t.
+  const cooler = temperature === 1 ? rows : rows.mul(1 / temperature);
+  const weight = model.headWeight();
+  if (weight) return linearCrossEntropyRows(cooler, weight, targets, { ranked });
+  const capped = model.cappedHead?.() ?? null;
+  if (!capped) return chunkedLosses(model, rows, targets, { temperature, ranked });
+  const softcap = capped.softcap / temperature;
+  return linearCrossEntropyRows(cooler, capped.weight, targets, { ranked, softcap });
+}
+
+/** The same of any head, in chunks of as many rows; the backward pass computes their logits again. */
+function chunkedLosses(
+  model: LanguageModel,
+  rows: Tensor,
+  targets: Tensor,
+  { temperature, ranked }: RowLossOptions,
+): RowLosses {
+  const { engine } = model;
+  const numRows = targets.size;
+  const size = chunkRows(numRows, model.config.vocabSize, engine.backend.limits.maxBufferBytes);
+  const lossOf = (logits: Tensor, labels: Tensor) =>
+    crossEntropy(temperature === 1 ? logits : logits.mul(1 / temperature), labels);
+  const losses: Tensor[] = [];
+  const isTop: Tensor[] = [];
+  for (let first = 0; first < numRows; first += size) {
+    const end = Math.min(first + size, numRows);
+    const own = [rows.slice(0, first, end), targets.slice(0, first, end)] as const;
+    if (engine.gradEnabled) {
+      losses.push(engine.checkpoint(own, ([x, y]) => lossOf(model.head(x!), y!)));
+      if (ranked)
+        isTop.push(
+          engine.noGrad(() => engine.scope('chunk', () => labelIsTop(model.head(own[0]), own[1]))),
+        );
+      continue;
+    }
+    const [loss, top] = engine.scope('chunk', () => {
+      const logits = model.head(own[0]); // [C, V]
+      return [lossOf(logits, own[1]), ranked ? labelIsTop(logits, own[1]) : null] as const;
+    });
+    losses.push(loss);
+    if (top) isTop.push(top);
+  }
+  return { losses: concat(losses, 0), isTop: ranked ? concat(isTop, 0) : null };
+}
