@@ -59,5 +59,5 @@ trainer.on('evaluate', ({ step, metrics }) =>
 const { globalStep, trainingLoss, metrics } = await trainer.train();
 console.log(globalStep, short(trainingLoss), short(metrics.trainTokensPerSecond!));
 const { evalPerplexity } = await trainer.evaluate(); // of the best checkpoint
-console.log('perplexity', short(evalPerplexity));
+console.log('perplexity', short(evalPerplexity!));
 await trainer.saveModel('out/sft/final'); // adapter_config.json + adapter_model.safetensors

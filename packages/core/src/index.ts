@@ -73,6 +73,7 @@ export * from './nn/rotary.js';
 export * from './nn/rotaryDecoder.js';
 export type { KeyValues, VirtualTokens } from './nn/virtualTokens.js';
 export * from './objectives/causalLm.js';
+export * from './objectives/causalLmRows.js';
 export { collatePredictions } from './objectives/predictedRows.js';
 export * from './objectives/sequenceClassification.js';
 export * from './objectives/sequenceLogProbs.js';
@@ -109,9 +110,11 @@ export {
   type TrainingArgumentsInput,
   trainingArgumentsSchema,
 } from './training/arguments/trainingArguments.js';
+export * from './training/batch.js';
 export * from './training/callback.js';
 export type { EventName, Moment, TrainerEvents } from './training/events.js';
 export * from './training/objective.js';
+export * from './training/rowRules.js';
 export { type LogEntry, TrainerState } from './training/trainerState.js';
 export { upload } from './training/upload.js';
 export { formatBytes, parseBytes } from './util/bytes.js';

@@ -71,7 +71,10 @@ export class ProgressCallback implements TrainerCallback {
     const shown =
       evalLoss === undefined
         ? Object.entries(others).map(([name, value]) => `${name} ${brief(value!)}`)
-        : [`eval loss ${brief(evalLoss)}`, `perplexity ${brief(evalPerplexity!)}`];
+        : [
+            `eval loss ${brief(evalLoss)}`,
+            ...(evalPerplexity === undefined ? [] : [`perplexity ${brief(evalPerplexity)}`]),
+          ];
     this.#line.print(`step ${state.globalStep}: ${shown.join(', ')}`);
   }
 

@@ -5,8 +5,9 @@ import type { LanguageModel } from '../models/languageModel.js';
 import { DeviceTable } from '../tensor/deviceTable.js';
 import { PADDING_SEGMENT } from '../text/collator.js';
 import { metricName } from '../training/arguments/trainingArguments.js';
+import type { HostBatch } from '../training/batch.js';
 import type { PredictionStep } from '../training/callback.js';
-import type { HostBatch, Objective } from '../training/objective.js';
+import type { Objective } from '../training/objective.js';
 import { upload } from '../training/upload.js';
 import type { Activity } from '../util/activity.js';
 import type { PredictionCollector } from './predictions.js';
@@ -132,15 +133,22 @@ export function addSums(a: EvaluationSums, b: EvaluationSums): EvaluationSums {
   };
 }
 
-/** @param prefix "eval", "test", or "evalMath" for the set "math" */
-export function toMetrics(sums: EvaluationSums, prefix: string): Record<string, number> {
+/**
+ * @param prefix "eval", "test", or "evalMath" for the set "math"
+ * @param objective says whether exp(loss) is a perplexity
+ */
+export function toMetrics(
+  sums: EvaluationSums,
+  prefix: string,
+  { isLogLikelihood = false }: Pick<Objective, 'isLogLikelihood'>,
+): Record<string, number> {
   const { items, samples, tokens, seconds } = sums;
   const loss = sums.loss / items;
   const named = (name: string, value: number) => [metricName(prefix, name), value] as const;
   return Object.fromEntries([
     ...[...sums.metrics].map(([name, { sum, count }]) => named(name, sum / count)),
     named('loss', loss),
-    named('perplexity', Math.exp(loss)),
+    ...(isLogLikelihood ? [named('perplexity', Math.exp(loss))] : []),
     named('runtime', seconds),
     named('samplesPerSecond', samples / seconds),
     named('tokensPerSecond', tokens / seconds),

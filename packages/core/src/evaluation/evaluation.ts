@@ -21,7 +21,7 @@ import { type EvaluationTask, runEvaluationTask } from './tasks/evaluationTask.j
 export type EvalDataset = RowSource | Readonly<Record<string, RowSource>>;
 
 export interface PredictionOutput extends EvalPrediction {
-  /** testLoss, testPerplexity, testRuntime, ... and what `computeMetrics` gave. */
+  /** testLoss, testRuntime, ... and what `computeMetrics` gave; testPerplexity as in `EvalMetrics`. */
   readonly metrics: Logs;
 }
 
@@ -58,7 +58,8 @@ export class Evaluation {
       Object.assign(metrics, own);
       all = all ? addSums(all, sums) : sums;
     }
-    if (all && isPlainObject(dataset)) Object.assign(metrics, toMetrics(all, 'eval'));
+    if (all && isPlainObject(dataset))
+      Object.assign(metrics, toMetrics(all, 'eval', this.parts.objective));
     return metrics as EvalMetrics;
   }
 
@@ -175,7 +176,10 @@ export class Evaluation {
     const named = Object.entries(own).map(([name, value]) => [metricName(prefix, name), value]);
     return {
       sums,
-      metrics: { ...toMetrics(sums, prefix), ...Object.fromEntries(named) } as EvalMetrics,
+      metrics: {
+        ...toMetrics(sums, prefix, objective),
+        ...Object.fromEntries(named),
+      } as EvalMetrics,
     };
   }
 }

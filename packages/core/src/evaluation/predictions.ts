@@ -1,7 +1,8 @@
 import type { ComputeDType } from '../backend/dtype.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { HostBatch, HostTensor, Objective } from '../training/objective.js';
+import type { HostBatch, HostTensor } from '../training/batch.js';
+import type { Objective } from '../training/objective.js';
 import { upload } from '../training/upload.js';
 import { AttuneError } from '../util/errors.js';
 

@@ -4,40 +4,17 @@ import { labelIsTop } from '../tensor/ops/labelIsTop.js';
 import { linearCrossEntropyAndCorrect } from '../tensor/ops/linearCrossEntropy.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { countLabels, IGNORE_INDEX, type TokenExample } from '../text/collator.js';
-import { type PackingStrategy, packExamples } from '../text/pack.js';
-import { Preflight, type PreflightSetting } from '../text/preflight/preflight.js';
-import { tokenizeSft } from '../text/tokenizeRow.js';
-import type {
-  DeviceBatch,
-  HostTensor,
-  LossOutput,
-  Objective,
-  RowUse,
-} from '../training/objective.js';
+import type { DeviceBatch, HostTensor } from '../training/batch.js';
+import type { LossOutput, Objective } from '../training/objective.js';
 import { AttuneError } from '../util/errors.js';
+import { type CausalLmRowOptions, causalLmRows } from './causalLmRows.js';
 import { collatePredictions, predictedRows } from './predictedRows.js';
 
-export interface CausalLmOptions {
-  /** Tokens of a row beyond which its end is cut off. */
-  readonly maxLength: number;
-  /** Learn completions only; null: where a row has one. Default null. */
-  readonly completionOnlyLoss?: boolean | null;
-  /** Of conversations, learn only what the assistant says. Default false. */
-  readonly assistantOnlyLoss?: boolean;
-  /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
-  readonly formattingFunc?: ((row: never) => string) | undefined;
-  /** Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default false. */
-  readonly packing?: boolean;
+export interface CausalLmOptions extends CausalLmRowOptions {
   /** Label smoothing, see `labelSmoothingFactor`. Default 0. */
   readonly labelSmoothing?: number;
   /** "dft": dynamic fine-tuning, each token's loss times its probability (arXiv:2508.05629). Default "nll". */
   readonly lossType?: 'nll' | 'dft';
-  /** Default 'bfd'. */
-  readonly packingStrategy?: PackingStrategy;
-  /** Pack evaluation rows too; null: as `packing`. Default null. */
-  readonly evalPacking?: boolean | null;
-  /** What is shown and refused before the first step. Default 'on'. */
-  readonly preflight?: PreflightSetting;
 }
 
 /**
@@ -49,17 +26,7 @@ export interface CausalLmOptions {
  * divided without it, as transformers counts items; accuracy and evaluation count it, as TRL and PEFT's own loss do.
  */
 export function causalLmObjective(options: CausalLmOptions): Objective<TokenExample> {
-  const {
-    maxLength,
-    completionOnlyLoss = null,
-    assistantOnlyLoss = false,
-    formattingFunc,
-    packing = false,
-    packingStrategy = 'bfd',
-    preflight: setting = 'on',
-    labelSmoothing = 0,
-    lossType = 'nll',
-  } = options;
+  const { maxLength, labelSmoothing = 0, lossType = 'nll' } = options;
   if (lossType === 'dft' && labelSmoothing > 0)
     throw new AttuneError(
       'ARGUMENTS_INVALID',
@@ -70,45 +37,12 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
     ...(labelSmoothing > 0 && { smoothing: labelSmoothing }),
     ...(lossType === 'dft' && { dft: true }),
   };
-  const evalPacking = options.evalPacking ?? packing;
-  const isPacked = (use: RowUse) => (use === 'training' ? packing : evalPacking);
   return {
     name: 'causal-lm',
+    rows: causalLmRows(options),
     labelSmoothing,
-    isPreflightOn: setting !== 'off',
-    preflight: (model, tokenizer, use, title) =>
-      new Preflight({
-        ...(typeof setting === 'object' ? setting : {}),
-        use,
-        title,
-        tokenizer,
-        eosTokenIds: model.config.eosTokenId,
-        maxLength,
-      }),
-    encode(row, { model, tokenizer, origin, use = 'training', preflight }) {
-      // These two keep what is longer than a row: in the next ones.
-      const isCut = !isPacked(use) || packingStrategy === 'bfd';
-      const tokenized = tokenizeSft(row, origin, {
-        tokenizer,
-        maxLength: isCut ? maxLength : Number.POSITIVE_INFINITY,
-        vocabSize: model.config.vocabSize,
-        completionOnlyLoss,
-        assistantOnlyLoss,
-        formattingFunc,
-      });
-      preflight?.add(origin, tokenized);
-      const { example, truncated, boundaryMerged } = tokenized;
-      const notes: string[] = [];
-      if (truncated) notes.push(`cut off after ${maxLength} tokens`);
-      if (boundaryMerged)
-        notes.push(
-          'the end of the prompt merges with the completion into other tokens, which are learned with it',
-        );
-      return { example, notes };
-    },
-    isPacked,
-    // A piece of a long prompt may fill a row by itself: nothing to learn from.
-    pack: (examples) => packExamples(examples, maxLength, packingStrategy).filter(isLearned),
+    // exp of a smoothed or weighted -log p is no perplexity.
+    isLogLikelihood: lossType === 'nll' && labelSmoothing === 0,
     collate: (examples) => collatePredictions(examples, maxLength),
     countItems: ({ labels }) => countLabels(labels!.data),
     loss: (model, batch) => causalLmLoss(model, batch, form),
@@ -118,16 +52,6 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
       labelIds: ({ labels }) => unshifted(labels!),
     },
   };
-}
-
-/** Whether a label is there beside the first of each example, which is never learned. */
-function isLearned({ labels, seqLengths = [labels.length] }: TokenExample): boolean {
-  let start = 0;
-  for (const length of seqLengths) {
-    for (let t = start + 1; t < start + length; t++) if (labels[t] !== IGNORE_INDEX) return true;
-    start += length;
-  }
-  return false;
 }
 
 /** Labels as they were in the rows: at t about the token at t. The first of each row is asked of nobody. */

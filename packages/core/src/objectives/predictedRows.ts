@@ -8,7 +8,7 @@ import {
   type TokenBatch,
   type TokenExample,
 } from '../text/collator.js';
-import type { DeviceBatch, HostBatch, HostTensor } from '../training/objective.js';
+import type { DeviceBatch, HostBatch, HostTensor } from '../training/batch.js';
 
 /**
  * Examples -> the batch that `causalLmLoss` and `sequenceLogProbs` read: `collateTokens`, and which rows of

@@ -5,7 +5,9 @@ import { equal } from '../tensor/ops/elementwise.js';
 import { argmax } from '../tensor/ops/reduce.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { collateTokens } from '../text/collator.js';
-import type { DeviceBatch, EncodeContext, LossOutput, Objective } from '../training/objective.js';
+import type { DeviceBatch } from '../training/batch.js';
+import type { LossOutput, Objective } from '../training/objective.js';
+import type { EncodeContext } from '../training/rowRules.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 
@@ -40,11 +42,13 @@ export function sequenceClassificationObjective(
   const isClasses = problemType === 'single_label_classification';
   return {
     name: 'sequence-classification',
-    encode(row, context) {
-      const ids = tokensOf(row, context);
-      const label = labelOf(row, classifier, context.origin);
-      const notes = ids.length > maxLength ? [`cut off after ${maxLength} tokens`] : [];
-      return { example: { inputIds: ids.slice(0, maxLength), label }, notes };
+    rows: {
+      encode(row, context) {
+        const ids = tokensOf(row, context);
+        const label = labelOf(row, classifier, context.origin);
+        const notes = ids.length > maxLength ? [`cut off after ${maxLength} tokens`] : [];
+        return { example: { inputIds: ids.slice(0, maxLength), label }, notes };
+      },
     },
     collate(examples) {
       const tokens = examples.map(({ inputIds }) => ({ inputIds, labels: inputIds }));

@@ -7,7 +7,7 @@ import { labelIsTop } from '../tensor/ops/labelIsTop.js';
 import { linearCrossEntropyRows, type RowLosses } from '../tensor/ops/linearCrossEntropyRows.js';
 import { concat } from '../tensor/ops/movement.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { DeviceBatch } from '../training/objective.js';
+import type { DeviceBatch } from '../training/batch.js';
 import { AttuneError } from '../util/errors.js';
 import { predictedRows } from './predictedRows.js';
 

@@ -22,10 +22,10 @@ export class HtmlReportCallback implements TrainerCallback {
   readonly name = 'HtmlReportCallback';
 
   async onTrainEnd(context: CallbackContext, metrics: Logs): Promise<void> {
-    const { args, state, logger, changedArguments } = context;
+    const { args, state, logger, changedArguments, objective } = context;
     const folder = trackerFolder(args);
     const title = args.runName ?? args.outputDir;
-    const panels = runCurves(state.logHistory, isLogLikelihood(args));
+    const panels = runCurves(state.logHistory, objective.isLogLikelihood === true);
     const last = state.logHistory.reduce((most, { step }) => Math.max(most, step), 1);
     const [changed, others] = split(argumentRows(args), new Set(changedArguments));
     const html = reportPage({
@@ -41,10 +41,6 @@ export class HtmlReportCallback implements TrainerCallback {
     logger.info(`report: ${join(folder, 'report.html')}`);
   }
 }
-
-/** Dynamic fine-tuning weighs -log p with p: no nats, and its exp is no perplexity. */
-const isLogLikelihood = (args: TrainingArguments & { readonly lossType?: unknown }): boolean =>
-  args.lossType !== 'dft';
 
 /** As they were given: the exact numbers, to be used again. */
 const argumentRows = (args: TrainingArguments): Row[] =>

@@ -20,7 +20,7 @@ const NO_METRIC: ReadonlySet<string> = new Set([
  * evaluation set, then learning rate and gradient norm, then what else the objective measures. Values that are not
  * finite are left out, and so is a panel without any.
  *
- * @param isNats whether the loss is a mean of -log p, whose exp is a perplexity
+ * @param isNats whether the loss is a mean of -log p over tokens, whose exp is a perplexity
  */
 export function runCurves(history: readonly LogEntry[], isNats: boolean): Panel[] {
   const training = history.filter((row) => 'loss' in row);
@@ -38,11 +38,11 @@ export function runCurves(history: readonly LogEntry[], isNats: boolean): Panel[
     ...{ title, fromZero, isLog: false },
     series: series.filter(({ points }) => points.length > 0),
   });
-  const tokenLoss = isNats ? 'loss (nats per token)' : 'loss (per token)';
+  const lossTitle = isNats ? 'loss (nats per token)' : ofTokens ? 'loss (per token)' : 'loss';
   const perplexity = panel('perplexity', [train('loss', Math.exp), ...evaluations('perplexity')]);
   return [
-    panel(ofTokens ? tokenLoss : 'loss', [train('loss'), ...evaluations('loss')]),
-    ...(ofTokens && isNats ? [{ ...perplexity, isLog: isSpread(perplexity.series) }] : []),
+    panel(lossTitle, [train('loss'), ...evaluations('loss')]),
+    ...(isNats ? [{ ...perplexity, isLog: isSpread(perplexity.series) }] : []),
     panel('token accuracy', [train('meanTokenAccuracy'), ...evaluations('meanTokenAccuracy')]),
     panel('learning rate', [train('learningRate')], true),
     panel('gradient norm (L2)', [train('gradNorm')], true),

@@ -80,3 +80,21 @@ export function checkSmoothing(factor: number, { name, labelSmoothing = 0 }: Obj
     { remedy: 'Use SFTTrainer, or causalLmObjective({ labelSmoothing }), or leave it at 0.' },
   );
 }
+
+/**
+ * The best checkpoint cannot be that of a number which evaluation does not give.
+ *
+ * @param metric `metricForBestModel`
+ * @throws ARGUMENTS_INVALID
+ */
+export function checkPerplexity(
+  metric: string | null,
+  { name, isLogLikelihood = false }: Objective,
+): void {
+  if (metric !== 'evalPerplexity' || isLogLikelihood) return;
+  throw new AttuneError(
+    'ARGUMENTS_INVALID',
+    `metricForBestModel is "evalPerplexity", but the loss of the objective "${name}" is no log-likelihood, and exp(loss) no perplexity.`,
+    { remedy: 'Set metricForBestModel: "evalLoss", or a metric of the objective.' },
+  );
+}

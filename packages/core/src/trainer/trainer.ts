@@ -24,7 +24,12 @@ import { requireFolder } from '../util/requireFolder.js';
 import { checkOptionNames } from '../util/unknownOptions.js';
 import { applyPeft } from './applyPeft.js';
 import { argumentsPlace, checkEvalRows, checkTrainerOptions } from './checkInputs.js';
-import { checkEvaluation, checkSameAdapters, checkSmoothing } from './checkTraining.js';
+import {
+  checkEvaluation,
+  checkPerplexity,
+  checkSameAdapters,
+  checkSmoothing,
+} from './checkTraining.js';
 import { Rollback } from './loop/nonFinite.js';
 import { type StopReason, StopRequest } from './loop/stopRequest.js';
 import { TrainingLoop } from './loop/trainingLoop.js';
@@ -109,6 +114,7 @@ export class Trainer<
       });
     this.objective = typeof objective === 'function' ? objective(this.args, this.model) : objective;
     checkSmoothing(parsed.labelSmoothingFactor, this.objective);
+    if (!options.computeMetrics) checkPerplexity(parsed.metricForBestModel, this.objective);
     this.#callbacks = new CallbackHandler(attune, this.args, callbacks);
     this.#context = {
       args: this.args,
@@ -122,6 +128,7 @@ export class Trainer<
         shouldSave: false,
       },
       model: this.model,
+      objective: this.objective,
       logger: attune.logger,
     };
     const tokenizer = options.tokenizer ?? null;

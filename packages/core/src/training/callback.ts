@@ -1,6 +1,7 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Logger } from '../util/logger.js';
 import type { TrainingArguments } from './arguments/trainingArguments.js';
+import type { Objective } from './objective.js';
 import type { TrainerState } from './trainerState.js';
 
 /** What a callback may ask the Trainer for. The Trainer takes the flags back at the next step. */
@@ -23,6 +24,8 @@ export interface CallbackContext {
   /** What shall be: set a flag to ask for it. */
   readonly control: TrainerControl;
   readonly model: LanguageModel;
+  /** What the run trains for. */
+  readonly objective: Objective;
   readonly logger: Logger;
 }
 
@@ -42,14 +45,13 @@ export interface TrainLogs {
 }
 
 /**
- * What an evaluation measured. The metrics with a name here are of rows: a trainer that has
+ * What an evaluation measured: these, the metrics of the objective, and `evalPerplexity` = exp(evalLoss)
+ * where the objective says that its loss is a log-likelihood (SFT does). The metrics with a name here are of rows: a trainer that has
  * `evaluationTasks` and no evalDataset gives those of its tasks alone.
  */
 export interface EvalMetrics {
   /** Mean over all items (tokens for a language model), whatever the batch size. */
   readonly evalLoss: number;
-  /** exp(evalLoss) */
-  readonly evalPerplexity: number;
   /** Seconds. */
   readonly evalRuntime: number;
   readonly evalSamplesPerSecond: number;

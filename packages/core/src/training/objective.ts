@@ -1,28 +1,7 @@
-import type { HostArray } from '../backend/dtype.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Preflight } from '../text/preflight/preflight.js';
-import type { TextTokenizer } from '../text/tokenizeRow.js';
-
-/** One array of a batch on the host, ready to upload. */
-export interface HostTensor {
-  readonly data: HostArray;
-  readonly shape: readonly number[];
-  readonly dtype: 'float32' | 'int32';
-  /**
-   * Of positions: one more than the highest that a token has, padding left out. Rotary embeddings of type dynamic and
-   * longrope take their frequencies from it. Default: the width of the rows.
-   */
-  readonly reach?: number;
-  /** Uploaded only where a virtual token predicts the first token of rows (`AdapterHost.predictsFirstToken`). Default false. */
-  readonly ofFirstTokens?: boolean;
-}
-
-/** What `collate` makes of a few examples: named arrays that the Trainer uploads. */
-export type HostBatch = Readonly<Record<string, HostTensor>>;
-
-/** The same names on the device, alive for one micro-batch. */
-export type DeviceBatch = Readonly<Record<string, Tensor>>;
+import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
+import type { RowRules } from './rowRules.js';
 
 export interface LossOutput {
   /** One element: the SUM of the loss over the batch's items, never its mean. */
@@ -36,28 +15,6 @@ export interface LossOutput {
   readonly extraItems?: number;
 }
 
-/** What rows are for. */
-export type RowUse = 'training' | 'evaluation';
-
-/** What `encode` may need beside the row. */
-export interface EncodeContext {
-  readonly model: LanguageModel;
-  readonly tokenizer: TextTokenizer | null;
-  /** Where the row came from, for errors: "train.jsonl:12". */
-  readonly origin: string;
-  /** Default 'training'. */
-  readonly use?: RowUse;
-  /** To be shown what each row becomes, where the objective has a preflight. */
-  readonly preflight?: Preflight | null;
-}
-
-export interface EncodedRow<Example> {
-  /** null: the row has nothing to learn from; it is left out and counted. */
-  readonly example: Example | null;
-  /** Remarks such as "cut off after 160 tokens"; the Trainer counts equal ones and reports each once. */
-  readonly notes?: readonly string[];
-}
-
 /**
  * What is trained for: SFT, a preference loss, a reward model. There is one Trainer; methods differ
  * in this.
@@ -67,35 +24,15 @@ export interface EncodedRow<Example> {
  */
 export interface Objective<Example = unknown> {
   readonly name: string;
+  /** Rows of a data set -> examples. Without them, rows are examples as they are. */
+  readonly rows?: RowRules<Example>;
+  /**
+   * Whether the loss is the sum of -log p over tokens, in nats, so that exp(loss per item) is a
+   * perplexity: only then do evaluations give `evalPerplexity`. Default false.
+   */
+  readonly isLogLikelihood?: boolean;
   /** The label smoothing of its loss, if it has any: what `labelSmoothingFactor` asks for must be this. */
   readonly labelSmoothing?: number;
-  /**
-   * Row of a data set -> example: formats, tokens, masks, truncation. Once for each row, before the
-   * first step. Without it, rows are examples as they are.
-   */
-  encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
-  /**
-   * Watches the rows of one set being encoded, for `Trainer.preview()` and the check before the first step.
-   *
-   * @param title what messages call the rows: "training rows", `evaluation rows "math"`
-   */
-  preflight?(
-    model: LanguageModel,
-    tokenizer: TextTokenizer | null,
-    use: RowUse,
-    title: string,
-  ): Preflight;
-  /** Whether `train()` shows what the preflight saw, and refuses what cannot be meant. Default true. */
-  readonly isPreflightOn?: boolean;
-  /**
-   * Examples in their order -> fewer and fuller ones. Called with at most `PACKING_WINDOW` of them at a
-   * time. Without it examples stay as they are.
-   */
-  pack?(examples: readonly Example[]): readonly Example[];
-  /** Whether rows of this use go through `pack`. Default: all do. */
-  isPacked?(use: RowUse): boolean;
-  /** Tokens of an example, for `groupByLength`. Without it, the length of its `inputIds`. */
-  lengthOf?(example: Example): number;
   /** Examples -> padded arrays. Pure host work; called ahead of the step by the loader. */
   collate(examples: readonly Example[]): HostBatch;
   /** How many items `loss` sums over in this batch (tokens for SFT, pairs for DPO). */

@@ -1,6 +1,6 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Engine } from '../tensor/engine.js';
-import type { DeviceBatch, HostBatch, HostTensor } from './objective.js';
+import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
 
 /**
  * Host arrays -> tensors of the current scope, in order with the dispatches that read them.

@@ -60,6 +60,32 @@ describe('metrics', () => {
     }
   });
 
+  test('have a perplexity only where the loss is a log-likelihood', async () => {
+    const seen: string[] = [];
+    for (const args of [{ labelSmoothingFactor: 0.1 }, { lossType: 'dft' as const }]) {
+      const { trainer } = await make({ args, evalDataset: { math: idRows(3) } });
+      seen.push(...Object.keys(await trainer.evaluate()));
+    }
+    const { trainer, model } = await make();
+    const { isLogLikelihood: _, ...objective } = trainer.objective;
+    const own = new Trainer({ model, objective, evalDataset: idRows(3) });
+    seen.push(...Object.keys(await own.evaluate()));
+    seen.push(...Object.keys((await own.predict(idRows(2))).metrics));
+    expect(seen).toEqual(expect.arrayContaining(['evalLoss', 'evalMathLoss', 'testLoss']));
+    expect(seen.filter((name) => /perplexity/i.test(name))).toEqual([]);
+  });
+
+  test('a perplexity that there is not cannot say what is best', async () => {
+    const best = { metricForBestModel: 'eval_perplexity', evalStrategy: 'steps' } as const;
+    await expect(make({ args: { ...best, labelSmoothingFactor: 0.1 } })).rejects.toThrow(
+      /ARGUMENTS_INVALID: metricForBestModel is "evalPerplexity".*no log-likelihood/,
+    );
+    const { trainer } = await make({ args: best });
+    expect(trainer.args.metricForBestModel).toBe('evalPerplexity');
+    const named = { computeMetrics: () => ({ perplexity: 3 }) };
+    await make({ ...named, args: { ...best, labelSmoothingFactor: 0.1 } });
+  });
+
   test('of several sets carry their names, and all rows together give evalLoss', async () => {
     const [math, code] = [idRows(3), idRows(7).slice(3)];
     const { trainer } = await make({ evalDataset: { math, code_2: code } });

@@ -93,7 +93,8 @@ describe.each([
     const objective = sequenceClassificationObjective(model, { maxLength: 32 });
     const context = { model, tokenizer: null, origin: 'row', use: 'training' as const };
     const examples = rows.map(
-      (input_ids, i) => objective.encode!({ input_ids, label: facts.labels[i] }, context).example!,
+      (input_ids, i) =>
+        objective.rows!.encode!({ input_ids, label: facts.labels[i] }, context).example!,
     );
     const host = objective.collate(examples);
     const { loss } = objective.loss(model, upload(attune.engine, host));
@@ -192,7 +193,7 @@ describe('refuses', () => {
     const model = await load('tiny-classifier');
     const objective = sequenceClassificationObjective(model, { maxLength: 4 });
     const context = { model, tokenizer: null, origin: 'rows[0]', use: 'training' as const };
-    expect(() => objective.encode!(row, context)).toThrowError(says);
+    expect(() => objective.rows!.encode!(row, context)).toThrowError(says);
   });
 
   it('a language model, and labels that do not fit', async () => {

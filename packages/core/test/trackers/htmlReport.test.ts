@@ -50,9 +50,9 @@ const cells = (html: string): Map<string, string> =>
   );
 
 const titles = (history: readonly LogEntry[]): string[] =>
-  runCurves(history, true).map(({ title }) => title);
+  runCurves(history, false).map(({ title }) => title);
 const svgOf = (history: readonly LogEntry[], last = history.at(-1)?.step ?? 1): string =>
-  lossPlot(runCurves(history, true), last, 'a run');
+  lossPlot(runCurves(history, false), last, 'a run');
 const losses = (values: readonly number[]): LogEntry[] =>
   values.map((loss, i) => ({ step: i + 1, epoch: 0, loss }));
 
@@ -193,7 +193,7 @@ describe('curves', () => {
     }));
     const svg = svgOf(rows, values.length);
     expect(svg).not.toMatch(/NaN|Infinity|undefined/);
-    expect(runCurves(rows, true)[0]!.series[0]!.points).toHaveLength(count);
+    expect(runCurves(rows, false)[0]!.series[0]!.points).toHaveLength(count);
     for (const [, y] of svg.matchAll(/ cy="([^"]*)"/g))
       expect(Math.abs(Number(y))).toBeLessThan(400);
   });
@@ -209,7 +209,7 @@ describe('curves', () => {
         { step: 1, epoch: 0, loss: 1, margin: 2, 'rewards/accuracies': 0.5 },
         { step: 1, epoch: 0, evalMathLoss: 1, evalCodeLoss: 2, 'eval_math_rewards/accuracies': 1 },
       ],
-      true,
+      false,
     );
     expect(panels.map(({ title, series }) => [title, ...series.map(({ label }) => label)])).toEqual(
       [

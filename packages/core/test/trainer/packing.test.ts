@@ -1,5 +1,5 @@
 import {
-  causalLmObjective,
+  causalLmRows,
   createAttune,
   firstExamples,
   IterableDataset,
@@ -139,20 +139,17 @@ test('windows of a thousand: a stream is packed as the same rows in memory', asy
   const many = Array.from({ length: 2300 }, (_, i) => ({
     input_ids: Array.from({ length: 2 + ((i * 7) % 13) }, (_, t) => (i + t) % 17),
   }));
-  const objective = causalLmObjective({ maxLength: 16, packing: true });
-  const whole = await prepareRows(many, objective, context);
+  const rows = causalLmRows({ maxLength: 16, packing: true });
+  const whole = await prepareRows(many, rows, context);
   const stream = await prepareRows(
     IterableDataset.from(() => many),
-    objective,
+    rows,
     context,
   );
   expect(await firstExamples(stream, 5000)).toEqual(await firstExamples(whole, 5000));
   expect(await firstExamples(whole, 5000)).toEqual([
     ...packExamples(
-      await firstExamples(
-        await prepareRows(many, causalLmObjective({ maxLength: 16 }), context),
-        5000,
-      ),
+      await firstExamples(await prepareRows(many, causalLmRows({ maxLength: 16 }), context), 5000),
       16,
     ),
   ]);

@@ -223,8 +223,13 @@ describe('preview()', () => {
       new SFTTrainer({ model, args: { outputDir: folder } }).preview(),
     ).rejects.toMatchObject({ code: 'NO_ROWS' });
     await expect((await sft([])).preview()).rejects.toMatchObject({ code: 'NO_ROWS' });
-    const { preflight: _, ...objective } = causalLmObjective({ maxLength: 8 });
-    const trainer = new Trainer({ model, objective, trainDataset: idRows(2) });
+    const { rows, ...objective } = causalLmObjective({ maxLength: 8 });
+    const { preflight: _, ...unwatched } = rows!;
+    const trainer = new Trainer({
+      model,
+      objective: { ...objective, rows: unwatched },
+      trainDataset: idRows(2),
+    });
     await expect(trainer.preview()).rejects.toMatchObject({ code: 'PREVIEW_UNSUPPORTED' });
   });
 });

@@ -1,7 +1,7 @@
 import type { LanguageModel } from '../../models/languageModel.js';
 import { Embedding } from '../../nn/embedding.js';
 import { PADDING_SEGMENT } from '../../text/collator.js';
-import type { HostBatch } from '../../training/objective.js';
+import type { HostBatch } from '../../training/batch.js';
 import { AttuneError } from '../../util/errors.js';
 
 /**

@@ -1,7 +1,8 @@
 import { countTokens } from '../../evaluation/evaluate.js';
 import { computeDTypeOf } from '../../training/arguments/trainingArguments.js';
+import type { HostBatch } from '../../training/batch.js';
 import type { CallbackContext } from '../../training/callback.js';
-import type { HostBatch, Objective } from '../../training/objective.js';
+import type { Objective } from '../../training/objective.js';
 import { upload } from '../../training/upload.js';
 import { AttuneError } from '../../util/errors.js';
 import type { TrainingRun } from '../run/trainingRun.js';

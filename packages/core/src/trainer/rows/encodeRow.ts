@@ -1,7 +1,7 @@
 import type { LanguageModel } from '../../models/languageModel.js';
 import type { Preflight } from '../../text/preflight/preflight.js';
 import type { TextTokenizer } from '../../text/tokenizeRow.js';
-import type { Objective, RowUse } from '../../training/objective.js';
+import type { RowRules, RowUse } from '../../training/rowRules.js';
 import { AttuneError } from '../../util/errors.js';
 import type { Logger } from '../../util/logger.js';
 import type { RowLengths } from './rowLengths.js';
@@ -23,12 +23,12 @@ export interface PrepareContext {
 export function encodeRow<Example>(
   row: unknown,
   origin: string,
-  objective: Objective<Example>,
+  rules: RowRules<Example>,
   { model, tokenizer, use, preflight = null }: PrepareContext,
   note: (text: string, origin: string) => void,
 ): Example | null {
-  if (!objective.encode) return row as Example;
-  const { example, notes = [] } = objective.encode(row, {
+  if (!rules.encode) return row as Example;
+  const { example, notes = [] } = rules.encode(row, {
     model,
     tokenizer,
     origin,
@@ -40,8 +40,8 @@ export function encodeRow<Example>(
   return example;
 }
 
-export const isPacked = <Example>(objective: Objective<Example>, use: RowUse): boolean =>
-  objective.pack !== undefined && (objective.isPacked?.(use) ?? true);
+export const isPacked = <Example>(rules: RowRules<Example>, use: RowUse): boolean =>
+  rules.pack !== undefined && (rules.isPacked?.(use) ?? true);
 
 export const noRows = (message: string, rowsRead: number): AttuneError =>
   new AttuneError('NO_ROWS', message, {

@@ -3,13 +3,13 @@ import { IterableDataset } from '../../dataset/iterableDataset.js';
 import type { Examples } from '../../dataset/loader.js';
 import type { RowSource } from '../../dataset/rowSource.js';
 import { PACKING_WINDOW } from '../../text/pack.js';
-import type { Objective } from '../../training/objective.js';
+import type { RowRules } from '../../training/rowRules.js';
 import { slices } from '../../util/prefetch.js';
 import { encodeRow, isPacked, noRows, type PrepareContext } from './encodeRow.js';
 import { RowStream } from './rowStream.js';
 
 /**
- * Every row through the objective's `encode` and `pack`. Rows with nothing to learn from are left out,
+ * Every row through `encode` and `pack` of its rules. Rows with nothing to learn from are left out,
  * and said so once with their count and the first of them. The rows of a stream go through while they
  * are used: its notes come with the first such row.
  *
@@ -17,12 +17,12 @@ import { RowStream } from './rowStream.js';
  */
 export async function prepareRows<Example>(
   source: RowSource,
-  objective: Objective<Example>,
+  rules: RowRules<Example>,
   context: PrepareContext,
 ): Promise<Examples<Example>> {
   if (source instanceof IterableDataset) {
     if (context.preflight) context.preflight.isStart = true;
-    return new RowStream(source, objective, context);
+    return new RowStream(source, rules, context);
   }
   const { use, title, logger } = context;
   const rows = await toDataset(source, title);
@@ -36,7 +36,7 @@ export async function prepareRows<Example>(
   const pause = slices();
   for (let i = 0; i < rows.length; i++) {
     await pause();
-    const example = encodeRow(rows.at(i), rows.origin(i), objective, context, note);
+    const example = encodeRow(rows.at(i), rows.origin(i), rules, context, note);
     if (example === null) continue;
     context.lengths?.note(rows.at(i), rows.origin(i), example);
     examples.push(example);
@@ -46,8 +46,7 @@ export async function prepareRows<Example>(
     ([text, { count, first }]) => `${count} of ${rows.length} ${title}: ${text} (first: ${first})`,
   );
   if (examples.length === 0) {
-    const refusal =
-      objective.isPreflightOn === false ? null : context.preflight?.report().refusal();
+    const refusal = rules.isPreflightOn === false ? null : context.preflight?.report().refusal();
     if (refusal) throw refusal;
     throw noRows(
       rows.length === 0
@@ -57,11 +56,11 @@ export async function prepareRows<Example>(
     );
   }
   for (const line of report) logger.warn(line);
-  if (!isPacked(objective, use)) return examples;
+  if (!isPacked(rules, use)) return examples;
   // Window after window, as a stream is packed.
   const packed: Example[] = [];
   for (let start = 0; start < examples.length; start += PACKING_WINDOW)
-    for (const example of objective.pack!(examples.slice(start, start + PACKING_WINDOW)))
+    for (const example of rules.pack!(examples.slice(start, start + PACKING_WINDOW)))
       packed.push(example);
   return packed;
 }

@@ -4,7 +4,8 @@ import type { LanguageModel } from '../../models/languageModel.js';
 import type { Preflight } from '../../text/preflight/preflight.js';
 import type { PreflightReport } from '../../text/preflight/preflightReport.js';
 import type { TextTokenizer } from '../../text/tokenizeRow.js';
-import type { Objective, RowUse } from '../../training/objective.js';
+import type { Objective } from '../../training/objective.js';
+import type { RowUse } from '../../training/rowRules.js';
 import { AttuneError } from '../../util/errors.js';
 import { prepareRows } from './prepareRows.js';
 import type { RowLengths } from './rowLengths.js';
@@ -42,12 +43,12 @@ export class PreparedRows {
     if (held) return held;
     const { model, objective, tokenizer } = this;
     const title = `${use} rows${name === undefined ? '' : ` "${name}"`}`;
-    const preflight = objective.preflight?.(model, tokenizer, use, title) ?? null;
+    const preflight = objective.rows?.preflight?.(model, tokenizer, use, title) ?? null;
     if (preflight) this.#preflights[use].set(source, preflight);
     const { logger } = model.attune;
     const lengths = use === 'training' ? this.lengths : null;
     const context = { use, title, model, tokenizer, preflight, logger, lengths };
-    const examples = prepareRows(source, objective, context);
+    const examples = prepareRows(source, objective.rows ?? {}, context);
     prepared.set(source, examples);
     examples.catch(() => prepared.delete(source));
     return examples;
@@ -59,7 +60,7 @@ export class PreparedRows {
    * @throws NO_TRAINED_TOKEN, NO_STOP_TOKEN, DOUBLED_BOS, PROMPT_MISMATCH
    */
   check(source: RowSource, use: RowUse): void {
-    if (this.objective.isPreflightOn === false) return;
+    if (this.objective.rows?.isPreflightOn === false) return;
     this.#preflights[use].get(source)?.check(this.model.attune.logger);
   }
 
@@ -93,7 +94,7 @@ export class PreparedRows {
     throw new AttuneError(
       'PREVIEW_UNSUPPORTED',
       `objective "${this.objective.name}" does not say what it trains on.`,
-      { remedy: 'Give it a preflight, as causalLmObjective has.' },
+      { remedy: 'Give its rows a preflight, as causalLmRows has.' },
     );
   }
 }

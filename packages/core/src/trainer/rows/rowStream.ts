@@ -1,7 +1,7 @@
 import type { IterableDataset } from '../../dataset/iterableDataset.js';
 import type { ExampleStream } from '../../dataset/loader.js';
 import { PACKING_WINDOW } from '../../text/pack.js';
-import type { Objective } from '../../training/objective.js';
+import type { RowRules } from '../../training/rowRules.js';
 import { prefetch, slices } from '../../util/prefetch.js';
 import { encodeRow, isPacked, noRows, type PrepareContext } from './encodeRow.js';
 
@@ -14,17 +14,17 @@ export class RowStream<Example> implements ExampleStream<Example> {
 
   constructor(
     private readonly rows: IterableDataset<unknown>,
-    private readonly objective: Objective<Example>,
+    private readonly rules: RowRules<Example>,
     private readonly context: PrepareContext,
   ) {}
 
   /** @throws NO_ROWS when an epoch has nothing to learn from; whatever `encode` throws for a bad row */
   async *examples(epoch: number): AsyncGenerator<Example> {
-    const { objective, context } = this;
-    if (!isPacked(objective, context.use)) yield* this.#encoded(epoch);
+    const { rules, context } = this;
+    if (!isPacked(rules, context.use)) yield* this.#encoded(epoch);
     else
       for await (const window of prefetch(this.#windows(epoch), 1))
-        for (const example of objective.pack!(window)) yield example;
+        for (const example of rules.pack!(window)) yield example;
   }
 
   async *#windows(epoch: number): AsyncGenerator<Example[]> {
@@ -38,14 +38,14 @@ export class RowStream<Example> implements ExampleStream<Example> {
   }
 
   async *#encoded(epoch: number): AsyncGenerator<Example> {
-    const { objective, context } = this;
+    const { rules, context } = this;
     const pause = slices();
     let read = 0;
     let used = 0;
     for await (const { row, origin } of this.rows.rows(epoch)) {
       await pause();
       read++;
-      const example = encodeRow(row, origin, objective, context, this.#note);
+      const example = encodeRow(row, origin, rules, context, this.#note);
       if (example === null) continue;
       used++;
       yield example;

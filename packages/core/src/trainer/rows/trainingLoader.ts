@@ -1,5 +1,6 @@
 import { type Examples, isStream, Loader } from '../../dataset/loader.js';
 import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
+import { exampleLength } from '../../training/exampleLength.js';
 import type { Objective } from '../../training/objective.js';
 import { AttuneError } from '../../util/errors.js';
 import type { RowLengths } from './rowLengths.js';
@@ -40,12 +41,11 @@ export function trainingLoader<Example>(
 }
 
 function lengthOf<Example>(example: Example, objective: Objective<Example>): number {
-  const { inputIds } = example as { readonly inputIds?: ArrayLike<number> };
-  const length = objective.lengthOf?.(example) ?? inputIds?.length;
+  const length = exampleLength(example, objective.rows);
   if (length !== undefined) return length;
   throw new AttuneError(
     'ARGUMENTS_INVALID',
     `rows are to be grouped by length, but the objective "${objective.name}" does not say how long its examples are.`,
-    { remedy: 'Give the objective a lengthOf(example), or leave groupByLength out.' },
+    { remedy: 'Give the rows of the objective a lengthOf(example), or leave groupByLength out.' },
   );
 }

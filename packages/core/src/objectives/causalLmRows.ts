@@ -1,0 +1,89 @@
+import { IGNORE_INDEX, type TokenExample } from '../text/collator.js';
+import { type PackingStrategy, packExamples } from '../text/pack.js';
+import { Preflight, type PreflightSetting } from '../text/preflight/preflight.js';
+import { tokenizeSft } from '../text/tokenizeRow.js';
+import type { RowRules, RowUse } from '../training/rowRules.js';
+
+export interface CausalLmRowOptions {
+  /** Tokens of a row beyond which its end is cut off. */
+  readonly maxLength: number;
+  /** Learn completions only; null: where a row has one. Default null. */
+  readonly completionOnlyLoss?: boolean | null;
+  /** Of conversations, learn only what the assistant says. Default false. */
+  readonly assistantOnlyLoss?: boolean;
+  /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
+  readonly formattingFunc?: ((row: never) => string) | undefined;
+  /** Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default false. */
+  readonly packing?: boolean;
+  /** Default 'bfd'. */
+  readonly packingStrategy?: PackingStrategy;
+  /** Pack evaluation rows too; null: as `packing`. Default null. */
+  readonly evalPacking?: boolean | null;
+  /** What is shown and refused before the first step. Default 'on'. */
+  readonly preflight?: PreflightSetting;
+}
+
+/**
+ * Rows of text, prompt + completion or conversations -> tokens and which of them are learned, as TRL
+ * tokenises them for SFT. Objectives of other losses over such rows share these rules, and those over
+ * several texts a row call `encode` for each: `{ prompt, completion: row.chosen }`.
+ */
+export function causalLmRows(options: CausalLmRowOptions): RowRules<TokenExample> {
+  const {
+    maxLength,
+    completionOnlyLoss = null,
+    assistantOnlyLoss = false,
+    formattingFunc,
+    packing = false,
+    packingStrategy = 'bfd',
+    preflight: setting = 'on',
+  } = options;
+  const evalPacking = options.evalPacking ?? packing;
+  const isPacked = (use: RowUse) => (use === 'training' ? packing : evalPacking);
+  return {
+    isPreflightOn: setting !== 'off',
+    preflight: (model, tokenizer, use, title) =>
+      new Preflight({
+        ...(typeof setting === 'object' ? setting : {}),
+        use,
+        title,
+        tokenizer,
+        eosTokenIds: model.config.eosTokenId,
+        maxLength,
+      }),
+    encode(row, { model, tokenizer, origin, use = 'training', preflight }) {
+      // These two keep what is longer than a row: in the next ones.
+      const isCut = !isPacked(use) || packingStrategy === 'bfd';
+      const tokenized = tokenizeSft(row, origin, {
+        tokenizer,
+        maxLength: isCut ? maxLength : Number.POSITIVE_INFINITY,
+        vocabSize: model.config.vocabSize,
+        completionOnlyLoss,
+        assistantOnlyLoss,
+        formattingFunc,
+      });
+      preflight?.add(origin, tokenized);
+      const { example, truncated, boundaryMerged } = tokenized;
+      const notes: string[] = [];
+      if (truncated) notes.push(`cut off after ${maxLength} tokens`);
+      if (boundaryMerged)
+        notes.push(
+          'the end of the prompt merges with the completion into other tokens, which are learned with it',
+        );
+      return { example, notes };
+    },
+    isPacked,
+    // A piece of a long prompt may fill a row by itself: nothing to learn from.
+    pack: (examples) => packExamples(examples, maxLength, packingStrategy).filter(isLearned),
+  };
+}
+
+/** Whether a label is there beside the first of each example, which is never learned. */
+function isLearned({ labels, seqLengths = [labels.length] }: TokenExample): boolean {
+  let start = 0;
+  for (const length of seqLengths) {
+    for (let t = start + 1; t < start + length; t++) if (labels[t] !== IGNORE_INDEX) return true;
+    start += length;
+  }
+  return false;
+}

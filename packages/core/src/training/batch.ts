@@ -1,0 +1,25 @@
+import type { HostArray } from '../backend/dtype.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** One array of a batch on the host, ready to upload. */
+export interface HostTensor {
+  readonly data: HostArray;
+  readonly shape: readonly number[];
+  readonly dtype: 'float32' | 'int32';
+  /**
+   * Of positions: one more than the highest that a token has, padding left out. Rotary embeddings of
+   * type dynamic and longrope take their frequencies from it. Default: the width of the rows.
+   */
+  readonly reach?: number;
+  /**
+   * Uploaded only where a virtual token predicts the first token of rows
+   * (`AdapterHost.predictsFirstToken`). Default false.
+   */
+  readonly ofFirstTokens?: boolean;
+}
+
+/** What `collate` makes of a few examples: named arrays that the Trainer uploads. */
+export type HostBatch = Readonly<Record<string, HostTensor>>;
+
+/** The same names on the device, alive for one micro-batch. */
+export type DeviceBatch = Readonly<Record<string, Tensor>>;
