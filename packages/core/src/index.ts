@@ -80,6 +80,7 @@ export * from './objectives/sequenceLogProbs.js';
 export * from './optim/index.js';
 export * from './points.js';
 export * as quant from './quant/index.js';
+export * as algebra from './tensor/algebra/index.js';
 export { Engine } from './tensor/engine.js';
 export type { MatmulOptions } from './tensor/matmulOptions.js';
 export * from './tensor/op.js';

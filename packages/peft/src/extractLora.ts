@@ -1,5 +1,6 @@
 import {
   AttuneError,
+  algebra,
   type HostTensorData,
   type LanguageModel,
   type LinearLike,
@@ -7,8 +8,6 @@ import {
   sameShape,
   type Tensor,
 } from '@attune/core';
-import { Matrix } from 'ml-matrix';
-import { fromMatrix, type LowRank, toMatrix, truncate } from './algebra/lowRank.js';
 import { PeftModel } from './model/peftModel.js';
 import { planFrom } from './plan/planAdapter.js';
 import { baseModules, original } from './slots/adapterSlot.js';
@@ -65,9 +64,9 @@ export async function extractLora(
     );
     const kept = Math.min(rank, difference.rows, difference.columns);
     if (kept < rank) rankPattern[path] = kept;
-    const factors = balance(truncate(difference, kept));
-    const total = difference.norm() ** 2;
-    const held = toMatrix(factors.b).mmul(toMatrix(factors.a)).norm() ** 2;
+    const factors = balance(algebra.truncatedSvd(difference, kept));
+    const total = algebra.frobeniusNorm(difference) ** 2;
+    const held = algebra.frobeniusNorm(algebra.product(factors.b, factors.a)) ** 2;
     energy.set(path, total === 0 ? 1 : held / total);
     for (const side of ['a', 'b'] as const) {
       const name = `${path}.lora_${side.toUpperCase()}.weight`;
@@ -115,7 +114,7 @@ async function subtract(
   path: string,
   before: Tensor | undefined,
   after: Tensor | undefined,
-): Promise<Matrix> {
+): Promise<algebra.OwnDense> {
   if (!before || !after || !sameShape(before.shape, after.shape))
     throw new AttuneError(
       'PEFT_OTHER_BASE',
@@ -125,7 +124,7 @@ async function subtract(
   const [rows, columns] = before.shape as [number, number];
   const [a, b] = [await valuesOf(after), await valuesOf(before)];
   const data = Float64Array.from(a, (value, i) => value - b[i]!);
-  return toMatrix({ rows, columns, data });
+  return { rows, columns, data };
 }
 
 const valuesOf = async (tensor: Tensor) => {
@@ -139,14 +138,15 @@ const valuesOf = async (tensor: Tensor) => {
 };
 
 /** U S and V^T -> U sqrt(S) and sqrt(S) V^T: both factors of one size. */
-function balance({ a, b }: LowRank): LowRank {
-  const us = toMatrix(b);
-  const roots = Array.from({ length: us.columns }, (_, c) =>
-    Math.sqrt(Matrix.columnVector(us.getColumn(c)).norm()),
-  );
+function balance({ a, b }: algebra.LowRank): algebra.LowRank {
+  const rank = a.rows;
+  const roots = Array.from({ length: rank }, (_, i) => {
+    const column = { rows: b.rows, columns: 1, data: b.data.filter((_, at) => at % rank === i) };
+    return Math.sqrt(algebra.frobeniusNorm(column));
+  });
   return {
-    b: fromMatrix(us.divRowVector(roots.map((root) => root || 1))),
-    a: fromMatrix(toMatrix(a).mulColumnVector(roots)),
+    b: { ...b, data: b.data.map((value, at) => value / (roots[at % rank]! || 1)) },
+    a: { ...a, data: a.data.map((value, at) => value * roots[Math.floor(at / a.columns)]!) },
   };
 }
 

@@ -4,14 +4,13 @@ import { imports, say } from '../../core/test/imports.js';
 
 /** What each room of peft may import, besides itself and core; types count too. Lowest first. */
 const rooms: Readonly<Record<string, readonly string[]>> = {
-  algebra: [],
-  contract: ['algebra'],
-  methods: ['contract', 'algebra'],
+  contract: [],
+  methods: ['contract'],
   slots: ['contract'],
   plan: ['contract', 'slots'],
   files: ['contract', 'slots', 'plan'],
   interop: ['contract', 'files'],
-  combine: ['contract', 'algebra', 'methods', 'slots', 'files', 'interop'],
+  combine: ['contract', 'methods', 'slots', 'files', 'interop'],
   model: ['contract', 'methods', 'slots', 'plan', 'files', 'combine'],
 };
 

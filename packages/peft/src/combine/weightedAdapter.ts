@@ -1,24 +1,18 @@
-import { AttuneError, type Engine, type HostTensorData, type Module, Rng } from '@attune/core';
-import type { Matrix } from 'ml-matrix';
 import {
-  COMBINATIONS,
-  type Combination,
-  combine,
-  type MajoritySignMethod,
-} from '../algebra/arithmetic.js';
-import {
-  fromMatrix,
-  type LowRank,
-  toMatrix,
-  truncate,
-  truncateProduct,
-} from '../algebra/lowRank.js';
+  AttuneError,
+  algebra,
+  type Engine,
+  type HostTensorData,
+  type Module,
+  Rng,
+} from '@attune/core';
 import type { PeftConfig } from '../contract/config.js';
 import { factorKey } from '../methods/lora/factors.js';
 import { startsFromBase } from '../methods/lora/start.js';
 import { loraScaling } from '../methods/lora.js';
 import { AdaptedLinear } from '../slots/adaptedLinear.js';
 import { partsOf } from '../slots/adapterSlot.js';
+import { COMBINATIONS, type Combination, combine } from './combine.js';
 
 /** Options of `addWeightedAdapter`, named as in PEFT. */
 export interface WeightedAdapterOptions {
@@ -44,7 +38,7 @@ export interface WeightedAdapterOptions {
   /** Share of values that thinning keeps, 0 to 1. Needed by the combinations that thin out; default none. */
   readonly density?: number;
   /** Of "ties" and "dare_ties": elect signs by the sum of the values or by their number. Default "total". */
-  readonly majoritySignMethod?: MajoritySignMethod;
+  readonly majoritySignMethod?: algebra.MajoritySignMethod;
   /** Rank of the result. Default: the largest of the adapters; for "linear" the sum of their ranks, which loses nothing. */
   readonly svdRank?: number;
   /**
@@ -60,9 +54,9 @@ export interface WeightedAdapterOptions {
 /** One adapter's factors on one layer. */
 export interface LoraFactors {
   /** [r, in] */
-  readonly a: Matrix;
+  readonly a: algebra.OwnDense;
   /** [out, r] */
-  readonly b: Matrix;
+  readonly b: algebra.OwnDense;
   /** What B A is multiplied by. */
   readonly scaling: number;
   readonly weight: number;
@@ -139,7 +133,11 @@ export function planCombination(
  *
  * @param layer its number, which separates random masks
  */
-export function combineLayer(factors: readonly LoraFactors[], plan: Plan, layer: number): LowRank {
+export function combineLayer(
+  factors: readonly LoraFactors[],
+  plan: Plan,
+  layer: number,
+): algebra.LowRank {
   const { type, rank, density, majoritySignMethod, seed } = plan;
   const rng = new Rng(seed, 0x64617265 + layer); // 'dare'
   if (plan.peftCompat) {
@@ -149,7 +147,7 @@ export function combineLayer(factors: readonly LoraFactors[], plan: Plan, layer:
       columns: factors[0]![side].columns,
       data: combine(
         type as Combination,
-        factors.map((f) => Float64Array.from(f[side].to1DArray())),
+        factors.map((f) => f[side].data),
         weights,
         { density, majoritySignMethod, rng },
       ),
@@ -168,13 +166,13 @@ export function combineLayer(factors: readonly LoraFactors[], plan: Plan, layer:
   if (type === 'svd' || type === 'cat' || type === 'linear') {
     const { left, right } = sideBySide(factors);
     return rank >= left.columns
-      ? { a: fromMatrix(right), b: fromMatrix(left) }
-      : truncateProduct(left, right, rank);
+      ? { a: right, b: left }
+      : algebra.truncatedSvdOfProduct(left, right, rank);
   }
   const { rows } = factors[0]!.b;
   const { columns } = factors[0]!.a;
   const deltas = factors.map(({ a, b, scaling }) =>
-    Float64Array.from(b.mmul(a).mul(scaling).to1DArray()),
+    algebra.product(b, a).data.map((value) => value * scaling),
   );
   const data = combine(
     type,
@@ -182,19 +180,28 @@ export function combineLayer(factors: readonly LoraFactors[], plan: Plan, layer:
     factors.map(({ weight }) => weight),
     { density, majoritySignMethod, rng },
   );
-  return truncate(toMatrix({ rows, columns, data }), rank);
+  return algebra.truncatedSvd({ rows, columns, data }, rank);
 }
 
 /** [B_1 ... B_n] and [w_1 s_1 A_1; ...; w_n s_n A_n]: their product is the weighted sum. */
-function sideBySide(factors: readonly LoraFactors[]): { left: Matrix; right: Matrix } {
-  const [first, ...rest] = factors;
-  const scaled = ({ a, weight, scaling }: LoraFactors) => a.clone().mul(weight * scaling);
-  const left = first!.b.clone();
-  const right = scaled(first!);
-  for (const next of rest) {
-    for (let c = 0; c < next.b.columns; c++) left.addColumn(next.b.getColumn(c));
-    const rows = scaled(next);
-    for (let r = 0; r < rows.rows; r++) right.addRow(rows.getRow(r));
+function sideBySide(factors: readonly LoraFactors[]): {
+  readonly left: algebra.OwnDense;
+  readonly right: algebra.OwnDense;
+} {
+  const rank = factors.reduce((sum, { a }) => sum + a.rows, 0);
+  const { rows } = factors[0]!.b;
+  const { columns } = factors[0]!.a;
+  const left = { rows, columns: rank, data: new Float64Array(rows * rank) };
+  const right = { rows: rank, columns, data: new Float64Array(rank * columns) };
+  let at = 0;
+  for (const { a, b, weight, scaling } of factors) {
+    for (let row = 0; row < rows; row++)
+      left.data.set(b.data.subarray(row * b.columns, (row + 1) * b.columns), row * rank + at);
+    right.data.set(
+      a.data.map((value) => value * (weight * scaling)),
+      at * columns,
+    );
+    at += a.rows;
   }
   return { left, right };
 }
@@ -202,7 +209,7 @@ function sideBySide(factors: readonly LoraFactors[]): { left: Matrix; right: Mat
 /** A factor as a tensor of a file, filled up with zeros to `rank`: a layer that fewer adapters have. */
 export function paddedFactor(
   name: string,
-  { rows, columns, data }: LowRank['a'],
+  { rows, columns, data }: algebra.Dense,
   rank: number,
   side: 'a' | 'b',
 ): HostTensorData {
@@ -312,7 +319,7 @@ async function loraFactors(
   const read = async (side: 'A' | 'B') => {
     const { tensor } = parameters.get(`${layer.path}.${factorKey(layer.layer, side)}`)!;
     const [rows, columns] = tensor.shape as [number, number];
-    return toMatrix({ rows, columns, data: await tensor.data() });
+    return { rows, columns, data: Float64Array.from(await tensor.data()) };
   };
   return {
     a: await read('A'),

@@ -1,6 +1,5 @@
-import { AttuneError, type Rng, type Tensor } from '@attune/core';
+import { AttuneError, type algebra, type Rng, type Tensor } from '@attune/core';
 import type { z } from 'zod';
-import type { Dense } from '../algebra/lowRank.js';
 import type { CommonConfig } from './config.js';
 
 /**
@@ -232,8 +231,8 @@ export interface PeftMethodDefinition<
   start?(
     layer: LayerInfo,
     config: MethodConfig<C>,
-    weight: () => Promise<Dense>,
-  ): Promise<Readonly<Record<string, Dense>>> | null;
+    weight: () => Promise<algebra.Dense>,
+  ): Promise<Readonly<Record<string, algebra.Dense>>> | null;
   /** Options that only matter while training: they are not written to adapter_config.json. */
   readonly unsaved?: readonly string[];
   /**

@@ -1,21 +1,13 @@
 import {
   type Attune,
   AutoModelForCausalLM,
+  algebra,
   createAttune,
-  Rng,
   SafetensorsFile,
 } from '@attune/core';
-import { Matrix } from 'ml-matrix';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keysToCamel } from '../../../core/src/util/json.js';
 import { fixture, fixtureJson, largestDifference } from '../../../core/test/models/support.js';
-import {
-  combine,
-  electAndMerge,
-  pruneAtRandom,
-  pruneByMagnitude,
-} from '../../src/algebra/arithmetic.js';
-import { toMatrix, truncate, truncateProduct } from '../../src/algebra/lowRank.js';
 import { getPeftModel, PeftModel, peft, type WeightedAdapterOptions } from '../../src/index.js';
 import { loraScaling } from '../../src/methods/lora.js';
 import type { AdaptedLinear } from '../../src/slots/adaptedLinear.js';
@@ -43,10 +35,10 @@ async function delta(adapter: string, path = layer): Promise<Float64Array> {
   const read = async (side: string) => {
     const { tensor } = slot.parametersOf(adapter).get(`${path}.lora_${side}.weight`)!;
     const [rows, columns] = tensor.shape as [number, number];
-    return toMatrix({ rows, columns, data: await tensor.data() });
+    return { rows, columns, data: await tensor.data() };
   };
-  const product = (await read('B')).mmul(await read('A')).mul(loraScaling(config));
-  return Float64Array.from(product.to1DArray());
+  const product = algebra.product(await read('B'), await read('A'));
+  return product.data.map((value) => value * loraScaling(config));
 }
 
 async function make(given: Partial<WeightedAdapterOptions>): Promise<string> {
@@ -168,60 +160,6 @@ describe('weight differences', () => {
     expect(model.getNbTrainableParameters().trainable).toBe(0);
     model.setAdapter('one');
     model.deleteAdapter(made);
-  });
-});
-
-describe('arithmetic', () => {
-  const tensor = Float64Array.of(1, -3, 0.5, 2, -2, 0);
-
-  it('keeps the largest, of equal ones the first', () => {
-    expect([...pruneByMagnitude(tensor, 0.34)]).toEqual([0, -3, 0, 2, 0, 0]);
-    expect([...pruneByMagnitude(tensor, 0)]).toEqual([0, 0, 0, 0, 0, 0]);
-  });
-
-  it('TIES: [1, -2, .1, 3] and [-.5, -1, .2, -4] at density .5', () => {
-    const pair = [Float64Array.of(1, -2, 0.1, 3), Float64Array.of(-0.5, -1, 0.2, -4)];
-    const rng = new Rng(0);
-    const merged = combine('ties', pair, [1, 1], {
-      density: 0.5,
-      majoritySignMethod: 'total',
-      rng,
-    });
-    expect([...merged]).toEqual([0, -1.5, 0, -4]);
-    const counted = electAndMerge(pair, [1, 1], 'frequency');
-    expect([...counted]).toEqual([1, -1.5, expect.closeTo(0.15, 10), 3]);
-  });
-
-  it('DARE: the mean stays', () => {
-    const many = new Float64Array(100_000).fill(1);
-    const pruned = pruneAtRandom(many, 0.3, new Rng(5));
-    const mean = pruned.reduce((a, b) => a + b, 0) / many.length;
-    expect(Math.abs(mean - 1)).toBeLessThan(0.02); // 3 standard deviations: 3 sqrt(.7 / .3 / 1e5)
-    expect(new Set(pruned)).toEqual(new Set([0, 1 / 0.3]));
-  });
-
-  const random = (rows: number, columns: number, seed: number) => {
-    const rng = new Rng(seed);
-    return toMatrix({
-      rows,
-      columns,
-      data: Float64Array.from({ length: rows * columns }, () => rng.normal()),
-    });
-  };
-
-  it('a product is cut without its full size, as if it had been multiplied out', () => {
-    const [left, right] = [random(40, 6, 1), random(6, 30, 2)];
-    const direct = truncate(left.mmul(right), 3);
-    const fast = truncateProduct(left, right, 3);
-    const product = ({ a, b }: typeof direct) => toMatrix(b).mmul(toMatrix(a)).to1DArray();
-    expect(largestDifference(product(fast), product(direct))).toBeLessThan(1e-10);
-  });
-
-  it('large matrices of low rank come back exactly', () => {
-    const whole = random(300, 5, 3).mmul(random(5, 280, 4));
-    const { a, b } = truncate(whole, 5);
-    const back = toMatrix(b).mmul(toMatrix(a));
-    expect(Matrix.sub(back, whole).norm()).toBeLessThan(1e-8 * whole.norm());
   });
 });
 

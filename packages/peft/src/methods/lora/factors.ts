@@ -1,5 +1,4 @@
-import { AttuneError, type Rng } from '@attune/core';
-import { Matrix, QrDecomposition } from 'ml-matrix';
+import { AttuneError, algebra, type Rng } from '@attune/core';
 import type { LayerInfo, ParamSpec } from '../../contract/definePeftMethod.js';
 import { type StartFromBase, startsFromBase } from './start.js';
 
@@ -78,17 +77,18 @@ function orthogonalPair({ inFeatures, outFeatures }: LayerInfo, r: number) {
   return (rng: Rng) => {
     if (pair) return pair;
     const normal = (rows: number, columns: number) => {
-      const values = Array.from({ length: rows * columns }, () => rng.normal());
-      return Matrix.from1DArray(rows, columns, values);
+      const data = Float64Array.from({ length: rows * columns }, () => rng.normal());
+      return { rows, columns, data };
     };
-    const q = new QrDecomposition(normal(r, r)).orthogonalMatrix;
-    const every = (first: number) =>
-      new Matrix(Array.from({ length: r / 2 }, (_, i) => q.getRow(first + 2 * i)));
-    const a = every(0)
-      .transpose()
-      .mmul(normal(r / 2, inFeatures));
-    const b = normal(outFeatures, r / 2).mmul(every(1));
-    const tenth = (matrix: Matrix) => Float32Array.from(matrix.div(10).to1DArray());
+    const q = algebra.orthonormalColumns(normal(r, r));
+    const every = (first: number) => {
+      const rows = Array.from({ length: r / 2 }, (_, i) => first + 2 * i);
+      const data = rows.flatMap((row) => [...q.data.subarray(row * r, (row + 1) * r)]);
+      return { rows: r / 2, columns: r, data };
+    };
+    const a = algebra.product(algebra.transposed(every(0)), normal(r / 2, inFeatures));
+    const b = algebra.product(normal(outFeatures, r / 2), every(1));
+    const tenth = ({ data }: algebra.OwnDense) => Float32Array.from(data, (value) => value / 10);
     pair = { a: tenth(a), b: tenth(b) };
     return pair;
   };

@@ -1,7 +1,4 @@
-import { AttuneError, ops, type Tensor } from '@attune/core';
-import { QrDecomposition } from 'ml-matrix';
-import { type Dense, fromMatrix, type LowRank, toMatrix, truncate } from '../../algebra/lowRank.js';
-import { nearestExactly } from '../../algebra/nearestExactly.js';
+import { AttuneError, algebra, ops, type Tensor } from '@attune/core';
 import type { AdapterContext, LayerInfo, ParamSpecs } from '../../contract/definePeftMethod.js';
 
 /**
@@ -27,32 +24,43 @@ export const startsFromBase = (init: unknown): init is StartFromBase =>
  * @param weight [out, in]
  * @see arXiv:2404.02948 (Meng et al.), arXiv:2406.01775 (Büyükakyüz)
  */
-export function firstFactors(init: string, rank: number, scale: number, weight: Dense): LowRank {
-  const matrix = toMatrix(weight);
+export function firstFactors(
+  init: string,
+  rank: number,
+  scale: number,
+  weight: algebra.Dense,
+): algebra.LowRank {
+  const { rows, columns, data } = weight;
   if (init === 'olora') {
-    const columns = matrix.subMatrix(0, matrix.rows - 1, 0, rank - 1);
-    const q = new QrDecomposition(columns).orthogonalMatrix;
-    return { b: fromMatrix(q), a: fromMatrix(q.transpose().mmul(matrix)) };
+    const first = Float64Array.from(
+      { length: rows * rank },
+      (_, i) => data[Math.floor(i / rank) * columns + (i % rank)]!,
+    );
+    const q = algebra.orthonormalColumns({ rows, columns: rank, data: first });
+    return { b: q, a: algebra.product(algebra.transposed(q), weight) };
   }
   const passes = names.exec(init)?.groups?.passes;
-  const nearest =
-    passes === undefined ? nearestExactly(matrix, rank) : truncate(matrix, rank, Number(passes));
-  const b = toMatrix(nearest.b);
-  const a = toMatrix(nearest.a);
+  const { a, b } =
+    passes === undefined
+      ? algebra.exactTruncatedSvd(weight, rank)
+      : algebra.truncatedSvd(weight, rank, Number(passes));
   for (let i = 0; i < rank; i++) {
-    const singular = Math.hypot(...b.getColumn(i));
-    a.mulRow(i, Math.sqrt(singular / scale));
-    b.mulColumn(i, singular > 0 ? 1 / Math.sqrt(singular * scale) : 0);
+    const column = Float64Array.from({ length: rows }, (_, row) => b.data[row * rank + i]!);
+    const singular = Math.hypot(...column);
+    const root = Math.sqrt(singular / scale);
+    for (let j = 0; j < columns; j++) a.data[i * columns + j]! *= root;
+    const share = singular > 0 ? 1 / Math.sqrt(singular * scale) : 0;
+    for (let row = 0; row < rows; row++) b.data[row * rank + i]! *= share;
   }
-  return { a: fromMatrix(a), b: fromMatrix(b) };
+  return { a, b };
 }
 
 export async function firstValues(
   init: string,
   rank: number,
   scale: number,
-  weight: () => Promise<Dense>,
-): Promise<Readonly<Record<string, Dense>>> {
+  weight: () => Promise<algebra.Dense>,
+): Promise<Readonly<Record<string, algebra.Dense>>> {
   const { a, b } = firstFactors(init, rank, scale, await weight());
   return { A: a, B: b, startA: a, startB: b };
 }

@@ -1,26 +1,29 @@
-import { Rng } from '@attune/core';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import { decompose, fromMatrix, isSmall, type LowRank } from './lowRank.js';
+import { Rng } from '../../util/rng.js';
+import { type Dense, fromMatrix, toMatrix } from './dense.js';
+import { isSmall, type LowRank, wholeSvd } from './svd.js';
 
 /** A pair (u, v) is found when |M v - s u| is at most this share of the largest singular value. */
 const FOUND = 1e-8;
 
 /**
- * The nearest matrix of rank r, to rounding, by Lanczos: an orthonormal basis Q of q, (M M^T) q, (M M^T)^2 q, ... grows
- * until the r largest singular pairs of Q^T M are pairs of M. Where singular values lie close together, as in the weights
- * of a model, passes of subspace iteration would be hundreds.
+ * The nearest matrix of rank r as `truncatedSvd` gives it, but to rounding, by Lanczos: an orthonormal
+ * basis Q of q, (M M^T) q, (M M^T)^2 q, ... grows until the r largest singular pairs of Q^T M are pairs
+ * of M. Where singular values lie close together, as in the weights of a model, passes of subspace
+ * iteration would be hundreds.
  *
- * A basis from one start holds one direction of each singular value; so what is found counts once a second start, apart
- * from all before, has added nothing.
+ * A basis from one start holds one direction of each singular value; so what is found counts once a
+ * second start, apart from all before, has added nothing.
  *
+ * @param matrix [m, n]
  * @see Golub, Van Loan, Matrix Computations, 10.1 and 10.4
  */
-export function nearestExactly(matrix: Matrix, rank: number): LowRank {
+export function exactTruncatedSvd(matrix: Dense, rank: number): LowRank {
   const { rows, columns } = matrix;
   const most = Math.min(rows, columns);
   let look = 4 * rank + 32;
-  if (isSmall(matrix, rank) || look >= most) return decompose(matrix, rank);
-  const values = Float64Array.from(matrix.to1DArray());
+  if (isSmall(matrix, rank) || look >= most) return wholeSvd(toMatrix(matrix), rank);
+  const values = Float64Array.from(matrix.data);
   const rng = new Rng(0, 0x737664); // 'svd'
   const basis: Float64Array[] = [];
   const images: Float64Array[] = []; // M^T q of each
@@ -41,7 +44,7 @@ export function nearestExactly(matrix: Matrix, rank: number): LowRank {
     const further = restart ? null : apart(times(values, images.at(-1)!, rows), basis);
     next = further ?? apart(normals(rng, rows), basis) ?? next;
   }
-  return decompose(matrix, rank);
+  return wholeSvd(toMatrix(matrix), rank);
 }
 
 const same = (a: number, b: number, largest: number): boolean => Math.abs(a - b) <= FOUND * largest;
