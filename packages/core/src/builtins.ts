@@ -1,6 +1,8 @@
 import { ReferenceBackend } from './backend/reference/referenceBackend.js';
-import { Callbacks } from './callbacks/points.js';
+import { Callbacks, Trackers } from './callbacks/points.js';
 import { ProgressCallback } from './callbacks/progress.js';
+import { DatasetReaders } from './dataset/datasetReader.js';
+import { builtinReaders } from './dataset/readRows.js';
 import { definePlugin, PLUGIN_API_VERSION } from './di/plugin.js';
 import { ModelFamilies } from './models/families/family.js';
 import { gemma } from './models/families/gemma.js';
@@ -14,7 +16,9 @@ import { qwen2 } from './models/families/qwen2.js';
 import { qwen3 } from './models/families/qwen3.js';
 import { smollm3 } from './models/families/smollm3.js';
 import { builtinOptimizers } from './optim/builtin.js';
+import { builtinSchedules } from './optim/builtinSchedules.js';
 import { Optimizers } from './optim/points.js';
+import { LearningRateSchedules } from './optim/scheduleDefinition.js';
 import { Backends } from './points.js';
 import {
   HtmlReportCallback,
@@ -35,12 +39,14 @@ export const builtins = definePlugin({
     context.add(Backends, { name: 'reference', create: async () => new ReferenceBackend() });
     for (const family of families) context.add(ModelFamilies, family);
     for (const optimizer of builtinOptimizers) context.add(Optimizers, optimizer);
+    for (const schedule of builtinSchedules) context.add(LearningRateSchedules, schedule);
+    for (const reader of builtinReaders) context.add(DatasetReaders, reader);
     context.add(Callbacks, { name: 'progress', useClass: ProgressCallback });
     // The names of transformers' report_to, and two of our own.
-    context.add(Callbacks, { name: 'tensorboard', useClass: TensorBoardCallback });
-    context.add(Callbacks, { name: 'wandb', useClass: WandbCallback });
-    context.add(Callbacks, { name: 'mlflow', useClass: MlflowCallback });
-    context.add(Callbacks, { name: 'jsonl', useClass: JsonlCallback });
-    context.add(Callbacks, { name: 'html', useClass: HtmlReportCallback });
+    context.add(Trackers, { name: 'tensorboard', useClass: TensorBoardCallback });
+    context.add(Trackers, { name: 'wandb', useClass: WandbCallback });
+    context.add(Trackers, { name: 'mlflow', useClass: MlflowCallback });
+    context.add(Trackers, { name: 'jsonl', useClass: JsonlCallback });
+    context.add(Trackers, { name: 'html', useClass: HtmlReportCallback });
   },
 });

@@ -568,10 +568,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
       'callback name',
       () => sft({ callbacks: ['progres'] }),
       'UNKNOWN_NAME',
-      [
-        'unknown callback "progres".',
-        'Known: progress, tensorboard, wandb, mlflow, jsonl, html. Di',
-      ],
+      ['unknown callback "progres".', 'Known: progress. Did you mean "progress"?'],
     ],
     [
       'early stopping',
@@ -984,11 +981,21 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     ],
     [
       'args word',
-      () => withArgs({ lrSchedulerType: 'cosin', optim: 'adam', evalStrategy: 'step' }),
+      () => withArgs({ saveStrategy: 'eposch', optim: 'adam', evalStrategy: 'step' }),
       'ARGUMENTS_INVALID',
       [
-        'lrSchedulerType is "cosin": Invalid option: expected one of "linear"|"',
-        'Change lrSchedulerType. Change evalStrategy.',
+        'evalStrategy is "step": Invalid option: expected one of "no"|"steps"|"epoch".',
+        'Change evalStrategy. Change saveStrategy.',
+      ],
+    ],
+    [
+      'args schedule',
+      () => withArgs({ lrSchedulerType: 'cosin' }),
+      'UNKNOWN_NAME',
+      [
+        'unknown learning-rate schedule "cosin".',
+        'Known: linear, cosine, cosine_with_restarts',
+        'Did you mean "cosine"?',
       ],
     ],
     [
@@ -1034,10 +1041,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
       'args reportTo',
       () => withArgs({ reportTo: 'tensorbord' }),
       'UNKNOWN_NAME',
-      [
-        'unknown callback "tensorbord".',
-        'Known: progress, tensorboard, wandb, mlflow, jsonl, html. Di',
-      ],
+      ['unknown tracker "tensorbord".', 'Known: tensorboard, wandb, mlflow, jsonl, html. Di'],
     ],
   ],
   generation: [

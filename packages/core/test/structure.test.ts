@@ -89,7 +89,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   jinja: ['util'],
   tokenizer: ['util', 'io', 'jinja'],
   models: ['util', 'backend', 'tensor', 'di contract', 'nn', 'io', 'tokenizer'],
-  dataset: ['util', 'io'],
+  dataset: ['util', 'io', 'di contract'],
   text: ['util', 'tokenizer', 'dataset'],
   training: ['util', 'backend', 'tensor', 'optim', 'models', 'text'],
   objectives: ['util', 'tensor', 'models', 'text', 'training'],
@@ -103,8 +103,13 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     ...['util', 'backend', 'tensor', 'di contract', 'nn', 'optim', 'io', 'models', 'dataset'],
     ...['text', 'training', 'objectives', 'callbacks', 'evaluation'],
   ],
-  testing: ['util', 'quant', 'backend', 'tensor', 'backend/reference'],
   di: ['util', 'di contract'],
+  // Beside all of it, on what users have: the kits run whole trainings.
+  testing: [
+    ...['util', 'quant', 'backend', 'tensor', 'backend/reference', 'di contract', 'optim'],
+    ...['dataset', 'text', 'models', 'training', 'objectives', 'callbacks', 'evaluation'],
+    ...['trainer', 'di', 'top'],
+  ],
 };
 
 /** Tokens and extension points are names with types: every room may use them. The container is not. */

@@ -1,5 +1,4 @@
 import type { Attune } from '../attune.js';
-import type { Registry } from '../di/registry.js';
 import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 import {
   type AsyncHook,
@@ -14,8 +13,8 @@ import { type EventName, type EventPayloads, Events, type Moment } from '../trai
 import { Activity } from '../util/activity.js';
 import { AttuneError } from '../util/errors.js';
 import { flowCallback } from './flow.js';
-import { Callbacks } from './points.js';
-import { reporters } from './reporters.js';
+import { Callbacks, Trackers } from './points.js';
+import { checkNames, type NamedCallbacks, reporters } from './reporters.js';
 
 /** How `removeCallback` and `popCallback` find a callback: itself, its name or its class. */
 export type CallbackKey = TrainerCallback | string | (new (...args: never) => TrainerCallback);
@@ -29,9 +28,9 @@ export class CallbackHandler {
   /** What the run waits for. */
   readonly activity: Activity;
   #callbacks: TrainerCallback[];
-  readonly #known: Registry<TrainerCallback>;
+  readonly #known: NamedCallbacks;
 
-  /** @throws UNKNOWN_NAME for a name that no plugin added */
+  /** @throws UNKNOWN_NAME for a name that no plugin added; DUPLICATE_NAME */
   constructor(
     attune: Attune,
     args: TrainingArguments,
@@ -39,9 +38,13 @@ export class CallbackHandler {
   ) {
     this.events = new Events(attune.logger);
     this.activity = new Activity(attune.logger);
-    this.#known = attune.registry(Callbacks);
+    this.#known = {
+      callbacks: attune.registry(Callbacks),
+      trackers: attune.registry(Trackers),
+    };
+    checkNames(this.#known);
     const callbacks = given.map((callback) => this.#resolve(callback));
-    const asked = reporters(args, callbacks, (name) => this.#known.get(name));
+    const asked = reporters(args, callbacks, this.#known);
     this.#callbacks = [flowCallback(), ...callbacks, ...asked];
   }
 
@@ -133,7 +136,9 @@ export class CallbackHandler {
   }
 
   #resolve(callback: TrainerCallback | string): TrainerCallback {
-    return typeof callback === 'string' ? this.#known.get(callback) : callback;
+    if (typeof callback !== 'string') return callback;
+    const { callbacks, trackers } = this.#known;
+    return trackers.has(callback) ? trackers.get(callback) : callbacks.get(callback);
   }
 }
 

@@ -6,3 +6,17 @@ import { callbackName, type TrainerCallback } from '../training/callback.js';
  * Trainer, its constructor injected: `ctx.add(Callbacks, { name: 'stop-below', useClass: StopBelow })`.
  */
 export const Callbacks: ExtensionPoint<TrainerCallback> = extensionPoint('callback', callbackName);
+
+/** A callback that tells others about the run: a file, a server. `reportTo` finds it by name. */
+export interface Tracker extends TrainerCallback {
+  /** Writes files and needs nothing else: then `reportTo: "all"` means it, too. */
+  readonly writesFiles: boolean;
+}
+
+/**
+ * What `reportTo` may name: `ctx.add(Trackers, { name: 'acme', useClass: AcmeTracker })`. A class is made anew for each
+ * Trainer. The built-in ones come in the same way.
+ */
+export const Trackers: ExtensionPoint<Tracker> = extensionPoint('tracker', (tracker: Tracker) =>
+  callbackName(tracker),
+);

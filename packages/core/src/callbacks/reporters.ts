@@ -1,22 +1,45 @@
+import type { Registry } from '../di/registry.js';
 import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 import { callbackName, type TrainerCallback } from '../training/callback.js';
+import { AttuneError } from '../util/errors.js';
+import type { Tracker } from './points.js';
 
-/** Names of the trackers that write files: what `reportTo: "all"` means. */
-const FILE_TRACKERS = ['tensorboard', 'wandb', 'jsonl', 'html'];
+/** Callbacks and trackers by name. */
+export interface NamedCallbacks {
+  readonly callbacks: Registry<TrainerCallback>;
+  readonly trackers: Registry<Tracker>;
+}
+
+/** @throws DUPLICATE_NAME where a callback and a tracker have one name: either may stand in either list */
+export function checkNames({ callbacks, trackers }: NamedCallbacks): void {
+  const both = trackers.names.find((name) => callbacks.has(name));
+  if (both !== undefined)
+    throw new AttuneError(
+      'DUPLICATE_NAME',
+      `"${both}" is the name of a callback and of a tracker.`,
+      { remedy: 'Leave one of the two plugins out, or rename its contribution.' },
+    );
+}
 
 /**
  * The callbacks that arguments ask for by name: trackers of `reportTo` and, with `disableTqdm: false`,
  * the progress bar. One that is among the given ones already is not added again.
  *
- * @param make name -> a new callback. Throws UNKNOWN_NAME
+ * @throws UNKNOWN_NAME
  */
 export function reporters(
   args: TrainingArguments,
   given: readonly TrainerCallback[],
-  make: (name: string) => TrainerCallback,
+  { callbacks, trackers }: NamedCallbacks,
 ): TrainerCallback[] {
-  const names = args.reportTo.flatMap((name) => (name === 'all' ? FILE_TRACKERS : [name]));
-  if (!args.disableTqdm) names.push('progress');
+  const asked = [...new Set(args.reportTo)].flatMap((name): TrainerCallback[] => {
+    if (name === 'all') return trackers.values().filter(({ writesFiles }) => writesFiles);
+    return [callbacks.has(name) ? callbacks.get(name) : trackers.get(name)];
+  });
+  if (!args.disableTqdm) asked.push(callbacks.get('progress'));
   const taken = new Set(given.map(callbackName));
-  return [...new Set(names)].map(make).filter((callback) => !taken.has(callbackName(callback)));
+  return asked.filter((callback) => {
+    const name = callbackName(callback);
+    return taken.has(name) ? false : taken.add(name);
+  });
 }

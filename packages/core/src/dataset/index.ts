@@ -1,4 +1,5 @@
 export { Dataset, type Row } from './dataset.js';
+export * from './datasetReader.js';
 export * from './iterableDataset.js';
 export { lengthGroupedOrder } from './lengthGrouped.js';
 export * from './loadDataset.js';

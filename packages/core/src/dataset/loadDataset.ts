@@ -1,9 +1,11 @@
+import { type PluginRegistries, Registry } from '../di/registry.js';
 import { describeValue } from '../util/describeValue.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import { checkOptionNames } from '../util/unknownOptions.js';
-import { Dataset } from './dataset.js';
+import { Dataset, type Row } from './dataset.js';
+import { type DatasetReader, DatasetReaders } from './datasetReader.js';
 import { IterableDataset } from './iterableDataset.js';
-import { type PlacedRow, readJsonRows, readTextRows } from './readRows.js';
+import { builtinReaders } from './readRows.js';
 
 type Files = string | readonly string[];
 
@@ -20,52 +22,50 @@ export interface LoadDatasetOptions {
    * `maxSteps`. Default false.
    */
   readonly streaming?: boolean;
+  /** Whose plugins' readers may be named, too. Default none: "json" and "text" need no Attune. */
+  readonly attune?: PluginRegistries;
 }
 
-type Reader = (file: string) => AsyncIterable<PlacedRow>;
+/** The readers of a program without plugins. */
+const coreReaders = new Registry(
+  DatasetReaders.name,
+  new Map(builtinReaders.map((reader) => [reader.name, () => reader])),
+);
 
-const readers: Readonly<Record<string, Reader>> = {
-  json: readJsonRows,
-  text: readTextRows,
-};
+/** A reader of core, or one that a plugin of `attune` added to `DatasetReaders`. */
+type Format = 'json' | 'text' | (string & {});
 
 /**
  * Reads a data set from local files.
  *
- * @param format `'json'`: JSON Lines or an array of objects; `'text'`: `{ text }` from each line
+ * @param format `'json'`: JSON Lines or an array of objects; `'text'`: `{ text }` from each line; with `attune`
+ *   also a reader that one of its plugins added to `DatasetReaders`
  * @example await loadDataset('json', { dataFiles: 'train.jsonl' })
+ * @example await loadDataset('acme', { attune, dataFiles: 'train.acme' })
  * @throws DATASET_FILE, DATASET_ENCODING, DATASET_JSON, DATASET_EMPTY, DATASET_LINE_LENGTH with the file and
  *   line; DATASET_FORMAT; DATASET_SPLIT
  */
 export function loadDataset(
-  format: 'json' | 'text',
+  format: Format,
   options: LoadDatasetOptions & { readonly streaming: true },
 ): Promise<IterableDataset>;
 export function loadDataset(
-  format: 'json' | 'text',
+  format: Format,
   options: LoadDatasetOptions & { readonly streaming?: false },
 ): Promise<Dataset>;
 export function loadDataset(
-  format: 'json' | 'text',
+  format: Format,
   options: LoadDatasetOptions,
 ): Promise<Dataset | IterableDataset>;
 export async function loadDataset(
-  format: 'json' | 'text',
+  format: Format,
   options: LoadDatasetOptions,
 ): Promise<Dataset | IterableDataset> {
-  const read = Object.hasOwn(readers, format) ? readers[format] : undefined;
-  if (!read)
-    throw new AttuneError('DATASET_FORMAT', `loadDataset("${format}"): there is no such reader.`, {
-      remedy: /\.(jsonl?|ndjson|txt)$/i.test(String(format))
-        ? `Write loadDataset('${/txt$/i.test(String(format)) ? 'text' : 'json'}', { dataFiles: '${format}' }).`
-        : `Use ${Object.keys(readers)
-            .map((name) => `"${name}"`)
-            .join(' or ')} with local dataFiles; download data sets of the Hub first.`,
-    });
   checkLoadOptions(options);
+  const read = chooseReader(format, options?.attune);
   const { files, bounds } = chooseSplit(options ?? {});
   if (options.streaming) return stream(read, files, bounds);
-  const rows: PlacedRow['row'][] = [];
+  const rows: Row[] = [];
   const origins: string[] = [];
   for (const file of files)
     for await (const { row, place } of read(file)) {
@@ -76,7 +76,38 @@ export async function loadDataset(
   return bounds ? dataset.select(rangeOf(bounds, dataset.length)) : dataset;
 }
 
+type Read = DatasetReader['read'];
+
+/** @throws DATASET_FORMAT */
+function chooseReader(format: string, attune: PluginRegistries | undefined): Read {
+  if (attune !== undefined && typeof attune?.registry !== 'function')
+    throw new AttuneError(
+      'DATASET_OPTION',
+      `loadDataset: attune is ${describeValue(attune)}, expected an Attune.`,
+      {
+        remedy: 'Pass what createAttune gave, awaited; or leave attune out for "json" and "text".',
+      },
+    );
+  const readers = attune?.registry(DatasetReaders) ?? coreReaders;
+  if (readers.has(format)) {
+    const reader = readers.get(format);
+    return (file) => reader.read(file);
+  }
+  const name = String(format);
+  const ofFile = readers
+    .values()
+    .find(({ extensions = [] }) => extensions.some((end) => name.toLowerCase().endsWith(end)));
+  const near = nearest(name, readers.names);
+  const known = readers.names.map((known) => `"${known}"`).join(' or ');
+  throw new AttuneError('DATASET_FORMAT', `loadDataset("${name}"): there is no such reader.`, {
+    remedy: ofFile
+      ? `Write loadDataset('${ofFile.name}', { dataFiles: '${name}' }).`
+      : `Use ${known} with local dataFiles; download data sets of the Hub first.${near ? ` Did you mean "${near}"?` : ''}${attune ? '' : ' A reader of a plugin needs { attune }.'}`,
+  });
+}
+
 const optionNames: Record<keyof LoadDatasetOptions, true> = {
+  attune: true,
   dataFiles: true,
   split: true,
   streaming: true,
@@ -110,7 +141,7 @@ function checkLoadOptions(options: unknown): void {
 }
 
 async function stream(
-  read: Reader,
+  read: Read,
   files: readonly string[],
   bounds: readonly [string, string] | null,
 ): Promise<IterableDataset> {

@@ -2,14 +2,9 @@ import { AttuneError } from '../util/errors.js';
 import { strictJson } from '../util/losslessJson.js';
 import { parseRemembering } from '../util/readAs.js';
 import type { Row } from './dataset.js';
+import type { DatasetReader, PlacedRow } from './datasetReader.js';
 import { splitArray } from './jsonArray.js';
 import { type Line, readChunks, splitLines } from './readLines.js';
-
-/** A row and where in its file it is: ":12", a line from 1 on, or "[3]", a place in an array from 0 on. */
-export interface PlacedRow {
-  readonly row: Row;
-  readonly place: string;
-}
 
 /**
  * Rows of a JSON file: one object on each line (JSON Lines), or one array of objects. Blank lines
@@ -55,6 +50,12 @@ export async function* readTextRows(file: string): AsyncGenerator<PlacedRow> {
       remedy: 'Give a file with one text on each line.',
     });
 }
+
+/** What core adds to `DatasetReaders`. */
+export const builtinReaders: readonly DatasetReader[] = [
+  { name: 'json', extensions: ['.jsonl', '.json', '.ndjson'], read: readJsonRows },
+  { name: 'text', extensions: ['.txt'], read: readTextRows },
+];
 
 /** Whether the first character that is no white space is "[". */
 async function isArray(file: string): Promise<boolean> {

@@ -2,5 +2,5 @@
 export { inject, injectable, multiInject, named, optional } from 'inversify';
 export * from './extensionPoint.js';
 export { definePlugin, PLUGIN_API_VERSION, type Plugin, type PluginContext } from './plugin.js';
-export { Registry } from './registry.js';
+export { type PluginRegistries, Registry } from './registry.js';
 export * from './tokens.js';

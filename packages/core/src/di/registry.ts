@@ -1,4 +1,11 @@
 import { AttuneError, nearest } from '../util/errors.js';
+import type { ExtensionPoint } from './extensionPoint.js';
+
+/** Where names are looked up that plugins may have added: an Attune. */
+export interface PluginRegistries {
+  /** @throws DUPLICATE_NAME when two plugins add the same name */
+  registry<T>(point: ExtensionPoint<T>): Registry<T>;
+}
 
 /** What plugins added to one extension point, by name. */
 export class Registry<T> {

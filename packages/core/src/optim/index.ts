@@ -21,5 +21,6 @@ export { PagedOptimizer } from './paged.js';
 export * from './parameterGroups.js';
 export * from './plateau.js';
 export * from './points.js';
+export * from './scheduleDefinition.js';
 export * from './schedulers.js';
 export * from './sgd.js';

@@ -6,25 +6,22 @@ import type {
   MetricSchedulerType,
 } from './metricSchedule.js';
 import { ReduceLrOnPlateau } from './plateau.js';
+import type { Schedule } from './scheduleDefinition.js';
 
-/** The shapes of a learning rate over a run, under Hugging Face's names. */
-export const SCHEDULER_TYPES = [
-  'linear',
-  'cosine',
-  'cosine_with_restarts',
-  'cosine_with_min_lr',
-  'cosine_warmup_with_min_lr',
-  'polynomial',
-  'constant',
-  'constant_with_warmup',
-  'inverse_sqrt',
-  'warmup_stable_decay',
-  'reduce_lr_on_plateau',
-  'greedy',
-] as const;
-export type SchedulerType = (typeof SCHEDULER_TYPES)[number];
-/** Those that are functions of the updates done; the others follow a metric, see {@link metricSchedule}. */
-export type StepSchedulerType = Exclude<SchedulerType, MetricSchedulerType>;
+/** The built-in schedules that are functions of the updates done, under Hugging Face's names. */
+export type StepSchedulerType =
+  | 'linear'
+  | 'cosine'
+  | 'cosine_with_restarts'
+  | 'cosine_with_min_lr'
+  | 'cosine_warmup_with_min_lr'
+  | 'polynomial'
+  | 'constant'
+  | 'constant_with_warmup'
+  | 'inverse_sqrt'
+  | 'warmup_stable_decay';
+/** The built-in schedules; the others follow a metric, see {@link metricSchedule}. */
+export type SchedulerType = StepSchedulerType | MetricSchedulerType;
 
 type Ramp = 'linear' | 'cosine' | '1-sqrt';
 
@@ -61,12 +58,9 @@ export interface ScheduleOptions {
   readonly timescale?: number | undefined;
 }
 
-/** What `lrSchedulerKwargs` may hold. Which of them a schedule takes: {@link SCHEDULER_OPTIONS}. */
+/** What `lrSchedulerKwargs` may hold for the built-in schedules; each takes its own, and a plugin's others. */
 export type SchedulerKwargs = Omit<ScheduleOptions, 'warmupSteps' | 'totalSteps' | 'learningRate'> &
   Omit<MetricScheduleOptions, 'learningRate'>;
-
-/** Updates done so far -> factor on the learning rate of the next update. */
-export type Schedule = (step: number) => number;
 
 type MakeSchedule = (options: ScheduleOptions) => Schedule;
 
@@ -197,37 +191,11 @@ const schedules: Readonly<Record<StepSchedulerType, MakeSchedule>> = {
 export const schedule = (type: StepSchedulerType, options: ScheduleOptions): Schedule =>
   schedules[type](options);
 
-export const isMetricScheduler = (type: SchedulerType): type is MetricSchedulerType =>
-  type === 'reduce_lr_on_plateau' || type === 'greedy';
-
 /** The learning rate that follows an evaluation metric. */
 export const metricSchedule = (
   type: MetricSchedulerType,
   options: MetricScheduleOptions,
 ): MetricSchedule => (type === 'greedy' ? new GreedyLr(options) : new ReduceLrOnPlateau(options));
-
-const plateauOptions = [
-  ...(['mode', 'factor', 'patience', 'threshold', 'thresholdMode', 'cooldown', 'minLr'] as const),
-  'eps',
-] as const;
-
-/** The options that each schedule takes: keys of `lrSchedulerKwargs`. */
-export const SCHEDULER_OPTIONS: Readonly<Record<SchedulerType, readonly string[]>> = {
-  constant: [],
-  constant_with_warmup: [],
-  linear: [],
-  cosine: ['numCycles'],
-  cosine_with_restarts: ['numCycles'],
-  cosine_with_min_lr: ['numCycles', 'minLr', 'minLrRate'],
-  cosine_warmup_with_min_lr: ['numCycles', 'minLr', 'minLrRate', 'warmupLrRate'],
-  polynomial: ['power', 'lrEnd'],
-  inverse_sqrt: ['timescale'],
-  warmup_stable_decay: [
-    ...['numDecaySteps', 'numStableSteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles'],
-  ],
-  reduce_lr_on_plateau: plateauOptions,
-  greedy: [...plateauOptions, 'warmup', 'maxLr', 'smooth', 'windowSize', 'resetStart'],
-};
 
 /** Warmup as Hugging Face counts it: a number of updates, or (below 1) a share of them rounded up. */
 export function resolveWarmupSteps(

@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Tracker } from '../callbacks/points.js';
 import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
-import type { CallbackContext, Logs, TrainerCallback } from '../training/callback.js';
+import type { CallbackContext, Logs } from '../training/callback.js';
 import { writing } from '../util/diskError.js';
 import { linePlot } from './linePlot.js';
 import { lossPlot } from './lossPlot.js';
@@ -18,8 +19,9 @@ const LONGEST_VALUE = 1000;
  * device and how fast, curves of loss, perplexity, accuracy, learning rate and gradient norm, and the
  * arguments, those that are not defaults first.
  */
-export class HtmlReportCallback implements TrainerCallback {
+export class HtmlReportCallback implements Tracker {
   readonly name = 'HtmlReportCallback';
+  readonly writesFiles = true;
 
   async onTrainEnd(context: CallbackContext, metrics: Logs): Promise<void> {
     const { args, state, logger, changedArguments, objective } = context;

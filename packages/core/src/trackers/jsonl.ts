@@ -1,6 +1,7 @@
 import { appendFile, mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CallbackContext, TrainerCallback } from '../training/callback.js';
+import type { Tracker } from '../callbacks/points.js';
+import type { CallbackContext } from '../training/callback.js';
 import type { LogEntry } from '../training/trainerState.js';
 import { writing } from '../util/diskError.js';
 import { keysToSnake } from '../util/json.js';
@@ -11,8 +12,9 @@ import { trackerFolder } from './runFolder.js';
  * `log_history` of trainer_state.json (a number that is not finite is null). A resumed run writes on
  * where its checkpoint was; the log of an earlier run is kept as `log.1.jsonl`, `log.2.jsonl`, ...
  */
-export class JsonlCallback implements TrainerCallback {
+export class JsonlCallback implements Tracker {
   readonly name = 'JsonlCallback';
+  readonly writesFiles = true;
   #file: string | null = null;
 
   async onTrainBegin({ args, state }: CallbackContext): Promise<void> {

@@ -1,4 +1,5 @@
-import type { CallbackContext, Logs, TrainerCallback } from '../training/callback.js';
+import type { Tracker } from '../callbacks/points.js';
+import type { CallbackContext, Logs } from '../training/callback.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, keysToSnake } from '../util/json.js';
 import type { Logger } from '../util/logger.js';
@@ -37,8 +38,9 @@ interface Metric {
  * Training does not wait for the server: rows are sent in the background, and again with the next ones
  * when the server did not answer. At the end of the run what could not be sent is reported.
  */
-export class MlflowCallback implements TrainerCallback {
+export class MlflowCallback implements Tracker {
   readonly name = 'MLflowCallback';
+  readonly writesFiles = false;
   readonly #options: MlflowOptions;
   #runId: string | null = null;
   #unsent: Metric[] = [];

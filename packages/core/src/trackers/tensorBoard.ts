@@ -1,7 +1,8 @@
 import { mkdir, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { CallbackContext, Logs, TrainerCallback } from '../training/callback.js';
+import type { Tracker } from '../callbacks/points.js';
+import type { CallbackContext, Logs } from '../training/callback.js';
 import { writing } from '../util/diskError.js';
 import { keysToSnake } from '../util/json.js';
 import { ProtoMessage } from './protobuf.js';
@@ -25,8 +26,9 @@ export interface TensorBoardOptions {
  * (`train/loss`, `eval/loss`), the arguments and the model's config as texts. A resumed run begins its
  * file with the mark at which TensorBoard forgets what an interrupted run wrote beyond that step.
  */
-export class TensorBoardCallback implements TrainerCallback {
+export class TensorBoardCallback implements Tracker {
   readonly name = 'TensorBoardCallback';
+  readonly writesFiles = true;
   readonly #logDir: string | undefined;
   #file: string | null = null;
 

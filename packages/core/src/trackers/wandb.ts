@@ -3,7 +3,8 @@ import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import type { CallbackContext, Logs, TrainerCallback } from '../training/callback.js';
+import type { Tracker } from '../callbacks/points.js';
+import type { CallbackContext, Logs } from '../training/callback.js';
 import { writing } from '../util/diskError.js';
 import { camelToSnake, keysToSnake } from '../util/json.js';
 import { ProtoMessage } from './protobuf.js';
@@ -66,8 +67,9 @@ export interface WandbOptions {
  * `offline-run-<time>-<id>` that `wandb sync <folder>` uploads. Names are those of transformers' own
  * integration (`train/loss`, `eval/loss`, `train/global_step` as the x-axis). Nothing is sent from here.
  */
-export class WandbCallback implements TrainerCallback {
+export class WandbCallback implements Tracker {
   readonly name = 'WandbCallback';
+  readonly writesFiles = true;
   readonly #options: WandbOptions;
   #file: string | null = null;
   /** Bytes in the file: records are framed by their place in it. */

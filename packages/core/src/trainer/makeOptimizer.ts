@@ -3,7 +3,7 @@ import type { LanguageModel } from '../models/languageModel.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { decayGroups, type ParameterGroup } from '../optim/parameterGroups.js';
 import { Optimizers } from '../optim/points.js';
-import type { Schedule } from '../optim/schedulers.js';
+import type { Schedule, ScheduleDefinition } from '../optim/scheduleDefinition.js';
 import type { Engine } from '../tensor/engine.js';
 import { parseArguments } from '../training/arguments/parseArguments.js';
 import type { OptimArgs, TrainingArguments } from '../training/arguments/trainingArguments.js';
@@ -12,8 +12,8 @@ import { AttuneError } from '../util/errors.js';
 /** Makes an optimizer of one's own for each run: the `optimizers` option of a Trainer. */
 export type OptimizerFactory = (engine: Engine, groups: readonly ParameterGroup[]) => Optimizer;
 
-/** What makes the optimizer, and a schedule of one's own instead of that of `lrSchedulerType`. */
-export type OptimizerChoice = readonly [OptimizerFactory, Schedule | null];
+/** What makes the optimizer, and the schedule: that of `lrSchedulerType`, or a function of one's own. */
+export type OptimizerChoice = readonly [OptimizerFactory, Schedule | ScheduleDefinition];
 
 /**
  * The optimizer that `optim` and `optimArgs` name, checked.

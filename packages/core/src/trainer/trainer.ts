@@ -7,6 +7,7 @@ import { EvaluationTasks } from '../evaluation/tasks/evaluationTask.js';
 import { saveWhole } from '../io/saveWhole.js';
 import type { AdapterHost } from '../models/adapterHost.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import { LearningRateSchedules } from '../optim/scheduleDefinition.js';
 import type { PreflightReport } from '../text/preflight/preflightReport.js';
 import { changedArguments } from '../training/arguments/changedArguments.js';
 import {
@@ -93,12 +94,16 @@ export class Trainer<
     const { model, evalDataset, evaluationTasks = [], peftConfig, callbacks = [] } = options;
     const args = (options.args ?? {}) as Readonly<Record<string, unknown>>;
     const { attune } = model;
-    const parsed = parseTrainingArguments(schema, args, defaults);
+    const schedules = attune.registry(LearningRateSchedules);
+    const parsed = parseTrainingArguments(schema, args, defaults, schedules);
     checkEvaluation(parsed, evalDataset !== undefined, evaluationTasks.length > 0);
     this.#options = options;
     const fitting = { ...parsed, maxLength: resolveMaxLength(parsed, args, model) };
-    const [optimizer, schedule = null] = options.optimizers ?? [null];
-    this.#optimizers = [optimizer ?? chooseOptimizer(attune, parsed), schedule];
+    const [optimizer, schedule] = options.optimizers ?? [null];
+    this.#optimizers = [
+      optimizer ?? chooseOptimizer(attune, parsed),
+      schedule ?? schedules.get(parsed.lrSchedulerType),
+    ];
     attune.engine.reseed(parsed.seed);
     this.model = peftConfig ? applyPeft(model, peftConfig) : model;
     this.#adapters = this.model.adapters;

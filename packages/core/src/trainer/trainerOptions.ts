@@ -3,7 +3,7 @@ import type { EvalDataset } from '../evaluation/evaluation.js';
 import type { ComputeMetrics, PreprocessLogits } from '../evaluation/predictions.js';
 import type { EvaluationTask } from '../evaluation/tasks/evaluationTask.js';
 import type { LanguageModel } from '../models/languageModel.js';
-import type { Schedule } from '../optim/schedulers.js';
+import type { Schedule } from '../optim/scheduleDefinition.js';
 import type { TextTokenizer } from '../text/tokenizeRow.js';
 import type { Resume } from '../training/arguments/choices.js';
 import type {

@@ -1,11 +1,15 @@
 import {
-  isMetricScheduler,
+  defineSchedule,
   metricSchedule,
   resolveWarmupSteps,
+  type ScheduleDefinition,
   type StepSchedulerType,
   schedule,
 } from '@attune/core';
+import { scheduleKit } from '@attune/core/testing';
 import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { builtinSchedules } from '../../src/optim/builtinSchedules.js';
 import { fixtureJson, numbers } from './support.js';
 
 interface Case {
@@ -38,7 +42,6 @@ for (const [row, tolerance] of [
 describe('row 25: rates that follow a metric', () => {
   for (const { name, inputs, attrs, outputs } of fixtureJson('row25-schedules-metric.json').cases)
     test(`${name}, also when its state goes out and comes back`, () => {
-      expect(isMetricScheduler(attrs.schedule)).toBe(true);
       let held = metricSchedule(attrs.schedule, attrs);
       const rates = numbers(outputs.rates);
       numbers(inputs.metrics).forEach((value, i) => {
@@ -100,4 +103,73 @@ test('inverse_sqrt joins its warmup at 1', () => {
 test('a warmup ratio is rounded up; steps come before it', () => {
   expect(resolveWarmupSteps({ warmupSteps: 0, warmupRatio: 0.05 }, 61)).toBe(4);
   expect(resolveWarmupSteps({ warmupSteps: 3, warmupRatio: 0.5 }, 60)).toBe(3);
+});
+
+const needed: Readonly<Record<string, object>> = {
+  cosine_with_min_lr: { minLrRate: 0.1 },
+  cosine_warmup_with_min_lr: { minLr: 1e-4 },
+  warmup_stable_decay: { numDecaySteps: 5 },
+};
+
+describe.each(builtinSchedules)('$name', (definition) => {
+  const options = { ...needed[definition.name] };
+  for (const { name, run } of scheduleKit(definition, { options })) test(name, run);
+});
+
+describe('the kit of schedules', () => {
+  const options = z.strictObject({});
+  const failures = async (definition: ScheduleDefinition) => {
+    const found: string[] = [];
+    for (const { run } of scheduleKit(definition))
+      await run().catch((error) => found.push((error as Error).message));
+    return found.join('\n');
+  };
+
+  test('finds a rate that counts its own calls', async () => {
+    const counting = defineSchedule({
+      name: 'counting',
+      follows: 'updates',
+      options,
+      create: () => {
+        let calls = 0;
+        return () => 1 / ++calls;
+      },
+    });
+    expect(await failures(counting)).toMatch(/update 100 has the factor .* in another order/);
+  });
+
+  test('finds a division by zero, and options that are not checked', async () => {
+    const byWarmup = defineSchedule({
+      name: 'by-warmup',
+      follows: 'updates',
+      options: z.object({}),
+      create:
+        ({ warmupSteps }) =>
+        (step) =>
+          step / warmupSteps,
+    });
+    expect(await failures(byWarmup)).toMatch(/an unknown option is taken.*update 0 is NaN/s);
+  });
+
+  test('finds state that a checkpoint does not hold', async () => {
+    const forgetful = defineSchedule({
+      name: 'forgetful',
+      follows: 'metric',
+      options,
+      create: (run) => {
+        let { learningRate } = run;
+        return {
+          get learningRate() {
+            return learningRate;
+          },
+          observe: () => {
+            learningRate /= 2;
+          },
+          exportState: () => ({}),
+          importState: () => {},
+        };
+      },
+    });
+    expect(await failures(forgetful)).toMatch(/when the run was resumed after each/);
+  });
 });

@@ -111,8 +111,8 @@ const kinds: readonly Kind[] = [
   [
     'no such schedule',
     () => trainer({ lrSchedulerType: 'cosin' }),
-    'ARGUMENTS_INVALID',
-    /lrSchedulerType is "cosin".*cosine/s,
+    'UNKNOWN_NAME',
+    /unknown learning-rate schedule "cosin".*Did you mean "cosine"/s,
   ],
   [
     'an option of another schedule',

@@ -96,7 +96,7 @@ describe('what is refused, in the spelling of the user', () => {
     [
       'a scheduler that is none',
       { lrSchedulerType: 'cos' },
-      /lrSchedulerType is "cos": .*"cosine"/,
+      /unknown learning-rate schedule "cos"\..*linear, cosine, /s,
     ],
     [
       'an option of another schedule',

@@ -21,10 +21,13 @@ export const runs = () => [
   new SFTTrainer({ model, args: { learningrate: 1e-3 } }),
   // @ts-expect-error a number
   new SFTTrainer({ model, args: { learningRate: '1e-3' } }),
-  // @ts-expect-error one of several words
-  new SFTTrainer({ model, args: { lrSchedulerType: 'cosinus' } }),
-  // @ts-expect-error no option of a schedule
-  new SFTTrainer({ model, args: { lrSchedulerKwargs: { decaySteps: 10 } } }),
+  // A schedule of a plugin, with an option of its own; a word that is none is refused when it runs.
+  new SFTTrainer({
+    model,
+    args: { lrSchedulerType: 'acme-sqrt', lrSchedulerKwargs: { floor: 1 } },
+  }),
+  // @ts-expect-error a number
+  new SFTTrainer({ model, args: { lrSchedulerKwargs: { numDecaySteps: '10' } } }),
   // @ts-expect-error a dataset, not its path
   new SFTTrainer({ model, trainDataset: 'train.jsonl' }),
   // @ts-expect-error not awaited

@@ -1,11 +1,6 @@
 import type { MetricSchedule } from '../../optim/metricSchedule.js';
-import {
-  isMetricScheduler,
-  metricSchedule,
-  resolveWarmupSteps,
-  type Schedule,
-  schedule,
-} from '../../optim/schedulers.js';
+import type { Schedule, ScheduleDefinition } from '../../optim/scheduleDefinition.js';
+import { resolveWarmupSteps } from '../../optim/schedulers.js';
 import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
 import type { EvalMetrics } from '../../training/callback.js';
 
@@ -15,25 +10,27 @@ export class RunSchedule {
   readonly #byMetric: MetricSchedule | null;
 
   /**
-   * @param chosen a schedule of the caller's, instead of that of `lrSchedulerType`
+   * @param chosen that of `lrSchedulerType`, or a function of the caller's
    * @throws SCHEDULE_INVALID
    */
   constructor(
     private readonly args: TrainingArguments,
     totalSteps: number,
-    chosen: Schedule | null,
+    chosen: Schedule | ScheduleDefinition,
   ) {
-    const { lrSchedulerType: type, lrSchedulerKwargs, learningRate } = args;
-    if (!chosen && isMetricScheduler(type)) {
+    const { lrSchedulerKwargs, learningRate } = args;
+    if (typeof chosen === 'function') {
+      this.#byStep = chosen;
+      this.#byMetric = null;
+    } else if (chosen.follows === 'metric') {
       const mode = args.greaterIsBetter ? 'max' : 'min';
       this.#byStep = null;
-      this.#byMetric = metricSchedule(type, { mode, ...lrSchedulerKwargs, learningRate });
-      return;
+      this.#byMetric = chosen.create({ mode, learningRate }, lrSchedulerKwargs);
+    } else {
+      const warmupSteps = resolveWarmupSteps(args, totalSteps);
+      this.#byStep = chosen.create({ warmupSteps, totalSteps, learningRate }, lrSchedulerKwargs);
+      this.#byMetric = null;
     }
-    const warmupSteps = resolveWarmupSteps(args, totalSteps);
-    const options = { ...lrSchedulerKwargs, warmupSteps, totalSteps, learningRate };
-    this.#byMetric = null;
-    this.#byStep = chosen ?? (isMetricScheduler(type) ? null : schedule(type, options));
   }
 
   /** @param step updates done so far */

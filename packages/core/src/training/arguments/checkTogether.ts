@@ -1,4 +1,4 @@
-import { isMetricScheduler, SCHEDULER_OPTIONS } from '../../optim/schedulers.js';
+import type { ScheduleDefinition } from '../../optim/scheduleDefinition.js';
 import { AttuneError } from '../../util/errors.js';
 import type { TrainingArguments } from './trainingArguments.js';
 
@@ -6,24 +6,16 @@ const invalid = (message: string, remedy: string): AttuneError =>
   new AttuneError('ARGUMENTS_INVALID', message, { remedy });
 
 /** What no option can see alone. @throws ARGUMENTS_INVALID */
-export function checkTogether(args: TrainingArguments): void {
+export function checkTogether(args: TrainingArguments, schedule: ScheduleDefinition): void {
   const { evalStrategy, evalSteps, saveStrategy, saveSteps, warmupSteps, maxSteps } = args;
   if (maxSteps > 0 && warmupSteps >= 1 && warmupSteps > maxSteps)
     throw invalid(
       `warmupSteps ${warmupSteps} is more than maxSteps ${maxSteps}: the learning rate would never arrive.`,
       'Lower warmupSteps, or use warmupRatio.',
     );
-  const { lrSchedulerType: type } = args;
-  const takes = SCHEDULER_OPTIONS[type];
-  const stray = Object.keys(args.lrSchedulerKwargs).find((key) => !takes.includes(key));
-  if (stray)
+  if (schedule.follows === 'metric' && evalStrategy === 'no')
     throw invalid(
-      `lrSchedulerKwargs.${stray} is not an option of the schedule "${type}".`,
-      takes.length > 0 ? `It takes ${takes.join(', ')}.` : 'It takes none.',
-    );
-  if (isMetricScheduler(type) && evalStrategy === 'no')
-    throw invalid(
-      `lrSchedulerType "${type}" follows evaluations, but nothing is evaluated.`,
+      `lrSchedulerType "${schedule.name}" follows evaluations, but nothing is evaluated.`,
       'Set evalStrategy: "steps" or "epoch".',
     );
   if (args.nonFinite === 'rollback' && args.saveOnlyModel)

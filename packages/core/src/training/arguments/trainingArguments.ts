@@ -1,12 +1,9 @@
 import { z } from 'zod';
 import type { ComputeDType } from '../../backend/dtype.js';
 import type { CheckpointingOptions } from '../../models/languageModel.js';
-import {
-  isMetricScheduler,
-  SCHEDULER_TYPES,
-  type SchedulerKwargs,
-  type SchedulerType,
-} from '../../optim/schedulers.js';
+import { coreSchedules } from '../../optim/builtinSchedules.js';
+import type { ScheduleDefinition } from '../../optim/scheduleDefinition.js';
+import type { SchedulerKwargs, SchedulerType } from '../../optim/schedulers.js';
 import { parseBytes } from '../../util/bytes.js';
 import { camelToSnake, isPlainObject, keysToCamel, snakeToCamel } from '../../util/json.js';
 import { dropAbsentOptions } from './absentOptions.js';
@@ -15,6 +12,7 @@ import type { Resume } from './choices.js';
 import { LENGTH_COLUMN, NON_FINITE, type NonFinite } from './choices.js';
 import { checkIsObject, parseArguments } from './parseArguments.js';
 import { resolveSampling, SAMPLING_STRATEGIES, type SamplingStrategy } from './sampling.js';
+import { readSchedulerKwargs } from './schedulerKwargs.js';
 
 export type IntervalStrategy = 'no' | 'steps' | 'epoch';
 
@@ -97,10 +95,13 @@ export interface TrainingArguments {
   readonly bf16: boolean;
   /** The same with float16, which matrix units are fastest at, and a dynamic loss scale (LossScaler). Default false. */
   readonly fp16: boolean;
-  /** How the rate moves over the run. Default "linear": to zero. */
-  readonly lrSchedulerType: SchedulerType;
+  /**
+   * How the rate moves over the run: "cosine", "constant_with_warmup", ..., or a schedule that a plugin added to
+   * `LearningRateSchedules`. Default "linear": to zero.
+   */
+  readonly lrSchedulerType: SchedulerType | (string & {});
   /** Options of the schedule by name, e.g. `{ numDecaySteps: 100 }`; each schedule takes its own. Default {}. */
-  readonly lrSchedulerKwargs: SchedulerKwargs;
+  readonly lrSchedulerKwargs: SchedulerKwargs & Readonly<Record<string, unknown>>;
   /** Updates of linear warmup from 0; below 1, a share of all updates. Before `warmupRatio`. Default 0. */
   readonly warmupSteps: number;
   /** Share of all updates that are warmup, rounded up. Default 0. */
@@ -180,21 +181,6 @@ export interface TrainingArguments {
   readonly restoreCallbackStatesFromCheckpoint: boolean;
 }
 
-const number = z.number();
-const ramp = z.enum(['linear', 'cosine', '1-sqrt']);
-/** Which of them a schedule takes is in SCHEDULER_OPTIONS. */
-const schedulerKwargs = z
-  .strictObject({
-    ...{ numCycles: number, power: number, lrEnd: number, minLr: number, minLrRate: number },
-    ...{ timescale: number, warmupLrRate: number, numDecaySteps: number, numStableSteps: number },
-    ...{ warmupType: ramp, decayType: ramp, minLrRatio: number, mode: z.enum(['min', 'max']) },
-    ...{ factor: number.positive().lt(1), patience: number.min(0), threshold: number.min(0) },
-    ...{ thresholdMode: z.enum(['rel', 'abs']), cooldown: number.min(0), eps: number.min(0) },
-    ...{ warmup: number.min(0), maxLr: number, smooth: z.boolean(), windowSize: number.min(1) },
-    resetStart: number.min(1),
-  })
-  .partial();
-
 /**
  * Every option may be left out. Over `keyof T` alone: a mapped type over any other set of keys loses the
  * documentation of the properties, and an editor would show none.
@@ -268,10 +254,9 @@ export const trainingArgumentsSchema = z.strictObject({
     .default(null),
   bf16: z.boolean().default(false),
   fp16: z.boolean().default(false),
-  lrSchedulerType: z.enum(SCHEDULER_TYPES).default('linear'),
-  lrSchedulerKwargs: z
-    .preprocess((given) => (isPlainObject(given) ? keysToCamel(given) : given), schedulerKwargs)
-    .default({}),
+  lrSchedulerType: z.string().min(1).default('linear'),
+  /** Checked by the schedule itself, see readSchedulerKwargs. */
+  lrSchedulerKwargs: z.record(z.string(), z.unknown()).default({}),
   warmupSteps: z
     .number()
     .min(0)
@@ -345,28 +330,30 @@ export const evalName = (metric: string): string =>
  *
  * @param schema `trainingArgumentsSchema`, or an extension of it
  * @param defaults what this trainer has instead of the general defaults
+ * @param schedules what `lrSchedulerType` may name. Default: those of core
  * @throws ARGUMENTS_INVALID with the option in the user's spelling, its value and what is allowed;
- *   OPTION_ABSENT for an option of transformers that is not here yet
+ *   UNKNOWN_NAME for a schedule that nobody added; OPTION_ABSENT for an option of transformers that is not here yet
  */
 export function parseTrainingArguments<S extends z.ZodObject>(
   schema: S,
   input: Readonly<Record<string, unknown>>,
   defaults: Readonly<Record<string, unknown>> = {},
+  schedules: { get(name: string): ScheduleDefinition } = coreSchedules,
 ): z.output<S> & TrainingArguments {
   checkIsObject(input);
   const { kept, refused } = dropAbsentOptions(withoutNone(input), schema.shape);
   const parsed = parseArguments(schema, kept, defaults, refused) as z.output<S> & RawArguments;
   const { loadBestModelAtEnd } = parsed;
+  const schedule = schedules.get(parsed.lrSchedulerType);
   const metric =
     parsed.metricForBestModel ??
-    (loadBestModelAtEnd ||
-    parsed.saveStrategy === 'best' ||
-    isMetricScheduler(parsed.lrSchedulerType)
+    (loadBestModelAtEnd || parsed.saveStrategy === 'best' || schedule.follows === 'metric'
       ? 'loss'
       : null);
   const trainSamplingStrategy = resolveSampling(parsed);
   const args = {
     ...parsed,
+    lrSchedulerKwargs: readSchedulerKwargs(schedule, parsed.lrSchedulerKwargs),
     trainSamplingStrategy,
     groupByLength: trainSamplingStrategy === 'group_by_length',
     shuffle: trainSamplingStrategy !== 'sequential',
@@ -375,7 +362,7 @@ export function parseTrainingArguments<S extends z.ZodObject>(
     metricForBestModel: metric === null ? null : evalName(metric),
     greaterIsBetter: parsed.greaterIsBetter ?? !/(loss|perplexity)$/i.test(metric ?? 'loss'),
   };
-  checkTogether(args);
+  checkTogether(args, schedule);
   return args;
 }
 
