@@ -12,12 +12,23 @@ import {
   fromBfloat16Bits,
   fromFloat16Bits,
   type HostArray,
+  isFloat,
 } from '../dtype.js';
 import type { BufferHandle, OpCall, Operand, OpSpec } from '../opCall.js';
 
+type HostValues = Float64Array | Int32Array | Uint32Array;
+
 interface ReferenceBuffer extends BufferHandle {
   readonly dtype: DType;
-  readonly data: Float64Array | Int32Array | Uint32Array;
+  readonly data: HostValues;
+}
+
+const placeOf = (dtype: DType, elements: number): string =>
+  `${isFloat(dtype) ? 'float' : dtype} ${elements}`;
+
+function hostArray(dtype: DType, elements: number): HostValues {
+  if (dtype === 'int32') return new Int32Array(elements);
+  return dtype === 'uint32' ? new Uint32Array(elements) : new Float64Array(elements);
 }
 
 /**
@@ -47,6 +58,8 @@ export class ReferenceBackend implements Backend {
     reservedBytes: 0,
   };
   readonly #ops = new Map<string, NonNullable<OpDef['reference']>>();
+  /** Arrays to be used again, by their kind and length: most of a step's buffers are those of the last. */
+  readonly #freed = new Map<string, HostValues[]>();
   #nextId = 1;
 
   /** @param extraOps primitives of other packages, beside the built-in table. */
@@ -61,12 +74,9 @@ export class ReferenceBackend implements Backend {
 
   alloc(byteLength: number, dtype: DType): BufferHandle {
     const elements = Math.ceil(byteLength / bytesPerElement[dtype]);
-    const data =
-      dtype === 'int32'
-        ? new Int32Array(elements)
-        : dtype === 'uint32'
-          ? new Uint32Array(elements)
-          : new Float64Array(elements).fill(Number.NaN); // reading what was never written shows
+    const data = this.#freed.get(placeOf(dtype, elements))?.pop() ?? hostArray(dtype, elements);
+    // Reading what was never written shows.
+    data.fill(data instanceof Float64Array ? Number.NaN : 0);
     this.stats.buffersCreated++;
     this.stats.liveBytes += byteLength;
     this.stats.reservedBytes = this.stats.liveBytes;
@@ -76,6 +86,11 @@ export class ReferenceBackend implements Backend {
   }
 
   free(buffer: BufferHandle): void {
+    const { dtype, data } = buffer as ReferenceBuffer;
+    const place = placeOf(dtype, data.length);
+    const freed = this.#freed.get(place);
+    if (freed) freed.push(data);
+    else this.#freed.set(place, [data]);
     this.stats.liveBytes -= buffer.byteLength;
     this.stats.reservedBytes = this.stats.liveBytes;
   }

@@ -2,7 +2,7 @@ import type { DType } from '../../backend/dtype.js';
 import { erf } from '../../util/erf.js';
 import { AttuneError } from '../../util/errors.js';
 import { defineOp, type OpDef } from '../op.js';
-import { broadcastShapes, type Shape, sameShape, strides } from '../shape.js';
+import { broadcastShapes, numel, type Shape, sameShape, strides } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { sum } from './reduce.js';
 
@@ -23,6 +23,30 @@ export function broadcastStrides(from: Shape, to: Shape): number[] {
   return to.map((_, i) => (i < lead || from[i - lead] === 1 ? 0 : own[i - lead]!));
 }
 
+/**
+ * Visits the rows of a contiguous tensor, which are its last axis: where a row starts in it, how long
+ * it is, and where it starts in operands that are read with the given steps.
+ */
+export function forEachRow(
+  shape: Shape,
+  steps: readonly (readonly number[])[],
+  visit: (at: number, length: number, starts: readonly number[]) => void,
+): void {
+  const outer = shape.length - 1;
+  const length = shape[outer] ?? 1;
+  const index = new Array<number>(Math.max(outer, 0)).fill(0);
+  const starts = steps.map(() => 0);
+  for (let at = 0, size = numel(shape); at < size; at += length) {
+    visit(at, length, starts);
+    for (let d = outer - 1; d >= 0; d--) {
+      for (let s = 0; s < steps.length; s++) starts[s]! += steps[s]![d]!;
+      if (++index[d]! < shape[d]!) break;
+      for (let s = 0; s < steps.length; s++) starts[s]! -= shape[d]! * steps[s]![d]!;
+      index[d] = 0;
+    }
+  }
+}
+
 // ---- two operands
 
 type Binary = (a: number, b: number) => number;
@@ -41,22 +65,15 @@ function binaryOp(
         dtype: 'float32' as DType,
       },
     ],
-    reference: ({ inputs, outputs }) => {
-      const [a, b] = inputs;
-      const out = outputs[0]!;
-      const stepsA = broadcastStrides(a!.shape, out.shape);
-      const stepsB = broadcastStrides(b!.shape, out.shape);
-      const index = new Array<number>(out.shape.length).fill(0);
-      for (let i = 0; i < out.data.length; i++) {
-        let ia = 0;
-        let ib = 0;
-        for (let d = 0; d < index.length; d++) {
-          ia += index[d]! * stepsA[d]!;
-          ib += index[d]! * stepsB[d]!;
-        }
-        out.data[i] = apply(a!.data[ia]!, b!.data[ib]!);
-        for (let d = index.length - 1; d >= 0 && ++index[d]! === out.shape[d]; d--) index[d] = 0;
-      }
+    reference: ({ inputs: [a, b], outputs: [out] }) => {
+      const stepsA = broadcastStrides(a!.shape, out!.shape);
+      const stepsB = broadcastStrides(b!.shape, out!.shape);
+      const [alongA, alongB] = [stepsA.at(-1) ?? 0, stepsB.at(-1) ?? 0];
+      const [x, y, z] = [a!.data, b!.data, out!.data];
+      forEachRow(out!.shape, [stepsA, stepsB], (at, length, [startA, startB]) => {
+        for (let j = 0, ia = startA!, ib = startB!; j < length; j++, ia += alongA, ib += alongB)
+          z[at + j] = apply(x[ia]!, y[ib]!);
+      });
     },
     vjp,
     ...(saves && { saves }),

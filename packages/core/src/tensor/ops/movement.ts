@@ -10,7 +10,7 @@ import {
   strides,
 } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import { broadcastStrides, sumTo } from './elementwise.js';
+import { broadcastStrides, forEachRow, sumTo } from './elementwise.js';
 
 /** out[index] = x[sum(index * steps)]: permute, expand and slice are three choices of steps. */
 function readStrided(
@@ -19,13 +19,11 @@ function readStrided(
   steps: readonly number[],
   start = 0,
 ): void {
-  const index = new Array<number>(out.shape.length).fill(0);
-  for (let i = 0; i < out.data.length; i++) {
-    let at = start;
-    for (let d = 0; d < index.length; d++) at += index[d]! * steps[d]!;
-    out.data[i] = x.data[at]!;
-    for (let d = index.length - 1; d >= 0 && ++index[d]! === out.shape[d]; d--) index[d] = 0;
-  }
+  const along = steps.at(-1) ?? 0;
+  const [from, to] = [x.data, out.data];
+  forEachRow(out.shape, [steps], (at, length, [first]) => {
+    for (let j = 0, i = start + first!; j < length; j++, i += along) to[at + j] = from[i]!;
+  });
 }
 
 export const permuteOp = defineOp<{ order: readonly number[] }>({

@@ -37,12 +37,12 @@ const nonEmpty =
 function forEachGroup(
   x: ReferenceArray,
   attrs: ReduceAttrs,
-  visit: (output: number, values: Iterable<number>) => void,
+  visit: (output: number, values: Float64Array) => void,
 ): void {
   const { outer, reduced, inner } = splitAxes(x.shape, attrs);
+  const values = new Float64Array(reduced);
   for (let o = 0; o < outer; o++)
     for (let i = 0; i < inner; i++) {
-      const values = new Float64Array(reduced);
       for (let r = 0; r < reduced; r++) values[r] = x.data[(o * reduced + r) * inner + i]!;
       visit(o * inner + i, values);
     }
