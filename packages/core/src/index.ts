@@ -101,11 +101,10 @@ export * from './tokenizer/tokenizer.js';
 export * from './trackers/index.js';
 export * from './trainer/index.js';
 export type { Resume } from './training/arguments/choices.js';
+export type { IntervalStrategy } from './training/arguments/kinds.js';
+export { evalName } from './training/arguments/metricName.js';
 export { parseArguments } from './training/arguments/parseArguments.js';
 export {
-  evalName,
-  type IntervalStrategy,
-  type Optional,
   parseTrainingArguments,
   type TrainingArguments,
   type TrainingArgumentsInput,
@@ -125,6 +124,7 @@ export * from './util/formatJson.js';
 export * from './util/json.js';
 export * from './util/logger.js';
 export * from './util/losslessJson.js';
+export type { FilledOptions, OptionsInput } from './util/options.js';
 export * from './util/pythonRegex/index.js';
 export * from './util/rng.js';
 export { checkOptionNames, explainUnknown, type OptionHints } from './util/unknownOptions.js';

@@ -417,7 +417,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'SFT()',
       () => new SFTTrainer(undefined as Js),
-      'UNKNOWN_OPTION',
+      'TRAINER_OPTION',
       [
         'SFTTrainer: expected its options as an object, found nothing (undefine',
         'Pass { model, tokenizer, trainDataset, ... }.',
@@ -641,7 +641,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'train(true)',
       () => (sft({ trainDataset: rows }) as SFTTrainer).train(true as Js),
-      'UNKNOWN_OPTION',
+      'TRAINER_OPTION',
       [
         'train: expected its options as an object, found boolean true.',
         'Pass { resumeFromCheckpoint, signal, handleSignals }.',
@@ -906,7 +906,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'args absent',
       () => withArgs({ dataset_text_field: 'content', push_to_hub: true, deepspeed: 'x', foo: 1 }),
-      'ARGUMENTS_INVALID',
+      'UNKNOWN_OPTION',
       [
         'there is no option "foo"',
         'dataset_text_field: "content"',

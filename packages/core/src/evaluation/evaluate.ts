@@ -4,7 +4,7 @@ import type { Loader } from '../dataset/loader.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import { DeviceTable } from '../tensor/deviceTable.js';
 import { PADDING_SEGMENT } from '../text/collator.js';
-import { metricName } from '../training/arguments/trainingArguments.js';
+import { metricName } from '../training/arguments/metricName.js';
 import type { HostBatch } from '../training/batch.js';
 import type { PredictionStep } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';

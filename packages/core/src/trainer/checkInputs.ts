@@ -1,8 +1,10 @@
+import type { z } from 'zod';
 import type { LanguageModel } from '../models/languageModel.js';
-import { argumentHints, trainerHints } from '../training/arguments/argumentHints.js';
+import { argumentNotes, trainerNotes } from '../training/arguments/notes.js';
 import { describeValue, isPromise } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
-import { checkOptionNames, type OtherPlace } from '../util/unknownOptions.js';
+import { checkNames, hintsOf } from '../util/options.js';
+import type { OtherPlace } from '../util/unknownOptions.js';
 import type { TrainerOptions } from './trainerOptions.js';
 
 const invalid = (what: string, value: unknown, remedy: string): AttuneError =>
@@ -16,23 +18,23 @@ const isObject = (value: unknown): value is object => typeof value === 'object' 
 const isTokenizer = (value: unknown): boolean => isObject(value) && 'encode' in value;
 
 /** Where training arguments belong that are written in another place. */
-export const argumentsPlace = (known: readonly string[]): OtherPlace => ({
-  hints: { ...argumentHints, known },
+export const argumentsPlace = (schema: z.ZodObject): OtherPlace => ({
+  hints: { ...hintsOf(schema), notes: argumentNotes },
   place: (name: string) => `args: { ${name} }`,
 });
 
 /**
  * The options of a trainer by name, then what they are.
  *
- * @param known the trainer's own options
- * @param argumentNames what `args` takes, which is often written beside it
+ * @param schema the trainer's own options
+ * @param ofArguments what `args` takes, which is often written beside it
  * @throws UNKNOWN_OPTION, TRAINER_OPTION
  */
 export function checkTrainerOptions(
   trainer: string,
   options: unknown,
-  known: Readonly<Record<string, true>>,
-  argumentNames: readonly string[],
+  schema: z.ZodObject,
+  ofArguments: z.ZodObject,
 ): void {
   if (isObject(options) && ('root' in options || isPromise(options)))
     throw invalid(
@@ -40,9 +42,11 @@ export function checkTrainerOptions(
       options,
       `Write new ${trainer}({ model, tokenizer, trainDataset, args }).`,
     );
-  checkOptionNames(trainer, options, known, 'UNKNOWN_OPTION', {
-    ...trainerHints,
-    elsewhere: [argumentsPlace(argumentNames)],
+  checkNames(schema, options, {
+    where: trainer,
+    code: 'TRAINER_OPTION',
+    notes: trainerNotes,
+    elsewhere: [argumentsPlace(ofArguments)],
   });
   checkInputs(trainer, options as TrainerOptions);
 }

@@ -5,8 +5,9 @@ import { decayGroups, type ParameterGroup } from '../optim/parameterGroups.js';
 import { Optimizers } from '../optim/points.js';
 import type { Schedule, ScheduleDefinition } from '../optim/scheduleDefinition.js';
 import type { Engine } from '../tensor/engine.js';
+import type { OptimArgs } from '../training/arguments/optimization.js';
 import { parseArguments } from '../training/arguments/parseArguments.js';
-import type { OptimArgs, TrainingArguments } from '../training/arguments/trainingArguments.js';
+import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 import { AttuneError } from '../util/errors.js';
 
 /** Makes an optimizer of one's own for each run: the `optimizers` option of a Trainer. */

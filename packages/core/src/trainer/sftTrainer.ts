@@ -1,94 +1,86 @@
 import { z } from 'zod';
 import { causalLmObjective } from '../objectives/causalLm.js';
-import { PACKING_STRATEGIES, type PackingStrategy } from '../text/pack.js';
+import { PACKING_STRATEGIES } from '../text/pack.js';
 import {
   PREFLIGHT_CHECKS,
   PREFLIGHT_MAX_ROWS,
-  type PreflightSetting,
+  preflightOptions,
 } from '../text/preflight/preflight.js';
 import {
-  type Optional,
   type TrainingArguments,
   type TrainingArgumentsInput,
   trainingArgumentsSchema,
 } from '../training/arguments/trainingArguments.js';
+import type { FilledOptions, OptionsInput } from '../util/options.js';
 import { checkTrainerOptions } from './checkInputs.js';
 import { Trainer } from './trainer.js';
-import { type TrainerOptions, trainerOptionNames } from './trainerOptions.js';
+import { type TrainerOptions, trainerOptions } from './trainerOptions.js';
 
-interface SftOnly {
+/** What SFTTrainer has beside the arguments of every trainer. */
+const sftOnly = z.strictObject({
   /**
    * Learn completions only. null: where a row has one (prompt + completion), as in TRL. true on
    * conversations: what the assistant says. Default null.
    */
-  readonly completionOnlyLoss: boolean | null;
+  completionOnlyLoss: z.boolean().nullable().default(null).meta({
+    aka: 'completiononly trainonresponsesonly trainoncompletions trainoninputs maskprompt masking',
+  }),
   /** Of conversations, learn only what the assistant says, with any chat template. Default false. */
-  readonly assistantOnlyLoss: boolean;
+  assistantOnlyLoss: z.boolean().default(false).meta({ aka: 'assistantonly trainonassistant' }),
   /**
    * Fill rows of `maxLength` tokens with several examples each: less padding, the same loss. They do
    * not see one another, and positions start again with each. Default false.
    */
-  readonly packing: boolean;
+  packing: z.boolean().default(false).meta({ aka: 'pack packsequences samplepacking' }),
   /**
    * "bfd" cuts off what is longer than a row, "bfd_split" goes on in other rows, "wrapped" cuts the
    * tokens of all examples into full rows, each of which is one text for attention. Default "bfd".
    */
-  readonly packingStrategy: PackingStrategy;
+  packingStrategy: z.enum(PACKING_STRATEGIES).default('bfd'),
+  // TRL's old name for what "nll" is.
   /**
    * What is minimised. "dft": dynamic fine-tuning (arXiv:2508.05629), each token's loss times its probability: what the model finds
    * unlikely pulls less. "chunked_nll" is "nll". Default "nll".
    */
-  readonly lossType: 'nll' | 'dft';
+  lossType: z
+    .enum(['nll', 'dft', 'chunked_nll'])
+    .transform((type) => (type === 'chunked_nll' ? 'nll' : type))
+    .default('nll')
+    .meta({ aka: 'loss lossfunction lossfn criterion' }),
   /** Pack the evaluation rows too; null: as `packing`. Default null. */
-  readonly evalPacking: boolean | null;
+  evalPacking: z.boolean().nullable().default(null).meta({ aka: 'packeval' }),
   /**
    * Before the first step, show what is trained on, and refuse what cannot be meant (`PREFLIGHT_CHECKS`):
    * "on", "off", or `{ rows, allow }` with the number of rows to show and the checks to say and not
    * refuse. Default "on": three rows, all checks.
    */
-  readonly preflight: PreflightSetting;
-}
-
-/** TrainingArguments with TRL's defaults: learningRate 2e-5, loggingSteps 10, maxLength 1024. */
-export type SftArguments = TrainingArguments & SftOnly;
-
-export type SftArgumentsInput = TrainingArgumentsInput & Optional<SftOnly>;
-
-const sftArgumentsSchema = trainingArgumentsSchema.extend({
-  completionOnlyLoss: z.boolean().nullable().default(null),
-  assistantOnlyLoss: z.boolean().default(false),
-  packing: z.boolean().default(false),
-  packingStrategy: z.enum(PACKING_STRATEGIES).default('bfd'),
-  // TRL's old name for what "nll" is.
-  lossType: z
-    .enum(['nll', 'dft', 'chunked_nll'])
-    .transform((type) => (type === 'chunked_nll' ? 'nll' : type))
-    .default('nll'),
-  evalPacking: z.boolean().nullable().default(null),
   preflight: z
-    .union(
-      [
-        z.enum(['on', 'off']),
-        z.strictObject({
-          rows: z.int().min(0).max(PREFLIGHT_MAX_ROWS).optional(),
-          allow: z.array(z.enum(PREFLIGHT_CHECKS)).optional(),
-        }),
-      ],
-      {
-        error: `expected "on", "off", or { rows: 0 to ${PREFLIGHT_MAX_ROWS}, allow: a list of ${PREFLIGHT_CHECKS.map((c) => `"${c}"`).join(', ')} }`,
-      },
-    )
-    .default('on'),
+    .union([z.enum(['on', 'off']), preflightOptions], {
+      error: `expected "on", "off", or { rows: 0 to ${PREFLIGHT_MAX_ROWS}, allow: a list of ${PREFLIGHT_CHECKS.map((c) => `"${c}"`).join(', ')} }`,
+    })
+    .default('on')
+    .meta({ aka: 'preview check checks' }),
 });
 
-export interface SftTrainerOptions
-  extends Omit<TrainerOptions<SftArguments, SftArgumentsInput>, 'objective'> {
-  /** Row -> text to learn, for rows of a format of your own. Default: rows of the known formats. */
-  readonly formattingFunc?: ((row: never) => string) | undefined;
-}
+const sftArguments = trainingArgumentsSchema.extend(sftOnly.shape);
 
-const { objective: _, ...ofTrainer } = trainerOptionNames;
-const optionNames: Record<keyof SftTrainerOptions, true> = { ...ofTrainer, formattingFunc: true };
+/** TrainingArguments with TRL's defaults: learningRate 2e-5, loggingSteps 10, maxLength 1024. */
+export type SftArguments = TrainingArguments & FilledOptions<typeof sftOnly>;
+
+export type SftArgumentsInput = TrainingArgumentsInput & OptionsInput<typeof sftOnly>;
+
+const { objective: _, ...ofEveryTrainer } = trainerOptions.shape;
+const sftOptions = z.strictObject({
+  /** Row -> text to learn, for rows of a format of your own. Default: rows of the known formats. */
+  formattingFunc: z
+    .custom<(row: never) => string>()
+    .optional()
+    .meta({ aka: 'formattingfunction formatfunc format formatter promptformatter' }),
+});
+const sftTrainerOptions = z.strictObject({ ...ofEveryTrainer, ...sftOptions.shape });
+
+export type SftTrainerOptions = Omit<TrainerOptions<SftArguments, SftArgumentsInput>, 'objective'> &
+  OptionsInput<typeof sftOptions>;
 
 /**
  * Supervised fine-tuning: next-token prediction on rows of text, prompt + completion or conversations.
@@ -99,12 +91,7 @@ const optionNames: Record<keyof SftTrainerOptions, true> = { ...ofTrainer, forma
  */
 export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
   constructor(options: SftTrainerOptions) {
-    checkTrainerOptions(
-      new.target.name,
-      options,
-      optionNames,
-      Object.keys(sftArgumentsSchema.shape),
-    );
+    checkTrainerOptions(new.target.name, options, sftTrainerOptions, sftArguments);
     const { formattingFunc, ...rest } = options;
     super(
       {
@@ -124,7 +111,7 @@ export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
           }),
       },
       {
-        schema: sftArgumentsSchema,
+        schema: sftArguments,
         defaults: { learningRate: 2e-5, loggingSteps: 10, maxLength: 1024 },
       },
     );

@@ -1,3 +1,4 @@
+import type { z } from 'zod';
 import type { TuningOptions, TuningReport } from '../backend/backend.js';
 import { CallbackHandler, type CallbackKey } from '../callbacks/handler.js';
 import { type Examples, isStream, type Loader, sampleExamples } from '../dataset/loader.js';
@@ -21,8 +22,8 @@ import type { TrainerEvents } from '../training/events.js';
 import type { Objective } from '../training/objective.js';
 import { TrainerState } from '../training/trainerState.js';
 import { AttuneError } from '../util/errors.js';
+import { parseOptions } from '../util/options.js';
 import { requireFolder } from '../util/requireFolder.js';
-import { checkOptionNames } from '../util/unknownOptions.js';
 import { applyPeft } from './applyPeft.js';
 import { argumentsPlace, checkEvalRows, checkTrainerOptions } from './checkInputs.js';
 import {
@@ -53,8 +54,8 @@ import {
   type TrainerOptions,
   type TrainOptions,
   type TrainOutput,
-  trainerOptionNames,
-  trainOptionNames,
+  trainerOptions,
+  trainOptions,
 } from './trainerOptions.js';
 
 /**
@@ -74,6 +75,7 @@ export class Trainer<
   readonly state = new TrainerState();
   readonly objective: Objective;
   readonly #options: TrainerOptions<Args, ArgsInput>;
+  readonly #schema: z.ZodObject;
   readonly #optimizers: OptimizerChoice;
   readonly #callbacks: CallbackHandler;
   readonly #evaluation: Evaluation;
@@ -89,8 +91,7 @@ export class Trainer<
   /** @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
     const { schema = trainingArgumentsSchema, defaults = {} } = flavor;
-    const argumentNames = Object.keys(schema.shape);
-    checkTrainerOptions(new.target.name, options, trainerOptionNames, argumentNames);
+    checkTrainerOptions(new.target.name, options, trainerOptions, schema);
     const { model, evalDataset, evaluationTasks = [], peftConfig, callbacks = [] } = options;
     const args = (options.args ?? {}) as Readonly<Record<string, unknown>>;
     const { attune } = model;
@@ -98,6 +99,7 @@ export class Trainer<
     const parsed = parseTrainingArguments(schema, args, defaults, schedules);
     checkEvaluation(parsed, evalDataset !== undefined, evaluationTasks.length > 0);
     this.#options = options;
+    this.#schema = schema;
     const fitting = { ...parsed, maxLength: resolveMaxLength(parsed, args, model) };
     const [optimizer, schedule] = options.optimizers ?? [null];
     this.#optimizers = [
@@ -201,16 +203,17 @@ export class Trainer<
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { args, model } = this;
     const trainDataset = this.#trainRows('train');
-    checkOptionNames('train', options, trainOptionNames, 'UNKNOWN_OPTION', {
-      synonyms: { resume: 'resumeFromCheckpoint', checkpoint: 'resumeFromCheckpoint' },
-      elsewhere: [argumentsPlace(Object.keys(args))],
+    const { resumeFromCheckpoint, signal, handleSignals } = parseOptions(trainOptions, options, {
+      where: 'train',
+      code: 'TRAINER_OPTION',
+      elsewhere: [argumentsPlace(this.#schema)],
     });
     using _ = this.#occupy('train');
     await using output = await OutputFolder.open(
       args.outputDir,
       {
         saves: args.saveStrategy !== 'no',
-        resume: options.resumeFromCheckpoint ?? args.resumeFromCheckpoint,
+        resume: resumeFromCheckpoint ?? args.resumeFromCheckpoint,
       },
       model.attune.logger,
     );
@@ -237,9 +240,7 @@ export class Trainer<
         output,
       );
       if (position) run.position = position;
-      const stop = new StopRequest(options.signal, options.handleSignals ?? true, (reason) =>
-        this.#sayStop(reason),
-      );
+      const stop = new StopRequest(signal, handleSignals, (reason) => this.#sayStop(reason));
       this.#stop = stop;
       try {
         backend.limitMemory?.(args.maxMemory);

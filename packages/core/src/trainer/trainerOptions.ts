@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { RowSource } from '../dataset/rowSource.js';
 import type { EvalDataset } from '../evaluation/evaluation.js';
 import type { ComputeMetrics, PreprocessLogits } from '../evaluation/predictions.js';
@@ -13,59 +14,80 @@ import type {
 } from '../training/arguments/trainingArguments.js';
 import type { Logs, TrainerCallback } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';
+import type { OptionsInput, Retyped } from '../util/options.js';
 import type { PeftConfigInput } from './applyPeft.js';
 import type { StopReason } from './loop/stopRequest.js';
 import type { OptimizerFactory } from './makeOptimizer.js';
 
-/** What a trainer is made of. */
-export interface TrainerOptions<
-  Args extends TrainingArguments = TrainingArguments,
-  ArgsInput extends object = TrainingArgumentsInput,
-> {
+/** What a trainer is made of: checked in `checkInputs`, each a thing of its kind. */
+export const trainerOptions = z.strictObject({
   /** What is trained: of `fromPretrained`, `fromConfig`, or one with adapters. */
-  readonly model: LanguageModel;
+  model: z.custom<LanguageModel>().meta({ aka: 'basemodel lm llm network' }),
   /** What to learn, or a function that makes it from the checked arguments. */
-  readonly objective: Objective | ((args: Args, model: LanguageModel) => Objective);
+  objective: z.custom<Objective>(),
   /** Needed for rows of text, and saved beside the weights. Default null: rows of token ids. */
-  readonly tokenizer?: SavableTokenizer | null | undefined;
+  tokenizer: z
+    .custom<SavableTokenizer | null>()
+    .optional()
+    .meta({ aka: 'processingclass tokeniser processor' }),
   /** Rows to learn from: of `loadDataset`, `Dataset.from`, or an array. Default none: only `evaluate` and `predict` work. */
-  readonly trainDataset?: RowSource | undefined;
+  trainDataset: z.custom<RowSource>().optional().meta({
+    aka: 'dataset data train traindata trainset trainingdata trainingset trainingdataset rows traindataloader',
+  }),
   /** Rows to evaluate on: one set, or several by name: `{ math, code }` is logged as evalMathLoss, evalCodeLoss and evalLoss. Default none. */
-  readonly evalDataset?: EvalDataset | undefined;
+  evalDataset: z.custom<EvalDataset>().optional().meta({
+    aka: 'eval evaldata evalset validation validationdata validationset validationdataset valdata valdataset testdataset',
+  }),
   /** Benchmarks at each evaluation, by themselves or by the name under which a plugin added them: evalArcAcc, ... Default none. */
-  readonly evaluationTasks?: readonly (EvaluationTask | string)[] | undefined;
+  evaluationTasks: z
+    .custom<readonly (EvaluationTask | string)[]>()
+    .optional()
+    .meta({ aka: 'tasks benchmarks evaltasks' }),
   /** Metrics of your own from the outputs of an evaluation; logged as `eval<Name>`. Outputs are kept only for it. Default none. */
-  readonly computeMetrics?: ComputeMetrics | undefined;
+  computeMetrics: z
+    .custom<ComputeMetrics>()
+    .optional()
+    .meta({ aka: 'metrics metric computemetric' }),
   /** Makes less of the logits before they leave the device, e.g. `(logits) => ops.argmax(logits)`. Default: they stay as they are. */
-  readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
+  preprocessLogitsForMetrics: z
+    .custom<PreprocessLogits>()
+    .optional()
+    .meta({ aka: 'preprocesslogits' }),
   /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. Default none: all weights are trained. */
-  readonly peftConfig?: PeftConfigInput | undefined;
+  peftConfig: z
+    .custom<PeftConfigInput>()
+    .optional()
+    .meta({ aka: 'peft lora loraconfig adapter adapters adapterconfig qlora' }),
   /** How to train: batch sizes, learning rate, when to log, evaluate and save. Default {}: every argument has a default. */
-  readonly args?: ArgsInput | undefined;
+  args: z.custom<object>().optional().meta({
+    aka: 'arguments trainingargs trainingarguments config options params settings hyperparameters sftconfig',
+  }),
   /**
    * An optimizer and a schedule of your own, as in transformers; null: what the arguments say. The
    * first is a function (engine, groups) => Optimizer, called for each run; the second goes from updates
    * done to a factor on learningRate. Default [null, null].
    */
-  readonly optimizers?: readonly [OptimizerFactory | null, (Schedule | null)?] | undefined;
+  optimizers: z
+    .custom<readonly [OptimizerFactory | null, (Schedule | null)?]>()
+    .optional()
+    .meta({ aka: 'optimizerclsandkwargs optimizerclass' }),
   /** Callbacks in their order; a string names one that a plugin added. Default none. */
-  readonly callbacks?: readonly (TrainerCallback | string)[] | undefined;
-}
+  callbacks: z
+    .custom<readonly (TrainerCallback | string)[]>()
+    .optional()
+    .meta({ aka: 'callback hooks' }),
+});
 
-export const trainerOptionNames: Record<keyof TrainerOptions, true> = {
-  model: true,
-  objective: true,
-  tokenizer: true,
-  trainDataset: true,
-  evalDataset: true,
-  evaluationTasks: true,
-  computeMetrics: true,
-  preprocessLogitsForMetrics: true,
-  peftConfig: true,
-  args: true,
-  optimizers: true,
-  callbacks: true,
-};
+export type TrainerOptions<
+  Args extends TrainingArguments = TrainingArguments,
+  ArgsInput extends object = TrainingArgumentsInput,
+> = Retyped<
+  OptionsInput<typeof trainerOptions>,
+  {
+    readonly objective: Objective | ((args: Args, model: LanguageModel) => Objective);
+    readonly args: ArgsInput | undefined;
+  }
+>;
 
 /** A tokenizer; if it can be saved, `saveModel` puts it beside the weights. */
 export type SavableTokenizer = TextTokenizer & { savePretrained?(folder: string): Promise<void> };
@@ -76,26 +98,23 @@ export interface TrainerFlavor {
   readonly defaults?: Readonly<Record<string, unknown>>;
 }
 
-export interface TrainOptions {
+/** Options of `train()`. */
+export const trainOptions = z.strictObject({
   /**
    * Goes on from a checkpoint. true: the latest whole one of the run that used outputDir last; "if-present":
    * so, or anew where there is none; a folder: that one. Default: args.resumeFromCheckpoint.
    */
-  readonly resumeFromCheckpoint?: Resume | undefined;
+  resumeFromCheckpoint: z.custom<Resume>().optional().meta({ aka: 'resume checkpoint' }),
   /** Ends the run cleanly after the update in progress, with a checkpoint. Default none. */
-  readonly signal?: AbortSignal | undefined;
+  signal: z.custom<AbortSignal>().optional(),
   /**
    * Ctrl-C (SIGINT) and SIGTERM end the run as `signal` does; a second Ctrl-C ends the process at once.
    * The handlers are gone when train() is over. Default true.
    */
-  readonly handleSignals?: boolean | undefined;
-}
+  handleSignals: z.boolean().default(true),
+});
 
-export const trainOptionNames: Record<keyof TrainOptions, true> = {
-  resumeFromCheckpoint: true,
-  signal: true,
-  handleSignals: true,
-};
+export type TrainOptions = OptionsInput<typeof trainOptions>;
 
 export interface TrainOutput {
   readonly globalStep: number;

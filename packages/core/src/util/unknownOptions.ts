@@ -34,9 +34,16 @@ function meant(name: string, { known, synonyms }: OptionHints): string | undefin
   return same ?? (synonym !== undefined && known.includes(synonym) ? synonym : undefined);
 }
 
-/** One sentence about an option that does not exist: which one was meant, why it is absent, or the nearest name. */
-export function explainUnknown(name: string, hints: OptionHints): string {
-  const what = `there is no option "${name}"`;
+/**
+ * One sentence about an option that does not exist: which one was meant, why it is absent, or the nearest name.
+ *
+ * @param what its beginning
+ */
+export function explainUnknown(
+  name: string,
+  hints: OptionHints,
+  what = `there is no option "${name}"`,
+): string {
   const option = meant(name, hints);
   if (option !== undefined) return `${what}. Did you mean "${option}"?`;
   const note = own(hints.notes, plain(name));

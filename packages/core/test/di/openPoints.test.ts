@@ -68,7 +68,7 @@ describe('learning-rate schedules', () => {
 
   test('its options are checked', async () => {
     await expect(trainer({ lrSchedulerKwargs: { flor: 1 } })).rejects.toThrow(
-      /lrSchedulerKwargs.flor is not an option of the schedule "acme-sqrt"[\s\S]*It takes floor/,
+      /lrSchedulerKwargs.flor is not an option of the schedule "acme-sqrt"\. Did you mean "floor"\?[\s\S]*Options: floor/,
     );
     await expect(trainer({ lrSchedulerKwargs: { floor: -1 } })).rejects.toThrow(
       /lrSchedulerKwargs.floor is -1: .*\n.*Change lrSchedulerKwargs.floor/,

@@ -48,7 +48,7 @@ const kinds: readonly Kind[] = [
   [
     'no such option',
     () => trainer({ learning_rte: 1 }),
-    'ARGUMENTS_INVALID',
+    'UNKNOWN_OPTION',
     /learning_rte.*learning/,
   ],
   [
@@ -117,7 +117,7 @@ const kinds: readonly Kind[] = [
   [
     'an option of another schedule',
     () => trainer({ lrSchedulerKwargs: { power: 2 } }),
-    'ARGUMENTS_INVALID',
+    'UNKNOWN_OPTION',
     /lrSchedulerKwargs.power/,
   ],
   [

@@ -90,7 +90,7 @@ describe('optim', () => {
     );
     const sgd = (optimArgs: string | Record<string, number>) =>
       run({ args: { optim: 'sgd', optimArgs } });
-    await expect(sgd('momentun=0.9')).rejects.toThrow(/ARGUMENTS_INVALID.*momentun.*momentum/s);
+    await expect(sgd('momentun=0.9')).rejects.toThrow(/UNKNOWN_OPTION.*momentun.*momentum/s);
     await expect(sgd('momentum')).rejects.toThrow(/ARGUMENTS_INVALID.*"momentum"/s);
     await expect(sgd({ momentum: 2 })).rejects.toThrow(/momentum is 2/);
   });

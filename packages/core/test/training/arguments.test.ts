@@ -92,7 +92,7 @@ describe('what is refused, in the spelling of the user', () => {
       { gradientAccumulationSteps: 1.5 },
       /gradientAccumulationSteps is 1.5/,
     ],
-    ['maxSteps 0', { maxSteps: 0 }, /maxSteps is 0: expected -1 or a count/],
+    ['maxSteps 0', { maxSteps: 0 }, /maxSteps is 0; expected -1 or a count/],
     [
       'a scheduler that is none',
       { lrSchedulerType: 'cos' },

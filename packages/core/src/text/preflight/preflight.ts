@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 import { consoleLogger, type Logger } from '../../util/logger.js';
+import type { OptionsInput } from '../../util/options.js';
 import { IGNORE_INDEX, type TokenExample } from '../collator.js';
 import type { TextTokenizer, TokenizedRow } from '../tokenizeRow.js';
 import { type PreflightFacts, PreflightReport, terminalHasColors } from './preflightReport.js';
@@ -22,12 +24,15 @@ export type PreflightCheck = (typeof PREFLIGHT_CHECKS)[number];
 /** Rows that can be shown at most. */
 export const PREFLIGHT_MAX_ROWS = 100;
 
-export interface PreflightOptions {
+/** What is shown before training, and what is refused. */
+export const preflightOptions = z.strictObject({
   /** Rows to show, at most 100. Default 3. */
-  readonly rows?: number | undefined;
+  rows: z.int().min(0).max(PREFLIGHT_MAX_ROWS).optional(),
   /** Checks that are said and not refused. Default none. */
-  readonly allow?: readonly PreflightCheck[] | undefined;
-}
+  allow: z.array(z.enum(PREFLIGHT_CHECKS)).readonly().optional(),
+});
+
+export type PreflightOptions = OptionsInput<typeof preflightOptions>;
 
 /** 'off': nothing is shown or refused. Default 'on'. */
 export type PreflightSetting = 'on' | 'off' | PreflightOptions;

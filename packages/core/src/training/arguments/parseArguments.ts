@@ -1,9 +1,10 @@
 import type { z } from 'zod';
 import { describeValue } from '../../util/describeValue.js';
 import { AttuneError } from '../../util/errors.js';
-import { isPlainObject, keysToCamel, snakeToCamel } from '../../util/json.js';
+import { isPlainObject, keysToCamel } from '../../util/json.js';
+import { hintsOf, problemError, problemsOf, spellingOf } from '../../util/options.js';
 import { explainUnknown } from '../../util/unknownOptions.js';
-import { argumentHints } from './argumentHints.js';
+import { argumentNotes } from './notes.js';
 
 type Input = Readonly<Record<string, unknown>>;
 
@@ -12,7 +13,7 @@ type Input = Readonly<Record<string, unknown>>;
  * that speak the user's spelling.
  *
  * @param refused what is wrong with other options of the call: all of it is one error
- * @throws ARGUMENTS_INVALID; OPTION_ABSENT where `refused` is all
+ * @throws UNKNOWN_OPTION where a name is unknown, else ARGUMENTS_INVALID; OPTION_ABSENT where `refused` is all
  */
 export function parseArguments<S extends z.ZodObject>(
   schema: S,
@@ -20,17 +21,7 @@ export function parseArguments<S extends z.ZodObject>(
   defaults: Input = {},
   refused: readonly string[] = [],
 ): z.output<S> {
-  const spelling = new Map<string, string>();
-  for (const key of Object.keys(input)) {
-    const name = snakeToCamel(key);
-    if (spelling.has(name) && input[key] !== undefined)
-      throw new AttuneError(
-        'ARGUMENTS_INVALID',
-        `"${spelling.get(name)}" and "${key}" are the same option.`,
-        { remedy: 'Give it once.' },
-      );
-    spelling.set(name, key);
-  }
+  const spelling = spellingOf(input, 'ARGUMENTS_INVALID');
   const written = Object.entries(keysToCamel(input)).filter(([, value]) => value !== undefined);
   const values = { ...defaults, ...Object.fromEntries(written) };
   const result = schema.safeParse(values);
@@ -39,16 +30,16 @@ export function parseArguments<S extends z.ZodObject>(
     throw new AttuneError('OPTION_ABSENT', refused.join('\n  '), {
       remedy: 'docs/hf-mapping.md lists what differs.',
     });
-  const known = Object.keys(schema.shape);
-  const problems = result.error.issues.map((issue) => describe(issue, values, spelling, known));
-  throw new AttuneError(
-    'ARGUMENTS_INVALID',
-    [...problems.map((p) => p.message), ...refused].join('\n  '),
-    {
-      remedy: [...new Set(problems.map((p) => p.remedy))].join(' '),
-      cause: result.error,
-    },
+  const asWritten = (name: PropertyKey | undefined) => spelling.get(String(name)) ?? String(name);
+  const problems = problemsOf(
+    result.error,
+    values,
+    schema,
+    ([first, ...rest]) => [asWritten(first), ...rest.map(String)].join('.'),
+    (name) => explainUnknown(asWritten(name), { ...hintsOf(schema), notes: argumentNotes }),
   );
+  const messages = [...problems.messages, ...refused];
+  throw problemError('ARGUMENTS_INVALID', { ...problems, messages }, result.error);
 }
 
 /** @throws ARGUMENTS_INVALID */
@@ -59,33 +50,4 @@ export function checkIsObject(args: unknown): void {
     `args: expected an object of options, found ${describeValue(args)}.`,
     { remedy: "Pass args: { outputDir: 'out', learningRate: 1e-4, ... }." },
   );
-}
-
-interface Problem {
-  readonly message: string;
-  readonly remedy: string;
-}
-
-function describe(
-  issue: z.core.$ZodIssue,
-  values: Input,
-  spelling: ReadonlyMap<string, string>,
-  known: readonly string[],
-): Problem {
-  if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
-    const messages = issue.keys.map((key) => {
-      return explainUnknown(spelling.get(key) ?? key, { ...argumentHints, known });
-    });
-    return { message: messages.join('\n  '), remedy: `Options: ${known.join(', ')}.` };
-  }
-  const [first, ...rest] = issue.path.map(String);
-  const path = [spelling.get(first ?? '') ?? first, ...rest].join('.');
-  const value = issue.path.reduce<unknown>(
-    (inside, key) => (inside as Record<PropertyKey, unknown> | undefined)?.[key],
-    values,
-  );
-  return {
-    message: `${path} is ${typeof value === 'number' ? value : (JSON.stringify(value) ?? String(value))}: ${issue.message}.`,
-    remedy: `Change ${path}.`,
-  };
 }
