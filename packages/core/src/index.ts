@@ -10,6 +10,7 @@ export * from './callbacks/index.js';
 export * from './dataset/index.js';
 export type { RowSource } from './dataset/rowSource.js';
 export * from './di/index.js';
+export * from './distributed/index.js';
 export { type EstimateMemoryOptions, estimateMemory } from './estimateMemory.js';
 export type { EvalDataset, PredictionOutput } from './evaluation/evaluation.js';
 export type {

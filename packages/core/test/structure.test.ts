@@ -81,7 +81,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   tensor: ['util', 'backend'],
   // The oracle runs the op table, so it stands on tensor, though it lies in backend's folder.
   'backend/reference': ['util', 'backend', 'tensor'],
-  'di contract': ['util', 'backend', 'tensor'],
+  distributed: ['util', 'tensor'],
+  'di contract': ['util', 'backend', 'tensor', 'distributed'],
   nn: ['util', 'quant', 'backend', 'tensor'],
   // Decay groups are found by module: the norms' weights have none.
   optim: ['util', 'quant', 'tensor', 'di contract', 'nn'],
@@ -108,7 +109,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   testing: [
     ...['util', 'quant', 'backend', 'tensor', 'backend/reference', 'di contract', 'optim'],
     ...['dataset', 'text', 'models', 'training', 'objectives', 'callbacks', 'evaluation'],
-    ...['trainer', 'di', 'top'],
+    ...['trainer', 'distributed', 'di', 'top'],
   ],
 };
 

@@ -1,6 +1,8 @@
+export * from './communicatorKit.js';
 export * from './conformance.js';
 export * from './datasetReaderKit.js';
 export * from './gradients.js';
+export * from './inProcessWorld.js';
 export * from './kit.js';
 export * from './opCase.js';
 export { opCases } from './opCases.js';

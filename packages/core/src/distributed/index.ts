@@ -1,0 +1,2 @@
+export * from './communicator.js';
+export { gatherJson, rankSeed, sumNumbers, sumTensors } from './exchange.js';
