@@ -5,7 +5,7 @@
  *   npx tsx examples/parity.ts
  *
  * The other side was computed by torch on a CPU in float32 and lies in parity/fixtures. The tests
- * (packages/backend-dawn/test/parity.test.ts) hold bounds on the same numbers.
+ * (integration/device/parity.test.ts) hold bounds on the same numbers.
  */
 import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -3,8 +3,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Attune, createAttune, silentLogger } from '@attune/core';
-// Training with adapters on the device: the test crosses rooms, the package does not.
-import { peft } from '../../peft/src/index.js';
 import { dawn } from '../src/index.js';
 
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -17,6 +15,6 @@ export const shared = (path: string): string => resolve(repository, '../shared',
 export const hasStories = existsSync(shared('models/stories260k/model.safetensors'));
 
 export const onDawn = (): Promise<Attune> =>
-  createAttune({ plugins: [dawn(), peft()], logger: silentLogger });
+  createAttune({ plugins: [dawn()], logger: silentLogger });
 
 export const temporaryFolder = (): string => mkdtempSync(join(tmpdir(), 'attune-'));

@@ -1,11 +1,21 @@
 import { AutoModelForCausalLM, createAttune, SFTTrainer, silentLogger } from '@attune/core';
-import { describe, expect, test } from 'vitest';
 // The prompts are PEFT's: this test crosses the rooms on purpose.
-import { getPeftModel, PeftModel, peft } from '../../../peft/src/index.js';
-import { causalLmObjective } from '../../src/objectives/causalLm.js';
-import { upload } from '../../src/training/upload.js';
-import { argumentsOf, expectUpdates, updatesOf } from './recordedRun.js';
-import { fixture, fixtureJson, idRows, minuteLlama, temporaryFolder } from './support.js';
+import { getPeftModel, PeftModel, peft } from '@attune/peft';
+import { describe, expect, test } from 'vitest';
+import { causalLmObjective } from '../packages/core/src/objectives/causalLm.js';
+import { upload } from '../packages/core/src/training/upload.js';
+import {
+  argumentsOf,
+  expectUpdates,
+  updatesOf,
+} from '../packages/core/test/trainer/recordedRun.js';
+import {
+  fixture,
+  fixtureJson,
+  idRows,
+  minuteLlama,
+  temporaryFolder,
+} from '../packages/core/test/trainer/support.js';
 
 // Prompt tuning and P-tuning learn a row's first token, which the last virtual token predicts; prefix tuning has no output
 // there. parity/rows_prompt_runs.py: PEFT with transformers' Trainer, ten updates; TRL's evaluation.

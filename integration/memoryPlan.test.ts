@@ -6,10 +6,15 @@ import {
   silentLogger,
   Trainer,
 } from '@attune/core';
-import { describe, expect, test } from 'vitest';
 // Dropout comes with adapters: this test crosses the rooms on purpose.
-import { peft } from '../../../peft/src/index.js';
-import { float32Attune, idRows, minuteLlama, temporaryFolder } from './support.js';
+import { peft } from '@attune/peft';
+import { describe, expect, test } from 'vitest';
+import {
+  float32Attune,
+  idRows,
+  minuteLlama,
+  temporaryFolder,
+} from '../packages/core/test/trainer/support.js';
 
 const args = async (more: object = {}) => ({
   outputDir: await temporaryFolder(),

@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Attune, AutoModelForCausalLM } from '@attune/core';
+import { PeftModel } from '@attune/peft';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { argumentsOf, expectUpdates, updatesOf } from '../../core/test/trainer/recordedRun.js';
-import { PeftModel } from '../../peft/src/index.js';
+import {
+  argumentsOf,
+  expectUpdates,
+  updatesOf,
+} from '../../packages/core/test/trainer/recordedRun.js';
 import { fixture, onDawn } from './support.js';
 
 let attune: Attune;

@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest';
 // ```ts no-check   not checked: a fragment
 // <!-- file: x --> before a block: the block is that file without its head comment
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 const pages = [

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 
 // What an editor shows: the language service is asked as an editor asks it.
 
-const root = fileURLToPath(new URL('../../../..', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
 const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile);
 const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
 options.typeRoots = [join(root, 'node_modules/@types')];
@@ -31,11 +31,11 @@ function editor(files: ReadonlyMap<string, string>): ts.LanguageService {
   });
 }
 
-const here = join(root, 'packages/core/test/types');
+const here = join(root, 'integration');
 const imports = `
-import * as core from '../../src/index.js';
-import * as peft from '../../../peft/src/index.js';
-import * as dawn from '../../../backend-dawn/src/index.js';
+import * as core from '@attune/core';
+import * as peft from '@attune/peft';
+import * as dawn from '@attune/backend-dawn';
 `;
 
 /** Everything that users write options for, as types; of the methods of PEFT each by itself. */

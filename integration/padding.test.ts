@@ -1,10 +1,14 @@
 import { readdirSync } from 'node:fs';
 import { AutoModelForCausalLM, createAttune, ops, silentLogger } from '@attune/core';
-import { describe, expect, test } from 'vitest';
 // The adapters of some runs are PEFT's: this test crosses the rooms on purpose.
-import { getPeftModel, PeftModel, peft } from '../../../peft/src/index.js';
-import { argumentsOf, expectUpdates, updatesOf } from '../trainer/recordedRun.js';
-import { fixture, fixtureJson } from './support.js';
+import { getPeftModel, PeftModel, peft } from '@attune/peft';
+import { describe, expect, test } from 'vitest';
+import { fixture, fixtureJson } from '../packages/core/test/models/support.js';
+import {
+  argumentsOf,
+  expectUpdates,
+  updatesOf,
+} from '../packages/core/test/trainer/recordedRun.js';
 
 // nn.Embedding has the padding token's row as `padding_idx` (all families but GPT-2): looking it up gives no gradient,
 // wherever that token stands. parity/rows_padding.py: transformers' Trainer, PEFT, ten updates each.

@@ -1,9 +1,13 @@
 import { AutoModelForCausalLM, createAttune, silentLogger } from '@attune/core';
-import { describe, test } from 'vitest';
 // The adapters of the traces are PEFT's: this test crosses the rooms on purpose.
-import { PeftModel, peft } from '../../../peft/src/index.js';
-import { argumentsOf, expectUpdates, updatesOf } from './recordedRun.js';
-import { fixture, fixtureJson } from './support.js';
+import { PeftModel, peft } from '@attune/peft';
+import { describe, test } from 'vitest';
+import {
+  argumentsOf,
+  expectUpdates,
+  updatesOf,
+} from '../packages/core/test/trainer/recordedRun.js';
+import { fixture, fixtureJson } from '../packages/core/test/trainer/support.js';
 
 /** transformers.Trainer + PEFT from the same initial adapter, 20 or 30 updates; the tolerance is the fixture's. */
 describe('traces of LoRA runs', () => {

@@ -2,8 +2,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { getPeftModel, PeftModel, peft } from '../../peft/src/index.js';
 import {
   type Attune,
   AttuneError,
@@ -18,12 +16,14 @@ import {
   silentLogger,
   type Tokenizer,
   Trainer,
-} from '../src/index.js';
+} from '@attune/core';
+import { getPeftModel, PeftModel, peft } from '@attune/peft';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 // The mistakes of the first hour, as JavaScript lets them through: every one is an error with what was found and one
 // thing to do about it.
 
-const fixtures = fileURLToPath(new URL('../../../parity/fixtures', import.meta.url));
+const fixtures = fileURLToPath(new URL('../parity/fixtures', import.meta.url));
 const path = join(fixtures, 'tiny-llama');
 const rows = [{ text: 'Once upon a time' }, { text: 'there was a cat' }];
 

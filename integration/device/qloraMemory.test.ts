@@ -1,6 +1,6 @@
 import { AutoModelForCausalLM, estimateMemory, SFTTrainer } from '@attune/core';
+import { peft } from '@attune/peft';
 import { expect, test } from 'vitest';
-import { peft } from '../../peft/src/index.js';
 import { fixtureJson, onDawn, temporaryFolder } from './support.js';
 
 /** 105 M parameters, of which 6 M are embedding and head: those stay in 16 bits. */

@@ -1,3 +1,4 @@
+import { dawn } from '@attune/backend-dawn';
 import {
   AutoModelForCausalLM,
   createAttune,
@@ -5,8 +6,7 @@ import {
   type LanguageModel,
   SFTTrainer,
 } from '@attune/core';
-import { dawn } from '../../../backend-dawn/src/index.js';
-import { getPeftModel, type PeftConfigInput, peft } from '../../../peft/src/index.js';
+import { getPeftModel, type PeftConfigInput, peft } from '@attune/peft';
 
 // What compiles and what does not. `tsc` reads this file, and optionTypes.test.ts; nothing runs it.
 

@@ -1,9 +1,13 @@
 import { AutoModelForCausalLM, createAttune, silentLogger } from '@attune/core';
-import { describe, expect, test } from 'vitest';
 // Adapters on quantised models: this test crosses the rooms on purpose.
-import { PeftModel, peft } from '../../../peft/src/index.js';
-import { argumentsOf, expectUpdates, updatesOf } from './recordedRun.js';
-import { fixture, fixtureJson } from './support.js';
+import { PeftModel, peft } from '@attune/peft';
+import { describe, expect, test } from 'vitest';
+import {
+  argumentsOf,
+  expectUpdates,
+  updatesOf,
+} from '../packages/core/test/trainer/recordedRun.js';
+import { fixture, fixtureJson } from '../packages/core/test/trainer/support.js';
 
 /** Row 64: 20 updates of PEFT's LoRA on the weights that bitsandbytes dequantises. */
 describe('LoRA on a base that bitsandbytes quantised', () => {

@@ -7,10 +7,14 @@ import {
   SafetensorsFile,
   type SftArgumentsInput,
 } from '@attune/core';
+import { PeftModel } from '@attune/peft';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 // How a recorded run is followed is the same in all packages.
-import { argumentsOf, expectUpdates, updatesOf } from '../../core/test/trainer/recordedRun.js';
-import { PeftModel } from '../../peft/src/index.js';
+import {
+  argumentsOf,
+  expectUpdates,
+  updatesOf,
+} from '../../packages/core/test/trainer/recordedRun.js';
 import { fixture, fixtureJson, hasStories, onDawn, shared } from './support.js';
 
 let attune: Attune;

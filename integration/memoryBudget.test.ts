@@ -7,10 +7,15 @@ import {
   SFTTrainer,
   silentLogger,
 } from '@attune/core';
-import { describe, expect, test } from 'vitest';
 // Adapters freeze what is offloaded: this test crosses the rooms on purpose.
-import { peft } from '../../../peft/src/index.js';
-import { fixture, float32Attune, minuteLlama, temporaryFolder } from './support.js';
+import { peft } from '@attune/peft';
+import { describe, expect, test } from 'vitest';
+import {
+  fixture,
+  float32Attune,
+  minuteLlama,
+  temporaryFolder,
+} from '../packages/core/test/trainer/support.js';
 
 const longRows = Array.from({ length: 16 }, (_, r) => ({
   input_ids: Array.from({ length: 60 }, (_, t) => (r * 5 + t * 3) % 17),

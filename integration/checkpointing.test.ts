@@ -1,8 +1,8 @@
 import { createAttune, defineCallback, SFTTrainer, silentLogger } from '@attune/core';
-import { describe, expect, test } from 'vitest';
 // Dropout comes with adapters: this test crosses the rooms on purpose.
-import { peft } from '../../../peft/src/index.js';
-import { minuteLlama, temporaryFolder } from './support.js';
+import { peft } from '@attune/peft';
+import { describe, expect, test } from 'vitest';
+import { minuteLlama, temporaryFolder } from '../packages/core/test/trainer/support.js';
 
 const rows = Array.from({ length: 8 }, (_, r) => ({
   input_ids: Array.from({ length: 24 }, (_, t) => (r * 5 + t * 3) % 17),

@@ -1,9 +1,13 @@
 import { type Attune, AutoModelForCausalLM, SafetensorsFile } from '@attune/core';
+import { getPeftModel, PeftModel } from '@attune/peft';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 // How a recorded run is followed is the same in all packages.
-import { argumentsOf, expectUpdates, updatesOf } from '../../core/test/trainer/recordedRun.js';
-import { getPeftModel, PeftModel } from '../../peft/src/index.js';
-import { disturb, largestDifference, logits } from '../../peft/test/support.js';
+import {
+  argumentsOf,
+  expectUpdates,
+  updatesOf,
+} from '../../packages/core/test/trainer/recordedRun.js';
+import { disturb, largestDifference, logits } from '../../packages/peft/test/support.js';
 import { fixture, fixtureJson, onDawn } from './support.js';
 
 let attune: Attune;

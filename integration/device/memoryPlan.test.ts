@@ -8,9 +8,9 @@ import {
   SFTTrainer,
   type SftArgumentsInput,
 } from '@attune/core';
+import { peft } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
-import { peft } from '../../peft/src/index.js';
-import { kernels } from '../src/kernels/index.js';
+import { kernels } from '../../packages/backend-dawn/src/kernels/index.js';
 import { fixtureJson, onDawn, temporaryFolder } from './support.js';
 
 // What a plan says before a run is what the pool holds at the peak of the run.
