@@ -150,7 +150,7 @@ for (const { name, installed } of packages) {
     const names = dist
       .filter((file) => /\.(js|d\.ts)$/.test(file))
       .flatMap(importsOf)
-      .filter((specifier) => !/^(\.|node:)/.test(specifier))
+      .filter((specifier) => !/^(\.|#|node:)/.test(specifier))
       .map(bareName);
     used.set(name, new Set(names));
     const declared = { ...manifest.dependencies, ...manifest.peerDependencies };

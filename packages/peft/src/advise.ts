@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises';
 import {
   AttuneError,
   type EstimateMemoryOptions,
@@ -9,6 +8,7 @@ import {
   type RawConfig,
   readHfConfig,
 } from '@attune/core';
+import { stat } from '@attune/core/platform';
 import { peft } from './plugin.js';
 
 /** Ways to fine-tune, from the one that changes most to the one that holds least. */

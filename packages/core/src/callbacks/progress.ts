@@ -1,3 +1,4 @@
+import { standardError, standardOutput } from '#platform';
 import type { CallbackContext, EvalMetrics, Logs, TrainerCallback } from '../training/callback.js';
 import { brief } from '../util/brief.js';
 import { displayWidth, LiveLine, type ProgressStream } from './liveLine.js';
@@ -35,12 +36,12 @@ export class ProgressCallback implements TrainerCallback {
   #logs: readonly string[] = [];
   readonly #line: LiveLine;
 
-  constructor(stream: ProgressStream = process.stderr) {
+  constructor(stream: ProgressStream = standardError) {
     this.#stream = stream;
     // Standard output ends on the same screen.
     this.#line = new LiveLine(
       stream,
-      stream === process.stderr ? [process.stdout, process.stderr] : [],
+      stream === standardError ? [standardOutput, standardError] : [],
     );
   }
 

@@ -1,8 +1,9 @@
+import { utf8Bytes } from '../util/byteArrays.js';
 import { AttuneError } from '../util/errors.js';
 import { type Line, Pieces } from './readLines.js';
 
-const [NEWLINE, SPACE, TAB, RETURN, QUOTE, BACKSLASH, COMMA] = Buffer.from('\n \t\r"\\,');
-const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = Buffer.from('[]{}');
+const [NEWLINE, SPACE, TAB, RETURN, QUOTE, BACKSLASH, COMMA] = utf8Bytes('\n \t\r"\\,');
+const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = utf8Bytes('[]{}');
 
 /** What may come next between items. */
 type Expected = 'array' | 'first' | 'item' | 'nothing';
@@ -23,7 +24,7 @@ const words: Readonly<Record<Expected, string>> = {
  *   DATASET_LINE_LENGTH
  */
 export async function* splitArray(
-  chunks: AsyncIterable<Buffer>,
+  chunks: AsyncIterable<Uint8Array>,
   path: string,
 ): AsyncGenerator<Line> {
   const item = new Pieces(path);

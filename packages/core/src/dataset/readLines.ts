@@ -1,5 +1,6 @@
-import { constants } from 'node:buffer';
+import { currentFolder, maxStringLength } from '#platform';
 import { openRegular } from '../io/regularFile.js';
+import { concatBytes } from '../util/byteArrays.js';
 import { AttuneError } from '../util/errors.js';
 import { decodeUtf8, hasBom, otherFormat } from '../util/utf8.js';
 
@@ -14,16 +15,16 @@ const RETURN = 0x0d;
  *
  * @throws DATASET_FILE when it is no file, or its first bytes are those of another format
  */
-export async function* readChunks(path: string): AsyncGenerator<Buffer> {
+export async function* readChunks(path: string): AsyncGenerator<Uint8Array> {
   const file = await openRegular(path, {
     code: 'DATASET_FILE',
     label: 'data file ',
-    remedy: `Check the path; it is relative to ${process.cwd()}.`,
+    remedy: `Check the path; it is relative to ${currentFolder()}.`,
   });
   try {
     for (let first = true; ; first = false) {
       // A new one each time: what is handed on may be kept.
-      const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      const buffer = new Uint8Array(CHUNK_BYTES);
       const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES);
       if (bytesRead === 0) return;
       const chunk = buffer.subarray(0, bytesRead);
@@ -56,7 +57,7 @@ export interface Line {
  * @throws DATASET_ENCODING, DATASET_LINE_LENGTH, naming the file and the line
  */
 export async function* splitLines(
-  chunks: AsyncIterable<Buffer>,
+  chunks: AsyncIterable<Uint8Array>,
   path: string,
 ): AsyncGenerator<Line> {
   const line = new Pieces(path);
@@ -77,13 +78,13 @@ export async function* splitLines(
 
 /** A text that comes in pieces, joined once. */
 export class Pieces {
-  #parts: Buffer[] = [];
+  #parts: Uint8Array[] = [];
   #length = 0;
 
   constructor(
     private readonly path: string,
     /** Most bytes: Node holds no longer text. */
-    private readonly maxBytes: number = constants.MAX_STRING_LENGTH,
+    private readonly maxBytes: number = maxStringLength,
   ) {}
 
   get length(): number {
@@ -91,7 +92,7 @@ export class Pieces {
   }
 
   /** @param line where the text begins, for the message @throws DATASET_LINE_LENGTH, DATASET_ENCODING */
-  add(part: Buffer, line: number): void {
+  add(part: Uint8Array, line: number): void {
     if (part.length === 0) return;
     // What a crash leaves of a file is zeros, perhaps very many.
     if (part.includes(0))
@@ -117,7 +118,7 @@ export class Pieces {
   /** The text, without a \r at its end. @throws DATASET_ENCODING */
   take(line: number): string {
     const [first] = this.#parts;
-    const bytes = this.#parts.length === 1 ? first! : Buffer.concat(this.#parts, this.#length);
+    const bytes = this.#parts.length === 1 ? first! : concatBytes(this.#parts);
     this.#parts = [];
     this.#length = 0;
     try {

@@ -1,5 +1,17 @@
-import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import {
+  basename,
+  dirname,
+  type FileHandle,
+  join,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  resolve,
+  rm,
+  type SystemError,
+} from '#platform';
 import { writing } from '../util/diskError.js';
 import { isOrphan, ownerPattern, ownerTag } from './owner.js';
 
@@ -112,7 +124,7 @@ async function moveIfThere(from: string, to: string): Promise<boolean> {
     await rename(from, to);
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    if ((error as SystemError).code === 'ENOENT') return false;
     throw error;
   }
 }
@@ -146,7 +158,7 @@ export async function syncFolder(folder: string): Promise<void> {
       await handle.close();
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const { code } = error as SystemError;
     if (code !== 'EPERM' && code !== 'EISDIR' && code !== 'EACCES' && code !== 'EINVAL')
       throw error;
   }

@@ -1,6 +1,5 @@
-import { lstat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { z } from 'zod';
+import { join, lstat } from '#platform';
 import { briefly } from '../util/briefly.js';
 import { AttuneError } from '../util/errors.js';
 import { type FormatJsonOptions, formatJson } from '../util/formatJson.js';

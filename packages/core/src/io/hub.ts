@@ -1,7 +1,20 @@
-import { randomBytes } from 'node:crypto';
-import { copyFile, mkdir, rename, rm, stat, symlink } from 'node:fs/promises';
-import { dirname, join, relative, resolve, sep } from 'node:path';
-import { getHFHubCachePath } from '@huggingface/hub';
+import {
+  copyFile,
+  currentFolder,
+  dirname,
+  hubCacheFolder,
+  join,
+  mkdir,
+  relative,
+  rename,
+  resolve,
+  rm,
+  type SystemError,
+  sep,
+  stat,
+  symlink,
+} from '#platform';
+import { randomHex } from '../util/byteArrays.js';
 import { describeValue } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import { writeFileAtomic } from './atomic.js';
@@ -93,7 +106,7 @@ export async function resolveFolder(
     });
   if (typeof nameOrPath !== 'string' || !/^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/.test(nameOrPath))
     throw new AttuneError('MODEL_FOLDER_MISSING', `there is no folder "${nameOrPath}".`, {
-      remedy: `Check the path; it is taken from ${process.cwd()}.`,
+      remedy: `Check the path; it is taken from ${currentFolder()}.`,
     });
   const repo = await Repository.open(nameOrPath, options, timing);
   if (options.localFilesOnly) return repo.cached();
@@ -136,7 +149,7 @@ class Repository {
   }
 
   static async open(name: string, options: HubOptions, timing: HubTiming): Promise<Repository> {
-    const cache = options.cacheDir ?? getHFHubCachePath();
+    const cache = options.cacheDir ?? hubCacheFolder();
     const { hubUrl = DEFAULT_HUB, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     if (!(timeoutMs > 0 && timeoutMs < 2 ** 31))
       throw new AttuneError('HUB_TIMEOUT', `timeoutMs is ${timeoutMs}, expected milliseconds.`, {
@@ -247,7 +260,7 @@ class Repository {
     const blob = this.#blob(file);
     await mkdir(dirname(pointer), { recursive: true });
     // Made beside and renamed: another process may do the same, and a link whose blob is gone may be there.
-    const beside = `${pointer}.${randomBytes(4).toString('hex')}`;
+    const beside = `${pointer}.${randomHex(4)}`;
     await symlink(relative(dirname(pointer), blob), beside).catch(() => copyFile(blob, beside));
     try {
       await rename(beside, pointer);
@@ -277,7 +290,7 @@ class Repository {
 }
 
 /** Errors of files name their path; those of connections do not. */
-const isOfDisk = (error: unknown): error is NodeJS.ErrnoException =>
+const isOfDisk = (error: unknown): error is SystemError =>
   error instanceof Error && 'syscall' in error && 'path' in error;
 
 /** fetch says "fetch failed" and keeps the reason to itself. */
@@ -285,7 +298,7 @@ function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { cause } = error;
   return cause instanceof Error && error.message === 'fetch failed'
-    ? cause.message || String((cause as NodeJS.ErrnoException).code)
+    ? cause.message || String((cause as SystemError).code)
     : error.message;
 }
 

@@ -1,7 +1,16 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import {
+  basename,
+  createHash,
+  dirname,
+  join,
+  mkdir,
+  open,
+  readdir,
+  readParts,
+  rename,
+  rm,
+  stat,
+} from '#platform';
 import { AttuneError } from '../util/errors.js';
 import type { HubHttp } from './hubHttp.js';
 import type { RemoteFile } from './hubListing.js';
@@ -102,7 +111,7 @@ const sizeOf = async (path: string): Promise<number> =>
 async function contentHash(path: string, { isLarge, size }: RemoteFile): Promise<string> {
   const hash = createHash(isLarge ? 'sha256' : 'sha1');
   if (!isLarge) hash.update(`blob ${size}\0`);
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  for await (const chunk of readParts(path)) hash.update(chunk);
   return hash.digest('hex');
 }
 

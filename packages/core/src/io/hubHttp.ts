@@ -1,3 +1,4 @@
+import { concatBytes, utf8Bytes, utf8Text } from '../util/byteArrays.js';
 import { AttuneError } from '../util/errors.js';
 
 /** How long the client waits; tests give their own. */
@@ -66,7 +67,7 @@ export class HubHttp {
       options.token !== null
         ? `Bearer ${options.token}`
         : credentials !== null
-          ? `Basic ${Buffer.from(credentials).toString('base64')}`
+          ? `Basic ${btoa(String.fromCharCode(...utf8Bytes(credentials)))}`
           : null;
   }
 
@@ -143,7 +144,7 @@ export class HubHttp {
             throw this.#broken(`an answer has more than ${MAX_JSON_BYTES} bytes`);
           parts.push(chunk);
         }
-        return { text: Buffer.concat(parts).toString('utf8'), link: response.headers.get('link') };
+        return { text: utf8Text(concatBytes(parts)), link: response.headers.get('link') };
       } catch (error) {
         throw watch.explain(error);
       }
@@ -204,7 +205,7 @@ export class HubHttp {
 /** Ends a request when nothing has come for a while. */
 class Watchdog {
   readonly #controller = new AbortController();
-  #timer: NodeJS.Timeout;
+  #timer: ReturnType<typeof setTimeout>;
 
   constructor(private readonly timeoutMs: number) {
     this.#timer = this.#start();
@@ -243,7 +244,7 @@ class Watchdog {
     this.#timer = this.#start();
   }
 
-  #start(): NodeJS.Timeout {
+  #start(): ReturnType<typeof setTimeout> {
     return setTimeout(() => this.#controller.abort(), this.timeoutMs);
   }
 }

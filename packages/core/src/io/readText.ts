@@ -31,7 +31,7 @@ export async function readText(path: string, options: ReadTextOptions): Promise<
     const { size } = await file.stat();
     if (size > maxBytes)
       throw invalid(`has ${formatBytes(size)}; at most ${formatBytes(maxBytes)} are read`);
-    const buffer = Buffer.allocUnsafe(size);
+    const buffer = new Uint8Array(size);
     let length = 0;
     while (length < size) {
       const { bytesRead } = await file.read(buffer, length, size - length, length);

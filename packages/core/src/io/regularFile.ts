@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { type FileHandle, lstat, open } from 'node:fs/promises';
+import { type FileHandle, lstat, open, READ_WITHOUT_WAITING, type SystemError } from '#platform';
 import { AttuneError } from '../util/errors.js';
 
 /** How a caller speaks of a file that cannot be opened. */
@@ -10,9 +9,6 @@ export interface OpenFileOptions {
   readonly label?: string;
   readonly remedy: string;
 }
-
-/** Of a pipe without a writer, `open` would wait for one for ever; on Windows there is no such flag. */
-const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
 /**
  * Opens a file for reading and nothing but a file: a folder, a pipe, a socket or a device is refused at once,
@@ -29,7 +25,7 @@ export async function openRegular(path: string, options: OpenFileOptions): Promi
     });
   let file: FileHandle;
   try {
-    file = await open(path, READ);
+    file = await open(path, READ_WITHOUT_WAITING);
   } catch (cause) {
     const isLink = await lstat(path).then(
       (found) => found.isSymbolicLink(),
@@ -51,7 +47,7 @@ export async function openRegular(path: string, options: OpenFileOptions): Promi
 }
 
 function whyNotOpened(error: unknown, isLink: boolean): string {
-  const { code, message } = error as NodeJS.ErrnoException;
+  const { code, message } = error as SystemError;
   switch (code) {
     case 'ENOENT':
       return isLink ? 'is a link to something that does not exist' : 'does not exist';

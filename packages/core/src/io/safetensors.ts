@@ -1,4 +1,4 @@
-import type { FileHandle } from 'node:fs/promises';
+import type { FileHandle } from '#platform';
 import type { DType, HostArray } from '../backend/dtype.js';
 import { numel } from '../tensor/shape.js';
 import { AttuneError, nearest } from '../util/errors.js';

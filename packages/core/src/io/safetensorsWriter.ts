@@ -1,6 +1,7 @@
-import type { FileHandle } from 'node:fs/promises';
+import type { FileHandle } from '#platform';
 import { type DType, encode, type HostArray } from '../backend/dtype.js';
 import { formatShape, numel } from '../tensor/shape.js';
+import { compareBytes, utf8Bytes } from '../util/byteArrays.js';
 import { AttuneError } from '../util/errors.js';
 import { writeFileAtomic } from './atomic.js';
 import { findNonFinite } from './nonFinite.js';
@@ -135,14 +136,15 @@ async function collect(
     entries.set(tensor.name, { ...tensor, format, byteLength });
   }
   const rank = (e: Entry) => dtypeOrder.indexOf(e.format);
-  return [...entries.values()].sort((a, b) => rank(a) - rank(b) || compareBytes(a.name, b.name));
+  return [...entries.values()].sort((a, b) => rank(a) - rank(b) || compareNames(a.name, b.name));
 }
 
-/** By UTF-8 bytes, as Rust compares strings. */
-const compareBytes = (a: string, b: string): number =>
-  Buffer.compare(Buffer.from(a), Buffer.from(b));
+const SPACE = 0x20;
 
-function header(entries: readonly Entry[], metadata: Readonly<Record<string, string>>): Buffer {
+/** By UTF-8 bytes, as Rust compares strings. */
+const compareNames = (a: string, b: string): number => compareBytes(utf8Bytes(a), utf8Bytes(b));
+
+function header(entries: readonly Entry[], metadata: Readonly<Record<string, string>>): Uint8Array {
   const json: [string, unknown][] = [];
   if (Object.keys(metadata).length > 0) json.push(['__metadata__', metadata]);
   let at = 0;
@@ -152,11 +154,11 @@ function header(entries: readonly Entry[], metadata: Readonly<Record<string, str
   }
   // Built by hand: an object would move integer-like names to the front.
   const text = `{${json.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`;
-  const body = Buffer.from(text);
+  const body = utf8Bytes(text);
   const padded = Math.ceil(body.length / 8) * 8;
-  const out = Buffer.alloc(8 + padded, ' ');
-  out.writeBigUInt64LE(BigInt(padded), 0);
-  body.copy(out, 8);
+  const out = new Uint8Array(8 + padded).fill(SPACE);
+  new DataView(out.buffer).setBigUint64(0, BigInt(padded), true);
+  out.set(body, 8);
   return out;
 }
 

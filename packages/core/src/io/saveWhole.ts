@@ -1,5 +1,17 @@
-import { lstat, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
-import { basename, dirname, join, sep } from 'node:path';
+import {
+  basename,
+  dirname,
+  join,
+  lstat,
+  mkdir,
+  readdir,
+  rename,
+  rm,
+  type SystemError,
+  sep,
+  stat,
+  utimes,
+} from '#platform';
 import { writing } from '../util/diskError.js';
 import { AttuneError } from '../util/errors.js';
 import { syncFolder, syncTree, writeFileAtomic } from './atomic.js';
@@ -87,7 +99,7 @@ export async function finishSave(folder: string): Promise<void> {
         continue;
       }
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') continue;
+      if ((cause as SystemError).code === 'ENOENT') continue;
       if (AttuneError.isInstance(cause)) throw cause;
       throw interrupted(folder, `cannot be completed here (${(cause as Error).message})`, cause);
     }

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join } from '#platform';
 import { numel } from '../tensor/shape.js';
 import { parseBytes } from '../util/bytes.js';
 import { writeJson } from './hfConfig.js';

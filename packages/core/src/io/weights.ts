@@ -1,5 +1,4 @@
-import { lstat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, lstat } from '#platform';
 import { formatShape, type Shape, sameShape } from '../tensor/shape.js';
 import { briefly } from '../util/briefly.js';
 import { AttuneError, nearest } from '../util/errors.js';

@@ -1,5 +1,4 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, stat } from '#platform';
 import { readJsonObject } from '../io/hfConfig.js';
 import {
   type HubOptions,

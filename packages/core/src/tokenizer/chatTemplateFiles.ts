@@ -1,5 +1,4 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, mkdir, readdir, readFile, rm } from '#platform';
 import { writeFileAtomic } from '../io/atomic.js';
 import { readJsonObject } from '../io/hfConfig.js';
 import { readText } from '../io/readText.js';

@@ -1,5 +1,4 @@
-import { copyFile, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, join, readdir } from '#platform';
 import { readJsonFile, writeJson } from '../io/hfConfig.js';
 import { tokenizerFiles } from '../io/savedFiles.js';
 import { saveWhole } from '../io/saveWhole.js';

@@ -1,5 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, mkdir, writeFile } from '#platform';
 import type { Tracker } from '../callbacks/points.js';
 import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 import type { CallbackContext, Logs } from '../training/callback.js';

@@ -1,5 +1,4 @@
-import { appendFile, mkdir, rename, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { appendFile, join, mkdir, rename, stat, writeFile } from '#platform';
 import type { Tracker } from '../callbacks/points.js';
 import type { CallbackContext } from '../training/callback.js';
 import type { LogEntry } from '../training/trainerState.js';

@@ -1,3 +1,5 @@
+import { concatBytes, utf8Bytes } from '../util/byteArrays.js';
+
 /** Wire types of Protocol Buffers. */
 const VARINT = 0;
 const FIXED64 = 1;
@@ -19,19 +21,19 @@ export class ProtoMessage {
   }
 
   double(field: number, value: number): this {
-    const bytes = Buffer.alloc(8);
-    bytes.writeDoubleLE(value);
-    return this.#put(field, FIXED64, bytes);
+    const bytes = new DataView(new ArrayBuffer(8));
+    bytes.setFloat64(0, value, true);
+    return this.#put(field, FIXED64, new Uint8Array(bytes.buffer));
   }
 
   float(field: number, value: number): this {
-    const bytes = Buffer.alloc(4);
-    bytes.writeFloatLE(value);
-    return this.#put(field, FIXED32, bytes);
+    const bytes = new DataView(new ArrayBuffer(4));
+    bytes.setFloat32(0, value, true);
+    return this.#put(field, FIXED32, new Uint8Array(bytes.buffer));
   }
 
   text(field: number, value: string): this {
-    return this.bytes(field, Buffer.from(value, 'utf8'));
+    return this.bytes(field, utf8Bytes(value));
   }
 
   bytes(field: number, value: Uint8Array): this {
@@ -45,7 +47,7 @@ export class ProtoMessage {
   }
 
   encode(): Uint8Array {
-    return Buffer.concat(this.#parts);
+    return concatBytes(this.#parts);
   }
 
   #put(field: number, wireType: number, bytes: Uint8Array): this {

@@ -1,5 +1,4 @@
-import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { hostname, join } from '#platform';
 import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 
 /** Where a tracker puts its files: `loggingDir`, else `outputDir`. */

@@ -1,10 +1,10 @@
-import { mkdir, open } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { hostname, join, mkdir, open, processId } from '#platform';
 import type { Tracker } from '../callbacks/points.js';
 import type { CallbackContext, Logs } from '../training/callback.js';
+import { concatBytes } from '../util/byteArrays.js';
 import { writing } from '../util/diskError.js';
 import { keysToSnake } from '../util/json.js';
+import { crc32c } from './crc.js';
 import { ProtoMessage } from './protobuf.js';
 import { rewriteLogs } from './rewriteLogs.js';
 import { tensorBoardFolder } from './runFolder.js';
@@ -41,7 +41,7 @@ export class TensorBoardCallback implements Tracker {
     const folder = this.#logDir ?? tensorBoardFolder(args, now);
     await writing(folder, () => mkdir(folder, { recursive: true }));
     const seconds = Math.floor(now.getTime() / 1000);
-    this.#file = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.0`);
+    this.#file = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${processId}.0`);
     const wallTime = seconds;
     const json = (value: object) => `<pre>${JSON.stringify(value, null, 2)}</pre>`;
     await this.#write([
@@ -68,7 +68,7 @@ export class TensorBoardCallback implements Tracker {
     await writing(path, async () => {
       const file = await open(path, 'a');
       try {
-        await file.writeFile(Buffer.concat(records));
+        await file.writeFile(concatBytes(records));
       } finally {
         await file.close();
       }
@@ -117,11 +117,12 @@ export function textEvent(wallTime: number, tag: string, text: string): ProtoMes
  * @see https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
  */
 export function tfRecord(data: Uint8Array): Uint8Array {
-  const out = Buffer.alloc(12 + data.length + 4);
-  out.writeBigUInt64LE(BigInt(data.length), 0);
-  out.writeUInt32LE(maskedCrc32c(out.subarray(0, 8)), 8);
+  const out = new Uint8Array(12 + data.length + 4);
+  const view = new DataView(out.buffer);
+  view.setBigUint64(0, BigInt(data.length), true);
+  view.setUint32(8, maskedCrc32c(out.subarray(0, 8)), true);
   out.set(data, 12);
-  out.writeUInt32LE(maskedCrc32c(data), 12 + data.length);
+  view.setUint32(12 + data.length, maskedCrc32c(data), true);
   return out;
 }
 
@@ -129,14 +130,4 @@ export function tfRecord(data: Uint8Array): Uint8Array {
 function maskedCrc32c(data: Uint8Array): number {
   const crc = crc32c(data);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-}
-
-/** CRC-32C (Castagnoli, reflected polynomial 0x82f63b78), bit by bit: records are small. */
-export function crc32c(data: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of data) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (0x82f63b78 & -(crc & 1));
-  }
-  return ~crc >>> 0;
 }

@@ -1,12 +1,10 @@
-import { randomInt } from 'node:crypto';
-import { appendFile, mkdir, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
+import { appendFile, hostname, join, mkdir, writeFile } from '#platform';
 import type { Tracker } from '../callbacks/points.js';
 import type { CallbackContext, Logs } from '../training/callback.js';
+import { concatBytes } from '../util/byteArrays.js';
 import { writing } from '../util/diskError.js';
 import { camelToSnake, keysToSnake } from '../util/json.js';
+import { crc32 } from './crc.js';
 import { ProtoMessage } from './protobuf.js';
 import { rewriteLogs } from './rewriteLogs.js';
 import { trackerFolder } from './runFolder.js';
@@ -35,7 +33,7 @@ const FIRST = 2;
 const MIDDLE = 3;
 const LAST = 4;
 /** ":W&B", a magic number, a version. */
-const FILE_HEADER = Buffer.from([0x3a, 0x57, 0x26, 0x42, 0xe1, 0xbe, 0x00]);
+const FILE_HEADER = Uint8Array.from([0x3a, 0x57, 0x26, 0x42, 0xe1, 0xbe, 0x00]);
 /** Of the client whose file format this is; readers compare it with their own. */
 const PRODUCER = '0.31.0';
 const MIN_CONSUMER = '0.70.0';
@@ -193,7 +191,7 @@ function item(key: string, value: unknown, nested = false): ProtoMessage {
 
 /** Eight letters and digits, as W&B makes them. */
 const runId = (): string =>
-  Array.from({ length: 8 }, () => '0123456789abcdefghijklmnopqrstuvwxyz'[randomInt(36)]).join('');
+  Array.from(crypto.getRandomValues(new Uint32Array(8)), (n) => (n % 36).toString(36)).join('');
 
 /**
  * A record of a LevelDB log, to be appended at `offset`: checksum (CRC-32 of the kind and the bytes),
@@ -217,13 +215,13 @@ export function frame(data: Uint8Array, offset: number): Uint8Array {
     const isLast = done + length === data.length;
     const kind = isFirst ? (isLast ? FULL : FIRST) : isLast ? LAST : MIDDLE;
     const part = data.subarray(done, done + length);
-    const header = Buffer.alloc(RECORD_HEADER);
-    header.writeUInt32LE(crc32(part, crc32(Uint8Array.of(kind))), 0);
-    header.writeUInt16LE(length, 4);
-    header.writeUInt8(kind, 6);
-    out.push(header, part);
+    const header = new DataView(new ArrayBuffer(RECORD_HEADER));
+    header.setUint32(0, crc32([kind, ...part]), true);
+    header.setUint16(4, length, true);
+    header.setUint8(6, kind);
+    out.push(new Uint8Array(header.buffer), part);
     at += RECORD_HEADER + length;
     done += length;
   } while (done < data.length);
-  return Buffer.concat(out);
+  return concatBytes(out);
 }

@@ -1,3 +1,4 @@
+import { afterMs } from '#platform';
 import { isPromise } from './describeValue.js';
 import type { Logger } from './logger.js';
 
@@ -27,18 +28,15 @@ export class Activity {
   async during<T>(what: string, result: T | PromiseLike<T>): Promise<T> {
     if (!isPromise(result)) return result;
     this.#waiting.push(what);
-    const timer = setTimeout(
-      () =>
-        this.logger.warn(
-          `${what}: not done after ${PATIENCE_MS / 1000} s; the run is waiting for it.`,
-        ),
-      PATIENCE_MS,
+    const clear = afterMs(PATIENCE_MS, () =>
+      this.logger.warn(
+        `${what}: not done after ${PATIENCE_MS / 1000} s; the run is waiting for it.`,
+      ),
     );
-    timer.unref();
     try {
       return await result;
     } finally {
-      clearTimeout(timer);
+      clear();
       this.#waiting.splice(this.#waiting.lastIndexOf(what), 1);
     }
   }

@@ -1,3 +1,4 @@
+import type { SystemError } from '#platform';
 import { AttuneError } from './errors.js';
 
 const reasons: Readonly<Record<string, string>> = {
@@ -28,10 +29,10 @@ const remedies: Readonly<Record<string, string>> = {
 };
 
 /** An error of the operating system, as Node's file functions throw it. */
-export const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+export const isSystemError = (error: unknown): error is SystemError =>
   error instanceof Error &&
-  typeof (error as NodeJS.ErrnoException).syscall === 'string' &&
-  /^E[A-Z0-9]+$/.test((error as NodeJS.ErrnoException).code ?? '');
+  typeof (error as SystemError).syscall === 'string' &&
+  /^E[A-Z0-9]+$/.test((error as SystemError).code ?? '');
 
 /**
  * What the system refused while `path` was being written, as an error that names the path and the

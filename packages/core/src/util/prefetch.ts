@@ -1,3 +1,5 @@
+import { nextTurn } from '#platform';
+
 /**
  * Asks for up to `depth` items beyond the one that is in use, so that they are made while somebody
  * waits for something else. The items and their order stay the same; an error comes in its place.
@@ -31,7 +33,7 @@ export function slices(): () => Promise<void> | undefined {
   return () => {
     if (performance.now() - since < SLICE_MS) return;
     return new Promise<void>((resolve) => {
-      setImmediate(() => {
+      nextTurn(() => {
         since = performance.now();
         resolve();
       });

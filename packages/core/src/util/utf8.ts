@@ -1,4 +1,5 @@
-import { isUtf8 } from 'node:buffer';
+import { isUtf8 } from '#platform';
+import { utf8Bytes, utf8Text } from './byteArrays.js';
 
 const BOM = [0xef, 0xbb, 0xbf];
 
@@ -11,16 +12,15 @@ export const hasBom = (bytes: Uint8Array): boolean => BOM.every((byte, i) => byt
  * @throws RangeError saying at which byte they are no UTF-8
  */
 export function decodeUtf8(bytes: Uint8Array): string {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (isUtf8(buffer)) return buffer.toString('utf8');
-  const at = firstBadByte(buffer);
+  if (isUtf8(bytes)) return utf8Text(bytes);
+  const at = firstBadByte(bytes);
   throw new RangeError(
-    `byte ${at} is 0x${buffer[at]!.toString(16).padStart(2, '0')}, which is no UTF-8`,
+    `byte ${at} is 0x${bytes[at]!.toString(16).padStart(2, '0')}, which is no UTF-8`,
   );
 }
 
 /** Where the first character begins that is none. */
-function firstBadByte(bytes: Buffer): number {
+function firstBadByte(bytes: Uint8Array): number {
   const isGood = (length: number) => {
     try {
       new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length), { stream: true });
@@ -50,8 +50,8 @@ const signatures: readonly (readonly [readonly number[], string])[] = [
   [[0x28, 0xb5, 0x2f, 0xfd], 'compressed by zstd'],
   [[0xfd, 0x37, 0x7a, 0x58, 0x5a], 'compressed by xz'],
   [[0x50, 0x4b, 3, 4], 'a zip archive'],
-  [[...Buffer.from('PAR1\x15')], 'a Parquet file'],
-  [[...Buffer.from('ARROW1\0\0')], 'an Arrow file'],
+  [[...utf8Bytes('PAR1\x15')], 'a Parquet file'],
+  [[...utf8Bytes('ARROW1\0\0')], 'an Arrow file'],
 ];
 
 /**

@@ -15,8 +15,8 @@ import {
   WandbCallback,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
+import { crc32, crc32c } from '../../src/trackers/crc.js';
 import {
-  crc32c,
   resumeEvent,
   scalarEvent,
   textEvent,
@@ -168,6 +168,7 @@ describe('TensorBoard', () => {
     const ours = Buffer.concat(events.map((event) => tfRecord(event.encode())));
     expect(ours.toString('base64')).toBe(file);
     expect(crc32c(Buffer.from('123456789'))).toBe(0xe3069283);
+    expect(crc32(Buffer.from('123456789'))).toBe(0xcbf43926);
   });
 
   test('a run has its log under runs/, a resumed one says from where', async () => {

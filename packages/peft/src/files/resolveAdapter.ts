@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
 import { AttuneError, type HubOptions, resolveFolder } from '@attune/core';
+import { currentFolder, stat } from '@attune/core/platform';
 import { hasAdapter } from './saveLoad.js';
 
 /** What an adapter is read from. */
@@ -19,7 +19,7 @@ export async function resolveAdapter(nameOrPath: string, options: HubOptions): P
       'PEFT_ADAPTER_MISSING',
       found ? `${nameOrPath} is a file.` : `there is no folder "${nameOrPath}".`,
       {
-        remedy: `Give the folder that holds adapter_config.json, from ${process.cwd()} or from the root, or a Hub id, "owner/name".`,
+        remedy: `Give the folder that holds adapter_config.json, from ${currentFolder()} or from the root, or a Hub id, "owner/name".`,
       },
     );
   const folder = await resolveFolder(nameOrPath, ADAPTER_FILES, options);

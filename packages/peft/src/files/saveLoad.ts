@@ -1,5 +1,3 @@
-import { lstat, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import {
   AttuneError,
   finishSave,
@@ -18,6 +16,7 @@ import {
   writeFileAtomic,
   writeSafetensors,
 } from '@attune/core';
+import { join, lstat, readFile } from '@attune/core/platform';
 import { formatPeftConfig, type PeftConfig } from '../contract/config.js';
 import type { PeftMethod } from '../contract/definePeftMethod.js';
 import type { AdapterPlan } from '../plan/planAdapter.js';

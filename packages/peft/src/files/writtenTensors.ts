@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   AttuneError,
   formatShape,
@@ -8,6 +7,7 @@ import {
   sameShape,
   type TensorToWrite,
 } from '@attune/core';
+import { createHash } from '@attune/core/platform';
 
 interface Meant {
   readonly dtype: string;

@@ -1,3 +1,4 @@
+import { utf8Length } from '../../util/byteArrays.js';
 /** One question: which of its choices is right by the log-likelihoods of the choices. */
 export interface ChoiceScore {
   /** 1 when the likeliest choice is the right one. */
@@ -28,7 +29,7 @@ export function scoreChoices(
     acc: hit(choices.map(() => 1)),
     // Code points, as Python counts characters.
     accNorm: hit(choices.map((choice) => [...choice].length)),
-    accBytes: hit(choices.map((choice) => Buffer.byteLength(choice, 'utf8'))),
+    accBytes: hit(choices.map((choice) => utf8Length(choice))),
   };
 }
 
@@ -91,7 +92,7 @@ export function textPerplexities(
 ): { wordPerplexity: number; bytePerplexity: number; bitsPerByte: number } {
   const total = logLikelihoods.reduce((sum, value) => sum + value, 0);
   const words = texts.reduce((n, text) => n + text.split(/\s+/).length, 0);
-  const bytes = texts.reduce((n, text) => n + Buffer.byteLength(text, 'utf8'), 0);
+  const bytes = texts.reduce((n, text) => n + utf8Length(text), 0);
   return {
     wordPerplexity: Math.exp(-total / words),
     bytePerplexity: Math.exp(-total / bytes),

@@ -4,6 +4,7 @@ import type { WeightFolder } from '../../io/weights.js';
 import type { CausalDecoder } from '../../nn/decoder.js';
 import type { Module } from '../../nn/module.js';
 import { sameShape } from '../../tensor/shape.js';
+import { compareBytes } from '../../util/byteArrays.js';
 import { isPlainObject } from '../../util/json.js';
 import type { Logger } from '../../util/logger.js';
 import type { LanguageModel } from '../languageModel.js';
@@ -88,7 +89,7 @@ async function areEqual(weights: WeightFolder, embedding: string, dtype: DType):
 }
 
 const sameBytes = (a: ArrayBufferView, b: ArrayBufferView): boolean =>
-  Buffer.compare(
-    Buffer.from(a.buffer, a.byteOffset, a.byteLength),
-    Buffer.from(b.buffer, b.byteOffset, b.byteLength),
+  compareBytes(
+    new Uint8Array(a.buffer, a.byteOffset, a.byteLength),
+    new Uint8Array(b.buffer, b.byteOffset, b.byteLength),
   ) === 0;

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join } from '#platform';
 import type { Attune } from '../../attune.js';
 import { bytesPerElement, type DType, isFloat, parseDType } from '../../backend/dtype.js';
 import { type HfConfig, type RawConfig, readHfConfig } from '../../io/hfConfig.js';

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join } from '#platform';
 import type { Attune } from '../../attune.js';
 import type { DType } from '../../backend/dtype.js';
 import { type RawConfig, readHfConfig } from '../../io/hfConfig.js';

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { createHash, outputHasColors } from '#platform';
 import { consoleLogger, type Logger } from '../../util/logger.js';
 import type { OptionsInput } from '../../util/options.js';
 import { IGNORE_INDEX, type TokenExample } from '../collator.js';
 import type { TextTokenizer, TokenizedRow } from '../tokenizeRow.js';
-import { type PreflightFacts, PreflightReport, terminalHasColors } from './preflightReport.js';
+import { type PreflightFacts, PreflightReport } from './preflightReport.js';
 
 /**
  * What a run is refused for:
@@ -162,7 +162,7 @@ export class Preflight {
   check(logger: Logger): void {
     if (this.#isPassed) return;
     const report = this.#context.use === 'evaluation' ? this.report(0) : this.report();
-    const color = logger === consoleLogger && terminalHasColors();
+    const color = logger === consoleLogger && outputHasColors();
     logger.info(report.format({ color, problems: false }));
     for (const { refused, message, remedy } of report.problems)
       if (!refused) logger.warn(`${message} ${remedy}`);

@@ -1,3 +1,4 @@
+import { outputHasColors } from '#platform';
 import { AttuneError } from '../../util/errors.js';
 import type { TextTokenizer } from '../tokenizeRow.js';
 import type { Noted, NotedRow, PreflightCheck } from './preflight.js';
@@ -136,7 +137,7 @@ export class PreflightReport {
     );
   }
 
-  format({ color = terminalHasColors(), problems = true }: FormatOptions = {}): string {
+  format({ color = outputHasColors(), problems = true }: FormatOptions = {}): string {
     const lines = [
       `${this.facts.isStart ? 'a stream, its first ' : ''}${count(this.facts.rows)} ${this.facts.rows === 1 ? this.facts.title.replace('rows', 'row') : this.facts.title}`,
       ...this.#summary(),
@@ -235,7 +236,3 @@ export class PreflightReport {
 const count = (n: number): string => n.toLocaleString('en-US');
 const rows = (n: number): string => `${count(n)} ${n === 1 ? 'row' : 'rows'}`;
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-
-/** Whether standard output is a terminal with colours; knows NO_COLOR and TERM=dumb. */
-export const terminalHasColors = (): boolean =>
-  process.stdout.isTTY === true && process.stdout.hasColors();

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join } from '#platform';
 import { isPlainObject } from '../../util/json.js';
 import type { AddedToken } from '../engine/addedTokens.js';
 import { createEngine, type TokenizerEngine } from '../engine/engine.js';

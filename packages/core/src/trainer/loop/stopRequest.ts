@@ -1,7 +1,7 @@
+import { onEndSignal } from '#platform';
+
 /** Why a run ended before its last update; null when it did not. */
 export type StopReason = 'callback' | 'abort' | 'SIGINT' | 'SIGTERM';
-
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /**
  * Requests from outside to end a run: an AbortSignal, Ctrl-C (SIGINT) and SIGTERM. The first one is
@@ -22,7 +22,7 @@ export class StopRequest {
     handleSignals: boolean,
     private readonly onStop: (reason: StopReason) => void,
   ) {
-    if (handleSignals) for (const name of SIGNALS) process.on(name, this.#handle);
+    if (handleSignals) this.#release = onEndSignal((name) => this.#note(name));
     if (abort?.aborted) this.#note('abort');
     else abort?.addEventListener('abort', this.#aborted);
   }
@@ -37,7 +37,7 @@ export class StopRequest {
     return this.#controller.signal;
   }
 
-  readonly #handle = (name: NodeJS.Signals): void => this.#note(name as 'SIGINT' | 'SIGTERM');
+  #release: (() => void) | null = null;
   readonly #aborted = (): void => this.#note('abort');
 
   #note(reason: StopReason): void {
@@ -49,7 +49,7 @@ export class StopRequest {
   }
 
   dispose(): void {
-    for (const name of SIGNALS) process.off(name, this.#handle);
+    this.#release?.();
     this.abort?.removeEventListener('abort', this.#aborted);
   }
 }

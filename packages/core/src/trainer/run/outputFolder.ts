@@ -1,5 +1,4 @@
-import { randomUUID } from 'node:crypto';
-import { dirname, relative, resolve } from 'node:path';
+import { dirname, relative, resolve } from '#platform';
 import type { Resume } from '../../training/arguments/choices.js';
 import { writing } from '../../util/diskError.js';
 import { AttuneError } from '../../util/errors.js';
@@ -126,7 +125,7 @@ async function findStart(path: string, resume: Resume, logger: Logger): Promise<
 async function identityFor(start: string | null): Promise<RunIdentity> {
   const run = start && (await runOf(start));
   if (run && (await isLatest(start, run))) return run;
-  return { id: randomUUID(), started: new Date().toISOString() };
+  return { id: crypto.randomUUID(), started: new Date().toISOString() };
 }
 
 async function isLatest(checkpoint: string, run: RunIdentity): Promise<boolean> {

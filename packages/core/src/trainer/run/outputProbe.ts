@@ -1,6 +1,4 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, open, rm, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, mkdir, open, rm, statfs } from '#platform';
 import { bytesPerElement } from '../../backend/dtype.js';
 import type { LanguageModel } from '../../models/languageModel.js';
 import type { Optimizer } from '../../optim/optimizer.js';
@@ -12,7 +10,7 @@ import { AttuneError } from '../../util/errors.js';
 export async function tryFolder(folder: string): Promise<void> {
   await writing(folder, async () => {
     await mkdir(folder, { recursive: true });
-    const probe = join(folder, `.attune.probe-${randomUUID()}`);
+    const probe = join(folder, `.attune.probe-${crypto.randomUUID()}`);
     try {
       const file = await open(probe, 'wx');
       try {

@@ -1,7 +1,17 @@
-import { randomUUID } from 'node:crypto';
-import { link, lstat, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { join } from 'node:path';
+import {
+  hostname,
+  isProcessAlive,
+  join,
+  link,
+  lstat,
+  processId,
+  processStart,
+  readFile,
+  rename,
+  rm,
+  type SystemError,
+  writeFile,
+} from '#platform';
 import { readText } from '../../io/readText.js';
 import { AttuneError } from '../../util/errors.js';
 import { isPlainObject } from '../../util/json.js';
@@ -34,12 +44,12 @@ export class RunLock implements AsyncDisposable {
   /** @throws OUTPUT_DIR_IN_USE; what the file system refuses */
   static async take(folder: string, logger: Logger): Promise<RunLock> {
     const file = join(folder, LOCK_FILE);
-    const token = randomUUID();
+    const token = crypto.randomUUID();
     const me: Holder = {
-      pid: process.pid,
+      pid: processId,
       host: hostname(),
       since: new Date().toISOString(),
-      processStart: await processStart(process.pid),
+      processStart: await processStart(processId),
       token,
     };
     while (!(await createWhole(file, `${JSON.stringify(me)}\n`))) {
@@ -64,16 +74,16 @@ export class RunLock implements AsyncDisposable {
 
 /** Creates the file with all of its content at once. @returns false where there is one already */
 async function createWhole(file: string, content: string): Promise<boolean> {
-  const beside = `${file}.${randomUUID()}`;
+  const beside = `${file}.${crypto.randomUUID()}`;
   try {
     await writeFile(beside, content, { flag: 'wx' });
-    await link(beside, file).catch((error: NodeJS.ErrnoException) => {
+    await link(beside, file).catch((error: SystemError) => {
       if (error.code === 'EEXIST') throw error;
       return writeFile(file, content, { flag: 'wx' }); // a file system without links
     });
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    if ((error as SystemError).code === 'EEXIST') return false;
     throw error;
   } finally {
     await rm(beside, { force: true });
@@ -90,7 +100,7 @@ async function readLock(file: string): Promise<string | null> {
       maxBytes: MAX_BYTES,
     });
   } catch (error) {
-    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    const { code } = ((error as Error).cause ?? {}) as SystemError;
     // A link to nothing is there and cannot be read: one would try for ever.
     const isLink = (await lstat(file).catch(() => null))?.isSymbolicLink() === true;
     if (code !== 'ENOENT' || isLink) throw error;
@@ -100,7 +110,7 @@ async function readLock(file: string): Promise<string | null> {
 
 /** Removes the lock that says `text`. @returns false when another run was quicker: then its lock stays */
 async function takeAway(file: string, text: string): Promise<boolean> {
-  const away = `${file}.${randomUUID()}`;
+  const away = `${file}.${crypto.randomUUID()}`;
   try {
     await rename(file, away);
   } catch {
@@ -127,21 +137,10 @@ function parse(text: string): Holder | null {
 /** Whether the process is known to be no more: of another host that cannot be known. */
 async function isGone({ pid, host, processStart: start }: Holder): Promise<boolean> {
   if (host !== hostname()) return false;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true;
-  }
+  if (!isProcessAlive(pid)) return true;
   // Its number may be another's by now, in containers above all.
   const now = await processStart(pid);
   return start !== null && now !== null && start !== now;
-}
-
-/** Field 22 of Linux' /proc/PID/stat: ticks from boot to the start of the process. */
-async function processStart(pid: number): Promise<string | null> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
-  // The name of the process, in parentheses, may have spaces.
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
 }
 
 const inUse = (folder: string, file: string, { pid, host, since }: Holder): AttuneError =>

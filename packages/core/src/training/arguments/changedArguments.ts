@@ -1,6 +1,6 @@
-import { isDeepStrictEqual } from 'node:util';
 import type { z } from 'zod';
 import { keysToCamel } from '../../util/json.js';
+import { sameValue } from '../../util/sameValue.js';
 
 type Named = Readonly<Record<string, unknown>>;
 
@@ -22,7 +22,7 @@ export function changedArguments(
   const isDefault = (name: string) => {
     // Each by itself: a schema may ask for others that have no default.
     const own = schema.shape[name]!.safeParse(defaults[name]) as z.ZodSafeParseResult<unknown>;
-    return own.success && isDeepStrictEqual(own.data, (parsed as Named)[name]);
+    return own.success && sameValue(own.data, (parsed as Named)[name]);
   };
   return Object.entries(keysToCamel(written))
     .filter(([name, value]) => value !== undefined && name in schema.shape && !isDefault(name))

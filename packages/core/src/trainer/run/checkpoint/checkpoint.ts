@@ -1,5 +1,4 @@
-import { readdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, readdir, stat, writeFile } from '#platform';
 import { writeFolderAtomic } from '../../../io/atomic.js';
 import { SafetensorsFile } from '../../../io/safetensors.js';
 import { writeSafetensors } from '../../../io/safetensorsWriter.js';

@@ -1,5 +1,4 @@
-import { readdir, rename, rm, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join, readdir, rename, resolve, rm, stat } from '#platform';
 import { writeFileAtomic } from '../../../io/atomic.js';
 import { readText } from '../../../io/readText.js';
 import { AttuneError } from '../../../util/errors.js';

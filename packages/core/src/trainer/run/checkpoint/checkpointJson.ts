@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
+import { join, readFile } from '#platform';
 import type { LossScalerState } from '../../loop/lossScaler.js';
 import type { StepRow } from '../../loop/meter.js';
 

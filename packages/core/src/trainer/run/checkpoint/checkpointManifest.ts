@@ -1,8 +1,5 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { lstat, readdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
+import { createHash, join, lstat, readdir, readParts, stat, writeFile } from '#platform';
 import { readText } from '../../../io/readText.js';
 import { AttuneError } from '../../../util/errors.js';
 import { checkpointJson } from './checkpointJson.js';
@@ -116,6 +113,6 @@ async function filesBelow(folder: string, prefix = ''): Promise<string[]> {
 
 async function sha256Of(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk);
+  for await (const chunk of readParts(path)) hash.update(chunk);
   return hash.digest('hex');
 }
