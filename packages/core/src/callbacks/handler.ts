@@ -1,5 +1,3 @@
-import type { Attune } from '../attune.js';
-import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 import {
   type AsyncHook,
   type CallbackContext,
@@ -30,12 +28,16 @@ export class CallbackHandler {
   #callbacks: TrainerCallback[];
   readonly #known: NamedCallbacks;
 
-  /** @throws UNKNOWN_NAME for a name that no plugin added; DUPLICATE_NAME */
+  /**
+   * @param context what every callback is given
+   * @throws UNKNOWN_NAME for a name that no plugin added; DUPLICATE_NAME
+   */
   constructor(
-    attune: Attune,
-    args: TrainingArguments,
+    readonly context: CallbackContext,
     given: readonly (TrainerCallback | string)[],
   ) {
+    const { args, model } = context;
+    const { attune } = model;
     this.events = new Events(attune.logger);
     this.activity = new Activity(attune.logger);
     this.#known = {
@@ -65,7 +67,8 @@ export class CallbackHandler {
   }
 
   /** @throws CALLBACK_FAILED */
-  initEnd(context: CallbackContext): void {
+  initEnd(): void {
+    const { context } = this;
     for (const callback of this.#callbacks) {
       try {
         callback.onInitEnd?.(context);
@@ -73,7 +76,7 @@ export class CallbackHandler {
         throw failure(callback, 'onInitEnd', context, error);
       }
     }
-    queueMicrotask(() => this.#emitter(context)('initEnd', {}));
+    queueMicrotask(() => this.#emitter()('initEnd', {}));
   }
 
   /**
@@ -84,9 +87,9 @@ export class CallbackHandler {
    */
   async call<H extends AsyncHook>(
     hook: H,
-    context: CallbackContext,
     ...[value]: HookValues[H] extends null ? [] : [HookValues[H]]
   ): Promise<void> {
+    const { context } = this;
     for (const callback of this.#callbacks) {
       if (!callback[hook]) continue;
       try {
@@ -99,7 +102,14 @@ export class CallbackHandler {
         throw failure(callback, hook, context, error);
       }
     }
-    tell[hook](this.#emitter(context), value as never);
+    tell[hook](this.#emitter(), value as never);
+  }
+
+  /** A row of the log, and the callbacks that read it. */
+  async log(logs: Logs): Promise<void> {
+    const { state } = this.context;
+    state.logHistory.push({ ...logs, epoch: state.epoch, step: state.globalStep });
+    await this.call('onLog', logs);
   }
 
   /** HF's `stateful_callbacks`: by name; a list where two callbacks share one. */
@@ -130,7 +140,8 @@ export class CallbackHandler {
   }
 
   /** Tells listeners where the run stands; they cannot fail it. */
-  #emitter({ state }: CallbackContext): Emit {
+  #emitter(): Emit {
+    const { state } = this.context;
     const moment: Moment = { step: state.globalStep, epoch: state.epoch };
     return (name, payload) => this.events.emit(name, { ...moment, ...payload });
   }

@@ -1,4 +1,4 @@
-import { prefetch } from '../util/prefetch.js';
+import { prefetch, turn } from '../util/prefetch.js';
 import { shuffledIndices } from './dataset.js';
 import { lengthGroupedOrder } from './lengthGrouped.js';
 
@@ -10,7 +10,13 @@ export interface ExampleStream<Example> {
 /** What is trained on: all in memory, or a stream. */
 export type Examples<Example> = readonly Example[] | ExampleStream<Example>;
 
-export interface LoaderOptions {
+/** Micro-batches of one update, and how many examples are in them. */
+export interface Group<Batch> {
+  readonly batches: readonly Batch[];
+  readonly rows: number;
+}
+
+export interface LoaderOptions<Example = unknown, Batch = readonly Example[]> {
   /** Rows of a micro-batch. */
   readonly batchSize: number;
   /** A fresh permutation each epoch; else the order of the rows. A stream has its own order. */
@@ -25,15 +31,17 @@ export interface LoaderOptions {
     /** Examples of an update. */
     readonly size: number;
   };
-  /** Groups of a stream that are made while the device works on those before them. Default 2. */
+  /** The examples of a micro-batch -> what the device takes. Default: they stay as they are. */
+  readonly collate?: (examples: readonly Example[]) => Batch;
+  /** Groups that are made while the device works on those before them, and held until then. Default 2. */
   readonly prefetch?: number;
 }
 
 /**
- * Examples -> micro-batches -> groups of them. The order is a pure function of the seed and the
- * epoch: to resume is to count, nothing has to be saved.
+ * Examples -> micro-batches -> groups of them, collated ahead of their use. The order is a pure
+ * function of the seed and the epoch: to resume is to count, nothing has to be saved.
  */
-export class Loader<Example> {
+export class Loader<Example, Batch = readonly Example[]> {
   /** Micro-batches of one epoch; null: a stream's are known when it has ended. */
   readonly batchesPerEpoch: number | null;
   /** Examples of one epoch; null: a stream. */
@@ -41,7 +49,7 @@ export class Loader<Example> {
 
   constructor(
     private readonly source: Examples<Example>,
-    private readonly options: LoaderOptions,
+    private readonly options: LoaderOptions<Example, Batch>,
   ) {
     this.length = isStream(source) ? null : source.length;
     const batches = this.length === null ? null : this.length / options.batchSize;
@@ -49,24 +57,35 @@ export class Loader<Example> {
   }
 
   /**
-   * Groups of at most `groupSize` micro-batches; the last of an epoch may have fewer.
+   * Groups of at most `groupSize` micro-batches; the last of an epoch may have fewer. What goes wrong with
+   * the examples of a group is thrown in its place, after the groups before it.
    *
    * @param skipBatches micro-batches of this epoch that an interrupted run has done
    */
-  async *groups(epoch: number, groupSize: number, skipBatches = 0): AsyncGenerator<Example[][]> {
+  groups(epoch: number, groupSize: number, skipBatches = 0): AsyncGenerator<Group<Batch>> {
     const groups = this.#groups(epoch, groupSize, skipBatches);
-    yield* this.length === null ? prefetch(groups, this.options.prefetch ?? 2) : groups;
+    return prefetch(groups, this.options.prefetch ?? 2);
   }
 
-  async *#groups(epoch: number, groupSize: number, skip: number): AsyncGenerator<Example[][]> {
+  async *#groups(epoch: number, groupSize: number, skip: number): AsyncGenerator<Group<Batch>> {
     let group: Example[][] = [];
     for await (const batch of this.batches(epoch, skip)) {
       group.push(batch);
       if (group.length < groupSize) continue;
-      yield group;
+      yield await this.#collate(group);
       group = [];
     }
-    if (group.length > 0) yield group;
+    if (group.length > 0) yield await this.#collate(group);
+  }
+
+  /** In a turn of the event loop of its own: one in which the host waits for the device, if it does. */
+  async #collate(group: readonly Example[][]): Promise<Group<Batch>> {
+    const { collate = (examples) => examples as Batch } = this.options;
+    await turn();
+    return {
+      batches: group.map((examples) => collate(examples)),
+      rows: group.reduce((n, { length }) => n + length, 0),
+    };
   }
 
   /** Every micro-batch of an epoch. @param skip how many of them to leave out at its beginning */

@@ -1,13 +1,12 @@
-import type { ComputeDType } from '../backend/dtype.js';
 import { Pacer } from '../backend/pacer.js';
 import type { Loader } from '../dataset/loader.js';
-import type { LanguageModel } from '../models/languageModel.js';
 import { DeviceTable } from '../tensor/deviceTable.js';
 import { PADDING_SEGMENT } from '../text/collator.js';
 import { metricName } from '../training/arguments/metricName.js';
 import type { HostBatch } from '../training/batch.js';
 import type { PredictionStep } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';
+import { type UpdateContext, updatesOf } from '../training/updates.js';
 import { upload } from '../training/upload.js';
 import type { Activity } from '../util/activity.js';
 import type { PredictionCollector } from './predictions.js';
@@ -23,15 +22,13 @@ export function countTokens(batch: HostBatch): number {
 }
 
 export interface EvaluateOptions {
-  readonly model: LanguageModel;
   readonly objective: Objective;
-  readonly loader: Loader<unknown>;
-  readonly compute: ComputeDType;
+  readonly loader: Loader<unknown, HostBatch>;
+  /** Its signal ends the evaluation between two batches. */
+  readonly context: UpdateContext;
   /** Keeps the outputs, if somebody asked for them. */
   readonly collector?: PredictionCollector | null;
   readonly activity: Activity;
-  /** Ends the evaluation between two batches. */
-  readonly signal?: AbortSignal | null;
   /** After each batch. */
   onStep(progress: PredictionStep): Promise<void>;
 }
@@ -53,7 +50,8 @@ export interface EvaluationSums {
  * One number of each batch stays on the device until the end; logits never outlive their batch.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums> {
-  const { model, objective, loader, compute, collector, activity, signal } = options;
+  const { objective, loader, context, collector, activity } = options;
+  const { model, signal, computeDType } = context;
   const { engine, root } = model;
   const started = performance.now();
   const wasTraining = root.training;
@@ -67,13 +65,14 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   let samples = 0;
   root.eval();
   try {
-    for await (const [examples] of loader.groups(0, 1)) {
-      signal?.throwIfAborted();
-      samples += examples!.length;
-      const collated = objective.collate(examples!);
-      const prepared = objective.prepare?.(model, [collated]);
-      const waits = `objective "${objective.name}" in prepare, of evaluation batch ${batchesDone + 1}`;
-      const batch = (prepared && (await activity.during(waits, prepared)))?.[0] ?? collated;
+    for await (const {
+      batches: [collated],
+      rows,
+    } of loader.groups(0, 1)) {
+      signal.throwIfAborted();
+      samples += rows;
+      const waits = `objective "${objective.name}" in updates, of evaluation batch ${batchesDone + 1}`;
+      const batch = await activity.during(waits, firstUpdate(objective, collated!, context));
       const batchItems = objective.countItems(batch);
       tokens += countTokens(batch);
       const sums = engine.scope('evaluate', () =>
@@ -82,7 +81,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
             loss,
             metrics = {},
             extraItems = 0,
-          } = engine.withCompute(compute, () =>
+          } = engine.withCompute(computeDType, () =>
             objective.loss(model, upload(engine, batch, model)),
           );
           const all = batchItems + extraItems;
@@ -99,8 +98,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
       await pacer.admit();
       await options.onStep({ batch: ++batchesDone, batches });
     }
-    const rows = await records.take();
-    const total = (column: number) => rows.reduce((sum, row) => sum + row[column]!, 0);
+    const sums = await records.take();
+    const total = (column: number) => sums.reduce((sum, row) => sum + row[column]!, 0);
     return {
       loss: total(0),
       items,
@@ -114,6 +113,17 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
     records.dispose();
     root.train(wasTraining);
   }
+}
+
+/** What is evaluated of a batch: the first update that the objective makes of it. */
+async function firstUpdate(
+  objective: Objective,
+  batch: HostBatch,
+  context: UpdateContext,
+): Promise<HostBatch> {
+  for await (const { batches } of updatesOf(objective, [batch], context))
+    return batches[0] ?? batch;
+  return batch;
 }
 
 /** Two sets of rows as one. */

@@ -5,7 +5,7 @@ import type { TextTokenizer } from '../text/tokenizeRow.js';
 import type { PreparedRows } from '../trainer/rows/preparedRows.js';
 import { metricName } from '../training/arguments/metricName.js';
 import { computeDTypeOf } from '../training/arguments/trainingArguments.js';
-import type { CallbackContext, EvalMetrics, Logs } from '../training/callback.js';
+import type { EvalMetrics, Logs } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, isPlainObject, snakeToCamel } from '../util/json.js';
@@ -27,7 +27,6 @@ export interface PredictionOutput extends EvalPrediction {
 }
 
 interface EvaluationParts {
-  readonly context: CallbackContext;
   readonly callbacks: CallbackHandler;
   readonly objective: Objective;
   readonly computeMetrics: ComputeMetrics | undefined;
@@ -35,8 +34,8 @@ interface EvaluationParts {
   readonly tasks: readonly EvaluationTask[];
   readonly tokenizer: TextTokenizer | null;
   readonly rows: PreparedRows;
-  /** Aborts when the run in progress is to end; null: there is none. */
-  readonly signal: () => AbortSignal | null;
+  /** Its signal aborts when the run in progress is to end. */
+  readonly stop: { readonly signal: AbortSignal };
 }
 
 /** What a Trainer does with rows that it does not learn from: `evaluate` and `predict`. */
@@ -98,18 +97,18 @@ export class Evaluation {
    * @throws EVALUATION_TASK
    */
   async runTasks(): Promise<Record<string, number>> {
-    const { tasks, context, callbacks } = this.parts;
-    const { model, args } = context;
+    const { tasks, callbacks, stop } = this.parts;
+    const { model, args, state } = callbacks.context;
     const metrics: Record<string, number> = {};
     for (const task of tasks) {
       const prefix = setPrefix(task.name);
       const tokenizer = this.#tokenizerFor(task);
       const batchSize = args.perDeviceEvalBatchSize;
-      const signal = this.parts.signal();
-      signal?.throwIfAborted();
+      const { signal } = stop;
+      signal.throwIfAborted();
       const own = await callbacks.activity.during(
-        `evaluation task "${task.name}" at update ${context.state.globalStep}`,
-        runEvaluationTask(task, { model, tokenizer, batchSize, ...(signal && { signal }) }),
+        `evaluation task "${task.name}" at update ${state.globalStep}`,
+        runEvaluationTask(task, { model, tokenizer, batchSize, signal }),
       );
       for (const [name, value] of Object.entries(own)) metrics[metricName(prefix, name)] = value;
     }
@@ -128,10 +127,11 @@ export class Evaluation {
 
   /** @throws COMPUTE_METRICS, PREDICTIONS */
   async predict(rows: RowSource, metricKeyPrefix: string): Promise<PredictionOutput> {
-    const { context, callbacks, preprocessLogits } = this.parts;
-    const collector = new PredictionCollector(preprocessLogits, computeDTypeOf(context.args));
+    const { callbacks, preprocessLogits } = this.parts;
+    const compute = computeDTypeOf(callbacks.context.args);
+    const collector = new PredictionCollector(preprocessLogits, compute);
     const { metrics } = await this.#measure(rows, metricKeyPrefix, undefined, collector);
-    await callbacks.call('onPredict', context, metrics);
+    await callbacks.call('onPredict', metrics);
     return { ...collector.all(), metrics };
   }
 
@@ -150,25 +150,32 @@ export class Evaluation {
     name: string | undefined,
     given: PredictionCollector | null = null,
   ): Promise<{ sums: EvaluationSums; metrics: EvalMetrics }> {
-    const { context, callbacks, objective, computeMetrics, preprocessLogits } = this.parts;
-    const { args, model } = context;
+    const { callbacks, objective, computeMetrics, preprocessLogits, stop } = this.parts;
+    const { args, model, state, logger } = callbacks.context;
     const compute = computeDTypeOf(args);
     const collector =
       given ?? (computeMetrics ? new PredictionCollector(preprocessLogits, compute) : null);
     const sums = await evaluate({
-      model,
       objective,
       loader: new Loader(await this.parts.rows.examples(rows, 'evaluation', name), {
         batchSize: args.perDeviceEvalBatchSize,
         shuffle: false,
         seed: 0,
         dropLast: false,
+        collate: (examples) => objective.collate(examples),
       }),
-      compute,
+      context: {
+        model,
+        step: state.globalStep,
+        seed: args.seed,
+        use: 'evaluation',
+        signal: stop.signal,
+        computeDType: compute,
+        logger,
+      },
       collector,
       activity: callbacks.activity,
-      signal: this.parts.signal(),
-      onStep: (progress) => callbacks.call('onPredictionStep', context, progress),
+      onStep: (progress) => callbacks.call('onPredictionStep', progress),
     });
     const own =
       computeMetrics && collector

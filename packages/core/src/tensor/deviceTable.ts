@@ -19,10 +19,19 @@ export class DeviceTable {
 
   /** One row: the elements of `parts` side by side. Nothing waits, unless the table is full. */
   async add(parts: readonly Tensor[]): Promise<void> {
-    const width = parts.reduce((n, part) => n + part.size, 0);
+    await this.makeRoom(parts.reduce((n, part) => n + part.size, 0));
+    this.write(parts);
+  }
+
+  /** Before `write`: waits for the device where the table is full, or has rows of another width. */
+  async makeRoom(width: number): Promise<void> {
     const isOther = this.#table !== null && this.#table.shape[2] !== width;
     if (this.#filled === CAPACITY || isOther) await this.#fetch();
     if (isOther) this.dispose();
+  }
+
+  /** `add` where there is room: nothing waits. */
+  write(parts: readonly Tensor[]): void {
     this.engine.scope('records', () =>
       this.engine.noGrad(() => {
         const row = concat(

@@ -177,13 +177,19 @@ export class Engine {
    * @see arXiv:1710.03740 (Micikevicius et al.)
    */
   withCompute<T>(dtype: ComputeDType, fn: () => T): T {
+    using _ = this.computing(dtype);
+    return fn();
+  }
+
+  /** `withCompute` until what it returns is disposed. */
+  computing(dtype: ComputeDType): Disposable {
     const before = this.#computeDType;
     this.#computeDType = dtype;
-    try {
-      return fn();
-    } finally {
-      this.#computeDType = before;
-    }
+    return {
+      [Symbol.dispose]: () => {
+        this.#computeDType = before;
+      },
+    };
   }
 
   // Creation

@@ -1,5 +1,6 @@
 export { applyPeft, type PeftConfigInput } from './applyPeft.js';
 export type { StopReason } from './loop/stopRequest.js';
+export type { EvaluationReport, TrainingStep, UpdateReport } from './loop/trainingSteps.js';
 export type {
   GenerationShape,
   MemoryCategory,

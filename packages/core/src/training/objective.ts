@@ -2,6 +2,7 @@ import type { LanguageModel } from '../models/languageModel.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
 import type { RowRules } from './rowRules.js';
+import type { Update, UpdateContext } from './updates.js';
 
 export interface LossOutput {
   /** One element: the SUM of the loss over the batch's items, never its mean. */
@@ -37,10 +38,19 @@ export interface Objective<Example = unknown> {
   collate(examples: readonly Example[]): HostBatch;
   /** How many items `loss` sums over in this batch (tokens for SFT, pairs for DPO). */
   countItems(batch: HostBatch): number;
-  /** Work that must wait for the device or for the outside before the losses: rollouts, reference log-probs. */
-  prepare?(model: LanguageModel, group: readonly HostBatch[]): Promise<readonly HostBatch[]>;
   /**
-   * The batch with what `prepare` would add to it, contents aside, so that `planMemory` can record the
+   * The updates that are made of a group of micro-batches. May await: rollouts, reference log-probs. Each
+   * is asked for when the one before it has been recorded; what stands behind the last `yield` runs
+   * before a checkpoint of the group's end. Checkpoints are written at the ends of groups only. Default:
+   * one update, of the group as it is.
+   *
+   * An evaluation asks for the first update of each batch, and evaluates that.
+   */
+  updates?(group: readonly HostBatch[], context: UpdateContext): AsyncIterable<Update>;
+  /** How many updates a group gives: from it the updates of an epoch are counted. Default 1. */
+  readonly updatesPerGroup?: number;
+  /**
+   * The batch with what `updates` would add to it, contents aside, so that `planMemory` can record the
    * loss without waiting. Only where the loss reads arrays that `collate` does not make.
    */
   standIn?(batch: HostBatch): HostBatch;

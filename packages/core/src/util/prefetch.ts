@@ -24,6 +24,12 @@ export async function* prefetch<T>(source: AsyncIterable<T>, depth: number): Asy
   }
 }
 
+/** Everything that is ready goes first: timers, answers of the device and of files. */
+export const turn = (): Promise<void> =>
+  new Promise((resolve) => {
+    nextTurn(resolve);
+  });
+
 /** Host work of this long, then a look at the event loop: what waits for the device goes first. */
 const SLICE_MS = 4;
 
@@ -32,11 +38,8 @@ export function slices(): () => Promise<void> | undefined {
   let since = performance.now();
   return () => {
     if (performance.now() - since < SLICE_MS) return;
-    return new Promise<void>((resolve) => {
-      nextTurn(() => {
-        since = performance.now();
-        resolve();
-      });
+    return turn().then(() => {
+      since = performance.now();
     });
   };
 }

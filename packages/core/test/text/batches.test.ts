@@ -103,8 +103,11 @@ describe('Loader', () => {
   });
 
   test('groups, the last one of an epoch short, and from the middle of an epoch', async () => {
-    expect((await all(make().groups(0, 4))).map((g) => g.length)).toEqual([4, 2]);
-    expect(await all(make().groups(0, 4, 4))).toEqual([[[8, 9], [10]]]);
+    expect((await all(make().groups(0, 4))).map((g) => [g.batches.length, g.rows])).toEqual([
+      [4, 8],
+      [2, 3],
+    ]);
+    expect(await all(make().groups(0, 4, 4))).toEqual([{ batches: [[8, 9], [10]], rows: 3 }]);
     expect(await all(make().groups(0, 4, 6))).toEqual([]);
   });
 
@@ -126,7 +129,7 @@ describe('Loader', () => {
     const loader = new Loader<number>(stream, { ...options, shuffle: true });
     expect([loader.length, loader.batchesPerEpoch]).toEqual([null, null]);
     expect(await all(loader.groups(0, 4))).toEqual(await all(make().groups(0, 4)));
-    expect(await all(loader.groups(3, 4, 4))).toEqual([[[8, 9], [10]]]);
+    expect(await all(loader.groups(3, 4, 4))).toEqual([{ batches: [[8, 9], [10]], rows: 3 }]);
     expect(await firstExamples(stream, 3)).toEqual([0, 1, 2]);
     expect(await firstExamples(stream, 20)).toEqual(examples);
     expect(await firstExamples(examples, 3)).toEqual([0, 1, 2]);
@@ -146,7 +149,7 @@ describe('Loader', () => {
     };
     const loader = new Loader<number>(stream, { ...options, prefetch: 3 });
     for await (const group of loader.groups(0, 2)) {
-      expect(group).toEqual([
+      expect(group.batches).toEqual([
         [0, 1],
         [2, 3],
       ]);
@@ -158,6 +161,53 @@ describe('Loader', () => {
     expect(closed).toBe(true);
   });
 
+  test('collates ahead, at most as many groups as asked for, while somebody waits', async () => {
+    const collated: number[] = [];
+    const loader = make({
+      prefetch: 2,
+      collate: (batch: readonly number[]) => {
+        collated.push(batch[0]!);
+        return { first: batch[0]! };
+      },
+    });
+    const groups = loader.groups(0, 2);
+    expect((await groups.next()).value.batches).toEqual([{ first: 0 }, { first: 2 }]);
+    // Not in the way of whoever got the group: only when the event loop comes round.
+    await Promise.resolve();
+    expect(collated).toEqual([0, 2]);
+    for (let i = 0; i < 20; i++) await turn();
+    expect(collated).toEqual([0, 2, 4, 6, 8, 10]);
+    await groups.return(undefined);
+    const none = make({
+      prefetch: 0,
+      collate: (batch: readonly number[]) => collated.push(batch[0]!),
+    });
+    const one = none.groups(0, 1);
+    await one.next();
+    for (let i = 0; i < 20; i++) await turn();
+    expect(collated).toHaveLength(7);
+    await one.return(undefined);
+  });
+
+  test('an error of collate comes at its place', async () => {
+    const seen: unknown[] = [];
+    const loader = make({
+      collate: (batch: readonly number[]) => {
+        if (batch[0] === 4) throw new Error('batch of 4');
+        return batch;
+      },
+    });
+    await expect(
+      (async () => {
+        for await (const { batches } of loader.groups(0, 1)) seen.push(batches[0]);
+      })(),
+    ).rejects.toThrow('batch of 4');
+    expect(seen).toEqual([
+      [0, 1],
+      [2, 3],
+    ]);
+  });
+
   test('an error of a stream comes at its place', async () => {
     const stream = {
       async *examples() {
@@ -165,11 +215,11 @@ describe('Loader', () => {
         throw new Error('row 4');
       },
     };
-    const seen: number[][][] = [];
+    const seen: unknown[] = [];
     const loader = new Loader<number>(stream, options);
     await expect(
       (async () => {
-        for await (const group of loader.groups(0, 1)) seen.push(group);
+        for await (const { batches } of loader.groups(0, 1)) seen.push(batches);
       })(),
     ).rejects.toThrow('row 4');
     expect(seen).toEqual([[[1, 2]]]);

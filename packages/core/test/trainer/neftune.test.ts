@@ -1,6 +1,6 @@
 import { causalLmObjective, SFTTrainer, Trainer } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { noiseMagnitude, withEmbeddingNoise } from '../../src/trainer/loop/neftune.js';
+import { embeddingNoise, noiseMagnitude } from '../../src/trainer/loop/neftune.js';
 import { float32Attune, idRows, minuteLlama, temporaryFolder, weightsOf } from './support.js';
 
 /** A run in an Attune of its own, as after a restart of the process. */
@@ -48,11 +48,10 @@ describe('row 120: neftuneNoiseAlpha', () => {
     const { data, shape } = batch.inputIds!;
     const ids = engine.fromBytes(data, shape, 'int32');
     const plain = await embedding.forward(ids).data();
-    const noisy = async () =>
-      Array.from(
-        await withEmbeddingNoise(model, 5, batch, () => embedding.forward(ids)).data(),
-        (x, i) => x - plain[i]!,
-      );
+    const noisy = async () => {
+      using _ = embeddingNoise(model, 5, batch);
+      return Array.from(await embedding.forward(ids).data(), (x, i) => x - plain[i]!);
+    };
     const noise = await noisy();
     const limit = 5 / Math.sqrt(32);
     expect(Math.max(...noise.map(Math.abs))).toBeLessThanOrEqual(limit * (1 + 1e-6));

@@ -104,10 +104,13 @@ describe('what hangs', () => {
         objective: {
           ...base,
           name: 'rewarded',
-          prepare: (_, group) => gate.then(() => group),
+          async *updates(batches) {
+            await gate;
+            yield { batches };
+          },
         } as Objective,
       }),
-      /objective "rewarded" in prepare, of update 1/,
+      /objective "rewarded" in updates, of update 1/,
     ],
     [
       'rows of a stream',

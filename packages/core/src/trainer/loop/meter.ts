@@ -5,6 +5,9 @@ import { accumulate, fill } from '../../tensor/ops/update.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { LossOutput } from '../../training/objective.js';
 
+/** Numbers of an update before its metrics: loss, gradient norm, clip coefficient, finite. */
+const ROW_WIDTH = 4;
+
 /** What one update was like. */
 export interface StepRow {
   /** Loss per item over the whole accumulated batch. */
@@ -63,9 +66,14 @@ export class StepMeter {
     guardFinite(this.#loss, clip, this.#halted, this.guardAttrs);
   }
 
+  /** Before `endStep`: waits for the device where the table is full, or metrics have come or gone. */
+  async makeRoom(): Promise<void> {
+    await this.#records.makeRoom(ROW_WIDTH + this.#sums.size);
+  }
+
   /** @param clip [norm, coefficient, finite] */
-  async endStep(clip: Tensor): Promise<void> {
-    await this.#records.add([this.#loss, clip, ...this.#sums.values()]);
+  endStep(clip: Tensor): void {
+    this.#records.write([this.#loss, clip, ...this.#sums.values()]);
     this.#layouts.push(this.#counts);
   }
 

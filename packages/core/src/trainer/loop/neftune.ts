@@ -5,27 +5,26 @@ import type { HostBatch } from '../../training/batch.js';
 import { AttuneError } from '../../util/errors.js';
 
 /**
- * NEFTune (Jain et al. 2023, https://arxiv.org/abs/2310.05914): records `forward` with noise uniform in
+ * NEFTune (Jain et al. 2023, https://arxiv.org/abs/2310.05914): until it is disposed, noise uniform in
  * [-1, 1) times alpha / sqrt(L D) on the input embeddings; L: tokens of the longest row of the
  * batch, padding left out, D: features. The noise follows the run's seed, also across a resume.
  *
  * @param alpha null or 0: no noise
  * @throws NEFTUNE_UNSUPPORTED for a model without an `Embedding`
  */
-export function withEmbeddingNoise<T>(
+export function embeddingNoise(
   model: LanguageModel,
   alpha: number | null,
   batch: HostBatch,
-  forward: () => T,
-): T {
-  if (!alpha) return forward();
+): Disposable | null {
+  if (!alpha) return null;
   const embedding = inputEmbedding(model);
   embedding.noise = noiseMagnitude(alpha, longestRow(batch), embedding.features);
-  try {
-    return forward();
-  } finally {
-    embedding.noise = 0;
-  }
+  return {
+    [Symbol.dispose]() {
+      embedding.noise = 0;
+    },
+  };
 }
 
 export const noiseMagnitude = (alpha: number, length: number, features: number): number =>

@@ -31,8 +31,9 @@ const withArgs = (subject: PlanSubject, args: Partial<TrainingArguments>): PlanS
 
 const withOptim = (subject: PlanSubject, optim: string): PlanSubject => {
   const changed = withArgs(subject, { optim, optimArgs: '' });
-  const { args, model } = changed.context;
-  return { ...changed, optimizers: [chooseOptimizer(model.attune, args), subject.optimizers[1]] };
+  const { args, model, optimizers } = changed.context;
+  const chosen = [chooseOptimizer(model.attune, args), optimizers[1]] as const;
+  return { ...changed, context: { ...changed.context, optimizers: chosen } };
 };
 
 /** From what costs least to what costs most. */

@@ -1,4 +1,3 @@
-import type { CallbackHandler } from '../../callbacks/handler.js';
 import { cacheFor } from '../../models/kvCache.js';
 import type { LanguageModel } from '../../models/languageModel.js';
 import type { Module } from '../../nn/module.js';
@@ -8,14 +7,11 @@ import type { Storage } from '../../tensor/storage.js';
 import type { TokenExample } from '../../text/collator.js';
 import { computeDTypeOf } from '../../training/arguments/trainingArguments.js';
 import type { HostBatch } from '../../training/batch.js';
-import type { CallbackContext } from '../../training/callback.js';
 import type { Objective } from '../../training/objective.js';
 import { upload } from '../../training/upload.js';
-import { microBatch } from '../loop/update.js';
-import type { OptimizerChoice } from '../makeOptimizer.js';
-import { trainingLoader } from '../rows/trainingLoader.js';
-import { planTraining } from '../run/countUpdates.js';
-import { TrainingRun } from '../run/trainingRun.js';
+import { recordUpdate } from '../loop/recordUpdate.js';
+import { RunDevice } from '../run/runDevice.js';
+import type { TrainingContext } from '../trainingContext.js';
 import {
   describePlan,
   type GenerationShape,
@@ -26,13 +22,10 @@ import {
 import { withStandIns } from './standInWeights.js';
 
 export interface PlanSubject {
-  readonly context: CallbackContext;
-  readonly callbacks: CallbackHandler;
-  readonly objective: Objective;
+  readonly context: Pick<TrainingContext, 'model' | 'objective' | 'args' | 'optimizers'>;
   readonly trainExamples: readonly unknown[];
   /** Null: nothing is evaluated. */
   readonly evalExamples: readonly unknown[] | null;
-  readonly optimizers: OptimizerChoice;
   /** As if the frozen weights of the layers had been loaded into host memory. Default false. */
   readonly offload?: boolean;
   /** As if gradientCheckpointing were so. Default: as the model is. */
@@ -46,13 +39,13 @@ export interface PlanSubject {
  *
  * The largest batch is of the rows with the most tokens; of a stream, among the first thousand. What is on the device beside the model
  * counts, too. Not counted: buffers of other sizes, which rows of other lengths leave in the pool: it holds them while there is room within
- * `maxMemory`, or without one up to half of the peak; what `objective.prepare` and evaluation tasks do, and reading weights back while saving.
+ * `maxMemory`, or without one up to half of the peak; what `objective.updates` and evaluation tasks do, and reading weights back while saving.
  *
  * @throws whatever the update would throw before its first result
  */
 export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}): MemoryPlan {
-  const { context, objective, trainExamples, evalExamples } = subject;
-  const { args, model } = context;
+  const { context, trainExamples, evalExamples } = subject;
+  const { args, model, objective } = context;
   const { engine, root } = model;
   const wasTraining = root.training;
   const wasCheckpointing = model.isGradientCheckpointing;
@@ -84,15 +77,9 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
           for (const storage of bufferStorages(root))
             counter.adopt(storage.buffer.byteLength, 'weights quantised');
           counter.label = () => 'optimizer';
-          let run!: TrainingRun;
+          let device!: RunDevice;
           phase('optimizer', () => {
-            run = new TrainingRun(
-              context,
-              subject.callbacks,
-              trainingLoader(trainExamples, args, objective),
-              planTraining(1, args),
-              subject.optimizers,
-            );
+            device = new RunDevice(context);
           });
           for (const [, parameter] of root.namedParameters()) {
             if (parameter.isOffloaded) continue;
@@ -103,7 +90,7 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
           counter.label = () => categoryOf(engine.currentScope);
           root.train();
           phase('step', () => {
-            for (let step = 0; step < 2; step++) rehearseUpdate(subject, run, batch);
+            for (let step = 0; step < 2; step++) recordUpdateOf(context, device, batch);
           });
           root.eval();
           if (evalBatch)
@@ -116,9 +103,7 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
                 ),
               ),
             );
-          run.optimizer.dispose();
-          run.lossScaler?.dispose();
-          run.meter.dispose();
+          device.dispose();
           const { generation } = options;
           if (generation) phase('generate', () => rehearseGeneration(model, generation));
           return describePlan(counter.stats.reservedBytes, most, ledger, {
@@ -153,23 +138,17 @@ function setCheckpointing(model: LanguageModel, on: boolean): void {
 }
 
 /** One update of as many micro-batches as tell: the second adds to the gradients of the first. */
-function rehearseUpdate(
-  { context, objective }: PlanSubject,
-  run: TrainingRun,
+function recordUpdateOf(
+  context: PlanSubject['context'],
+  device: RunDevice,
   batch: HostBatch,
 ): void {
-  const { args } = context;
+  const { args, objective } = context;
+  const batches = args.gradientAccumulationSteps > 1 ? [batch, batch] : [batch];
   const items = Math.max(objective.countItems(batch), 1);
-  run.meter.beginStep();
-  for (let i = 0; i < Math.min(args.gradientAccumulationSteps, 2); i++)
-    microBatch(context, objective, run, batch, items);
-  const clip = run.optimizer.clipGradNorm(args.maxGradNorm, run.lossScaler?.scale);
-  run.meter.guard(clip);
-  run.optimizer.step({ lr: 0, clip });
-  run.lossScaler?.update(clip);
-  void run.meter.endStep(clip); // waits for nothing before its table is full
-  clip.dispose();
-  run.optimizer.zeroGrad();
+  const moments = recordUpdate(context, device, batches, items, 0);
+  while (!moments.next().done); // nobody waits: nothing is computed
+  device.optimizer.zeroGrad();
 }
 
 /** The prompt at once, then a token: what `generate` holds, with rows of different lengths. */

@@ -30,7 +30,7 @@ export class PreparedRows {
     private readonly model: LanguageModel,
     private readonly objective: Objective,
     private readonly tokenizer: TextTokenizer | null,
-    private readonly lengths: RowLengths | null,
+    readonly lengths: RowLengths | null,
   ) {}
 
   /**

@@ -1,12 +1,14 @@
 import { type Examples, isStream, Loader } from '../../dataset/loader.js';
 import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
+import type { HostBatch } from '../../training/batch.js';
 import { exampleLength } from '../../training/exampleLength.js';
 import type { Objective } from '../../training/objective.js';
 import { AttuneError } from '../../util/errors.js';
 import type { RowLengths } from './rowLengths.js';
 
 /**
- * The training rows in the order that the arguments ask for. A stream comes in its own.
+ * The training rows in the order that the arguments ask for, as the objective collates them. A stream
+ * comes in its own order.
  *
  * @param given lengths that rows brought with them
  * @throws ARGUMENTS_INVALID when a stream is to be grouped by length, or examples have none
@@ -16,7 +18,7 @@ export function trainingLoader<Example>(
   args: TrainingArguments,
   objective: Objective<Example>,
   given: RowLengths | null = null,
-): Loader<Example> {
+): Loader<Example, HostBatch> {
   const isGrouped = args.trainSamplingStrategy === 'group_by_length';
   if (isGrouped && isStream(examples))
     throw new AttuneError(
@@ -29,6 +31,7 @@ export function trainingLoader<Example>(
     shuffle: args.trainSamplingStrategy !== 'sequential',
     seed: args.dataSeed ?? args.seed,
     dropLast: args.dataloaderDropLast,
+    collate: (batch) => objective.collate(batch),
     prefetch: args.dataloaderPrefetchFactor,
     ...(isGrouped &&
       !isStream(examples) && {

@@ -5,7 +5,10 @@ import { AttuneError } from '../../util/errors.js';
 export interface TrainingPlan {
   /** Of a stream, whose end is not known: those of the whole run. */
   readonly batchesPerEpoch: number;
-  /** ceil(batches / gradientAccumulationSteps): a last window with fewer micro-batches is an update too. */
+  /**
+   * ceil(batches / gradientAccumulationSteps) times the updates of a group: a last group with fewer
+   * micro-batches counts, too.
+   */
   readonly updatesPerEpoch: number;
   readonly maxSteps: number;
   /** Epochs begun, the last one perhaps not finished. */
@@ -14,17 +17,19 @@ export interface TrainingPlan {
 
 /**
  * @param batchesPerEpoch null: of a stream; then `maxSteps` decides, whatever the epochs
+ * @param updatesPerGroup that the objective makes of a group of micro-batches
  * @throws NO_TRAINING_ROWS when dropLast leaves no batch; ARGUMENTS_INVALID for a stream without maxSteps
  */
 export function planTraining(
   batchesPerEpoch: number | null,
   args: Pick<TrainingArguments, 'gradientAccumulationSteps' | 'maxSteps' | 'numTrainEpochs'>,
+  updatesPerGroup = 1,
 ): TrainingPlan {
   const { maxSteps: asked, gradientAccumulationSteps } = args;
   if (batchesPerEpoch === null) {
     if (asked > 0)
       return {
-        batchesPerEpoch: asked * gradientAccumulationSteps,
+        batchesPerEpoch: Math.ceil(asked / updatesPerGroup) * gradientAccumulationSteps,
         updatesPerEpoch: asked,
         maxSteps: asked,
         numTrainEpochs: Number.MAX_SAFE_INTEGER,
@@ -38,7 +43,8 @@ export function planTraining(
     );
   }
   if (batchesPerEpoch === 0) throw noTrainingRows();
-  const updatesPerEpoch = Math.ceil(batchesPerEpoch / args.gradientAccumulationSteps);
+  const updatesPerEpoch =
+    Math.ceil(batchesPerEpoch / args.gradientAccumulationSteps) * updatesPerGroup;
   const maxSteps =
     args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * updatesPerEpoch);
   return {

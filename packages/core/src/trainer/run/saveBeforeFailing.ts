@@ -1,6 +1,5 @@
-import type { CallbackContext } from '../../training/callback.js';
-import type { TrainerState } from '../../training/trainerState.js';
 import { AttuneError } from '../../util/errors.js';
+import type { Logger } from '../../util/logger.js';
 import type { TrainingRun } from './trainingRun.js';
 
 /** After these nobody knows whether the weights are those of the last update. */
@@ -25,18 +24,18 @@ const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text
 export async function saveBeforeFailing(
   error: unknown,
   run: TrainingRun,
-  { state, model }: CallbackContext,
+  logger: Logger,
 ): Promise<unknown> {
   if (!AttuneError.isInstance(error)) {
     // Somebody else's: it stays as it is.
-    const { outcome, remedy } = await saved(run, state);
-    if (remedy) model.attune.logger.warn(`the run ends with an error. ${outcome} ${remedy}`);
+    const { outcome, remedy } = await saved(run);
+    if (remedy) logger.warn(`the run ends with an error. ${outcome} ${remedy}`);
     return error;
   }
-  if (error.code === 'DEVICE_LOST') return deviceLost(error, state, run);
+  if (error.code === 'DEVICE_LOST') return deviceLost(error, run);
   if (NO_SAVE.has(error.code)) return withCheckpoint(error, run);
   if (DEVICE.has(error.code)) return error;
-  const { checkpoint, outcome, remedy } = await saved(run, state);
+  const { checkpoint, outcome, remedy } = await saved(run);
   return new AttuneError(error.code, `${sentence(error.description)} ${outcome}`, {
     remedy: [error.remedy, remedy].filter(Boolean).join(' '),
     details: { ...error.details, checkpoint },
@@ -59,11 +58,10 @@ function withCheckpoint(error: AttuneError, { checkpoint }: TrainingRun): Attune
 /** What has been learned, in a checkpoint: where it is, and how to go on. */
 async function saved(
   run: TrainingRun,
-  state: TrainerState,
 ): Promise<{ checkpoint: string | null; outcome: string; remedy: string }> {
   let checkpoint: string | null = null;
   let outcome = 'Nothing had been learned yet, so there is no checkpoint of it.';
-  if (state.globalStep > run.savedStep && run.isLatest) {
+  if (run.hasUnsaved) {
     try {
       checkpoint = await run.save({ whole: true });
       outcome = `What was learned is saved in ${checkpoint}.`;
@@ -80,11 +78,8 @@ async function saved(
   return { checkpoint, outcome, remedy };
 }
 
-function deviceLost(
-  error: AttuneError,
-  { globalStep, maxSteps }: TrainerState,
-  { checkpoint: last }: TrainingRun,
-): AttuneError {
+function deviceLost(error: AttuneError, { state, checkpoint: last }: TrainingRun): AttuneError {
+  const { globalStep, maxSteps } = state;
   return new AttuneError(
     'DEVICE_LOST',
     `the device was lost after update ${globalStep} of ${maxSteps}. ${last ? `The checkpoint ${last} is intact.` : 'No checkpoint had been written.'}`,

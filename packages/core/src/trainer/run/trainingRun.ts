@@ -1,50 +1,34 @@
-import { Pacer } from '../../backend/pacer.js';
-import type { CallbackHandler } from '../../callbacks/handler.js';
-import type { Loader } from '../../dataset/loader.js';
-import type { AdapterHost } from '../../models/adapterHost.js';
-import type { Optimizer } from '../../optim/optimizer.js';
-import type { CallbackContext, Logs } from '../../training/callback.js';
-import type { Activity } from '../../util/activity.js';
+import type { Group, Loader } from '../../dataset/loader.js';
+import type { HostBatch } from '../../training/batch.js';
+import type { EvalMetrics, Logs } from '../../training/callback.js';
+import type { TrainerState } from '../../training/trainerState.js';
 import { writing } from '../../util/diskError.js';
-import { AttuneError } from '../../util/errors.js';
 import { keysToSnake } from '../../util/json.js';
 import { checkTrainable } from '../applyPeft.js';
-import { checkOffload, checkSameAdapters } from '../checkTraining.js';
-import { LossScaler } from '../loop/lossScaler.js';
-import { StepMeter, type StepRow, summarize, type WindowSummary } from '../loop/meter.js';
-import { checkFinite, countSkipped } from '../loop/nonFinite.js';
-import { type OptimizerChoice, trainableGroups } from '../makeOptimizer.js';
-import type { SftArguments } from '../sftTrainer.js';
+import { checkOffload } from '../checkTraining.js';
+import type { WindowSummary } from '../loop/meter.js';
+import type { TrainingContext } from '../trainingContext.js';
 import {
   checkpointFolder,
   checkResumable,
   readOptimizer,
   writeCheckpoint,
 } from './checkpoint/checkpoint.js';
-import { checkpointJson, stepRows } from './checkpoint/checkpointJson.js';
+import { checkpointJson } from './checkpoint/checkpointJson.js';
 import { runOf } from './checkpoint/checkpointManifest.js';
 import { noTrainingRows, planTraining, type TrainingPlan } from './countUpdates.js';
+import { checkGeometry, geometryOf } from './geometry.js';
+import { LogWindow } from './logWindow.js';
 import { loadModelWeights } from './modelWeights.js';
 import type { OutputFolder } from './outputFolder.js';
 import { checkpointBytes, checkSpace } from './outputProbe.js';
+import { RunDevice } from './runDevice.js';
 import { RunSchedule } from './runSchedule.js';
+import { Throughput } from './throughput.js';
+import { TrainedAdapters } from './trainedAdapters.js';
 
-/** The order of the data and where it is cut into updates: what a resumed run must share. */
-interface Geometry {
-  readonly modelType: string;
-  /** Trainable values, of whatever shape. */
-  readonly trainable: number;
-  /** null: a stream. */
-  readonly rows: number | null;
-  readonly batchSize: number;
-  readonly gradientAccumulationSteps: number;
-  readonly seed: number;
-  readonly dataSeed: number;
-  readonly trainSamplingStrategy: string;
-  readonly dropLast: boolean;
-  /** How rows were packed, where they are. */
-  readonly packing: string;
-}
+/** The batches that a run takes its updates from. */
+export type TrainingLoader = Loader<unknown, HostBatch>;
 
 /** A place in the data, counted in micro-batches from the start of an epoch. */
 export interface Position {
@@ -52,77 +36,67 @@ export interface Position {
   readonly batches: number;
 }
 
+export interface RunStart {
+  /** Where the run stands: filled anew. */
+  readonly state: TrainerState;
+  readonly loader: TrainingLoader;
+  /** null: a rehearsal, which saves nothing. */
+  readonly output: OutputFolder | null;
+  /** The checkpoint to go on from; null: the beginning. */
+  readonly checkpoint: string | null;
+  /** Where in the data to go on; null: where the checkpoint says. */
+  readonly position: Position | null;
+}
+
 const toJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 /**
- * What exists while a run lasts: optimizer, schedule, meters, the order of the data; and how all of it
- * goes into a checkpoint and comes back.
+ * What changes while a run lasts: its place in the data, the rate, the window of the log, what is on the
+ * device. All of it goes into a checkpoint (`save`) and comes back (`start`). Nobody else writes it.
  */
-export class TrainingRun {
-  readonly meter: StepMeter;
-  readonly pacer: Pacer;
-  readonly optimizer: Optimizer;
-  /** Of float16 arithmetic alone: bfloat16 has the range of float32. */
-  readonly lossScaler: LossScaler | null;
-  readonly schedule: RunSchedule;
+export class TrainingRun implements AsyncDisposable {
+  readonly state: TrainerState;
+  readonly plan: TrainingPlan;
+  readonly device: RunDevice;
+  readonly adapters: TrainedAdapters;
+  readonly #context: TrainingContext;
+  readonly #loader: TrainingLoader;
+  readonly #output: OutputFolder | null;
+  readonly #schedule: RunSchedule;
+  readonly #window: LogWindow;
+  readonly #throughput = new Throughput();
+  /** Where the next group begins. */
+  #position: Position = { epoch: 0, batches: 0 };
+  /** The group that came last, until its first update; null: it is in use. */
+  #fresh: Group<HostBatch> | null = null;
   /** The rate of the last update. */
-  learningRate = 0;
-  /** The update of the last row of the log. */
-  loggedStep: number;
-  /** The update of the last checkpoint. */
-  savedStep: number;
-  /** What the run could go back to: its last whole checkpoint, or the one that it started from. */
-  checkpoint: string | null = null;
-  /** Where the rows after each update since the last log begin. */
-  readonly #positions = new Map<number, Position>();
-  samples = 0;
-  /** False once other weights than those of the last update are in the model: the best ones. */
-  isLatest = true;
-  /** Dropout masks drawn before the update in progress; null between updates. */
+  #learningRate = 0;
+  /** Dropout masks drawn before the update, or the group, in progress; null between them. */
   #drawsBefore: number | null = null;
-  /** Where the next update begins. */
-  position: Position = { epoch: 0, batches: 0 };
-  /** How long updates after the first waited for their rows. */
-  #dataWaitMs = 0;
-  readonly #startedMs = performance.now();
-  /** The adapters that are trained, and which of them: null: the model itself. */
-  readonly #adapters: AdapterHost | null;
-  readonly #activeAdapters: readonly string[];
-  readonly #tokensBefore: number;
-  readonly #stepsBefore: number;
-  #lossSum = 0;
-  #lossSteps = 0;
   /** The evaluation after the last update was cut short. */
-  isEvaluationDue = false;
-  /** Updates skipped after each other, up to the last log. */
-  #skippedInARow = 0;
+  #isEvaluationDue = false;
+  #savedStep: number;
+  #checkpoint: string | null;
+  #hasBestWeights = false;
 
-  /** Use {@link TrainingRun.start}; this alone only for counting what a run holds. */
-  constructor(
-    private readonly context: CallbackContext,
-    private readonly callbacks: CallbackHandler,
-    readonly loader: Loader<unknown>,
-    readonly plan: TrainingPlan,
-    [makeOptimizer, chosenSchedule]: OptimizerChoice,
-    /** null: a rehearsal, which saves nothing. */
-    private readonly output: OutputFolder | null = null,
+  private constructor(
+    context: TrainingContext,
+    plan: TrainingPlan,
+    { state, loader, output, checkpoint, position }: RunStart,
   ) {
-    const { args, model, state } = context;
-    const { engine } = model;
-    this.#adapters = model.adapters;
-    this.#activeAdapters = model.adapters?.activeAdapters ?? [];
-    this.schedule = new RunSchedule(args, plan.maxSteps, chosenSchedule);
-    this.optimizer = makeOptimizer(engine, trainableGroups(model, args));
-    this.lossScaler = args.fp16 ? new LossScaler(engine) : null;
-    this.meter = new StepMeter(engine, {
-      sticky: Number(args.nonFinite === 'stop'),
-      scaled: Number(args.fp16),
-    });
-    this.pacer = new Pacer(engine.backend, 2, args.maxMemory !== null);
-    this.loggedStep = state.globalStep;
-    this.savedStep = state.globalStep;
-    this.#tokensBefore = state.numInputTokensSeen;
-    this.#stepsBefore = state.globalStep;
+    const { args, model, optimizers } = context;
+    this.#context = context;
+    this.#loader = loader;
+    this.#output = output;
+    this.state = state;
+    this.plan = plan;
+    this.adapters = new TrainedAdapters(model);
+    this.#schedule = new RunSchedule(args, plan.maxSteps, optimizers[1]);
+    this.device = new RunDevice(context);
+    this.#window = new LogWindow(this.device.meter, args, state.globalStep);
+    this.#savedStep = state.globalStep;
+    this.#checkpoint = checkpoint;
+    if (position) this.#position = position;
   }
 
   /**
@@ -130,24 +104,17 @@ export class TrainingRun {
    *
    * @throws NO_TRAINABLE, OPTIMIZER_DTYPE, CHECKPOINT_MISMATCH, DISK_SPACE
    */
-  static async start(
-    context: CallbackContext,
-    callbacks: CallbackHandler,
-    loader: Loader<unknown>,
-    checkpoint: string | null,
-    optimizers: OptimizerChoice,
-    output: OutputFolder | null = null,
-  ): Promise<TrainingRun> {
-    const { args, model, state, control } = context;
-    const plan = planTraining(loader.batchesPerEpoch, args);
+  static async start(context: TrainingContext, start: RunStart): Promise<TrainingRun> {
+    const { args, model, objective } = context;
+    const { state, loader, output, checkpoint } = start;
+    const plan = planTraining(loader.batchesPerEpoch, args, objective.updatesPerGroup);
     state.reset();
-    Object.assign(control, { shouldTrainingStop: false, shouldEpochStop: false });
     model.adapters?.checkTraining?.({ saves: args.saveStrategy !== 'no' });
     checkTrainable(model);
     checkOffload(model);
     model.engine.reseed(args.seed);
     // Weights before the optimizer, which moves them into its arenas.
-    if (checkpoint) {
+    if (checkpoint !== null) {
       await checkResumable(checkpoint);
       const { geometry } = await checkpointJson.read(checkpoint, 'attune_state.json');
       checkGeometry(checkpoint, geometry, geometryOf(context, loader));
@@ -156,142 +123,153 @@ export class TrainingRun {
     }
     state.maxSteps = plan.maxSteps;
     state.numTrainEpochs = plan.numTrainEpochs;
-    const run = new TrainingRun(context, callbacks, loader, plan, optimizers, output);
+    const run = new TrainingRun(context, plan, start);
     try {
-      if (checkpoint) await run.#restore(checkpoint);
-      run.checkpoint = checkpoint;
+      if (checkpoint !== null) await run.#import(checkpoint, start.position);
       if (output?.isOpen)
         await checkSpace(
           output.path,
-          checkpointBytes(model, args.saveOnlyModel ? null : run.optimizer),
+          checkpointBytes(model, args.saveOnlyModel ? null : run.device.optimizer),
         );
       model.root.train();
+      if (output) model.engine.backend.limitMemory?.(args.maxMemory);
       return run;
     } catch (error) {
-      await run.dispose();
+      await run[Symbol.asyncDispose]();
       throw error;
     }
   }
 
-  /**
-   * The model is the one that the optimizer knows: what is trained is what computes, and what is saved.
-   *
-   * @throws ADAPTERS_CHANGED
-   */
-  checkAdapters(): void {
-    const { adapters } = this.context.model;
-    checkSameAdapters(this.#adapters, adapters, 'during training');
-    const active = adapters?.activeAdapters ?? [];
-    const before = this.#activeAdapters;
-    if (active.length === before.length && before.every((name, i) => name === active[i])) return;
-    const names = (list: readonly string[]) => list.map((n) => `"${n}"`).join(', ') || 'none';
-    throw new AttuneError(
-      'ADAPTERS_CHANGED',
-      `the active adapters were ${names(before)} when training began and are ${names(active)} now.`,
-      {
-        remedy: 'Switch adapters back before the next update, or train them in runs of their own.',
-      },
-    );
+  get isEvaluationDue(): boolean {
+    return this.#isEvaluationDue;
   }
 
-  /** What the run waits for. */
-  get activity(): Activity {
-    return this.callbacks.activity;
+  /** The update of the last checkpoint. */
+  get savedStep(): number {
+    return this.#savedStep;
   }
 
-  beginUpdate(): void {
-    this.#drawsBefore = this.context.model.engine.dropoutDraws;
+  /** What the run could go back to: its last whole checkpoint, or the one that it started from. */
+  get checkpoint(): string | null {
+    return this.#checkpoint;
   }
 
-  /** @param group the examples of each micro-batch */
-  endUpdate(group: readonly unknown[][]): void {
-    this.#drawsBefore = null;
-    this.samples += group.reduce((n, examples) => n + examples.length, 0);
-    const { epoch, batches } = this.position;
-    this.position = { epoch, batches: batches + group.length };
-    this.#positions.set(this.context.state.globalStep, this.position);
+  /** Whether updates have been made of which there is no checkpoint. */
+  get hasUnsaved(): boolean {
+    return this.state.globalStep > this.#savedStep && !this.#hasBestWeights;
   }
 
-  /** Tells that the run ended before its last update, and how to go on. */
-  reportStop(by: string): void {
-    const { args, state, model } = this.context;
-    const saved = checkpointFolder(args.outputDir, state.globalStep);
-    model.attune.logger.info(
-      `stopped by ${by} after update ${state.globalStep} of ${state.maxSteps}${this.savedStep === state.globalStep && by !== 'callback' ? `; go on with train({ resumeFromCheckpoint: "${saved}" })` : ''}`,
-    );
+  /** Updates since the last row of the log. */
+  get hasUnlogged(): boolean {
+    return this.state.globalStep > this.#window.loggedStep;
+  }
+
+  get hasEpochs(): boolean {
+    return this.#position.epoch < this.plan.numTrainEpochs;
   }
 
   /**
-   * The updates of an epoch from the position on. The time that the loop waits for all but the first of
-   * a run is counted: rows are ready when they are needed, unless tokenising is slower than training.
+   * The groups of an epoch from the position on. The time that the loop waits for all but the first of a
+   * run is counted: groups are ready when they are needed, unless tokenising is slower than training.
    *
    * @throws NO_TRAINING_ROWS when an epoch has none
    */
-  async *groups(): AsyncGenerator<unknown[][]> {
-    const { epoch, batches } = this.position;
-    const groups = this.loader.groups(epoch, this.context.args.gradientAccumulationSteps, batches);
+  async *groups(): AsyncGenerator<Group<HostBatch>> {
+    const { activity, args } = this.#context;
+    const { epoch, batches } = this.#position;
+    const groups = this.#loader.groups(epoch, args.gradientAccumulationSteps, batches);
     try {
       while (true) {
         const asked = performance.now();
-        const { done, value } = await this.activity.during(
-          `training rows, for update ${this.context.state.globalStep + 1}`,
-          groups.next(),
-        );
-        if (this.samples > 0) this.#dataWaitMs += performance.now() - asked;
+        const waits = `training rows, for update ${this.state.globalStep + 1}`;
+        const { done, value } = await activity.during(waits, groups.next());
+        this.#throughput.addWait(performance.now() - asked);
         if (done) break;
+        this.#fresh = value;
+        this.#drawsBefore = this.#context.model.engine.dropoutDraws;
         yield value;
       }
     } finally {
       await groups.return(undefined);
     }
-    if (this.position.batches === 0) throw noTrainingRows();
-    this.nextEpoch();
+    if (this.#position.batches === 0) throw noTrainingRows();
+    this.#nextEpoch();
   }
 
-  /** Goes on with the next epoch, if one has begun: for an epoch that is given up. */
-  nextEpoch(): void {
-    const { epoch, batches } = this.position;
-    if (batches > 0) this.position = { epoch: epoch + 1, batches: 0 };
+  /** @returns the learning rate of the update that begins */
+  beginUpdate(): number {
+    this.#drawsBefore = this.#context.model.engine.dropoutDraws;
+    return this.#schedule.rate(this.state.globalStep);
   }
 
-  /** Summary of the updates since the last call: the only wait for the device between evaluations. */
-  async readMeter(): Promise<WindowSummary> {
-    const rows = await this.meter.take();
-    checkFinite(rows, this.loggedStep, this.#positions, this.context.args);
-    this.#skippedInARow = this.#countSkipped(rows);
-    this.#positions.clear();
-    const summary = summarize(rows);
-    this.#lossSum += summary.lossSum;
-    this.#lossSteps += summary.steps;
-    this.context.state.skippedSteps += summary.skipped;
-    return summary;
+  /** The update has been recorded. @param tokens that it put through the model */
+  endUpdate(learningRate: number, tokens: number): void {
+    const { state } = this;
+    this.device.optimizer.zeroGrad();
+    this.useGroup();
+    state.globalStep++;
+    state.numInputTokensSeen += tokens;
+    this.#learningRate = learningRate;
+    this.#throughput.addUpdate(tokens);
+    this.#window.add(state.globalStep, this.#position);
   }
 
-  /** Before anything is measured or saved. Waits for the device, unless `nonFinite` is "skip". @throws NON_FINITE */
-  async checkFinite(): Promise<void> {
-    const { args } = this.context;
-    if (args.nonFinite === 'skip') return;
-    const rows = await this.meter.take();
-    this.meter.putBack(rows);
-    checkFinite(rows, this.loggedStep, this.#positions, args);
+  /** The rows of the group that came last count as used: with its first update, or if it gives none. */
+  useGroup(): void {
+    const group = this.#fresh;
+    this.#fresh = null;
+    this.#drawsBefore = null;
+    if (!group) return;
+    const { epoch, batches } = this.#position;
+    this.#position = { epoch, batches: batches + group.batches.length };
+    this.state.epoch = epoch + this.#position.batches / this.plan.batchesPerEpoch;
+    this.#throughput.addRows(group.rows);
   }
 
-  #countSkipped(rows: readonly StepRow[]): number {
-    return countSkipped(rows, this.loggedStep, this.#skippedInARow, this.context.args);
+  /** @param isGivenUp go on with the next epoch, though rows of this one are left */
+  endEpoch(isGivenUp: boolean): void {
+    if (isGivenUp || this.#position.batches === this.plan.batchesPerEpoch) this.#nextEpoch();
+  }
+
+  #nextEpoch(): void {
+    const { epoch, batches } = this.#position;
+    if (batches > 0) this.#position = { epoch: epoch + 1, batches: 0 };
+  }
+
+  /** What the updates since the last row of the log were like. Waits for the device. @throws NON_FINITE */
+  async closeWindow(): Promise<WindowSummary & { readonly learningRate: number }> {
+    const from = this.#window.loggedStep + 1;
+    const summary = await this.#window.close(this.state.globalStep);
+    this.state.skippedSteps += summary.skipped;
+    const skippedAt = summary.skippedAt.map((i) => from + i);
+    return { ...summary, skippedAt, learningRate: this.#learningRate };
+  }
+
+  /** Before anything is measured. @throws NON_FINITE */
+  checkFinite(): Promise<void> {
+    return this.#window.checkFinite();
+  }
+
+  /** @param metrics null: the evaluation was cut short, and is due when the run goes on */
+  noteEvaluation(metrics: EvalMetrics | null): void {
+    this.#isEvaluationDue = metrics === null;
+    // evalOnStart looks, and decides nothing.
+    if (metrics && this.state.globalStep > 0) this.#schedule.observe(metrics);
+  }
+
+  /** The weights of the best checkpoint, in place of those of the last update. */
+  async loadBest(): Promise<void> {
+    await loadModelWeights(this.#context.model, this.state.bestModelCheckpoint!);
+    this.#hasBestWeights = true;
   }
 
   summary(): Logs {
-    const { state } = this.context;
-    const seconds = (performance.now() - this.#startedMs) / 1000;
-    const steps = state.globalStep - this.#stepsBefore;
-    const tokens = state.numInputTokensSeen - this.#tokensBefore;
+    const { state } = this;
+    const { trainDataWaitMs, ...speed } = this.#throughput.summary();
     return {
-      trainRuntime: seconds,
-      trainSamplesPerSecond: this.samples / seconds,
-      trainStepsPerSecond: steps / seconds,
-      trainTokensPerSecond: tokens / seconds,
-      trainLoss: this.#lossSteps > 0 ? this.#lossSum / this.#lossSteps : Number.NaN,
-      trainDataWaitMs: this.#dataWaitMs,
+      ...speed,
+      trainLoss: this.#window.meanLoss,
+      trainDataWaitMs: trainDataWaitMs!,
       epoch: state.epoch,
       ...(state.skippedSteps > 0 && { skippedSteps: state.skippedSteps }),
     };
@@ -303,10 +281,12 @@ export class TrainingRun {
    * @param whole false: weights only, nothing to resume from. Default: as `saveOnlyModel` says
    * @returns its folder
    */
-  async save({ whole = !this.context.args.saveOnlyModel } = {}): Promise<string> {
-    const { args, state, model } = this.context;
-    checkSameAdapters(this.#adapters, model.adapters, 'during training');
-    const { run } = this.output!;
+  async save({ whole = !this.#context.args.saveOnlyModel } = {}): Promise<string> {
+    const { args, model, callbacks } = this.#context;
+    const { state } = this;
+    this.adapters.checkPresent();
+    const output = this.#output!;
+    const { run } = output;
     await this.checkFinite();
     const folder = checkpointFolder(args.outputDir, state.globalStep);
     if (state.bestGlobalStep !== null) {
@@ -315,125 +295,76 @@ export class TrainingRun {
       if (isOwn) state.bestModelCheckpoint = best;
     }
     const texts = {
-      'trainer_state.json': state.toJson(args, this.callbacks.exportState()),
+      'trainer_state.json': state.toJson(args, callbacks.exportState()),
       'training_args.json': toJson(keysToSnake({ ...args })),
-      ...(whole && (await this.#resumeTexts())),
+      ...(whole && (await this.#export())),
     };
     await writing(folder, async () => {
-      await this.output!.claim();
-      await writeCheckpoint(folder, {
-        model,
-        optimizer: whole ? this.optimizer : null,
-        texts,
-        run,
-      });
-      this.savedStep = state.globalStep;
-      if (whole) this.checkpoint = folder;
+      await output.claim();
+      const optimizer = whole ? this.device.optimizer : null;
+      await writeCheckpoint(folder, { model, optimizer, texts, run });
+      this.#savedStep = state.globalStep;
+      if (whole) this.#checkpoint = folder;
     });
     await writing(args.outputDir, () =>
-      this.output!.rotate(folder, args.saveTotalLimit, state.bestModelCheckpoint),
+      output.rotate(folder, args.saveTotalLimit, state.bestModelCheckpoint),
     );
     return folder;
   }
 
-  /** What a run needs to go on, beside weights and optimizer. */
-  async #resumeTexts(): Promise<Record<string, string>> {
-    const { args, state, model } = this.context;
-    const rows = await this.meter.take();
-    this.meter.putBack(rows);
-    this.#countSkipped(rows);
+  /** What a run needs to go on, beside weights, optimizer and trainer_state.json. */
+  async #export(): Promise<Record<string, string>> {
+    const { args, model } = this.#context;
+    const { state } = this;
     return {
       'scheduler.json': toJson({
         type: args.lrSchedulerType,
         base_lrs: [args.learningRate],
         last_epoch: state.globalStep,
-        last_lr: this.learningRate,
+        last_lr: this.#learningRate,
         max_steps: this.plan.maxSteps,
-        state: this.schedule.exportState(),
+        state: this.#schedule.exportState(),
       }),
       'rng_state.json': toJson({
         seed: args.seed,
         dropout_draws: this.#drawsBefore ?? model.engine.dropoutDraws,
       }),
       'attune_state.json': toJson({
-        geometry: geometryOf(this.context, this.loader),
-        position: this.position,
-        logged_step: this.loggedStep,
+        geometry: geometryOf(this.#context, this.#loader),
+        position: this.#position,
         skipped_steps: state.skippedSteps,
-        skipped_in_a_row: this.#skippedInARow,
-        evaluation_due: this.isEvaluationDue,
-        loss_sum: this.#lossSum,
-        loss_steps: this.#lossSteps,
-        rows_since_log: rows,
-        loss_scaler: await this.lossScaler?.exportState(),
+        evaluation_due: this.#isEvaluationDue,
+        ...(await this.#window.export()),
+        loss_scaler: await this.device.lossScaler?.exportState(),
       }),
     };
   }
 
-  async #restore(folder: string): Promise<void> {
-    const { model, state } = this.context;
+  /** What `#export` wrote, back. @param position in place of the saved one */
+  async #import(folder: string, position: Position | null): Promise<void> {
+    const { model, args, callbacks } = this.#context;
+    const { optimizer, lossScaler } = this.device;
     const saved = await checkpointJson.read(folder, 'attune_state.json');
-    this.position = saved.position;
-    await readOptimizer(folder, this.optimizer);
+    this.#position = position ?? saved.position;
+    await readOptimizer(folder, optimizer);
     // A run that goes on in another precision starts with the usual scale.
-    if (saved.loss_scaler) this.lossScaler?.importState(saved.loss_scaler);
+    if (saved.loss_scaler) lossScaler?.importState(saved.loss_scaler);
     const rng = await checkpointJson.read(folder, 'rng_state.json');
     model.engine.dropoutDraws = rng.dropout_draws;
     const scheduler = await checkpointJson.read(folder, 'scheduler.json');
-    this.learningRate = scheduler.last_lr;
-    this.schedule.importState(scheduler.state);
-    this.loggedStep = saved.logged_step;
-    this.#lossSum = saved.loss_sum ?? Number.NaN;
-    this.#lossSteps = saved.loss_steps;
-    state.skippedSteps = saved.skipped_steps;
-    this.#skippedInARow = saved.skipped_in_a_row;
-    this.isEvaluationDue = saved.evaluation_due;
-    this.meter.putBack(stepRows(saved.rows_since_log));
+    this.#learningRate = scheduler.last_lr;
+    this.#schedule.importState(scheduler.state);
+    this.#window.import(saved);
+    this.state.skippedSteps = saved.skipped_steps;
+    this.#isEvaluationDue = saved.evaluation_due;
     const { stateful_callbacks } = await checkpointJson.read(folder, 'trainer_state.json');
-    if (this.context.args.restoreCallbackStatesFromCheckpoint)
-      this.callbacks.importState(stateful_callbacks);
+    if (args.restoreCallbackStatesFromCheckpoint) callbacks.importState(stateful_callbacks);
   }
 
-  async dispose(): Promise<void> {
-    await this.pacer.drain().catch(() => undefined);
-    this.optimizer.dispose();
-    this.lossScaler?.dispose();
-    this.meter.dispose();
-    this.context.model.root.eval();
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#context.model.engine.backend.limitMemory?.(null);
+    await this.device.pacer.drain().catch(() => undefined);
+    this.device.dispose();
+    this.#context.model.root.eval();
   }
-}
-
-function geometryOf({ args, model }: CallbackContext, loader: Loader<unknown>): Geometry {
-  const { packing, packingStrategy } = args as Partial<SftArguments>;
-  const trainable = new Set(
-    [...model.root.namedParameters()].flatMap(([, p]) => (p.trainable ? [p] : [])),
-  );
-  return {
-    modelType: model.config.modelType,
-    trainable: [...trainable].reduce((n, { size }) => n + size, 0),
-    rows: loader.length,
-    batchSize: args.perDeviceTrainBatchSize,
-    gradientAccumulationSteps: args.gradientAccumulationSteps,
-    seed: args.seed,
-    dataSeed: args.dataSeed ?? args.seed,
-    trainSamplingStrategy: args.trainSamplingStrategy,
-    dropLast: args.dataloaderDropLast,
-    packing: packing ? `${packingStrategy} of ${args.maxLength} tokens` : 'none',
-  };
-}
-
-/** With another model or cut of the data, "go on where it stopped" has no meaning. @throws CHECKPOINT_MISMATCH */
-function checkGeometry(
-  folder: string,
-  saved: Readonly<Record<string, unknown>>,
-  now: Geometry,
-): void {
-  const changed = (Object.keys(now) as (keyof Geometry)[])
-    .filter((key) => saved[key] !== now[key])
-    .map((key) => `${key} was ${saved[key]} and is ${now[key]}`);
-  if (changed.length === 0) return;
-  throw new AttuneError('CHECKPOINT_MISMATCH', `${folder}: ${changed.join(', ')}.`, {
-    remedy:
-      'Resume with the model, rows and batch sizes of the saved run; or load its weights and start a new one.',
-  });
 }

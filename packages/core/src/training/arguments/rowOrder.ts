@@ -27,7 +27,10 @@ export const rowOrder = z.strictObject({
   lengthColumnName: z.string().min(1).nullable().default(LENGTH_COLUMN),
   /** false: `trainSamplingStrategy: "sequential"`. Default true. */
   shuffle: z.boolean().default(true),
-  /** Updates whose rows are read and tokenised from a stream while the device works on those before. Default 2. */
+  /**
+   * Updates whose rows are collated, and those of a stream read and tokenised, while the device works
+   * on those before. Default 2.
+   */
   dataloaderPrefetchFactor: z
     .int()
     .min(0)

@@ -1,0 +1,106 @@
+import { type Examples, isStream, sampleExamples } from '../dataset/loader.js';
+import type { RowSource } from '../dataset/rowSource.js';
+import type { EvalDataset, Evaluation } from '../evaluation/evaluation.js';
+import { Holdings } from '../util/holdings.js';
+import type { TrainingSession } from './loop/trainingSteps.js';
+import { findBatchSize, takeBatchSize } from './memory/autoBatchSize.js';
+import { checkBudget } from './memory/memoryBudget.js';
+import { longestExamples, type PlanSubject } from './memory/planMemory.js';
+import { rehearse } from './rehearsals.js';
+import { trainingLoader } from './rows/trainingLoader.js';
+import { OutputFolder } from './run/outputFolder.js';
+import type { TrainingLoader } from './run/trainingRun.js';
+import type { TrainOptions } from './trainerOptions.js';
+import type { TrainingContext } from './trainingContext.js';
+
+/** What rows a trainer has. */
+export interface TrainerRows {
+  readonly train: RowSource;
+  readonly eval: EvalDataset | undefined;
+}
+
+/**
+ * Everything before the first update: outputDir is locked, rows are read and checked, the batch size is
+ * found where it is asked for, and what does not fit `maxMemory` is refused.
+ *
+ * @param lease what the session gives back when it ends, beside outputDir and the signals of the process
+ * @throws what a run is refused for: NO_ROWS, ROW_FORMAT, CHECKPOINT_NONE, MEMORY_BUDGET, ...
+ */
+export async function beginTraining(
+  context: TrainingContext,
+  evaluation: Evaluation,
+  rows: TrainerRows,
+  { resumeFromCheckpoint, signal, handleSignals = true }: TrainOptions,
+  lease: Disposable,
+): Promise<TrainingSession> {
+  const { args, model, stop, logger } = context;
+  const holdings = new Holdings();
+  holdings.add(lease);
+  try {
+    const saves = args.saveStrategy !== 'no';
+    const resume = resumeFromCheckpoint ?? args.resumeFromCheckpoint;
+    const output = holdings.add(await OutputFolder.open(args.outputDir, { saves, resume }, logger));
+    const examples = await context.rows.examples(rows.train, 'training');
+    const checkRows = () => context.rows.check(rows.train, 'training');
+    if (!isStream(examples)) checkRows();
+    if (args.evalStrategy !== 'no' || args.evalOnStart) await evaluation.checkAhead(rows.eval);
+    if (args.autoFindBatchSize)
+      await (output.start
+        ? takeBatchSize(args, output.start)
+        : fitBatchSize(context, evaluation, rows));
+    const loader = loaderOf(context, examples);
+    if (args.maxMemory !== null)
+      checkBudget(await planSubject(context, evaluation, rows), args.maxMemory);
+    await model.adapters?.ready?.();
+    holdings.add(stop.listen(signal, handleSignals));
+    const release = () => holdings[Symbol.asyncDispose]();
+    return { loader, output, checkRows, [Symbol.asyncDispose]: release };
+  } catch (error) {
+    await holdings[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** The batches of an epoch, in the order that the arguments ask for. */
+export const loaderOf = (
+  { args, objective, rows }: TrainingContext,
+  examples: Examples<unknown>,
+): TrainingLoader => trainingLoader(examples, args, objective, rows.lengths);
+
+/** What memory is planned for. */
+export async function planSubject(
+  context: TrainingContext,
+  evaluation: Evaluation,
+  rows: TrainerRows,
+): Promise<PlanSubject> {
+  return {
+    context,
+    trainExamples: await sampleExamples(await context.rows.examples(rows.train, 'training')),
+    evalExamples: rows.eval ? await evaluation.examples(rows.eval) : null,
+  };
+}
+
+/** Sets perDeviceTrainBatchSize to what fits: see `autoFindBatchSize`. */
+async function fitBatchSize(
+  context: TrainingContext,
+  evaluation: Evaluation,
+  rows: TrainerRows,
+): Promise<void> {
+  const { args, model, objective, logger } = context;
+  const { backend } = model.engine;
+  const examples = await context.rows.examples(rows.train, 'training');
+  const sample = await sampleExamples(examples);
+  const attempt = async (size: number): Promise<void> => {
+    Object.assign(args, { perDeviceTrainBatchSize: size });
+    if (args.maxMemory !== null)
+      checkBudget(await planSubject(context, evaluation, rows), args.maxMemory);
+    const longest = objective.collate(longestExamples(sample, size));
+    await rehearse(context, loaderOf(context, examples), async (update) => {
+      await backend.sync(); // optimizer and gradients fit
+      await update(args.gradientAccumulationSteps > 1 ? [longest, longest] : [longest]);
+      await backend.sync();
+    });
+  };
+  const recover = backend.recover ? () => backend.recover!() : undefined;
+  await findBatchSize(args.perDeviceTrainBatchSize, attempt, recover, logger);
+}
