@@ -2,4 +2,5 @@ export { type AdapterChoice, type AdapterKind, chooseAdapter } from './adapter.j
 export { createDawnBackend, type DawnOptions, dawn } from './dawn.js';
 export { DawnBackend } from './dawnBackend.js';
 export * from './kernels/kernel.js';
-export { type ShaderSource, shader } from './kernels/shader.js';
+export type { Access } from './kernels/shader.js';
+export { type Bound, named, readAs, type StageParts, stage } from './kernels/stage.js';

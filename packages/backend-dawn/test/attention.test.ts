@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { holder, lanesPerRow } from '../src/kernels/attention.js';
+import { holder, lanesPerRow } from '../src/kernels/attention/rows.js';
 
 /** Registers of a head (vec4s, or floats where the width is odd), and lanes of a subgroup. */
 const counts = [1, 2, 3, 4, 6, 7, 9, 12, 16, 20, 32];

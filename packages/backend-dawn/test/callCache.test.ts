@@ -1,7 +1,7 @@
 import { type Attrs, defineOp, Engine, type OpCall, type Operand, ops } from '@attune/core';
 import { describe, expect, test } from 'vitest';
 import { CallCache } from '../src/callCache.js';
-import { createDawnBackend, defineKernel, shader, u32 } from '../src/index.js';
+import { createDawnBackend, defineKernel, stage, u32 } from '../src/index.js';
 import { timeBy } from './timeBy.js';
 
 const buffers = [1, 2, 3].map((id) => ({ id, byteLength: 1024 }));
@@ -127,21 +127,16 @@ describe('on the device', () => {
         plans.push(1);
         const n = x!.shape[0]!;
         const between = scratch(n, 'float32');
-        const negate = (from: Operand, to: Operand) => ({
-          key: 'test.negate',
-          wgsl: () =>
-            shader({
-              reads: ['float32'],
-              writes: ['float32'],
-              params: { n: 'u32' },
-              workgroup: 64,
-              body: '  if (gid < p.n) { w0[gid] = -x0(gid); }',
-            }),
-          operands: [from, to],
-          reads: 1,
-          params: [u32(n)],
-          grid: [1, 1, 1] as const,
-        });
+        const negate = (x: Operand, out: Operand) =>
+          stage({
+            key: 'test.negate',
+            reads: { x },
+            writes: { out },
+            params: { n: u32(n) },
+            workgroup: 64,
+            body: '  if (gid < p.n) { out[gid] = -x(gid); }',
+            grid: [1, 1, 1],
+          });
         return [negate(x!, between), negate(between, y!)];
       },
     });
@@ -170,22 +165,16 @@ describe('on the device', () => {
       op: 'neg',
       variants: () => ({ key: 'neg', names: ['slow', 'fast'] }),
       plan: ({ inputs: [x], outputs }, _facts, _scratch, variant = 'slow') => [
-        {
+        stage({
           key: `test.neg:${variant}`,
-          wgsl: () =>
-            shader({
-              reads: ['float32'],
-              writes: ['float32'],
-              params: { n: 'u32' },
-              workgroup: 64,
-              // Not what the op means: the result tells which one ran.
-              body: `  if (gid < p.n) { w0[gid] = ${variant === 'fast' ? '2.0' : 'x0(gid) * x0(gid)'}; }`,
-            }),
-          operands: [x!, ...outputs],
-          reads: 1,
-          params: [u32(x!.shape[0]!)],
+          reads: { x: x! },
+          writes: { out: outputs[0]! },
+          params: { n: u32(x!.shape[0]!) },
+          workgroup: 64,
+          // Not what the op means: the result tells which one ran.
+          body: `  if (gid < p.n) { out[gid] = ${variant === 'fast' ? '2.0' : 'x(gid) * x(gid)'}; }`,
           grid: [1, 1, 1],
-        },
+        }),
       ],
     });
     const negOp = defineOp({ name: 'neg', infer: ([x]) => [x!], decompose: ([x]) => [x!.mul(-1)] });

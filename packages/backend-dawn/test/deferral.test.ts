@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type BackendStats, Engine } from '@attune/core';
 import { expect, test } from 'vitest';
 import { Deferral } from '../src/deferral.js';
-import { createDawnBackend, defineKernel, grid1d, shader, u32 } from '../src/index.js';
+import { createDawnBackend, defineKernel, grid1d, stage, u32 } from '../src/index.js';
 
 const plain = (promise: Promise<unknown>) => promise;
 
@@ -73,21 +73,15 @@ test('a shader that does not compile fails the next wait, and every later one', 
   const broken = defineKernel({
     op: 'sin',
     plan: ({ inputs: [x], outputs }) => [
-      {
+      stage({
         key: 'broken',
-        wgsl: () =>
-          shader({
-            reads: ['float32'],
-            writes: ['float32'],
-            params: { n: 'u32' },
-            workgroup: 64,
-            body: '  this is not WGSL',
-          }),
-        operands: [x!, ...outputs],
-        reads: 1,
-        params: [u32(4)],
+        reads: { x: x! },
+        writes: { out: outputs[0]! },
+        params: { n: u32(4) },
+        workgroup: 64,
+        body: '  this is not WGSL',
         grid: grid1d(4, 64),
-      },
+      }),
     ],
   });
   const backend = await createDawnBackend({ tuning: false, kernels: [broken] });

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutoModelForCausalLM, Engine, numel, SFTTrainer } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { createDawnBackend, defineKernel, grid1d, shader, u32 } from '../src/index.js';
+import { createDawnBackend, defineKernel, grid1d, stage, u32 } from '../src/index.js';
 import { fixture, onDawn, temporaryFolder } from './support.js';
 import { timeBy } from './timeBy.js';
 
@@ -13,21 +13,15 @@ const square = defineKernel({
   plan: ({ inputs: [x], outputs }, _facts, _scratch, variant = 'slow') => {
     const n = numel(x!.shape);
     return [
-      {
+      stage({
         key: `test.square:${variant}`,
-        wgsl: () =>
-          shader({
-            reads: [x!.dtype],
-            writes: ['float32'],
-            params: { n: 'u32' },
-            workgroup: 64,
-            body: '  if (gid < p.n) { w0[gid] = x0(gid) * x0(gid); }',
-          }),
-        operands: [x!, ...outputs],
-        reads: 1,
-        params: [u32(n)],
+        reads: { x: x! },
+        writes: { out: outputs[0]! },
+        params: { n: u32(n) },
+        workgroup: 64,
+        body: '  if (gid < p.n) { out[gid] = x(gid) * x(gid); }',
         grid: grid1d(n, 64),
-      },
+      }),
     ];
   },
 });

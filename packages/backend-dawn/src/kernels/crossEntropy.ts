@@ -8,7 +8,8 @@ import {
   type Stage,
   u32,
 } from './kernel.js';
-import { laneReductions, shader } from './shader.js';
+import { laneReductions } from './shader.js';
+import { named, stage } from './stage.js';
 
 /** Which forms of the loss are in the shader's text; their numbers are parameters. */
 interface Form {
@@ -39,7 +40,7 @@ const statistics = (
   var total = 0.0;
   var picked = 0.0;
   var sum = 0.0;
-${ranked && capped ? '  var own = 0.0;\n' : ''}${loop(lanes, `let v = logit(first + i); if (i32(i) == label) { picked = v; ${ranked && capped ? 'own = w0[first + i]; ' : ''}} ${smoothed ? 'sum += v; ' : ''}if (v > top) { total *= exp(top - v); top = v; } total += exp(v - top);`)}  let mine = top;
+${ranked && capped ? '  var own = 0.0;\n' : ''}${loop(lanes, `let v = logit(first + i); if (i32(i) == label) { picked = v; ${ranked && capped ? 'own = out[first + i]; ' : ''}} ${smoothed ? 'sum += v; ' : ''}if (v > top) { total *= exp(top - v); top = v; } total += exp(v - top);`)}  let mine = top;
   top = laneMax(mine, lane);
   total = laneSum(total * exp(mine - top), lane);
   picked = laneSum(picked, lane);
@@ -58,16 +59,24 @@ const slope = ({ smoothed, capped, dft }: Form): string => {
 
 /** Whether the raw logit of element `i` comes before that of the label. */
 const beats =
-  'let raw = w0[first + i]; if (raw > own || (raw == own && i32(i) < label)) { beaten = 1.0; } ';
+  'let raw = out[first + i]; if (raw > own || (raw == own && i32(i) < label)) { beaten = 1.0; } ';
 
 interface RowShader {
   readonly logits: Operand;
+  /** Names of the inputs and outputs in the body, in the op's order. */
+  readonly reads: readonly string[];
+  readonly writes: readonly string[];
+  /** WGSL for raw logit `i` of the whole tensor. */
   readonly source: string;
   readonly body: (lanes: number, form: Form) => string;
 }
 
 /** A workgroup a row of logits [rows, width]. */
-function rowStage(call: OpCall, facts: DeviceFacts, { logits, source, body }: RowShader): Stage[] {
+function rowStage(
+  call: OpCall,
+  facts: DeviceFacts,
+  { logits, reads, writes, source, body }: RowShader,
+): Stage[] {
   const attrs = call.attrs as unknown as ops.CrossEntropyOptions & { readonly scale?: number };
   const { smoothing = 0, softcap = 0, dft = false, scale = 1 } = attrs;
   const form: Form = {
@@ -80,30 +89,25 @@ function rowStage(call: OpCall, facts: DeviceFacts, { logits, source, body }: Ro
   const [rows, width] = logits.shape as [number, number];
   const forms = Object.entries(form).filter(([, on]) => on);
   return [
-    {
+    stage({
       key: [call.op, ...forms.map(([name]) => name), ...call.inputs.map((o) => o.dtype)].join(':'),
-      wgsl: () =>
-        shader({
-          reads: call.inputs.map((o) => o.dtype),
-          writes: call.outputs.map((o) => o.dtype),
-          params: {
-            ...{ rows: 'u32', width: 'u32' },
-            ...{ keep: 'f32', spread: 'f32', softcap: 'f32', scale: 'f32' },
-          },
-          ...lanes,
-          declarations: `${lanes.declarations}\n${logitFunction(source, form)}`,
-          body: `  if (group >= p.rows) { return; }
+      reads: named(call.inputs, ...reads),
+      writes: named(call.outputs, ...writes),
+      params: {
+        rows: u32(rows),
+        width: u32(width),
+        keep: f32(1 - smoothing),
+        spread: f32(smoothing / width),
+        softcap: f32(softcap),
+        scale: f32(scale),
+      },
+      ...lanes,
+      declarations: () => `${lanes.declarations}\n${logitFunction(source, form)}`,
+      body: () => `  if (group >= p.rows) { return; }
   let first = group * p.width;
 ${body(lanes.workgroup, form)}`,
-        }),
-      operands: [...call.inputs, ...call.outputs],
-      reads: call.inputs.length,
-      params: [
-        ...[u32(rows), u32(width)],
-        ...[f32(1 - smoothing), f32(smoothing / width), f32(softcap), f32(scale)],
-      ],
       grid: grid1d(rows, 1),
-    },
+    }),
   ];
 }
 
@@ -112,10 +116,12 @@ const crossEntropyKernel = defineKernel({
   plan: (call, facts) =>
     rowStage(call, facts, {
       logits: call.inputs[0]!,
-      source: 'x0(i)',
-      body: (lanes, form) => `  let label = i32(x1(group));
+      reads: ['logits', 'labels'],
+      writes: ['losses', 'lses'],
+      source: 'logits(i)',
+      body: (lanes, form) => `  let label = i32(labels(group));
 ${statistics(lanes, form)}
-  if (lane == 0u) { w1[group] = lse; w0[group] = select(loss, 0.0, label < 0); }`,
+  if (lane == 0u) { lses[group] = lse; losses[group] = select(loss, 0.0, label < 0); }`,
     }),
 });
 
@@ -124,18 +130,20 @@ const crossEntropyIntoKernel = defineKernel({
   plan: (call, facts) =>
     rowStage(call, facts, {
       logits: call.outputs[0]!,
-      source: 'w0[i]',
+      reads: ['labels'],
+      writes: ['out', 'losses', 'tops'],
+      source: 'out[i]',
       // A lane writes what it read, so the lanes need not wait for each other.
       // Raw logits are ranked: capped ones may be equal where these are not.
-      body: (lanes, form) => `  let label = i32(x0(group));
+      body: (lanes, form) => `  let label = i32(labels(group));
 ${statistics(lanes, form)}
 ${form.ranked ? '  var beaten = 0.0;' : ''}
   let ignored = label < 0;
-  if (lane == 0u) { w1[group] = select(loss, 0.0, ignored); }
-${loop(lanes, `${form.ranked ? beats : ''}let v = logit(first + i); w0[first + i] = select(p.scale * ${slope(form)}, 0.0, ignored);`)}${
+  if (lane == 0u) { losses[group] = select(loss, 0.0, ignored); }
+${loop(lanes, `${form.ranked ? beats : ''}let v = logit(first + i); out[first + i] = select(p.scale * ${slope(form)}, 0.0, ignored);`)}${
   form.ranked
     ? `  beaten = laneMax(beaten, lane);
-  if (lane == 0u) { w2[group] = select(1.0 - beaten, 0.0, ignored); }`
+  if (lane == 0u) { tops[group] = select(1.0 - beaten, 0.0, ignored); }`
     : ''
 }`,
     }),
@@ -146,13 +154,14 @@ const crossEntropyGradKernel = defineKernel({
   plan: (call, facts) =>
     rowStage(call, facts, {
       logits: call.inputs[0]!,
-      source: 'x0(i)',
-      // Inputs: logits, labels, lse, g.
-      body: (lanes, form) => `  let label = i32(x1(group));
-  let lse = x2(group);
-  let g = select(x3(group), 0.0, label < 0);
+      reads: ['logits', 'labels', 'lses', 'gs'],
+      writes: ['out'],
+      source: 'logits(i)',
+      body: (lanes, form) => `  let label = i32(labels(group));
+  let lse = lses(group);
+  let g = select(gs(group), 0.0, label < 0);
   let weight = ${form.dft ? 'exp(logit(first + u32(max(label, 0))) - lse)' : '1.0'};
-${loop(lanes, `let v = logit(first + i); w0[first + i] = g * ${slope(form)};`)}`,
+${loop(lanes, `let v = logit(first + i); out[first + i] = g * ${slope(form)};`)}`,
     }),
 });
 

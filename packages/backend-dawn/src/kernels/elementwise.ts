@@ -1,46 +1,42 @@
-import { type DType, isFloat, numel, type OpCall, ops } from '@attune/core';
+import { type DType, isFloat, numel, type OpCall, type Operand, ops } from '@attune/core';
 import { defineKernel, f32, grid1d, type Kernel, type Param, type Stage, u32 } from './kernel.js';
-import { perLane, type ShaderSource, shader, storeEach } from './shader.js';
+import { perLane, storeEach } from './shader.js';
+import { type Bound, named, readAs, stage } from './stage.js';
 
 const isVec4 = (call: OpCall): boolean =>
   [...call.inputs, ...call.outputs].every((o) => o.dtype === 'float32') &&
   numel(call.outputs[0]!.shape) % 4 === 0;
 
-/** A stage over n elements, one output. In the declarations `T` is f32 or vec4f, and `U` its bits. */
+/** A stage over n elements of one output, `out`. In the declarations `T` is f32 or vec4f, and `U` its bits. */
 function pointwise(
   call: OpCall,
   name: string,
   options: {
     vec4: boolean;
-    params?: Readonly<Record<string, 'u32' | 'f32'>>;
-    values?: readonly Param[];
+    reads: Readonly<Record<string, Operand>>;
+    params?: Readonly<Record<string, Param>>;
     /** Declares `value(i)`. */
     declarations: string;
-    /** Reads w0 as well: an update in place. */
-    body?: string;
   },
 ): Stage[] {
   const out = call.outputs[0]!;
   const n = numel(out.shape);
-  const { vec4, params = {}, values = [], declarations, body } = options;
-  const width = vec4 ? 4 : perLane(out.dtype);
-  const source: ShaderSource = {
-    reads: call.inputs.map((o) => (vec4 ? 'vec4' : o.dtype)),
-    writes: [vec4 ? 'vec4' : out.dtype],
-    params: { n: 'u32', ...params },
-    workgroup: 64,
-    declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\nalias U = ${vec4 ? 'vec4u' : 'u32'};\n${declarations}`,
-    body: body ?? (vec4 ? storeEach('float32') : storeEach(out.dtype)),
-  };
+  const { vec4, reads, params = {}, declarations } = options;
+  const accesses = (operands: readonly Operand[]) =>
+    operands.map(({ dtype }) => (vec4 ? 'vec4' : dtype)).join();
+  const bound = (operands: Readonly<Record<string, Operand>>): Record<string, Bound> =>
+    vec4 ? readAs('vec4', operands) : operands;
   return [
-    {
-      key: `${name}:${source.reads.join()}>${source.writes.join()}`,
-      wgsl: () => shader(source),
-      operands: [...call.inputs, out],
-      reads: call.inputs.length,
-      params: [u32(vec4 ? n / 4 : n), ...values],
-      grid: grid1d(n / width, 64),
-    },
+    stage({
+      key: `${name}:${accesses(Object.values(reads))}>${accesses([out])}`,
+      reads: bound(reads),
+      writes: bound({ out }),
+      params: { n: u32(vec4 ? n / 4 : n), ...params },
+      workgroup: 64,
+      declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\nalias U = ${vec4 ? 'vec4u' : 'u32'};\n${declarations}`,
+      body: storeEach(vec4 ? 'float32' : out.dtype),
+      grid: grid1d(n / (vec4 ? 4 : perLane(out.dtype)), 64),
+    }),
   ];
 }
 
@@ -101,7 +97,8 @@ const unaryKernels = Object.entries(unaryExpressions).map(([op, [expression, hel
     plan: (call) =>
       pointwise(call, op, {
         vec4: isVec4(call),
-        declarations: `${helpers}\nfn value(i: u32) -> T { let x = T(x0(i)); return ${expression}; }`,
+        reads: named(call.inputs, 'input'),
+        declarations: `${helpers}\nfn value(i: u32) -> T { let x = T(input(i)); return ${expression}; }`,
       }),
   }),
 );
@@ -111,9 +108,9 @@ const affineKernel = defineKernel({
   plan: (call) =>
     pointwise(call, 'affine', {
       vec4: isVec4(call),
-      params: { scale: 'f32', shift: 'f32' },
-      values: [f32(call.attrs.scale as number), f32(call.attrs.shift as number)],
-      declarations: 'fn value(i: u32) -> T { return T(x0(i)) * T(p.scale) + T(p.shift); }',
+      reads: named(call.inputs, 'input'),
+      params: { scale: f32(call.attrs.scale as number), shift: f32(call.attrs.shift as number) },
+      declarations: 'fn value(i: u32) -> T { return T(input(i)) * T(p.scale) + T(p.shift); }',
     }),
 });
 
@@ -126,9 +123,10 @@ const convertKernels = ['cast', 'assign'].map((op) =>
       const vec4 = isVec4(call);
       return pointwise(call, 'convert', {
         vec4,
+        reads: named(call.inputs, 'input'),
         declarations: vec4
-          ? 'fn value(i: u32) -> T { return x0(i); }'
-          : `fn value(i: u32) -> ${to} { return ${to}(x0(i)); }`,
+          ? 'fn value(i: u32) -> T { return input(i); }'
+          : `fn value(i: u32) -> ${to} { return ${to}(input(i)); }`,
       });
     },
   }),
@@ -141,8 +139,8 @@ const fillKernel = defineKernel({
     const type = isFloat(dtype) ? 'f32' : 'u32'; // an integer beyond 2^24 has no float32
     return pointwise(call, 'fill', {
       vec4: isVec4(call),
-      params: { number: type },
-      values: [[type, call.attrs.value as number]],
+      reads: {},
+      params: { number: [type, call.attrs.value as number] },
       declarations: isVec4(call)
         ? 'fn value(i: u32) -> T { return T(p.number); }'
         : `fn value(i: u32) -> ${scalarType(dtype)} { return ${scalarType(dtype)}(p.number); }`,
@@ -155,9 +153,9 @@ const accumulateKernel = defineKernel({
   plan: (call) =>
     pointwise(call, 'accumulate', {
       vec4: isVec4(call),
-      params: { scale: 'f32' },
-      values: [f32(call.attrs.scale as number)],
-      declarations: 'fn value(i: u32) -> T { return w0[i] + T(p.scale) * T(x0(i)); }',
+      reads: named(call.inputs, 'input'),
+      params: { scale: f32(call.attrs.scale as number) },
+      declarations: 'fn value(i: u32) -> T { return out[i] + T(p.scale) * T(input(i)); }',
     }),
 });
 
@@ -204,35 +202,27 @@ export function mergeAxes(
   return axes;
 }
 
-/** WGSL that turns a flat output index `i` into operand offsets `at0`, `at1`, ... over up to `rank` axes. */
+/** WGSL that turns a flat output index `i` into operand offsets `at0`, `at1`, ... over merged axes. */
 export function stridedOffsets(
-  rank: number,
+  axes: readonly MergedAxis[],
   operands: number,
 ): {
-  params: Record<string, 'u32'>;
+  params: Record<string, Param>;
   code: string;
 } {
-  const params: Record<string, 'u32'> = {};
+  const params: Record<string, Param> = {};
   const names = Array.from({ length: operands }, (_, o) => o);
   let code = `  var rest = i;\n${names.map((o) => `  var at${o} = 0u;`).join('\n')}\n`;
-  for (let d = rank - 1; d >= 0; d--) {
+  for (let d = axes.length - 1; d >= 0; d--) {
     const outermost = d === 0;
-    if (!outermost) params[`size${d}`] = 'u32';
-    for (const o of names) params[`step${d}_${o}`] = 'u32';
+    const { size, steps } = axes[d]!;
+    if (!outermost) params[`size${d}`] = u32(size);
+    for (const o of names) params[`step${d}_${o}`] = u32(steps[o]!);
     const index = outermost ? 'rest' : `rest % p.size${d}`;
     code += names.map((o) => `  at${o} += (${index}) * p.step${d}_${o};\n`).join('');
     if (!outermost) code += `  rest /= p.size${d};\n`;
   }
   return { params, code };
-}
-
-export function stridedValues(axes: readonly MergedAxis[], operands: number): Param[] {
-  const values: Param[] = [];
-  for (let d = axes.length - 1; d >= 0; d--) {
-    if (d > 0) values.push(u32(axes[d]!.size));
-    for (let o = 0; o < operands; o++) values.push(u32(axes[d]!.steps[o]!));
-  }
-  return values;
 }
 
 const binaryKernels = Object.entries(binaryExpressions).map(([op, expression]) =>
@@ -242,21 +232,23 @@ const binaryKernels = Object.entries(binaryExpressions).map(([op, expression]) =
       const [a, b] = call.inputs;
       const { shape } = call.outputs[0]!;
       const n = numel(shape);
+      const reads = named(call.inputs, 'left', 'right');
       if (numel(a!.shape) === n && numel(b!.shape) === n)
         return pointwise(call, op, {
           vec4: isVec4(call),
-          declarations: `fn value(i: u32) -> T { let a = T(x0(i)); let b = T(x1(i)); return ${expression}; }`,
+          reads,
+          declarations: `fn value(i: u32) -> T { let a = T(left(i)); let b = T(right(i)); return ${expression}; }`,
         });
       const axes = mergeAxes(shape, [
         ops.broadcastStrides(a!.shape, shape),
         ops.broadcastStrides(b!.shape, shape),
       ]);
-      const { params, code } = stridedOffsets(axes.length, 2);
+      const { params, code } = stridedOffsets(axes, 2);
       return pointwise(call, `${op}:strided${axes.length}`, {
         vec4: false,
+        reads,
         params,
-        values: stridedValues(axes, 2),
-        declarations: `fn value(i: u32) -> T {\n${code}  let a = T(x0(at0)); let b = T(x1(at1)); return ${expression};\n}`,
+        declarations: `fn value(i: u32) -> T {\n${code}  let a = T(left(at0)); let b = T(right(at1)); return ${expression};\n}`,
       });
     },
   }),
@@ -267,11 +259,12 @@ const swigluKernel = defineKernel({
   plan: (call) =>
     pointwise(call, 'swiglu', {
       vec4: isVec4(call),
-      declarations: `${sigmoidDeclaration}\nfn value(i: u32) -> T { let x = x0(i); return x * sigmoid_(x) * x1(i); }`,
+      reads: named(call.inputs, 'gate', 'up'),
+      declarations: `${sigmoidDeclaration}\nfn value(i: u32) -> T { let x = gate(i); return x * sigmoid_(x) * up(i); }`,
     }),
 });
 
-/** The gradients of a gated activation. Inputs: gate `x`, up, and `g`; all are in scope of the body. */
+/** The gradients `dGate` and `dUp` of a gated activation. In scope of the body: the gate `x`, `up(gid)`, and `g`. */
 function twoGradients(
   call: OpCall,
   name: string,
@@ -279,27 +272,23 @@ function twoGradients(
 ): Stage[] {
   const n = numel(call.outputs[0]!.shape);
   const vec4 = isVec4(call);
-  const access = vec4 ? 'vec4' : 'float32';
-  const source: ShaderSource = {
-    reads: vec4 ? ['vec4', 'vec4', 'vec4'] : call.inputs.map((o) => o.dtype),
-    writes: [access, access],
-    params: { n: 'u32' },
-    workgroup: 64,
-    declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\n${declarations}`,
-    body: `  if (gid >= p.n) { return; }
-  let x = x0(gid);
-  let g = x2(gid);
-${body}`,
-  };
+  const reads = named(call.inputs, 'gate', 'up', 'dOut');
+  const writes = named(call.outputs, 'dGate', 'dUp');
+  const count = vec4 ? n / 4 : n;
   return [
-    {
-      key: `${name}:${source.reads.join()}`,
-      wgsl: () => shader(source),
-      operands: [...call.inputs, ...call.outputs],
-      reads: 3,
-      params: [u32(vec4 ? n / 4 : n)],
-      grid: grid1d(vec4 ? n / 4 : n, 64),
-    },
+    stage({
+      key: `${name}:${call.inputs.map(({ dtype }) => (vec4 ? 'vec4' : dtype)).join()}`,
+      reads: vec4 ? readAs('vec4', reads) : reads,
+      writes: vec4 ? readAs('vec4', writes) : writes,
+      params: { n: u32(count) },
+      workgroup: 64,
+      declarations: `alias T = ${vec4 ? 'vec4f' : 'f32'};\n${declarations}`,
+      body: `  if (gid >= p.n) { return; }
+  let x = gate(gid);
+  let g = dOut(gid);
+${body}`,
+      grid: grid1d(count, 64),
+    }),
   ];
 }
 
@@ -309,8 +298,8 @@ const swigluGradKernel = defineKernel({
     twoGradients(call, 'swigluGrad', {
       declarations: sigmoidDeclaration,
       body: `  let s = sigmoid_(x);
-  w0[gid] = g * x1(gid) * s * (T(1.0) + x * (T(1.0) - s));
-  w1[gid] = g * x * s;`,
+  dGate[gid] = g * up(gid) * s * (T(1.0) + x * (T(1.0) - s));
+  dUp[gid] = g * x * s;`,
     }),
 });
 
@@ -330,7 +319,8 @@ const gegluKernel = defineKernel({
     const approximate = call.attrs.approximate as string;
     return pointwise(call, `geglu:${approximate}`, {
       vec4: isVec4(call),
-      declarations: `${geluFunctions(approximate)}\nfn value(i: u32) -> T { return gelu_(x0(i)) * x1(i); }`,
+      reads: named(call.inputs, 'gate', 'up'),
+      declarations: `${geluFunctions(approximate)}\nfn value(i: u32) -> T { return gelu_(gate(i)) * up(i); }`,
     });
   },
 });
@@ -341,92 +331,9 @@ const gegluGradKernel = defineKernel({
     const approximate = call.attrs.approximate as string;
     return twoGradients(call, `gegluGrad:${approximate}`, {
       declarations: geluFunctions(approximate),
-      body: `  w0[gid] = g * x1(gid) * slope_(x);
-  w1[gid] = g * gelu_(x);`,
+      body: `  dGate[gid] = g * up(gid) * slope_(x);
+  dUp[gid] = g * gelu_(x);`,
     });
-  },
-});
-
-/** util/rng.ts of core, word for word. */
-const philoxDeclaration = `
-fn mulHigh(a: u32, b: u32) -> u32 {
-  let al = a & 0xffffu; let ah = a >> 16u; let bl = b & 0xffffu; let bh = b >> 16u;
-  let mid = ah * bl + ((al * bl) >> 16u);
-  let mid2 = al * bh + (mid & 0xffffu);
-  return ah * bh + (mid >> 16u) + (mid2 >> 16u);
-}
-fn philox(counter: vec4u, key: vec2u) -> vec4u {
-  var c = counter;
-  var k = key;
-  for (var round = 0; round < 10; round++) {
-    let highA = mulHigh(0xd2511f53u, c.x);
-    let highB = mulHigh(0xcd9e8d57u, c.z);
-    c = vec4u(highB ^ c.y ^ k.x, 0xcd9e8d57u * c.z, highA ^ c.w ^ k.y, 0xd2511f53u * c.x);
-    k += vec2u(0x9e3779b9u, 0xbb67ae85u);
-  }
-  return c;
-}`;
-
-const dropoutKernel = defineKernel({
-  op: 'dropout',
-  plan: (call) => {
-    const n = numel(call.outputs[0]!.shape);
-    const source: ShaderSource = {
-      reads: [call.inputs[0]!.dtype],
-      writes: ['float32'],
-      params: { n: 'u32', seed: 'u32', draw: 'u32', p: 'f32', scale: 'f32' },
-      workgroup: 64,
-      declarations: philoxDeclaration,
-      body: `  let first = gid * 4u;
-  if (first >= p.n) { return; }
-  let words = philox(vec4u(gid, p.draw, 0u, 1u), vec2u(p.seed, 0u));
-  for (var j = 0u; j < min(4u, p.n - first); j++) {
-    let keep = f32(words[j] >> 8u) * 5.9604644775390625e-8 >= p.p;
-    w0[first + j] = select(0.0, x0(first + j) * p.scale, keep);
-  }`,
-    };
-    const { p, seed, draw } = call.attrs as { p: number; seed: number; draw: number };
-    return [
-      {
-        key: `dropout:${call.inputs[0]!.dtype}`,
-        wgsl: () => shader(source),
-        operands: [call.inputs[0]!, call.outputs[0]!],
-        reads: 1,
-        params: [u32(n), u32(seed), u32(draw), f32(p), f32(1 / (1 - p))],
-        grid: grid1d(Math.ceil(n / 4), 64),
-      },
-    ];
-  },
-});
-
-const addNoiseKernel = defineKernel({
-  op: 'addNoise',
-  plan: (call) => {
-    const n = numel(call.outputs[0]!.shape);
-    const { magnitude, seed, draw } = call.attrs as unknown as ops.NoiseAttrs;
-    return [
-      {
-        key: `addNoise:${call.inputs[0]!.dtype}`,
-        wgsl: () =>
-          shader({
-            reads: [call.inputs[0]!.dtype],
-            writes: ['float32'],
-            params: { n: 'u32', seed: 'u32', draw: 'u32', magnitude: 'f32' },
-            workgroup: 64,
-            declarations: philoxDeclaration,
-            body: `  let first = gid * 4u;
-  if (first >= p.n) { return; }
-  let words = philox(vec4u(gid, p.draw, 0u, 2u), vec2u(p.seed, 0u));
-  for (var j = 0u; j < min(4u, p.n - first); j++) {
-    w0[first + j] = x0(first + j) + p.magnitude * (f32(words[j] >> 8u) * 1.1920928955078125e-7 - 1.0);
-  }`,
-          }),
-        operands: [call.inputs[0]!, call.outputs[0]!],
-        reads: 1,
-        params: [u32(n), u32(seed), u32(draw), f32(magnitude)],
-        grid: grid1d(Math.ceil(n / 4), 64),
-      },
-    ];
   },
 });
 
@@ -441,6 +348,4 @@ export const elementwiseKernels: readonly Kernel[] = [
   swigluGradKernel,
   gegluKernel,
   gegluGradKernel,
-  dropoutKernel,
-  addNoiseKernel,
 ];

@@ -1,4 +1,6 @@
-import { attentionKernels } from './attention.js';
+import { adafactorKernel } from './adafactor.js';
+import { attentionKernels } from './attention/index.js';
+import { clippingKernels } from './clipping.js';
 import { crossEntropyKernels } from './crossEntropy.js';
 import { elementwiseKernels } from './elementwise.js';
 import type { Kernel } from './kernel.js';
@@ -6,12 +8,14 @@ import { matmulKernel } from './matmul/index.js';
 import { movementKernels } from './movement.js';
 import { optimizerKernels } from './optimizers.js';
 import { quantizedKernels } from './quantized.js';
+import { randomKernels } from './random.js';
 import { reduceKernels } from './reduce.js';
 import { rowwiseKernels } from './rowwise.js';
 
 /** Every kernel of this backend. An op that is not here runs as its decomposition. */
 export const kernels: readonly Kernel[] = [
   ...elementwiseKernels,
+  ...randomKernels,
   ...movementKernels,
   ...reduceKernels,
   ...rowwiseKernels,
@@ -20,4 +24,6 @@ export const kernels: readonly Kernel[] = [
   matmulKernel,
   ...quantizedKernels,
   ...optimizerKernels,
+  adafactorKernel,
+  ...clippingKernels,
 ];

@@ -10,7 +10,7 @@ import {
 } from './kernel.js';
 import { productStages, productVariants } from './matmul/index.js';
 import type { Problem, ProductSpec } from './matmul/problem.js';
-import { shader } from './shader.js';
+import { stage } from './stage.js';
 
 type Scratch = (elements: number, dtype: DType) => Operand;
 
@@ -35,45 +35,39 @@ function dequantizeStage(q: Quantized, out: Operand): Stage {
   // Of two 4-bit codes in a byte the first is the high one.
   const shift = (i: number) => (bits === 4 ? (i ^ 1) * 4 : i * 8);
   const value = (i: number) =>
-    `codeMap[(word >> ${shift(i)}u) & ${mask}u] * x1((first + ${i}u) / p.blockSize) + p.offset`;
+    `codeMap[(word >> ${shift(i)}u) & ${mask}u] * absmax((first + ${i}u) / p.blockSize) + p.offset`;
   const pack = out.dtype === 'float16' ? 'packFloat16' : 'packBfloat16';
-  const store =
+  const store = () =>
     out.dtype === 'float32'
       ? Array.from({ length: count }, (_, i) =>
           i === 0
-            ? `w0[first] = ${value(0)};`
-            : `if (first + ${i}u < p.size) { w0[first + ${i}u] = ${value(i)}; }`,
+            ? `out[first] = ${value(0)};`
+            : `if (first + ${i}u < p.size) { out[first + ${i}u] = ${value(i)}; }`,
         )
       : Array.from({ length: count / 2 }, (_, pair) => {
           const [low, high] = [2 * pair, 2 * pair + 1];
           const at = `first / 2u + ${pair}u`;
           return `if (first + ${low}u < p.size) {
-    var high = w0[${at}] >> 16u;
+    var high = out[${at}] >> 16u;
     if (first + ${high}u < p.size) { high = ${pack}(${value(high)}); }
-    w0[${at}] = ${pack}(${value(low)}) | (high << 16u);
+    out[${at}] = ${pack}(${value(low)}) | (high << 16u);
   }`;
         });
-  return {
+  return stage({
     key: `dequantize${bits}>${out.dtype}`,
-    wgsl: () =>
-      shader({
-        reads: ['uint32', 'float32', 'float32'],
-        writes: [out.dtype],
-        params: { size: 'u32', blockSize: 'u32', offset: 'f32' },
-        workgroup: LANES,
-        declarations: `var<workgroup> codeMap: array<f32, ${mask + 1}>;`,
-        body: `  for (var t = lane; t < ${mask + 1}u; t += ${LANES}u) { codeMap[t] = x2(t); }
+    reads: { codes, absmax, map },
+    writes: { out },
+    params: { size: u32(size), blockSize: u32(blockSize), offset: f32(offset) },
+    workgroup: LANES,
+    declarations: `var<workgroup> codeMap: array<f32, ${mask + 1}>;`,
+    body: () => `  for (var t = lane; t < ${mask + 1}u; t += ${LANES}u) { codeMap[t] = map(t); }
   workgroupBarrier();
   let first = gid * ${count}u;
   if (first >= p.size) { return; }
-  let word = x0(gid);
-  ${store.join('\n  ')}`,
-      }),
-    operands: [codes, absmax, map, out],
-    reads: 3,
-    params: [u32(size), u32(blockSize), f32(offset)],
+  let word = codes(gid);
+  ${store().join('\n  ')}`,
     grid: grid1d(size, LANES * count),
-  };
+  });
 }
 
 /** The codes of a call with scales in float32: nested ones are dequantised first. */

@@ -1,11 +1,18 @@
 import type { DType } from '@attune/core';
 
-/** How a binding is declared and read. `vec4`: four float32 at a time. */
+/** How a buffer is declared and read. `vec4`: four float32 at a time. */
 export type Access = DType | 'vec4';
 
+/** A buffer under the name that a shader gives it. */
+export interface Declared {
+  readonly name: string;
+  readonly access: Access;
+}
+
 export interface ShaderSource {
-  readonly reads: readonly Access[];
-  readonly writes: readonly Access[];
+  /** Buffers in binding order, those that are only read first. */
+  readonly reads: readonly Declared[];
+  readonly writes: readonly Declared[];
   /** Fields of `Params`, in order: name -> type. */
   readonly params: Readonly<Record<string, 'u32' | 'f32'>>;
   readonly workgroup: number;
@@ -13,11 +20,8 @@ export interface ShaderSource {
   /** Further directives of WGSL, e.g. `enable f16;`. */
   readonly directives?: readonly string[];
   /** Declarations before `main`: helper functions, workgroup memory. */
-  readonly declarations?: string;
-  /**
-   * The body of `main`. In scope: `p` (params), `lane` (index in the workgroup), `group` (linear
-   * index of the workgroup), `wid` (its vector), `gid` (group * workgroup + lane).
-   */
+  readonly declarations: string;
+  /** The body of `main`; see {@link stage}. */
   readonly body: string;
 }
 
@@ -30,36 +34,36 @@ const element: Readonly<Record<Access, string>> = {
   vec4: 'vec4f',
 };
 
-/** `x0(i)`, `x1(i)`, ...: element i of each input, 16-bit floats widened. */
-function loader(index: number, access: Access): string {
-  const name = `x${index}`;
-  const word = `r${index}[i >> 1u]`;
+/** `name(i)`: element i of an input, 16-bit floats widened. The array itself is `nameData`. */
+function loader({ name, access }: Declared): string {
+  const word = `${name}Data[i >> 1u]`;
   switch (access) {
     case 'vec4':
-      return `fn ${name}(i: u32) -> vec4f { return r${index}[i]; }`;
+      return `fn ${name}(i: u32) -> vec4f { return ${name}Data[i]; }`;
     case 'float16':
       return `fn ${name}(i: u32) -> f32 { return unpack2x16float(${word})[i & 1u]; }`;
     case 'bfloat16':
       return `fn ${name}(i: u32) -> f32 { return bitcast<f32>(select(${word} << 16u, ${word} & 0xffff0000u, (i & 1u) == 1u)); }`;
     default:
-      return `fn ${name}(i: u32) -> ${element[access]} { return r${index}[i]; }`;
+      return `fn ${name}(i: u32) -> ${element[access]} { return ${name}Data[i]; }`;
   }
 }
 
 /** The whole WGSL module around a body. */
 export function shader(source: ShaderSource): string {
-  const { reads, writes, params, workgroup, declarations = '', body } = source;
+  const { reads, writes, params, workgroup, declarations, body } = source;
   const directives = [
     ...(source.subgroups ? ['enable subgroups;'] : []),
     ...(source.directives ?? []),
   ];
   const bindings = [
     ...reads.map(
-      (a, i) => `@group(0) @binding(${i}) var<storage, read> r${i}: array<${element[a]}>;`,
+      ({ name, access }, i) =>
+        `@group(0) @binding(${i}) var<storage, read> ${name}Data: array<${element[access]}>;`,
     ),
     ...writes.map(
-      (a, i) =>
-        `@group(0) @binding(${reads.length + i}) var<storage, read_write> w${i}: array<${element[a]}>;`,
+      ({ name, access }, i) =>
+        `@group(0) @binding(${reads.length + i}) var<storage, read_write> ${name}: array<${element[access]}>;`,
     ),
   ];
   const fields = Object.entries(params).map(([name, type]) => `${name}: ${type},`);
@@ -67,7 +71,7 @@ export function shader(source: ShaderSource): string {
 struct Params { ${fields.length ? fields.join(' ') : 'unused: u32,'} }
 var<immediate> p: Params;
 ${bindings.join('\n')}
-${reads.map((a, i) => loader(i, a)).join('\n')}
+${reads.map(loader).join('\n')}
 fn packBfloat16(v: f32) -> u32 {
   let u = bitcast<u32>(v);
   if ((u & 0x7fffffffu) > 0x7f800000u) { return (u >> 16u) | 0x40u; }
@@ -105,7 +109,7 @@ export const perLane = (dtype: DType): number =>
   dtype === 'float16' || dtype === 'bfloat16' ? 2 : 1;
 
 /**
- * A body that computes `value(i)` for every i < p.n and stores it as `dtype` into w0. `value` is
+ * A body that computes `value(i)` for every i < p.n and stores it as `dtype` into `out`. `value` is
  * declared by the caller and returns f32 (or i32/u32 for integer dtypes).
  */
 export function storeEach(dtype: DType): string {
@@ -115,12 +119,12 @@ export function storeEach(dtype: DType): string {
     return `  let i = gid * 2u;
   if (i >= p.n) { return; }
   let low = ${pack}(value(i));
-  var high = w0[gid] >> 16u;
+  var high = out[gid] >> 16u;
   if (i + 1u < p.n) { high = ${pack}(value(i + 1u)); }
-  w0[gid] = low | (high << 16u);`;
+  out[gid] = low | (high << 16u);`;
   }
   return `  if (gid >= p.n) { return; }
-  w0[gid] = value(gid);`;
+  out[gid] = value(gid);`;
 }
 
 /**

@@ -84,20 +84,6 @@ function addendKind(addend: OperandSpec | undefined): Plus {
   return addend.shape.length === 1 ? 'bias' : 'addend';
 }
 
-/** The numbers that every product's shader reads. */
-export const params = {
-  m: 'u32',
-  n: 'u32',
-  k: 'u32',
-  aStep: 'u32',
-  bStep: 'u32',
-  columns: 'u32',
-  tiles: 'u32',
-  batch: 'u32',
-  bBlock: 'u32',
-  scale: 'f32',
-} as const;
-
 interface Grid {
   readonly m: number;
   readonly n: number;
@@ -112,36 +98,40 @@ interface Grid {
   readonly scale: number;
 }
 
-export const paramsOf = (g: Grid): Param[] => [
-  ...[g.m, g.n, g.k, g.aStep, g.bStep, g.columns, g.tiles, g.batch, g.bBlock].map(u32),
-  f32(g.scale),
-];
+/** The numbers that every product's shader reads. */
+export const paramsOf = (grid: Grid): Record<string, Param> => ({
+  m: u32(grid.m),
+  n: u32(grid.n),
+  k: u32(grid.k),
+  aStep: u32(grid.aStep),
+  bStep: u32(grid.bStep),
+  columns: u32(grid.columns),
+  tiles: u32(grid.tiles),
+  batch: u32(grid.batch),
+  bBlock: u32(grid.bBlock),
+  scale: f32(grid.scale),
+});
 
-/** The binding of what is added: behind a, b, and the scales and map of a quantised b. */
-export const addendBinding = ({ bBits }: Pick<ProductSpec, 'bBits'>): number => (bBits ? 4 : 2);
+/** What is added, under the name by which {@link stored} reads it. */
+export const addendOf = ({ addend: [addend] }: Problem): Record<string, Operand> =>
+  addend ? { addend } : {};
 
-/** WGSL: what is stored at `at`, in column `j`, of a product `value`; what is added is at `binding`. */
-export function stored(plus: Plus, value: string, at: string, j: string, binding: number): string {
+/** WGSL: what is stored at `at` of `out`, in column `j`, of a product `value`. */
+export function stored(plus: Plus, value: string, at: string, j: string): string {
   return plus === 'nothing'
     ? `p.scale * ${value}`
-    : `fma(p.scale, ${value}, ${added(plus, at, j, binding)})`;
+    : `fma(p.scale, ${value}, ${added(plus, at, j)})`;
 }
 
-/** The same for four neighbours: `at` and `j` count vec4s, and so do the bindings. */
-export function storedFour(
-  plus: Plus,
-  value: string,
-  at: string,
-  j: string,
-  binding: number,
-): string {
+/** The same for four neighbours: `at` and `j` count vec4s, and so do the buffers. */
+export function storedFour(plus: Plus, value: string, at: string, j: string): string {
   return plus === 'nothing'
     ? `p.scale * ${value}`
-    : `fma(vec4f(p.scale), ${value}, ${added(plus, at, j, binding)})`;
+    : `fma(vec4f(p.scale), ${value}, ${added(plus, at, j)})`;
 }
 
-const added = (plus: Exclude<Plus, 'nothing'>, at: string, j: string, binding: number): string =>
-  ({ addend: `x${binding}(${at})`, bias: `x${binding}(${j})`, output: `w0[${at}]` })[plus];
+const added = (plus: Exclude<Plus, 'nothing'>, at: string, j: string): string =>
+  ({ addend: `addend(${at})`, bias: `addend(${j})`, output: `out[${at}]` })[plus];
 
 /** The part of a shader's key that the epilogue decides. */
 export const epilogueKey = ({ plus, addendDtype }: ProductSpec): string =>

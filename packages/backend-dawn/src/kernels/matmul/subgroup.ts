@@ -1,12 +1,12 @@
-import type { DType, Operand } from '@attune/core';
+import type { DType } from '@attune/core';
 import { type DeviceFacts, grid1d, type Stage } from '../kernel.js';
-import { shader } from '../shader.js';
+import { readAs, stage } from '../stage.js';
 import {
+  addendOf,
   epilogueKey,
   type Layout,
   type Problem,
   type ProductSpec,
-  params,
   paramsOf,
   range,
   stored,
@@ -24,8 +24,8 @@ export interface SubgroupTile {
 
 /** Four neighbouring elements of b at vec4 index i, widened. */
 function vec4Loader(dtype: DType): string {
-  if (dtype === 'float32') return 'fn loadB4(i: u32) -> vec4f { return r1[i]; }';
-  return `fn loadB4(i: u32) -> vec4f { let w = vec2u(r1[i * 2u], r1[i * 2u + 1u]); return ${widened(dtype, 'w.x', 'w.y')}; }`;
+  if (dtype === 'float32') return 'fn loadB4(i: u32) -> vec4f { return bData[i]; }';
+  return `fn loadB4(i: u32) -> vec4f { let w = vec2u(bData[i * 2u], bData[i * 2u + 1u]); return ${widened(dtype, 'w.x', 'w.y')}; }`;
 }
 
 /** Whether four neighbours of the output, and of what is added to it, are one vec4. */
@@ -75,7 +75,7 @@ function operandA(piece: PieceOfA, S: number) {
       before: loads.map(
         (i) => `  let atA${i} = (aFirst + min(row + lane + ${i * S}u, p.m - 1u) * p.k) / 4u;`,
       ),
-      load: loads.map((i) => `    let a${i} = x0(atA${i} + k / 4u);`),
+      load: loads.map((i) => `    let a${i} = a(atA${i} + k / 4u);`),
       value,
     };
   const quads = rows / 4;
@@ -85,7 +85,7 @@ function operandA(piece: PieceOfA, S: number) {
       `  let e${i} = min(lane + ${i * S}u, ${last}u);`,
       `  let atA${i} = aFirst + (e${i} / ${quads}u) * p.m + min(row + (e${i} % ${quads}u) * 4u, p.m - 4u);`,
     ]),
-    load: loads.map((i) => `    let a${i} = x0((atA${i} + k * p.m) / 4u);`),
+    load: loads.map((i) => `    let a${i} = a((atA${i} + k * p.m) / 4u);`),
     value,
   };
 }
@@ -121,13 +121,13 @@ function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
     const at = transposed ? `at + ${m}u` : `at + ${n}u`;
     const j = transposed ? `r + ${m}u` : `col + ${n}u`;
     const inside = transposed ? `r + ${m}u < p.m` : `col + ${n}u < p.n`;
-    return `if (${inside}) { w0[${at}] = ${stored(plus, `c${m}_${n}`, at, j, 2)}; }`;
+    return `if (${inside}) { out[${at}] = ${stored(plus, `c${m}_${n}`, at, j)}; }`;
   };
   const putFour = (cells: string[], quad: number) => {
     const [first, end] = transposed ? ['r', 'p.m'] : ['col', 'p.n'];
     const at = `at / 4u + ${quad}u`;
-    const value = storedFour(plus, `vec4f(${cells.join(', ')})`, at, `${first} / 4u + ${quad}u`, 2);
-    return `if (${first} + ${quad * 4}u < ${end}) { w0[${at}] = ${value}; }`;
+    const value = storedFour(plus, `vec4f(${cells.join(', ')})`, at, `${first} / 4u + ${quad}u`);
+    return `if (${first} + ${quad * 4}u < ${end}) { out[${at}] = ${value}; }`;
   };
   const four = range(4);
   const lines = transposed
@@ -178,9 +178,8 @@ function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
  * loading and skipped when storing.
  */
 function subgroupProduct(spec: ProductSpec, tile: SubgroupTile, S: number): string {
-  const { layout, bDtype, addendDtype } = spec;
+  const { layout } = spec;
   const { TM, TN } = tile;
-  const wide = storesFour(spec, tile);
   const depth = depthOf(spec);
   const a = operandA({ layout, rows: TM, depth }, S);
   const b = operandB(spec, TN, depth);
@@ -191,18 +190,7 @@ function subgroupProduct(spec: ProductSpec, tile: SubgroupTile, S: number): stri
     );
     return `    { ${[...values, ...sums].join(' ')} }`;
   });
-  return shader({
-    reads: [
-      'vec4',
-      bDtype === 'float32' ? 'vec4' : bDtype,
-      ...(addendDtype ? [wide ? ('vec4' as const) : addendDtype] : []),
-    ],
-    writes: [wide ? 'vec4' : 'float32'],
-    params,
-    workgroup: S,
-    subgroups: true,
-    declarations: vec4Loader(bDtype),
-    body: `  if (group >= p.tiles * p.batch) { return; }
+  return `  if (group >= p.tiles * p.batch) { return; }
   let z = group / p.tiles;
   let tile = group % p.tiles;
   let row = (tile / p.columns) * ${TM}u;
@@ -216,8 +204,7 @@ ${[...a.before, ...b.before].join('\n')}
   for (var k = 0u; k < p.k; k += ${depth}u) {
 ${[...a.load, ...b.load, ...products].join('\n')}
   }
-${storeTile(spec, tile)}`,
-  });
+${storeTile(spec, tile)}`;
 }
 
 /** Subgroup sizes for which the unrolled kernel stays small enough to compile and to cache. */
@@ -262,18 +249,26 @@ export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: Devic
   const S = facts.subgroupSize;
   const { TM, TN, transposed } = tile;
   const spec = transposed ? transpose(problem) : problem;
-  const { layout, a, b, m, n, k, batch, bDtype, bBlock, scale, addend, out } = spec;
+  const { layout, a, b, m, n, k, batch, bDtype, bBlock, scale, out } = spec;
+  const wide = storesFour(spec, tile);
+  const addend = addendOf(spec);
   const columns = Math.ceil(n / (S * TN));
   const tiles = Math.ceil(m / TM) * columns;
   const steps: [number, number] = [problem.m * k, problem.bStep];
   const [aStep, bStep] = transposed ? [steps[1], steps[0]] : steps;
-  const operands: Operand[] = [a, b, ...addend, out];
-  return {
-    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:k${depthOf(spec)}:${bDtype}:${epilogueKey(spec)}${storesFour(spec, tile) ? ':x4' : ''}`,
-    wgsl: () => subgroupProduct(spec, tile, S),
-    operands,
-    reads: operands.length - 1,
+  return stage({
+    key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:k${depthOf(spec)}:${bDtype}:${epilogueKey(spec)}${wide ? ':x4' : ''}`,
+    reads: {
+      ...readAs('vec4', { a }),
+      ...readAs(bDtype === 'float32' ? 'vec4' : bDtype, { b }),
+      ...(wide ? readAs('vec4', addend) : addend),
+    },
+    writes: wide ? readAs('vec4', { out }) : { out },
+    workgroup: S,
+    subgroups: true,
+    declarations: vec4Loader(bDtype),
+    body: () => subgroupProduct(spec, tile, S),
     params: paramsOf({ m, n, k, aStep, bStep, columns, tiles, batch, bBlock, scale }),
     grid: grid1d(tiles * batch, 1),
-  };
+  });
 }

@@ -1,23 +1,7 @@
 import { type DeviceFacts, grid1d, type MatrixUnit, type Stage } from '../kernel.js';
-import { shader } from '../shader.js';
-import {
-  addendBinding,
-  epilogueKey,
-  type Problem,
-  type ProductSpec,
-  params,
-  paramsOf,
-  range,
-  stored,
-} from './problem.js';
-import {
-  accessOf,
-  codeTable,
-  codeTableBytes,
-  type Panel,
-  panelLoader,
-  panelLoads,
-} from './tile.js';
+import { stage } from '../stage.js';
+import { epilogueKey, type Problem, type ProductSpec, paramsOf, range, stored } from './problem.js';
+import { codeTable, codeTableBytes, type Panel, panelLoader, panelLoads, readsOf } from './tile.js';
 import { sourceKey, sourcesOf } from './tiled.js';
 
 /** Eight subgroups, two down and four across, each with four by two matrices of the unit. */
@@ -93,16 +77,12 @@ export function acceptsMatrixUnit(spec: ProductSpec, facts: DeviceFacts): Matrix
  * Product on a matrix unit: float16 operands in workgroup memory, float32 sums in the matrices of
  * each subgroup, results through workgroup memory for the epilogue.
  */
-export function matrixProduct(spec: ProductSpec, unit: MatrixUnit, S: number): string {
+function matrixBody(spec: ProductSpec, unit: MatrixUnit, S: number): string {
   const { M, N, K } = unit;
   const tile = matrixTile(unit);
   const lanes = DOWN * ACROSS * S;
   const [panelA, panelB] = panelsOf(spec, tile);
-  const [sourceA, sourceB] = sourcesOf(spec).map((source) => ({
-    ...source,
-    compute: 'float32' as const, // rounded when it is stored as f16
-  })) as ReturnType<typeof sourcesOf>;
-  const table = codeTable(sourceB, 1, lanes);
+  const table = codeTable(sourcesOf(spec)[1], lanes);
   const loads = (panel: Panel) => range(Math.ceil(panelLoads(panel) / lanes));
   const each = (panel: Panel, load: number, body: string) => {
     const guard =
@@ -166,32 +146,11 @@ export function matrixProduct(spec: ProductSpec, unit: MatrixUnit, S: number): s
   for (var e = lane % ${S}u; e < ${M * N}u; e += ${S}u) {
     let i = row + top + ${i * M}u + e / ${N}u;
     let j = col + across + ${j * N}u + e % ${N}u;
-    if (i < p.m && j < p.n) { let at = (z * p.m + i) * p.n + j; w0[at] = ${stored(spec.plus, 'results[mine + e]', 'at', 'j', addendBinding(spec))}; }
+    if (i < p.m && j < p.n) { let at = (z * p.m + i) * p.n + j; out[at] = ${stored(spec.plus, 'results[mine + e]', 'at', 'j')}; }
   }
   workgroupBarrier();`,
   );
-  return shader({
-    reads: [
-      ...accessOf(sourceA),
-      ...accessOf(sourceB),
-      ...(spec.addendDtype ? [spec.addendDtype] : []),
-    ],
-    writes: ['float32'],
-    params,
-    workgroup: lanes,
-    subgroups: true,
-    directives: [
-      'enable f16;',
-      'enable chromium_experimental_subgroup_matrix;',
-      'diagnostic(off, chromium.subgroup_matrix_uniformity);',
-    ],
-    declarations: `var<workgroup> tileA: array<f16, ${panelHalves(panelA)}>;
-var<workgroup> tileB: array<f16, ${panelHalves(panelB)}>;
-var<workgroup> results: array<f32, ${DOWN * ACROSS * M * N}>;
-${table.declarations}
-${panelLoader(panelA, sourceA, 0)}
-${panelLoader(panelB, sourceB, 1)}`,
-    body: `  if (group >= p.tiles * p.batch) { return; }
+  return `  if (group >= p.tiles * p.batch) { return; }
   ${table.fill}
   let z = group / p.tiles;
   let tile = group % p.tiles;
@@ -219,23 +178,44 @@ ${panelLoader(panelB, sourceB, 1)}`,
 ${multiply.join('\n')}
     workgroupBarrier();
   }
-${store.join('\n')}`,
-  });
+${store.join('\n')}`;
+}
+
+/** Workgroup memory, and how it is filled. */
+function matrixDeclarations(spec: ProductSpec, unit: MatrixUnit, S: number): string {
+  const [panelA, panelB] = panelsOf(spec, matrixTile(unit));
+  // Rounded when it is stored as f16.
+  const [sourceA, sourceB] = sourcesOf({ ...spec, compute: 'float32' });
+  return `var<workgroup> tileA: array<f16, ${panelHalves(panelA)}>;
+var<workgroup> tileB: array<f16, ${panelHalves(panelB)}>;
+var<workgroup> results: array<f32, ${DOWN * ACROSS * unit.M * unit.N}>;
+${codeTable(sourceB, DOWN * ACROSS * S).declarations}
+${panelLoader(panelA, sourceA)}
+${panelLoader(panelB, sourceB)}`;
 }
 
 /** The product as one dispatch. */
 export function matrixStage(problem: Problem, unit: MatrixUnit, facts: DeviceFacts): Stage {
-  const { m, n, k, batch, bStep, bBlock, scale, a, b, bMore, addend, out } = problem;
+  const { m, n, k, batch, bStep, bBlock, scale, out } = problem;
+  const { subgroupSize: S } = facts;
   const { bm, bn } = matrixTile(unit);
   const columns = Math.ceil(n / bn);
   const tiles = Math.ceil(m / bm) * columns;
   const { M, N, K } = unit;
-  return {
+  return stage({
     key: `matmul:${sourceKey(problem)}:matrix${M}x${N}x${K}:${epilogueKey(problem)}`,
-    wgsl: () => matrixProduct(problem, unit, facts.subgroupSize),
-    operands: [a, b, ...bMore, ...addend, out],
-    reads: 2 + bMore.length + addend.length,
+    reads: readsOf(problem, sourcesOf(problem)),
+    writes: { out },
+    workgroup: DOWN * ACROSS * S,
+    subgroups: true,
+    directives: [
+      'enable f16;',
+      'enable chromium_experimental_subgroup_matrix;',
+      'diagnostic(off, chromium.subgroup_matrix_uniformity);',
+    ],
+    declarations: () => matrixDeclarations(problem, unit, S),
+    body: () => matrixBody(problem, unit, S),
     params: paramsOf({ m, n, k, aStep: m * k, bStep, columns, tiles, batch, bBlock, scale }),
     grid: grid1d(tiles * batch, 1),
-  };
+  });
 }

@@ -1,5 +1,7 @@
 import type { ComputeDType, DType } from '@attune/core';
-import { range } from './problem.js';
+import type { Access } from '../shader.js';
+import { type Bound, named } from '../stage.js';
+import { addendOf, type Problem, range } from './problem.js';
 
 /**
  * One operand's share of a tile: `size` rows of a (or columns of b) by `depth` values of k, held in
@@ -93,12 +95,12 @@ export interface Source {
  * zero outside of the matrix, rounded to what the product computes in.
  * `end` is that of k: a share of the whole when k is split.
  */
-export function panelLoader(panel: Panel, source: Source, binding: number): string {
+export function panelLoader(panel: Panel, source: Source): string {
   const { side, alongK } = panel;
   const name = `load${side.toUpperCase()}4`;
   const [extent, width] = side === 'a' ? ['p.m', 'p.m'] : ['p.n', 'p.n'];
   const index = alongK ? 'first + x * p.k + k' : `first + k * ${width} + x`;
-  const { declarations, load, element } = reader(source, binding);
+  const { declarations, load, element } = reader(side, source);
   const inside = `x < ${extent} && k < end`;
   const parts = range(4).map((q) => {
     const [dx, dk] = alongK ? [0, q] : [q, 0];
@@ -119,20 +121,29 @@ fn ${name}(first: u32, x: u32, k: u32, end: u32) -> vec4f {
 }`;
 }
 
-/** How the bindings of a source are declared: whole vec4s where they can be read. */
-export const accessOf = ({ dtype, aligned, bits }: Source): (DType | 'vec4')[] => [
-  dtype === 'float32' && aligned ? 'vec4' : dtype,
-  ...(bits ? (['float32', 'float32'] as const) : []),
-];
+/** How an operand is read: whole vec4s where it can be. */
+const accessOf = ({ dtype, aligned }: Source): Access =>
+  dtype === 'float32' && aligned ? 'vec4' : dtype;
+
+/** What a product by tiles reads, by the names in its shader. */
+export const readsOf = (
+  problem: Problem,
+  [a, b]: readonly [Source, Source],
+): Record<string, Bound> => ({
+  a: { operand: problem.a, access: accessOf(a) },
+  b: { operand: problem.b, access: accessOf(b) },
+  ...named(problem.bMore, 'bScales', 'bMap'),
+  ...addendOf(problem),
+});
 
 /** WGSL for the i-th vec4 of an aligned operand, and for the i-th element of any other. */
-function reader({ dtype, bits }: Source, binding: number) {
-  if (bits) return codeReader(bits, binding);
+function reader(name: 'a' | 'b', { dtype, bits }: Source) {
+  if (bits) return codeReader(bits);
   const declarations = '';
-  const element = (i: string) => `x${binding}(${i})`;
-  if (dtype === 'float32')
-    return { declarations, load: (i: string) => `r${binding}[${i}]`, element };
-  const words = (i: string) => [`r${binding}[${i} * 2u]`, `r${binding}[${i} * 2u + 1u]`] as const;
+  const element = (i: string) => `${name}(${i})`;
+  const data = `${name}Data`;
+  if (dtype === 'float32') return { declarations, load: (i: string) => `${data}[${i}]`, element };
+  const words = (i: string) => [`${data}[${i} * 2u]`, `${data}[${i} * 2u + 1u]`] as const;
   return { declarations, load: (i: string) => widened(dtype, ...words(i)), element };
 }
 
@@ -153,9 +164,9 @@ function rounded(v: string, compute: ComputeDType): string {
   return `vec4f(${range(4).map(each).join(', ')})`;
 }
 
-/** The same for codes of 4 or 8 bits; their map lies in workgroup memory ({@link codeTable}). */
-function codeReader(bits: 4 | 8, binding: number) {
-  const [codes, scales] = [`r${binding}`, `x${binding + 1}`];
+/** The same for a b of codes of 4 or 8 bits; their map lies in workgroup memory ({@link codeTable}). */
+function codeReader(bits: 4 | 8) {
+  const [codes, scales] = ['bData', 'bScales'];
   const word = bits === 4 ? `(${codes}[i >> 1u] >> ((i & 1u) * 16u))` : `${codes}[i]`;
   // Of two 4-bit codes in a byte the first is the high one.
   const shifts = bits === 4 ? [4, 0, 12, 8] : [0, 8, 16, 24];
@@ -170,13 +181,13 @@ fn code(i: u32) -> f32 { return ${scales}(i / p.bBlock) * codeMap[(${codes}[i / 
   };
 }
 
-/** WGSL for the map of a quantised operand in workgroup memory: its declaration, and the code that fills it. */
-export function codeTable({ bits }: Source, binding: number, lanes: number) {
+/** WGSL for the map of a quantised b in workgroup memory: its declaration, and the code that fills it. */
+export function codeTable({ bits }: Source, lanes: number) {
   if (!bits) return { declarations: '', fill: '' };
   const size = 2 ** bits;
   return {
     declarations: `var<workgroup> codeMap: array<f32, ${size}>;`,
-    fill: `for (var t = lane; t < ${size}u; t += ${lanes}u) { codeMap[t] = x${binding + 2}(t); }
+    fill: `for (var t = lane; t < ${size}u; t += ${lanes}u) { codeMap[t] = bMap(t); }
   workgroupBarrier();`,
   };
 }

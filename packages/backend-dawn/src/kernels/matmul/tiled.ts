@@ -1,18 +1,16 @@
 import type { DType, Operand } from '@attune/core';
-import { type DeviceFacts, grid1d, type Stage, u32 } from '../kernel.js';
-import { shader } from '../shader.js';
+import { type DeviceFacts, f32, grid1d, type Stage, u32 } from '../kernel.js';
+import { stage } from '../stage.js';
 import {
-  addendBinding,
+  addendOf,
   epilogueKey,
   type Problem,
   type ProductSpec,
-  params,
   paramsOf,
   range,
   stored,
 } from './problem.js';
 import {
-  accessOf,
   codeTable,
   codeTableBytes,
   ownedFirst,
@@ -22,6 +20,7 @@ import {
   panelLoads,
   panelSlotWgsl,
   panelVec4s,
+  readsOf,
   registers,
   type Source,
 } from './tile.js';
@@ -88,13 +87,12 @@ export const sourceKey = (spec: ProductSpec): string =>
  * is multiplied, the next one is on its way into registers. With `splits` above 1 each workgroup
  * makes a share of k and stores its part of the sum.
  */
-function tiledProduct(spec: ProductSpec, tile: Tile): string {
+function tiledBody(spec: ProductSpec, tile: Tile): string {
   const { bm, bn, bk, tm, tn } = tile;
   const lanes = lanesOf(tile);
   const [rows, columns] = [bm / tm, bn / tn]; // lanes down and across
   const [panelA, panelB] = panelsOf(spec, tile);
-  const [sourceA, sourceB] = sourcesOf(spec);
-  const table = codeTable(sourceB, 1, lanes);
+  const table = codeTable(sourcesOf(spec)[1], lanes);
   const a = registers(panelA, rows, tm, 'ty');
   const b = registers(panelB, columns, tn, 'tx');
   const loads = (panel: Panel) => range(Math.ceil(panelLoads(panel) / lanes));
@@ -134,26 +132,12 @@ function tiledProduct(spec: ProductSpec, tile: Tile): string {
     const row = `row + ${ownedFirst(panelA)}u * ty + ${ownedStep(panelA, rows, i)}u`;
     const cells = range(tn).map((j) => {
       const col = `col + ${ownedFirst(panelB)}u * tx + ${ownedStep(panelB, columns, j)}u`;
-      const put = `w0[at] = ${stored(spec.plus, `c${i}_${j >> 2}[${j & 3}]`, 'at', 'j', addendBinding(spec))};`;
+      const put = `out[at] = ${stored(spec.plus, `c${i}_${j >> 2}[${j & 3}]`, 'at', 'j')};`;
       return `{ let j = ${col}; if (j < p.n) { let at = line + j; ${put} } }`;
     });
     return `  { let i = ${row}; if (i < p.m) { let line = (z * p.m + i) * p.n; ${cells.join(' ')} } }`;
   });
-  return shader({
-    reads: [
-      ...accessOf(sourceA),
-      ...accessOf(sourceB),
-      ...(spec.addendDtype ? [spec.addendDtype] : []),
-    ],
-    writes: ['float32'],
-    params: { ...params, splits: 'u32', share: 'u32' },
-    workgroup: lanes,
-    declarations: `var<workgroup> tileA: array<vec4f, ${panelVec4s(panelA)}>;
-var<workgroup> tileB: array<vec4f, ${panelVec4s(panelB)}>;
-${table.declarations}
-${panelLoader(panelA, sourceA, 0)}
-${panelLoader(panelB, sourceB, 1)}`,
-    body: `  if (group >= p.tiles * p.batch * p.splits) { return; }
+  return `  if (group >= p.tiles * p.batch * p.splits) { return; }
   ${table.fill}
   let z = group / p.tiles;
   let tile = group % p.tiles;
@@ -185,8 +169,18 @@ ${panelLoader(panelB, sourceB, 1)}`,
     }
     workgroupBarrier();
   }
-${store.join('\n')}`,
-  });
+${store.join('\n')}`;
+}
+
+/** Workgroup memory, and how it is filled. */
+function tiledDeclarations(spec: ProductSpec, tile: Tile): string {
+  const [panelA, panelB] = panelsOf(spec, tile);
+  const [sourceA, sourceB] = sourcesOf(spec);
+  return `var<workgroup> tileA: array<vec4f, ${panelVec4s(panelA)}>;
+var<workgroup> tileB: array<vec4f, ${panelVec4s(panelB)}>;
+${codeTable(sourceB, lanesOf(tile)).declarations}
+${panelLoader(panelA, sourceA)}
+${panelLoader(panelB, sourceB)}`;
 }
 
 /** The product as one dispatch or, when k is split, as one that makes parts and one that adds them up. */
@@ -196,48 +190,54 @@ export function tiledStages(
   splits: number,
   scratch: (elements: number, dtype: DType) => Operand,
 ): Stage[] {
-  const { m, n, k, batch, bStep, bBlock, a, b, bMore, addend, out } = problem;
+  const { m, n, k, batch, bStep, bBlock } = problem;
   const columns = Math.ceil(n / tile.bn);
   const count = Math.ceil(m / tile.bm) * columns;
   const share = Math.ceil(k / splits / tile.bk) * tile.bk;
   const numbers = { m, n, k, aStep: m * k, bStep, columns, tiles: count, batch, bBlock };
-  const product = (spec: ProductSpec, more: readonly Operand[], target: Operand): Stage => ({
-    key: `matmul:${sourceKey(spec)}:${tileName(tile)}:${epilogueKey(spec)}`,
-    wgsl: () => tiledProduct(spec, tile),
-    operands: [a, b, ...bMore, ...more, target],
-    reads: 2 + bMore.length + more.length,
-    params: [...paramsOf({ ...numbers, scale: spec.scale }), u32(splits), u32(share)],
-    grid: grid1d(count * batch * splits, 1),
-  });
-  if (splits === 1) return [product(problem, addend, out)];
+  const product = (part: Problem): Stage =>
+    stage({
+      key: `matmul:${sourceKey(part)}:${tileName(tile)}:${epilogueKey(part)}`,
+      reads: readsOf(part, sourcesOf(part)),
+      writes: { out: part.out },
+      params: {
+        ...paramsOf({ ...numbers, scale: part.scale }),
+        splits: u32(splits),
+        share: u32(share),
+      },
+      workgroup: lanesOf(tile),
+      declarations: () => tiledDeclarations(part, tile),
+      body: () => tiledBody(part, tile),
+      grid: grid1d(count * batch * splits, 1),
+    });
+  if (splits === 1) return [product(problem)];
   const parts = scratch(splits * batch * m * n, 'float32');
-  const plain: ProductSpec = { ...problem, scale: 1, plus: 'nothing', addendDtype: null };
-  return [product(plain, [], parts), sumOfParts(problem, parts, splits)];
+  const sums = { scale: 1, plus: 'nothing', addend: [], addendDtype: null, out: parts } as const;
+  return [product({ ...problem, ...sums }), sumOfParts(problem, parts, splits)];
 }
 
 /** out = scale * sum of the parts + what `plus` says; in their order, so that the sum is the same every time. */
 function sumOfParts(problem: Problem, parts: Operand, splits: number): Stage {
-  const { m, n, batch, scale, addend, addendDtype, plus, out } = problem;
-  const operands = [parts, ...addend, out];
-  return {
+  const { m, n, batch, scale, plus, out } = problem;
+  return stage({
     key: `matmul:parts:${epilogueKey(problem)}`,
-    wgsl: () =>
-      shader({
-        reads: ['float32', ...(addendDtype ? [addendDtype] : [])],
-        writes: ['float32'],
-        params: { size: 'u32', n: 'u32', batch: 'u32', splits: 'u32', scale: 'f32' },
-        workgroup: 64,
-        body: `  if (gid >= p.size * p.batch) { return; }
+    reads: { parts, ...addendOf(problem) },
+    writes: { out },
+    params: {
+      size: u32(m * n),
+      n: u32(n),
+      batch: u32(batch),
+      splits: u32(splits),
+      scale: f32(scale),
+    },
+    workgroup: 64,
+    body: `  if (gid >= p.size * p.batch) { return; }
   let first = gid / p.size * p.size * p.splits + gid % p.size;
   var total = 0.0;
-  for (var s = 0u; s < p.splits; s++) { total += x0(first + s * p.size); }
-  w0[gid] = ${stored(plus, 'total', 'gid', 'gid % p.n', 1)};`,
-      }),
-    operands,
-    reads: operands.length - 1,
-    params: [...[m * n, n, batch, splits].map(u32), ['f32', scale]],
+  for (var s = 0u; s < p.splits; s++) { total += parts(first + s * p.size); }
+  out[gid] = ${stored(plus, 'total', 'gid', 'gid % p.n')};`,
     grid: grid1d(m * n * batch, 64),
-  };
+  });
 }
 
 /** Tiles that a device can hold and run. */
