@@ -14,6 +14,8 @@ import type { CachedPipeline } from './pipelineCache.js';
 
 /** One dispatch as Dawn is told of it. */
 export interface Command {
+  /** Names the shader. */
+  readonly key: string;
   readonly pipeline: CachedPipeline;
   readonly group: GPUBindGroup;
   /** An ArrayBuffer, which Dawn's bindings take in a quarter of the time of a typed array; null: none. */

@@ -1,0 +1,34 @@
+import type { BackendInfo, BackendLimits } from '@attune/core';
+import type { AdapterChoice } from './adapter.js';
+import type { DeviceFacts } from './kernels/kernel.js';
+
+export const infoOf = (device: GPUDevice, choice: AdapterChoice): BackendInfo => ({
+  name: 'dawn',
+  device: choice.description,
+  vendor: choice.adapter.info.vendor,
+  software: choice.software,
+  features: [...device.features].sort(),
+});
+
+/** Bindings are whole 16 bytes, and some devices stop at 2^31 - 4. */
+export function limitsOf({ limits }: GPUDevice): BackendLimits {
+  const largest = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+  return { maxBufferBytes: Math.floor(largest / 16) * 16 };
+}
+
+/** The device and its driver: what a measurement holds for. */
+export const adapterName = ({ adapter: { info }, description }: AdapterChoice): string =>
+  [info.vendor, info.architecture, info.device, description].filter(Boolean).join(' | ');
+
+/** What kernels may ask. */
+export function factsOf(device: GPUDevice, choice: AdapterChoice): DeviceFacts {
+  const subgroups = device.features.has('subgroups' as GPUFeatureName);
+  return {
+    subgroupSize: subgroups ? choice.subgroupSize : 0,
+    software: choice.software,
+    maxBindings: device.limits.maxStorageBuffersPerShaderStage,
+    maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
+    maxInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
+    matrixUnit: subgroups ? choice.matrixUnit : null,
+  };
+}
