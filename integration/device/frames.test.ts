@@ -12,7 +12,9 @@ afterEach(() => {
 
 /** Functions of ours from the dispatch up to `train()`, both included; innermost first. */
 function framesOf(stack: string): string[] {
-  const lines = stack.split('\n').filter((line) => /^\s+at .*packages\//.test(line));
+  const lines = stack
+    .split('\n')
+    .filter((line) => /^\s+at .*\/(packages|integration)\//.test(line));
   return lines.slice(0, 1 + lines.findIndex((line) => /Trainer\.train /.test(line)));
 }
 
