@@ -145,7 +145,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'createAttune(string)',
       () => createAttune('dawn' as Js),
-      'UNKNOWN_OPTION',
+      'ATTUNE_OPTION',
       [
         'createAttune: expected its options as an object, found text "dawn".',
         'Pass { plugins, backend, seed, ... }.',
@@ -154,7 +154,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'createAttune([peft()])',
       () => createAttune([peft()] as Js),
-      'UNKNOWN_OPTION',
+      'ATTUNE_OPTION',
       [
         'createAttune: expected its options as an object, found an array of 1.',
         'Pass { plugins, backend, seed, ... }.',
@@ -171,7 +171,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
       () => createAttune({ backend: 'reference', seed: '1' } as Js),
       'ATTUNE_OPTION',
       [
-        'createAttune: seed is text "1", expected a whole number from 0.',
+        'createAttune: seed is "1"; expected a whole number from 0.',
         'Pass a whole number from 0, or leave seed out.',
       ],
     ],
@@ -180,7 +180,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
       () => createAttune({ backend: 'reference', logger: 'silent' } as Js),
       'ATTUNE_OPTION',
       [
-        'createAttune: logger is text "silent", expected a Logger, such as sile',
+        'createAttune: logger is "silent"; expected a Logger, such as sile',
         'Pass a Logger, such as silentLogger, or leave logger out.',
       ],
     ],
@@ -335,7 +335,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'tokenizer attune',
       () => AutoTokenizer.fromPretrained(path, { attune, use_fast: true } as Js),
-      'OPTION_UNKNOWN',
+      'UNKNOWN_OPTION',
       ['AutoTokenizer.fromPretrained: there is no option "attune": a tokenizer'],
     ],
     [
@@ -394,7 +394,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'loadDataset data_files',
       () => loadDataset('json', { data_files: 'x', split: 'train', num_proc: 3 } as Js),
-      'DATASET_OPTION',
+      'UNKNOWN_OPTION',
       ['loadDataset: there is no option "data_files". Did you mean "dataFiles"'],
     ],
     [
@@ -573,7 +573,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'early stopping',
       () => new EarlyStoppingCallback({ patience: 3, monitor: 'loss' } as Js),
-      'EARLY_STOPPING',
+      'UNKNOWN_OPTION',
       ['EarlyStoppingCallback: there is no option "patience". Did you mean "ea'],
     ],
     [
@@ -1129,7 +1129,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
           n: 3,
           top_k: 3,
         }),
-      'GENERATE_OPTION',
+      'UNKNOWN_OPTION',
       [
         '"max_tokens". Did you mean "maxNewTokens"',
         '"stop". Did you mean "stopStrings"',

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Backend } from './backend/backend.js';
 import { builtins } from './builtins.js';
 import { Services } from './di/container.js';
@@ -10,38 +11,45 @@ import { Engine } from './tensor/engine.js';
 import { describeValue } from './util/describeValue.js';
 import { AttuneError } from './util/errors.js';
 import { consoleLogger, type Logger } from './util/logger.js';
-import { checkOptionNames, type OptionHints } from './util/unknownOptions.js';
+import { type OptionsInput, parseOptions } from './util/options.js';
+import type { OptionNotes } from './util/unknownOptions.js';
 
-export interface CreateAttuneOptions {
+/** What `createAttune` takes. */
+const createOptions = z.strictObject({
   /** What this Attune can do beyond core: a backend, PEFT methods, your own, e.g. `[dawn(), peft()]`. Default none. */
-  readonly plugins?: readonly Plugin[];
+  plugins: z
+    .custom<readonly Plugin[]>()
+    .default(() => [])
+    .meta({ aka: 'plugin' }),
   /** Which backend, or "reference" for the slow exact one. Default: that of the first plugin with one. */
-  readonly backend?: string;
+  backend: z.string().optional().meta({ aka: 'device' }),
   /** Seed of dropout and of adapter initialisation outside of a Trainer. Default 0. */
-  readonly seed?: number;
+  seed: z
+    .int('expected a whole number from 0')
+    .min(0, 'expected a whole number from 0')
+    .default(0)
+    .meta({ aka: 'randomseed' }),
   /** Where messages go. Default: the console. */
-  readonly logger?: Logger;
-}
+  logger: z
+    .custom<Logger>(
+      (value) => typeof (value as Partial<Logger> | null)?.info === 'function',
+      'expected a Logger, such as silentLogger',
+    )
+    .default(() => consoleLogger)
+    .meta({ aka: 'log' }),
+});
 
-const optionNames: Record<keyof CreateAttuneOptions, true> = {
-  plugins: true,
-  backend: true,
-  seed: true,
-  logger: true,
-};
+export type CreateAttuneOptions = OptionsInput<typeof createOptions>;
 
-const hints: Omit<OptionHints, 'known'> = {
-  synonyms: { plugin: 'plugins', device: 'backend', log: 'logger', randomseed: 'seed' },
-  notes: {
-    adapter: 'the device is chosen where the plugin is made: dawn({ adapter })',
-    gpu: 'the device is chosen where the plugin is made: dawn({ adapter })',
-    model: 'models are loaded afterwards: AutoModelForCausalLM.fromPretrained(path, { attune })',
-    verbose: 'logger says where messages go; silentLogger is one that keeps them',
-  },
+const notes: OptionNotes = {
+  adapter: 'the device is chosen where the plugin is made: dawn({ adapter })',
+  gpu: 'the device is chosen where the plugin is made: dawn({ adapter })',
+  model: 'models are loaded afterwards: AutoModelForCausalLM.fromPretrained(path, { attune })',
+  verbose: 'logger says where messages go; silentLogger is one that keeps them',
 };
 
 /** @throws PLUGIN_INVALID for what is no plugin: a function that was not called, above all */
-function checkPlugins(plugins: unknown = []): void {
+function checkPlugins(plugins: unknown): void {
   const invalid = (what: string, remedy: string) =>
     new AttuneError('PLUGIN_INVALID', `createAttune: ${what}.`, { remedy });
   if (!Array.isArray(plugins))
@@ -142,25 +150,24 @@ export class Attune implements AsyncDisposable {
  * PLUGIN_INVALID; ATTUNE_OPTION; DUPLICATE_NAME; DUPLICATE_SERVICE; UNKNOWN_NAME; UNKNOWN_OPTION
  */
 export async function createAttune(options: CreateAttuneOptions = {}): Promise<Attune> {
-  checkOptionNames('createAttune', options, optionNames, 'UNKNOWN_OPTION', hints);
-  checkPlugins(options.plugins);
-  const { plugins = [], logger = consoleLogger, seed = 0 } = options;
-  const wrong = (name: string, value: unknown, expected: string) =>
-    new AttuneError(
-      'ATTUNE_OPTION',
-      `createAttune: ${name} is ${describeValue(value)}, expected ${expected}.`,
-      { remedy: `Pass ${expected}, or leave ${name} out.` },
-    );
-  if (!Number.isSafeInteger(seed) || seed < 0) throw wrong('seed', seed, 'a whole number from 0');
-  if (typeof (logger as Partial<Logger> | null)?.info !== 'function')
-    throw wrong('logger', logger, 'a Logger, such as silentLogger');
+  const {
+    plugins,
+    logger,
+    seed,
+    backend: wanted,
+  } = parseOptions(createOptions, options, {
+    where: 'createAttune',
+    code: 'ATTUNE_OPTION',
+    notes,
+  });
+  checkPlugins(plugins);
   const services = new Services();
   services.provide(TOKENS.Logger, logger);
   services.load(builtins);
   for (const plugin of plugins) services.load(plugin);
   const backends = services.registry(Backends);
   const added = backends.names.filter((name) => name !== 'reference');
-  const name = options.backend ?? added[0];
+  const name = wanted ?? added[0];
   if (!name)
     throw new AttuneError('NO_BACKEND', 'no plugin brings a device to compute on.', {
       remedy:

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { createAttune } from './attune.js';
 import type { MemoryModel } from './backend/backend.js';
 import { CountingBackend } from './backend/countingBackend.js';
@@ -15,40 +16,30 @@ import type { GenerationShape, MemoryPlan } from './trainer/memory/memoryPlan.js
 import { sizeOnly } from './trainer/memory/standInWeights.js';
 import { SFTTrainer, type SftArgumentsInput } from './trainer/sftTrainer.js';
 import { silentLogger } from './util/logger.js';
-import { checkOptionNames } from './util/unknownOptions.js';
+import { checkNames, type OptionsInput } from './util/options.js';
 
-export interface EstimateMemoryOptions {
+const estimateOptions = z.strictObject({
   /** The contents of a config.json, as it is in the file. */
-  readonly config: RawConfig;
+  config: z.custom<RawConfig>(),
   /** As for SFTTrainer. Rows are taken to fill `maxLength`. Default {}. */
-  readonly args?: SftArgumentsInput;
+  args: z.custom<SftArgumentsInput>().optional(),
   /** An adapter; needs the peft plugin. Default: all weights are trained. */
-  readonly peftConfig?: PeftConfigInput;
+  peftConfig: z.custom<PeftConfigInput>().optional(),
   /** Storage of the weights. Default: with an adapter what the config says, else float32. */
-  readonly dtype?: DType;
+  dtype: z.custom<DType>().optional(),
   /** As for fromPretrained: the base in 4 or 8 bits. Default: neither. */
-  readonly quantization?: QuantizationConfig;
+  quantization: z.custom<QuantizationConfig>().optional(),
   /** 'weights': those of the layers stay in host memory, as for fromPretrained. Default null: everything is on the device. */
-  readonly offload?: 'weights' | null;
+  offload: z.custom<'weights' | null>().optional(),
   /** Families, adapters, optimizers. No device is opened. Default: those of core. */
-  readonly plugins?: readonly Plugin[];
+  plugins: z.custom<readonly Plugin[]>().optional(),
   /** Also what `model.generate` holds for so many tokens. Default: not planned. */
-  readonly generation?: GenerationShape;
+  generation: z.custom<GenerationShape>().optional(),
   /** How the device takes memory: `backend.memoryModel()` of one that is open. Default: a GPU through WebGPU. */
-  readonly device?: MemoryModel;
-}
+  device: z.custom<MemoryModel>().optional(),
+});
 
-const optionNames: Record<keyof EstimateMemoryOptions, true> = {
-  config: true,
-  args: true,
-  peftConfig: true,
-  dtype: true,
-  quantization: true,
-  offload: true,
-  plugins: true,
-  generation: true,
-  device: true,
-};
+export type EstimateMemoryOptions = OptionsInput<typeof estimateOptions>;
 
 /**
  * What fine-tuning a model will hold on a device, from its config.json: no device, no weights, nothing
@@ -60,7 +51,7 @@ const optionNames: Record<keyof EstimateMemoryOptions, true> = {
  * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type), ARGUMENTS_INVALID, PEFT_MISSING
  */
 export async function estimateMemory(options: EstimateMemoryOptions): Promise<MemoryPlan> {
-  checkOptionNames('estimateMemory', options, optionNames, 'UNKNOWN_OPTION');
+  checkNames(estimateOptions, options, { where: 'estimateMemory', code: 'ESTIMATE_OPTION' });
   const { config, args = {}, peftConfig, plugins = [], generation, device = webGpu } = options;
   const counting = definePlugin({
     name: 'estimate-memory',

@@ -26,6 +26,7 @@ export {
   type HubOptions,
   type HubProgress,
   hubOptionNames,
+  hubOptions,
   resolveFolder,
   TOKENIZER_FILES,
 } from './io/hub.js';

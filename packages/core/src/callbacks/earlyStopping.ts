@@ -1,19 +1,21 @@
+import { z } from 'zod';
 import type { CallbackContext, EvalMetrics, TrainerCallback } from '../training/callback.js';
 import { brief } from '../util/brief.js';
 import { AttuneError } from '../util/errors.js';
-import { checkOptionNames } from '../util/unknownOptions.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 
-export interface EarlyStoppingOptions {
+const earlyStoppingOptions = z.strictObject({
   /** Stop after this many evaluations in a row without improvement. Default 1. */
-  readonly earlyStoppingPatience?: number;
+  earlyStoppingPatience: z
+    .int('expected a whole number of at least 1: it counts evaluations')
+    .min(1, 'expected a whole number of at least 1: it counts evaluations')
+    .default(1)
+    .meta({ aka: 'patience' }),
   /** An improvement must be larger than this, in units of the metric. Default 0. */
-  readonly earlyStoppingThreshold?: number;
-}
+  earlyStoppingThreshold: z.number().default(0).meta({ aka: 'threshold' }),
+});
 
-const optionNames: Record<keyof EarlyStoppingOptions, true> = {
-  earlyStoppingPatience: true,
-  earlyStoppingThreshold: true,
-};
+export type EarlyStoppingOptions = OptionsInput<typeof earlyStoppingOptions>;
 
 const metricNote = 'args: { metricForBestModel, greaterIsBetter } say which metric counts';
 
@@ -29,19 +31,17 @@ export class EarlyStoppingCallback implements TrainerCallback {
   readonly #threshold: number;
   #counter = 0;
 
-  /** @throws EARLY_STOPPING */
+  /** @throws UNKNOWN_OPTION, EARLY_STOPPING */
   constructor(options: EarlyStoppingOptions = {}) {
-    checkOptionNames('EarlyStoppingCallback', options, optionNames, 'EARLY_STOPPING', {
-      synonyms: { patience: 'earlyStoppingPatience', threshold: 'earlyStoppingThreshold' },
-      notes: { metric: metricNote, monitor: metricNote, mode: metricNote },
-    });
-    const { earlyStoppingPatience = 1, earlyStoppingThreshold = 0 } = options;
-    if (!Number.isInteger(earlyStoppingPatience) || earlyStoppingPatience < 1)
-      throw new AttuneError(
-        'EARLY_STOPPING',
-        `earlyStoppingPatience is ${earlyStoppingPatience}; it counts evaluations.`,
-        { remedy: 'Give a whole number of at least 1.' },
-      );
+    const { earlyStoppingPatience, earlyStoppingThreshold } = parseOptions(
+      earlyStoppingOptions,
+      options,
+      {
+        where: 'EarlyStoppingCallback',
+        code: 'EARLY_STOPPING',
+        notes: { metric: metricNote, monitor: metricNote, mode: metricNote },
+      },
+    );
     this.#patience = earlyStoppingPatience;
     this.#threshold = earlyStoppingThreshold;
   }

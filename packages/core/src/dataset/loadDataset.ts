@@ -1,7 +1,8 @@
+import { z } from 'zod';
 import { type PluginRegistries, Registry } from '../di/registry.js';
 import { describeValue } from '../util/describeValue.js';
 import { AttuneError, nearest } from '../util/errors.js';
-import { checkOptionNames } from '../util/unknownOptions.js';
+import { checkNames, type OptionsInput } from '../util/options.js';
 import { Dataset, type Row } from './dataset.js';
 import { type DatasetReader, DatasetReaders } from './datasetReader.js';
 import { IterableDataset } from './iterableDataset.js';
@@ -9,22 +10,26 @@ import { builtinReaders } from './readRows.js';
 
 type Files = string | readonly string[];
 
-export interface LoadDatasetOptions {
+const loadOptions = z.strictObject({
   /** A file, several, or files for each split: `{ train: 'a.jsonl', test: ['b.jsonl', 'c.jsonl'] }`. */
-  readonly dataFiles: Files | Readonly<Record<string, Files>>;
+  dataFiles: z
+    .custom<Files | Readonly<Record<string, Files>>>()
+    .meta({ aka: 'files file path paths datafile data' }),
   /**
    * Which split, as in Hugging Face datasets: `'train'`, `'train[:100]'`, `'test[10%:20%]'`. Needed
    * when `dataFiles` names several. Default: the only one; files without a split are "train".
    */
-  readonly split?: string;
+  split: z.string().optional().meta({ aka: 'name' }),
   /**
    * Read rows while they are used and hold none: for files larger than the memory. Training on them needs
    * `maxSteps`. Default false.
    */
-  readonly streaming?: boolean;
+  streaming: z.boolean().optional().meta({ aka: 'stream' }),
   /** Whose plugins' readers may be named, too. Default none: "json" and "text" need no Attune. */
-  readonly attune?: PluginRegistries;
-}
+  attune: z.custom<PluginRegistries>().optional(),
+});
+
+export type LoadDatasetOptions = OptionsInput<typeof loadOptions>;
 
 /** The readers of a program without plugins. */
 const coreReaders = new Registry(
@@ -106,14 +111,7 @@ function chooseReader(format: string, attune: PluginRegistries | undefined): Rea
   });
 }
 
-const optionNames: Record<keyof LoadDatasetOptions, true> = {
-  attune: true,
-  dataFiles: true,
-  split: true,
-  streaming: true,
-};
-
-/** @throws DATASET_OPTION */
+/** @throws UNKNOWN_OPTION, DATASET_OPTION */
 function checkLoadOptions(options: unknown): void {
   if (typeof options === 'string' || Array.isArray(options))
     throw new AttuneError(
@@ -121,17 +119,9 @@ function checkLoadOptions(options: unknown): void {
       `loadDataset: expected its options as an object, found ${describeValue(options)}.`,
       { remedy: `Write { dataFiles: ${JSON.stringify(options)} }.` },
     );
-  checkOptionNames('loadDataset', options ?? {}, optionNames, 'DATASET_OPTION', {
-    synonyms: {
-      files: 'dataFiles',
-      file: 'dataFiles',
-      path: 'dataFiles',
-      paths: 'dataFiles',
-      datafile: 'dataFiles',
-      data: 'dataFiles',
-      stream: 'streaming',
-      name: 'split',
-    },
+  checkNames(loadOptions, options ?? {}, {
+    where: 'loadDataset',
+    code: 'DATASET_OPTION',
     notes: {
       datadir: 'name the files: dataFiles',
       numproc: 'one process reads',

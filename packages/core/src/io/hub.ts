@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import {
   copyFile,
   currentFolder,
@@ -17,6 +18,7 @@ import {
 import { randomHex } from '../util/byteArrays.js';
 import { describeValue } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
+import type { OptionsInput } from '../util/options.js';
 import { writeFileAtomic } from './atomic.js';
 import { fetchBlob } from './hubBlob.js';
 import { HubHttp, HubStatusError, type HubTiming, systemTiming } from './hubHttp.js';
@@ -25,47 +27,50 @@ import { readText } from './readText.js';
 import { finishSave } from './saveWhole.js';
 
 /** Where a model that is not a folder comes from. Names are those of huggingface_hub. */
-export interface HubOptions {
+export const hubOptions = z.strictObject({
   /** Branch, tag or commit. Default "main". */
-  readonly revision?: string;
+  revision: z.string().optional().meta({ aka: 'branch version' }),
   /**
    * Folder of the cache, shared with Python's huggingface_hub. Default: HF_HUB_CACHE, else
    * HF_HOME/hub, else ~/.cache/huggingface/hub.
    */
-  readonly cacheDir?: string;
+  cacheDir: z.string().optional().meta({ aka: 'cache' }),
   /**
    * Access token (`hf_...`) for private and gated repositories; false: none. Default: the one that
    * `hf auth login` stored, for huggingface.co alone.
    */
-  readonly token?: string | false;
+  token: z
+    .union([z.string(), z.literal(false)])
+    .optional()
+    .meta({ aka: 'usetoken useauthtoken hftoken accesstoken' }),
   /** Ask nobody: take what the cache holds. Default false. */
-  readonly localFilesOnly?: boolean;
+  localFilesOnly: z.boolean().optional().meta({ aka: 'localonly offline' }),
   /**
    * Another server that speaks the Hub's protocol; `https://user:password@host` for one that asks for a
    * password. Default https://huggingface.co.
    */
-  readonly hubUrl?: string;
+  hubUrl: z.string().optional().meta({ aka: 'endpoint' }),
   /** Longest time in ms without a byte before an attempt is given up. Default 30,000. */
-  readonly timeoutMs?: number;
+  timeoutMs: z.number().optional(),
   /** Called while files come in. Default: nobody is told. */
-  readonly onProgress?: (progress: HubProgress) => void;
-}
+  onProgress: z
+    .custom<(progress: HubProgress) => void>(
+      (value) => typeof value === 'function',
+      'expected a function',
+    )
+    .optional()
+    .meta({ aka: 'progress progresscallback' }),
+});
+
+export type HubOptions = OptionsInput<typeof hubOptions>;
+
+export const hubOptionNames = Object.keys(hubOptions.shape) as readonly (keyof HubOptions)[];
 
 export interface HubProgress {
   readonly file: string;
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
-
-export const hubOptionNames = [
-  'revision',
-  'cacheDir',
-  'token',
-  'localFilesOnly',
-  'hubUrl',
-  'timeoutMs',
-  'onProgress',
-] as const satisfies readonly (keyof HubOptions)[];
 
 /** What a tokenizer is read from. */
 export const TOKENIZER_FILES =

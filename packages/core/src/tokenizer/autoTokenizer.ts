@@ -2,7 +2,7 @@ import { join, stat } from '#platform';
 import { readJsonObject } from '../io/hfConfig.js';
 import {
   type HubOptions,
-  hubOptionNames,
+  hubOptions,
   requireName,
   resolveFolder,
   TOKENIZER_FILES,
@@ -11,21 +11,20 @@ import { readText } from '../io/readText.js';
 import { briefly } from '../util/briefly.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
-import { checkOptionNames, type OptionHints } from '../util/unknownOptions.js';
+import { parseOptions } from '../util/options.js';
+import type { OptionNotes } from '../util/unknownOptions.js';
 import { readChatTemplates } from './chatTemplateFiles.js';
 import { Tokenizer } from './tokenizer.js';
 
-const hints: Omit<OptionHints, 'known'> = {
-  notes: {
-    attune: 'a tokenizer needs none: it works on the host',
-    usefast: 'tokenizers are of that kind always',
-    trustremotecode: "nothing from a model's folder is executed",
-    paddingside: 'the trainer pads, and generate takes prompts of any lengths',
-    addeostoken: "the tokenizer's own files say it",
-    addbostoken: "the tokenizer's own files say it",
-    modelmaxlength: 'maxLength is an argument of training',
-    chattemplate: 'assign tokenizer.chatTemplate',
-  },
+const notes: OptionNotes = {
+  attune: 'a tokenizer needs none: it works on the host',
+  usefast: 'tokenizers are of that kind always',
+  trustremotecode: "nothing from a model's folder is executed",
+  paddingside: 'the trainer pads, and generate takes prompts of any lengths',
+  addeostoken: "the tokenizer's own files say it",
+  addbostoken: "the tokenizer's own files say it",
+  modelmaxlength: 'maxLength is an argument of training',
+  chattemplate: 'assign tokenizer.chatTemplate',
 };
 
 /** Opens the tokenizer of a model folder. */
@@ -37,14 +36,14 @@ export const AutoTokenizer = {
    *
    * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
    * Hugging Face's cache
-   * @throws MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, TOKENIZER_MISSING,
+   * @throws UNKNOWN_OPTION, HUB_OPTION, MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, TOKENIZER_MISSING,
    * TOKENIZER_INVALID, CONFIG_INVALID
    */
   async fromPretrained(nameOrPath: string, options: HubOptions = {}): Promise<Tokenizer> {
-    const known = Object.fromEntries(hubOptionNames.map((name) => [name, true as const]));
     requireName(nameOrPath, 'AutoTokenizer.fromPretrained');
-    checkOptionNames('AutoTokenizer.fromPretrained', options, known, 'OPTION_UNKNOWN', hints);
-    const folder = await resolveFolder(nameOrPath, TOKENIZER_FILES, options);
+    const where = 'AutoTokenizer.fromPretrained';
+    const hub = parseOptions(hubOptions, options, { where, code: 'HUB_OPTION', notes });
+    const folder = await resolveFolder(nameOrPath, TOKENIZER_FILES, hub);
     await checkTokenizerJson(folder);
     const optional = (name: string) => readJsonObject(join(folder, name), { optional: true });
     const config = (await optional('tokenizer_config.json')) ?? {};

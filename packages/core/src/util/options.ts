@@ -55,19 +55,22 @@ export interface OptionProblems {
   readonly remedies: readonly string[];
 }
 
-/**
- * What a schema found, in the user's words.
- *
- * @param values what was parsed
- * @param label the name of an option in messages: "peftConfig.r"
- * @param explain a sentence about an option that does not exist
- */
+/** How messages speak of options. */
+export interface Wording {
+  /** The name of an option: "peftConfig.r". */
+  label(path: readonly PropertyKey[]): string;
+  /** A sentence about an option that does not exist. */
+  explain(name: string): string;
+  /** What to do about a value. Default: pass what was expected, or leave the option out. */
+  remedy?(name: string, expected: string): string;
+}
+
+/** What a schema found, in the user's words. @param values what was parsed */
 export function problemsOf(
   { issues }: z.ZodError,
   values: unknown,
   schema: z.ZodObject,
-  label: (path: readonly PropertyKey[]) => string,
-  explain: (name: string) => string,
+  { label, explain, remedy = remedyOf }: Wording,
 ): OptionProblems {
   const unknown: string[] = [];
   const messages: string[] = [];
@@ -75,7 +78,7 @@ export function problemsOf(
   for (const issue of issues)
     if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
       unknown.push(...issue.keys);
-      messages.push(...issue.keys.map(explain));
+      messages.push(...issue.keys.map((name) => explain(name)));
       remedies.add(optionList(Object.keys(schema.shape)));
     } else {
       const name = label(issue.path);
@@ -84,7 +87,9 @@ export function problemsOf(
       messages.push(
         `${name} is ${show(valueAt(values, issue.path))}${isExpectation ? ';' : ':'} ${message}.`,
       );
-      remedies.add(remedyOf(issue, name, isExpectation ? message.slice(9) : null));
+      remedies.add(
+        isExpectation ? remedy(String(issue.path[0]), message.slice(9)) : `Change ${name}.`,
+      );
     }
   return { unknown, messages, remedies: [...remedies] };
 }
@@ -120,9 +125,10 @@ export function parseOptions<S extends z.ZodObject>(
   const parsed = schema.safeParse(values);
   if (parsed.success) return parsed.data as OptionsOutput<S>;
   const label = (path: readonly PropertyKey[]) => path.map(String).join('.');
-  const problems = problemsOf(parsed.error, values, schema, label, (name) =>
-    explainUnknown(name, hints),
-  );
+  const problems = problemsOf(parsed.error, values, schema, {
+    label,
+    explain: (name) => explainUnknown(name, hints),
+  });
   const [first, ...rest] = problems.messages;
   throw problemError(
     code,
@@ -193,11 +199,8 @@ const optionList = (names: readonly string[]): string =>
 
 const isGeneric = (message: string) => message === 'Invalid input';
 
-function remedyOf(issue: z.core.$ZodIssue, name: string, expected: string | null): string {
-  const remedy = issue.code === 'custom' ? issue.params?.remedy : undefined;
-  if (typeof remedy === 'string') return remedy;
-  return expected === null ? `Change ${name}.` : `Pass ${expected}, or leave ${name} out.`;
-}
+const remedyOf = (name: string, expected: string): string =>
+  `Pass ${expected}, or leave ${name} out.`;
 
 const valueAt = (values: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>(

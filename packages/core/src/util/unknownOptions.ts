@@ -10,10 +10,13 @@ export interface OptionHints {
   /** What an option is called elsewhere -> its name here. */
   readonly synonyms?: Readonly<Record<string, string>>;
   /** An option that is not here -> why, or where: the end of a sentence. */
-  readonly notes?: Readonly<Record<string, string>>;
+  readonly notes?: OptionNotes;
   /** Other places, whose options are often written here. */
   readonly elsewhere?: readonly OtherPlace[];
 }
+
+/** An option that is not here -> why, or where: the end of a sentence. */
+export type OptionNotes = Readonly<Record<string, string>>;
 
 /** Another place, and how its options are written there. */
 export interface OtherPlace {

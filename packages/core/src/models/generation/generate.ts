@@ -6,14 +6,10 @@ import { Rng } from '../../util/rng.js';
 import type { LanguageModel } from '../languageModel.js';
 import { BeamSearch, type Ending } from './beamSearch.js';
 import { applyLogSoftmax, argmax, sample } from './chooseToken.js';
-import {
-  type GenerateOptions,
-  type GenerateOutput,
-  type GenerationPlan,
-  planGeneration,
-} from './generateOptions.js';
+import type { GenerateOptions, GenerateOutput } from './generateOptions.js';
 import type { LogitsProcessor, Place } from './logitsProcessors.js';
 import { PaddedBatch } from './paddedBatch.js';
+import { type GenerationPlan, planGeneration } from './planGeneration.js';
 import { processorsOf } from './processorList.js';
 import { bestAndSum, checkLogits, scoresOf } from './scores.js';
 

@@ -1,91 +1,58 @@
+import type { z } from 'zod';
 import { briefly } from '../../util/briefly.js';
 import { AttuneError } from '../../util/errors.js';
 import { camelToSnake } from '../../util/json.js';
 import type { Logger } from '../../util/logger.js';
+import { problemError, problemsOf } from '../../util/options.js';
+import { callOptions, type GenerateOptions, settingOptions } from './generateOptions.js';
 
-/** What a value must be, in words and as a test. */
-export interface Kind<T> {
-  readonly expected: string;
-  is(value: unknown): value is T;
-}
-
-const kind = <T>(expected: string, is: (value: unknown) => boolean): Kind<T> => ({
-  expected,
-  is: is as (value: unknown) => value is T,
-});
-
-const isId = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
-const isList = (value: unknown, of: (item: unknown) => boolean) =>
-  Array.isArray(value) && value.every(of);
-
-export const kinds = {
-  number: kind<number>('a number', (v) => typeof v === 'number' && !Number.isNaN(v)),
-  count: kind<number>('a whole number >= 0', isId),
-  flag: kind<boolean>('true or false', (v) => typeof v === 'boolean'),
-  early: kind<boolean | 'never'>(
-    "true, false or 'never'",
-    (v) => typeof v === 'boolean' || v === 'never',
-  ),
-  id: kind<number>('a token id', isId),
-  /** -1 stands for "none" in some files. */
-  ids: kind<number | readonly number[]>(
-    'a token id, or a list of them',
-    (v) => Number.isSafeInteger(v) || isList(v, Number.isSafeInteger),
-  ),
-  idList: kind<readonly number[]>('a list of token ids', (v) => isList(v, isId)),
-  idLists: kind<readonly (readonly number[])[]>('a list of lists of token ids', (v) =>
-    isList(v, (item) => isList(item, isId)),
-  ),
-  biases: kind<readonly (readonly [readonly number[], number])[]>(
-    'a list of [token ids, number]',
-    (v) =>
-      isList(
-        v,
-        (item) =>
-          Array.isArray(item) &&
-          item.length === 2 &&
-          isList(item[0], isId) &&
-          item[0].length > 0 &&
-          typeof item[1] === 'number',
-      ),
-  ),
-  decay: kind<readonly [number, number]>(
-    '[new tokens from which on, factor above 0]',
-    (v) => Array.isArray(v) && v.length === 2 && isId(v[0]) && typeof v[1] === 'number' && v[1] > 0,
-  ),
-  texts: kind<string | readonly string[]>(
-    'a text, or a list of texts',
-    (v) => typeof v === 'string' || isList(v, (item) => typeof item === 'string'),
-  ),
-};
-
+/** What `generate` was told: defaults filled in, but for what depends on the model. */
 export interface Settings {
-  /** The caller's value, else the file's, else the fallback; null and undefined say nothing. @throws GENERATE_OPTION */
-  get<T, F>(name: string, of: Kind<T>, fallback: F): T | F;
+  readonly values: z.output<typeof checked>;
   /** Where the value of an option came from, and how it is spelt there. */
   origin(name: string): string;
 }
 
-/** Options of a call over those of generation_config.json. */
-export function settingsOf(
-  options: Readonly<Record<string, unknown>>,
-  saved: Readonly<Record<string, unknown>>,
-): Settings {
-  const isGiven = (name: string) => options[name] !== undefined && options[name] !== null;
+/** All but prompts and things of the call, which have messages of their own. */
+const checked = settingOptions.extend({ seed: callOptions.shape.seed });
+
+type Named = Readonly<Record<string, unknown>>;
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
+
+/**
+ * Options of a call over those of generation_config.json; null and undefined say nothing.
+ *
+ * @throws GENERATE_OPTION, with where each wrong value came from
+ */
+export function readSettings(options: GenerateOptions, saved: Named): Settings {
+  const given: Named = { ...options };
+  const isSaved = (name: string) =>
+    name in settingOptions.shape && !isGiven(given[name]) && isGiven(saved[camelToSnake(name)]);
   const origin = (name: string) =>
-    isGiven(name) || (saved[camelToSnake(name)] ?? null) === null
-      ? `generate: ${name}`
-      : `generation_config.json: ${camelToSnake(name)}`;
-  return {
-    origin,
-    get: (name, of, fallback) => {
-      const value = isGiven(name) ? options[name] : saved[camelToSnake(name)];
-      if (value === undefined || value === null) return fallback;
-      if (of.is(value)) return value;
-      throw badSetting(origin(name), name, value, of.expected);
-    },
-  };
+    isSaved(name) ? `generation_config.json: ${camelToSnake(name)}` : `generate: ${name}`;
+  const values: Record<string, unknown> = {};
+  for (const name of Object.keys(checked.shape)) {
+    const value = isSaved(name) ? saved[camelToSnake(name)] : given[name];
+    if (isGiven(value)) values[name] = value;
+  }
+  const parsed = checked.safeParse(values);
+  if (parsed.success) return { values: parsed.data, origin };
+  throw problemError(
+    'GENERATE_OPTION',
+    problemsOf(parsed.error, values, checked, {
+      label: ([name]) => origin(String(name)),
+      explain: String,
+      remedy: (name, expected) => remedyOf(origin(name), name, expected),
+    }),
+    parsed.error,
+  );
 }
+
+const remedyOf = (where: string, name: string, expected: string): string =>
+  where.startsWith('generate:')
+    ? `Pass ${expected}, or leave ${name} out.`
+    : `Mend the file, or pass ${name} to generate: it comes first.`;
 
 export const badSetting = (
   where: string,
@@ -95,11 +62,7 @@ export const badSetting = (
   remedy?: string,
 ): AttuneError =>
   new AttuneError('GENERATE_OPTION', `${where} is ${briefly(value)}; expected ${expected}.`, {
-    remedy:
-      remedy ??
-      (where.startsWith('generate:')
-        ? `Pass ${expected}, or leave ${name} out.`
-        : `Mend the file, or pass ${name} to generate: it comes first.`),
+    remedy: remedy ?? remedyOf(where, name, expected),
   });
 
 /** Keys that would change what is written and are not built, with the values that switch them off. */

@@ -1,7 +1,7 @@
 import type { Tensor } from '../../tensor/tensor.js';
 import { cacheFor, type StaticKvCache } from '../kvCache.js';
 import type { LanguageModel } from '../languageModel.js';
-import type { GenerationPlan } from './generateOptions.js';
+import type { GenerationPlan } from './planGeneration.js';
 
 /**
  * Rows of different lengths as one batch: padded on the left, so that every row's newest token is in the

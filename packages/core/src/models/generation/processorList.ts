@@ -6,8 +6,8 @@ import {
   applyTopK,
   applyTopP,
 } from './chooseToken.js';
-import type { GenerationPlan } from './generateOptions.js';
 import * as by from './logitsProcessors.js';
+import type { GenerationPlan } from './planGeneration.js';
 import { applyEpsilonCutoff, applyEtaCutoff, applyTopH, applyTypicalP } from './truncation.js';
 
 /**

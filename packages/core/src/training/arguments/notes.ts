@@ -1,9 +1,7 @@
-import type { OptionHints } from '../../util/unknownOptions.js';
-
-type Notes = NonNullable<OptionHints['notes']>;
+import type { OptionNotes } from '../../util/unknownOptions.js';
 
 /** Many options with one note. */
-const noted = (table: Readonly<Record<string, string>>): Notes =>
+const noted = (table: Readonly<Record<string, string>>): OptionNotes =>
   Object.fromEntries(
     Object.entries(table).flatMap(([list, note]) => list.split(' ').map((word) => [word, note])),
   );
@@ -14,7 +12,7 @@ const ofModel = 'it belongs into fromPretrained, where the model is loaded';
 const ofGenerate = 'it belongs into model.generate({ ... })';
 
 /** Options of other libraries that are no training arguments here: why, or where they belong. */
-export const argumentNotes: Notes = noted({
+export const argumentNotes: OptionNotes = noted({
   'mixedprecision precision amp half dtype torchdtype':
     'products in 16 bits are bf16: true or fp16: true; the storage of the weights is dtype of fromPretrained',
   'earlystopping earlystoppingpatience patience':
@@ -33,7 +31,7 @@ export const argumentNotes: Notes = noted({
 });
 
 /** Options of other trainers that are none of a trainer here. */
-export const trainerNotes: Notes = noted({
+export const trainerNotes: OptionNotes = noted({
   'modelname modelid modelnameorpath':
     'load the model first: model: await AutoModelForCausalLM.fromPretrained(path, { attune })',
   'modelinit modelinitkwargs': 'load the model first, and pass it as model',

@@ -31,13 +31,12 @@ export function parseArguments<S extends z.ZodObject>(
       remedy: 'docs/hf-mapping.md lists what differs.',
     });
   const asWritten = (name: PropertyKey | undefined) => spelling.get(String(name)) ?? String(name);
-  const problems = problemsOf(
-    result.error,
-    values,
-    schema,
-    ([first, ...rest]) => [asWritten(first), ...rest.map(String)].join('.'),
-    (name) => explainUnknown(asWritten(name), { ...hintsOf(schema), notes: argumentNotes }),
-  );
+  const problems = problemsOf(result.error, values, schema, {
+    label: ([first, ...rest]) => [asWritten(first), ...rest.map(String)].join('.'),
+    explain: (name) =>
+      explainUnknown(asWritten(name), { ...hintsOf(schema), notes: argumentNotes }),
+    remedy: (name, expected) => `Pass ${expected}, or leave ${asWritten(name)} out.`,
+  });
   const messages = [...problems.messages, ...refused];
   throw problemError('ARGUMENTS_INVALID', { ...problems, messages }, result.error);
 }

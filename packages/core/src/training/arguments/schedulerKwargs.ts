@@ -16,12 +16,14 @@ export function readSchedulerKwargs(
   const read = options.safeParse(values);
   if (read.success) return read.data;
   const label = (path: readonly PropertyKey[]) => ['lrSchedulerKwargs', ...path].join('.');
-  const problems = problemsOf(read.error, values, options, label, (key) =>
-    explainUnknown(
-      key,
-      hintsOf(options),
-      `${label([key])} is not an option of the schedule "${name}"`,
-    ),
-  );
+  const problems = problemsOf(read.error, values, options, {
+    label,
+    explain: (key) =>
+      explainUnknown(
+        key,
+        hintsOf(options),
+        `${label([key])} is not an option of the schedule "${name}"`,
+      ),
+  });
   throw problemError('ARGUMENTS_INVALID', problems, read.error);
 }

@@ -224,7 +224,7 @@ describe('tiny-llama', () => {
     ['topK -1', 'GENERATE_OPTION', { topK: -1 }, /topK is -1/],
     ['a penalty of 0', 'GENERATE_OPTION', { repetitionPenalty: 0 }, /repetitionPenalty is 0/],
     ['a mask of another shape', 'GENERATE_OPTION', { attentionMask: [[1]] }, /attentionMask/],
-    ['an option that is not there', 'GENERATE_OPTION', { numBeam: 4 } as object, /"numBeams"/],
+    ['an option that is not there', 'UNKNOWN_OPTION', { numBeam: 4 } as object, /"numBeams"/],
     ['stop strings without tokenizer', 'GENERATE_OPTION', { stopStrings: 'x' }, /tokenizer/],
   ])('refuses %s', async (_, code, options, says) => {
     const run = model.generate({ inputIds: rows, maxNewTokens: 8, ...options });

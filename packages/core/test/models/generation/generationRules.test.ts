@@ -9,7 +9,8 @@ import {
   snakeToCamel,
 } from '@attune/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { planGeneration } from '../../../src/models/generation/generateOptions.js';
+import { generateOptions } from '../../../src/models/generation/generateOptions.js';
+import { planGeneration } from '../../../src/models/generation/planGeneration.js';
 import { processorsOf } from '../../../src/models/generation/processorList.js';
 import type { LanguageModel } from '../../../src/models/languageModel.js';
 import { ListLogger, temporaryFolder } from '../../trainer/support.js';
@@ -113,9 +114,7 @@ describe('generation_config.json', () => {
     planGeneration(withFile(file), { inputIds: [3, 4, 5], ...options });
 
   test('null says nothing, whatever the key', async () => {
-    const keys = Object.keys(
-      camel((await import('../../../src/models/generation/generateOptions.js')).optionNames),
-    );
+    const keys = Object.keys(generateOptions.shape);
     const nothing = Object.fromEntries(keys.map((key) => [snake(key), null]));
     const seed = 1;
     expect(await plan(nothing, { seed })).toEqual(await plan({}, { seed }));
