@@ -13,6 +13,7 @@ export function dpo(beta: number, maxLength: number): core.Objective<Pair> {
   const rows = core.causalLmRows({ maxLength, completionOnlyLoss: true });
   return {
     name: 'dpo',
+    fingerprint: { ...rows.fingerprint, beta },
     rows: {
       encode(row, context) {
         const { prompt, ...pair } = row as Record<'prompt' | keyof Pair, string>;

@@ -1,12 +1,14 @@
 import { Pacer } from '../backend/pacer.js';
 import type { Loader } from '../dataset/loader.js';
 import { DeviceTable } from '../tensor/deviceTable.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { PADDING_SEGMENT } from '../text/collator.js';
 import { metricName } from '../training/arguments/metricName.js';
 import type { HostBatch } from '../training/batch.js';
 import type { PredictionStep } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';
-import { type UpdateContext, updatesOf } from '../training/updates.js';
+import { trainedRoot } from '../training/trainedRoot.js';
+import { hostSums, type Update, type UpdateFacts, updatesOf } from '../training/updates.js';
 import { upload } from '../training/upload.js';
 import type { Activity } from '../util/activity.js';
 import type { PredictionCollector } from './predictions.js';
@@ -25,7 +27,7 @@ export interface EvaluateOptions {
   readonly objective: Objective;
   readonly loader: Loader<unknown, HostBatch>;
   /** Its signal ends the evaluation between two batches. */
-  readonly context: UpdateContext;
+  readonly context: UpdateFacts;
   /** Keeps the outputs, if somebody asked for them. */
   readonly collector?: PredictionCollector | null;
   readonly activity: Activity;
@@ -52,58 +54,68 @@ export interface EvaluationSums {
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums> {
   const { objective, loader, context, collector, activity } = options;
   const { model, signal, computeDType } = context;
-  const { engine, root } = model;
+  const { engine } = model;
+  const root = trainedRoot(model, objective);
   const started = performance.now();
   const wasTraining = root.training;
   const records = new DeviceTable(engine);
   const pacer = new Pacer(engine.backend);
   const counts = new Map<string, number>();
+  let host: EvaluationSums['metrics'] = new Map();
   const batches = loader.batchesPerEpoch;
   let batchesDone = 0;
   let items = 0;
   let tokens = 0;
   let samples = 0;
+  /** The sums of a batch: loss, then metrics. */
+  const sumsOf = (batch: HostBatch): Tensor[] =>
+    engine.scope('evaluate', () =>
+      engine.noGrad(() => {
+        const {
+          loss,
+          metrics = {},
+          extraItems = 0,
+        } = engine.withCompute(computeDType, () =>
+          objective.loss(model, upload(engine, batch, model)),
+        );
+        const all = objective.countItems(batch) + extraItems;
+        items += all;
+        for (const [name, { count = all }] of Object.entries(metrics))
+          counts.set(name, (counts.get(name) ?? 0) + count);
+        return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
+      }),
+    );
   root.eval();
   try {
-    for await (const {
-      batches: [collated],
-      rows,
-    } of loader.groups(0, 1)) {
+    for await (const { batches: group, rows } of loader.groups(0, 1)) {
       signal.throwIfAborted();
       samples += rows;
       const waits = `objective "${objective.name}" in updates, of evaluation batch ${batchesDone + 1}`;
-      const batch = await activity.during(waits, firstUpdate(objective, collated!, context));
-      const batchItems = objective.countItems(batch);
-      tokens += countTokens(batch);
-      const sums = engine.scope('evaluate', () =>
-        engine.noGrad(() => {
-          const {
-            loss,
-            metrics = {},
-            extraItems = 0,
-          } = engine.withCompute(computeDType, () =>
-            objective.loss(model, upload(engine, batch, model)),
-          );
-          const all = batchItems + extraItems;
-          items += all;
-          for (const [name, { count = all }] of Object.entries(metrics))
-            counts.set(name, (counts.get(name) ?? 0) + count);
-          return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
-        }),
+      const update = await activity.during(
+        waits,
+        firstUpdate(objective, group, { ...context, place: batchesDone }),
       );
-      await records.add(sums);
-      for (const sum of sums) sum.dispose();
-      engine.backend.flush();
-      await collector?.add(model, objective, batch);
-      await pacer.admit();
+      host = addMetrics(host, hostSums(update?.metrics ?? {}));
+      for (const batch of update?.batches ?? []) {
+        tokens += countTokens(batch);
+        const sums = sumsOf(batch);
+        await records.add(sums);
+        for (const sum of sums) sum.dispose();
+        engine.backend.flush();
+        await collector?.add(model, objective, batch);
+        await pacer.admit();
+      }
       await options.onStep({ batch: ++batchesDone, batches });
     }
     const sums = await records.take();
     const total = (column: number) => sums.reduce((sum, row) => sum + row[column]!, 0);
+    const metrics = new Map(
+      [...counts].map(([name, count], i) => [name, { sum: total(i + 1), count }]),
+    );
     return {
       loss: total(0),
       items,
-      metrics: new Map([...counts].map(([name, count], i) => [name, { sum: total(i + 1), count }])),
+      metrics: addMetrics(metrics, host),
       samples,
       tokens,
       seconds: (performance.now() - started) / 1000,
@@ -115,32 +127,38 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   }
 }
 
-/** What is evaluated of a batch: the first update that the objective makes of it. */
+/** What is evaluated of a group: the first update that the objective makes of it; null: it makes none. */
 async function firstUpdate(
   objective: Objective,
-  batch: HostBatch,
-  context: UpdateContext,
-): Promise<HostBatch> {
-  for await (const { batches } of updatesOf(objective, [batch], context))
-    return batches[0] ?? batch;
-  return batch;
+  group: readonly HostBatch[],
+  facts: UpdateFacts,
+): Promise<Update | null> {
+  for await (const update of updatesOf(objective, group, facts)) return update;
+  return null;
 }
 
 /** Two sets of rows as one. */
 export function addSums(a: EvaluationSums, b: EvaluationSums): EvaluationSums {
-  const metrics = new Map(a.metrics);
-  for (const [name, { sum, count }] of b.metrics) {
-    const held = metrics.get(name) ?? { sum: 0, count: 0 };
-    metrics.set(name, { sum: held.sum + sum, count: held.count + count });
-  }
   return {
     loss: a.loss + b.loss,
     items: a.items + b.items,
-    metrics,
+    metrics: addMetrics(a.metrics, b.metrics),
     samples: a.samples + b.samples,
     tokens: a.tokens + b.tokens,
     seconds: a.seconds + b.seconds,
   };
+}
+
+function addMetrics(
+  a: EvaluationSums['metrics'],
+  b: Iterable<readonly [name: string, { readonly sum: number; readonly count: number }]>,
+): EvaluationSums['metrics'] {
+  const metrics = new Map(a);
+  for (const [name, { sum, count }] of b) {
+    const held = metrics.get(name) ?? { sum: 0, count: 0 };
+    metrics.set(name, { sum: held.sum + sum, count: held.count + count });
+  }
+  return metrics;
 }
 
 /**

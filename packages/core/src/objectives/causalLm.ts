@@ -40,6 +40,7 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
   return {
     name: 'causal-lm',
     rows: causalLmRows(options),
+    fingerprint: { lossType, labelSmoothing },
     labelSmoothing,
     // exp of a smoothed or weighted -log p is no perplexity.
     isLogLikelihood: lossType === 'nll' && labelSmoothing === 0,

@@ -41,6 +41,13 @@ export function causalLmRows(options: CausalLmRowOptions): RowRules<TokenExample
   const evalPacking = options.evalPacking ?? packing;
   const isPacked = (use: RowUse) => (use === 'training' ? packing : evalPacking);
   return {
+    fingerprint: {
+      maxLength,
+      completionOnlyLoss,
+      assistantOnlyLoss,
+      packing: packing ? `${packingStrategy} of ${maxLength} tokens` : 'none',
+      formattingFunc: formattingFunc !== undefined,
+    },
     isPreflightOn: setting !== 'off',
     preflight: (model, tokenizer, use, title) =>
       new Preflight({

@@ -42,7 +42,9 @@ export function sequenceClassificationObjective(
   const isClasses = problemType === 'single_label_classification';
   return {
     name: 'sequence-classification',
+    fingerprint: { problemType },
     rows: {
+      fingerprint: { maxLength },
       encode(row, context) {
         const ids = tokensOf(row, context);
         const label = labelOf(row, classifier, context.origin);

@@ -1,5 +1,7 @@
 import { TOKENS } from '../di/tokens.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import type { Objective } from '../training/objective.js';
+import { trainedRoot } from '../training/trainedRoot.js';
 import { AttuneError } from '../util/errors.js';
 
 declare global {
@@ -27,8 +29,9 @@ export function applyPeft(model: LanguageModel, config: PeftConfigInput): Langua
 }
 
 /** @throws NO_TRAINABLE when everything is frozen */
-export function checkTrainable(model: LanguageModel): void {
-  for (const [, parameter] of model.root.namedParameters()) if (parameter.trainable) return;
+export function checkTrainable(model: LanguageModel, objective: Pick<Objective, 'modules'>): void {
+  for (const [, parameter] of trainedRoot(model, objective).namedParameters())
+    if (parameter.trainable) return;
   throw new AttuneError('NO_TRAINABLE', 'every parameter of the model is frozen.', {
     remedy: model.adapters
       ? 'Load the adapter with isTrainable: true, or add a new one.'

@@ -94,7 +94,7 @@ async function fitBatchSize(
     Object.assign(args, { perDeviceTrainBatchSize: size });
     if (args.maxMemory !== null)
       checkBudget(await planSubject(context, evaluation, rows), args.maxMemory);
-    const longest = objective.collate(longestExamples(sample, size));
+    const longest = objective.collate(longestExamples(sample, size, objective.rows));
     await rehearse(context, loaderOf(context, examples), async (update) => {
       await backend.sync(); // optimizer and gradients fit
       await update(args.gradientAccumulationSteps > 1 ? [longest, longest] : [longest]);

@@ -8,6 +8,8 @@ import type { Engine } from '../tensor/engine.js';
 import type { OptimArgs } from '../training/arguments/optimization.js';
 import { parseArguments } from '../training/arguments/parseArguments.js';
 import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
+import type { Objective } from '../training/objective.js';
+import { trainedRoot } from '../training/trainedRoot.js';
 import { AttuneError } from '../util/errors.js';
 
 /** Makes an optimizer of one's own for each run: the `optimizers` option of a Trainer. */
@@ -28,9 +30,13 @@ export function chooseOptimizer(attune: Attune, args: TrainingArguments): Optimi
 }
 
 /** The trainable parameters in groups by weight decay and learning rate, as an optimizer takes them over. */
-export const trainableGroups = (model: LanguageModel, args: TrainingArguments): ParameterGroup[] =>
+export const trainableGroups = (
+  model: LanguageModel,
+  objective: Pick<Objective, 'modules'>,
+  args: TrainingArguments,
+): ParameterGroup[] =>
   decayGroups(
-    model.root,
+    trainedRoot(model, objective),
     args.weightDecay,
     (_, parameter) => model.adapters?.learningRateScale?.(parameter, args.learningRate) ?? 1,
   );

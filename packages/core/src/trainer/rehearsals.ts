@@ -4,6 +4,7 @@ import { TrainerState } from '../training/trainerState.js';
 import { GroupUpdates } from './loop/groupUpdates.js';
 import { countItems, recordUpdate } from './loop/recordUpdate.js';
 import { noTrainingRows } from './run/countUpdates.js';
+import { keptState } from './run/objectiveRecord.js';
 import { type TrainingLoader, TrainingRun } from './run/trainingRun.js';
 import type { TrainingContext } from './trainingContext.js';
 
@@ -22,6 +23,7 @@ export async function rehearse<T>(
   const { objective } = context;
   const state = new TrainerState();
   const nothing = { output: null, checkpoint: null, position: null };
+  await using _ = await keptState(objective);
   await using run = await TrainingRun.start(context, { state, loader, ...nothing });
   const { device } = run;
   return await use(async (group) => {

@@ -1,7 +1,9 @@
 import type { LanguageModel } from '../models/languageModel.js';
+import type { Module } from '../nn/module.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { PlainJson } from '../util/json.js';
 import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
-import type { RowRules } from './rowRules.js';
+import type { Fingerprint, RowRules } from './rowRules.js';
 import type { Update, UpdateContext } from './updates.js';
 
 export interface LossOutput {
@@ -27,6 +29,11 @@ export interface Objective<Example = unknown> {
   readonly name: string;
   /** Rows of a data set -> examples. Without them, rows are examples as they are. */
   readonly rows?: RowRules<Example>;
+  /**
+   * What defines the objective beside its name and its rows: coefficients, the kind of loss. A checkpoint
+   * holds it, and a run with another one does not go on from that checkpoint. Default {}.
+   */
+  readonly fingerprint?: Fingerprint;
   /**
    * Whether the loss is the sum of -log p over tokens, in nats, so that exp(loss per item) is a
    * perplexity: only then do evaluations give `evalPerplexity`. Default false.
@@ -58,6 +65,22 @@ export interface Objective<Example = unknown> {
   loss(model: LanguageModel, batch: DeviceBatch): LossOutput;
   /** For `computeMetrics` and `trainer.predict`; without it they are refused. */
   readonly prediction?: PredictionParts | undefined;
+  /**
+   * Modules of its own by name, e.g. a value head. Their trainable parameters are trained with the
+   * model's, counted by `planMemory`, and lie in each checkpoint (`objective.safetensors`).
+   * `saveModel` does not write them: it writes what inference needs. They are the caller's to dispose.
+   */
+  readonly modules?: Readonly<Record<string, Module>>;
+  /** What else changes: checkpoints hold it, and a resumed run finds it as it was, bit for bit. */
+  readonly state?: ObjectiveState;
+}
+
+/** What changes in an objective while it trains, beside its modules. */
+export interface ObjectiveState {
+  /** Coefficients and counters, which the objective changes in place. */
+  readonly values?: Record<string, PlainJson>;
+  /** Small tensors that the objective made with `engine.keep` and writes in place: running moments. */
+  readonly tensors?: Readonly<Record<string, Tensor>>;
 }
 
 /** What `computeMetrics` compares. */

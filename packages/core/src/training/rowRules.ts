@@ -1,6 +1,10 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Preflight } from '../text/preflight/preflight.js';
 import type { TextTokenizer } from '../text/tokenizeRow.js';
+import type { PlainJson } from '../util/json.js';
+
+/** What defines something, by name: two runs are of one kind when these are equal. */
+export type Fingerprint = Readonly<Record<string, PlainJson>>;
 
 /** What rows are for. */
 export type RowUse = 'training' | 'evaluation';
@@ -30,6 +34,8 @@ export interface EncodedRow<Example> {
  * a preference pair are tokenised by.
  */
 export interface RowRules<Example = unknown> {
+  /** What defines the rules: lengths, masks, packing. It is part of the objective's. Default {}. */
+  readonly fingerprint?: Fingerprint;
   /**
    * Row of a data set -> example: formats, tokens, masks, truncation. It is called once for each row
    * before the first step, and for a row of a stream each time that it comes. Without it, rows are

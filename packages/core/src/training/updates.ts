@@ -1,14 +1,38 @@
 import type { ComputeDType } from '../backend/dtype.js';
+import { inference } from '../models/inference.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { Logger } from '../util/logger.js';
-import type { HostBatch } from './batch.js';
+import { philox } from '../util/rng.js';
+import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
 import type { Objective } from './objective.js';
 import type { RowUse } from './rowRules.js';
+import { trainedRoot } from './trainedRoot.js';
+import { upload } from './upload.js';
+
+/**
+ * Numbers that the host knows, e.g. the mean reward of a rollout. They are logged as sum / count over
+ * the updates since the last log, as the sums of the device are; a number by itself counts once.
+ */
+export type HostMetrics = Readonly<
+  Record<string, number | { readonly sum: number; readonly count: number }>
+>;
+
+/** By name, the sum and the count of each. */
+export const hostSums = (
+  metrics: HostMetrics,
+): [name: string, { readonly sum: number; readonly count: number }][] =>
+  Object.entries(metrics).map(([name, value]) => [
+    name,
+    typeof value === 'number' ? { sum: value, count: 1 } : value,
+  ]);
 
 /** What one optimizer update is made of. */
 export interface Update {
   /** Its micro-batches. */
   readonly batches: readonly HostBatch[];
+  /** What is known about it beforehand. */
+  readonly metrics?: HostMetrics;
 }
 
 /** What `Objective.updates` is told. */
@@ -16,23 +40,118 @@ export interface UpdateContext {
   readonly model: LanguageModel;
   /** The first update that the group gives, from 1; in an evaluation, updates done. */
   readonly step: number;
-  /** The seed of the run. */
+  /**
+   * For what is drawn for this group. It follows from the seed of the run and `step`, in an evaluation
+   * from the seed and the place of the batch: a resumed run draws the same.
+   */
   readonly seed: number;
   readonly use: RowUse;
-  /** Aborts when the run is to end: `updates` may then reject with its reason, before its first update. */
+  /**
+   * Aborts when the run is to end (Ctrl-C, `train({ signal })`) while the group's first update is being
+   * made. Pass it on, or call `throwIfAborted()` between pieces of work: what is thrown then ends the
+   * run with a checkpoint of before this group. After its first update a group is finished.
+   */
   readonly signal: AbortSignal;
   /** What `loss` computes products in. */
   readonly computeDType: ComputeDType;
   readonly logger: Logger;
+  /**
+   * Records `fn` with the batch on the device, as `loss` will be recorded, in the same dtype, but without
+   * gradients, dropout and noise, and reads back what it returns: float32 or int32 tensors. Log-probs
+   * from here equal those of the loss, bit for bit where the loss has no dropout.
+   *
+   * @example const old = await inference(batch, (b) => ({ old: sequenceLogProbs(model, b).sums }));
+   */
+  inference(
+    batch: HostBatch,
+    fn: (batch: DeviceBatch) => Readonly<Record<string, Tensor>>,
+  ): Promise<HostBatch>;
 }
 
-/** The updates that an objective makes of a group: by default one, of the group as it is. */
-export const updatesOf = (
+/** Where in a run a group stands. */
+export interface UpdateFacts extends Omit<UpdateContext, 'inference'> {
+  /** Of the run. */
+  readonly seed: number;
+  /** Of the run. */
+  readonly signal: AbortSignal;
+  /** In an evaluation, which batch it is. Default 0. */
+  readonly place?: number;
+}
+
+/**
+ * The updates that an objective makes of a group: by default one, of the group as it is.
+ *
+ * @throws the reason of the signal, whatever `updates` throws, once the signal has aborted and there was
+ *   no update
+ */
+export async function* updatesOf(
   objective: Objective,
-  group: readonly HostBatch[],
-  context: UpdateContext,
-): AsyncIterable<Update> => objective.updates?.(group, context) ?? asItIs(group);
-
-async function* asItIs(batches: readonly HostBatch[]): AsyncGenerator<Update> {
-  yield { batches };
+  batches: readonly HostBatch[],
+  { place = 0, ...facts }: UpdateFacts,
+): AsyncGenerator<Update> {
+  if (!objective.updates) {
+    yield { batches };
+    return;
+  }
+  const { signal, logger } = facts;
+  const making = new AbortController();
+  const stop = () => making.abort(signal.reason);
+  if (signal.aborted) stop();
+  else signal.addEventListener('abort', stop);
+  let isFirst = true;
+  try {
+    const context = {
+      ...facts,
+      seed: groupSeed(facts, place),
+      signal: making.signal,
+      inference: reader(objective, facts),
+    };
+    for await (const update of objective.updates(batches, context)) {
+      isFirst = false;
+      signal.removeEventListener('abort', stop);
+      yield update;
+    }
+  } catch (error) {
+    if (!isFirst || !signal.aborted) throw error;
+    // A client that was told to stop throws an error of its own.
+    if (error !== signal.reason)
+      logger.info(
+        `objective "${objective.name}" was told to stop: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    throw signal.reason;
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
 }
+
+const SEEDS: Readonly<Record<RowUse, number>> = { training: 1, evaluation: 2 };
+
+/** A u32 of its own for each group: evaluations after each other draw the same. */
+function groupSeed({ seed, step, use }: UpdateFacts, place: number): number {
+  const at = use === 'training' ? step : place;
+  return philox([at >>> 0, 0, SEEDS[use], 0], [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0])[0];
+}
+
+/** `UpdateContext.inference`. */
+const reader =
+  (
+    objective: Objective,
+    { model, computeDType }: Pick<UpdateFacts, 'model' | 'computeDType'>,
+  ): UpdateContext['inference'] =>
+  async (batch, fn) => {
+    const { engine } = model;
+    const tensors = inference({ engine, root: trainedRoot(model, objective) }, () =>
+      engine.withCompute(computeDType, () => fn(upload(engine, batch, model))),
+    );
+    try {
+      const read = Object.entries(tensors).map(
+        async ([name, tensor]): Promise<[string, HostTensor]> => {
+          const dtype = tensor.dtype === 'int32' ? 'int32' : 'float32';
+          return [name, { data: await tensor.data(), shape: tensor.shape, dtype }];
+        },
+      );
+      return Object.fromEntries(await Promise.all(read));
+    } finally {
+      for (const tensor of Object.values(tensors)) tensor.dispose();
+    }
+  };

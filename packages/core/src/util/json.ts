@@ -12,6 +12,15 @@ export const camelToSnake = (name: string): string =>
     .replace(/(?<=[^_\d])(\d+bit)/gi, '_$1')
     .replace(/(?<=[a-z0-9])([A-Z])/g, (_, c: string) => `_${c.toLowerCase()}`);
 
+/** What a JSON file can hold: numbers are finite. */
+export type PlainJson =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly PlainJson[]
+  | { readonly [key: string]: PlainJson };
+
 export interface MapKeysOptions {
   /** Also inside of nested objects and arrays. Default false: values are often data, not options. */
   readonly deep?: boolean;

@@ -4,6 +4,7 @@ import { guardFinite } from '../../tensor/ops/optimizer.js';
 import { accumulate, fill } from '../../tensor/ops/update.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { LossOutput } from '../../training/objective.js';
+import { type HostMetrics, hostSums } from '../../training/updates.js';
 
 /** Numbers of an update before its metrics: loss, gradient norm, clip coefficient, finite. */
 const ROW_WIDTH = 4;
@@ -31,8 +32,10 @@ export class StepMeter {
   /** [1]: 1 once an update was not finite and nothing shall change after it. */
   readonly #halted: Tensor;
   #counts = new Map<string, number>();
-  /** Which metrics stand in each row that is still on the device, and their counts. */
-  #layouts: ReadonlyMap<string, number>[] = [];
+  /** What the host knows of the update in progress. */
+  #host: HostMetrics = {};
+  /** Of each row that is still on the device. */
+  #layouts: Layout[] = [];
   #rows: StepRow[] = [];
 
   /** @param guard whether an update that is not finite is the last one, and whether gradients carry a loss scale */
@@ -47,6 +50,7 @@ export class StepMeter {
 
   beginStep(): void {
     fill(this.#loss, 0);
+    this.#host = {};
     for (const sum of this.#sums.values()) fill(sum, 0);
     this.#counts = new Map([...this.#sums.keys()].map((name) => [name, 0]));
   }
@@ -59,6 +63,11 @@ export class StepMeter {
       accumulate(this.#sums.get(name)!, sum);
       this.#counts.set(name, (this.#counts.get(name) ?? 0) + count);
     }
+  }
+
+  /** Numbers of the host, which stand beside the metrics of the device. */
+  addHost(metrics: HostMetrics): void {
+    this.#host = { ...this.#host, ...metrics };
   }
 
   /** The update whose clip [norm, coefficient, finite] this is changes nothing if its loss is not finite. */
@@ -74,7 +83,7 @@ export class StepMeter {
   /** @param clip [norm, coefficient, finite] */
   endStep(clip: Tensor): void {
     this.#records.write([this.#loss, clip, ...this.#sums.values()]);
-    this.#layouts.push(this.#counts);
+    this.#layouts.push({ counts: this.#counts, host: this.#host });
   }
 
   /** The rows since the last `take`: a wait for the device. */
@@ -99,15 +108,24 @@ export class StepMeter {
   }
 }
 
-function toRow(values: readonly number[], counts: ReadonlyMap<string, number>): StepRow {
+/** Which metrics stand in a row of the table, with their counts; and what the host knows beside them. */
+interface Layout {
+  readonly counts: ReadonlyMap<string, number>;
+  readonly host: HostMetrics;
+}
+
+function toRow(values: readonly number[], { counts, host }: Layout): StepRow {
   const [loss, gradNorm, , finite, ...sums] = values;
   return {
     loss: loss!,
     gradNorm: gradNorm!,
     finite: finite === 1 && Number.isFinite(loss),
-    metrics: Object.fromEntries(
-      [...counts].map(([name, count], i) => [name, { sum: sums[i]!, count }]),
-    ),
+    metrics: {
+      ...Object.fromEntries(
+        [...counts].map(([name, count], i) => [name, { sum: sums[i]!, count }]),
+      ),
+      ...Object.fromEntries(hostSums(host)),
+    },
   };
 }
 

@@ -12,7 +12,7 @@ import { countItems, recordUpdate } from './recordUpdate.js';
 export async function update(
   context: TrainingContext,
   run: TrainingRun,
-  { batches }: Update,
+  { batches, metrics = {} }: Update,
 ): Promise<void> {
   const { objective, callbacks } = context;
   const { device, state } = run;
@@ -30,6 +30,7 @@ export async function update(
         await callbacks.call('onPreOptimizerStep');
         break;
       case 'stepped':
+        device.meter.addHost(metrics);
         await device.settle();
     }
   try {

@@ -7,7 +7,10 @@ import type { Storage } from '../../tensor/storage.js';
 import type { TokenExample } from '../../text/collator.js';
 import { computeDTypeOf } from '../../training/arguments/trainingArguments.js';
 import type { HostBatch } from '../../training/batch.js';
+import { exampleLength } from '../../training/exampleLength.js';
 import type { Objective } from '../../training/objective.js';
+import type { RowRules } from '../../training/rowRules.js';
+import { trainedRoot } from '../../training/trainedRoot.js';
 import { upload } from '../../training/upload.js';
 import { recordUpdate } from '../loop/recordUpdate.js';
 import { RunDevice } from '../run/runDevice.js';
@@ -46,7 +49,8 @@ export interface PlanSubject {
 export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}): MemoryPlan {
   const { context, trainExamples, evalExamples } = subject;
   const { args, model, objective } = context;
-  const { engine, root } = model;
+  const { engine } = model;
+  const root = trainedRoot(model, objective);
   const wasTraining = root.training;
   const wasCheckpointing = model.isGradientCheckpointing;
   const batch = largestBatch(objective, trainExamples, args.perDeviceTrainBatchSize);
@@ -183,7 +187,7 @@ function rehearseGeneration(
 
 /** The rows with the most tokens, as one batch. */
 function largestBatch(objective: Objective, examples: readonly unknown[], rows: number): HostBatch {
-  const collated = objective.collate(longestExamples(examples, rows));
+  const collated = objective.collate(longestExamples(examples, rows, objective.rows));
   const batch = objective.standIn?.(collated) ?? collated;
   const { positions } = batch;
   if (positions?.reach === undefined) return batch;
@@ -195,15 +199,26 @@ function largestBatch(objective: Objective, examples: readonly unknown[], rows: 
   return { ...batch, positions: { ...positions, reach } };
 }
 
-/** Of an example with `inputIds`, the tokens of the longest text in it; of others 0. */
+/** The tokens of the longest text in an example: of a packed one, the longest in it; of others 0. */
 function longestText(example: unknown): number {
-  const { inputIds, seqLengths } = example as Partial<TokenExample>;
-  return seqLengths ? Math.max(0, ...seqLengths) : (inputIds?.length ?? 0);
+  const { seqLengths } = example as Partial<TokenExample>;
+  return seqLengths ? Math.max(0, ...seqLengths) : (exampleLength(example) ?? 0);
 }
 
-/** The rows with the most tokens. */
-export function longestExamples(examples: readonly unknown[], rows: number): unknown[] {
-  const bySize = examples.map((example) => ({ example, tokens: countNumbers(example) }));
+/**
+ * The rows with the most tokens, of those with several texts the longest text: what they are padded to.
+ *
+ * @param rules which may say how long an example is
+ */
+export function longestExamples(
+  examples: readonly unknown[],
+  rows: number,
+  rules?: RowRules,
+): unknown[] {
+  const bySize = examples.map((example) => ({
+    example,
+    tokens: exampleLength(example, rules) ?? countNumbers(example),
+  }));
   bySize.sort((a, b) => b.tokens - a.tokens);
   return bySize.slice(0, rows).map(({ example }) => example);
 }

@@ -1,7 +1,9 @@
 import type { Loader } from '../../dataset/loader.js';
+import { trainedRoot } from '../../training/trainedRoot.js';
 import { AttuneError } from '../../util/errors.js';
-import type { SftArguments } from '../sftTrainer.js';
 import type { TrainingContext } from '../trainingContext.js';
+import type { CheckpointJson } from './checkpoint/checkpointJson.js';
+import { changedObjective } from './objectiveRecord.js';
 
 /** The order of the data and where it is cut into updates: what a resumed run must share. */
 interface Geometry {
@@ -16,17 +18,16 @@ interface Geometry {
   readonly dataSeed: number;
   readonly trainSamplingStrategy: string;
   readonly dropLast: boolean;
-  /** How rows were packed, where they are. */
-  readonly packing: string;
 }
 
 export function geometryOf(
-  { args, model }: Pick<TrainingContext, 'args' | 'model'>,
+  { args, model, objective }: Pick<TrainingContext, 'args' | 'model' | 'objective'>,
   loader: Pick<Loader<unknown>, 'length'>,
 ): Geometry {
-  const { packing, packingStrategy } = args as Partial<SftArguments>;
   const trainable = new Set(
-    [...model.root.namedParameters()].flatMap(([, p]) => (p.trainable ? [p] : [])),
+    [...trainedRoot(model, objective).namedParameters()].flatMap(([, p]) =>
+      p.trainable ? [p] : [],
+    ),
   );
   return {
     modelType: model.config.modelType,
@@ -38,22 +39,33 @@ export function geometryOf(
     dataSeed: args.dataSeed ?? args.seed,
     trainSamplingStrategy: args.trainSamplingStrategy,
     dropLast: args.dataloaderDropLast,
-    packing: packing ? `${packingStrategy} of ${args.maxLength} tokens` : 'none',
   };
 }
 
-/** With another model or cut of the data, "go on where it stopped" has no meaning. @throws CHECKPOINT_MISMATCH */
-export function checkGeometry(
+/**
+ * With another model, objective or cut of the data, "go on where it stopped" has no meaning.
+ *
+ * @throws CHECKPOINT_MISMATCH
+ */
+export function checkSameRun(
   folder: string,
-  saved: Readonly<Record<string, unknown>>,
-  now: Geometry,
+  { geometry, objective }: Pick<CheckpointJson['attune_state.json'], 'geometry' | 'objective'>,
+  context: Pick<TrainingContext, 'args' | 'model' | 'objective'>,
+  loader: Pick<Loader<unknown>, 'length'>,
 ): void {
-  const changed = (Object.keys(now) as (keyof Geometry)[])
-    .filter((key) => saved[key] !== now[key])
-    .map((key) => `${key} was ${saved[key]} and is ${now[key]}`);
+  const now = geometryOf(context, loader);
+  // Checkpoints had no objective in them once, and said of it how rows were packed.
+  const { packing } = geometry;
+  const before = objective ?? (packing === undefined ? null : { fingerprint: { packing } });
+  const changed = [
+    ...(before ? changedObjective(before, context.objective) : []),
+    ...(Object.keys(now) as (keyof Geometry)[])
+      .filter((key) => geometry[key] !== now[key])
+      .map((key) => `${key} was ${geometry[key]} and is ${now[key]}`),
+  ];
   if (changed.length === 0) return;
   throw new AttuneError('CHECKPOINT_MISMATCH', `${folder}: ${changed.join(', ')}.`, {
     remedy:
-      'Resume with the model, rows and batch sizes of the saved run; or load its weights and start a new one.',
+      'Resume with the model, objective, rows and batch sizes of the saved run; or load its weights and start a new one.',
   });
 }

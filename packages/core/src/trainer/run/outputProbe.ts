@@ -3,6 +3,8 @@ import { bytesPerElement } from '../../backend/dtype.js';
 import type { LanguageModel } from '../../models/languageModel.js';
 import type { Optimizer } from '../../optim/optimizer.js';
 import { numel } from '../../tensor/shape.js';
+import type { Objective } from '../../training/objective.js';
+import { trainedRoot } from '../../training/trainedRoot.js';
 import { writing } from '../../util/diskError.js';
 import { AttuneError } from '../../util/errors.js';
 
@@ -26,9 +28,14 @@ export async function tryFolder(folder: string): Promise<void> {
 }
 
 /** Bytes of a checkpoint's large files: weights (those of the adapter where there is one), optimizer. */
-export function checkpointBytes(model: LanguageModel, optimizer: Optimizer | null): number {
+export function checkpointBytes(
+  model: LanguageModel,
+  objective: Pick<Objective, 'modules'>,
+  optimizer: Optimizer | null,
+): number {
   let bytes = 0;
-  for (const parameter of new Set([...model.root.namedParameters()].map(([, p]) => p)))
+  const root = trainedRoot(model, objective);
+  for (const parameter of new Set([...root.namedParameters()].map(([, p]) => p)))
     if (!model.adapters || parameter.trainable)
       bytes += parameter.size * bytesPerElement[parameter.dtype];
   for (const { shape, dtype } of optimizer?.exportState() ?? [])

@@ -13,10 +13,15 @@ export class RunDevice {
   readonly meter: StepMeter;
   readonly pacer: Pacer;
 
-  constructor({ model, args, optimizers }: Pick<TrainingContext, 'model' | 'args' | 'optimizers'>) {
+  constructor({
+    model,
+    objective,
+    args,
+    optimizers,
+  }: Pick<TrainingContext, 'model' | 'objective' | 'args' | 'optimizers'>) {
     const { engine } = model;
     const [makeOptimizer] = optimizers;
-    this.optimizer = makeOptimizer(engine, trainableGroups(model, args));
+    this.optimizer = makeOptimizer(engine, trainableGroups(model, objective, args));
     this.lossScaler = args.fp16 ? new LossScaler(engine) : null;
     this.meter = new StepMeter(engine, {
       sticky: Number(args.nonFinite === 'stop'),

@@ -1,6 +1,7 @@
 import type { Group, Loader } from '../../dataset/loader.js';
 import type { HostBatch } from '../../training/batch.js';
 import type { EvalMetrics, Logs } from '../../training/callback.js';
+import { trainedRoot } from '../../training/trainedRoot.js';
 import type { TrainerState } from '../../training/trainerState.js';
 import { writing } from '../../util/diskError.js';
 import { keysToSnake } from '../../util/json.js';
@@ -16,10 +17,12 @@ import {
 } from './checkpoint/checkpoint.js';
 import { checkpointJson } from './checkpoint/checkpointJson.js';
 import { runOf } from './checkpoint/checkpointManifest.js';
+import { readObjectiveModules, readObjectiveTensors } from './checkpoint/objectiveFiles.js';
 import { noTrainingRows, planTraining, type TrainingPlan } from './countUpdates.js';
-import { checkGeometry, geometryOf } from './geometry.js';
+import { checkSameRun, geometryOf } from './geometry.js';
 import { LogWindow } from './logWindow.js';
 import { loadModelWeights } from './modelWeights.js';
+import { recordOf, restoreValues } from './objectiveRecord.js';
 import type { OutputFolder } from './outputFolder.js';
 import { checkpointBytes, checkSpace } from './outputProbe.js';
 import { RunDevice } from './runDevice.js';
@@ -110,15 +113,16 @@ export class TrainingRun implements AsyncDisposable {
     const plan = planTraining(loader.batchesPerEpoch, args, objective.updatesPerGroup);
     state.reset();
     model.adapters?.checkTraining?.({ saves: args.saveStrategy !== 'no' });
-    checkTrainable(model);
+    checkTrainable(model, objective);
     checkOffload(model);
     model.engine.reseed(args.seed);
     // Weights before the optimizer, which moves them into its arenas.
     if (checkpoint !== null) {
       await checkResumable(checkpoint);
-      const { geometry } = await checkpointJson.read(checkpoint, 'attune_state.json');
-      checkGeometry(checkpoint, geometry, geometryOf(context, loader));
+      const saved = await checkpointJson.read(checkpoint, 'attune_state.json');
+      checkSameRun(checkpoint, saved, context, loader);
       await loadModelWeights(model, checkpoint);
+      await readObjectiveModules(checkpoint, objective);
       state.load(await checkpointJson.read(checkpoint, 'trainer_state.json'));
     }
     state.maxSteps = plan.maxSteps;
@@ -129,9 +133,9 @@ export class TrainingRun implements AsyncDisposable {
       if (output?.isOpen)
         await checkSpace(
           output.path,
-          checkpointBytes(model, args.saveOnlyModel ? null : run.device.optimizer),
+          checkpointBytes(model, objective, args.saveOnlyModel ? null : run.device.optimizer),
         );
-      model.root.train();
+      trainedRoot(model, objective).train();
       if (output) model.engine.backend.limitMemory?.(args.maxMemory);
       return run;
     } catch (error) {
@@ -259,7 +263,10 @@ export class TrainingRun implements AsyncDisposable {
 
   /** The weights of the best checkpoint, in place of those of the last update. */
   async loadBest(): Promise<void> {
-    await loadModelWeights(this.#context.model, this.state.bestModelCheckpoint!);
+    const { model, objective } = this.#context;
+    const best = this.state.bestModelCheckpoint!;
+    await loadModelWeights(model, best);
+    await readObjectiveModules(best, objective);
     this.#hasBestWeights = true;
   }
 
@@ -282,7 +289,7 @@ export class TrainingRun implements AsyncDisposable {
    * @returns its folder
    */
   async save({ whole = !this.#context.args.saveOnlyModel } = {}): Promise<string> {
-    const { args, model, callbacks } = this.#context;
+    const { args, model, objective, callbacks } = this.#context;
     const { state } = this;
     this.adapters.checkPresent();
     const output = this.#output!;
@@ -302,7 +309,7 @@ export class TrainingRun implements AsyncDisposable {
     await writing(folder, async () => {
       await output.claim();
       const optimizer = whole ? this.device.optimizer : null;
-      await writeCheckpoint(folder, { model, optimizer, texts, run });
+      await writeCheckpoint(folder, { model, objective, optimizer, texts, run });
       this.#savedStep = state.globalStep;
       if (whole) this.#checkpoint = folder;
     });
@@ -314,7 +321,7 @@ export class TrainingRun implements AsyncDisposable {
 
   /** What a run needs to go on, beside weights, optimizer and trainer_state.json. */
   async #export(): Promise<Record<string, string>> {
-    const { args, model } = this.#context;
+    const { args, model, objective } = this.#context;
     const { state } = this;
     return {
       'scheduler.json': toJson({
@@ -331,6 +338,7 @@ export class TrainingRun implements AsyncDisposable {
       }),
       'attune_state.json': toJson({
         geometry: geometryOf(this.#context, this.#loader),
+        objective: recordOf(objective),
         position: this.#position,
         skipped_steps: state.skippedSteps,
         evaluation_due: this.#isEvaluationDue,
@@ -342,11 +350,13 @@ export class TrainingRun implements AsyncDisposable {
 
   /** What `#export` wrote, back. @param position in place of the saved one */
   async #import(folder: string, position: Position | null): Promise<void> {
-    const { model, args, callbacks } = this.#context;
+    const { model, objective, args, callbacks } = this.#context;
     const { optimizer, lossScaler } = this.device;
     const saved = await checkpointJson.read(folder, 'attune_state.json');
     this.#position = position ?? saved.position;
     await readOptimizer(folder, optimizer);
+    restoreValues(objective, saved.objective?.values);
+    await readObjectiveTensors(folder, objective);
     // A run that goes on in another precision starts with the usual scale.
     if (saved.loss_scaler) lossScaler?.importState(saved.loss_scaler);
     const rng = await checkpointJson.read(folder, 'rng_state.json');
@@ -365,6 +375,7 @@ export class TrainingRun implements AsyncDisposable {
     this.#context.model.engine.backend.limitMemory?.(null);
     await this.device.pacer.drain().catch(() => undefined);
     this.device.dispose();
-    this.#context.model.root.eval();
+    const { model, objective } = this.#context;
+    trainedRoot(model, objective).eval();
   }
 }

@@ -4,11 +4,14 @@ import { SafetensorsFile } from '../../../io/safetensors.js';
 import { writeSafetensors } from '../../../io/safetensorsWriter.js';
 import type { LanguageModel } from '../../../models/languageModel.js';
 import type { Optimizer } from '../../../optim/optimizer.js';
+import type { Objective } from '../../../training/objective.js';
 import { AttuneError } from '../../../util/errors.js';
 import { type RunIdentity, writeManifest } from './checkpointManifest.js';
+import { writeObjectiveFiles } from './objectiveFiles.js';
 
 export interface CheckpointContents {
   readonly model: LanguageModel;
+  readonly objective: Objective;
   /** null: weights only. */
   readonly optimizer: Optimizer | null;
   /** File name -> text. */
@@ -24,7 +27,7 @@ export const checkpointFolder = (outputDir: string, step: number): string =>
  * under transformers' names, and a manifest of their sizes and hashes.
  */
 export async function writeCheckpoint(folder: string, contents: CheckpointContents): Promise<void> {
-  const { model, optimizer, texts, run } = contents;
+  const { model, objective, optimizer, texts, run } = contents;
   await writeFolderAtomic(folder, async (temporary) => {
     await (model.adapters ?? model).savePretrained(temporary);
     const files = await readdir(temporary, { recursive: true });
@@ -33,6 +36,7 @@ export async function writeCheckpoint(folder: string, contents: CheckpointConten
         remedy:
           'Train a model that saves its weights: one with an adapter, or without an adapter host.',
       });
+    await writeObjectiveFiles(temporary, objective, optimizer !== null);
     if (optimizer)
       await writeSafetensors(join(temporary, 'optimizer.safetensors'), optimizer.exportState(), {
         format: 'pt',

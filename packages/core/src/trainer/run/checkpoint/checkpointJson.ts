@@ -26,6 +26,10 @@ const schemas = {
   /** What transformers has no place for: where in the data, the updates since the last log. */
   'attune_state.json': z.looseObject({
     geometry: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
+    /** Absent in checkpoints that are older. */
+    objective: z
+      .looseObject({ name: z.string(), fingerprint: anything, values: anything.optional() })
+      .optional(),
     position: z.object({ epoch: count, batches: count }),
     logged_step: count,
     skipped_steps: count,
