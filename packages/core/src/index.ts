@@ -118,7 +118,7 @@ export type { EventName, Moment, TrainerEvents } from './training/events.js';
 export * from './training/objective.js';
 export * from './training/rowRules.js';
 export { type LogEntry, TrainerState } from './training/trainerState.js';
-export type { Update, UpdateContext } from './training/updates.js';
+export type { HostMetrics, Update, UpdateContext } from './training/updates.js';
 export { upload } from './training/upload.js';
 export { formatBytes, parseBytes } from './util/bytes.js';
 export { describeValue, isPromise } from './util/describeValue.js';

@@ -8,7 +8,13 @@ import type { HostBatch } from '../training/batch.js';
 import type { PredictionStep } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';
 import { trainedRoot } from '../training/trainedRoot.js';
-import { hostSums, type Update, type UpdateFacts, updatesOf } from '../training/updates.js';
+import {
+  checkNames,
+  hostSums,
+  type Update,
+  type UpdateFacts,
+  updatesOf,
+} from '../training/updates.js';
 import { upload } from '../training/upload.js';
 import type { Activity } from '../util/activity.js';
 import type { PredictionCollector } from './predictions.js';
@@ -112,6 +118,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
     const metrics = new Map(
       [...counts].map(([name, count], i) => [name, { sum: total(i + 1), count }]),
     );
+    checkNames(Object.fromEntries(host), counts);
     return {
       loss: total(0),
       items,

@@ -2,6 +2,7 @@ import type { ComputeDType } from '../backend/dtype.js';
 import { inference } from '../models/inference.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import { philox } from '../util/rng.js';
 import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
@@ -26,6 +27,22 @@ export const hostSums = (
     name,
     typeof value === 'number' ? { sum: value, count: 1 } : value,
   ]);
+
+/**
+ * One name is one number.
+ *
+ * @param device names of the metrics that `loss` gives
+ * @throws OBJECTIVE_METRIC
+ */
+export function checkNames(metrics: HostMetrics, device: ReadonlyMap<string, unknown>): void {
+  for (const name of Object.keys(metrics))
+    if (device.has(name))
+      throw new AttuneError(
+        'OBJECTIVE_METRIC',
+        `the metric "${name}" comes from updates() and from loss() of the objective.`,
+        { remedy: 'Rename one of them.' },
+      );
+}
 
 /** What one optimizer update is made of. */
 export interface Update {

@@ -217,7 +217,7 @@ describe('modules and state of an objective', () => {
       objectiveOf(attune) {
         const objective = valued(attune);
         objective.state!.values!.seen = { groups: Number.NaN, notes: [] };
-        return { ...objective, updates: base.updates as never, loss: base.loss };
+        return objective;
       },
     });
     await expect(broken.trainer.train()).rejects.toThrow(
@@ -291,6 +291,20 @@ async function manifestOf(outputDir: string, changed: string): Promise<string> {
 }
 
 describe('metrics of the host', () => {
+  test('with the name of one of the device are refused', async () => {
+    const objectiveOf = (): Objective<TokenExample> => ({
+      ...base,
+      async *updates(batches) {
+        yield { batches, metrics: { meanTokenAccuracy: 1 } };
+      },
+    });
+    const { trainer } = await make({ objectiveOf });
+    const twice =
+      /OBJECTIVE_METRIC: the metric "meanTokenAccuracy" comes from updates\(\) and from loss/;
+    await expect(trainer.train()).rejects.toThrow(twice);
+    await expect(trainer.evaluate()).rejects.toThrow(twice);
+  });
+
   test('are logged as sums over counts of the updates since the last log, and in an evaluation', async () => {
     const { trainer } = await make({
       args: { loggingSteps: 3, evalStrategy: 'steps', evalSteps: 6, perDeviceEvalBatchSize: 1 },
@@ -461,4 +475,34 @@ describe('what updates() is told', () => {
     });
     await expect(trainer.train({ signal: controller.signal })).rejects.toThrow('no second update');
   });
+});
+
+test('the plan and groupByLength go by the longest text of an example that has several', async () => {
+  const text = (length: number) => {
+    const ids = Array.from({ length }, (_, t) => t % 17);
+    return { inputIds: ids, labels: ids };
+  };
+  type Pair = Record<'chosen' | 'rejected', TokenExample>;
+  const pair = (a: number, b: number): Pair => ({ chosen: text(a), rejected: text(b) });
+  const attune = await float32Attune();
+  const objective: Objective<Pair> = {
+    name: 'pairs',
+    collate: (pairs) => base.collate(pairs.flatMap(({ chosen, rejected }) => [chosen, rejected])),
+    countItems: base.countItems,
+    loss: base.loss,
+  };
+  const trainer = new Trainer({
+    model: await minuteLlama(attune),
+    objective,
+    trainDataset: [pair(40, 40), pair(3, 60), pair(2, 5)],
+    args: {
+      outputDir: await temporaryFolder(),
+      perDeviceTrainBatchSize: 1,
+      maxSteps: 1,
+      saveStrategy: 'no',
+      groupByLength: true,
+    },
+  });
+  expect((await trainer.planMemory()).batch.inputIds).toEqual([2, 60]);
+  await trainer.train(); // every example has a length
 });

@@ -4,7 +4,7 @@ import { guardFinite } from '../../tensor/ops/optimizer.js';
 import { accumulate, fill } from '../../tensor/ops/update.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { LossOutput } from '../../training/objective.js';
-import { type HostMetrics, hostSums } from '../../training/updates.js';
+import { checkNames, type HostMetrics, hostSums } from '../../training/updates.js';
 
 /** Numbers of an update before its metrics: loss, gradient norm, clip coefficient, finite. */
 const ROW_WIDTH = 4;
@@ -65,9 +65,10 @@ export class StepMeter {
     }
   }
 
-  /** Numbers of the host, which stand beside the metrics of the device. */
+  /** Numbers of the host, beside the metrics of the device. @throws OBJECTIVE_METRIC */
   addHost(metrics: HostMetrics): void {
-    this.#host = { ...this.#host, ...metrics };
+    checkNames(metrics, this.#sums);
+    this.#host = metrics;
   }
 
   /** The update whose clip [norm, coefficient, finite] this is changes nothing if its loss is not finite. */

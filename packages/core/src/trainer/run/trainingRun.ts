@@ -114,6 +114,7 @@ export class TrainingRun implements AsyncDisposable {
     state.reset();
     model.adapters?.checkTraining?.({ saves: args.saveStrategy !== 'no' });
     checkTrainable(model, objective);
+    recordOf(objective); // what no checkpoint could hold is refused before the first update
     checkOffload(model);
     model.engine.reseed(args.seed);
     // Weights before the optimizer, which moves them into its arenas.
