@@ -8,8 +8,8 @@ import { checkBudget } from './memory/memoryBudget.js';
 import { longestExamples, type PlanSubject } from './memory/planMemory.js';
 import { rehearse } from './rehearsals.js';
 import { trainingLoader } from './rows/trainingLoader.js';
+import type { TrainingLoader } from './run/dataCursor.js';
 import { OutputFolder } from './run/outputFolder.js';
-import type { TrainingLoader } from './run/trainingRun.js';
 import type { TrainOptions } from './trainerOptions.js';
 import type { TrainingContext } from './trainingContext.js';
 

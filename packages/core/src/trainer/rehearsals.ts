@@ -4,8 +4,9 @@ import { TrainerState } from '../training/trainerState.js';
 import { GroupUpdates } from './loop/groupUpdates.js';
 import { countItems, recordUpdate } from './loop/recordUpdate.js';
 import { noTrainingRows } from './run/countUpdates.js';
+import type { TrainingLoader } from './run/dataCursor.js';
 import { keptState } from './run/objectiveRecord.js';
-import { type TrainingLoader, TrainingRun } from './run/trainingRun.js';
+import { TrainingRun } from './run/trainingRun.js';
 import type { TrainingContext } from './trainingContext.js';
 
 /** An update with learning rate 0 of these micro-batches, or of what the objective makes of them. */

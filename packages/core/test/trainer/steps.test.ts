@@ -227,6 +227,18 @@ describe('an objective that makes several updates of a group', () => {
     expect(seen.filter(({ use }) => use === 'evaluation').map(({ step }) => step)).toEqual([9]);
   });
 
+  test('what stands behind the last update of a group is done before its checkpoint is written', async () => {
+    const made: string[] = [];
+    const { trainer } = await make({
+      objective: rollout([], made),
+      args: { ...args, maxSteps: 6 },
+    });
+    trainer.on('save', ({ step }) => made.push(`save ${step}`));
+    await trainer.train();
+    const group = (step: number) => ['part', 'part', 'end', `save ${step}`];
+    expect(made).toEqual([...group(3), ...group(6)]);
+  });
+
   test('checkpoints are those of the ends of groups; from each of them, bit for bit', async () => {
     const whole = await make({ objective: rollout(), args });
     await whole.trainer.train();

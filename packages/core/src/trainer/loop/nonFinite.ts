@@ -1,7 +1,7 @@
 import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
 import { AttuneError } from '../../util/errors.js';
 import type { Logger } from '../../util/logger.js';
-import type { Position } from '../run/trainingRun.js';
+import type { Position } from '../run/dataCursor.js';
 import type { StepRow } from './meter.js';
 
 /** How often a run may go back to one checkpoint: after that, other rows do not help. */

@@ -1,8 +1,9 @@
 import type { EvalMetrics, TrainLogs } from '../../training/callback.js';
 import { checkpointFolder } from '../run/checkpoint/checkpoint.js';
+import type { TrainingLoader } from '../run/dataCursor.js';
 import type { OutputFolder } from '../run/outputFolder.js';
 import { saveBeforeFailing } from '../run/saveBeforeFailing.js';
-import { type RunStart, type TrainingLoader, TrainingRun } from '../run/trainingRun.js';
+import { type RunStart, TrainingRun } from '../run/trainingRun.js';
 import type { TrainOutput } from '../trainerOptions.js';
 import type { TrainingContext } from '../trainingContext.js';
 import { sayWhatIsLoaded } from './bestEvaluation.js';
@@ -74,7 +75,7 @@ export async function* trainingSteps(
         if (metrics) yield evaluated(run, metrics);
       }
       if (stop.reason) control.shouldTrainingStop = true;
-      while (run.hasEpochs && !control.shouldTrainingStop) {
+      while (run.data.hasMore && !control.shouldTrainingStop) {
         control.shouldEpochStop = false;
         await callbacks.call('onEpochBegin');
         for await (const group of run.groups()) {
@@ -96,7 +97,7 @@ export async function* trainingSteps(
           await endIfAsked(context, run);
           if (control.shouldTrainingStop || control.shouldEpochStop) break;
         }
-        run.endEpoch(control.shouldEpochStop);
+        run.data.endEpoch(control.shouldEpochStop);
         clearFlags(control);
         await callbacks.call('onEpochEnd');
         if (!stop.reason) {

@@ -2,7 +2,7 @@ import type { TrainingArguments } from '../../training/arguments/trainingArgumen
 import { type StepMeter, type StepRow, summarize, type WindowSummary } from '../loop/meter.js';
 import { checkFinite, countSkipped } from '../loop/nonFinite.js';
 import { type CheckpointJson, stepRows } from './checkpoint/checkpointJson.js';
-import type { Position } from './trainingRun.js';
+import type { Position } from './dataCursor.js';
 
 type Saved = CheckpointJson['attune_state.json'];
 

@@ -1,4 +1,4 @@
-import type { Group, Loader } from '../../dataset/loader.js';
+import type { Group } from '../../dataset/loader.js';
 import type { HostBatch } from '../../training/batch.js';
 import type { EvalMetrics, Logs } from '../../training/callback.js';
 import { trainedRoot } from '../../training/trainedRoot.js';
@@ -18,7 +18,8 @@ import {
 import { checkpointJson } from './checkpoint/checkpointJson.js';
 import { runOf } from './checkpoint/checkpointManifest.js';
 import { readObjectiveModules, readObjectiveTensors } from './checkpoint/objectiveFiles.js';
-import { noTrainingRows, planTraining, type TrainingPlan } from './countUpdates.js';
+import { planTraining, type TrainingPlan } from './countUpdates.js';
+import { DataCursor, type Position, type TrainingLoader } from './dataCursor.js';
 import { checkSameRun, geometryOf } from './geometry.js';
 import { LogWindow } from './logWindow.js';
 import { loadModelWeights } from './modelWeights.js';
@@ -29,15 +30,6 @@ import { RunDevice } from './runDevice.js';
 import { RunSchedule } from './runSchedule.js';
 import { Throughput } from './throughput.js';
 import { TrainedAdapters } from './trainedAdapters.js';
-
-/** The batches that a run takes its updates from. */
-export type TrainingLoader = Loader<unknown, HostBatch>;
-
-/** A place in the data, counted in micro-batches from the start of an epoch. */
-export interface Position {
-  readonly epoch: number;
-  readonly batches: number;
-}
 
 export interface RunStart {
   /** Where the run stands: filled anew. */
@@ -62,16 +54,13 @@ export class TrainingRun implements AsyncDisposable {
   readonly plan: TrainingPlan;
   readonly device: RunDevice;
   readonly adapters: TrainedAdapters;
+  readonly data: DataCursor;
   readonly #context: TrainingContext;
   readonly #loader: TrainingLoader;
   readonly #output: OutputFolder | null;
   readonly #schedule: RunSchedule;
   readonly #window: LogWindow;
   readonly #throughput = new Throughput();
-  /** Where the next group begins. */
-  #position: Position = { epoch: 0, batches: 0 };
-  /** The group that came last, until its first update; null: it is in use. */
-  #fresh: Group<HostBatch> | null = null;
   /** The rate of the last update. */
   #learningRate = 0;
   /** Dropout masks drawn before the update, or the group, in progress; null between them. */
@@ -99,7 +88,8 @@ export class TrainingRun implements AsyncDisposable {
     this.#window = new LogWindow(this.device.meter, args, state.globalStep);
     this.#savedStep = state.globalStep;
     this.#checkpoint = checkpoint;
-    if (position) this.#position = position;
+    this.data = new DataCursor(context, loader, plan, this.#throughput);
+    if (position) this.data.moveTo(position);
   }
 
   /**
@@ -169,36 +159,13 @@ export class TrainingRun implements AsyncDisposable {
     return this.state.globalStep > this.#window.loggedStep;
   }
 
-  get hasEpochs(): boolean {
-    return this.#position.epoch < this.plan.numTrainEpochs;
-  }
-
-  /**
-   * The groups of an epoch from the position on. The time that the loop waits for all but the first of a
-   * run is counted: groups are ready when they are needed, unless tokenising is slower than training.
-   *
-   * @throws NO_TRAINING_ROWS when an epoch has none
-   */
+  /** The groups of an epoch, from where the run stands. */
   async *groups(): AsyncGenerator<Group<HostBatch>> {
-    const { activity, args } = this.#context;
-    const { epoch, batches } = this.#position;
-    const groups = this.#loader.groups(epoch, args.gradientAccumulationSteps, batches);
-    try {
-      while (true) {
-        const asked = performance.now();
-        const waits = `training rows, for update ${this.state.globalStep + 1}`;
-        const { done, value } = await activity.during(waits, groups.next());
-        this.#throughput.addWait(performance.now() - asked);
-        if (done) break;
-        this.#fresh = value;
-        this.#drawsBefore = this.#context.model.engine.dropoutDraws;
-        yield value;
-      }
-    } finally {
-      await groups.return(undefined);
+    const waits = () => `training rows, for update ${this.state.globalStep + 1}`;
+    for await (const group of this.data.groups(waits)) {
+      this.#drawsBefore = this.#context.model.engine.dropoutDraws;
+      yield group;
     }
-    if (this.#position.batches === 0) throw noTrainingRows();
-    this.#nextEpoch();
   }
 
   /** @returns the learning rate of the update that begins */
@@ -216,29 +183,14 @@ export class TrainingRun implements AsyncDisposable {
     state.numInputTokensSeen += tokens;
     this.#learningRate = learningRate;
     this.#throughput.addUpdate(tokens);
-    this.#window.add(state.globalStep, this.#position);
+    this.#window.add(state.globalStep, this.data.position);
   }
 
   /** The rows of the group that came last count as used: with its first update, or if it gives none. */
   useGroup(): void {
-    const group = this.#fresh;
-    this.#fresh = null;
+    this.data.use();
+    this.state.epoch = this.data.epochs;
     this.#drawsBefore = null;
-    if (!group) return;
-    const { epoch, batches } = this.#position;
-    this.#position = { epoch, batches: batches + group.batches.length };
-    this.state.epoch = epoch + this.#position.batches / this.plan.batchesPerEpoch;
-    this.#throughput.addRows(group.rows);
-  }
-
-  /** @param isGivenUp go on with the next epoch, though rows of this one are left */
-  endEpoch(isGivenUp: boolean): void {
-    if (isGivenUp || this.#position.batches === this.plan.batchesPerEpoch) this.#nextEpoch();
-  }
-
-  #nextEpoch(): void {
-    const { epoch, batches } = this.#position;
-    if (batches > 0) this.#position = { epoch: epoch + 1, batches: 0 };
   }
 
   /** What the updates since the last row of the log were like. Waits for the device. @throws NON_FINITE */
@@ -340,7 +292,7 @@ export class TrainingRun implements AsyncDisposable {
       'attune_state.json': toJson({
         geometry: geometryOf(this.#context, this.#loader),
         objective: recordOf(objective),
-        position: this.#position,
+        position: this.data.position,
         skipped_steps: state.skippedSteps,
         evaluation_due: this.#isEvaluationDue,
         ...(await this.#window.export()),
@@ -354,7 +306,7 @@ export class TrainingRun implements AsyncDisposable {
     const { model, objective, args, callbacks } = this.#context;
     const { optimizer, lossScaler } = this.device;
     const saved = await checkpointJson.read(folder, 'attune_state.json');
-    this.#position = position ?? saved.position;
+    this.data.moveTo(position ?? saved.position);
     await readOptimizer(folder, optimizer);
     restoreValues(objective, saved.objective?.values);
     await readObjectiveTensors(folder, objective);
