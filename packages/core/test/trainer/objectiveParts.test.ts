@@ -438,7 +438,7 @@ describe('what updates() is told', () => {
     expect(seeds(other, 'training')[0]).not.toBe(seeds(whole, 'training')[0]);
   });
 
-  test('a client with an abort error of its own ends the run as cleanly; later the signal is silent', async () => {
+  test('a client with an abort error of its own ends the run as cleanly', async () => {
     const controller = new AbortController();
     const signals: AbortSignal[] = [];
     const { trainer } = await make({
@@ -459,6 +459,25 @@ describe('what updates() is told', () => {
     expect(output).toMatchObject({ globalStep: 2, stoppedBy: 'abort' });
     expect(await readdir(trainer.args.outputDir)).toEqual(['checkpoint-2']);
     expect(signals.map(({ aborted }) => aborted)).toEqual([false, false, true]);
+  });
+
+  test('a group whose first update was done is finished: its signal stays silent', async () => {
+    const controller = new AbortController();
+    const seen: boolean[] = [];
+    const { trainer } = await make({
+      objectiveOf: () => ({
+        ...base,
+        async *updates(batches, { signal }) {
+          yield { batches };
+          controller.abort();
+          seen.push(signal.aborted);
+          yield { batches };
+        },
+      }),
+    });
+    const output = await trainer.train({ signal: controller.signal });
+    expect(output).toMatchObject({ globalStep: 2, stoppedBy: 'abort' });
+    expect(seen).toEqual([false]);
   });
 
   test('an error in the middle of a group is an error, also while the run is to end', async () => {
