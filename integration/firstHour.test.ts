@@ -256,7 +256,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
           load_in_4bit: true,
           trust_remote_code: true,
         }),
-      'OPTION_UNKNOWN',
+      'UNKNOWN_OPTION',
       [
         '"torch_dtype". Did you mean "dtype"',
         '"device_map": the model goes to the device of the Attune',
@@ -769,7 +769,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
           lora_rank: 3,
           foo: 1,
         }),
-      'PEFT_CONFIG_UNKNOWN_KEY',
+      'UNKNOWN_OPTION',
       [
         'peftConfig.rank is not an option of LORA. Did you mean "r"',
         'peftConfig.alpha is not an option of LORA. Did you mean "loraAlpha"',
@@ -781,7 +781,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'peftConfig other',
       () => adapted({ peftType: 'IA3', r: 8, loraAlpha: 16 }),
-      'PEFT_CONFIG_UNKNOWN_KEY',
+      'UNKNOWN_OPTION',
       ['peftConfig.r is not an option of IA3.'],
     ],
     [
@@ -789,7 +789,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
       () => adapted({ peftType: 'LORA', r: '8' }),
       'PEFT_CONFIG_INVALID',
       [
-        'peftConfig.r is "8". Invalid input: expected number, received string.',
+        'peftConfig.r is "8": Invalid input: expected number, received string.',
         'Change the value, or leave the option out for its default.',
       ],
     ],
@@ -798,7 +798,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
       () => adapted({ peftType: 'LORA', r: -8, loraAlpha: 0 }),
       'PEFT_CONFIG_INVALID',
       [
-        'peftConfig.r is -8. Too small: expected number to be >=1.',
+        'peftConfig.r is -8: Too small: expected number to be >=1.',
         'Change the value, or leave the option out for its default.',
       ],
     ],

@@ -25,7 +25,6 @@ export * from './io/hfConfig.js';
 export {
   type HubOptions,
   type HubProgress,
-  hubOptionNames,
   hubOptions,
   resolveFolder,
   TOKENIZER_FILES,
@@ -127,7 +126,15 @@ export * from './util/formatJson.js';
 export * from './util/json.js';
 export * from './util/logger.js';
 export * from './util/losslessJson.js';
-export type { FilledOptions, OptionsInput } from './util/options.js';
+export {
+  type FilledOptions,
+  hintsOf,
+  type OptionsInput,
+  parseOptions,
+  problemError,
+  problemsOf,
+  type Wording,
+} from './util/options.js';
 export * from './util/pythonRegex/index.js';
 export * from './util/rng.js';
-export { checkOptionNames, explainUnknown, type OptionHints } from './util/unknownOptions.js';
+export { explainUnknown, type OptionHints } from './util/unknownOptions.js';

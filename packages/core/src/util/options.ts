@@ -61,8 +61,8 @@ export interface Wording {
   label(path: readonly PropertyKey[]): string;
   /** A sentence about an option that does not exist. */
   explain(name: string): string;
-  /** What to do about a value. Default: pass what was expected, or leave the option out. */
-  remedy?(name: string, expected: string): string;
+  /** What to do about a value; expected: in words, where the schema has them. */
+  remedy?(name: string, expected: string | null): string;
 }
 
 /** What a schema found, in the user's words. @param values what was parsed */
@@ -84,12 +84,10 @@ export function problemsOf(
       const name = label(issue.path);
       const message = messageOf(issue);
       const isExpectation = message.startsWith('expected ');
-      messages.push(
-        `${name} is ${show(valueAt(values, issue.path))}${isExpectation ? ';' : ':'} ${message}.`,
-      );
-      remedies.add(
-        isExpectation ? remedy(String(issue.path[0]), message.slice(9)) : `Change ${name}.`,
-      );
+      const value = valueAt(values, issue.path);
+      const found = value === undefined ? 'not given' : show(value);
+      messages.push(`${name} is ${found}${isExpectation ? ';' : ':'} ${message}.`);
+      remedies.add(remedy(name, isExpectation ? message.slice(9) : null));
     }
   return { unknown, messages, remedies: [...remedies] };
 }
@@ -199,8 +197,8 @@ const optionList = (names: readonly string[]): string =>
 
 const isGeneric = (message: string) => message === 'Invalid input';
 
-const remedyOf = (name: string, expected: string): string =>
-  `Pass ${expected}, or leave ${name} out.`;
+const remedyOf = (name: string, expected: string | null): string =>
+  expected === null ? `Change ${name}.` : `Pass ${expected}, or leave ${name} out.`;
 
 const valueAt = (values: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>(
@@ -210,7 +208,6 @@ const valueAt = (values: unknown, path: readonly PropertyKey[]): unknown =>
 
 /** What can be written as JSON so; of all else the kind. */
 const show = (value: unknown): string =>
-  value === undefined ||
   typeof value === 'function' ||
   (typeof value === 'object' && value !== null && !Array.isArray(value) && !isPlainObject(value))
     ? describeValue(value)

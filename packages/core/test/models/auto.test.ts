@@ -157,7 +157,7 @@ describe('fromPretrained explains', () => {
   it('an option that nobody reads', async () => {
     const options = { attune, dtpye: 'float16' };
     const loading = AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), options);
-    await expect(loading).rejects.toThrow(/OPTION_UNKNOWN.*"dtpye"[\s\S]*Did you mean "dtype"/);
+    await expect(loading).rejects.toThrow(/UNKNOWN_OPTION.*"dtpye"[\s\S]*Did you mean "dtype"/);
   });
 });
 

@@ -1,32 +1,65 @@
-import { AttuneError, camelToSnake, formatJson, type JsonValue, snakeToCamel } from '@attune/core';
+import {
+  AttuneError,
+  camelToSnake,
+  formatJson,
+  type JsonValue,
+  type OptionsInput,
+  problemError,
+  problemsOf,
+  snakeToCamel,
+  type Wording,
+} from '@attune/core';
 import { z } from 'zod';
-import { unknownOptions } from './configHints.js';
+import { explainOption } from './configHints.js';
 import type { PeftMethod } from './definePeftMethod.js';
 
-const names = z.array(z.string().min(1));
+const names = z.array(z.string().min(1)).readonly();
 
 /** The options of every method, with PEFT's defaults. */
 export const commonConfig = z.object({
+  /** The method. */
   peftType: z.string(),
+  /**
+   * Which linear layers to adapt. A list: layers whose path is the name or ends with `.name`. A string:
+   * a regular expression that must match the whole path, or "all-linear": every linear layer but the
+   * output head. Default: the method's usual choice for the model type, as in PEFT (LoRA on Llama:
+   * q_proj and v_proj; "all-linear" usually learns better and costs more).
+   */
   targetModules: z
     .union([names, z.string().min(1)])
     .nullable()
-    .default(null),
+    .default(null)
+    .meta({ aka: 'target targets modules targetlayers loratarget loratargetmodules keys' }),
+  /** Layers to leave out, in the same notation. Applied first. Default none. */
   excludeModules: z
     .union([names, z.string().min(1)])
     .nullable()
-    .default(null),
+    .default(null)
+    .meta({ aka: 'exclude' }),
+  /**
+   * Modules that are trained whole, as a copy saved with the adapter, e.g. ["lm_head"]: those whose path
+   * ends with one of these, in the middle of a name too, as in PEFT. Default none.
+   */
   modulesToSave: names.nullable().default(null),
+  /** Only the layers of these numbers (with a list of targetModules). Default all. */
   layersToTransform: z
-    .union([z.int().min(0), z.array(z.int().min(0))])
+    .union([z.int().min(0), z.array(z.int().min(0)).readonly()])
     .nullable()
-    .default(null),
+    .default(null)
+    .meta({ aka: 'layers' }),
+  /** The name before the layer's number, e.g. "layers", where it is ambiguous. Default: any. */
   layersPattern: z.union([names, z.string()]).nullable().default(null),
+  /** Which biases are trained too: none, all of the model, or those of adapted layers. Default "none". */
   bias: z.enum(['none', 'all', 'lora_only']).default('none'),
-  taskType: z.string().nullable().default(null),
-  baseModelNameOrPath: z.string().nullable().default(null),
+  /** Written to adapter_config.json. Default "CAUSAL_LM". */
+  taskType: z.string().nullable().default(null).meta({ aka: 'task' }),
+  /** Written to adapter_config.json. Default: where the model was loaded from. */
+  baseModelNameOrPath: z.string().nullable().default(null).meta({ aka: 'basemodel' }),
+  /** Revision of the base model. Default none. */
   revision: z.string().nullable().default(null),
+  /** Written by PEFT; of no use here. Default null. */
   autoMapping: z.unknown().default(null),
+  /** An adapter for inference is not trainable. Default false. */
   inferenceMode: z.boolean().default(false),
 });
 
@@ -36,36 +69,7 @@ export type CommonConfig = z.output<typeof commonConfig>;
 export type PeftConfig = CommonConfig & Readonly<Record<string, unknown>>;
 
 /** What a user may write for any method. camelCase, or PEFT's snake_case. */
-export interface PeftConfigBase {
-  /**
-   * Which linear layers to adapt. A list: layers whose path is the name or ends with `.name`. A string:
-   * a regular expression that must match the whole path, or "all-linear": every linear layer but the
-   * output head. Default: the method's usual choice for the model type, as in PEFT (LoRA on Llama:
-   * q_proj and v_proj; "all-linear" usually learns better and costs more).
-   */
-  readonly targetModules?: readonly string[] | string | null;
-  /** Layers to leave out, in the same notation. Applied first. Default none. */
-  readonly excludeModules?: readonly string[] | string | null;
-  /**
-   * Modules that are trained whole, as a copy saved with the adapter, e.g. ["lm_head"]: those whose path
-   * ends with one of these, in the middle of a name too, as in PEFT. Default none.
-   */
-  readonly modulesToSave?: readonly string[] | null;
-  /** Only the layers of these numbers (with a list of targetModules). Default all. */
-  readonly layersToTransform?: number | readonly number[] | null;
-  /** The name before the layer's number, e.g. "layers", where it is ambiguous. Default: any. */
-  readonly layersPattern?: string | readonly string[] | null;
-  /** Which biases are trained too: none, all of the model, or those of adapted layers. Default "none". */
-  readonly bias?: 'none' | 'all' | 'lora_only';
-  /** Written to adapter_config.json. Default "CAUSAL_LM". */
-  readonly taskType?: string | null;
-  /** Written to adapter_config.json. Default: where the model was loaded from. */
-  readonly baseModelNameOrPath?: string | null;
-  /** Revision of the base model. Default none. */
-  readonly revision?: string | null;
-  /** An adapter for inference is not trainable. Default false. */
-  readonly inferenceMode?: boolean;
-}
+export type PeftConfigBase = Omit<OptionsInput<typeof commonConfig>, 'peftType' | 'autoMapping'>;
 
 /** The release of PEFT whose adapter_config.json this package writes. */
 export const PEFT_FORMAT_VERSION = '0.21.2';
@@ -81,7 +85,7 @@ interface Source {
 /**
  * Checks a config of either spelling and fills in the defaults.
  *
- * @throws PEFT_CONFIG_UNKNOWN_KEY with the nearest name; PEFT_CONFIG_INVALID with path, value and
+ * @throws UNKNOWN_OPTION with the nearest name; PEFT_CONFIG_INVALID with path, value and
  *   what was allowed; PEFT_UNSUPPORTED_OPTION for options of PEFT that would change the result
  */
 export function parsePeftConfig(
@@ -107,13 +111,7 @@ export function parsePeftConfig(
     else if (key !== 'peftVersion' && isRefused(spelling.get(key) ?? key, value, source))
       strange.push(spelling.get(key) ?? key);
   }
-  if (strange.length > 0) throw unknownOptions(method, optionsOf(method), strange, source.label);
-  const at = (path: readonly PropertyKey[]) =>
-    [source.label, spelling.get(String(path[0])) ?? path[0], ...path.slice(1)].join('.');
-  const parsed = {
-    ...check(commonConfig, common, at),
-    ...check(method.config, own, at),
-  } as PeftConfig;
+  const parsed = parseParts(method, { common, own, strange }, source.label, spelling);
   checkLayers(parsed, source.label);
   return parsed;
 }
@@ -153,10 +151,16 @@ const hasCommon = (method: PeftMethod, key: string): boolean =>
   !method.without?.includes(key as keyof CommonConfig) &&
   !(method.prompt && ofLayers.includes(key));
 
-const optionsOf = (method: PeftMethod): string[] => [
-  ...Object.keys(method.config.shape),
-  ...Object.keys(commonConfig.shape).filter((key) => hasCommon(method, key)),
-];
+/** All options of a method. */
+const schemaOf = (method: PeftMethod): z.ZodObject =>
+  z.object({
+    ...method.config.shape,
+    ...Object.fromEntries(
+      Object.entries(commonConfig.shape).filter(([key]) => hasCommon(method, key)),
+    ),
+  });
+
+const optionsOf = (method: PeftMethod): string[] => Object.keys(schemaOf(method).shape);
 
 function byCamelCase(input: Readonly<Record<string, unknown>>, label: string) {
   const given = new Map<string, unknown>();
@@ -176,29 +180,45 @@ function byCamelCase(input: Readonly<Record<string, unknown>>, label: string) {
   return { given, spelling };
 }
 
-function check(
-  schema: z.ZodObject<z.ZodRawShape>,
-  value: Readonly<Record<string, unknown>>,
-  at: (path: readonly PropertyKey[]) => string,
-): Record<string, unknown> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const found = issue!.path.reduce<unknown>(
-    (v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key],
-    value,
-  );
-  throw new AttuneError(
-    'PEFT_CONFIG_INVALID',
-    `${at(issue!.path)} is ${JSON.stringify(found)}. ${describe(issue!)}.`,
-    { remedy: 'Change the value, or leave the option out for its default.' },
-  );
+interface Parts {
+  readonly common: Readonly<Record<string, unknown>>;
+  readonly own: Readonly<Record<string, unknown>>;
+  /** Names that the method does not have, in the user's spelling. */
+  readonly strange: readonly string[];
 }
 
-/** A union's own message says nothing; those of its members say what was allowed. */
-function describe(issue: z.core.$ZodIssue): string {
-  if (issue.code !== 'invalid_union') return issue.message;
-  return [...new Set(issue.errors.flat().map((e) => e.message))].join('; or ');
+/** Both schemas; what either finds wrong, and every unknown name, is one error. */
+function parseParts(
+  method: PeftMethod,
+  { common, own, strange }: Parts,
+  label: string,
+  spelling: ReadonlyMap<string, string>,
+): PeftConfig {
+  const results = [
+    { schema: commonConfig, values: common, result: commonConfig.safeParse(common) },
+    { schema: method.config, values: own, result: method.config.safeParse(own) },
+  ];
+  const wording: Wording = {
+    label: ([first, ...rest]) =>
+      [label, spelling.get(String(first)) ?? first, ...rest].map(String).join('.'),
+    explain: (name) => explainOption(name, schemaOf(method), method.peftType, label),
+    remedy: () => 'Change the value, or leave the option out for its default.',
+  };
+  const found = results.flatMap(({ schema, values, result }) =>
+    result.success ? [] : [problemsOf(result.error, values, schema, wording)],
+  );
+  if (found.length === 0 && strange.length === 0)
+    return Object.assign({}, ...results.map(({ result }) => result.data)) as PeftConfig;
+  const names = strange.map((name) => wording.explain(name));
+  const options = `Options: ${optionsOf(method).join(', ')}.`;
+  throw problemError('PEFT_CONFIG_INVALID', {
+    unknown: strange,
+    messages: [...names, ...found.flatMap(({ messages }) => messages)],
+    remedies: [
+      ...(strange.length > 0 ? [options] : []),
+      ...new Set(found.flatMap(({ remedies }) => remedies)),
+    ],
+  });
 }
 
 function checkLayers(config: CommonConfig, label: string): void {

@@ -1,41 +1,5 @@
-import { AttuneError, camelToSnake, explainUnknown, type OptionHints } from '@attune/core';
-import type { PeftMethod } from './definePeftMethod.js';
-
-/** What options of adapters are called in other libraries. */
-const synonyms: Readonly<Record<string, string>> = {
-  rank: 'r',
-  lorar: 'r',
-  lorarank: 'r',
-  alpha: 'loraAlpha',
-  dropout: 'loraDropout',
-  target: 'targetModules',
-  targets: 'targetModules',
-  modules: 'targetModules',
-  targetlayers: 'targetModules',
-  loratarget: 'targetModules',
-  loratargetmodules: 'targetModules',
-  keys: 'targetModules',
-  exclude: 'excludeModules',
-  layers: 'layersToTransform',
-  rslora: 'useRslora',
-  dora: 'useDora',
-  init: 'initLoraWeights',
-  initweights: 'initLoraWeights',
-  loraplus: 'loraplusLrRatio',
-  virtualtokens: 'numVirtualTokens',
-  numtokens: 'numVirtualTokens',
-  prefixlength: 'numVirtualTokens',
-  promptlength: 'numVirtualTokens',
-  reduction: 'reductionFactor',
-  bottleneck: 'bottleneckSize',
-  adaptersize: 'bottleneckSize',
-  activation: 'nonLinearity',
-  lastnlayers: 'lastLayers',
-  numlayers: 'lastLayers',
-  hiddensize: 'encoderHiddenSize',
-  basemodel: 'baseModelNameOrPath',
-  task: 'taskType',
-};
+import { camelToSnake, explainUnknown, hintsOf, type OptionHints } from '@attune/core';
+import type { z } from 'zod';
 
 const ofModel = 'it belongs into fromPretrained, where the model is loaded';
 
@@ -50,24 +14,19 @@ const notes: NonNullable<OptionHints['notes']> = {
   loftqconfig: 'the base is quantised as it is loaded',
 };
 
-/** All options of a config that its method does not have, in the user's spelling, with the right name of each. */
-export function unknownOptions(
-  { peftType }: PeftMethod,
-  options: readonly string[],
-  keys: readonly string[],
+/** A sentence about an option that a method does not have, in the user's spelling. */
+export function explainOption(
+  key: string,
+  schema: z.ZodObject,
+  peftType: string,
   label: string,
-): AttuneError {
-  const problems = keys.map((key) => {
-    const spell = key.includes('_') ? camelToSnake : (name: string) => name;
-    const why = explainUnknown(key, {
-      known: options.map(spell),
-      synonyms: Object.fromEntries(Object.entries(synonyms).map(([k, name]) => [k, spell(name)])),
-      notes,
-    });
-    const rest = why.slice(`there is no option "${key}"`.length);
-    return `${label}.${key} is not an option of ${peftType}${rest}`;
-  });
-  return new AttuneError('PEFT_CONFIG_UNKNOWN_KEY', problems.join('\n  '), {
-    remedy: `Options: ${options.join(', ')}.`,
-  });
+): string {
+  const spell = key.includes('_') ? camelToSnake : (name: string) => name;
+  const { known, synonyms = {} } = hintsOf(schema);
+  const spelt = Object.entries(synonyms).map(([word, name]) => [word, spell(name)]);
+  return explainUnknown(
+    key,
+    { known: known.map(spell), synonyms: Object.fromEntries(spelt), notes },
+    `${label}.${key} is not an option of ${peftType}`,
+  );
 }

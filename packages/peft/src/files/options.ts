@@ -1,28 +1,36 @@
-import type { HubOptions } from '@attune/core';
+import { type HubOptions, hubOptions, type OptionsInput } from '@attune/core';
+import { z } from 'zod';
 
-export interface LoadAdapterOptions extends HubOptions {
+const ofAdapter = z.strictObject({
   /** What to call it. Default "default". */
-  readonly adapterName?: string;
+  adapterName: z.string().default('default').meta({ aka: 'name' }),
   /** Whether training goes on with it. Default false. */
-  readonly isTrainable?: boolean;
+  isTrainable: z.boolean().default(false).meta({ aka: 'trainable train' }),
   /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. Default: all as in the file. */
-  readonly config?: Readonly<Record<string, unknown>>;
-}
+  config: z.record(z.string(), z.unknown()).readonly().optional(),
+});
 
-export interface SaveAdapterOptions {
+/** An adapter from a folder or the Hub. */
+export const loadAdapterOptions = z.strictObject({ ...ofAdapter.shape, ...hubOptions.shape });
+
+export type LoadAdapterOptions = OptionsInput<typeof ofAdapter> & HubOptions;
+
+export const saveAdapterOptions = z.strictObject({
   /** Which adapters are written. Default all. */
-  readonly selectedAdapters?: readonly string[];
+  selectedAdapters: z.array(z.string()).readonly().optional(),
   /**
    * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of the base to be loaded:
    * what to share. Training cannot go on from it as it was. Default false.
    */
-  readonly plainLora?: boolean;
+  plainLora: z.boolean().default(false),
   /**
    * As PEFT, vLLM and llama.cpp all read it rightly: one rank, no patterns, no rsLoRA, the scale in B; PiSSA and OLoRA as
    * plain LoRA. What one of them cannot read (other methods, DoRA, biases, embeddings, whole modules) is refused. It
    * computes the same; training cannot go on from it as it was. Default false.
    */
-  readonly portable?: boolean;
+  portable: z.boolean().default(false),
   /** Read the files back and compare names, shapes, dtypes and bytes with what was meant. Default true. */
-  readonly verify?: boolean;
-}
+  verify: z.boolean().default(true),
+});
+
+export type SaveAdapterOptions = OptionsInput<typeof saveAdapterOptions>;

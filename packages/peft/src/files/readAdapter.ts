@@ -1,14 +1,12 @@
 import {
-  checkOptionNames,
   type HostTensorData,
-  type HubOptions,
   hasNonFinite,
-  hubOptionNames,
   type JsonValue,
   type LanguageModel,
+  parseOptions,
 } from '@attune/core';
 import { type AdapterPlan, planFrom } from '../plan/planAdapter.js';
-import type { LoadAdapterOptions } from './options.js';
+import { type LoadAdapterOptions, loadAdapterOptions } from './options.js';
 import { resolveAdapter } from './resolveAdapter.js';
 import { readAdapterConfig, readAdapterTensors, readEncoder } from './saveLoad.js';
 
@@ -21,24 +19,15 @@ export interface NewAdapter {
   readonly source?: JsonValue;
 }
 
-const loadOptionNames = {
-  adapterName: true,
-  isTrainable: true,
-  config: true,
-  ...(Object.fromEntries(hubOptionNames.map((name) => [name, true])) as Record<
-    keyof HubOptions,
-    true
-  >),
-} satisfies Record<keyof LoadAdapterOptions, true>;
-
 /** Reads and checks an adapter's files; the model is not changed. */
 export async function readAdapter(
   model: LanguageModel,
   nameOrPath: string,
   options: LoadAdapterOptions,
 ): Promise<NewAdapter> {
-  checkOptionNames('loading an adapter', options, loadOptionNames, 'OPTION_UNKNOWN', {
-    synonyms: { name: 'adapterName', trainable: 'isTrainable', train: 'isTrainable' },
+  parseOptions(loadAdapterOptions, options, {
+    where: 'loading an adapter',
+    code: 'PEFT_CALL',
     notes: { attune: 'the model brings it', torchdevice: 'the model brings it' },
   });
   const folder = await resolveAdapter(nameOrPath, options);

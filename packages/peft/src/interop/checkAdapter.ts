@@ -1,4 +1,5 @@
-import { AttuneError, checkOptionNames } from '@attune/core';
+import { AttuneError, type OptionsInput, parseOptions } from '@attune/core';
+import { z } from 'zod';
 import { readAdapterConfig, readAdapterShapes } from '../files/saveLoad.js';
 import { llamaCppProblems } from './llamaCpp.js';
 import { peftProblems } from './peftPython.js';
@@ -6,17 +7,14 @@ import type { AdapterProblem, AdapterTarget } from './problem.js';
 import type { SavedAdapter } from './savedAdapter.js';
 import { vllmProblems } from './vllm.js';
 
-export interface CheckAdapterOptions {
+const checkOptions = z.strictObject({
   /** Who is to read it. */
-  readonly target: AdapterTarget;
+  target: z.custom<AdapterTarget>(),
   /** vLLM: the server's --max-lora-rank. Default 16, as vLLM's. */
-  readonly maxLoraRank?: number;
-}
+  maxLoraRank: z.int().min(1).default(16),
+});
 
-const optionNames = { target: true, maxLoraRank: true } satisfies Record<
-  keyof CheckAdapterOptions,
-  true
->;
+export type CheckAdapterOptions = OptionsInput<typeof checkOptions>;
 
 /**
  * What a target would refuse in an adapter's folder, or compute otherwise than it was trained; empty when nothing.
@@ -29,14 +27,14 @@ const optionNames = { target: true, maxLoraRank: true } satisfies Record<
  * @param folder with adapter_config.json and adapter_model.safetensors
  * @example for (const { code, message, fix } of await checkAdapter('adapter', { target: 'vllm' })) console.log(code, message, fix);
  * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, CONFIG_INVALID, SAFETENSORS_... for a folder that nobody can read;
- *   PEFT_TARGET_UNKNOWN, OPTION_UNKNOWN
+ *   PEFT_TARGET_UNKNOWN, UNKNOWN_OPTION
  */
 export async function checkAdapter(
   folder: string,
   options: CheckAdapterOptions,
 ): Promise<readonly AdapterProblem[]> {
-  checkOptionNames('checkAdapter', options, optionNames, 'OPTION_UNKNOWN');
-  const { target, maxLoraRank = 16 } = options;
+  const place = { where: 'checkAdapter', code: 'PEFT_CALL' };
+  const { target, maxLoraRank } = parseOptions(checkOptions, options, place);
   const { fields } = await readAdapterConfig(folder);
   return problemsFor({ fields, tensors: await readAdapterShapes(folder) }, target, maxLoraRank);
 }

@@ -1,23 +1,7 @@
-import { AttuneError, ops, type Tensor } from '@attune/core';
+import { AttuneError, type OptionsInput, ops, type Tensor } from '@attune/core';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../contract/config.js';
 import { definePeftMethod } from '../contract/definePeftMethod.js';
-
-/** What a user may write for bottleneck adapters. */
-export interface AdapterConfig extends Omit<PeftConfigBase, 'bias'> {
-  /** Bottleneck adapters: a small network after attention and MLP of each layer. */
-  readonly peftType: 'ADAPTER';
-  /** "houlsby": after attention and after the MLP of each layer. "pfeiffer": after the MLP alone. Default "houlsby". */
-  readonly variant?: 'houlsby' | 'pfeiffer';
-  /** Which blocks, instead of those of the variant, e.g. ["mlp"]: modules whose output is as wide as the model. Default: those of the variant. */
-  readonly targetModules?: readonly string[] | string | null;
-  /** The bottleneck is this much narrower than the model. Usual 2-64. Default 16. */
-  readonly reductionFactor?: number;
-  /** Width of the bottleneck itself, instead of reductionFactor. Default null. */
-  readonly bottleneckSize?: number | null;
-  /** Between the two products of the bottleneck. Default: silu for houlsby, relu for pfeiffer, as in AdapterHub. */
-  readonly nonLinearity?: 'relu' | 'gelu' | 'silu' | 'tanh' | null;
-}
 
 const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   relu: (x) => x.relu(),
@@ -27,11 +11,29 @@ const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
 };
 
 const config = z.object({
+  /** "houlsby": after attention and after the MLP of each layer. "pfeiffer": after the MLP alone. Default "houlsby". */
   variant: z.enum(['houlsby', 'pfeiffer']).default('houlsby'),
-  reductionFactor: z.number().positive().default(16),
-  bottleneckSize: z.int().min(1).nullable().default(null),
-  nonLinearity: z.enum(['relu', 'gelu', 'silu', 'tanh']).nullable().default(null),
+  /** The bottleneck is this much narrower than the model. Usual 2-64. Default 16. */
+  reductionFactor: z.number().positive().default(16).meta({ aka: 'reduction' }),
+  /** Width of the bottleneck itself, instead of reductionFactor. Default null. */
+  bottleneckSize: z.int().min(1).nullable().default(null).meta({ aka: 'bottleneck adaptersize' }),
+  /** Between the two products of the bottleneck. Default: silu for houlsby, relu for pfeiffer, as in AdapterHub. */
+  nonLinearity: z
+    .enum(['relu', 'gelu', 'silu', 'tanh'])
+    .nullable()
+    .default(null)
+    .meta({ aka: 'activation' }),
 });
+
+/** What a user may write for bottleneck adapters. */
+export interface AdapterConfig
+  extends OptionsInput<typeof config>,
+    Omit<PeftConfigBase, 'bias' | 'targetModules'> {
+  /** Bottleneck adapters: a small network after attention and MLP of each layer. */
+  readonly peftType: 'ADAPTER';
+  /** Which blocks, instead of those of the variant, e.g. ["mlp"]: modules whose output is as wide as the model. Default: those of the variant. */
+  readonly targetModules?: readonly string[] | string | null;
+}
 
 /**
  * Bottleneck adapter: h + W_up act(W_down h + b_down) + b_up, where h is what a block gives, before it is added to the

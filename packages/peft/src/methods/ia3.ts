@@ -1,33 +1,31 @@
-import { AttuneError, type Tensor } from '@attune/core';
+import { AttuneError, type OptionsInput, type Tensor } from '@attune/core';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../contract/config.js';
 import { definePeftMethod, type LayerInfo } from '../contract/definePeftMethod.js';
 import { fullMatch } from '../contract/patterns.js';
 
-/** What a user may write for (IA)³. Names and defaults are PEFT's. */
-export interface Ia3Config
-  extends Omit<PeftConfigBase, 'bias' | 'layersToTransform' | 'layersPattern'> {
-  /** (IA)3: one learned factor for each feature of keys, values and the MLP's inner layer. */
-  readonly peftType: 'IA3';
+const config = z.object({
   /**
    * Those of targetModules whose input is scaled, not the output: a list of ends of paths, or a regular expression
    * for the whole path. Default: by model type, as in PEFT (`down_proj` on Llama and its relatives).
    */
-  readonly feedforwardModules?: readonly string[] | string | null;
-  /** Factors start at 1; false: N(0, 1), for tests. Default true. */
-  readonly initIa3Weights?: boolean;
-  /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
-  readonly fanInFanOut?: boolean;
-}
-
-const config = z.object({
   feedforwardModules: z
     .union([z.array(z.string().min(1)), z.string()])
     .nullable()
     .default(null),
+  /** Factors start at 1; false: N(0, 1), for tests. Default true. */
   initIa3Weights: z.boolean().default(true),
+  /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
   fanInFanOut: z.boolean().default(false),
 });
+
+/** What a user may write for (IA)³. Names and defaults are PEFT's. */
+export interface Ia3Config
+  extends OptionsInput<typeof config>,
+    Omit<PeftConfigBase, 'bias' | 'layersToTransform' | 'layersPattern'> {
+  /** (IA)3: one learned factor for each feature of keys, values and the MLP's inner layer. */
+  readonly peftType: 'IA3';
+}
 
 /** By `model_type`: what is scaled at its output, and what at its input. */
 const defaults: Readonly<

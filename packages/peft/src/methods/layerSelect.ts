@@ -1,40 +1,27 @@
-import { AttuneError } from '@attune/core';
+import { AttuneError, type OptionsInput } from '@attune/core';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../contract/config.js';
 import { type BaseParameter, definePeftMethod } from '../contract/definePeftMethod.js';
 import { endsWithName, fullMatcher, type PathTest } from '../contract/patterns.js';
 
-/** What a user may write for layer selection. At least one option says what is trained. */
-export interface LayerSelectConfig
-  extends Pick<
-    PeftConfigBase,
-    | 'targetModules'
-    | 'excludeModules'
-    | 'layersToTransform'
-    | 'modulesToSave'
-    | 'taskType'
-    | 'baseModelNameOrPath'
-    | 'revision'
-    | 'inferenceMode'
-  > {
-  /** Selected parameters of the model are trained: some layers, some modules. */
-  readonly peftType: 'LAYER_SELECT';
-  /** Train the last n layers. Usual 1 to a quarter of them. Default null: does not narrow. */
-  readonly lastLayers?: number | null;
-  /** Train the final norm too. Default false. */
-  readonly finalNorm?: boolean;
-  /** Train the output head too. Of a model that ties it, that is the embedding. Default false. */
-  readonly head?: boolean;
-  /** Train the embedding too. Default false. */
-  readonly embedding?: boolean;
-}
-
 const config = z.object({
-  lastLayers: z.int().min(1).nullable().default(null),
+  /** Train the last n layers. Usual 1 to a quarter of them. Default null: does not narrow. */
+  lastLayers: z.int().min(1).nullable().default(null).meta({ aka: 'lastnlayers numlayers' }),
+  /** Train the final norm too. Default false. */
   finalNorm: z.boolean().default(false),
+  /** Train the output head too. Of a model that ties it, that is the embedding. Default false. */
   head: z.boolean().default(false),
+  /** Train the embedding too. Default false. */
   embedding: z.boolean().default(false),
 });
+
+/** What a user may write for layer selection. At least one option says what is trained. */
+export interface LayerSelectConfig
+  extends OptionsInput<typeof config>,
+    Omit<PeftConfigBase, 'bias' | 'layersPattern'> {
+  /** Selected parameters of the model are trained: some layers, some modules. */
+  readonly peftType: 'LAYER_SELECT';
+}
 
 /** What lies outside of the layers, by the names that families give it. */
 const outside = {

@@ -1,29 +1,28 @@
+import type { OptionsInput } from '@attune/core';
 import { z } from 'zod';
 import { definePeftMethod, type ParamSpecs } from '../contract/definePeftMethod.js';
 import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtualTokenConfig.js';
 import { bidirectionalLstm, lstmParams } from './prompt/bidirectionalLstm.js';
 import { linearOf, linearParams } from './prompt/linearParams.js';
 
-/** What a user may write for P-tuning. Names and defaults are PEFT's. */
-export interface PTuningConfig extends VirtualTokenConfig {
-  /** P-tuning: a small network makes the virtual tokens before those of every row. */
-  readonly peftType: 'P_TUNING';
+const own = z.object({
   /** What makes the virtual tokens: three linear layers, or a bidirectional LSTM and two. Default "MLP". */
-  readonly encoderReparameterizationType?: 'MLP' | 'LSTM';
-  /** Width between the layers, or of one direction of the LSTM. Default: the model's hidden size. */
-  readonly encoderHiddenSize?: number | null;
-  /** Layers of the LSTM; the MLP has its three. Default 2. */
-  readonly encoderNumLayers?: number;
-  /** Dropout between the layers of the LSTM, while training. Default 0. */
-  readonly encoderDropout?: number;
-}
-
-const config = virtualTokenOptions.extend({
   encoderReparameterizationType: z.enum(['MLP', 'LSTM']).default('MLP'),
-  encoderHiddenSize: z.int().min(1).nullable().default(null),
+  /** Width between the layers, or of one direction of the LSTM. Default: the model's hidden size. */
+  encoderHiddenSize: z.int().min(1).nullable().default(null).meta({ aka: 'hiddensize' }),
+  /** Layers of the LSTM; the MLP has its three. Default 2. */
   encoderNumLayers: z.int().min(1).default(2),
+  /** Dropout between the layers of the LSTM, while training. Default 0. */
   encoderDropout: z.number().min(0).lt(1).default(0),
 });
+
+const config = virtualTokenOptions.extend(own.shape);
+
+/** What a user may write for P-tuning. Names and defaults are PEFT's. */
+export interface PTuningConfig extends VirtualTokenConfig, OptionsInput<typeof own> {
+  /** P-tuning: a small network makes the virtual tokens before those of every row. */
+  readonly peftType: 'P_TUNING';
+}
 
 /**
  * P-tuning (v1): prompt tuning whose V virtual tokens a small network makes of learned vectors E [V, D],

@@ -1,3 +1,4 @@
+import type { OptionsInput } from '@attune/core';
 import { z } from 'zod';
 import { definePeftMethod, type ParamSpecs } from '../contract/definePeftMethod.js';
 import {
@@ -7,23 +8,22 @@ import {
 } from '../contract/virtualTokenConfig.js';
 import { linearOf, linearParams } from './prompt/linearParams.js';
 
-/** What a user may write for prefix tuning. Names and defaults are PEFT's. */
-export interface PrefixTuningConfig extends VirtualTokenConfig {
-  /** Prefix tuning: learned keys and values before those of the tokens, in each layer. */
-  readonly peftType: 'PREFIX_TUNING';
+const own = z.object({
   /** A network of two layers makes the prefix of fewer numbers: slower, steadier. Default false, which is P-tuning v2. */
-  readonly prefixProjection?: boolean;
-  /** Width between the two layers. Default: features of a key of all heads. */
-  readonly encoderHiddenSize?: number | null;
-  /** "zero": the prefix starts at 0, so that it only takes a part of the attention. Default null: at random. */
-  readonly initWeights?: 'zero' | null;
-}
-
-const config = virtualTokenOptions.extend({
   prefixProjection: z.boolean().default(false),
-  encoderHiddenSize: z.int().min(1).nullable().default(null),
+  /** Width between the two layers. Default: features of a key of all heads. */
+  encoderHiddenSize: z.int().min(1).nullable().default(null).meta({ aka: 'hiddensize' }),
+  /** "zero": the prefix starts at 0, so that it only takes a part of the attention. Default null: at random. */
   initWeights: z.literal('zero').nullable().default(null),
 });
+
+const config = virtualTokenOptions.extend(own.shape);
+
+/** What a user may write for prefix tuning. Names and defaults are PEFT's. */
+export interface PrefixTuningConfig extends VirtualTokenConfig, OptionsInput<typeof own> {
+  /** Prefix tuning: learned keys and values before those of the tokens, in each layer. */
+  readonly peftType: 'PREFIX_TUNING';
+}
 
 /**
  * Prefix tuning: in each layer V learned keys and values stand before those of the tokens,

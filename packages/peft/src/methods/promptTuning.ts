@@ -1,31 +1,29 @@
-import { AttuneError, AutoTokenizer } from '@attune/core';
+import { AttuneError, AutoTokenizer, type OptionsInput } from '@attune/core';
 import { z } from 'zod';
 import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtualTokenConfig.js';
 
-/** What a user may write for prompt tuning. Names and defaults are PEFT's. */
-export interface PromptTuningConfig extends VirtualTokenConfig {
-  /** Prompt tuning: learned embeddings before those of the tokens. */
-  readonly peftType: 'PROMPT_TUNING';
+const own = z.object({
   /**
    * What the virtual tokens start as: normal numbers (`RANDOM`), embeddings of tokens drawn from the vocabulary, or those
    * of a text, which the model can read from the first step on: await `model.ready()`. Default "RANDOM".
    */
-  readonly promptTuningInit?: 'RANDOM' | 'SAMPLE_VOCAB' | 'TEXT';
-  /** The text. Its tokens are repeated, or cut off, to numVirtualTokens. Of promptTuningInit "TEXT"; default none. */
-  readonly promptTuningInitText?: string | null;
-  /** A folder or a Hub id: its tokenizer reads the text. Of promptTuningInit "TEXT"; default none. */
-  readonly tokenizerNameOrPath?: string | null;
-  /** Only `revision`, of a Hub id. Default none. */
-  readonly tokenizerKwargs?: { readonly revision?: string } | null;
-}
-
-const config = virtualTokenOptions.extend({
   promptTuningInit: z.enum(['RANDOM', 'SAMPLE_VOCAB', 'TEXT']).default('RANDOM'),
+  /** The text. Its tokens are repeated, or cut off, to numVirtualTokens. Of promptTuningInit "TEXT"; default none. */
   promptTuningInitText: z.string().nullable().default(null),
+  /** A folder or a Hub id: its tokenizer reads the text. Of promptTuningInit "TEXT"; default none. */
   tokenizerNameOrPath: z.string().nullable().default(null),
+  /** Only `revision`, of a Hub id. Default none. */
   tokenizerKwargs: z.strictObject({ revision: z.string().optional() }).nullable().default(null),
 });
+
+const config = virtualTokenOptions.extend(own.shape);
+
+/** What a user may write for prompt tuning. Names and defaults are PEFT's. */
+export interface PromptTuningConfig extends VirtualTokenConfig, OptionsInput<typeof own> {
+  /** Prompt tuning: learned embeddings before those of the tokens. */
+  readonly peftType: 'PROMPT_TUNING';
+}
 
 type Options = z.output<typeof config>;
 

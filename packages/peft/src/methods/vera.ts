@@ -1,42 +1,36 @@
-import { ops } from '@attune/core';
+import { type OptionsInput, ops } from '@attune/core';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../contract/config.js';
 import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { defaultTargetModules } from './lora/tables.js';
 import { TorchUniform } from './vera/torchUniform.js';
 
-/** What a user may write for VeRA. Names and defaults are PEFT's. */
-export interface VeraConfig extends Omit<PeftConfigBase, 'bias' | 'excludeModules'> {
-  /** VeRA: two learned vectors a layer, between random matrices that all layers share. */
-  readonly peftType: 'VERA';
-  /** Rank of the shared matrices; trained are r + out numbers a layer. Usual 64-1024. Default 256. */
-  readonly r?: number;
-  /** Seed of the shared matrices. Default 0. */
-  readonly projectionPrngKey?: number;
-  /** Write the shared matrices too. Without, they are drawn again from the key when the adapter is loaded. Default true. */
-  readonly saveProjection?: boolean;
-  /** Dropout of what the adapter reads, while training. Default 0. */
-  readonly veraDropout?: number;
-  /** What the vector d starts at. Usual at most 0.1. Default 0.1. */
-  readonly dInitial?: number;
-  /** false: b starts at 1 and d at N(0, 1), for tests. Default true. */
-  readonly initWeights?: boolean;
-  /** Which biases are trained too. Default "none". */
-  readonly bias?: 'none' | 'all' | 'vera_only';
-  /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
-  readonly fanInFanOut?: boolean;
-}
-
 const config = z.object({
-  r: z.int().min(1).default(256),
+  /** Rank of the shared matrices; trained are r + out numbers a layer. Usual 64-1024. Default 256. */
+  r: z.int().min(1).default(256).meta({ aka: 'rank lorar lorarank' }),
+  /** Seed of the shared matrices. Default 0. */
   projectionPrngKey: z.int().min(0).default(0),
+  /** Write the shared matrices too. Without, they are drawn again from the key when the adapter is loaded. Default true. */
   saveProjection: z.boolean().default(true),
+  /** Dropout of what the adapter reads, while training. Default 0. */
   veraDropout: z.number().min(0).lt(1).default(0),
+  /** What the vector d starts at. Usual at most 0.1. Default 0.1. */
   dInitial: z.number().default(0.1),
+  /** false: b starts at 1 and d at N(0, 1), for tests. Default true. */
   initWeights: z.boolean().default(true),
+  /** Which biases are trained too. Default "none". */
   bias: z.enum(['none', 'all', 'vera_only']).default('none'),
+  /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
   fanInFanOut: z.boolean().default(false),
 });
+
+/** What a user may write for VeRA. Names and defaults are PEFT's. */
+export interface VeraConfig
+  extends OptionsInput<typeof config>,
+    Omit<PeftConfigBase, 'bias' | 'excludeModules'> {
+  /** VeRA: two learned vectors a layer, between random matrices that all layers share. */
+  readonly peftType: 'VERA';
+}
 
 /** The bound of PyTorch's kaiming_uniform, sqrt(3) * sqrt(2 / fan in). */
 const bound = (fanIn: number): number => Math.sqrt(3) * (Math.sqrt(2) / Math.sqrt(fanIn));

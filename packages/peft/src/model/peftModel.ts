@@ -1,12 +1,12 @@
 import {
   type AdapterHost,
   AttuneError,
-  checkOptionNames,
   type DequantizedDType,
   type HostTensorData,
   type JsonValue,
   type LanguageModel,
   type Parameter,
+  parseOptions,
   type VirtualTokens,
 } from '@attune/core';
 import { plainLora } from '../combine/plainLora.js';
@@ -14,7 +14,11 @@ import { portableLora } from '../combine/portableLora.js';
 import { combineAdapters, type WeightedAdapterOptions } from '../combine/weightedAdapter.js';
 import type { PeftConfig } from '../contract/config.js';
 import type { PeftMethod } from '../contract/definePeftMethod.js';
-import type { LoadAdapterOptions, SaveAdapterOptions } from '../files/options.js';
+import {
+  type LoadAdapterOptions,
+  type SaveAdapterOptions,
+  saveAdapterOptions,
+} from '../files/options.js';
 import { type NewAdapter, readAdapter } from '../files/readAdapter.js';
 import {
   adapterFolder,
@@ -37,13 +41,6 @@ import { finallyDo } from './finallyDo.js';
 import { extract, inject, writeInto } from './inject.js';
 import type { MergeAndUnloadOptions, MergeOptions } from './mergeOptions.js';
 import { WrappedModel } from './wrappedModel.js';
-
-const saveOptionNames = {
-  selectedAdapters: true,
-  plainLora: true,
-  portable: true,
-  verify: true,
-} satisfies Record<keyof SaveAdapterOptions, true>;
 
 interface AttachedAdapter {
   readonly method: PeftMethod;
@@ -395,11 +392,12 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * the folder, others into subfolders of their names. Nothing is written when one of them is refused.
    *
    * @throws PEFT_UNLOADED, PEFT_NO_ADAPTER where there is none to write, PEFT_TRAINED_BESIDE, PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE,
-   *   PEFT_SAVE_MISMATCH, OPTION_UNKNOWN
+   *   PEFT_SAVE_MISMATCH, UNKNOWN_OPTION
    */
   async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
-    checkOptionNames('savePretrained', options, saveOptionNames, 'OPTION_UNKNOWN');
-    const { selectedAdapters = this.adapterNames, verify = true } = options;
+    const place = { where: 'savePretrained', code: 'PEFT_CALL' };
+    const parsed = parseOptions(saveAdapterOptions, options, place);
+    const { selectedAdapters = this.adapterNames, verify } = parsed;
     await this.#making;
     await this.ready();
     this.#checkAny('savePretrained');

@@ -68,7 +68,7 @@ type ModuleTable = ReadonlyMap<string, Module>;
 /**
  * Parses a config as it was written and matches it to a model.
  *
- * @throws PEFT_TYPE_UNKNOWN, PEFT_CONFIG_INVALID, PEFT_CONFIG_UNKNOWN_KEY, PEFT_UNSUPPORTED_OPTION,
+ * @throws PEFT_TYPE_UNKNOWN, PEFT_CONFIG_INVALID, UNKNOWN_OPTION, PEFT_UNSUPPORTED_OPTION,
  *   and as planAdapter
  */
 export function planFrom(

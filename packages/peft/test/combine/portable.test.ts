@@ -164,7 +164,7 @@ describe('refused, with what to do', () => {
     await expect(
       model.savePretrained(await folder(), { portabel: true } as never),
     ).rejects.toMatchObject({
-      code: 'OPTION_UNKNOWN',
+      code: 'UNKNOWN_OPTION',
       message: expect.stringMatching(/Did you mean "portable"/),
     });
   });

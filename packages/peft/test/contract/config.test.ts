@@ -78,7 +78,7 @@ describe('spelling', () => {
 
   test('an unknown option names the nearest in the same spelling', () => {
     expect(() => parse({ peftType: 'LORA', lorAlpha: 4 })).toThrow(
-      /PEFT_CONFIG_UNKNOWN_KEY: peftConfig\.lorAlpha is not an option of LORA\. Did you mean "loraAlpha"\?/,
+      /UNKNOWN_OPTION: peftConfig\.lorAlpha is not an option of LORA\. Did you mean "loraAlpha"\?/,
     );
     expect(() => parse({ peft_type: 'LORA', lora_alhpa: 4 })).toThrow(
       /Did you mean "lora_alpha"\?/,
@@ -88,12 +88,12 @@ describe('spelling', () => {
 
 describe('values', () => {
   test.each([
-    [{ r: 0 }, /peftConfig\.r is 0\. .*>=1/],
+    [{ r: 0 }, /peftConfig\.r is 0: .*>=1/],
     [{ r: 2.5 }, /peftConfig\.r is 2\.5/],
-    [{ lora_dropout: 1 }, /peftConfig\.lora_dropout is 1\. .*<1/],
+    [{ lora_dropout: 1 }, /peftConfig\.lora_dropout is 1: .*<1/],
     [{ rankPattern: { q_proj: 'x' } }, /peftConfig\.rankPattern\.q_proj is "x"/],
-    [{ targetModules: 7 }, /peftConfig\.targetModules is 7\. .*array.*; or .*string/],
-    [{ bias: 'some' }, /peftConfig\.bias is "some"\. .*"none".*"all".*"lora_only"/],
+    [{ targetModules: 7 }, /peftConfig\.targetModules is 7: .*array.*; or .*string/],
+    [{ bias: 'some' }, /peftConfig\.bias is "some": .*"none".*"all".*"lora_only"/],
     [{ initLoraWeights: 'loftq' }, /peftConfig\.initLoraWeights is "loftq"/],
     [{ targetModules: 'q_proj', layersToTransform: [0] }, /layersToTransform needs a list/],
     [
@@ -102,6 +102,16 @@ describe('values', () => {
     ],
   ])('%j', (options, message) => {
     expect(() => parse({ peftType: 'LORA', ...options })).toThrow(message);
+  });
+
+  test('all of them are named, and options that do not exist beside them', () => {
+    const wrong = { r: 0, lora_dropout: 2, bias: 'some', rank: 8 };
+    expect(() => parse({ peft_type: 'LORA', ...wrong })).toThrow(
+      /UNKNOWN_OPTION: peftConfig\.rank .*"r"\?\n.*bias is "some"[\s\S]*r is 0[\s\S]*lora_dropout is 2/,
+    );
+    expect(() => parse({ peftType: 'LORA', r: 0, loraDropout: 2, bias: 'some' })).toThrow(
+      /PEFT_CONFIG_INVALID: peftConfig\.bias is "some"[\s\S]*r is 0[\s\S]*loraDropout is 2/,
+    );
   });
 
   test('options of PEFT that would change the result are refused', () => {

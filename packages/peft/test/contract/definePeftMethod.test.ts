@@ -192,7 +192,7 @@ test('selected parameters are trained as copies: the base stays, files have them
   expect(await logits(again)).toEqual(adapted);
   expect(await logits(await model.mergeAndUnload())).toEqual(adapted);
   expect(() => again.addAdapter('x', untyped({ peftType: 'NORMS', bias: 'all' }))).toThrow(
-    /PEFT_CONFIG_UNKNOWN_KEY/,
+    /UNKNOWN_OPTION/,
   );
 });
 

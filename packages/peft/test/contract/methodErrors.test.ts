@@ -26,7 +26,7 @@ describe('BITFIT', () => {
     );
     expect(base.adapters).toBeNull();
     const targeted = { peftType: 'BITFIT', targetModules: ['q_proj'] } as const;
-    expect(() => getPeftModel(base, targeted)).toThrow(/PEFT_CONFIG_UNKNOWN_KEY/);
+    expect(() => getPeftModel(base, targeted)).toThrow(/UNKNOWN_OPTION/);
   });
 });
 
@@ -104,7 +104,7 @@ describe('IA3', () => {
     ).rejects.toThrow(
       /PEFT_CONFIG_INVALID: feedforwardModules \["up_proj"\] are not in targetModules/,
     );
-    await expect(of({ bias: 'all' })).rejects.toThrow(/PEFT_CONFIG_UNKNOWN_KEY: peftConfig\.bias/);
+    await expect(of({ bias: 'all' })).rejects.toThrow(/UNKNOWN_OPTION: peftConfig\.bias/);
   });
 });
 

@@ -82,7 +82,7 @@ describe('an adapter by its Hub id', () => {
     ['a path', './out/none', {}, 'PEFT_ADAPTER_MISSING', /no folder "\.\/out\/none"/],
     ['a name without owner', 'adapter', {}, 'PEFT_ADAPTER_MISSING', /no folder "adapter"/],
     ['a file', join(local, 'adapter_config.json'), {}, 'PEFT_ADAPTER_MISSING', /is a file/],
-    ['a misspelt option', 'owner/adapter', { revison: 'v1' }, 'OPTION_UNKNOWN', /"revision"/],
+    ['a misspelt option', 'owner/adapter', { revison: 'v1' }, 'UNKNOWN_OPTION', /"revision"/],
   ])('%s', async (_, name, options, code, message) => {
     const { from } = await hubWith();
     const model = await load(await open());

@@ -179,7 +179,7 @@ describe('each problem says what, how much, and what to do', () => {
         maxLoRARank: 64,
       } as never),
     ).rejects.toMatchObject({
-      code: 'OPTION_UNKNOWN',
+      code: 'UNKNOWN_OPTION',
       message: expect.stringMatching(/Did you mean "maxLoraRank"/),
     });
   });

@@ -162,7 +162,7 @@ describe('DoRA', () => {
     const attune = await open();
     const model = await load(attune);
     expect(() => getPeftModel(model, { ...dora, loraBias: true })).toThrow(
-      /PEFT_CONFIG_INVALID: peftConfig.loraBias is true. With useDora B has no bias/,
+      /PEFT_CONFIG_INVALID: peftConfig.loraBias is true: With useDora B has no bias/,
     );
   });
 

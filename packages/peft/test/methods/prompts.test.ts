@@ -343,7 +343,7 @@ describe('mistakes', () => {
   test.each<[object, RegExp]>([
     [
       { peftType: 'PROMPT_TUNING' },
-      /PEFT_CONFIG_INVALID: peftConfig\.numVirtualTokens is undefined/,
+      /PEFT_CONFIG_INVALID: peftConfig\.numVirtualTokens is not given/,
     ],
     [
       { ...configs[0], numVirtualTokens: 0 },
@@ -375,7 +375,7 @@ describe('mistakes', () => {
     ],
     [
       { ...configs[0], targetModules: ['q_proj'] },
-      /PEFT_CONFIG_UNKNOWN_KEY: peftConfig\.targetModules is not an option of PROMPT_TUNING/,
+      /UNKNOWN_OPTION: peftConfig\.targetModules is not an option of PROMPT_TUNING/,
     ],
     [
       { ...configs[0], numTransformerSubmodules: 2 },

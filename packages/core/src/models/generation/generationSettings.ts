@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { briefly } from '../../util/briefly.js';
 import { AttuneError } from '../../util/errors.js';
-import { camelToSnake } from '../../util/json.js';
+import { camelToSnake, snakeToCamel } from '../../util/json.js';
 import type { Logger } from '../../util/logger.js';
 import { problemError, problemsOf } from '../../util/options.js';
 import { callOptions, type GenerateOptions, settingOptions } from './generateOptions.js';
@@ -43,7 +43,8 @@ export function readSettings(options: GenerateOptions, saved: Named): Settings {
     problemsOf(parsed.error, values, checked, {
       label: ([name]) => origin(String(name)),
       explain: String,
-      remedy: (name, expected) => remedyOf(origin(name), name, expected),
+      remedy: (where, expected) =>
+        remedyOf(where, snakeToCamel(where.replace(/^[^:]*: /, '')), expected ?? 'another value'),
     }),
     parsed.error,
   );

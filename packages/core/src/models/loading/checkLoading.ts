@@ -60,7 +60,7 @@ const hints: Omit<OptionHints, 'known'> = {
   },
 };
 
-/** @throws OPTION_UNKNOWN: an option that nobody reads would be a silent mistake, `quantization` above all */
+/** @throws UNKNOWN_OPTION: an option that nobody reads would be a silent mistake, `quantization` above all */
 export function checkLoadOptions(options: unknown, known: readonly string[], where: string): void {
   const names = Object.fromEntries(known.map((name) => [name, true as const]));
   if (options === undefined && known.includes('attune'))
@@ -71,7 +71,7 @@ export function checkLoadOptions(options: unknown, known: readonly string[], whe
     throw new AttuneError('ATTUNE_NEEDED', `${where}: the Attune is one of the options.`, {
       remedy: `Pass ${where}(path, { attune }).`,
     });
-  checkOptionNames(where, options, names, 'OPTION_UNKNOWN', hints);
+  checkOptionNames(where, options, names, 'UNKNOWN_OPTION', hints);
 }
 
 /** An Attune that is open. @throws ATTUNE_NEEDED, ATTUNE_DISPOSED */

@@ -35,7 +35,6 @@ export function parseArguments<S extends z.ZodObject>(
     label: ([first, ...rest]) => [asWritten(first), ...rest.map(String)].join('.'),
     explain: (name) =>
       explainUnknown(asWritten(name), { ...hintsOf(schema), notes: argumentNotes }),
-    remedy: (name, expected) => `Pass ${expected}, or leave ${asWritten(name)} out.`,
   });
   const messages = [...problems.messages, ...refused];
   throw problemError('ARGUMENTS_INVALID', { ...problems, messages }, result.error);
