@@ -21,9 +21,10 @@ export interface CausalLmOptions extends CausalLmRowOptions {
  * Predicting the next token: loss = sum over the labelled positions of -log p(label). Items are those
  * positions, so that every token weighs the same, however rows fall into batches.
  *
- * A row's first token is not predicted and not counted, as in transformers since 5.x; but behind virtual tokens that are
- * embeddings (prompt tuning, P-tuning) the last of them predicts it, as in PEFT: then it is learned. The loss of an update is
- * divided without it, as transformers counts items; accuracy and evaluation count it, as TRL and PEFT's own loss do.
+ * A row's first token is not predicted and not counted, as in transformers since 5.x; but behind virtual
+ * tokens that are embeddings (prompt tuning, P-tuning) the last of them predicts it, as in PEFT: then it
+ * is learned. The loss of an update is divided without it, as transformers counts items; accuracy and
+ * evaluation count it, as TRL and PEFT's own loss do.
  */
 export function causalLmObjective(options: CausalLmOptions): Objective<TokenExample> {
   const { maxLength, labelSmoothing = 0, lossType = 'nll' } = options;
@@ -64,7 +65,8 @@ function unshifted({ data, shape, dtype }: HostTensor): HostTensor {
 
 /**
  * Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T], and optionally
- * `targetRows`, `targetLabels` [R]; behind virtual embeddings `firstRows`, `firstLabels` [S] -> the summed loss, and how many labels greedy decoding would have chosen.
+ * `targetRows`, `targetLabels` [R]; behind virtual embeddings `firstRows`, `firstLabels` [S] -> the summed
+ * loss, and how many labels greedy decoding would have chosen.
  */
 export function causalLmLoss(
   model: LanguageModel,

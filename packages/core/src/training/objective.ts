@@ -9,11 +9,15 @@ import type { Update, UpdateContext } from './updates.js';
 export interface LossOutput {
   /** One element: the SUM of the loss over the batch's items, never its mean. */
   readonly loss: Tensor;
-  /** Further sums to log as `sum / count`, e.g. correct tokens. One element each; count is by default the batch's items. */
+  /**
+   * Further sums to log as `sum / count`, e.g. correct tokens. One element each; count is by default the
+   * batch's items.
+   */
   readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count?: number }>>;
   /**
-   * Items of the sums beside those that `countItems` counts: first tokens of rows that a virtual token predicts. Training divides
-   * the loss without them, as transformers counts; evaluation with them, and so all metrics. Default 0.
+   * Items of the sums beside those that `countItems` counts: first tokens of rows that a virtual token
+   * predicts. Training divides the loss without them, as transformers counts; evaluation with them, and
+   * so all metrics. Default 0.
    */
   readonly extraItems?: number;
 }
@@ -51,7 +55,8 @@ export interface Objective<Example = unknown> {
    * before a checkpoint of the group's end. Checkpoints are written at the ends of groups only. Default:
    * one update, of the group as it is.
    *
-   * An evaluation asks for the first update of each batch, and evaluates that.
+   * An evaluation asks for the first update of each batch, and evaluates that. Where the signal makes it
+   * throw, `state` must be what it was before the group.
    */
   updates?(group: readonly HostBatch[], context: UpdateContext): AsyncIterable<Update>;
   /** How many updates a group gives: from it the updates of an epoch are counted. Default 1. */
@@ -85,8 +90,14 @@ export interface ObjectiveState {
 
 /** What `computeMetrics` compares. */
 export interface PredictionParts {
-  /** Outputs of the model for a batch, its examples along the first axis: logits [B, T, V] or [B, C]. Must not wait. */
+  /**
+   * Outputs of the model for a batch, its examples along the first axis: logits [B, T, V] or [B, C]. Must
+   * not wait.
+   */
   outputs(model: LanguageModel, batch: DeviceBatch): Tensor;
-  /** What they should have been, aligned as Hugging Face aligns it: ids [B, T] or classes [B]; -100 where nothing is asked. */
+  /**
+   * What they should have been, aligned as Hugging Face aligns it: ids [B, T] or classes [B]; -100 where
+   * nothing is asked.
+   */
   labelIds(batch: HostBatch): HostTensor;
 }
