@@ -28,15 +28,13 @@ import type { Kernel } from './kernels/kernel.js';
 import { PipelineCache } from './pipelineCache.js';
 import { Planner } from './planner.js';
 import { Readback } from './readback.js';
-import { Recorder, STAGING_BYTES, wholeWords } from './recorder.js';
+import { Recorder } from './recorder.js';
+import { Uploads } from './uploads.js';
 import { Waiter } from './waiter.js';
 
 const STORAGE = 0x80;
 const COPY_DST = 0x08;
 const COPY_SRC = 0x04;
-
-/** Uploads too large for the staging buffer wait while so many bytes of them are on their way. */
-const UPLOAD_WINDOW_BYTES = 64 * 2 ** 20;
 
 /**
  * WebGPU through Dawn: ops are recorded into one command encoder and submitted at `flush`, `read` or
@@ -60,6 +58,7 @@ export class DawnBackend implements Backend {
   readonly #pool: BufferPool;
   readonly #readback: Readback;
   readonly #recorder: Recorder;
+  readonly #uploads: Uploads;
   readonly #submissions = { asked: 0, submitted: 0, flush: () => this.flush() };
   readonly #pipelines: PipelineCache;
   readonly #bindGroups: BindGroupCache;
@@ -68,8 +67,6 @@ export class DawnBackend implements Backend {
   readonly #waiter: Waiter;
   readonly #deferral: Deferral;
   readonly #tuner: Tuner;
-  /** Bytes of large uploads since the device was last known to be done with them. */
-  #uploading = 0;
   #timer: DispatchTimer | null = null;
 
   constructor(
@@ -96,6 +93,7 @@ export class DawnBackend implements Backend {
       this.#submissions,
     );
     this.#recorder = new Recorder(device, stats);
+    this.#uploads = new Uploads(device.queue, this.#recorder, this.#deferral);
     this.#readback = new Readback(device, stats, {
       recorder: this.#recorder,
       deferral: this.#deferral,
@@ -124,32 +122,7 @@ export class DawnBackend implements Backend {
 
   write(buffer: BufferHandle, byteOffset: number, data: HostArray, lasting = false): void {
     this.#health.check();
-    if (data.byteLength > STAGING_BYTES) this.#admitUpload(data.byteLength);
-    const target = (buffer as DawnBuffer).gpu;
-    const bytes = wholeWords(data);
-    if (this.#deferral.isActive) {
-      const copy = lasting ? bytes : bytes.slice(); // the caller may reuse the array
-      this.#deferral.add(() => this.#recorder.upload(target, byteOffset, copy));
-    } else {
-      this.#recorder.upload(target, byteOffset, bytes);
-    }
-  }
-
-  /**
-   * Recording runs ahead of the device, and Dawn copies what is uploaded into memory of its own: a
-   * model that streams from host memory would be there as a whole. So commands wait their turn.
-   */
-  #admitUpload(byteLength: number): void {
-    this.#uploading += byteLength;
-    if (this.#uploading <= UPLOAD_WINDOW_BYTES) return;
-    this.#uploading = byteLength;
-    this.#deferral.add(
-      () => {},
-      () => {
-        this.#recorder.submit();
-        return this.device.queue.onSubmittedWorkDone();
-      },
-    );
+    this.#uploads.write((buffer as DawnBuffer).gpu, byteOffset, data, lasting);
   }
 
   limitMemory(bytes: number | null): void {

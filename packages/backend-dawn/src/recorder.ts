@@ -1,4 +1,4 @@
-import type { BackendStats, HostArray } from '@attune/core';
+import type { BackendStats } from '@attune/core';
 import type { Command } from './callCache.js';
 
 const COPY_SRC = 0x04;
@@ -116,13 +116,4 @@ export class Recorder {
 
 interface ImmediatesEncoder {
   setImmediates(offset: number, data: ArrayBuffer): void;
-}
-
-/** WebGPU writes whole words: an odd number of 16-bit values is padded. */
-export function wholeWords(data: HostArray): Uint8Array<ArrayBuffer> {
-  const { buffer, byteOffset, byteLength } = data;
-  if (byteLength % 4 === 0) return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
-  const padded = new Uint8Array(Math.ceil(byteLength / 4) * 4);
-  padded.set(new Uint8Array(buffer, byteOffset, byteLength));
-  return padded;
 }

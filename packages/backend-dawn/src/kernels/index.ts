@@ -3,6 +3,7 @@ import { attentionKernels } from './attention/index.js';
 import { clippingKernels } from './clipping.js';
 import { crossEntropyKernels } from './crossEntropy.js';
 import { elementwiseKernels } from './elementwise.js';
+import { gatedKernels } from './gated.js';
 import type { Kernel } from './kernel.js';
 import { matmulKernel } from './matmul/index.js';
 import { movementKernels } from './movement.js';
@@ -10,15 +11,20 @@ import { optimizerKernels } from './optimizers.js';
 import { quantizedKernels } from './quantized.js';
 import { randomKernels } from './random.js';
 import { reduceKernels } from './reduce.js';
+import { ropeKernels } from './rope.js';
 import { rowwiseKernels } from './rowwise.js';
+import { unaryKernels } from './unary.js';
 
 /** Every kernel of this backend. An op that is not here runs as its decomposition. */
 export const kernels: readonly Kernel[] = [
+  ...unaryKernels,
   ...elementwiseKernels,
+  ...gatedKernels,
   ...randomKernels,
   ...movementKernels,
   ...reduceKernels,
   ...rowwiseKernels,
+  ...ropeKernels,
   ...crossEntropyKernels,
   ...attentionKernels,
   matmulKernel,

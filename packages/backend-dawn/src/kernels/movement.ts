@@ -1,8 +1,8 @@
 import { numel, type OpCall, type Operand, ops, strides } from '@attune/core';
-import { mergeAxes, stridedOffsets } from './elementwise.js';
 import { defineKernel, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
 import { perLane, storeEach } from './shader.js';
 import { named, stage } from './stage.js';
+import { mergeAxes, stridedOffsets } from './strides.js';
 
 /** out[index] = x[start + sum(index * steps)]: permute, expand and slice differ in their steps alone. */
 function stridedCopy(call: OpCall, steps: readonly number[], start: number): Stage[] {

@@ -234,75 +234,6 @@ ${loop(lanes, 'let v = logits(first + i); if (v > mine || (v == mine && i32(i) <
     }),
 });
 
-/** Turns 1 or 2 tensors [B, T, H, D] of one head size: queries, or queries and keys. */
-function ropeStage(
-  op: string,
-  turned: readonly Operand[],
-  tables: readonly Operand[],
-  outputs: readonly Operand[],
-  inverse: boolean,
-): Stage {
-  const [cos, , positions] = tables as [Operand, Operand, Operand];
-  const heads = turned.map((x) => x.shape[2]!);
-  const allHeads = heads.reduce((n, h) => n + h, 0);
-  const depth = turned[0]!.shape[3]!;
-  const half = cos.shape[1]!;
-  // A lane turns one pair; features beyond 2 * half pass through.
-  const perHead = Math.max(half, depth - half);
-  const n = numel(positions.shape) * allHeads * perHead;
-  const names = ['q', 'k'];
-  const body = (x: string) => `
-    if (i < p.half_) {
-      let at = u32(positions(token)) * p.half_ + i;
-      let c = cosines(at);
-      let s = sines(at) * p.turn;
-      let a = ${x}(first + i);
-      let b = ${x}(first + i + p.half_);
-      ${x}Out[first + i] = a * c - b * s;
-      ${x}Out[first + i + p.half_] = b * c + a * s;
-    }
-    if (beyond < p.depth) { ${x}Out[first + beyond] = ${x}(first + beyond); }`;
-  const first = `let first = (token * p.heads + head) * p.depth;${body('q')}`;
-  const second = `let first = (token * (p.allHeads - p.heads) + head - p.heads) * p.depth;${body('k')}`;
-  return stage({
-    key: op,
-    reads: { ...named(turned, ...names), ...named(tables, 'cosines', 'sines', 'positions') },
-    writes: named(outputs, ...names.map((name) => `${name}Out`)),
-    params: {
-      n: u32(n),
-      heads: u32(heads[0]!),
-      allHeads: u32(allHeads),
-      depth: u32(depth),
-      half_: u32(half),
-      perHead: u32(perHead),
-      turn: f32(inverse ? -1 : 1),
-    },
-    workgroup: 64,
-    body: `  if (gid >= p.n) { return; }
-  let i = gid % p.perHead;
-  let beyond = i + 2u * p.half_;
-  let head = gid / p.perHead % p.allHeads;
-  let token = gid / p.perHead / p.allHeads;
-  ${turned.length === 1 ? first : `if (head < p.heads) { ${first} } else { ${second} }`}`,
-    grid: grid1d(n, 64),
-  });
-}
-
-const ropeKernel = defineKernel({
-  op: 'rope',
-  plan: ({ inputs: [x, ...tables], outputs, attrs }) => [
-    ropeStage('rope', [x!], tables, outputs, attrs.inverse as boolean),
-  ],
-});
-
-const ropePairKernel = defineKernel({
-  op: 'ropePair',
-  accepts: ({ inputs: [q, k] }) => q!.shape[3] === k!.shape[3],
-  plan: ({ inputs: [q, k, ...tables], outputs, attrs }) => [
-    ropeStage('ropePair', [q!, k!], tables, outputs, attrs.inverse as boolean),
-  ],
-});
-
 export const rowwiseKernels: readonly Kernel[] = [
   softmaxKernel,
   logSoftmaxKernel,
@@ -314,6 +245,4 @@ export const rowwiseKernels: readonly Kernel[] = [
   layerNormKernel,
   layerNormGradKernel,
   labelIsTopKernel,
-  ropeKernel,
-  ropePairKernel,
 ];

@@ -169,3 +169,17 @@ export class CountingBackend implements Backend {
     this.#ledger.set(label, (this.#ledger.get(label) ?? 0) + bytes);
   }
 }
+
+/** How a backend takes memory; of one that says nothing about it, to the byte. */
+export const memoryModelOf = (backend: Backend): MemoryModel =>
+  backend.memoryModel?.() ?? {
+    info: backend.info,
+    limits: backend.limits,
+    supports: (call) => backend.supports(call),
+    capacity: (byteLength) => byteLength,
+    held: {
+      liveBytes: backend.stats.liveBytes,
+      reservedBytes: backend.stats.reservedBytes,
+      free: new Map(),
+    },
+  };

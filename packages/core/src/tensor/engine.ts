@@ -1,5 +1,5 @@
-import type { Backend, MemoryModel } from '../backend/backend.js';
-import { CountingBackend } from '../backend/countingBackend.js';
+import type { Backend } from '../backend/backend.js';
+import { CountingBackend, memoryModelOf } from '../backend/countingBackend.js';
 import {
   bytesPerElement,
   type ComputeDType,
@@ -8,15 +8,18 @@ import {
   type HostArray,
   isFloat,
 } from '../backend/dtype.js';
-import type { Attrs, OpCall, Operand } from '../backend/opCall.js';
+import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
-import { Rng } from '../util/rng.js';
+import type { Rng } from '../util/rng.js';
 import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
+import { callOf, checkWritten } from './callOf.js';
 import { InferCache, type Inferred, type OutputSpec, outputSpec } from './inferCache.js';
+import { Lifetimes } from './lifetimes.js';
 import type { OpDef, TensorSpec } from './op.js';
 import { fill } from './ops/update.js';
 import { reshapeOp } from './ops/view.js';
-import { Scope } from './scope.js';
+import { Randomness } from './randomness.js';
+import type { Scope } from './scope.js';
 import { formatShape, numel, type Shape } from './shape.js';
 import { Storage } from './storage.js';
 import { Tensor } from './tensor.js';
@@ -28,35 +31,19 @@ import { Tensor } from './tensor.js';
  */
 export class Engine {
   readonly tape = new Tape();
-  /** Host draws: adapter initialisation. */
-  rng: Rng;
-  #scope = new Scope('root', null, 0);
+  readonly #lifetimes = new Lifetimes();
+  readonly #random: Randomness;
   #gradEnabled = true;
   #computeDType: ComputeDType = 'float32';
   #nextId = 1;
-  #dropoutDraws = 0;
 
   readonly #inferred = new InferCache();
   readonly #checked = new InferCache();
-  #seed: number;
   #backend: Backend;
 
   constructor(backend: Backend, seed = 0) {
     this.#backend = backend;
-    this.#seed = seed;
-    this.rng = new Rng(seed);
-  }
-
-  /** Of initialisation and dropout. */
-  get seed(): number {
-    return this.#seed;
-  }
-
-  /** Starts the streams of `seed` from their beginning: what follows depends on nothing before. */
-  reseed(seed: number): void {
-    this.#seed = seed;
-    this.rng = new Rng(seed);
-    this.#dropoutDraws = 0;
+    this.#random = new Randomness(seed);
   }
 
   /** The device; within {@link rehearse} the one that counts in its place. */
@@ -72,14 +59,14 @@ export class Engine {
    */
   rehearse<T>(fn: (counter: CountingBackend) => T): T {
     const device = this.#backend;
-    const draws = this.#dropoutDraws;
-    const counter = new CountingBackend(device.memoryModel?.() ?? plainMemory(device));
+    const { draws } = this.#random;
+    const counter = new CountingBackend(memoryModelOf(device));
     this.#backend = counter;
     try {
       return this.scope('rehearse', () => fn(counter));
     } finally {
       this.#backend = device;
-      this.#dropoutDraws = draws;
+      this.#random.draws = draws;
     }
   }
 
@@ -87,51 +74,66 @@ export class Engine {
     return this.#nextId++;
   }
 
-  get currentScope(): Scope {
-    return this.#scope;
+  // Randomness
+
+  /** Of initialisation and dropout. */
+  get seed(): number {
+    return this.#random.seed;
   }
 
-  get gradEnabled(): boolean {
-    return this.#gradEnabled;
+  /** Host draws: adapter initialisation. */
+  get rng(): Rng {
+    return this.#random.host;
+  }
+
+  /** Starts the streams of `seed` from their beginning: what follows depends on nothing before. */
+  reseed(seed: number): void {
+    this.#random.reseed(seed);
+  }
+
+  /** A fresh offset into the dropout stream; part of a checkpoint's state. */
+  nextDropoutDraw(): number {
+    return this.#random.draws++;
+  }
+
+  get dropoutDraws(): number {
+    return this.#random.draws;
+  }
+
+  set dropoutDraws(value: number) {
+    this.#random.draws = value;
+  }
+
+  // Lifetime
+
+  get currentScope(): Scope {
+    return this.#lifetimes.innermost;
   }
 
   /** Tensors alive now, in all open scopes. After a training step this is what it was before it. */
   get liveTensors(): number {
-    let count = 0;
-    for (let scope: Scope | null = this.#scope; scope; scope = scope.parent) count += scope.size;
-    return count;
+    return this.#lifetimes.count;
   }
-
-  // Lifetime
 
   /**
    * Runs `fn(...args)`; tensors made in it are disposed at its end unless they are part of the result.
    * `fn` must not be async: a scope is a place in the program, and awaiting leaves it.
    */
   scope<T, A extends readonly unknown[]>(name: string, fn: (...args: A) => T, ...args: A): T {
-    const scope = new Scope(name, this.#scope, this.tape.length);
-    this.#scope = scope;
+    const scope = this.#lifetimes.enter(name, this.tape.length);
     try {
       const result = fn(...args);
       if (result instanceof Promise)
         throw new AttuneError('SCOPE_ASYNC', `scope "${name}" was given an async function.`, {
           remedy: 'Do the awaiting outside of the scope; record inside of it.',
         });
-      let resultHasHistory = false;
-      forEachTensor(result, (tensor) => {
-        const isOurs = tensor.scope === scope;
-        const isKept = tensor.scope === null;
-        resultHasHistory ||= (isOurs || isKept) && tensor.requiresGrad && !tensor.isLeaf;
-        if (isOurs) this.#own(tensor, scope.parent!);
-      });
-      if (!resultHasHistory) this.tape.truncate(scope.tapeStart);
+      if (!this.#lifetimes.handOver(result, scope)) this.tape.truncate(scope.tapeStart);
       return result;
     } catch (error) {
       this.tape.truncate(scope.tapeStart);
       throw error;
     } finally {
-      scope.disposeAll();
-      this.#scope = scope.parent!;
+      this.#lifetimes.leave(scope);
     }
   }
 
@@ -141,9 +143,10 @@ export class Engine {
     return tensor;
   }
 
-  #own(tensor: Tensor, scope: Scope): void {
-    tensor.scope?.delete(tensor);
-    scope.add(tensor);
+  // How ops are recorded
+
+  get gradEnabled(): boolean {
+    return this.#gradEnabled;
   }
 
   noGrad<T>(fn: () => T): T {
@@ -359,7 +362,7 @@ export class Engine {
     }
     const outputs: Tensor[] = [];
     for (let i = 0; i < specs.length; i++) outputs.push(this.#allocate(specs[i]!, recorded));
-    const call = this.#call(def.name, inputs, outputs, known.attrs);
+    const call = callOf(this, def.name, inputs, outputs, known.attrs);
     if (call) this.backend.dispatch(call);
     if (recorded) this.tape.record(this, def, inputs, outputs, attrs);
     return outputs;
@@ -378,53 +381,9 @@ export class Engine {
     attrs: A,
   ): void {
     const known = this.#checked.get(def, [...inputs, ...outputs], attrs, check);
-    const copy = outputs.find((t) => t.readOnly);
-    if (copy)
-      throw new AttuneError(
-        'WEIGHT_OFFLOADED',
-        `${def.name}: a weight ${formatShape(copy.shape)} that lies in host memory was to be written on the device, where it is a copy that is thrown away.`,
-        { remedy: 'Load the model without offload to change its weights (merging included).' },
-      );
-    for (let i = 0; i < outputs.length; i++)
-      if (isShared(outputs[i]!.storage, inputs) || isShared(outputs[i]!.storage, outputs, i + 1))
-        throw new AttuneError(
-          'UPDATE_ALIASED',
-          `${def.name}: a tensor that is written shares its memory with another operand.`,
-          { remedy: 'WebGPU forbids it. Copy the operand first, e.g. x.mul(1).' },
-        );
-    const call = this.#call(def.name, inputs, outputs, known.attrs);
+    checkWritten(def.name, inputs, outputs);
+    const call = callOf(this, def.name, inputs, outputs, known.attrs);
     if (call) this.backend.dispatch(call);
-  }
-
-  /** What the backend is told; null where there is nothing to write. */
-  #call(
-    op: string,
-    inputs: readonly Tensor[],
-    outputs: readonly Tensor[],
-    attrs: Attrs,
-  ): OpCall | null {
-    let size = 0;
-    for (let i = 0; i < outputs.length; i++) size += outputs[i]!.size;
-    if (size === 0) return null;
-    return {
-      op,
-      inputs: this.#operands(op, inputs),
-      outputs: this.#operands(op, outputs),
-      attrs,
-    };
-  }
-
-  #operands(op: string, tensors: readonly Tensor[]): Operand[] {
-    const operands: Operand[] = [];
-    for (let i = 0; i < tensors.length; i++) {
-      const tensor = tensors[i]!;
-      if (tensor.engine !== this)
-        throw new AttuneError('ENGINE_MIXED', `${op}: an operand belongs to another Attune.`, {
-          remedy: 'Read it with data() and upload it here with engine.tensor().',
-        });
-      operands.push(tensor.operand);
-    }
-    return operands;
   }
 
   #withHistory<A extends Attrs>(
@@ -480,19 +439,6 @@ export class Engine {
     return this.#make(storage.retain(), byteOffset, shape, dtype, true, false);
   }
 
-  /** A fresh offset into the dropout stream; part of a checkpoint's state. */
-  nextDropoutDraw(): number {
-    return this.#dropoutDraws++;
-  }
-
-  get dropoutDraws(): number {
-    return this.#dropoutDraws;
-  }
-
-  set dropoutDraws(value: number) {
-    this.#dropoutDraws = value;
-  }
-
   #make(
     storage: Storage,
     byteOffset: number,
@@ -502,23 +448,10 @@ export class Engine {
     isLeaf = true,
   ): Tensor {
     const tensor = new Tensor(this, storage, byteOffset, shape, dtype, requiresGrad, isLeaf);
-    this.#own(tensor, this.#scope);
+    this.#lifetimes.innermost.add(tensor);
     return tensor;
   }
 }
-
-/** Of a backend that says nothing about it: to the byte. */
-const plainMemory = (backend: Backend): MemoryModel => ({
-  info: backend.info,
-  limits: backend.limits,
-  supports: (call) => backend.supports(call),
-  capacity: (byteLength) => byteLength,
-  held: {
-    liveBytes: backend.stats.liveBytes,
-    reservedBytes: backend.stats.reservedBytes,
-    free: new Map(),
-  },
-});
 
 /** A shape rule that only checks: what is written exists. */
 function check<A extends Attrs>(def: OpDef<A>, all: readonly TensorSpec[], attrs: A): Inferred {
@@ -529,22 +462,4 @@ function check<A extends Attrs>(def: OpDef<A>, all: readonly TensorSpec[], attrs
 function anyRequiresGrad(tensors: readonly Tensor[]): boolean {
   for (let i = 0; i < tensors.length; i++) if (tensors[i]!.requiresGrad) return true;
   return false;
-}
-
-function isShared(storage: Storage, tensors: readonly Tensor[], from = 0): boolean {
-  for (let i = from; i < tensors.length; i++) if (tensors[i]!.storage === storage) return true;
-  return false;
-}
-
-/** Calls `visit` for each tensor in a result: the value itself, arrays, maps and plain objects. */
-function forEachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
-  if (value instanceof Tensor) visit(value);
-  else if (Array.isArray(value)) for (const item of value) forEachTensor(item, visit);
-  else if (value instanceof Map) for (const item of value.values()) forEachTensor(item, visit);
-  else if (
-    typeof value === 'object' &&
-    value !== null &&
-    Object.getPrototypeOf(value) === Object.prototype
-  )
-    for (const item of Object.values(value)) forEachTensor(item, visit);
 }
