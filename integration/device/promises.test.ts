@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { chooseAdapter, createDawnBackend, DawnBackend } from '@attune/backend-dawn';
 import {
   AttuneError,
   AutoModelForCausalLM,
@@ -9,7 +10,6 @@ import {
   SFTTrainer,
 } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import { chooseAdapter, createDawnBackend, DawnBackend } from '../src/index.js';
 import { fixture, onDawn, temporaryFolder } from './support.js';
 
 /** Rows of one length, so that every step has the same shapes. */
