@@ -6,6 +6,7 @@ import type { ExtensionPoint } from './di/extensionPoint.js';
 import type { Plugin } from './di/plugin.js';
 import type { Registry } from './di/registry.js';
 import { TOKENS, type Token } from './di/tokens.js';
+import { type Communicator, localCommunicator } from './distributed/communicator.js';
 import { Backends } from './points.js';
 import { Engine } from './tensor/engine.js';
 import { describeValue } from './util/describeValue.js';
@@ -37,11 +38,24 @@ const createOptions = z.strictObject({
     )
     .default(() => consoleLogger)
     .meta({ aka: 'log' }),
+  /**
+   * How this Attune, one rank of several, reaches the others: then its trainers take their share of the rows, and all
+   * ranks make the same updates. It stands here, not among the arguments of a run, because an Attune is one device and
+   * so one rank, whatever it trains. Default: that of a plugin (`TOKENS.Communicator`), else one rank.
+   */
+  communicator: z
+    .custom<Communicator>(
+      (value) => typeof (value as Partial<Communicator> | null)?.allReduce === 'function',
+      'expected a Communicator, such as localCommunicator',
+    )
+    .optional(),
 });
 
 export type CreateAttuneOptions = OptionsInput<typeof createOptions>;
 
 const notes: OptionNotes = {
+  rank: 'a rank is known by its communicator: createAttune({ communicator })',
+  worldsize: 'a rank is known by its communicator: createAttune({ communicator })',
   adapter: 'the device is chosen where the plugin is made: dawn({ adapter })',
   gpu: 'the device is chosen where the plugin is made: dawn({ adapter })',
   model: 'models are loaded afterwards: AutoModelForCausalLM.fromPretrained(path, { attune })',
@@ -91,6 +105,11 @@ export class Attune implements AsyncDisposable {
   /** Whether it has given its device back: nothing can be loaded or computed any more. */
   get isDisposed(): boolean {
     return this.#disposed;
+  }
+
+  /** How the ranks of a run reach one another; `localCommunicator` where there is one. */
+  get communicator(): Communicator {
+    return this.service(TOKENS.Communicator) ?? localCommunicator;
   }
 
   /** What plugins added to an extension point. @throws DUPLICATE_NAME */
@@ -154,6 +173,7 @@ export async function createAttune(options: CreateAttuneOptions = {}): Promise<A
     plugins,
     logger,
     seed,
+    communicator,
     backend: wanted,
   } = parseOptions(createOptions, options, {
     where: 'createAttune',
@@ -163,6 +183,7 @@ export async function createAttune(options: CreateAttuneOptions = {}): Promise<A
   checkPlugins(plugins);
   const services = new Services();
   services.provide(TOKENS.Logger, logger);
+  if (communicator) services.provide(TOKENS.Communicator, communicator);
   services.load(builtins);
   for (const plugin of plugins) services.load(plugin);
   const backends = services.registry(Backends);

@@ -110,11 +110,11 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   trackers: ['util', 'training', 'callbacks'],
   evaluation: [
     ...['util', 'backend', 'tensor', 'di contract', 'tokenizer', 'models', 'dataset', 'text'],
-    ...['training', 'objectives', 'callbacks'],
+    ...['distributed', 'training', 'objectives', 'callbacks'],
   ],
   trainer: [
     ...['util', 'backend', 'tensor', 'di contract', 'nn', 'optim', 'io', 'models', 'dataset'],
-    ...['text', 'training', 'objectives', 'callbacks', 'evaluation'],
+    ...['text', 'distributed', 'training', 'objectives', 'callbacks', 'evaluation'],
   ],
   di: ['util', 'di contract'],
   // Beside all of it, on what users have: the kits run whole trainings.

@@ -3,12 +3,17 @@ import type { TrainingArguments } from '../training/arguments/trainingArguments.
 import { callbackName, type TrainerCallback } from '../training/callback.js';
 import { AttuneError } from '../util/errors.js';
 import type { Tracker } from './points.js';
+import { ProgressCallback } from './progress.js';
 
 /** Callbacks and trackers by name. */
 export interface NamedCallbacks {
   readonly callbacks: Registry<TrainerCallback>;
   readonly trackers: Registry<Tracker>;
 }
+
+/** Trackers and the progress bar: what tells people about a run. */
+export const isReporter = (callback: TrainerCallback): boolean =>
+  'writesFiles' in callback || callback instanceof ProgressCallback;
 
 /** @throws DUPLICATE_NAME where a callback and a tracker have one name: either may stand in either list */
 export function checkNames({ callbacks, trackers }: NamedCallbacks): void {

@@ -12,13 +12,22 @@ export type Examples<Example> = readonly Example[] | ExampleStream<Example>;
 
 /** Micro-batches of one update, and how many examples are in them. */
 export interface Group<Batch> {
+  /** Those that have rows of this rank: of several ranks, a last one may have none. */
   readonly batches: readonly Batch[];
+  /** Micro-batches of all ranks together: what a position in the data counts. */
+  readonly microBatches: number;
+  /** Of all ranks together. */
   readonly rows: number;
 }
 
 export interface LoaderOptions<Example = unknown, Batch = readonly Example[]> {
-  /** Rows of a micro-batch. */
+  /** Rows of a micro-batch: of each rank, where there are several. */
   readonly batchSize: number;
+  /**
+   * Which part of each micro-batch this rank takes: N ranks with b rows cut the data as one rank with N b rows does, so
+   * that their gradients add up to that of the one. Default: the only rank.
+   */
+  readonly share?: { readonly rank: number; readonly worldSize: number };
   /** A fresh permutation each epoch; else the order of the rows. A stream has its own order. */
   readonly shuffle: boolean;
   readonly seed: number;
@@ -52,7 +61,7 @@ export class Loader<Example, Batch = readonly Example[]> {
     private readonly options: LoaderOptions<Example, Batch>,
   ) {
     this.length = isStream(source) ? null : source.length;
-    const batches = this.length === null ? null : this.length / options.batchSize;
+    const batches = this.length === null ? null : this.length / this.#rowsOfAll;
     this.batchesPerEpoch = batches && (options.dropLast ? Math.floor(batches) : Math.ceil(batches));
   }
 
@@ -65,6 +74,11 @@ export class Loader<Example, Batch = readonly Example[]> {
   groups(epoch: number, groupSize: number, skipBatches = 0): AsyncGenerator<Group<Batch>> {
     const groups = this.#groups(epoch, groupSize, skipBatches);
     return prefetch(groups, this.options.prefetch ?? 2);
+  }
+
+  /** Rows of a micro-batch of all ranks together. */
+  get #rowsOfAll(): number {
+    return this.options.batchSize * (this.options.share?.worldSize ?? 1);
   }
 
   async *#groups(epoch: number, groupSize: number, skip: number): AsyncGenerator<Group<Batch>> {
@@ -83,14 +97,27 @@ export class Loader<Example, Batch = readonly Example[]> {
     const { collate = (examples) => examples as Batch } = this.options;
     await turn();
     return {
-      batches: group.map((examples) => collate(examples)),
+      batches: group
+        .map((examples) => this.#shareOf(examples))
+        .filter(({ length }) => length > 0)
+        .map((examples) => collate(examples)),
+      microBatches: group.length,
       rows: group.reduce((n, { length }) => n + length, 0),
     };
   }
 
-  /** Every micro-batch of an epoch. @param skip how many of them to leave out at its beginning */
+  /** Equal parts, side by side; where they cannot be equal they differ by one row. */
+  #shareOf(examples: readonly Example[]): readonly Example[] {
+    const { share } = this.options;
+    if (!share) return examples;
+    const bound = (rank: number) => Math.floor((rank * examples.length) / share.worldSize);
+    return examples.slice(bound(share.rank), bound(share.rank + 1));
+  }
+
+  /** Every micro-batch of an epoch, of all ranks together. @param skip how many of them to leave out at its beginning */
   async *batches(epoch = 0, skip = 0): AsyncGenerator<Example[]> {
-    const { batchSize, dropLast } = this.options;
+    const { dropLast } = this.options;
+    const batchSize = this.#rowsOfAll;
     let batch: Example[] = [];
     let index = 0;
     for await (const example of this.#examples(epoch)) {

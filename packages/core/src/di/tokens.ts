@@ -1,6 +1,7 @@
 import type { ServiceIdentifier } from 'inversify';
 import type { Attune } from '../attune.js';
 import type { Backend } from '../backend/backend.js';
+import type { Communicator } from '../distributed/communicator.js';
 import type { AdapterService } from '../models/adapterHost.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Logger } from '../util/logger.js';
@@ -18,4 +19,6 @@ export const TOKENS = {
   Attune: token<Attune>('Attune'),
   /** Applies a `peftConfig` to a model; a PEFT plugin provides it. */
   AdapterService: token<AdapterService>('AdapterService'),
+  /** How the ranks of a run reach one another: of createAttune, or of the one plugin that provides it. */
+  Communicator: token<Communicator>('Communicator'),
 } as const;

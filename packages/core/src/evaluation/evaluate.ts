@@ -1,5 +1,7 @@
 import { Pacer } from '../backend/pacer.js';
 import type { Loader } from '../dataset/loader.js';
+import type { Communicator } from '../distributed/communicator.js';
+import { gatherJson } from '../distributed/exchange.js';
 import { DeviceTable } from '../tensor/deviceTable.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { PADDING_SEGMENT } from '../text/collator.js';
@@ -96,6 +98,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
     for await (const { batches: group, rows } of loader.groups(0, 1)) {
       signal.throwIfAborted();
       samples += rows;
+      if (group.length === 0) continue; // other ranks have rows of it
       const waits = `objective "${objective.name}" in updates, of evaluation batch ${batchesDone + 1}`;
       const update = await activity.during(
         waits,
@@ -142,6 +145,27 @@ async function firstUpdate(
 ): Promise<Update | null> {
   for await (const update of updatesOf(objective, group, facts)) return update;
   return null;
+}
+
+/** What each rank has of a set of rows, as one: `samples` are those of all already. */
+export async function sumOverRanks(
+  communicator: Communicator,
+  own: EvaluationSums,
+): Promise<EvaluationSums> {
+  const all = await gatherJson(communicator, { ...own, metrics: [...own.metrics] });
+  const sums = all.map(({ loss, metrics, ...rest }) => ({
+    ...rest,
+    loss: loss ?? Number.NaN,
+    metrics: new Map(metrics.map(([name, m]) => [name, { ...m, sum: m.sum ?? Number.NaN }])),
+  }));
+  const total = sums.reduce<EvaluationSums>(addSums, {
+    ...sums[0]!,
+    loss: 0,
+    items: 0,
+    metrics: new Map(),
+    tokens: 0,
+  });
+  return { ...total, samples: own.samples, seconds: Math.max(...sums.map((s) => s.seconds)) };
 }
 
 /** Two sets of rows as one. */

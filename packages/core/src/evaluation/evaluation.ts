@@ -9,7 +9,7 @@ import type { EvalMetrics, Logs } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, isPlainObject, snakeToCamel } from '../util/json.js';
-import { addSums, type EvaluationSums, evaluate, toMetrics } from './evaluate.js';
+import { addSums, type EvaluationSums, evaluate, sumOverRanks, toMetrics } from './evaluate.js';
 import {
   type ComputeMetrics,
   type EvalPrediction,
@@ -155,10 +155,14 @@ export class Evaluation {
     const compute = computeDTypeOf(args);
     const collector =
       given ?? (computeMetrics ? new PredictionCollector(preprocessLogits, compute) : null);
-    const sums = await evaluate({
+    const { communicator } = model.attune;
+    // Outputs are wanted whole and in their order: then every rank looks at all rows.
+    const isShared = communicator.worldSize > 1 && !collector;
+    const own = await evaluate({
       objective,
       loader: new Loader(await this.parts.rows.examples(rows, 'evaluation', name), {
         batchSize: args.perDeviceEvalBatchSize,
+        ...(isShared && { share: communicator }),
         shuffle: false,
         seed: 0,
         dropLast: false,
@@ -177,11 +181,15 @@ export class Evaluation {
       activity: callbacks.activity,
       onStep: (progress) => callbacks.call('onPredictionStep', progress),
     });
-    const own =
+    const sums = isShared ? await sumOverRanks(communicator, own) : own;
+    const computed =
       computeMetrics && collector
         ? await callbacks.activity.during('computeMetrics', custom(computeMetrics, collector))
         : {};
-    const named = Object.entries(own).map(([name, value]) => [metricName(prefix, name), value]);
+    const named = Object.entries(computed).map(([name, value]) => [
+      metricName(prefix, name),
+      value,
+    ]);
     return {
       sums,
       metrics: {

@@ -91,6 +91,11 @@ export class ArenaOptimizer<State> implements Optimizer {
     return this.#step;
   }
 
+  gradients(): readonly Tensor[] {
+    for (const arena of this.#arenas) arena.zeroStale();
+    return this.#chunks.map(({ chunk }) => chunk.grads);
+  }
+
   clipGradNorm(maxNorm: number, lossScale: Tensor | null = null): Tensor {
     for (const arena of this.#arenas) arena.zeroStale();
     return this.engine.noGrad(() => {

@@ -1,6 +1,7 @@
 import { type Examples, isStream, sampleExamples } from '../dataset/loader.js';
 import type { RowSource } from '../dataset/rowSource.js';
 import type { EvalDataset, Evaluation } from '../evaluation/evaluation.js';
+import type { Resume } from '../training/arguments/choices.js';
 import { Holdings } from '../util/holdings.js';
 import type { TrainingSession } from './loop/trainingSteps.js';
 import { findBatchSize, takeBatchSize } from './memory/autoBatchSize.js';
@@ -33,13 +34,13 @@ export async function beginTraining(
   { resumeFromCheckpoint, signal, handleSignals = true }: TrainOptions,
   lease: Disposable,
 ): Promise<TrainingSession> {
-  const { args, model, stop, logger } = context;
+  const { args, model, stop, ranks } = context;
   const holdings = new Holdings();
   holdings.add(lease);
   try {
     const saves = args.saveStrategy !== 'no';
     const resume = resumeFromCheckpoint ?? args.resumeFromCheckpoint;
-    const output = holdings.add(await OutputFolder.open(args.outputDir, { saves, resume }, logger));
+    const output = holdings.add(await openOutput(context, { saves, resume }));
     const examples = await context.rows.examples(rows.train, 'training');
     const checkRows = () => context.rows.check(rows.train, 'training');
     if (!isStream(examples)) checkRows();
@@ -48,6 +49,11 @@ export async function beginTraining(
       await (output.start
         ? takeBatchSize(args, output.start)
         : fitBatchSize(context, evaluation, rows));
+    if (args.autoFindBatchSize && ranks) {
+      // What fits on every rank.
+      const sizes = await ranks.gather(args.perDeviceTrainBatchSize);
+      Object.assign(args, { perDeviceTrainBatchSize: Math.min(...sizes) });
+    }
     const loader = loaderOf(context, examples);
     if (args.maxMemory !== null)
       checkBudget(await planSubject(context, evaluation, rows), args.maxMemory);
@@ -61,11 +67,27 @@ export async function beginTraining(
   }
 }
 
+/** Of several ranks the first opens the folder, and says to the others where the run begins. */
+async function openOutput(
+  { args, logger, ranks }: TrainingContext,
+  options: { readonly saves: boolean; readonly resume: Resume },
+): Promise<OutputFolder> {
+  const open = () => OutputFolder.open(args.outputDir, options, logger);
+  if (!ranks) return open();
+  let own: OutputFolder | null = null;
+  const { run, start } = await ranks.fromWriter(async () => {
+    own = await open();
+    return { run: own.run, start: own.start };
+  });
+  return own ?? OutputFolder.follow(args.outputDir, run, start, logger);
+}
+
 /** The batches of an epoch, in the order that the arguments ask for. */
 export const loaderOf = (
-  { args, objective, rows }: TrainingContext,
+  { args, objective, rows, model }: TrainingContext,
   examples: Examples<unknown>,
-): TrainingLoader => trainingLoader(examples, args, objective, rows.lengths);
+): TrainingLoader =>
+  trainingLoader(examples, args, objective, rows.lengths, model.attune.communicator);
 
 /** What memory is planned for. */
 export async function planSubject(

@@ -22,13 +22,15 @@ export async function rehearse<T>(
   use: (update: Rehearse) => Promise<T>,
 ): Promise<T> {
   const { objective } = context;
+  // Each rank rehearses for itself.
+  const alone = { ...context, ranks: null };
   const state = new TrainerState();
   const nothing = { output: null, checkpoint: null, position: null };
   await using _ = await keptState(objective);
-  await using run = await TrainingRun.start(context, { state, loader, ...nothing });
+  await using run = await TrainingRun.start(alone, { state, loader, ...nothing });
   const { device } = run;
   return await use(async (group) => {
-    await using updates = new GroupUpdates(context, run, group);
+    await using updates = new GroupUpdates(alone, run, group);
     const { batches } = (await updates.next()) ?? { batches: group };
     const items = countItems(objective, batches, 1);
     for (const moment of recordUpdate(context, device, batches, items, 0))

@@ -277,13 +277,16 @@ export class Trainer<
     return this.#evaluation.predict(dataset, metricKeyPrefix);
   }
 
-  /** The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out. Default: outputDir. */
+  /** The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out. Default: outputDir. Of several ranks the first writes. */
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
     this.#checkModel();
     requireFolder(folder, 'saveModel');
+    const { communicator } = this.model.attune;
+    if (communicator.rank > 0) return communicator.barrier();
     await saveWhole(folder, async (temporary) => {
       await (this.model.adapters ?? this.model).savePretrained(temporary);
       await this.#options.tokenizer?.savePretrained?.(temporary);
     });
+    if (communicator.worldSize > 1) await communicator.barrier();
   }
 }

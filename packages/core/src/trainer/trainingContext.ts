@@ -5,6 +5,7 @@ import type { EvalMetrics } from '../training/callback.js';
 import type { Objective } from '../training/objective.js';
 import type { Activity } from '../util/activity.js';
 import type { Logger } from '../util/logger.js';
+import type { Ranks } from './loop/ranks.js';
 import type { StopRequest } from './loop/stopRequest.js';
 import type { OptimizerChoice } from './makeOptimizer.js';
 import type { PreparedRows } from './rows/preparedRows.js';
@@ -23,6 +24,8 @@ export interface TrainingContext {
   readonly logger: Logger;
   /** What is waited for that is not the run's own. */
   readonly activity: Activity;
+  /** What ranks tell one another; null: there is one. */
+  readonly ranks: Ranks | null;
   /** Asks the run to end; its signal aborts then. */
   readonly stop: StopRequest;
   /** Measures the trainer's evaluation rows and tasks. */

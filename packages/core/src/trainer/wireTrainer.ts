@@ -15,6 +15,7 @@ import { AttuneError } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { checkTrainerOptions } from './checkInputs.js';
 import { checkEvaluation, checkPerplexity, checkSmoothing } from './checkTraining.js';
+import { Ranks } from './loop/ranks.js';
 import { type StopReason, StopRequest } from './loop/stopRequest.js';
 import { chooseOptimizer } from './makeOptimizer.js';
 import { resolveMaxLength } from './maxLength.js';
@@ -97,7 +98,12 @@ export function wireTrainer<Args extends TrainingArguments, ArgsInput extends ob
   const lengths =
     parsed.groupByLength && lengthColumnName !== null ? new RowLengths(lengthColumnName) : null;
   const rows = new PreparedRows(model, objective, tokenizer, lengths);
-  const stop = new StopRequest((reason) => sayStop(reason, activity.current, logger));
+  const { communicator } = attune;
+  const ranks = communicator.worldSize > 1 ? new Ranks(communicator) : null;
+  const stop = new StopRequest(
+    (reason) => sayStop(reason, activity.current, logger),
+    ranks !== null,
+  );
   const evaluation = new Evaluation({
     callbacks,
     objective,
@@ -111,7 +117,7 @@ export function wireTrainer<Args extends TrainingArguments, ArgsInput extends ob
     stop,
   });
   const own = { model, objective, args, callbacks, rows, optimizers };
-  return { context: { ...own, logger, activity, stop, evaluate }, evaluation, schema };
+  return { context: { ...own, logger, activity, ranks, stop, evaluate }, evaluation, schema };
 }
 
 /**

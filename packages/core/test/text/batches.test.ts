@@ -107,7 +107,9 @@ describe('Loader', () => {
       [4, 8],
       [2, 3],
     ]);
-    expect(await all(make().groups(0, 4, 4))).toEqual([{ batches: [[8, 9], [10]], rows: 3 }]);
+    expect(await all(make().groups(0, 4, 4))).toEqual([
+      { batches: [[8, 9], [10]], microBatches: 2, rows: 3 },
+    ]);
     expect(await all(make().groups(0, 4, 6))).toEqual([]);
   });
 
@@ -129,7 +131,9 @@ describe('Loader', () => {
     const loader = new Loader<number>(stream, { ...options, shuffle: true });
     expect([loader.length, loader.batchesPerEpoch]).toEqual([null, null]);
     expect(await all(loader.groups(0, 4))).toEqual(await all(make().groups(0, 4)));
-    expect(await all(loader.groups(3, 4, 4))).toEqual([{ batches: [[8, 9], [10]], rows: 3 }]);
+    expect(await all(loader.groups(3, 4, 4))).toEqual([
+      { batches: [[8, 9], [10]], microBatches: 2, rows: 3 },
+    ]);
     expect(await firstExamples(stream, 3)).toEqual([0, 1, 2]);
     expect(await firstExamples(stream, 20)).toEqual(examples);
     expect(await firstExamples(examples, 3)).toEqual([0, 1, 2]);

@@ -1,3 +1,4 @@
+import { rankSeed } from '../../distributed/exchange.js';
 import { computeDTypeOf } from '../../training/arguments/trainingArguments.js';
 import type { HostBatch } from '../../training/batch.js';
 import { type Update, updatesOf } from '../../training/updates.js';
@@ -13,11 +14,11 @@ export class GroupUpdates implements AsyncDisposable {
     private readonly run: TrainingRun,
     batches: readonly HostBatch[],
   ) {
-    const { model, objective, args, stop, logger } = context;
+    const { model, objective, args, stop, logger, ranks } = context;
     const updates = updatesOf(objective, batches, {
       model,
       step: run.state.globalStep + 1,
-      seed: args.seed,
+      seed: rankSeed(args.seed, ranks?.rank ?? 0), // each rank samples for itself
       use: 'training',
       signal: stop.signal,
       computeDType: computeDTypeOf(args),

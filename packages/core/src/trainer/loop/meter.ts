@@ -1,3 +1,5 @@
+import type { Communicator } from '../../distributed/communicator.js';
+import { gatherJson } from '../../distributed/exchange.js';
 import { DeviceTable } from '../../tensor/deviceTable.js';
 import type { Engine } from '../../tensor/engine.js';
 import { guardFinite } from '../../tensor/ops/optimizer.js';
@@ -71,6 +73,29 @@ export class StepMeter {
     this.#host = metrics;
   }
 
+  /** The sums of all ranks in place of this one's. Of a NaN on one rank comes a NaN on all. */
+  async sumOver(communicator: Communicator): Promise<void> {
+    const read = async (sum: Tensor) => (await sum.data())[0]!;
+    const metrics = [];
+    for (const [name, sum] of this.#sums) {
+      const count = this.#counts.get(name)!;
+      metrics.push([name, { sum: await read(sum), count }] as const);
+    }
+    const host = hostSums(this.#host);
+    const all = await gatherJson(communicator, { loss: await read(this.#loss), metrics, host });
+    this.#host = sumsByName(all.flatMap((rank) => rank.host));
+    const totals = sumsByName(all.flatMap((rank) => rank.metrics));
+    write(
+      this.#loss,
+      all.reduce((total, { loss }) => total + (loss ?? Number.NaN), 0),
+    );
+    for (const [name, { sum, count }] of Object.entries(totals)) {
+      if (!this.#sums.has(name)) this.#sums.set(name, this.engine.keep(this.engine.zeros([1])));
+      write(this.#sums.get(name)!, sum);
+      this.#counts.set(name, count);
+    }
+  }
+
   /** The update whose clip [norm, coefficient, finite] this is changes nothing if its loss is not finite. */
   guard(clip: Tensor): void {
     guardFinite(this.#loss, clip, this.#halted, this.guardAttrs);
@@ -108,6 +133,25 @@ export class StepMeter {
     for (const sum of this.#sums.values()) sum.dispose();
   }
 }
+
+/** JSON has no NaN: it comes as null. */
+function sumsByName(
+  parts: readonly (readonly [
+    name: string,
+    { readonly sum: number | null; readonly count: number },
+  ])[],
+): Record<string, { readonly sum: number; readonly count: number }> {
+  const totals: Record<string, { readonly sum: number; readonly count: number }> = {};
+  for (const [name, { sum, count }] of parts) {
+    const held = totals[name] ?? { sum: 0, count: 0 };
+    totals[name] = { sum: held.sum + (sum ?? Number.NaN), count: held.count + count };
+  }
+  return totals;
+}
+
+/** An upload: it takes its place among the dispatches. */
+const write = ({ engine, storage, byteOffset }: Tensor, value: number): void =>
+  engine.backend.write(storage.buffer, byteOffset, Float32Array.of(value));
 
 /** Which metrics stand in a row of the table, with their counts; and what the host knows beside them. */
 interface Layout {

@@ -10,10 +10,11 @@ import { embeddingNoise } from './neftune.js';
 /**
  * Where a recorded update lets others wait:
  * - `substepEnd`: after each micro-batch but the last;
+ * - `gradients`: those of the rank's own rows lie ready;
  * - `preOptimizerStep`: the gradient is complete, its norm known to the device;
  * - `stepped`: the optimizer has been recorded (`RunDevice.settle`).
  */
-export type UpdateMoment = 'substepEnd' | 'preOptimizerStep' | 'stepped';
+export type UpdateMoment = 'substepEnd' | 'gradients' | 'preOptimizerStep' | 'stepped';
 
 type Recorded = Pick<TrainingContext, 'model' | 'objective' | 'args'>;
 
@@ -40,6 +41,7 @@ export function* recordUpdate(
     engine.scope('micro', recordMicroBatch, context, device, batch, items);
   }
   engine.backend.flush(); // the device works while the host records on
+  yield 'gradients';
   const clip = optimizer.clipGradNorm(args.maxGradNorm, lossScaler?.scale); // [norm, coefficient, finite]
   meter.guard(clip);
   yield 'preOptimizerStep';
@@ -84,7 +86,14 @@ export function countItems(
   batches: readonly HostBatch[],
   step: number,
 ): number {
-  const items = batches.reduce((n, batch) => n + objective.countItems(batch), 0);
+  return checkItems(sumItems(objective, batches), step);
+}
+
+export const sumItems = (objective: Objective, batches: readonly HostBatch[]): number =>
+  batches.reduce((n, batch) => n + objective.countItems(batch), 0);
+
+/** @throws NO_ITEMS */
+export function checkItems(items: number, step: number): number {
   if (items > 0) return items;
   throw new AttuneError(
     'NO_ITEMS',

@@ -10,14 +10,32 @@ export type StopReason = 'callback' | 'abort' | 'SIGINT' | 'SIGTERM';
  */
 export class StopRequest {
   #controller = new AbortController();
+  #asked: StopReason | null = null;
   #reason: StopReason | null = null;
 
-  /** @param onStop is told of the first request of a run */
-  constructor(private readonly onStop: (reason: StopReason) => void) {}
+  /**
+   * @param onStop is told of the first request of a run
+   * @param isShared other ranks must stop at the same update: a request counts when all know of it (`end`)
+   */
+  constructor(
+    private readonly onStop: (reason: StopReason) => void,
+    private readonly isShared = false,
+  ) {}
 
-  /** Who asked; null while nobody did. */
+  /** Who asked this rank; null while nobody did. */
+  get asked(): StopReason | null {
+    return this.#asked;
+  }
+
+  /** Who asked; null while the run goes on. */
   get reason(): StopReason | null {
     return this.#reason;
+  }
+
+  /** The run ends, and waits for nothing that can be cut short. */
+  end(reason: StopReason): void {
+    this.#reason ??= reason;
+    this.#controller.abort();
   }
 
   /** Aborts with the first request. */
@@ -37,10 +55,10 @@ export class StopRequest {
       abort?.removeEventListener('abort', aborted);
     };
     const note = (reason: StopReason): void => {
-      if (this.#reason !== null) return;
-      this.#reason = reason;
+      if (this.#asked !== null) return;
+      this.#asked = reason;
       deafen();
-      this.#controller.abort();
+      if (!this.isShared) this.end(reason);
       this.onStop(reason);
     };
     const aborted = () => note('abort');
@@ -50,6 +68,7 @@ export class StopRequest {
     return {
       [Symbol.dispose]: () => {
         deafen();
+        this.#asked = null;
         this.#reason = null;
         this.#controller = new AbortController();
       },

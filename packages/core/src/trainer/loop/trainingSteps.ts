@@ -9,6 +9,7 @@ import type { TrainingContext } from '../trainingContext.js';
 import { sayWhatIsLoaded } from './bestEvaluation.js';
 import { GroupUpdates } from './groupUpdates.js';
 import { Rollback } from './nonFinite.js';
+import type { Ranks } from './ranks.js';
 import type { StopReason } from './stopRequest.js';
 import { update } from './update.js';
 import { clearFlags, doWhatIsDue, endIfAsked, evaluate } from './whatIsDue.js';
@@ -55,8 +56,10 @@ export async function* trainingSteps(
   context: TrainingContext,
   open: () => Promise<TrainingSession>,
 ): AsyncGenerator<TrainingStep, TrainOutput, void> {
-  const { args, callbacks, stop, logger } = context;
+  const { args, callbacks, stop, logger, ranks } = context;
   const { state, control } = callbacks.context;
+  // Leaving early, too, lets nobody wait.
+  using presence = ranks && new Presence(ranks);
   await using session = await open();
   const { loader, output } = session;
   const rollback = new Rollback(args, logger);
@@ -70,6 +73,7 @@ export async function* trainingSteps(
       if (args.nonFinite === 'rollback' && from.checkpoint === null) await run.save();
       control.shouldTrainingStop = state.globalStep >= state.maxSteps || stop.reason !== null;
       await callbacks.call('onTrainBegin', state.maxSteps);
+      if (ranks) await ranks.agree(control, stop);
       if ((args.evalOnStart && state.globalStep === 0) || run.isEvaluationDue) {
         const { metrics } = await evaluate(context, run);
         if (metrics) yield evaluated(run, metrics);
@@ -88,7 +92,9 @@ export async function* trainingSteps(
             next = await updates.next(); // what stands behind the last one belongs to the group
             await run.device.pacer.admit(); // at most two updates in flight
             await callbacks.call('onStepEnd');
+            if (ranks) await ranks.agree(control, stop);
             const { logs, metrics } = await doWhatIsDue(context, run, next === null);
+            if (ranks) await ranks.agree(control, stop);
             yield { kind: 'update', step: state.globalStep, epoch: state.epoch, logs };
             if (metrics) yield evaluated(run, metrics);
             if (control.shouldTrainingStop) break;
@@ -100,6 +106,7 @@ export async function* trainingSteps(
         run.data.endEpoch(control.shouldEpochStop);
         clearFlags(control);
         await callbacks.call('onEpochEnd');
+        if (ranks) await ranks.agree(control, stop);
         if (!stop.reason) {
           const { metrics } = await doWhatIsDue(context, run);
           if (metrics) yield evaluated(run, metrics);
@@ -107,12 +114,32 @@ export async function* trainingSteps(
         await endIfAsked(context, run);
       }
       await run.device.pacer.drain();
-      return await finish(context, run);
+      const output = await finish(context, run);
+      presence?.leave();
+      return output;
     } catch (error) {
       const back = rollback.after(error, run.checkpoint);
-      if (!back) throw await saveBeforeFailing(error, run, logger);
+      if (!back) {
+        ranks?.fail(error);
+        throw ranks?.isWriter === false ? error : await saveBeforeFailing(error, run, logger);
+      }
       from = back;
     }
+  }
+}
+
+/** This rank in a run of several, until it leaves in order. */
+class Presence implements Disposable {
+  #isOver = false;
+
+  constructor(private readonly ranks: Ranks) {}
+
+  leave(): void {
+    this.#isOver = true;
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#isOver) this.ranks.fail(new Error('its run was left before the end'));
   }
 }
 

@@ -1,4 +1,5 @@
 import { type Examples, isStream, Loader } from '../../dataset/loader.js';
+import { type Communicator, localCommunicator } from '../../distributed/communicator.js';
 import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
 import type { HostBatch } from '../../training/batch.js';
 import { exampleLength } from '../../training/exampleLength.js';
@@ -11,6 +12,7 @@ import type { RowLengths } from './rowLengths.js';
  * comes in its own order.
  *
  * @param given lengths that rows brought with them
+ * @param ranks how many share the rows, and which of them this is
  * @throws ARGUMENTS_INVALID when a stream is to be grouped by length, or examples have none
  */
 export function trainingLoader<Example>(
@@ -18,6 +20,7 @@ export function trainingLoader<Example>(
   args: TrainingArguments,
   objective: Objective<Example>,
   given: RowLengths | null = null,
+  { rank, worldSize }: Pick<Communicator, 'rank' | 'worldSize'> = localCommunicator,
 ): Loader<Example, HostBatch> {
   const isGrouped = args.trainSamplingStrategy === 'group_by_length';
   if (isGrouped && isStream(examples))
@@ -28,6 +31,7 @@ export function trainingLoader<Example>(
     );
   return new Loader(examples, {
     batchSize: args.perDeviceTrainBatchSize,
+    ...(worldSize > 1 && { share: { rank, worldSize } }),
     shuffle: args.trainSamplingStrategy !== 'sequential',
     seed: args.dataSeed ?? args.seed,
     dropLast: args.dataloaderDropLast,
@@ -37,7 +41,7 @@ export function trainingLoader<Example>(
       !isStream(examples) && {
         grouping: {
           lengths: examples.map((example) => given?.of(example) ?? lengthOf(example, objective)),
-          size: args.perDeviceTrainBatchSize * args.gradientAccumulationSteps,
+          size: worldSize * args.perDeviceTrainBatchSize * args.gradientAccumulationSteps,
         },
       }),
   });

@@ -79,7 +79,7 @@ export class DataCursor {
     if (!group) return;
     this.#fresh = null;
     const { epoch, batches } = this.#position;
-    this.#position = { epoch, batches: batches + group.batches.length };
+    this.#position = { epoch, batches: batches + group.microBatches };
     this.throughput.addRows(group.rows);
   }
 

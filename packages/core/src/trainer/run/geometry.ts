@@ -12,6 +12,7 @@ interface Geometry {
   readonly trainable: number;
   /** null: a stream. */
   readonly rows: number | null;
+  /** Rows of a micro-batch, of all ranks together. */
   readonly batchSize: number;
   readonly gradientAccumulationSteps: number;
   readonly seed: number;
@@ -33,7 +34,7 @@ export function geometryOf(
     modelType: model.config.modelType,
     trainable: [...trainable].reduce((n, { size }) => n + size, 0),
     rows: loader.length,
-    batchSize: args.perDeviceTrainBatchSize,
+    batchSize: args.perDeviceTrainBatchSize * model.attune.communicator.worldSize,
     gradientAccumulationSteps: args.gradientAccumulationSteps,
     seed: args.seed,
     dataSeed: args.dataSeed ?? args.seed,

@@ -65,6 +65,16 @@ export class OutputFolder implements AsyncDisposable {
     }
   }
 
+  /** As a rank that writes nothing knows it. @param run, start what the rank that writes has found */
+  static follow(
+    path: string,
+    run: RunIdentity,
+    start: string | null,
+    logger: Logger,
+  ): OutputFolder {
+    return new OutputFolder(path, run, start, logger, null);
+  }
+
   /**
    * Makes this the run that used the folder last; says which checkpoints of others are there. Before the
    * first save.

@@ -1,4 +1,6 @@
 import type { Group } from '../../dataset/loader.js';
+import { rankSeed } from '../../distributed/exchange.js';
+import type { Parameter } from '../../nn/module.js';
 import type { HostBatch } from '../../training/batch.js';
 import type { EvalMetrics, Logs } from '../../training/callback.js';
 import { trainedRoot } from '../../training/trainedRoot.js';
@@ -41,6 +43,14 @@ export interface RunStart {
   readonly checkpoint: string | null;
   /** Where in the data to go on; null: where the checkpoint says. */
   readonly position: Position | null;
+}
+
+function* trainedParameters({
+  model,
+  objective,
+}: Pick<TrainingContext, 'model' | 'objective'>): Generator<Parameter> {
+  for (const [, parameter] of trainedRoot(model, objective).namedParameters())
+    if (parameter.trainable) yield parameter;
 }
 
 const toJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
@@ -98,7 +108,7 @@ export class TrainingRun implements AsyncDisposable {
    * @throws NO_TRAINABLE, OPTIMIZER_DTYPE, CHECKPOINT_MISMATCH, DISK_SPACE
    */
   static async start(context: TrainingContext, start: RunStart): Promise<TrainingRun> {
-    const { args, model, objective } = context;
+    const { args, model, objective, ranks } = context;
     const { state, loader, output, checkpoint } = start;
     const plan = planTraining(loader.batchesPerEpoch, args, objective.updatesPerGroup);
     state.reset();
@@ -106,7 +116,7 @@ export class TrainingRun implements AsyncDisposable {
     checkTrainable(model, objective);
     recordOf(objective); // what no checkpoint could hold is refused before the first update
     checkOffload(model);
-    model.engine.reseed(args.seed);
+    model.engine.reseed(rankSeed(args.seed, ranks?.rank ?? 0));
     // Weights before the optimizer, which moves them into its arenas.
     if (checkpoint !== null) {
       await checkResumable(checkpoint);
@@ -121,6 +131,12 @@ export class TrainingRun implements AsyncDisposable {
     const run = new TrainingRun(context, plan, start);
     try {
       if (checkpoint !== null) await run.#import(checkpoint, start.position);
+      if (ranks) {
+        const { learningRate } = args;
+        const geometry = geometryOf(context, loader);
+        await ranks.checkSame({ ...geometry, maxSteps: plan.maxSteps, learningRate });
+        await ranks.shareWeights(trainedParameters(context));
+      }
       if (output?.isOpen)
         await checkSpace(
           output.path,
@@ -236,13 +252,14 @@ export class TrainingRun implements AsyncDisposable {
   }
 
   /**
-   * Writes checkpoint-N, deletes what saveTotalLimit no longer allows.
+   * Writes checkpoint-N, deletes what saveTotalLimit no longer allows. Of several ranks the first writes, and the
+   * others wait for it.
    *
    * @param whole false: weights only, nothing to resume from. Default: as `saveOnlyModel` says
    * @returns its folder
    */
   async save({ whole = !this.#context.args.saveOnlyModel } = {}): Promise<string> {
-    const { args, model, objective, callbacks } = this.#context;
+    const { args, model, objective, callbacks, ranks } = this.#context;
     const { state } = this;
     this.adapters.checkPresent();
     const output = this.#output!;
@@ -254,27 +271,44 @@ export class TrainingRun implements AsyncDisposable {
       const isOwn = best === folder || (await runOf(best))?.id === run.id;
       if (isOwn) state.bestModelCheckpoint = best;
     }
-    const texts = {
-      'trainer_state.json': state.toJson(args, callbacks.exportState()),
-      'training_args.json': toJson(keysToSnake({ ...args })),
-      ...(whole && (await this.#export())),
-    };
-    await writing(folder, async () => {
-      await output.claim();
-      const optimizer = whole ? this.device.optimizer : null;
-      await writeCheckpoint(folder, { model, objective, optimizer, texts, run });
+    const saved = () => {
       this.#savedStep = state.globalStep;
       if (whole) this.#checkpoint = folder;
-    });
-    await writing(args.outputDir, () =>
-      output.rotate(folder, args.saveTotalLimit, state.bestModelCheckpoint),
-    );
+    };
+    const draws = ranks && (await ranks.gather(this.#draws));
+    if (!ranks || ranks.isWriter) {
+      const texts = {
+        'trainer_state.json': state.toJson(args, callbacks.exportState()),
+        'training_args.json': toJson(keysToSnake({ ...args })),
+        ...(whole && (await this.#export(draws))),
+      };
+      await writing(folder, async () => {
+        await output.claim();
+        const optimizer = whole ? this.device.optimizer : null;
+        await writeCheckpoint(folder, { model, objective, optimizer, texts, run });
+        saved();
+      });
+      await writing(args.outputDir, () =>
+        output.rotate(folder, args.saveTotalLimit, state.bestModelCheckpoint),
+      );
+    }
+    if (ranks) await ranks.barrier();
+    saved();
     return folder;
   }
 
-  /** What a run needs to go on, beside weights, optimizer and trainer_state.json. */
-  async #export(): Promise<Record<string, string>> {
-    const { args, model, objective } = this.#context;
+  /** Dropout masks drawn before the update in progress. */
+  get #draws(): number {
+    return this.#drawsBefore ?? this.#context.model.engine.dropoutDraws;
+  }
+
+  /**
+   * What a run needs to go on, beside weights, optimizer and trainer_state.json.
+   *
+   * @param draws dropout masks of each rank; null: there is one
+   */
+  async #export(draws: readonly number[] | null): Promise<Record<string, string>> {
+    const { args, objective } = this.#context;
     const { state } = this;
     return {
       'scheduler.json': toJson({
@@ -287,7 +321,8 @@ export class TrainingRun implements AsyncDisposable {
       }),
       'rng_state.json': toJson({
         seed: args.seed,
-        dropout_draws: this.#drawsBefore ?? model.engine.dropoutDraws,
+        dropout_draws: this.#draws,
+        ...(draws && { dropout_draws_by_rank: draws }),
       }),
       'attune_state.json': toJson({
         geometry: geometryOf(this.#context, this.#loader),
@@ -303,7 +338,7 @@ export class TrainingRun implements AsyncDisposable {
 
   /** What `#export` wrote, back. @param position in place of the saved one */
   async #import(folder: string, position: Position | null): Promise<void> {
-    const { model, objective, args, callbacks } = this.#context;
+    const { model, objective, args, callbacks, ranks } = this.#context;
     const { optimizer, lossScaler } = this.device;
     const saved = await checkpointJson.read(folder, 'attune_state.json');
     this.data.moveTo(position ?? saved.position);
@@ -313,7 +348,7 @@ export class TrainingRun implements AsyncDisposable {
     // A run that goes on in another precision starts with the usual scale.
     if (saved.loss_scaler) lossScaler?.importState(saved.loss_scaler);
     const rng = await checkpointJson.read(folder, 'rng_state.json');
-    model.engine.dropoutDraws = rng.dropout_draws;
+    model.engine.dropoutDraws = rng.dropout_draws_by_rank?.[ranks?.rank ?? 0] ?? rng.dropout_draws;
     const scheduler = await checkpointJson.read(folder, 'scheduler.json');
     this.#learningRate = scheduler.last_lr;
     this.#schedule.importState(scheduler.state);

@@ -22,7 +22,10 @@ const schemas = {
     stateful_callbacks: anything,
   }),
   'scheduler.json': z.looseObject({ last_lr: z.number(), state: z.unknown().optional() }),
-  'rng_state.json': z.looseObject({ dropout_draws: count }),
+  'rng_state.json': z.looseObject({
+    dropout_draws: count,
+    dropout_draws_by_rank: z.array(count).optional(),
+  }),
   /** What transformers has no place for: where in the data, the updates since the last log. */
   'attune_state.json': z.looseObject({
     geometry: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
