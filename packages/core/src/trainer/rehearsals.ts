@@ -1,4 +1,3 @@
-import type { Loader } from '../dataset/loader.js';
 import type { HostBatch } from '../training/batch.js';
 import { TrainerState } from '../training/trainerState.js';
 import { GroupUpdates } from './loop/groupUpdates.js';
@@ -41,7 +40,7 @@ export async function rehearse<T>(
 
 /** The first group of micro-batches. @throws NO_TRAINING_ROWS */
 export async function firstGroup(
-  loader: Loader<unknown, HostBatch>,
+  loader: TrainingLoader,
   size: number,
 ): Promise<readonly HostBatch[]> {
   for await (const { batches } of loader.groups(0, size)) return batches;

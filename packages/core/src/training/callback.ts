@@ -4,7 +4,10 @@ import type { TrainingArguments } from './arguments/trainingArguments.js';
 import type { Objective } from './objective.js';
 import type { TrainerState } from './trainerState.js';
 
-/** What a callback may ask the Trainer for. The Trainer takes the flags back at the next step. */
+/**
+ * What a callback may ask the Trainer for. The Trainer takes the flags back at the next step. Where an
+ * objective makes several updates of a group, evaluating and saving wait for the last of them.
+ */
 export interface TrainerControl {
   /** Ends the run after this step; evaluation and saving that are due still happen. */
   shouldTrainingStop: boolean;

@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import {
+  AttuneError,
   causalLmObjective,
   type HostBatch,
   type Objective,
@@ -148,6 +150,36 @@ describe('steps()', () => {
       expect(timeless(trainer)).toEqual(timeless(whole.trainer));
     },
   );
+
+  test('batches are made ahead; what goes wrong with one ends the run at its update', async () => {
+    const made: number[] = [];
+    let updates = 0;
+    const objective: Objective<TokenExample> = {
+      ...noisy,
+      collate(examples) {
+        made.push(updates);
+        if (made.length === 9)
+          throw new AttuneError('SEQ_LENGTHS', 'row 0 of a batch: no.', { remedy: 'Mend it.' });
+        return noisy.collate(examples);
+      },
+    };
+    const { trainer } = await make({
+      objective,
+      args: { gradientAccumulationSteps: 1, saveSteps: 100, loggingSteps: 100, maxSteps: 12 },
+    });
+    const run = async () => {
+      for await (const { step } of trainer.steps()) {
+        updates = step;
+        for (let i = 0; i < 5; i++) await turn(); // as long as a device takes
+      }
+    };
+    await expect(run()).rejects.toThrow(
+      /SEQ_LENGTHS: row 0 of a batch: no\. What was learned is saved in .*checkpoint-8/,
+    );
+    expect(updates).toBe(8);
+    // Updates done when each was made: two ahead of the one in use, anew for each epoch of six.
+    expect(made).toEqual([0, 1, 1, 2, 3, 4, 6, 7, 7]);
+  });
 
   test('is refused like train(), at the first step', async () => {
     const { trainer } = await make();
