@@ -9,7 +9,7 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   createAttune,
-  type LanguageModel,
+  type GenerativeModel,
   loadDataset,
   SFTTrainer,
 } from '@attune/core';
@@ -24,7 +24,7 @@ const [row] = await loadDataset('json', { dataFiles: 'examples/demo/data/sft.eva
 const inputIds = tokenizer.encode(row!.prompt as string);
 
 /** The first words that a model adds to the prompt. */
-async function answer(of: LanguageModel): Promise<string> {
+async function answer(of: GenerativeModel): Promise<string> {
   const { sequences } = await of.generate({ inputIds, maxNewTokens: 16 });
   return JSON.stringify(tokenizer.decode(sequences[0]!.slice(inputIds.length)));
 }

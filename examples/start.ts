@@ -10,7 +10,7 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   createAttune,
-  type LanguageModel,
+  type GenerativeModel,
   loadDataset,
   ProgressCallback,
   SFTTrainer,
@@ -39,7 +39,7 @@ const unseen = [...evalDataset.select(100)] as unknown as ReviewRow[];
 const questions = unseen.slice(0, 3);
 
 /** What the model of now answers to the questions. */
-const answer = (asked: LanguageModel) =>
+const answer = (asked: GenerativeModel) =>
   review(
     asked,
     tokenizer,

@@ -1,4 +1,4 @@
-import type { LanguageModel, Tokenizer } from '@attune/core';
+import type { GenerativeModel, Tokenizer } from '@attune/core';
 
 export interface ReviewRow extends Record<string, unknown> {
   readonly prompt: string;
@@ -20,7 +20,7 @@ const issueOf = (review: string): string => /^\s*issue: (\S+)/.exec(review)?.[1]
 
 /** The model's reviews, greedy, prompts in batches. */
 export async function review(
-  model: LanguageModel,
+  model: GenerativeModel,
   tokenizer: Tokenizer,
   prompts: readonly string[],
   maxNewTokens: number,
@@ -39,7 +39,7 @@ export async function review(
 
 /** How often the model names the right issue, against the best constant answer. */
 export async function accuracy(
-  model: LanguageModel,
+  model: GenerativeModel,
   tokenizer: Tokenizer,
   rows: readonly ReviewRow[],
 ): Promise<Accuracy> {

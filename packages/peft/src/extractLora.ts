@@ -1,6 +1,7 @@
 import {
   AttuneError,
   algebra,
+  type GenerativeModel,
   type HostTensorData,
   type LanguageModel,
   type LinearLike,
@@ -9,6 +10,7 @@ import {
   type Tensor,
 } from '@attune/core';
 import { PeftModel } from './model/peftModel.js';
+import type { BaseOf } from './model/wrappedModel.js';
 import { planFrom } from './plan/planAdapter.js';
 import { baseModules, original } from './slots/adapterSlot.js';
 
@@ -22,9 +24,9 @@ export interface ExtractLoraOptions {
 }
 
 /** What the adapter holds of what was learned. */
-export interface ExtractedLora {
+export interface ExtractedLora<Base extends LanguageModel = GenerativeModel> {
   /** `base` with the adapter, active and frozen. */
-  readonly model: PeftModel;
+  readonly model: PeftModel<Base>;
   /** For each layer |B A|² / |W' - W|²: 1 is all of it. A layer that did not change has 1. */
   readonly energy: ReadonlyMap<string, number>;
   /** Parameters that differ and that the adapter does not hold: norms, embeddings, layers left out. */
@@ -40,11 +42,11 @@ export interface ExtractedLora {
  * @throws PEFT_OTHER_BASE when the models have other layers, PEFT_NO_TARGET, PEFT_CONFIG_INVALID
  * @see mergekit `scripts/extract_lora.py` with --distribute-scale
  */
-export async function extractLora(
-  base: LanguageModel,
+export async function extractLora<M extends LanguageModel>(
+  base: M,
   tuned: LanguageModel,
   options: ExtractLoraOptions,
-): Promise<ExtractedLora> {
+): Promise<ExtractedLora<BaseOf<M>>> {
   const { rank, targetModules = 'all-linear', adapterName = 'default' } = options;
   if (!Number.isInteger(rank) || rank < 1)
     throw new AttuneError('PEFT_CONFIG_INVALID', `extractLora: rank is ${rank}.`, {

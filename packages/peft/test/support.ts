@@ -96,7 +96,7 @@ export const largestDifference = (a: ArrayLike<number>, b: ArrayLike<number>): n
   Array.from(a).reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
 
 /** Every trainable parameter away from its start, so that the adapter does something. */
-export function disturb(model: PeftModel, size = 0.1): void {
+export function disturb(model: PeftModel<LanguageModel>, size = 0.1): void {
   for (const [, parameter] of model.root.namedParameters())
     if (parameter.trainable) {
       const values = Float32Array.from(
@@ -147,6 +147,7 @@ export function modelOf(attune: Attune, root: Module, modelType = 'test'): Langu
       generation: null,
       raw: {},
     },
+    taskType: 'CAUSAL_LM',
     hiddenStates: never,
     head: never,
     headWeight: never,
@@ -154,8 +155,6 @@ export function modelOf(attune: Attune, root: Module, modelType = 'test'): Langu
     gradientCheckpointingDisable: never,
     isGradientCheckpointing: false,
     forward: never,
-    generate: never,
-    generateStream: never,
     savePretrained: never,
   };
 }

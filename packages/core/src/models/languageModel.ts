@@ -5,6 +5,7 @@ import type { Module } from '../nn/module.js';
 import type { DequantizedDType, QuantizedLinear } from '../nn/quantizedLinear.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { AttuneError } from '../util/errors.js';
 import type { AdapterHost } from './adapterHost.js';
 import type { NestedFacts } from './families/nestedFamily.js';
 import type { GenerateOptions, GenerateOutput } from './generation/generate.js';
@@ -77,11 +78,37 @@ export interface ForwardInput {
   readonly withLastVirtual?: boolean;
 }
 
+/** What a model's head is for: PEFT's `task_type`. Heads of plugins may have others. */
+export type TaskType = 'CAUSAL_LM' | 'SEQ_CLS' | (string & {});
+
+/** What the labels are, as in Hugging Face's `problem_type`. */
+export type ProblemType =
+  | 'regression'
+  | 'single_label_classification'
+  | 'multi_label_classification';
+
+/** What the scores of a model are. */
+export interface Scoring {
+  /** Scores of a sequence: classes, or 1 for a number (a reward, a regression). */
+  readonly numLabels: number;
+  readonly problemType: ProblemType;
+}
+
+/** Which token of each row is read. One of the two is needed where rows are padded. */
+export interface ScoreInput extends ForwardInput {
+  /** int32 [B]: the last token of each row. Default: that of the mask, else T-1. */
+  readonly lastTokens?: Tensor | null;
+  /** int32 [B, T]: 1 for tokens, 0 for padding on either side. Stands for `segments`, too. */
+  readonly attentionMask?: Tensor | null;
+}
+
 /**
- * A causal language model as the Trainer, generation and adapters see it. `CausalLM` is one; a
- * PeftModel, which is a CausalLM with adapters, is another.
+ * A language model as the Trainer, objectives and adapters see it, whatever its head is for: `CausalLM`, a
+ * `SequenceClassifier`, or a PeftModel, which is one of them with adapters. What a head adds is said by
+ * what is there: a model that scores has `scores`, one that writes text is a `GenerativeModel`.
  */
 export interface LanguageModel {
+  readonly taskType: TaskType;
   readonly attune: Attune;
   readonly engine: Engine;
   readonly config: ModelConfig;
@@ -123,10 +150,35 @@ export interface LanguageModel {
    * @throws MODEL_HAS_ADAPTERS
    */
   dequantize?(options?: DequantizeOptions): void;
-  generate(options: GenerateOptions): Promise<GenerateOutput>;
-  generateStream(options: GenerateOptions): AsyncGenerator<number>;
+  /** What `scores` gives. Absent: the model scores nothing. */
+  readonly scoring?: Scoring | undefined;
+  /** Scores of whole sequences, [B, numLabels]: of a classifier, of a reward model. Absent: the model has none. */
+  readonly scores?: ((input: ScoreInput) => Tensor) | undefined;
+  /** One number for each token, [B, T]: what a critic expects from there on. Absent: the model has none. */
+  readonly values?: ((input: ForwardInput) => Tensor) | undefined;
+  /**
+   * Paths of the modules of a head that is not the language model's: adapters leave them as they are and
+   * train them whole (PEFT's `modules_to_save`). Absent: none.
+   */
+  readonly headModules?: readonly string[] | undefined;
   /** Writes config.json, generation_config.json and model.safetensors, or shards of it. */
   savePretrained(folder: string): Promise<void>;
+}
+
+/** A language model that writes text: `CausalLM`, and what is around one. */
+export interface GenerativeModel extends LanguageModel {
+  generate(options: GenerateOptions): Promise<GenerateOutput>;
+  generateStream(options: GenerateOptions): AsyncGenerator<number>;
+}
+
+/** The model as one that writes text. @param what needs it, for the message @throws GENERATE_OPTION */
+export function generative(model: LanguageModel, what: string): GenerativeModel {
+  if (model.taskType === 'CAUSAL_LM' && 'generate' in model) return model as GenerativeModel;
+  throw new AttuneError(
+    'GENERATE_OPTION',
+    `${what}: a model for the task "${model.taskType}" writes no text.`,
+    { remedy: 'Load the checkpoint with AutoModelForCausalLM to generate.' },
+  );
 }
 
 /** Tokens of a row at most: virtual tokens take positions too. */

@@ -1,5 +1,4 @@
-import { SequenceClassifier } from '../models/heads/sequenceClassifier.js';
-import type { LanguageModel } from '../models/languageModel.js';
+import type { LanguageModel, ProblemType, Scoring } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { equal } from '../tensor/ops/elementwise.js';
 import { argmax } from '../tensor/ops/reduce.js';
@@ -37,8 +36,8 @@ export function sequenceClassificationObjective(
   model: LanguageModel,
   { maxLength }: SequenceClassificationOptions,
 ): Objective<ClassifierExample> {
-  const classifier = classifierOf(model);
-  const { numLabels, problemType } = classifier;
+  const scoring = scoringOf(model);
+  const { numLabels, problemType } = scoring;
   const isClasses = problemType === 'single_label_classification';
   return {
     name: 'sequence-classification',
@@ -47,7 +46,7 @@ export function sequenceClassificationObjective(
       fingerprint: { maxLength },
       encode(row, context) {
         const ids = tokensOf(row, context);
-        const label = labelOf(row, classifier, context.origin);
+        const label = labelOf(row, context, scoring);
         const notes = ids.length > maxLength ? [`cut off after ${maxLength} tokens`] : [];
         return { example: { inputIds: ids.slice(0, maxLength), label }, notes };
       },
@@ -72,18 +71,18 @@ export function sequenceClassificationObjective(
       };
     },
     countItems: ({ targets }) => targets!.data.length,
-    loss: (model, batch) => classificationLoss(model, batch, classifier),
+    loss: (model, batch) => classificationLoss(model, batch, problemType),
   };
 }
 
 function classificationLoss(
   model: LanguageModel,
   batch: DeviceBatch,
-  { problemType }: SequenceClassifier,
+  problemType: ProblemType,
 ): LossOutput {
-  const { inputIds, positions = null, segments = null, lastTokens, targets } = batch;
+  const { inputIds, positions = null, segments = null, lastTokens = null, targets } = batch;
   const input = { inputIds: inputIds!, positions, segments, lastTokens };
-  const logits = model.forward(input); // [B, numLabels]
+  const logits = model.scores!(input); // [B, numLabels]
   switch (problemType) {
     case 'regression':
       return { loss: logits.sub(targets!).square().sum() };
@@ -104,10 +103,8 @@ function binaryCrossEntropy(x: Tensor, y: Tensor): Tensor {
   return x.relu().sub(x.mul(y)).add(x.abs().neg().exp().add(1).log());
 }
 
-/** The classifier itself; adapters are around it, not in its place. */
-function classifierOf(model: LanguageModel): SequenceClassifier {
-  const found = 'base' in model ? model.base : model;
-  if (found instanceof SequenceClassifier) return found;
+function scoringOf({ scoring, scores }: LanguageModel): Scoring {
+  if (scoring && scores) return scoring;
   throw new AttuneError('CLASSIFIER_NEEDED', 'the model has no score for whole sequences.', {
     remedy: 'Load it with AutoModelForSequenceClassification.fromPretrained(..., { numLabels }).',
   });
@@ -148,8 +145,8 @@ const isNumbers = (value: unknown): value is ArrayLike<number> =>
 
 function labelOf(
   row: unknown,
-  { numLabels, problemType, config }: SequenceClassifier,
-  origin: string,
+  { model, origin }: EncodeContext,
+  { numLabels, problemType }: Scoring,
 ): number | readonly number[] {
   const fields = isPlainObject(row) ? row : {};
   const found = fields.label ?? fields.labels;
@@ -158,7 +155,7 @@ function labelOf(
       remedy: `Expected ${expected}.`,
     });
   if (problemType === 'single_label_classification') {
-    const names = config.raw.label2id as Readonly<Record<string, number>>;
+    const names = model.config.raw.label2id as Readonly<Record<string, number>>;
     const id = typeof found === 'string' ? names[found] : found;
     if (Number.isInteger(id) && (id as number) >= 0 && (id as number) < numLabels)
       return id as number;

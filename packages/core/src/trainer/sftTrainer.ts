@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { GenerativeModel } from '../models/languageModel.js';
 import { causalLmObjective } from '../objectives/causalLm.js';
 import { PACKING_STRATEGIES } from '../text/pack.js';
 import {
@@ -11,6 +12,7 @@ import {
   type TrainingArgumentsInput,
   trainingArgumentsSchema,
 } from '../training/arguments/trainingArguments.js';
+import { AttuneError } from '../util/errors.js';
 import type { FilledOptions, OptionsInput } from '../util/options.js';
 import { checkTrainerOptions } from './checkInputs.js';
 import { Trainer } from './trainer.js';
@@ -90,9 +92,22 @@ export type SftTrainerOptions = Omit<TrainerOptions<SftArguments, SftArgumentsIn
  * await trainer.train();
  */
 export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
+  /** As it was given, with the adapter of `peftConfig`. */
+  declare readonly model: GenerativeModel;
+
   constructor(options: SftTrainerOptions) {
     checkTrainerOptions(new.target.name, options, sftTrainerOptions, sftArguments);
     const { formattingFunc, ...rest } = options;
+    const { taskType } = options.model;
+    if (taskType !== 'CAUSAL_LM')
+      throw new AttuneError(
+        'CAUSAL_LM_NEEDED',
+        `SFTTrainer learns the next token, and the model is for the task "${taskType}".`,
+        {
+          remedy:
+            'Load it with AutoModelForCausalLM; or train what it is for, e.g. new Trainer({ objective: (args, model) => sequenceClassificationObjective(model, args), ... }).',
+        },
+      );
     super(
       {
         ...rest,

@@ -175,11 +175,11 @@ it('trains with the Trainer, and says how often it is right', async () => {
 });
 
 describe('refuses', () => {
-  it('padding without a word on which token is the last, and to generate', async () => {
+  it('padding without a word on which token is the last', async () => {
     const model = await load('tiny-classifier');
     const { inputIds, attentionMask: segments } = padded([[5, 6], [7]], 'right', 0);
     expect(() => model.forward({ inputIds, segments })).toThrowError(/^CLASSIFY_PADDING/);
-    await expect(model.generate()).rejects.toThrowError(/writes no text/);
+    expect('generate' in model).toBe(false);
   });
 
   it.each([

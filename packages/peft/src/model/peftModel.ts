@@ -2,6 +2,7 @@ import {
   type AdapterHost,
   AttuneError,
   type DequantizedDType,
+  type GenerativeModel,
   type HostTensorData,
   type JsonValue,
   type LanguageModel,
@@ -40,7 +41,7 @@ import { checkAdapterPath, checkBase, checkConfig } from './checkCall.js';
 import { finallyDo } from './finallyDo.js';
 import { extract, inject, writeInto } from './inject.js';
 import type { MergeAndUnloadOptions, MergeOptions } from './mergeOptions.js';
-import { WrappedModel } from './wrappedModel.js';
+import { type BaseOf, WrappedModel } from './wrappedModel.js';
 
 interface AttachedAdapter {
   readonly method: PeftMethod;
@@ -56,7 +57,10 @@ interface AttachedAdapter {
  * A language model with adapters. Its modules are wrapped in place: the base model given to it
  * computes with the adapters too, and there is one PeftModel for a base.
  */
-export class PeftModel extends WrappedModel implements AdapterHost {
+export class PeftModel<Base extends LanguageModel = GenerativeModel>
+  extends WrappedModel<Base>
+  implements AdapterHost
+{
   readonly #switch = new AdapterSwitch();
   readonly #attached = new Map<string, AttachedAdapter>();
   /** What was trainable before the first adapter; so again after the last. */
@@ -71,14 +75,14 @@ export class PeftModel extends WrappedModel implements AdapterHost {
   /** While adapters are being folded in. */
   #merging = false;
 
-  private constructor(base: LanguageModel) {
+  private constructor(base: Base) {
     super(base);
   }
 
   /** The PeftModel of a model: the one that it has, or a new one without adapters. @throws PEFT_OTHER_HOST */
-  static on(model: LanguageModel): PeftModel {
-    if (model.adapters === null) return new PeftModel(model);
-    if (model.adapters instanceof PeftModel) return model.adapters;
+  static on<M extends LanguageModel>(model: M): PeftModel<BaseOf<M>> {
+    if (model.adapters === null) return new PeftModel(model as BaseOf<M>);
+    if (model.adapters instanceof PeftModel) return model.adapters as PeftModel<BaseOf<M>>;
     throw new AttuneError('PEFT_OTHER_HOST', 'the model has adapters of another library.', {
       remedy: 'Load the model again, without them.',
     });
@@ -93,11 +97,11 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * @throws HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN,
    *   PEFT_NOT_TRAINABLE
    */
-  static async fromPretrained(
-    model: LanguageModel,
+  static async fromPretrained<M extends LanguageModel>(
+    model: M,
     nameOrPath: string,
     options: LoadAdapterOptions = {},
-  ): Promise<PeftModel> {
+  ): Promise<PeftModel<BaseOf<M>>> {
     checkBase('PeftModel.fromPretrained', model);
     checkAdapterPath('PeftModel.fromPretrained', nameOrPath);
     PeftModel.on(model); // refuses a model that cannot be used, before anything is fetched
@@ -118,7 +122,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
   }
 
   /** @throws PEFT_UNLOADED */
-  protected override get used(): LanguageModel {
+  protected override get used(): Base {
     this.#refuseUnloaded();
     return this.base;
   }
@@ -360,7 +364,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    *
    * @throws PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
    */
-  async mergeAndUnload(options: MergeAndUnloadOptions = {}): Promise<LanguageModel> {
+  async mergeAndUnload(options: MergeAndUnloadOptions = {}): Promise<Base> {
     const { safeMerge: safe = false, dequantize = false } = options;
     await this.#making;
     await this.ready();
@@ -380,7 +384,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
    * Gives the plain model back as it was before the first adapter; all adapters are freed, and this PeftModel is not to
    * be used any more.
    */
-  unload(): LanguageModel {
+  unload(): Base {
     this.unmergeAdapter();
     return this.#detach('unload');
   }
@@ -492,7 +496,7 @@ export class PeftModel extends WrappedModel implements AdapterHost {
     }
   }
 
-  #detach(by: 'mergeAndUnload' | 'unload'): LanguageModel {
+  #detach(by: 'mergeAndUnload' | 'unload'): Base {
     extract(this.root, this.adapterNames);
     for (const parameter of this.#trainableBefore) parameter.trainable = true;
     this.#attached.clear();
@@ -634,11 +638,11 @@ export class PeftModel extends WrappedModel implements AdapterHost {
  * @param config e.g. `{ peftType: 'LORA', r: 16, loraAlpha: 32, targetModules: 'all-linear' }`, in PEFT's names
  * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_TYPE_UNKNOWN, PEFT_ADAPTER_EXISTS
  */
-export function getPeftModel(
-  model: LanguageModel,
+export function getPeftModel<M extends LanguageModel>(
+  model: M,
   config: PeftConfigInput,
   adapterName = 'default',
-): PeftModel {
+): PeftModel<BaseOf<M>> {
   checkBase('getPeftModel', model);
   checkConfig('getPeftModel', config);
   const host = PeftModel.on(model);

@@ -5,27 +5,56 @@ import {
   type DequantizeOptions,
   type Engine,
   type ForwardInput,
+  type GenerativeModel,
+  generative,
   type LanguageModel,
   type ModelConfig,
   type Module,
   QuantizedLinear,
+  type TaskType,
   type Tensor,
 } from '@attune/core';
 
-type GenerateOptions = Parameters<LanguageModel['generate']>[0];
+type GenerateOptions = Parameters<GenerativeModel['generate']>[0];
+
+/** The model in a wrapped one; of a plain one, itself. */
+export type BaseOf<M extends LanguageModel> = M extends {
+  readonly base: infer B extends LanguageModel;
+}
+  ? B
+  : M;
 
 /** A language model that computes as the one in it: what a PeftModel is but for its adapters. Facts about the base can always be read. */
-export abstract class WrappedModel implements LanguageModel {
+export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
+  implements LanguageModel
+{
   abstract adapters: AdapterHost | null;
 
-  constructor(readonly base: LanguageModel) {}
+  constructor(readonly base: Base) {}
 
   /** The base, for what computes with it or changes it. @throws where this model is not to be used any more */
-  protected get used(): LanguageModel {
+  protected get used(): Base {
     return this.base;
   }
 
   abstract savePretrained(folder: string): Promise<void>;
+
+  get taskType(): TaskType {
+    return this.base.taskType;
+  }
+  get scoring(): LanguageModel['scoring'] {
+    return this.base.scoring;
+  }
+  get headModules(): LanguageModel['headModules'] {
+    return this.base.headModules;
+  }
+  /** As the base has it: absent where it has none. @throws PEFT_UNLOADED when called */
+  get scores(): LanguageModel['scores'] {
+    return this.base.scores && ((input) => this.used.scores!(input));
+  }
+  get values(): LanguageModel['values'] {
+    return this.base.values && ((input) => this.used.values!(input));
+  }
 
   get attune(): Attune {
     return this.base.attune;
@@ -75,11 +104,19 @@ export abstract class WrappedModel implements LanguageModel {
   forward(input: ForwardInput): Tensor {
     return this.used.forward(input);
   }
-  generate(options: GenerateOptions): ReturnType<LanguageModel['generate']> {
-    return this.used.generate(options);
+  /** Of a base that writes text. @throws GENERATE_OPTION */
+  generate(
+    this: WrappedModel<GenerativeModel>,
+    options: GenerateOptions,
+  ): ReturnType<GenerativeModel['generate']> {
+    return generative(this.used, 'generate').generate(options);
   }
-  generateStream(options: GenerateOptions): AsyncGenerator<number> {
-    return this.used.generateStream(options);
+  /** Of a base that writes text. @throws GENERATE_OPTION */
+  generateStream(
+    this: WrappedModel<GenerativeModel>,
+    options: GenerateOptions,
+  ): AsyncGenerator<number> {
+    return generative(this.used, 'generateStream').generateStream(options);
   }
   dequantize(options?: DequantizeOptions): void {
     this.used.dequantize?.(options);

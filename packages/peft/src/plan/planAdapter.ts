@@ -6,7 +6,6 @@ import {
   type Module,
   nearest,
   QuantizedLinear,
-  SequenceClassifier,
 } from '@attune/core';
 import { type PeftConfig, parsePeftConfig } from '../contract/config.js';
 import type {
@@ -95,15 +94,15 @@ export function planFrom(
   return plan;
 }
 
-/** What the model is for. A classifier's new head is trained with the adapter, as PEFT does for SEQ_CLS. */
+/** What the model is for. A head that is not the language model's is trained with the adapter, as PEFT does for SEQ_CLS. */
 function taskOf(model: LanguageModel, { taskType, modulesToSave }: PeftConfig) {
-  if (!(model instanceof SequenceClassifier)) return { taskType: taskType ?? 'CAUSAL_LM' };
+  const { headModules = [] } = model;
+  if (headModules.length === 0) return { taskType: taskType ?? model.taskType };
+  // For SEQ_CLS PEFT lists both names that heads have, whichever the model has.
+  const others = (modulesToSave ?? []).filter((name) => name !== 'classifier');
   return {
-    taskType: taskType ?? 'SEQ_CLS',
-    // PEFT lists both names that heads have, whichever the model has.
-    modulesToSave: [
-      ...new Set([...(modulesToSave ?? []).filter((name) => name !== 'classifier'), 'score']),
-    ],
+    taskType: taskType ?? model.taskType,
+    modulesToSave: [...new Set([...others, ...headModules])],
   };
 }
 
@@ -367,7 +366,7 @@ function planLayer(
 
 /** The table of the token ids, the first of the tree, where the head is that too. */
 function tiedEmbedding(model: LanguageModel, modules: ModuleTable): Module | undefined {
-  if (!model.config.tieWordEmbeddings || model instanceof SequenceClassifier) return undefined;
+  if (!model.config.tieWordEmbeddings || model.taskType !== 'CAUSAL_LM') return undefined;
   return [...modules.values()].map(original).find((module) => module instanceof Embedding);
 }
 

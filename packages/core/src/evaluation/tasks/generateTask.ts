@@ -1,3 +1,4 @@
+import { generative } from '../../models/languageModel.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import { AttuneError } from '../../util/errors.js';
 import type { EvaluationTask } from './evaluationTask.js';
@@ -43,12 +44,13 @@ export function generateTask(options: GenerateTaskOptions): EvaluationTask {
         throw new AttuneError('EVALUATION_TASK', 'the tokenizer cannot decode.', {
           remedy: 'Give one of AutoTokenizer.',
         });
+      const writer = generative(model, 'generateTask');
       const scores: { exactMatch: number }[] = [];
       for (let at = 0; at < rows.length; at += batchSize) {
         signal?.throwIfAborted();
         const batch = rows.slice(at, at + batchSize);
         const inputIds = batch.map(({ prompt }) => [...tokenizer.encode(prompt)]);
-        const { sequences } = await model.generate({
+        const { sequences } = await writer.generate({
           inputIds,
           maxNewTokens,
           doSample: false,

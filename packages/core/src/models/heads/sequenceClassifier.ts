@@ -3,24 +3,13 @@ import { argmax } from '../../tensor/ops/reduce.js';
 import { formatShape, sameShape } from '../../tensor/shape.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { AttuneError } from '../../util/errors.js';
-import { CausalLM, type CausalLMParts } from '../causalLm.js';
-import type { ForwardInput } from '../languageModel.js';
+import { DecoderModel, type DecoderModelParts } from '../decoderModel.js';
+import type { LanguageModel, ProblemType, ScoreInput, Scoring } from '../languageModel.js';
 
-/** What the labels are, as in Hugging Face's `problem_type`. */
-export type ProblemType =
-  | 'regression'
-  | 'single_label_classification'
-  | 'multi_label_classification';
+/** What `forward` and `scores` of a classifier read. */
+export type ClassifierInput = ScoreInput;
 
-/** Which token of each row is read. One of the two is needed where rows are padded. */
-export interface ClassifierInput extends ForwardInput {
-  /** int32 [B]: the last token of each row. Default: that of the mask, else T-1. */
-  readonly lastTokens?: Tensor | null;
-  /** int32 [B, T]: 1 for tokens, 0 for padding on either side. Stands for `segments`, too. */
-  readonly attentionMask?: Tensor | null;
-}
-
-export interface SequenceClassifierParts extends CausalLMParts {
+export interface SequenceClassifierParts extends DecoderModelParts {
   readonly numLabels: number;
   /** null: 1 label is regression, more are classes. */
   readonly problemType: ProblemType | null;
@@ -33,9 +22,11 @@ export interface SequenceClassifierParts extends CausalLMParts {
  * also used as padding is read at that token (transformers looks for the last id that is not
  * `pad_token_id`, and reads the one before).
  */
-export class SequenceClassifier extends CausalLM {
+export class SequenceClassifier extends DecoderModel implements LanguageModel {
+  readonly taskType = 'SEQ_CLS';
   readonly numLabels: number;
   readonly problemType: ProblemType;
+  readonly headModules = ['score'];
 
   constructor(parts: SequenceClassifierParts) {
     super(parts);
@@ -50,7 +41,7 @@ export class SequenceClassifier extends CausalLM {
    *
    * @throws CLASSIFY_PADDING for segments without a word on where the rows end; INPUT_SHAPE, SEQUENCE_TOO_LONG
    */
-  override forward(input: ClassifierInput): Tensor {
+  override forward(input: ScoreInput): Tensor {
     const { attentionMask = null, lastTokens = null, ...rest } = input;
     if (rest.segments && !attentionMask && !lastTokens)
       throw new AttuneError(
@@ -69,21 +60,15 @@ export class SequenceClassifier extends CausalLM {
     return this.head(pool(hidden, lastTokens ?? (attentionMask && lastOf(attentionMask))));
   }
 
-  /** @throws GENERATE_OPTION: scores are no tokens */
-  override async generate(): Promise<never> {
-    throw noText();
+  get scoring(): Scoring {
+    return { numLabels: this.numLabels, problemType: this.problemType };
   }
 
-  // biome-ignore lint/correctness/useYield: it gives none
-  override async *generateStream(): AsyncGenerator<never> {
-    throw noText();
+  /** The same, by the name that every model that scores has it under. */
+  scores(input: ScoreInput): Tensor {
+    return this.forward(input);
   }
 }
-
-const noText = (): AttuneError =>
-  new AttuneError('GENERATE_OPTION', 'a sequence classifier writes no text.', {
-    remedy: 'Load the checkpoint with AutoModelForCausalLM to generate.',
-  });
 
 const range = (like: Tensor, length: number): Tensor =>
   like.engine.tensor(

@@ -1,0 +1,96 @@
+import type { RawConfig } from '../../io/hfConfig.js';
+import { AttuneError } from '../../util/errors.js';
+import { isPlainObject } from '../../util/json.js';
+import type { ProblemType } from '../languageModel.js';
+import { DecoderWithScore } from './classifierHead.js';
+import { defineHead, type NewHeadOptions } from './head.js';
+import { SequenceClassifier } from './sequenceClassifier.js';
+
+/** A name is made for each. */
+const MAX_LABELS = 1_000_000;
+
+/** What a classifier tells apart. */
+export interface LabelOptions {
+  /** Outputs of `score`: 1 for a number (a reward, a regression). Default: as the config says, else 2. */
+  readonly numLabels?: number;
+  /** Names of the labels, in order. Default: the config's, else LABEL_0, LABEL_1, ... */
+  readonly labels?: readonly string[];
+  /** What the labels are. Default: the config's, else regression for 1 label, classes for more. */
+  readonly problemType?: ProblemType;
+}
+
+const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'];
+
+/**
+ * `score` in the place of the layer over the vocabulary, [hidden] -> [numLabels] without a bias: classifiers, and with one
+ * label rewards and regressions.
+ */
+export const classifierHead = defineHead<SequenceClassifier, LabelOptions & NewHeadOptions>({
+  name: 'classifier',
+  optionNames: ['numLabels', 'labels', 'problemType'],
+  keepsOutputLayer: false,
+  ownTensors: ['score.weight'],
+  configure: withLabels,
+  attach: (decoder, { engine, config, dtype }) =>
+    new DecoderWithScore(engine, decoder, {
+      hiddenSize: config.hiddenSize,
+      numLabels: labelCount(config.raw),
+      dtype,
+    }),
+  create(parts) {
+    const { raw } = parts.config;
+    const problemType = (raw.problem_type ?? null) as ProblemType | null;
+    return new SequenceClassifier({ ...parts, numLabels: labelCount(raw), problemType });
+  },
+});
+
+/** How many labels a config has: transformers keeps the number as the size of `id2label`. */
+function labelCount(raw: RawConfig): number {
+  if (isPlainObject(raw.id2label)) return Object.keys(raw.id2label).length;
+  return typeof raw.num_labels === 'number' ? raw.num_labels : 2;
+}
+
+/** The config with its labels as transformers writes them. @throws CONFIG_INVALID, LABELS_INVALID */
+function withLabels(raw: RawConfig, options: LabelOptions, where: string): RawConfig {
+  const count = options.numLabels ?? options.labels?.length ?? labelCount(raw);
+  if (!Number.isInteger(count) || count < 1 || count > MAX_LABELS)
+    throw new AttuneError('LABELS_INVALID', `numLabels is ${String(count)}.`, {
+      remedy: `Give a whole number from 1 to ${MAX_LABELS}.`,
+    });
+  if (options.labels && options.labels.length !== count)
+    throw new AttuneError(
+      'LABELS_INVALID',
+      `numLabels is ${count}, and labels names ${options.labels.length}.`,
+      { remedy: 'Give as many names as labels, or the names alone.' },
+    );
+  const problemType = options.problemType ?? raw.problem_type ?? null;
+  if (problemType !== null && !problemTypes.includes(problemType as string))
+    throw new AttuneError(
+      'CONFIG_INVALID',
+      `${where}: problem_type is ${JSON.stringify(problemType)}.`,
+      { remedy: `Use one of ${problemTypes.join(', ')}.` },
+    );
+  const known = isPlainObject(raw.id2label) && labelCount(raw) === count ? raw.id2label : null;
+  const names = options.labels ?? known ?? Array.from({ length: count }, (_, i) => `LABEL_${i}`);
+  const id2label: Record<string, unknown> = { ...names };
+  const { num_labels: _, ...rest } = raw;
+  return {
+    ...rest,
+    ...architecture(raw),
+    id2label,
+    label2id: Object.fromEntries(
+      Object.entries(id2label).map(([id, label]) => [label, Number(id)]),
+    ),
+    ...(problemType !== null && { problem_type: problemType }),
+  };
+}
+
+/** "LlamaForCausalLM" -> "LlamaForSequenceClassification": which class Python loads. */
+function architecture({ architectures, model_type }: RawConfig): { architectures?: string[] } {
+  const first: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
+  if (typeof first !== 'string') return {};
+  const stem = first.replace(/(For[A-Z]\w+|LMHeadModel|Model)$/, '');
+  // Of Gemma 3 there is one class with images and one without.
+  const name = model_type === 'gemma3_text' ? 'Gemma3Text' : stem;
+  return { architectures: [`${name}ForSequenceClassification`] };
+}

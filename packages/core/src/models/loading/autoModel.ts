@@ -1,0 +1,230 @@
+import { join } from '#platform';
+import type { Attune } from '../../attune.js';
+import type { DType } from '../../backend/dtype.js';
+import { type RawConfig, readHfConfig } from '../../io/hfConfig.js';
+import { hubOptionNames, MODEL_FILES, requireName, resolveFolder } from '../../io/hub.js';
+import { WeightFolder } from '../../io/weights.js';
+import type { CausalDecoder } from '../../nn/decoder.js';
+import { fillNormal, initWeights, writeValues } from '../../nn/init.js';
+import { AttuneError } from '../../util/errors.js';
+import type { DecoderModel } from '../decoderModel.js';
+import type { ModelFamily } from '../families/family.js';
+import { warnOfAbsentSettings } from '../generation/generationSettings.js';
+import type { HeadDefinition, NewHeadOptions } from '../heads/head.js';
+import { buildWithHead } from '../heads/tiedHead.js';
+import type { ModelConfig } from '../languageModel.js';
+import { checkLoadOptions, refuseAdapterFolder, requireAttune } from './checkLoading.js';
+import type { FromConfigOptions, FromPretrainedOptions } from './loadOptions.js';
+import { loadWeights } from './loadWeights.js';
+import { parseQuantization, type Quantization, quantizeLayers } from './quantization.js';
+import { checkConfig, familyOf, modelConfig, storageDType } from './readConfig.js';
+
+/** Models with one head, of every family that is registered. */
+export interface AutoModel<Model, Options extends object> {
+  /**
+   * Loads a model in Hugging Face's layout: config.json, model.safetensors (or shards with their
+   * index), generation_config.json. Every parameter is trainable until an adapter freezes it. A head that the files
+   * do not have starts anew.
+   *
+   * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
+   * Hugging Face's cache
+   * @throws MODEL_NAME, ATTUNE_NEEDED, ATTUNE_DISPOSED, ADAPTER_NOT_MODEL, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, CONFIG_INVALID,
+   * UNKNOWN_NAME (model_type), WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors),
+   * WEIGHTS_SHAPE, DTYPE_OVERFLOW
+   */
+  fromPretrained(nameOrPath: string, options: FromPretrainedOptions & Options): Promise<Model>;
+  /**
+   * A new model with random weights, for training from scratch: N(0, initializer_range²), norms 1.
+   *
+   * @param config as in a config.json, with its `model_type`
+   * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type)
+   */
+  fromConfig(config: RawConfig, options: FromConfigOptions & Options): Promise<Model>;
+}
+
+/**
+ * The loader of all models, for one head.
+ *
+ * @example const AutoModelForRanking = autoModel(defineHead({ name: 'ranker', ... }));
+ */
+export const autoModel = <Model extends DecoderModel, Options extends object>(
+  head: HeadDefinition<Model, Options>,
+): AutoModel<Model, Options> => ({
+  fromPretrained: (nameOrPath, options) => fromPretrained(head, nameOrPath, options),
+  fromConfig: (config, options) => fromConfig(head, config, options),
+});
+
+async function fromPretrained<Model extends DecoderModel, Options extends object>(
+  head: HeadDefinition<Model, Options>,
+  nameOrPath: string,
+  options: FromPretrainedOptions & NewHeadOptions & Options,
+): Promise<Model> {
+  requireName(nameOrPath, 'fromPretrained');
+  const { optionNames = [], ownTensors = [], keepsOutputLayer } = head;
+  checkLoadOptions(
+    options,
+    [
+      ...['attune', 'dtype', 'ignoreUnexpected', 'quantization', 'offload'],
+      ...(ownTensors.length > 0 ? ['seed'] : []),
+      ...optionNames,
+      ...hubOptionNames,
+    ],
+    'fromPretrained',
+  );
+  requireAttune(options.attune, 'fromPretrained');
+  const { attune, offload = null, seed = 0, ignoreUnexpected = false } = options;
+  const { logger } = attune;
+  if (offload !== null && offload !== 'weights')
+    throw new AttuneError('OPTION_UNKNOWN', `fromPretrained: offload is "${offload}".`, {
+      remedy: 'Set it to "weights", or leave it out.',
+    });
+  const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
+  await refuseAdapterFolder(folder);
+  const files = await readHfConfig(folder);
+  const where = join(folder, 'config.json');
+  const family = familyOf(attune, files.config, where);
+  refuseTowers(head, family, where);
+  const given = head.configure?.(files.config, options, where) ?? files.config;
+  await using opened = await WeightFolder.open(folder);
+  const weights = family.nameInModel ? opened.renamed(family.nameInModel) : opened;
+  checkConfig(family, given, weights, where);
+  const dtype = storageDType(options.dtype ?? 'auto', given, weights);
+  const quantization =
+    parseQuantization(given.quantization_config, where, true) ??
+    parseQuantization(options.quantization, 'quantization');
+  if (quantization && offload)
+    throw new AttuneError(
+      'OPTION_CONFLICT',
+      'fromPretrained: weights that are quantised stay on the device; offload would do nothing for them.',
+      { remedy: 'Leave out offload, or quantization.' },
+    );
+  const build = (raw: RawConfig) =>
+    family.build(attune.engine, raw, { dtype, outputHead: keepsOutputLayer });
+  const {
+    root: decoder,
+    raw,
+    aliases,
+  } = keepsOutputLayer
+    ? await buildWithHead(weights, given, dtype, build, logger)
+    : { root: build(given), raw: given, aliases: new Map<string, string>() };
+  const config = modelConfig(family, raw, files, where);
+  if (keepsOutputLayer) warnOfAbsentSettings(config.generation ?? null, logger);
+  let root = decoder;
+  try {
+    root = assemble(attune, head, decoder, { config, dtype, quantization });
+    const missing = await loadWeights(attune.engine, root, weights, {
+      logger,
+      offload: offload !== null,
+      config,
+      ignored: [...family.ignoredWeights, ...(keepsOutputLayer ? [] : [/^lm_head\.weight$/])],
+      ignoreUnexpected,
+      optional: new Set(ownTensors),
+      aliases,
+    });
+    initialize(head, root, missing, { std: deviation(raw), seed });
+    for (const name of missing)
+      logger.info(`${name} is not in ${folder}: it starts anew, and needs training`);
+  } catch (error) {
+    root.dispose();
+    throw error;
+  }
+  return finish(attune, head, root, { config, dtype, quantization, nameOrPath, folder });
+}
+
+async function fromConfig<Model extends DecoderModel, Options extends object>(
+  head: HeadDefinition<Model, Options>,
+  config: RawConfig,
+  options: FromConfigOptions & Options,
+): Promise<Model> {
+  checkLoadOptions(
+    options,
+    ['attune', 'seed', 'dtype', 'quantization', 'initialize', ...(head.optionNames ?? [])],
+    'fromConfig',
+  );
+  requireAttune(options.attune, 'fromConfig');
+  const { attune, seed = 0, dtype = 'float32' } = options;
+  const family = familyOf(attune, config, 'config');
+  refuseTowers(head, family, 'config');
+  const raw = head.configure?.(config, options, 'config') ?? config;
+  const facts = modelConfig(family, raw, null, 'config');
+  const quantization = parseQuantization(options.quantization, 'quantization');
+  const outputHead = head.keepsOutputLayer;
+  const decoder = family.build(attune.engine, raw, { dtype, outputHead });
+  const root = assemble(attune, head, decoder, { config: facts, dtype, quantization });
+  if (options.initialize ?? true) {
+    const std = deviation(raw);
+    initWeights(root, { std, seed });
+    if (head.initialize) initialize(head, root, head.ownTensors ?? [], { std, seed });
+  }
+  const source = { nameOrPath: '', folder: null };
+  return finish(attune, head, root, { config: facts, dtype, quantization, ...source });
+}
+
+/** Of most models with towers transformers has the causal language model alone. */
+function refuseTowers(
+  { name, withOtherTowers = false }: Pick<HeadDefinition, 'name' | 'withOtherTowers'>,
+  { modelType, nameInModel }: ModelFamily,
+  where: string,
+): void {
+  if (!nameInModel || withOtherTowers) return;
+  throw new AttuneError(
+    'CONFIG_INVALID',
+    `${where}: a "${modelType}" has other towers beside its text model, and makes no ${name}.`,
+    {
+      remedy:
+        'Load it with AutoModelForCausalLM, save it (the text model alone is written), and load that folder.',
+    },
+  );
+}
+
+interface Made {
+  readonly config: ModelConfig;
+  readonly dtype: DType;
+  readonly quantization: Quantization | null;
+}
+
+/** The decoder, quantised if asked for, and its head, which never is. */
+function assemble(
+  attune: Attune,
+  head: Pick<HeadDefinition, 'attach'>,
+  decoder: CausalDecoder,
+  { config, dtype, quantization }: Made,
+): CausalDecoder {
+  if (quantization) quantizeLayers(attune, decoder, dtype, quantization);
+  return head.attach?.(decoder, { engine: attune.engine, config, dtype }) ?? decoder;
+}
+
+function initialize(
+  head: Pick<HeadDefinition, 'initialize'>,
+  root: CausalDecoder,
+  names: readonly string[],
+  options: { readonly std: number; readonly seed: number },
+): void {
+  const parameters = new Map(root.namedParameters());
+  for (const name of names) {
+    const parameter = parameters.get(name)!;
+    if (head.initialize) head.initialize(name, parameter, options);
+    else if (name.endsWith('bias')) writeValues(parameter.tensor, new Float32Array(parameter.size));
+    else fillNormal(parameter, options);
+  }
+}
+
+const deviation = (raw: RawConfig): number =>
+  typeof raw.initializer_range === 'number' ? raw.initializer_range : 0.02;
+
+function finish<Model extends DecoderModel>(
+  attune: Attune,
+  head: Pick<HeadDefinition<Model>, 'create'>,
+  root: CausalDecoder,
+  {
+    quantization,
+    config,
+    ...source
+  }: Made & { readonly nameOrPath: string; readonly folder: string | null },
+): Model {
+  for (const [, parameter] of root.namedParameters()) parameter.trainable = true;
+  const described = quantization
+    ? { ...config, raw: { ...config.raw, quantization_config: quantization.raw } }
+    : config;
+  return head.create({ ...source, attune, root, config: described });
+}
