@@ -306,7 +306,7 @@ const mistakes: Readonly<Record<string, readonly Mistake[]>> = {
     [
       'quantization unknown',
       () => load(path, { attune, quantization: { bits: 4, quant_type: 'nf4' } }),
-      'QUANTIZATION_INVALID',
+      'UNKNOWN_OPTION',
       ['quantization: there is no option "bits". Did you mean "loadIn4bit"?'],
     ],
     [

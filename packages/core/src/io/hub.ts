@@ -64,8 +64,6 @@ export const hubOptions = z.strictObject({
 
 export type HubOptions = OptionsInput<typeof hubOptions>;
 
-export const hubOptionNames = Object.keys(hubOptions.shape) as readonly (keyof HubOptions)[];
-
 export interface HubProgress {
   readonly file: string;
   readonly bytesDone: number;

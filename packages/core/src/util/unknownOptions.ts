@@ -1,5 +1,4 @@
-import { describeValue, isPromise } from './describeValue.js';
-import { AttuneError, nearest } from './errors.js';
+import { nearest } from './errors.js';
 
 /**
  * What is known about the options of one place, to say which one somebody meant. Keys of the tables are written
@@ -57,40 +56,4 @@ export function explainUnknown(
   }
   const near = nearest(name, hints.known);
   return `${what}.${near === undefined ? '' : ` Did you mean "${near}"?`}`;
-}
-
-/**
- * Refuses options that do not exist, all of them at once: without types, a misspelt one would change nothing in
- * silence.
- *
- * @param hints what people call the options elsewhere
- * @throws `code`, with the right name of each
- */
-export function checkOptionNames(
-  where: string,
-  options: unknown,
-  known: Readonly<Record<string, true>>,
-  code: string,
-  hints: Omit<OptionHints, 'known'> = {},
-): asserts options is object {
-  const names = Object.keys(known);
-  if (typeof options !== 'object' || options === null || Array.isArray(options))
-    throw new AttuneError(
-      code,
-      `${where}: expected its options as an object, found ${describeValue(options)}.`,
-      { remedy: `Pass { ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''} }.` },
-    );
-  if (isPromise(options))
-    throw new AttuneError(code, `${where}: its options are a promise that is not awaited.`, {
-      remedy: 'Write await before it.',
-    });
-  const strange = Object.entries(options)
-    .filter(([name, value]) => value !== undefined && !Object.hasOwn(known, name))
-    .map(([name]) => name);
-  if (strange.length === 0) return;
-  const explained = strange.map((name) => explainUnknown(name, { ...hints, known: names }));
-  throw new AttuneError(code, `${where}: ${explained.join('\n  ')}`, {
-    remedy: `Options: ${names.join(', ')}.`,
-    details: { option: strange[0], options: strange },
-  });
 }

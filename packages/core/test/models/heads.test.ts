@@ -22,6 +22,7 @@ import {
   type TextTokenizer,
 } from '@attune/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { fixture, largestDifference, reference } from './support.js';
 
 let attune: Attune;
@@ -129,7 +130,7 @@ describe('a head from somebody else', () => {
   }
   const rankHead = defineHead<Ranker, { readonly width?: number }>({
     name: 'ranker',
-    optionNames: ['width'],
+    options: z.strictObject({ width: z.number().optional() }),
     keepsOutputLayer: true,
     ownTensors: ['rank.weight'],
     configure: (raw, { width = 2 }, where) =>

@@ -202,7 +202,7 @@ describe('quantising while loading', () => {
   it.each<[string, object, string, RegExp]>([
     ['no bits', {}, 'QUANTIZATION_INVALID', /loadIn4bit and loadIn8bit/],
     ['both', { loadIn4bit: true, loadIn8bit: true }, 'QUANTIZATION_INVALID', /both true/],
-    ['a misspelt option', { loadIn4Bits: true }, 'QUANTIZATION_INVALID', /loadIn4bit/],
+    ['a misspelt option', { loadIn4Bits: true }, 'UNKNOWN_OPTION', /loadIn4bit/],
     [
       'another type',
       { loadIn4bit: true, bnb4bitQuantType: 'int4' },

@@ -1,9 +1,11 @@
+import { z } from 'zod';
 import type { DType } from '../../backend/dtype.js';
 import type { RawConfig } from '../../io/hfConfig.js';
 import type { CausalDecoder } from '../../nn/decoder.js';
 import type { InitOptions } from '../../nn/init.js';
 import type { Parameter } from '../../nn/module.js';
 import type { Engine } from '../../tensor/engine.js';
+import type { OptionsInput } from '../../util/options.js';
 import type { DecoderModel, DecoderModelParts } from '../decoderModel.js';
 import type { ModelConfig } from '../languageModel.js';
 
@@ -27,7 +29,7 @@ export interface HeadDefinition<
   /** For messages: "classifier". */
   readonly name: string;
   /** Options of `fromPretrained` and `fromConfig` beside those that every model has. Default: none. */
-  readonly optionNames?: readonly (keyof Options & string)[];
+  readonly options?: z.ZodObject;
   /**
    * Whether the layer over the vocabulary stays: loaded, and tied as the files have it. Else it is left out, and
    * passed over in files.
@@ -52,10 +54,12 @@ export interface HeadDefinition<
 }
 
 /** For a head that files may lack. */
-export interface NewHeadOptions {
+export const newHeadOptions = z.strictObject({
   /** Of the head's own tensors, where the checkpoint does not have them. Default 0. */
-  readonly seed?: number;
-}
+  seed: z.number().default(0),
+});
+
+export type NewHeadOptions = OptionsInput<typeof newHeadOptions>;
 
 /** A head, checked by its types. Load models with it through `autoModel`. */
 export const defineHead = <Model extends DecoderModel, Options extends object = object>(

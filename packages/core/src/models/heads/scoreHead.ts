@@ -1,6 +1,8 @@
+import { z } from 'zod';
 import type { RawConfig } from '../../io/hfConfig.js';
 import { AttuneError } from '../../util/errors.js';
 import { isPlainObject } from '../../util/json.js';
+import type { OptionsInput } from '../../util/options.js';
 import type { ProblemType } from '../languageModel.js';
 import { DecoderWithScore } from './classifierHead.js';
 import { defineHead, type NewHeadOptions } from './head.js';
@@ -10,14 +12,16 @@ import { SequenceClassifier } from './sequenceClassifier.js';
 const MAX_LABELS = 1_000_000;
 
 /** What a classifier tells apart. */
-export interface LabelOptions {
+const labelOptions = z.strictObject({
   /** Outputs of `score`: 1 for a number (a reward, a regression). Default: as the config says, else 2. */
-  readonly numLabels?: number;
+  numLabels: z.custom<number>().optional().meta({ aka: 'numclasses' }),
   /** Names of the labels, in order. Default: the config's, else LABEL_0, LABEL_1, ... */
-  readonly labels?: readonly string[];
+  labels: z.custom<readonly string[]>().optional().meta({ aka: 'labelnames' }),
   /** What the labels are. Default: the config's, else regression for 1 label, classes for more. */
-  readonly problemType?: ProblemType;
-}
+  problemType: z.custom<ProblemType>().optional(),
+});
+
+export type LabelOptions = OptionsInput<typeof labelOptions>;
 
 const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'];
 
@@ -27,7 +31,7 @@ const problemTypes = ['regression', 'single_label_classification', 'multi_label_
  */
 export const classifierHead = defineHead<SequenceClassifier, LabelOptions & NewHeadOptions>({
   name: 'classifier',
-  optionNames: ['numLabels', 'labels', 'problemType'],
+  options: labelOptions,
   keepsOutputLayer: false,
   ownTensors: ['score.weight'],
   configure: withLabels,

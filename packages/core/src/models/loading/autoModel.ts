@@ -2,19 +2,25 @@ import { join } from '#platform';
 import type { Attune } from '../../attune.js';
 import type { DType } from '../../backend/dtype.js';
 import { type RawConfig, readHfConfig } from '../../io/hfConfig.js';
-import { hubOptionNames, MODEL_FILES, requireName, resolveFolder } from '../../io/hub.js';
+import { hubOptions, MODEL_FILES, requireName, resolveFolder } from '../../io/hub.js';
 import { WeightFolder } from '../../io/weights.js';
 import type { CausalDecoder } from '../../nn/decoder.js';
 import { fillNormal, initWeights, writeValues } from '../../nn/init.js';
 import { AttuneError } from '../../util/errors.js';
+import type { OptionsOutput } from '../../util/options.js';
 import type { DecoderModel } from '../decoderModel.js';
 import type { ModelFamily } from '../families/family.js';
 import { warnOfAbsentSettings } from '../generation/generationSettings.js';
-import type { HeadDefinition, NewHeadOptions } from '../heads/head.js';
+import { type HeadDefinition, type NewHeadOptions, newHeadOptions } from '../heads/head.js';
 import { buildWithHead } from '../heads/tiedHead.js';
 import type { ModelConfig } from '../languageModel.js';
-import { checkLoadOptions, refuseAdapterFolder, requireAttune } from './checkLoading.js';
-import type { FromConfigOptions, FromPretrainedOptions } from './loadOptions.js';
+import { parseLoadOptions, refuseAdapterFolder } from './checkLoading.js';
+import {
+  configOptions,
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+  pretrainedOptions,
+} from './loadOptions.js';
 import { loadWeights } from './loadWeights.js';
 import { parseQuantization, type Quantization, quantizeLayers } from './quantization.js';
 import { checkConfig, familyOf, modelConfig, storageDType } from './readConfig.js';
@@ -28,7 +34,7 @@ export interface AutoModel<Model, Options extends object> {
    *
    * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
    * Hugging Face's cache
-   * @throws MODEL_NAME, ATTUNE_NEEDED, ATTUNE_DISPOSED, ADAPTER_NOT_MODEL, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, CONFIG_INVALID,
+   * @throws UNKNOWN_OPTION, LOAD_OPTION, MODEL_NAME, ATTUNE_NEEDED, ATTUNE_DISPOSED, ADAPTER_NOT_MODEL, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, CONFIG_INVALID,
    * UNKNOWN_NAME (model_type), WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors),
    * WEIGHTS_SHAPE, DTYPE_OVERFLOW
    */
@@ -60,24 +66,16 @@ async function fromPretrained<Model extends DecoderModel, Options extends object
   options: FromPretrainedOptions & NewHeadOptions & Options,
 ): Promise<Model> {
   requireName(nameOrPath, 'fromPretrained');
-  const { optionNames = [], ownTensors = [], keepsOutputLayer } = head;
-  checkLoadOptions(
-    options,
-    [
-      ...['attune', 'dtype', 'ignoreUnexpected', 'quantization', 'offload'],
-      ...(ownTensors.length > 0 ? ['seed'] : []),
-      ...optionNames,
-      ...hubOptionNames,
-    ],
-    'fromPretrained',
-  );
-  requireAttune(options.attune, 'fromPretrained');
-  const { attune, offload = null, seed = 0, ignoreUnexpected = false } = options;
+  const { ownTensors = [], keepsOutputLayer } = head;
+  const schema = pretrainedOptions.extend({
+    ...(ownTensors.length > 0 && newHeadOptions.shape),
+    ...head.options?.shape,
+    ...hubOptions.shape,
+  });
+  const parsed = parseLoadOptions(schema, options, 'fromPretrained');
+  const { attune, offload, ignoreUnexpected } = parsed;
+  const { seed = 0 } = options;
   const { logger } = attune;
-  if (offload !== null && offload !== 'weights')
-    throw new AttuneError('OPTION_UNKNOWN', `fromPretrained: offload is "${offload}".`, {
-      remedy: 'Set it to "weights", or leave it out.',
-    });
   const folder = await resolveFolder(nameOrPath, MODEL_FILES, options);
   await refuseAdapterFolder(folder);
   const files = await readHfConfig(folder);
@@ -88,7 +86,7 @@ async function fromPretrained<Model extends DecoderModel, Options extends object
   await using opened = await WeightFolder.open(folder);
   const weights = family.nameInModel ? opened.renamed(family.nameInModel) : opened;
   checkConfig(family, given, weights, where);
-  const dtype = storageDType(options.dtype ?? 'auto', given, weights);
+  const dtype = storageDType(parsed.dtype, given, weights);
   const quantization =
     parseQuantization(given.quantization_config, where, true) ??
     parseQuantization(options.quantization, 'quantization');
@@ -136,13 +134,13 @@ async function fromConfig<Model extends DecoderModel, Options extends object>(
   config: RawConfig,
   options: FromConfigOptions & Options,
 ): Promise<Model> {
-  checkLoadOptions(
+  const schema = configOptions.extend({ ...head.options?.shape });
+  const parsed: OptionsOutput<typeof configOptions> = parseLoadOptions(
+    schema as typeof configOptions,
     options,
-    ['attune', 'seed', 'dtype', 'quantization', 'initialize', ...(head.optionNames ?? [])],
     'fromConfig',
   );
-  requireAttune(options.attune, 'fromConfig');
-  const { attune, seed = 0, dtype = 'float32' } = options;
+  const { attune, seed, dtype } = parsed;
   const family = familyOf(attune, config, 'config');
   refuseTowers(head, family, 'config');
   const raw = head.configure?.(config, options, 'config') ?? config;
@@ -151,7 +149,7 @@ async function fromConfig<Model extends DecoderModel, Options extends object>(
   const outputHead = head.keepsOutputLayer;
   const decoder = family.build(attune.engine, raw, { dtype, outputHead });
   const root = assemble(attune, head, decoder, { config: facts, dtype, quantization });
-  if (options.initialize ?? true) {
+  if (parsed.initialize) {
     const std = deviation(raw);
     initWeights(root, { std, seed });
     if (head.initialize) initialize(head, root, head.ownTensors ?? [], { std, seed });

@@ -1,69 +1,50 @@
+import type { z } from 'zod';
 import { join, stat } from '#platform';
 import type { Attune } from '../../attune.js';
 import { readJsonObject } from '../../io/hfConfig.js';
 import { describeValue, isPromise } from '../../util/describeValue.js';
 import { AttuneError } from '../../util/errors.js';
-import { checkOptionNames, type OptionHints } from '../../util/unknownOptions.js';
+import { checkNames, type OptionsOutput, parseOptions } from '../../util/options.js';
+import type { OptionNotes } from '../../util/unknownOptions.js';
 
 const quantization = 'write quantization: { loadIn4bit: true }';
 const device = 'the model goes to the device of the Attune: createAttune({ plugins: [dawn()] })';
 
-/** What options of `from_pretrained` are called in transformers. */
-const hints: Omit<OptionHints, 'known'> = {
-  synonyms: {
-    torchdtype: 'dtype',
-    precision: 'dtype',
-    quantizationconfig: 'quantization',
-    quantize: 'quantization',
-    bnbconfig: 'quantization',
-    offloadfolder: 'offload',
-    cpuoffload: 'offload',
-    usetoken: 'token',
-    useauthtoken: 'token',
-    hftoken: 'token',
-    accesstoken: 'token',
-    cache: 'cacheDir',
-    localonly: 'localFilesOnly',
-    offline: 'localFilesOnly',
-    endpoint: 'hubUrl',
-    branch: 'revision',
-    version: 'revision',
-    progress: 'onProgress',
-    progresscallback: 'onProgress',
-    labelnames: 'labels',
-    numclasses: 'numLabels',
-    engine: 'attune',
-    backend: 'attune',
-    ignoremismatchedsizes: 'ignoreUnexpected',
-  },
-  notes: {
-    loadin4bit: quantization,
-    loadin8bit: 'write quantization: { loadIn8bit: true }',
-    bnb4bitquanttype: "write quantization: { loadIn4bit: true, bnb4bitQuantType: 'nf4' }",
-    devicemap: device,
-    device,
-    maxmemory: 'maxMemory is an argument of training: args: { maxMemory }',
-    trustremotecode: "nothing from a model's folder is executed",
-    attnimplementation: 'there is one attention, which is fused',
-    lowcpumemusage: 'weights are read one by one always',
-    usesafetensors: 'weights are safetensors always',
-    usefast: 'tokenizers are of that kind always',
-    paddingside: 'the trainer pads, and generate takes prompts of any lengths',
-    plugins: 'they belong to createAttune({ plugins })',
-    statedict: 'weights come from the folder',
-    config: 'config.json of the folder is read; fromConfig takes one',
-    forcedownload: 'delete the folder in the cache',
-    resumedownload: 'a broken download goes on always',
-    subfolder: 'download it, and give that folder',
-    usecache: 'it is an option of generate',
-    peftconfig: 'it is an option of the trainer; by hand: getPeftModel(model, config)',
-  },
+/** Options of transformers' `from_pretrained` that are none here. */
+const notes: OptionNotes = {
+  loadin4bit: quantization,
+  loadin8bit: 'write quantization: { loadIn8bit: true }',
+  bnb4bitquanttype: "write quantization: { loadIn4bit: true, bnb4bitQuantType: 'nf4' }",
+  devicemap: device,
+  device,
+  maxmemory: 'maxMemory is an argument of training: args: { maxMemory }',
+  trustremotecode: "nothing from a model's folder is executed",
+  attnimplementation: 'there is one attention, which is fused',
+  lowcpumemusage: 'weights are read one by one always',
+  usesafetensors: 'weights are safetensors always',
+  usefast: 'tokenizers are of that kind always',
+  paddingside: 'the trainer pads, and generate takes prompts of any lengths',
+  plugins: 'they belong to createAttune({ plugins })',
+  statedict: 'weights come from the folder',
+  config: 'config.json of the folder is read; fromConfig takes one',
+  forcedownload: 'delete the folder in the cache',
+  resumedownload: 'a broken download goes on always',
+  subfolder: 'download it, and give that folder',
+  usecache: 'it is an option of generate',
+  peftconfig: 'it is an option of the trainer; by hand: getPeftModel(model, config)',
 };
 
-/** @throws UNKNOWN_OPTION: an option that nobody reads would be a silent mistake, `quantization` above all */
-export function checkLoadOptions(options: unknown, known: readonly string[], where: string): void {
-  const names = Object.fromEntries(known.map((name) => [name, true as const]));
-  if (options === undefined && known.includes('attune'))
+/**
+ * Options of loading: an option that nobody reads would be a silent mistake, `quantization` above all.
+ *
+ * @throws UNKNOWN_OPTION, LOAD_OPTION, ATTUNE_NEEDED, ATTUNE_DISPOSED
+ */
+export function parseLoadOptions<S extends z.ZodObject>(
+  schema: S,
+  options: unknown,
+  where: string,
+): OptionsOutput<S> {
+  if (options === undefined)
     throw new AttuneError('ATTUNE_NEEDED', `${where} was given no options, so no Attune.`, {
       remedy: `Pass ${where}(path, { attune }), with attune = await createAttune({ plugins: [dawn()] }).`,
     });
@@ -71,7 +52,10 @@ export function checkLoadOptions(options: unknown, known: readonly string[], whe
     throw new AttuneError('ATTUNE_NEEDED', `${where}: the Attune is one of the options.`, {
       remedy: `Pass ${where}(path, { attune }).`,
     });
-  checkOptionNames(where, options, names, 'UNKNOWN_OPTION', hints);
+  const place = { where, code: 'LOAD_OPTION', notes };
+  checkNames(schema, options, place);
+  requireAttune((options as { attune?: unknown }).attune, where);
+  return parseOptions(schema, options, place);
 }
 
 /** An Attune that is open. @throws ATTUNE_NEEDED, ATTUNE_DISPOSED */

@@ -1,37 +1,55 @@
+import { z } from 'zod';
 import type { Attune } from '../../attune.js';
 import type { DType } from '../../backend/dtype.js';
 import type { HubOptions } from '../../io/hub.js';
+import type { OptionsInput } from '../../util/options.js';
 import type { QuantizationConfig } from './quantization.js';
 
-export interface FromPretrainedOptions extends HubOptions {
+const attune = z.custom<Attune>().meta({ aka: 'engine backend' });
+const quantization = z
+  .custom<QuantizationConfig>()
+  .optional()
+  .meta({ aka: 'quantizationconfig quantize bnbconfig' });
+
+/** What loading a model takes, beside what the Hub and the head take. */
+export const pretrainedOptions = z.strictObject({
   /** The device, and the plugins that may know the family. */
-  readonly attune: Attune;
+  attune,
   /** Storage of the weights. Default "auto": as in the checkpoint (config.json's `dtype`). */
-  readonly dtype?: DType | 'auto';
+  dtype: z.custom<DType | 'auto'>().default('auto').meta({ aka: 'torchdtype precision' }),
   /**
    * Hold the weights of linear layers in 4 or 8 bits (frozen; train an adapter on them), quantised while they
    * are read: the model never is in memory in full precision. Default: as the checkpoint is stored.
    */
-  readonly quantization?: QuantizationConfig;
+  quantization,
   /** Accept tensors in the checkpoint that the model has no place for. Default false: an error. */
-  readonly ignoreUnexpected?: boolean;
+  ignoreUnexpected: z.boolean().default(false).meta({ aka: 'ignoremismatchedsizes' }),
   /**
    * 'weights': the weights of the layers stay in host memory and are uploaded when their layer is
    * computed, so that a model larger than the device's memory works, slower. For training freeze them
    * (peftConfig) and set gradientCheckpointing. Default null: everything is on the device.
    */
-  readonly offload?: 'weights' | null;
-}
+  offload: z
+    .literal('weights', 'expected "weights"')
+    .nullable()
+    .default(null)
+    .meta({ aka: 'offloadfolder cpuoffload' }),
+});
 
-export interface FromConfigOptions {
+export type FromPretrainedOptions = OptionsInput<typeof pretrainedOptions> & HubOptions;
+
+/** What a new model takes, beside what the head takes. */
+export const configOptions = z.strictObject({
   /** The device, and the plugins that may know the family. */
-  readonly attune: Attune;
+  attune,
   /** Same seed, same weights. Default 0. */
-  readonly seed?: number;
+  seed: z.number().default(0),
   /** Storage of the weights. Default "float32". */
-  readonly dtype?: DType;
+  dtype: z.custom<DType>().default('float32').meta({ aka: 'torchdtype precision' }),
   /** Hold the weights of linear layers in 4 or 8 bits, as for `fromPretrained`. Default: in full precision. */
-  readonly quantization?: QuantizationConfig;
+  quantization,
   /** false: the weights stay as they are, undefined; for a model that is only looked at. Default true. */
-  readonly initialize?: boolean;
-}
+  initialize: z.boolean().default(true),
+});
+
+export type FromConfigOptions = OptionsInput<typeof configOptions>;

@@ -19,42 +19,46 @@ import { describeValue } from '../../util/describeValue.js';
 import { AttuneError } from '../../util/errors.js';
 import { isPlainObject, keysToCamel, keysToSnake } from '../../util/json.js';
 import { parseJson, plainJson, strictJson } from '../../util/losslessJson.js';
+import { hintsOf, type OptionsInput, problemError, problemsOf } from '../../util/options.js';
 import { PythonPattern } from '../../util/pythonRegex/index.js';
-import { explainUnknown, type OptionHints } from '../../util/unknownOptions.js';
+import { explainUnknown } from '../../util/unknownOptions.js';
 import { decodeUtf8 } from '../../util/utf8.js';
 
-/** Options of transformers' BitsAndBytesConfig, camelCase or snake_case, with its defaults. */
-export interface QuantizationConfig {
+const computeDtype = z.preprocess(
+  (value) => (typeof value === 'string' ? value.replace(/^torch\./, '') : value),
+  z.enum(['float32', 'float16', 'bfloat16']),
+) as z.ZodType as z.ZodType<ComputeDtype, ComputeDtype>;
+type ComputeDtype = 'float32' | 'float16' | 'bfloat16';
+
+const quantizationOptions = z.strictObject({
   /** Hold the weights of linear layers in 4 bits. Default false. */
-  readonly loadIn4bit?: boolean;
+  loadIn4bit: z.boolean().default(false).meta({ aka: 'bits int4' }),
   /** Hold them in 8 bits, a scale for each row. Default false. */
-  readonly loadIn8bit?: boolean;
+  loadIn8bit: z.boolean().default(false).meta({ aka: 'int8' }),
   /** What the 4-bit codes stand for; "nf4" suits weights better. Default "fp4", as in bitsandbytes. */
-  readonly bnb4bitQuantType?: 'nf4' | 'fp4';
+  bnb4bitQuantType: z.enum(['nf4', 'fp4']).default('fp4').meta({ aka: 'nf4 quanttype type' }),
   /** Quantise the scales as well: 4.13 instead of 4.5 bits a weight. Default false. */
-  readonly bnb4bitUseDoubleQuant?: boolean;
+  bnb4bitUseDoubleQuant: z.boolean().default(false).meta({ aka: 'doublequant usedoublequant' }),
   /** What the operands of products are rounded to. Default "float32". */
-  readonly bnb4bitComputeDtype?: 'float32' | 'float16' | 'bfloat16';
+  bnb4bitComputeDtype: computeDtype.default('float32').meta({ aka: 'computedtype dtype' }),
   /**
    * Layers that stay as they are: ends of their paths, or regular expressions of Python for the beginning, whole
    * parts, as in transformers. Default: the output head.
    */
-  readonly llmInt8SkipModules?: readonly string[] | null;
-}
+  llmInt8SkipModules: z
+    .array(z.string())
+    .readonly()
+    .nullable()
+    .default(null)
+    .meta({ aka: 'skipmodules' }),
+});
 
-const dtype = z.preprocess(
-  (value) => (typeof value === 'string' ? value.replace(/^torch\./, '') : value),
-  z.enum(['float32', 'float16', 'bfloat16']),
-);
+/** Options of transformers' BitsAndBytesConfig, camelCase or snake_case, with its defaults. */
+export type QuantizationConfig = OptionsInput<typeof quantizationOptions>;
 
-const schema = z.strictObject({
-  loadIn4bit: z.boolean().default(false),
-  loadIn8bit: z.boolean().default(false),
-  bnb4bitQuantType: z.enum(['nf4', 'fp4']).default('fp4'),
-  bnb4bitUseDoubleQuant: z.boolean().default(false),
-  bnb4bitComputeDtype: dtype.default('float32'),
+/** With what else a config.json has. */
+const schema = quantizationOptions.extend({
   bnb4bitQuantStorage: z.literal('uint8').nullish(),
-  llmInt8SkipModules: z.array(z.string()).nullable().default(null),
   /** Of bitsandbytes alone: activations stay float32 here, so nothing is split off. */
   llmInt8Threshold: z.number().nullish(),
   llmInt8EnableFp32CpuOffload: z.literal(false).nullish(),
@@ -71,30 +75,13 @@ export interface Quantization {
   readonly raw: Readonly<Record<string, unknown>>;
 }
 
-/** What options of quantisation are called elsewhere. */
-const hints: Omit<OptionHints, 'known'> = {
-  synonyms: {
-    bits: 'loadIn4bit',
-    int8: 'loadIn8bit',
-    int4: 'loadIn4bit',
-    nf4: 'bnb4bitQuantType',
-    quanttype: 'bnb4bitQuantType',
-    type: 'bnb4bitQuantType',
-    doublequant: 'bnb4bitUseDoubleQuant',
-    usedoublequant: 'bnb4bitUseDoubleQuant',
-    computedtype: 'bnb4bitComputeDtype',
-    dtype: 'bnb4bitComputeDtype',
-    skipmodules: 'llmInt8SkipModules',
-  },
-};
-
 /** Numbers that share a scale in 4-bit formats: bitsandbytes' default, which checkpoints have. */
 const BLOCK = 64;
 
 /**
  * @param where what the options are, for messages
  * @returns null: nothing is to be quantised
- * @throws QUANTIZATION_INVALID with the option, what was found and what is allowed
+ * @throws UNKNOWN_OPTION; QUANTIZATION_INVALID with the option, what was found and what is allowed
  */
 export function parseQuantization(
   input: unknown,
@@ -104,7 +91,6 @@ export function parseQuantization(
   if (input === undefined || input === null) return null;
   const invalid = (found: string, remedy: string) =>
     new AttuneError('QUANTIZATION_INVALID', `${where}: ${found}.`, { remedy });
-  const known = Object.keys(schema.shape);
   if (!isPlainObject(input))
     throw invalid(
       `found ${describeValue(input)}, expected an object`,
@@ -123,18 +109,16 @@ export function parseQuantization(
     Object.fromEntries(Object.entries(given).filter(([key]) => !key.startsWith('_'))),
   );
   const parsed = schema.safeParse(options);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    if (issue!.code === 'unrecognized_keys') {
-      const explained = issue!.keys.map((name) => explainUnknown(name, { ...hints, known }));
-      throw invalid(explained.join('\n  ').replace(/[.?]$/, ''), `Options: ${known.join(', ')}.`);
-    }
-    const [key] = issue!.path;
-    throw invalid(
-      `${String(key)} is ${JSON.stringify(options[String(key)])}; ${issue!.message}`,
-      'Change the value, or leave the option out for its default.',
+  if (!parsed.success)
+    throw problemError(
+      'QUANTIZATION_INVALID',
+      problemsOf(parsed.error, options, schema, {
+        label: (path) => `${where}: ${path.map(String).join('.')}`,
+        explain: (name) => `${where}: ${explainUnknown(name, hintsOf(schema))}`,
+        remedy: () => 'Change the value, or leave the option out for its default.',
+      }),
+      parsed.error,
     );
-  }
   const config = parsed.data;
   if (config.loadIn4bit === config.loadIn8bit)
     throw invalid(
