@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { trainingArgumentsSchema } from '@attune/core';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
+import type { z } from 'zod';
 
 // What an editor shows: the language service is asked as an editor asks it.
 
@@ -147,6 +149,26 @@ describe('hovering over an option shows what it does and its default', () => {
     });
     expect(bad).toEqual([]);
   });
+});
+
+test('the default that is shown is the one that is taken', () => {
+  const file = join(here, 'virtual-defaults.ts');
+  const shape = trainingArgumentsSchema.shape as Readonly<Record<string, z.ZodType>>;
+  const names = Object.keys(shape);
+  const text = `${imports}const t: core.TrainingArgumentsInput = { ${names.map((name) => `${name}: null!`).join(', ')} };`;
+  const service = editor(new Map([[file, text]]));
+  const compared = names.flatMap((name) => {
+    const info = service.getQuickInfoAtPosition(file, text.indexOf(` ${name}: null!`) + 1);
+    const shown = ts.displayPartsToString(info?.documentation);
+    const literal = /Default:? ("[^"]*"|-?[\d.]+(?:e-?\d+)?|true|false|null)(?=[\s.:(]|$)/.exec(
+      shown,
+    )?.[1];
+    const taken: unknown = shape[name]!.safeParse(undefined).data;
+    if (literal === undefined || taken === undefined) return [];
+    return [{ name, shown: JSON.parse(literal.replace(/\.$/, '')) as unknown, taken }];
+  });
+  expect(compared.length).toBeGreaterThan(40);
+  expect(compared.filter(({ shown, taken }) => shown !== taken)).toEqual([]);
 });
 
 describe('where a trainer is made', () => {
