@@ -38,6 +38,7 @@ export { finishSave, saveWhole } from './io/saveWhole.js';
 export { type ShardOptions, writeWeights } from './io/shards.js';
 export * from './io/weights.js';
 export * from './models/adapterHost.js';
+export { adaptersOf } from './models/adaptersOf.js';
 export { CausalLM } from './models/causalLm.js';
 export { DecoderModel, type DecoderModelParts } from './models/decoderModel.js';
 export { decoderConfig, decoderOptions } from './models/families/decoderConfig.js';

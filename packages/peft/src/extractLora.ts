@@ -11,7 +11,7 @@ import {
 } from '@attune/core';
 import { PeftModel } from './model/peftModel.js';
 import type { BaseOf } from './model/wrappedModel.js';
-import { planFrom } from './plan/planAdapter.js';
+import { planFrom } from './plan/planFrom.js';
 import { baseModules, original } from './slots/adapterSlot.js';
 
 export interface ExtractLoraOptions {
@@ -103,10 +103,12 @@ function targetsOf(
   targetModules: readonly string[] | string,
 ): Map<string, LinearLike> {
   const fields = { peftType: 'LORA', targetModules };
-  const { layers } = planFrom(model, fields, { label: 'extractLora', isFile: false });
+  const { slots } = planFrom(model, fields, { label: 'extractLora', isFile: false });
   const modules = new Map(baseModules(model.root));
   return new Map(
-    layers.map(({ info: { path } }) => [path, original(modules.get(path)!) as LinearLike]),
+    slots
+      .filter((slot) => slot.kind === 'layer')
+      .map(({ path }) => [path, original(modules.get(path)!) as LinearLike]),
   );
 }
 

@@ -5,27 +5,28 @@ export {
   type MethodEstimate,
   type TrainingMethod,
 } from './advise.js';
-export type { WeightedAdapterOptions } from './combine/weightedAdapter.js';
+export type { WeightedAdapterOptions } from './combine/planCombination.js';
+export type { BaseModel, BaseParameter } from './contract/baseModel.js';
 export type { PeftConfig, PeftConfigBase } from './contract/config.js';
-export {
-  type AdapterContext,
-  type BaseModel,
-  type BaseParameter,
-  type ConfigSchema,
-  definePeftMethod,
-  type GivenAs,
-  type Init,
-  type LayerInfo,
-  type MethodConfig,
-  type ParamSpec,
-  type ParamSpecs,
-  type PeftMethod,
-  type PeftMethodDefinition,
-  type PromptEncoder,
-  type SharedSpec,
-  type SharedSpecs,
-  type VirtualTokenPart,
-} from './contract/definePeftMethod.js';
+export { definePeftMethod, type PeftMethodDefinition } from './contract/definePeftMethod.js';
+export type { AdapterContext, LayerInfo } from './contract/layerInfo.js';
+export type {
+  ConfigSchema,
+  GivenAs,
+  LayerMethod,
+  LayerPart,
+  MethodConfig,
+  MethodFacts,
+  PeftMethod,
+  PromptEncoder,
+  PromptMethod,
+  PromptPart,
+  SelectionMethod,
+  SelectionPart,
+  Targets,
+  VirtualTokenPart,
+} from './contract/methodKinds.js';
+export type { Init, ParamSpec, ParamSpecs, SharedSpec, SharedSpecs } from './contract/paramSpec.js';
 export { fullMatch, patternValue } from './contract/patterns.js';
 export { PeftMethods } from './contract/points.js';
 export { type VirtualTokenConfig, virtualTokenOptions } from './contract/virtualTokenConfig.js';
@@ -56,6 +57,7 @@ export {
   vera,
 } from './methods/index.js';
 export type { CustomPeftConfig, PeftConfigInput } from './methods/peftConfigInput.js';
+export { getPeftModel } from './model/getPeftModel.js';
 export type { MergeAndUnloadOptions, MergeOptions } from './model/mergeOptions.js';
-export { getPeftModel, PeftModel } from './model/peftModel.js';
+export { PeftModel } from './model/peftModel.js';
 export { peft } from './plugin.js';

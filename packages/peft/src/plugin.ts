@@ -1,17 +1,21 @@
 import { type AdapterService, definePlugin, type Plugin, TOKENS } from '@attune/core';
+import { openAdapterDeltas } from './combine/savedDeltas.js';
 import { PeftMethods } from './contract/points.js';
 import { methods } from './methods/index.js';
 import type { PeftConfigInput } from './methods/peftConfigInput.js';
-import { getPeftModel } from './model/peftModel.js';
+import { getPeftModel } from './model/getPeftModel.js';
+import { PeftModel } from './model/peftModel.js';
 
-// Of any shape: what it holds is checked when the adapter is made.
 const adapterService: AdapterService = {
+  // Of any shape: what it holds is checked when the adapter is made.
   apply: (model, config) => getPeftModel(model, config as object as PeftConfigInput),
+  load: (model, nameOrPath, options) => PeftModel.fromPretrained(model, nameOrPath, options),
+  openDeltas: openAdapterDeltas,
 };
 
 /**
- * Adapters for `createAttune({ plugins: [peft()] })`: the built-in methods, and what a Trainer
- * needs to apply a `peftConfig`.
+ * Adapters for `createAttune({ plugins: [peft()] })`: the built-in methods, and what core
+ * needs to apply a `peftConfig` and to load adapters.
  */
 export const peft = (): Plugin =>
   definePlugin({

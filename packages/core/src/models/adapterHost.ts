@@ -1,3 +1,5 @@
+import type { HubOptions } from '../io/hub.js';
+import type { HostTensorData } from '../io/safetensors.js';
 import type { Parameter } from '../nn/module.js';
 import type { VirtualTokens } from '../nn/virtualTokens.js';
 import type { LanguageModel } from './languageModel.js';
@@ -46,10 +48,52 @@ export interface AdapterHost {
   learningRateScale?(parameter: Parameter, learningRate: number): number;
 }
 
-/** What a PEFT plugin registers under `TOKENS.AdapterService`, so that a Trainer can apply a `peftConfig`. */
-export interface AdapterService {
+/** How a saved adapter is loaded. */
+export interface AdapterLoadOptions extends HubOptions {
+  /** What to call it. Default "default". */
+  readonly adapterName?: string;
+  /** Whether training goes on with it. Default false. */
+  readonly isTrainable?: boolean;
+}
+
+/** What a saved adapter adds to weights of its base, read one after the other. Close it after use. */
+export interface AdapterDeltas extends AsyncDisposable {
+  /** The base that the adapter names; null: none. */
+  readonly baseModelNameOrPath: string | null;
+  /** The weights that it changes, as the base's checkpoint calls them: `model.layers.0.self_attn.q_proj.weight`. */
+  readonly names: readonly string[];
   /**
-   * Freezes the model and adds an adapter. @param config as in PEFT, camelCase or snake_case
+   * W' - W, float32, laid out as the checkpoint has W.
+   *
+   * @param name one of `names`
    */
+  read(name: string): Promise<HostTensorData>;
+  close(): Promise<void>;
+}
+
+/**
+ * What a PEFT plugin registers under `TOKENS.AdapterService`: how the Trainer, alignment and merging reach adapters
+ * without knowing their package. {@link adaptersOf} finds it.
+ */
+export interface AdapterService {
+  /** Freezes the model and adds a new adapter. @param config as in PEFT, camelCase or snake_case */
   apply(model: LanguageModel, config: Readonly<Record<string, unknown>>): LanguageModel;
+  /**
+   * Loads a saved adapter onto a model, beside those that it has, and makes it the active one.
+   *
+   * @param nameOrPath a folder with adapter_config.json and adapter_model.safetensors, or a Hub id
+   * @returns the model with its adapters; the one given computes with them too
+   */
+  load(
+    model: LanguageModel,
+    nameOrPath: string,
+    options?: AdapterLoadOptions,
+  ): Promise<LanguageModel>;
+  /**
+   * Opens a saved adapter without a model, for a merge of `base+adapter`. An adapter that is no plain difference of
+   * weights is refused.
+   *
+   * @param nameOrPath as for `load`
+   */
+  openDeltas(nameOrPath: string, options?: HubOptions): Promise<AdapterDeltas>;
 }

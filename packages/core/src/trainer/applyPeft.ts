@@ -1,4 +1,4 @@
-import { TOKENS } from '../di/tokens.js';
+import { adaptersOf } from '../models/adaptersOf.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Objective } from '../training/objective.js';
 import { trainedRoot } from '../training/trainedRoot.js';
@@ -19,12 +19,7 @@ export type PeftConfigInput = AttuneTypes extends { readonly peftConfig: infer C
 
 /** The model with a new adapter. @throws PEFT_MISSING without a plugin that knows adapters */
 export function applyPeft(model: LanguageModel, config: PeftConfigInput): LanguageModel {
-  const service = model.attune.service(TOKENS.AdapterService);
-  if (!service)
-    throw new AttuneError('PEFT_MISSING', 'a peftConfig was given, but no plugin adds adapters.', {
-      remedy:
-        'npm install @attune/peft, then createAttune({ plugins: [peft(), ...] }) with `import { peft } from "@attune/peft"`.',
-    });
+  const service = adaptersOf(model.attune, 'a peftConfig was given');
   return service.apply(model, { ...config });
 }
 

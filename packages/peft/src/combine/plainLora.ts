@@ -1,36 +1,35 @@
 import { AttuneError } from '@attune/core';
 import type { PeftConfig } from '../contract/config.js';
-import type { SavedTensor } from '../files/saveLoad.js';
-import { factorKey } from '../methods/lora/factors.js';
+import type { SavedTensor } from '../files/writeAdapter.js';
 import { startsFromBase } from '../methods/lora/start.js';
 import { AdaptedLinear } from '../slots/adaptedLinear.js';
-import type { AdapterPart } from '../slots/adapterSlot.js';
+import type { AttachedParameter } from '../slots/adapterSlot.js';
 
 /**
  * An adapter that started with a part of the base (PiSSA, OLoRA) as a plain LoRA of twice the rank, which fits the
  * base that everybody has: B A - B0 A0 = [B, -B0] [A; A0]. alpha is twice as large too (sqrt(2) times with rsLoRA),
  * so that the scale stays; PEFT's path_initial_model_for_weight_conversion writes the same.
  *
- * @param parts in the model's order
+ * @param held what the adapter has in the model
  * @throws PEFT_NOT_PLAIN_LORA
  */
 export async function plainLora(
-  parts: readonly AdapterPart[],
+  held: readonly AttachedParameter[],
   adapter: string,
   config: PeftConfig,
 ): Promise<{ readonly config: PeftConfig; readonly tensors: ReadonlyMap<string, SavedTensor> }> {
   checkConvertible(adapter, config);
   const tensors = new Map<string, SavedTensor>();
-  for (const slot of parts) {
-    const own = slot.parametersOf(adapter);
-    for (const [name, parameter] of own) tensors.set(name, parameter);
-    if (!(slot instanceof AdaptedLinear) || own.size === 0) continue;
-    const start = slot.startOf(adapter);
-    const nameOf = (side: 'A' | 'B') => `${slot.path}.${factorKey(slot.layer, side)}`;
+  for (const { isTrained, fileName, parameter } of held)
+    if (isTrained) tensors.set(fileName!, parameter);
+  for (const slot of new Set(held.map((own) => own.slot))) {
+    if (!(slot instanceof AdaptedLinear)) continue;
+    const here = slot.heldBy(adapter);
+    const find = (name: string) => here.find((own) => own.name === name);
     const read = async (side: 'A' | 'B') => {
-      const now = await own.get(nameOf(side))!.tensor.data();
+      const now = await find(side)!.parameter.tensor.data();
       // An embedding starts without a part of the base: zeros fill it up to the rank.
-      const before = await start.get(`start${side}`)?.tensor.data();
+      const before = await find(`start${side}`)?.parameter.tensor.data();
       return [now, before ?? new Float32Array(now.length)] as const;
     };
     const { inFeatures, outFeatures } = slot;
@@ -44,7 +43,7 @@ export async function plainLora(
         joined[row * 2 * r + r + i] = -b0[row * r + i]!;
       }
     const put = (side: 'A' | 'B', shape: readonly number[], data: Float32Array) =>
-      tensors.set(nameOf(side), {
+      tensors.set(find(side)!.fileName!, {
         shape,
         tensor: { data: () => Promise.resolve(data) },
       });

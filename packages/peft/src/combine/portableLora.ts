@@ -1,14 +1,15 @@
 import { AttuneError } from '@attune/core';
 import { formatPeftConfig, type PeftConfig } from '../contract/config.js';
-import type { PeftMethod } from '../contract/definePeftMethod.js';
-import { nameInFile, type SavedTensor } from '../files/saveLoad.js';
+import type { PeftMethod } from '../contract/methodKinds.js';
+import { nameInFile } from '../files/names.js';
+import type { SavedTensor } from '../files/writeAdapter.js';
 import { problemsFor } from '../interop/checkAdapter.js';
 import type { AdapterProblemCode } from '../interop/problem.js';
 import { factorKey } from '../methods/lora/factors.js';
 import { startsFromBase } from '../methods/lora/start.js';
 import { loraScaling } from '../methods/lora.js';
 import { AdaptedLinear } from '../slots/adaptedLinear.js';
-import type { AdapterPart } from '../slots/adapterSlot.js';
+import type { AttachedParameter } from '../slots/adapterSlot.js';
 import { plainLora } from './plainLora.js';
 
 interface Adapter {
@@ -37,21 +38,21 @@ const MENDED: ReadonlySet<AdapterProblemCode> = new Set([
  * R is the largest rank of a layer; zeros fill up the others. A start from the base (PiSSA, OLoRA) becomes a plain LoRA
  * first, which doubles the rank. s B is rounded once, to float32.
  *
- * @param parts in the model's order
+ * @param held what the adapter has in the model
  * @throws PEFT_NOT_PORTABLE for what one of the three cannot read: other methods, DoRA, biases, whole modules,
  *   embeddings, heads, GPT-2's layers
  */
 export async function portableLora(
-  parts: readonly AdapterPart[],
+  held: readonly AttachedParameter[],
   { name, method, config, tensors }: Adapter,
 ): Promise<{ readonly config: PeftConfig; readonly tensors: ReadonlyMap<string, SavedTensor> }> {
   checkPortable({ name, method, config, tensors });
   const plain = startsFromBase(config.initLoraWeights)
-    ? (await plainLora(parts, name, config)).tensors
+    ? (await plainLora(held, name, config)).tensors
     : tensors;
-  const layers = parts
-    .filter((slot) => slot instanceof AdaptedLinear)
-    .filter((slot) => slot.parametersOf(name).size > 0);
+  const layers = [...new Set(held.map((own) => own.slot))].filter(
+    (slot) => slot instanceof AdaptedLinear,
+  );
   const nameOf = (slot: AdaptedLinear, side: 'A' | 'B') =>
     `${slot.path}.${factorKey(slot.layer, side)}`;
   const ranks = layers.map((slot) => plain.get(nameOf(slot, 'A'))!.shape[0]!);

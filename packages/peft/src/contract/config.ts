@@ -11,7 +11,7 @@ import {
 } from '@attune/core';
 import { z } from 'zod';
 import { explainOption } from './configHints.js';
-import type { PeftMethod } from './definePeftMethod.js';
+import type { PeftMethod } from './methodKinds.js';
 
 const names = z.array(z.string().min(1)).readonly();
 
@@ -149,7 +149,7 @@ const ofLayers: readonly string[] = [
 const hasCommon = (method: PeftMethod, key: string): boolean =>
   key in commonConfig.shape &&
   !method.without?.includes(key as keyof CommonConfig) &&
-  !(method.prompt && ofLayers.includes(key));
+  !(method.kind === 'prompt' && ofLayers.includes(key));
 
 /** All options of a method. */
 const schemaOf = (method: PeftMethod): z.ZodObject =>

@@ -1,7 +1,8 @@
 import type { OptionsInput } from '@attune/core';
 import { z } from 'zod';
+import type { BaseModel } from './baseModel.js';
 import type { PeftConfigBase } from './config.js';
-import type { BaseModel, GivenAs } from './definePeftMethod.js';
+import type { GivenAs } from './methodKinds.js';
 
 const fact = z.int().min(1).nullable().default(null);
 

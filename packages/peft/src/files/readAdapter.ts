@@ -5,10 +5,12 @@ import {
   type LanguageModel,
   parseOptions,
 } from '@attune/core';
-import { type AdapterPlan, planFrom } from '../plan/planAdapter.js';
+import type { AdapterPlan } from '../plan/planAdapter.js';
+import { planFrom } from '../plan/planFrom.js';
+import { readAdapterConfig } from './adapterFolder.js';
 import { type LoadAdapterOptions, loadAdapterOptions } from './options.js';
+import { readAdapterTensors, readEncoder } from './readTensors.js';
 import { resolveAdapter } from './resolveAdapter.js';
-import { readAdapterConfig, readAdapterTensors, readEncoder } from './saveLoad.js';
 
 /** An adapter that fits a model, about to be put on it. */
 export interface NewAdapter {

@@ -1,6 +1,6 @@
 import { AttuneError, type HubOptions, resolveFolder } from '@attune/core';
 import { currentFolder, stat } from '@attune/core/platform';
-import { hasAdapter } from './saveLoad.js';
+import { hasAdapter } from './adapterFolder.js';
 
 /** What an adapter is read from. */
 const ADAPTER_FILES = /^(adapter_config\.json|(adapter_model|prompt_encoder)\.safetensors)$/;

@@ -1,6 +1,6 @@
 import { AttuneError, type OptionsInput, parseOptions } from '@attune/core';
 import { z } from 'zod';
-import { readAdapterConfig, readAdapterShapes } from '../files/saveLoad.js';
+import { readAdapterConfig, readAdapterShapes } from '../files/adapterFolder.js';
 import { llamaCppProblems } from './llamaCpp.js';
 import { peftProblems } from './peftPython.js';
 import type { AdapterProblem, AdapterTarget } from './problem.js';

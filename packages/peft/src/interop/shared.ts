@@ -2,10 +2,10 @@ import { type AdapterProblem, MERGE } from './problem.js';
 import { isOn, type LoraPair, rankOf, type SavedAdapter, some } from './savedAdapter.js';
 
 /** Options of PEFT that change what an adapter computes and that neither vLLM nor llama.cpp's converter reads. */
-const READ_BY_PEFT_ALONE = ['layer_replication', 'use_qalora', 'use_bdlora', 'arrow_config'];
+export const READ_BY_PEFT_ALONE = ['layer_replication', 'use_qalora', 'use_bdlora', 'arrow_config'];
 
 /** Starts that took a part out of the base, which a plain base still has. */
-const takesFromBase = (init: unknown): boolean =>
+export const takesFromBase = (init: unknown): boolean =>
   typeof init === 'string' && /^(pissa(_niter_\d+)?|olora|corda|loftq|lora_ga)$/.test(init);
 
 /** A method other than LoRA. */

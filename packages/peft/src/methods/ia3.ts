@@ -1,7 +1,8 @@
 import { AttuneError, type OptionsInput, type Tensor } from '@attune/core';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../contract/config.js';
-import { definePeftMethod, type LayerInfo } from '../contract/definePeftMethod.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
+import type { LayerInfo } from '../contract/layerInfo.js';
 import { fullMatch } from '../contract/patterns.js';
 
 const config = z.object({

@@ -1,4 +1,4 @@
-import type { PeftMethod } from '../contract/definePeftMethod.js';
+import type { PeftMethod } from '../contract/methodKinds.js';
 import { bitfit } from './bitfit.js';
 import { bottleneck } from './bottleneck.js';
 import { full } from './fullFineTuning.js';

@@ -1,7 +1,8 @@
 import { AttuneError, type OptionsInput } from '@attune/core';
 import { z } from 'zod';
+import type { BaseParameter } from '../contract/baseModel.js';
 import type { PeftConfigBase } from '../contract/config.js';
-import { type BaseParameter, definePeftMethod } from '../contract/definePeftMethod.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { endsWithName, fullMatcher, type PathTest } from '../contract/patterns.js';
 
 const config = z.object({

@@ -1,6 +1,7 @@
 import type { OptionsInput } from '@attune/core';
 import { z } from 'zod';
-import { definePeftMethod, type ParamSpecs } from '../contract/definePeftMethod.js';
+import { definePeftMethod } from '../contract/definePeftMethod.js';
+import type { ParamSpecs } from '../contract/paramSpec.js';
 import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtualTokenConfig.js';
 import { bidirectionalLstm, lstmParams } from './prompt/bidirectionalLstm.js';
 import { linearOf, linearParams } from './prompt/linearParams.js';

@@ -10,8 +10,10 @@ import {
 import type { AdapterPlan } from '../plan/planAdapter.js';
 import { AdaptedLinear } from '../slots/adaptedLinear.js';
 import {
+  type AdapterPart,
   AdapterSlot,
   type AdapterSwitch,
+  type AttachedParameter,
   baseModules,
   innerName,
   original,
@@ -19,7 +21,8 @@ import {
   type UnaryModule,
 } from '../slots/adapterSlot.js';
 import { initialised } from '../slots/initialised.js';
-import { PromptSlot } from '../slots/promptSlot.js';
+import type { Given, PlannedParameter, PlannedSlot } from '../slots/plannedSlot.js';
+import { isEncoderIn, PromptSlot, withoutEncoder } from '../slots/promptSlot.js';
 import { SavedModule } from '../slots/savedModule.js';
 import { TrainedBias } from '../slots/trainedBias.js';
 
@@ -27,54 +30,80 @@ import { TrainedBias } from '../slots/trainedBias.js';
  * Puts an adapter into the model: wraps the planned modules in place, where they are not wrapped yet.
  *
  * @param values its tensors by their names in files; without, they start as the method says
+ * @returns all that it put there, in the order of the plan
  */
 export function inject(
   engine: Engine,
   root: Module,
-  plan: AdapterPlan,
+  { slots }: AdapterPlan,
   adapter: string,
   state: AdapterSwitch,
   values?: ReadonlyMap<string, HostTensorData>,
-): void {
+): readonly AttachedParameter[] {
+  const parts: AdapterPart[] = [];
   engine.noGrad(() =>
     engine.scope('inject adapter', () => {
       const uploaded = values && upload(engine, values);
-      const shared = new Map(
-        Object.entries(plan.shared).map(([name, spec]) => [
-          name,
-          uploaded?.get(spec.key ?? name) ?? initialised(engine, spec),
-        ]),
-      );
-      if (plan.prompt)
-        PromptSlot.on(engine, root, state).addAdapter(
-          adapter,
-          plan.method,
-          plan.config,
-          plan.prompt,
-          uploaded,
-        );
-      for (const { info, config, specs } of plan.layers)
-        slot(
-          root,
-          info.path,
-          (inner) => new AdaptedLinear(engine, inner as LinearLike, info, state),
-          AdaptedLinear,
-        ).addAdapter(adapter, plan.method, config, specs, uploaded, { specs: plan.shared, shared });
-      for (const { path, fileName } of plan.biases)
-        slot(root, path, (inner) => new TrainedBias(inner, path, state), TrainedBias).addAdapter(
-          adapter,
-          fileName,
-          uploaded?.get(fileName),
-        );
-      for (const { path, parameters } of plan.saved)
-        slot(
-          root,
-          path,
-          (inner) => new SavedModule(engine, inner, path, state),
-          SavedModule,
-        ).addAdapter(adapter, parameters, uploaded);
+      const inFile = ({ fileName }: PlannedParameter) =>
+        fileName === null ? undefined : uploaded?.get(fileName);
+      const shared = new Map<string, Tensor>();
+      for (const slot of slots)
+        if (slot.kind === 'layer')
+          for (const planned of slot.parameters)
+            if (planned.isShared && !shared.has(planned.name))
+              shared.set(planned.name, inFile(planned) ?? initialised(engine, planned));
+      const given: Given = (planned) =>
+        planned.isShared ? engine.alias(shared.get(planned.name)!) : inFile(planned);
+      // Of virtual tokens a file may hold what the encoder gave, without the encoder.
+      const isWhole = !values || isEncoderIn(values.keys());
+      for (const slot of slots) {
+        const own = slot.kind === 'prompt' && !isWhole ? withoutEncoder(slot) : slot;
+        parts.push(addTo(engine, root, own, { adapter, state, given }));
+      }
     }),
   );
+  return parts.flatMap((part) => part.heldBy(adapter));
+}
+
+interface Addition {
+  readonly adapter: string;
+  readonly state: AdapterSwitch;
+  readonly given: Given;
+}
+
+/** Adds an adapter to a slot, which is made where there is none. */
+function addTo(
+  engine: Engine,
+  root: Module,
+  planned: PlannedSlot,
+  { adapter, state, given }: Addition,
+): AdapterPart {
+  switch (planned.kind) {
+    case 'layer': {
+      const make = (inner: UnaryModule) =>
+        new AdaptedLinear(engine, inner as LinearLike, planned.layer, state);
+      const layer = slotAt(root, planned.path, make, AdaptedLinear);
+      layer.addAdapter(adapter, planned, given);
+      return layer;
+    }
+    case 'bias': {
+      const make = (inner: UnaryModule) => new TrainedBias(inner, planned.path, state);
+      const bias = slotAt(root, planned.path, make, TrainedBias);
+      bias.addAdapter(adapter, planned, given);
+      return bias;
+    }
+    case 'copy': {
+      const make = (inner: UnaryModule) => new SavedModule(engine, inner, planned.path, state);
+      const module = slotAt(root, planned.path, make, SavedModule);
+      module.addAdapter(adapter, planned, given);
+      return module;
+    }
+    case 'prompt': {
+      const prompt = PromptSlot.on(engine, root, state);
+      prompt.addAdapter(adapter, planned, given);
+      return prompt;
+    }
+  }
 }
 
 /** Takes every slot out: the model has its own modules again. What adapters held is freed. */
@@ -95,7 +124,7 @@ export function extract(root: Module, adapters: Iterable<string>): void {
 const order = [AdaptedLinear, TrainedBias, SavedModule];
 
 /** The slot of a type at a path of the base, made where it belongs when there is none. */
-function slot<S extends AdapterSlot>(
+function slotAt<S extends AdapterSlot>(
   root: Module,
   path: string,
   make: (inner: UnaryModule) => S,

@@ -1,8 +1,10 @@
 import { AttuneError, formatShape, sameShape } from '@attune/core';
+import type { BaseModel } from '../contract/baseModel.js';
 import type { PeftConfig } from '../contract/config.js';
-import type { BaseModel, GivenAs, PeftMethod } from '../contract/definePeftMethod.js';
+import type { GivenAs, PromptMethod } from '../contract/methodKinds.js';
 import { widthOf } from '../contract/virtualTokenConfig.js';
-import type { PlannedPrompt } from '../slots/promptSlot.js';
+import type { PlannedPrompt } from '../slots/plannedSlot.js';
+import { encoderName, PROMPT_EMBEDDINGS, PROMPT_SLOT } from '../slots/promptSlot.js';
 
 /**
  * Fills in what follows from the model, as PEFT writes it.
@@ -37,21 +39,31 @@ export function fitVirtualTokens(config: PeftConfig, gives: GivenAs, base: BaseM
 
 /** What a config means on a model. @throws PEFT_METHOD_INVALID */
 export function planVirtualTokens(
-  method: PeftMethod,
+  method: PromptMethod,
   config: PeftConfig,
   base: BaseModel,
 ): PlannedPrompt {
-  const { gives, params, encoder } = method.prompt!;
-  const specs = params(config, base);
+  const { gives, params, encoder } = method.prompt;
+  const own = Object.entries(params(config, base));
   const made = encoder?.(config) ?? null;
   const shape = [Number(config.numVirtualTokens), widthOf(gives, base)] as const;
-  const own = Object.values(specs);
-  if (!made && (own.length !== 1 || !sameShape(own[0]!.shape, shape)))
+  if (!made && (own.length !== 1 || !sameShape(own[0]![1].shape, shape)))
     throw new AttuneError(
       'PEFT_METHOD_INVALID',
-      `${method.peftType} has no encoder, so it must have one parameter, ${formatShape(shape)}; it has ${own.map((spec) => formatShape(spec.shape)).join(', ') || 'none'}.`,
+      `${method.peftType} has no encoder, so it must have one parameter, ${formatShape(shape)}; it has ${own.map(([, spec]) => formatShape(spec.shape)).join(', ') || 'none'}.`,
       { remedy: 'Give prompt an encoder that makes the virtual tokens of the parameters.' },
     );
+  const parameters = own.map(([name, { key = name, shape, init }]) => ({
+    path: PROMPT_SLOT,
+    name,
+    key,
+    fileName: made ? encoderName(key) : PROMPT_EMBEDDINGS,
+    shape,
+    init,
+    isTrained: true,
+    isShared: false,
+  }));
   const { numHiddenLayers: layers, numKeyValueHeads: kvHeads, headDim } = base;
-  return { gives, specs, encoder: made, shape, heads: { layers, kvHeads, headDim } };
+  const heads = { layers, kvHeads, headDim };
+  return { kind: 'prompt', method, config, gives, encoder: made, parameters, shape, heads };
 }

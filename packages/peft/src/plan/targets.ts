@@ -1,6 +1,6 @@
 import { AttuneError, nearest } from '@attune/core';
 import type { CommonConfig } from '../contract/config.js';
-import type { Targets } from '../contract/definePeftMethod.js';
+import type { Targets } from '../contract/methodKinds.js';
 import { insideMatcher, isAllLinear, layerNumber, matcher } from '../contract/patterns.js';
 
 /** One module of a model as target matching sees it. */

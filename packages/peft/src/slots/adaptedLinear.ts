@@ -10,40 +10,29 @@ import {
   type Tensor,
 } from '@attune/core';
 import type { PeftConfig } from '../contract/config.js';
-import type {
-  AdapterContext,
-  LayerInfo,
-  ParamSpecs,
-  PeftMethod,
-  SharedSpecs,
-} from '../contract/definePeftMethod.js';
+import type { AdapterContext, LayerInfo } from '../contract/layerInfo.js';
+import type { LayerMethod } from '../contract/methodKinds.js';
 import {
   AdapterSlot,
   type AdapterSwitch,
+  type AttachedParameter,
   type Folded,
   original,
+  tensorsOf,
   type UnaryModule,
 } from './adapterSlot.js';
 import { initialised } from './initialised.js';
+import type { Given, PlannedLayer, PlannedParameter } from './plannedSlot.js';
 import { checkRows, rowRuns } from './rowAdapters.js';
 import { SavedModule } from './savedModule.js';
 import { TrainedBias } from './trainedBias.js';
 
 /** One adapter on one layer. */
 interface Attached {
-  readonly method: PeftMethod;
+  readonly method: LayerMethod;
   /** The options of this layer. */
   readonly config: PeftConfig;
-  /** By the names that the method uses. */
-  readonly parameters: ReadonlyMap<string, Parameter>;
-  /** The same by their names in files. */
-  readonly byFileName: ReadonlyMap<string, Parameter>;
-  /** The same by their names in the tree. */
-  readonly treeNames: readonly string[];
-  /** Frozen tensors, own ones and aliases of what the adapter's layers share, by the names that the method uses. */
-  readonly shared: ReadonlyMap<string, Parameter>;
-  /** Those of them that are saved, by their names in files. */
-  readonly frozen: ReadonlyMap<string, Parameter>;
+  readonly held: readonly AttachedParameter[];
 }
 
 /**
@@ -89,54 +78,23 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     return this.child<LinearLike>('base_layer');
   }
 
-  /** @param values tensors from a file by their names in it; without, they start as the method says */
-  addAdapter(
-    adapter: string,
-    method: PeftMethod,
-    config: PeftConfig,
-    specs: ParamSpecs,
-    values?: ReadonlyMap<string, Tensor>,
-    common: { readonly specs: SharedSpecs; readonly shared: ReadonlyMap<string, Tensor> } = {
-      specs: {},
-      shared: new Map(),
-    },
-  ): void {
-    const parameters = new Map<string, Parameter>();
-    const byFileName = new Map<string, Parameter>();
-    const treeNames: string[] = [];
-    const shared = new Map<string, Parameter>();
+  addAdapter(adapter: string, { method, config, parameters }: PlannedLayer, given: Given): void {
     const fromBase: Parameters<typeof initialised>[2] = (compute) =>
       this.engine.noGrad(() =>
-        this.engine.scope('first values', () => compute(baseWeight(this), tensors({ parameters }))),
+        this.engine.scope('first values', () =>
+          compute(baseWeight(this), tensorsOf(this.heldBy(adapter))),
+        ),
       );
-    for (const [name, spec] of Object.entries(specs)) {
-      const key = spec.key ?? name;
-      const fileName = `${this.path}.${key}`;
-      const [head, ...rest] = key.split('.');
-      const treeName = [head, adapter, ...rest].join('.');
-      if (spec.frozen) {
-        const tensor = initialised(this.engine, spec, fromBase);
-        shared.set(name, this.addBuffer(`${key}.${adapter}`, tensor));
-        continue;
-      }
-      const parameter = this.addParameter(
-        treeName,
-        values?.get(fileName) ?? initialised(this.engine, spec, fromBase),
-      );
-      parameters.set(name, parameter);
-      byFileName.set(fileName, parameter);
-      treeNames.push(treeName);
-    }
-    const frozen = new Map<string, Parameter>();
-    for (const [name, spec] of Object.entries(common.specs)) {
-      const key = spec.key ?? name;
-      const tensor = this.engine.alias(common.shared.get(name)!);
-      const buffer = this.addBuffer(`${key}.${adapter}`, tensor);
-      shared.set(name, buffer);
-      if (spec.saved !== false) frozen.set(key, buffer);
-    }
-    const names = { parameters, byFileName, treeNames, shared, frozen };
-    this.#attached.set(adapter, { method, config, ...names });
+    for (const planned of parameters)
+      this.hold(adapter, planned, given(planned) ?? initialised(this.engine, planned, fromBase));
+    this.#attached.set(adapter, { method, config, held: this.heldBy(adapter) });
+  }
+
+  /** As in PEFT: `lora_A.<adapter>.weight`. */
+  protected override treeName(adapter: string, { key, isTrained }: PlannedParameter): string {
+    if (!isTrained) return `${key}.${adapter}`;
+    const [head, ...rest] = key.split('.');
+    return [head, adapter, ...rest].join('.');
   }
 
   /**
@@ -157,15 +115,10 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     if (!attached || !starting) return;
     const values = await starting;
     if (this.#attached.get(adapter) !== attached) return;
-    for (const [name, { data }] of Object.entries(values)) {
-      const to = attached.shared.get(name) ?? (isNew ? attached.parameters.get(name) : undefined);
-      to?.write(Float32Array.from(data));
+    for (const { name, parameter, isTrained } of attached.held) {
+      const value = isNew || !isTrained ? values[name] : undefined;
+      if (value) parameter.write(Float32Array.from(value.data));
     }
-  }
-
-  /** Frozen tensors of one adapter, by the names that its method uses. */
-  startOf(adapter: string): ReadonlyMap<string, Parameter> {
-    return this.#attached.get(adapter)?.shared ?? new Map();
   }
 
   /** Of an embedding: a tied head reads the weight without its adapters, as in PEFT. */
@@ -187,7 +140,13 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
       if (!attached) continue;
       const within = run;
       run = (input) =>
-        attached.method.forward!(input, within, tensors(attached), attached.config, this.#context);
+        attached.method.forward(
+          input,
+          within,
+          tensorsOf(attached.held),
+          attached.config,
+          this.#context,
+        );
     }
     // The base's output and the adapter's steps end here, not with the layer.
     return this.engine.scope('adapted', run, x);
@@ -216,7 +175,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
         );
       };
       const { method, config } = attached;
-      return method.forward!(rows, within, tensors(attached), config, this.#context);
+      return method.forward(rows, within, tensorsOf(attached.held), config, this.#context);
     });
     return ops.concat(parts, 0); // [B, ..., out]
   }
@@ -226,19 +185,8 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     return this.#attached.get(adapter)?.config;
   }
 
-  override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
-    return this.#attached.get(adapter)?.byFileName ?? new Map();
-  }
-
-  override frozenOf(adapter: string): ReadonlyMap<string, Parameter> {
-    return this.#attached.get(adapter)?.frozen ?? new Map();
-  }
-
   override removeAdapter(adapter: string): void {
-    const { treeNames = [] } = this.#attached.get(adapter) ?? {};
-    for (const name of treeNames) this.removeParameter(name);
-    for (const name of [...this.ownBuffers.keys()])
-      if (name.endsWith(`.${adapter}`)) this.removeBuffer(name);
+    super.removeAdapter(adapter);
     this.#attached.delete(adapter);
   }
 
@@ -266,7 +214,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
               : `${this.path} has no plain weight to merge adapter "${adapter}" into.`,
           { remedy: 'Keep the adapter beside the base model.' },
         );
-      const p = tensors(attached);
+      const p = tensorsOf(attached.held);
       // In float32, rounded to how the base is stored once, after the last adapter.
       newWeight = turn(
         method.mergedWeight(turn(newWeight.cast('float32')), p, config, this.#context),
@@ -281,13 +229,6 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     return changed;
   }
 }
-
-/** Read each time: an optimizer may have moved them. */
-const tensors = ({
-  parameters,
-  shared = new Map(),
-}: Pick<Attached, 'parameters'> & Partial<Attached>): Record<string, Tensor> =>
-  Object.fromEntries([...parameters, ...shared].map(([name, { tensor }]) => [name, tensor]));
 
 function baseWeight(slot: AdaptedLinear): Tensor {
   const base = original(slot);

@@ -1,4 +1,5 @@
 import { Module, type Parameter, type QuantizedLinear, type Tensor } from '@attune/core';
+import type { PlannedParameter } from './plannedSlot.js';
 
 /** Which adapters of a model compute now. One object for all its slots: to switch is to change this. */
 export class AdapterSwitch {
@@ -33,21 +34,59 @@ export type FoldTarget = Parameter | QuantizedLinear;
 /** The new value that it gets when adapters are folded into it. */
 export type Folded = readonly [target: FoldTarget, value: Tensor];
 
+/** One tensor that an adapter has put into a model. */
+export interface AttachedParameter extends PlannedParameter {
+  readonly adapter: string;
+  /** Where it is. */
+  readonly slot: AdapterPart;
+  readonly parameter: Parameter;
+}
+
 /** A module of a model's tree that belongs to adapters; every adapter's tensors in it are its own. */
 export abstract class AdapterPart extends Module {
   /** Path of what it is about in the base model. */
   abstract readonly path: string;
-  /** The trainable tensors of one adapter, by their names in the base model and in files: `<path>.lora_A.weight`. */
-  abstract parametersOf(adapter: string): ReadonlyMap<string, Parameter>;
-  /** Tensors that the adapter saves but does not train, by the same names. */
-  frozenOf(_adapter: string): ReadonlyMap<string, Parameter> {
-    return new Map();
+  readonly #held = new Map<string, AttachedParameter[]>();
+
+  /** What an adapter has here. */
+  heldBy(adapter: string): readonly AttachedParameter[] {
+    return this.#held.get(adapter) ?? [];
   }
+
+  /** What a tensor is called among this module's own. */
+  protected abstract treeName(adapter: string, planned: PlannedParameter): string;
+
+  /** Takes a tensor of an adapter: as a parameter where it is trained, else as a buffer. */
+  protected hold(adapter: string, planned: PlannedParameter, value: Tensor): void {
+    const name = this.treeName(adapter, planned);
+    const parameter = planned.isTrained
+      ? this.addParameter(name, value)
+      : this.addBuffer(name, value);
+    // Not all of what was planned: first values would be kept for as long as the adapter.
+    const { path, key, fileName, shape, isTrained, isShared } = planned;
+    const facts = { path, name: planned.name, key, fileName, shape, isTrained, isShared };
+    const held = this.#held.get(adapter) ?? [];
+    held.push({ ...facts, adapter, slot: this, parameter });
+    this.#held.set(adapter, held);
+  }
+
   /** Frees what the adapter has here. */
-  abstract removeAdapter(adapter: string): void;
+  removeAdapter(adapter: string): void {
+    for (const attached of this.heldBy(adapter)) {
+      const name = this.treeName(adapter, attached);
+      if (attached.isTrained) this.removeParameter(name);
+      else this.removeBuffer(name);
+    }
+    this.#held.delete(adapter);
+  }
+
   /** What folding these adapters makes of the original's parameters. Records ops. @throws PEFT_NOT_MERGEABLE */
   abstract folded(adapters: readonly string[]): readonly Folded[];
 }
+
+/** Tensors by the names that their method uses. Read each time: an optimizer may have moved them. */
+export const tensorsOf = (held: readonly AttachedParameter[]): Record<string, Tensor> =>
+  Object.fromEntries(held.map(({ name, parameter }) => [name, parameter.tensor]));
 
 /**
  * A module in the place of one of the base model's, with what adapters add to it. The original stays

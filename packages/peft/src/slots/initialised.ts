@@ -1,5 +1,5 @@
 import { AttuneError, type Engine, type Tensor } from '@attune/core';
-import type { Init, ParamSpec } from '../contract/definePeftMethod.js';
+import type { Init, ParamSpec } from '../contract/paramSpec.js';
 
 type FromBase = Extract<Init, { fromBase: unknown }>['fromBase'];
 type Embed = (ids: readonly number[]) => Tensor;
@@ -12,7 +12,7 @@ type Embed = (ids: readonly number[]) => Tensor;
  */
 export function initialised(
   engine: Engine,
-  { shape, init }: ParamSpec,
+  { shape, init }: Pick<ParamSpec, 'shape' | 'init'>,
   fromBase: (values: FromBase) => Tensor = noLayer,
   embed: Embed = noEmbedding,
 ): Tensor {

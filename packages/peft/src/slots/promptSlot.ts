@@ -5,63 +5,59 @@ import {
   type KeyValues,
   type Module,
   ops,
-  type Parameter,
   type Tensor,
   type VirtualTokens,
 } from '@attune/core';
-import type { PeftConfig } from '../contract/config.js';
-import type {
-  GivenAs,
-  ParamSpecs,
-  PeftMethod,
-  PromptEncoder,
-} from '../contract/definePeftMethod.js';
+import type { GivenAs } from '../contract/methodKinds.js';
 import {
   AdapterPart,
   type AdapterSwitch,
+  type AttachedParameter,
   baseModules,
   type Folded,
   original,
+  tensorsOf,
 } from './adapterSlot.js';
 import { initialised } from './initialised.js';
+import type { Given, PlannedParameter, PlannedPrompt } from './plannedSlot.js';
 
 /** What the virtual tokens of an adapter are called in its file, [V, width]. */
 export const PROMPT_EMBEDDINGS = 'prompt_embeddings';
 /** The slot's name at the root of a model; what its parameters are called begins with it. */
-const SLOT = 'prompt_encoder';
-
-/** Virtual tokens as a config means them on one model. */
-export interface PlannedPrompt {
-  readonly gives: GivenAs;
-  /** Of the encoder; without one, of the virtual tokens themselves. */
-  readonly specs: ParamSpecs;
-  readonly encoder: PromptEncoder | null;
-  /** [V, width] */
-  readonly shape: readonly [number, number];
-  /** Of one key or value in the layers: `keyValues` are [V, layers, 2, kvHeads, headDim]. */
-  readonly heads: { readonly layers: number; readonly kvHeads: number; readonly headDim: number };
-}
+export const PROMPT_SLOT = 'prompt_encoder';
 
 interface Attached {
-  readonly method: PeftMethod;
-  readonly config: PeftConfig;
   readonly plan: PlannedPrompt;
-  /** null: the one parameter is the virtual tokens. */
-  readonly encoder: PromptEncoder | null;
-  /** By the names that the method uses. */
-  readonly parameters: ReadonlyMap<string, Parameter>;
-  /** The same by their names in files. */
-  readonly byFileName: ReadonlyMap<string, Parameter>;
-  readonly treeNames: readonly string[];
+  readonly held: readonly AttachedParameter[];
 }
 
 /** What a parameter of an encoder is called in prompt_encoder.safetensors. */
-export const encoderName = (name: string, { key = name }: { readonly key?: string }): string =>
-  `${SLOT}.${key}`;
+export const encoderName = (key: string): string => `${PROMPT_SLOT}.${key}`;
+
+/** What is there of an adapter whose file has no encoder: the virtual tokens, under that name. */
+export const withoutEncoder = (plan: PlannedPrompt): PlannedPrompt =>
+  plan.encoder === null
+    ? plan
+    : {
+        ...plan,
+        encoder: null,
+        parameters: [
+          {
+            path: PROMPT_SLOT,
+            name: PROMPT_EMBEDDINGS,
+            key: PROMPT_EMBEDDINGS,
+            fileName: PROMPT_EMBEDDINGS,
+            shape: plan.shape,
+            init: 'zeros',
+            isTrained: true,
+            isShared: false,
+          },
+        ],
+      };
 
 /** Where adapters have their virtual tokens: at the root of the model, as `prompt_encoder.<adapter>.embedding.weight`. */
 export class PromptSlot extends AdapterPart {
-  readonly path = SLOT;
+  readonly path = PROMPT_SLOT;
   readonly #attached = new Map<string, Attached>();
 
   private constructor(
@@ -74,7 +70,7 @@ export class PromptSlot extends AdapterPart {
 
   /** The slot of a model, null without one. */
   static of(root: Module): PromptSlot | null {
-    const found = root.children.get(SLOT);
+    const found = root.children.get(PROMPT_SLOT);
     return found instanceof PromptSlot ? found : null;
   }
 
@@ -83,65 +79,37 @@ export class PromptSlot extends AdapterPart {
     const found = PromptSlot.of(root);
     if (found) return found;
     const made = new PromptSlot(engine, root, state);
-    root.attach(SLOT, made);
+    root.attach(PROMPT_SLOT, made);
     return made;
   }
 
   /** Takes the slot out of its model. */
   remove(): void {
-    this.root.detach(SLOT);
+    this.root.detach(PROMPT_SLOT);
   }
 
-  /**
-   * @param values tensors from files by their names: of the encoder, or `prompt_embeddings`, which are then what is
-   *   computed with; without, they start as the method says
-   */
-  addAdapter(
-    adapter: string,
-    method: PeftMethod,
-    config: PeftConfig,
-    plan: PlannedPrompt,
-    values?: ReadonlyMap<string, Tensor>,
-  ): void {
-    const isWhole = !values || isEncoderIn(values.keys());
-    const encoder = isWhole ? plan.encoder : null;
-    // Without its encoder there are the virtual tokens alone, under the method's name for them where it has one.
-    const specs: ParamSpecs =
-      isWhole || !plan.encoder
-        ? plan.specs
-        : { [PROMPT_EMBEDDINGS]: { shape: plan.shape, init: 'zeros' } };
-    const parameters = new Map<string, Parameter>();
-    const byFileName = new Map<string, Parameter>();
-    const treeNames: string[] = [];
-    for (const [name, spec] of Object.entries(specs)) {
-      const fileName = encoder ? encoderName(name, spec) : PROMPT_EMBEDDINGS;
-      const treeName = `${adapter}.${spec.key ?? name}`;
-      const value = values?.get(fileName) ?? initialised(this.engine, spec, undefined, this.#embed);
-      const parameter = this.addParameter(treeName, value);
-      parameters.set(name, parameter);
-      byFileName.set(fileName, parameter);
-      treeNames.push(treeName);
+  addAdapter(adapter: string, plan: PlannedPrompt, given: Given): void {
+    for (const planned of plan.parameters) {
+      const value = given(planned) ?? initialised(this.engine, planned, undefined, this.#embed);
+      this.hold(adapter, planned, value);
     }
-    this.#attached.set(adapter, {
-      method,
-      config,
-      plan,
-      encoder,
-      parameters,
-      byFileName,
-      treeNames,
-    });
+    this.#attached.set(adapter, { plan, held: this.heldBy(adapter) });
+  }
+
+  protected override treeName(adapter: string, { key }: PlannedParameter): string {
+    return `${adapter}.${key}`;
   }
 
   /** Computes and writes first values that take the host. */
   async start(adapter: string, isNew: boolean): Promise<void> {
     const attached = this.#attached.get(adapter);
-    const starting = isNew && attached?.method.prompt?.start?.(attached.config);
+    const { method, config } = attached?.plan ?? {};
+    const starting = isNew && config && method?.prompt.start?.(config);
     if (!attached || !starting) return;
     const values = await starting;
     if (this.#attached.get(adapter) !== attached) return;
     for (const [name, ids] of Object.entries(values)) {
-      const { tensor } = attached.parameters.get(name)!;
+      const { tensor } = attached.held.find((own) => own.name === name)!.parameter;
       this.engine.noGrad(() =>
         this.engine.scope('first values', () => {
           ops.assign(tensor, this.#embed(ids));
@@ -194,8 +162,8 @@ export class PromptSlot extends AdapterPart {
   }
 
   /** [V, width] */
-  #given({ encoder, parameters }: Attached, training = this.training): Tensor {
-    const tensors = Object.fromEntries([...parameters].map(([name, p]) => [name, p.tensor]));
+  #given({ plan: { encoder }, held }: Attached, training = this.training): Tensor {
+    const tensors = tensorsOf(held);
     if (!encoder) return Object.values(tensors)[0]!;
     return this.engine.scope('virtual tokens', () =>
       encoder(tensors, {
@@ -225,12 +193,8 @@ export class PromptSlot extends AdapterPart {
     );
   };
 
-  override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
-    return this.#attached.get(adapter)?.byFileName ?? new Map();
-  }
-
   override removeAdapter(adapter: string): void {
-    for (const name of this.#attached.get(adapter)?.treeNames ?? []) this.removeParameter(name);
+    super.removeAdapter(adapter);
     this.#attached.delete(adapter);
   }
 
@@ -239,7 +203,7 @@ export class PromptSlot extends AdapterPart {
     if (found === undefined) return [];
     throw new AttuneError(
       'PEFT_NOT_MERGEABLE',
-      `${this.#attached.get(found)!.method.peftType} adapters cannot be merged: virtual tokens are part of the input, not of any weight.`,
+      `${this.#attached.get(found)!.plan.method.peftType} adapters cannot be merged: virtual tokens are part of the input, not of any weight.`,
       { remedy: 'Keep the adapter beside the base model.' },
     );
   }
@@ -247,4 +211,4 @@ export class PromptSlot extends AdapterPart {
 
 /** Whether names are those of an encoder. */
 export const isEncoderIn = (names: Iterable<string>): boolean =>
-  [...names].some((name) => name.startsWith(`${SLOT}.`));
+  [...names].some((name) => name.startsWith(`${PROMPT_SLOT}.`));

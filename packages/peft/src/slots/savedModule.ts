@@ -7,6 +7,7 @@ import {
   original,
   type UnaryModule,
 } from './adapterSlot.js';
+import type { Given, PlannedCopy, PlannedParameter } from './plannedSlot.js';
 
 /**
  * A module of which adapters train copies of parameters: all of them (`modulesToSave`), or those that a method
@@ -15,8 +16,6 @@ import {
  * The original stays under `original_module`; copies are `modules_to_save.<adapter>.weight`, as in PEFT.
  */
 export class SavedModule extends AdapterSlot {
-  readonly #copies = new Map<string, ReadonlyMap<string, Parameter>>();
-
   constructor(
     private readonly engine: Engine,
     readonly inner: UnaryModule,
@@ -27,27 +26,25 @@ export class SavedModule extends AdapterSlot {
     this.addChild('original_module', inner);
   }
 
-  /**
-   * @param names of the parameters to copy
-   * @param values tensors from a file by their names in it; without, the original's values
-   */
-  addAdapter(
-    adapter: string,
-    names: readonly string[],
-    values?: ReadonlyMap<string, Tensor>,
-  ): void {
-    const copies = new Map<string, Parameter>();
-    for (const name of names) {
-      const start = () => this.#base(name).tensor.cast('float32').mul(1);
-      const value = values?.get(`${this.path}.${name}`) ?? this.engine.noGrad(start);
-      copies.set(name, this.addParameter(treeName(adapter, name), value));
+  /** @param given values in a file; without, the original's */
+  addAdapter(adapter: string, { parameters }: PlannedCopy, given: Given): void {
+    for (const planned of parameters) {
+      const start = () => this.#base(planned.name).tensor.cast('float32').mul(1);
+      this.hold(adapter, planned, given(planned) ?? this.engine.noGrad(start));
     }
-    this.#copies.set(adapter, copies);
+  }
+
+  protected override treeName(adapter: string, { name }: PlannedParameter): string {
+    return `modules_to_save.${adapter}.${name}`;
   }
 
   /** What computes now in the place of the original's parameters: of several active copies the last. */
   #current(adapters = this.state.computing): ReadonlyMap<string, Parameter> {
-    return new Map(adapters.flatMap((adapter) => [...(this.#copies.get(adapter) ?? [])]));
+    return new Map(
+      adapters.flatMap((adapter) =>
+        this.heldBy(adapter).map(({ name, parameter }) => [name, parameter] as const),
+      ),
+    );
   }
 
   /** The copy that computes now in the place of a parameter; undefined: the original's own does. */
@@ -81,20 +78,7 @@ export class SavedModule extends AdapterSlot {
     return original(this).ownParameters.get(name)!;
   }
 
-  override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
-    const copies = this.#copies.get(adapter) ?? [];
-    return new Map([...copies].map(([name, p]) => [`${this.path}.${name}`, p]));
-  }
-
-  override removeAdapter(adapter: string): void {
-    for (const name of this.#copies.get(adapter)?.keys() ?? [])
-      this.removeParameter(treeName(adapter, name));
-    this.#copies.delete(adapter);
-  }
-
   override folded(adapters: readonly string[]): readonly Folded[] {
     return [...this.#current(adapters)].map(([name, copy]) => [this.#base(name), copy.tensor]);
   }
 }
-
-const treeName = (adapter: string, name: string): string => `modules_to_save.${adapter}.${name}`;

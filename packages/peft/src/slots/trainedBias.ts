@@ -7,6 +7,7 @@ import {
   original,
   type UnaryModule,
 } from './adapterSlot.js';
+import type { Given, PlannedBias } from './plannedSlot.js';
 
 /**
  * A module whose bias adapters train (`bias: 'all' | 'lora_only'`): y = f(x) + (b' - b).
@@ -15,8 +16,6 @@ import {
  * copy b', and the model with adapters off stays the base. In files the copy is called as in PEFT.
  */
 export class TrainedBias extends AdapterSlot {
-  readonly #copies = new Map<string, { readonly fileName: string; readonly bias: Parameter }>();
-
   constructor(
     inner: UnaryModule,
     readonly path: string,
@@ -43,14 +42,17 @@ export class TrainedBias extends AdapterSlot {
     return original(this).ownParameters.get('bias')!;
   }
 
-  /** @param fileName `<path>.base_layer.bias` where the adapter also adapts the layer, else `<path>.bias` */
-  addAdapter(adapter: string, fileName: string, value?: Tensor): void {
+  /** @param given the value in a file; without, the base's */
+  addAdapter(adapter: string, { parameters: [planned] }: PlannedBias, given: Given): void {
     const start = () => {
       const base = this.#base.tensor;
       return base.engine.noGrad(() => base.cast('float32').mul(1));
     };
-    const bias = this.addParameter(`bias.${adapter}`, value ?? start());
-    this.#copies.set(adapter, { fileName, bias });
+    this.hold(adapter, planned, given(planned) ?? start());
+  }
+
+  protected override treeName(adapter: string): string {
+    return `bias.${adapter}`;
   }
 
   forward(x: Tensor): Tensor {
@@ -64,24 +66,15 @@ export class TrainedBias extends AdapterSlot {
 
   #changes(): Tensor[] {
     return this.state.computing
-      .flatMap((adapter) => this.#copies.get(adapter) ?? [])
-      .map(({ bias }) => bias.tensor.sub(this.#base.tensor));
-  }
-
-  override parametersOf(adapter: string): ReadonlyMap<string, Parameter> {
-    const copy = this.#copies.get(adapter);
-    return new Map(copy && [[copy.fileName, copy.bias]]);
-  }
-
-  override removeAdapter(adapter: string): void {
-    if (this.#copies.delete(adapter)) this.removeParameter(`bias.${adapter}`);
+      .flatMap((adapter) => this.heldBy(adapter))
+      .map(({ parameter }) => parameter.tensor.sub(this.#base.tensor));
   }
 
   override folded(adapters: readonly string[]): readonly Folded[] {
     const base = this.#base;
     let sum = base.tensor.cast('float32');
-    const copies = adapters.flatMap((adapter) => this.#copies.get(adapter) ?? []);
-    for (const { bias } of copies) sum = sum.add(bias.tensor.sub(base.tensor));
+    const copies = adapters.flatMap((adapter) => this.heldBy(adapter));
+    for (const { parameter } of copies) sum = sum.add(parameter.tensor.sub(base.tensor));
     return copies.length > 0 ? [[base, sum]] : [];
   }
 }

@@ -10,7 +10,7 @@ import {
   silentLogger,
   type Tensor,
 } from '@attune/core';
-import type { PeftMethod } from '../contract/definePeftMethod.js';
+import type { PeftMethod } from '../contract/methodKinds.js';
 import { PeftMethods } from '../contract/points.js';
 import { methods } from '../methods/index.js';
 import { peft } from '../plugin.js';

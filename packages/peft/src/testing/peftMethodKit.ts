@@ -2,9 +2,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Attune, AttuneError } from '@attune/core';
-import type { PeftMethod } from '../contract/definePeftMethod.js';
+import type { PeftMethod } from '../contract/methodKinds.js';
 import type { PeftConfigInput } from '../methods/peftConfigInput.js';
-import { getPeftModel, PeftModel } from '../model/peftModel.js';
+import { getPeftModel } from '../model/getPeftModel.js';
+import { PeftModel } from '../model/peftModel.js';
 import {
   disturb,
   gradients,

@@ -33,7 +33,7 @@ async function delta(adapter: string, path = layer): Promise<Float64Array> {
   const slot = model.root.submodule<AdaptedLinear>(path);
   const config = slot.configOf(adapter) as unknown as Parameters<typeof loraScaling>[0];
   const read = async (side: string) => {
-    const { tensor } = slot.parametersOf(adapter).get(`${path}.lora_${side}.weight`)!;
+    const { tensor } = slot.heldBy(adapter).find(({ name }) => name === side)!.parameter;
     const [rows, columns] = tensor.shape as [number, number];
     return { rows, columns, data: await tensor.data() };
   };

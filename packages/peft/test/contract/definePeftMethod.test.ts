@@ -5,6 +5,7 @@ import {
   getPeftModel,
   PeftMethods,
   PeftModel,
+  type PromptMethod,
   peft,
   virtualTokenOptions,
 } from '@attune/peft';
@@ -73,7 +74,7 @@ const softPrompt = definePeftMethod({
     }),
     encoder: () => (p) => p.e.div(p.e.abs().add(1)).mul(p.g),
   },
-});
+}) as PromptMethod;
 
 const plugins = () => [
   peft(),
@@ -239,7 +240,7 @@ for (const { name, run } of peftMethodKit(softPrompt, {
 
 test('virtual tokens without an encoder are one parameter of their shape', async () => {
   const { prompt, ...rest } = softPrompt;
-  const bare = { ...rest, prompt: { ...prompt!, encoder: () => null } };
+  const bare = { ...rest, prompt: { ...prompt, encoder: () => null } };
   const attune = await open({
     plugins: [
       peft(),

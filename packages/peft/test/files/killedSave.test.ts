@@ -8,7 +8,7 @@ import { readHfConfig, WeightFolder } from '@attune/core';
 import { build } from 'tsup';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixtures } from '../../../core/test/models/support.js';
-import { hasAdapter } from '../../src/files/saveLoad.js';
+import { hasAdapter } from '../../src/files/adapterFolder.js';
 import { saves } from './saves.js';
 
 let root: string;

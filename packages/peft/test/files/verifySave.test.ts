@@ -8,7 +8,7 @@ import {
   type SavedTensor,
   type WriteAdapterOptions,
   writeAdapter,
-} from '../../src/files/saveLoad.js';
+} from '../../src/files/writeAdapter.js';
 import { WrittenTensors } from '../../src/files/writtenTensors.js';
 import { lora } from '../../src/methods/lora.js';
 import { disturb, folder, load, open } from '../support.js';

@@ -5,6 +5,7 @@ import {
   full,
   type Init,
   ia3,
+  type LayerMethod,
   layerSelect,
   lora,
   type PeftMethod,
@@ -55,15 +56,15 @@ for (const [method, config, promises] of runs)
   });
 
 /** y = (1 + s) (W x + b), with one mistake or none. */
-const scale = (mistakes: Partial<PeftMethod>, init: Init = 'zeros'): PeftMethod => ({
-  ...definePeftMethod({
+const scale = (mistakes: Partial<LayerMethod>, init: Init = 'zeros'): LayerMethod => ({
+  ...(definePeftMethod({
     peftType: 'SCALE',
     config: z.object({}),
     params: (layer) => ({ s: { shape: [layer.outFeatures], init } }),
     forward: (x, base, p) => base(x).mul(p.s.add(1)),
     mergedWeight: (weight, p) => weight.mul(p.s.add(1).unsqueeze(1)),
     mergedBias: (bias, p) => bias.mul(p.s.add(1)),
-  }),
+  }) as LayerMethod),
   ...mistakes,
 });
 

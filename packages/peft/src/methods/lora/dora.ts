@@ -1,5 +1,6 @@
 import { ops, type Tensor } from '@attune/core';
-import type { AdapterContext, LayerInfo, ParamSpec } from '../../contract/definePeftMethod.js';
+import type { AdapterContext, LayerInfo } from '../../contract/layerInfo.js';
+import type { ParamSpec } from '../../contract/paramSpec.js';
 
 /**
  * DoRA: y = m (W + s B A) x / ||W + s B A|| + b, with one magnitude m and one norm for each output (row of the

@@ -1,5 +1,5 @@
 import { AttuneError, ops, type Tensor } from '@attune/core';
-import type { AdapterContext, LayerInfo } from '../../contract/definePeftMethod.js';
+import type { AdapterContext, LayerInfo } from '../../contract/layerInfo.js';
 import { doraFactor } from './dora.js';
 
 interface EmbeddingTensors {

@@ -1,5 +1,6 @@
 import { AttuneError, algebra, type Rng } from '@attune/core';
-import type { LayerInfo, ParamSpec } from '../../contract/definePeftMethod.js';
+import type { LayerInfo } from '../../contract/layerInfo.js';
+import type { ParamSpec } from '../../contract/paramSpec.js';
 import { type StartFromBase, startsFromBase } from './start.js';
 
 export type InitLoraWeights = boolean | 'gaussian' | 'orthogonal' | StartFromBase;

@@ -1,5 +1,6 @@
 import { AttuneError, algebra, ops, type Tensor } from '@attune/core';
-import type { AdapterContext, LayerInfo, ParamSpecs } from '../../contract/definePeftMethod.js';
+import type { AdapterContext, LayerInfo } from '../../contract/layerInfo.js';
+import type { ParamSpecs } from '../../contract/paramSpec.js';
 
 /**
  * Starts of A and B that take a part of the base's weight over: y = (W - s B0 A0) x + s B A x, with A = A0 and

@@ -1,5 +1,5 @@
 import { ops, type Tensor } from '@attune/core';
-import type { ParamSpecs } from '../../contract/definePeftMethod.js';
+import type { ParamSpecs } from '../../contract/paramSpec.js';
 
 export interface LstmSizes {
   readonly inputSize: number;

@@ -1,5 +1,5 @@
 import { ops, type Tensor } from '@attune/core';
-import type { ParamSpec } from '../../contract/definePeftMethod.js';
+import type { ParamSpec } from '../../contract/paramSpec.js';
 
 /** Weight [out, in] and bias [out] of a torch.nn.Linear, started as torch does: uniform in +-1/sqrt(in). */
 export const linearParams = (
