@@ -1,6 +1,6 @@
 import type { Group } from '../../dataset/loader.js';
 import { rankSeed } from '../../distributed/exchange.js';
-import type { Parameter } from '../../nn/module.js';
+import type { Module, Parameter } from '../../nn/module.js';
 import type { HostBatch } from '../../training/batch.js';
 import type { EvalMetrics, Logs } from '../../training/callback.js';
 import { trainedRoot } from '../../training/trainedRoot.js';
@@ -80,6 +80,8 @@ export class TrainingRun implements AsyncDisposable {
   #savedStep: number;
   #checkpoint: string | null;
   #hasBestWeights = false;
+  /** Asked for once: a model whose adapters are gone when the run ends has nothing to say of itself. */
+  readonly #root: Module;
 
   private constructor(
     context: TrainingContext,
@@ -88,6 +90,7 @@ export class TrainingRun implements AsyncDisposable {
   ) {
     const { args, model, optimizers } = context;
     this.#context = context;
+    this.#root = trainedRoot(model, context.objective);
     this.#loader = loader;
     this.#output = output;
     this.state = state;
@@ -142,7 +145,7 @@ export class TrainingRun implements AsyncDisposable {
           output.path,
           checkpointBytes(model, objective, args.saveOnlyModel ? null : run.device.optimizer),
         );
-      trainedRoot(model, objective).train();
+      run.#root.train();
       if (output) model.engine.backend.limitMemory?.(args.maxMemory);
       return run;
     } catch (error) {
@@ -363,7 +366,6 @@ export class TrainingRun implements AsyncDisposable {
     this.#context.model.engine.backend.limitMemory?.(null);
     await this.device.pacer.drain().catch(() => undefined);
     this.device.dispose();
-    const { model, objective } = this.#context;
-    trainedRoot(model, objective).eval();
+    this.#root.eval();
   }
 }
