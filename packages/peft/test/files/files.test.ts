@@ -260,7 +260,7 @@ describe('files that do not fit', () => {
     expect(model.peftConfig.default).toMatchObject({ initLoraWeights: true });
     // Asked for, it would have to be done.
     expect(() => getPeftModel(model, untyped({ ...lora, initLoraWeights: 'eva' }))).toThrow(
-      /initLoraWeights is "eva"\. Expected true, false, "gaussian", "orthogonal"/,
+      /initLoraWeights is "eva": Expected true, false, "gaussian", "orthogonal"/,
     );
     for (const init of ['pissa_niter_4', 'corda', 'loftq', 'lora_ga']) {
       await edit(path, (config) => {
