@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { trainingArgumentsSchema } from '@attune/core';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
-import type { z } from 'zod';
 
 // What an editor shows: the language service is asked as an editor asks it.
 
@@ -153,7 +152,9 @@ describe('hovering over an option shows what it does and its default', () => {
 
 test('the default that is shown is the one that is taken', () => {
   const file = join(here, 'virtual-defaults.ts');
-  const shape = trainingArgumentsSchema.shape as Readonly<Record<string, z.ZodType>>;
+  const shape = trainingArgumentsSchema.shape as Readonly<
+    Record<string, { safeParse(value: unknown): { data?: unknown } }>
+  >;
   const names = Object.keys(shape);
   const text = `${imports}const t: core.TrainingArgumentsInput = { ${names.map((name) => `${name}: null!`).join(', ')} };`;
   const service = editor(new Map([[file, text]]));
