@@ -15,6 +15,7 @@ import { phi3 } from './models/families/phi3.js';
 import { qwen2 } from './models/families/qwen2.js';
 import { qwen3 } from './models/families/qwen3.js';
 import { smollm3 } from './models/families/smollm3.js';
+import { builtinObjectives } from './objectives/builtin.js';
 import { builtinOptimizers } from './optim/builtin.js';
 import { builtinSchedules } from './optim/builtinSchedules.js';
 import { Optimizers } from './optim/points.js';
@@ -27,6 +28,7 @@ import {
   TensorBoardCallback,
   WandbCallback,
 } from './trackers/index.js';
+import { Objectives } from './training/objectiveDefinition.js';
 
 const families = [llama, mistral, smollm3, qwen2, qwen3, gemma, gemma2, gemma3, phi3, gpt2];
 
@@ -38,6 +40,7 @@ export const builtins = definePlugin({
   register: (context) => {
     context.add(Backends, { name: 'reference', create: async () => new ReferenceBackend() });
     for (const family of families) context.add(ModelFamilies, family);
+    for (const objective of builtinObjectives) context.add(Objectives, objective);
     for (const optimizer of builtinOptimizers) context.add(Optimizers, optimizer);
     for (const schedule of builtinSchedules) context.add(LearningRateSchedules, schedule);
     for (const reader of builtinReaders) context.add(DatasetReaders, reader);

@@ -125,6 +125,7 @@ export * from './training/batch.js';
 export * from './training/callback.js';
 export type { EventName, Moment, TrainerEvents } from './training/events.js';
 export * from './training/objective.js';
+export * from './training/objectiveDefinition.js';
 export * from './training/rowRules.js';
 export { type LogEntry, TrainerState } from './training/trainerState.js';
 export type { HostMetrics, Update, UpdateContext } from './training/updates.js';

@@ -104,7 +104,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   models: ['util', 'backend', 'tensor', 'di contract', 'nn', 'io', 'tokenizer'],
   dataset: ['util', 'io', 'di contract'],
   text: ['util', 'tokenizer', 'dataset'],
-  training: ['util', 'backend', 'tensor', 'nn', 'optim', 'models', 'text'],
+  training: ['util', 'backend', 'tensor', 'di contract', 'nn', 'optim', 'models', 'text'],
   objectives: ['util', 'tensor', 'models', 'text', 'training'],
   callbacks: ['util', 'di contract', 'training'],
   trackers: ['util', 'training', 'callbacks'],

@@ -71,7 +71,7 @@ export type SftArguments = TrainingArguments & FilledOptions<typeof sftOnly>;
 
 export type SftArgumentsInput = TrainingArgumentsInput & OptionsInput<typeof sftOnly>;
 
-const { objective: _, ...ofEveryTrainer } = trainerOptions.shape;
+const { objective: _, objectiveOptions: __, ...ofEveryTrainer } = trainerOptions.shape;
 const sftOptions = z.strictObject({
   /** Row -> text to learn, for rows of a format of your own. Default: rows of the known formats. */
   formattingFunc: z
@@ -81,7 +81,10 @@ const sftOptions = z.strictObject({
 });
 const sftTrainerOptions = z.strictObject({ ...ofEveryTrainer, ...sftOptions.shape });
 
-export type SftTrainerOptions = Omit<TrainerOptions<SftArguments, SftArgumentsInput>, 'objective'> &
+export type SftTrainerOptions = Omit<
+  TrainerOptions<SftArguments, SftArgumentsInput>,
+  'objective' | 'objectiveOptions'
+> &
   OptionsInput<typeof sftOptions>;
 
 /**

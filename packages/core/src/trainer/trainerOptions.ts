@@ -23,8 +23,10 @@ import type { OptimizerFactory } from './makeOptimizer.js';
 export const trainerOptions = z.strictObject({
   /** What is trained: of `fromPretrained`, `fromConfig`, or one with adapters. */
   model: z.custom<LanguageModel>().meta({ aka: 'basemodel lm llm network' }),
-  /** What to learn, or a function that makes it from the checked arguments. */
+  /** What to learn; a function that makes it from the checked arguments; or a name: "causal-lm", or one of a plugin's. */
   objective: z.custom<Objective>(),
+  /** Options of an objective that is given by its name. Default {}. */
+  objectiveOptions: z.custom<Readonly<Record<string, unknown>>>().optional(),
   /** Needed for rows of text, and saved beside the weights. Default null: rows of token ids. */
   tokenizer: z
     .custom<SavableTokenizer | null>()
@@ -84,7 +86,7 @@ export type TrainerOptions<
 > = Retyped<
   OptionsInput<typeof trainerOptions>,
   {
-    readonly objective: Objective | ((args: Args, model: LanguageModel) => Objective);
+    readonly objective: Objective | string | ((args: Args, model: LanguageModel) => Objective);
     readonly args: ArgsInput | undefined;
   }
 >;

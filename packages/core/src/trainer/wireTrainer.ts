@@ -15,6 +15,7 @@ import { AttuneError } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
 import { checkTrainerOptions } from './checkInputs.js';
 import { checkEvaluation, checkPerplexity, checkSmoothing } from './checkTraining.js';
+import { chooseObjective } from './chooseObjective.js';
 import { Ranks } from './loop/ranks.js';
 import { type StopReason, StopRequest } from './loop/stopRequest.js';
 import { chooseOptimizer } from './makeOptimizer.js';
@@ -72,7 +73,7 @@ export function wireTrainer<Args extends TrainingArguments, ArgsInput extends ob
   const objective =
     typeof options.objective === 'function'
       ? options.objective(args as unknown as Args, model)
-      : options.objective;
+      : chooseObjective(options.objective, options.objectiveOptions, { model, args });
   checkSmoothing(parsed.labelSmoothingFactor, objective);
   if (!options.computeMetrics) checkPerplexity(parsed.metricForBestModel, objective);
   const callbacks = new CallbackHandler(

@@ -3,18 +3,22 @@ import { join } from 'node:path';
 import {
   AutoModelForCausalLM,
   Callbacks,
+  causalLmObjective,
   createAttune,
   DatasetReaders,
   defineCallback,
+  defineObjective,
   definePlugin,
   defineSchedule,
   LearningRateSchedules,
   loadDataset,
+  Objectives,
   type PluginContext,
   SFTTrainer,
   silentLogger,
   type Tracker,
   Trackers,
+  Trainer,
 } from '@attune/core';
 import { datasetReaderKit, scheduleKit, trackerKit } from '@attune/core/testing';
 import { describe, expect, test } from 'vitest';
@@ -160,6 +164,61 @@ describe('dataset readers', () => {
     );
     await expect(loadDataset('json', { attune: {} as never, dataFiles })).rejects.toThrow(
       /DATASET_OPTION: loadDataset: attune is .*expected an Attune/,
+    );
+  });
+});
+
+describe('objectives', () => {
+  /** The usual loss, times a number. */
+  const acme = defineObjective({
+    name: 'acme-loss',
+    options: z.strictObject({ strength: z.number().positive().default(1) }),
+    create: ({ args }, { strength }) => {
+      const plain = causalLmObjective({ maxLength: args.maxLength! });
+      const loss: typeof plain.loss = (model, batch) => ({
+        loss: plain.loss(model, batch).loss.mul(strength),
+      });
+      return { ...plain, name: 'acme-loss', loss };
+    },
+  });
+  const losses = async (objective: string, objectiveOptions?: Record<string, unknown>) => {
+    const attune = await open((context) => context.add(Objectives, acme));
+    const args = { maxSteps: 2, loggingSteps: 1, saveStrategy: 'no' } as const;
+    const trainer = new Trainer({
+      model: await minuteLlama(attune),
+      trainDataset: idRows(4),
+      ...{ objective, objectiveOptions },
+      args: { ...args, outputDir: await temporaryFolder(), learningRate: 0 },
+    });
+    await trainer.train();
+    return trainer.state.logHistory.flatMap((row) => row.loss ?? []);
+  };
+
+  test("a plugin's trains by its name, with its options and their defaults", async () => {
+    const plain = await losses('causal-lm');
+    expect(await losses('acme-loss')).toEqual(plain);
+    const strong = await losses('acme-loss', { strength: 2 });
+    strong.forEach((loss, i) => {
+      expect(loss).toBeCloseTo(2 * plain[i]!, 6);
+    });
+  });
+
+  test('its options are checked, a name that exists is refused, an unknown one says the nearest', async () => {
+    await expect(losses('acme-loss', { strenght: 2 })).rejects.toThrow(
+      /UNKNOWN_OPTION.*strenght[\s\S]*strength/,
+    );
+    await expect(losses('acme-loss', { strength: -2 })).rejects.toThrow(
+      /TRAINER_OPTION: .*strength.*-2/,
+    );
+    await expect(losses('acme-los')).rejects.toThrow(
+      /unknown objective "acme-los"[\s\S]*"acme-loss"/,
+    );
+    const attune = await open((context) => context.add(Objectives, { ...acme, name: 'causal-lm' }));
+    const objective = causalLmObjective({ maxLength: 8 });
+    const model = await minuteLlama(attune);
+    expect(() => new Trainer({ model, objective: 'causal-lm' })).toThrow(/DUPLICATE_NAME/);
+    expect(() => new Trainer({ model, objective, objectiveOptions: {} })).toThrow(
+      /TRAINER_OPTION: objectiveOptions are given beside the objective "causal-lm"/,
     );
   });
 });
