@@ -6,10 +6,11 @@ import {
   argumentsOf,
   expectUpdates,
   updatesOf,
+  VARIANT_UPDATES,
 } from '../packages/core/test/trainer/recordedRun.js';
 import { fixture, fixtureJson } from '../packages/core/test/trainer/support.js';
 
-/** transformers.Trainer + PEFT from the same initial adapter, 20 or 30 updates; the tolerance is the fixture's. */
+/** transformers.Trainer + PEFT from the same initial adapter: 30 updates, of variants the first; the tolerance is the fixture's. */
 describe('traces of LoRA runs', () => {
   for (const name of [
     'lora-run-tiny',
@@ -42,7 +43,8 @@ describe('traces of LoRA runs', () => {
         isTrainable: true,
         config: loadConfig,
       });
-      const logs = await updatesOf(model, { trainDataset: rows }, argumentsOf(settings));
-      expectUpdates(logs, trace);
+      const count = name.startsWith('lora-variants/') ? VARIANT_UPDATES : trace.length;
+      const logs = await updatesOf(model, { trainDataset: rows }, argumentsOf(settings), count);
+      expectUpdates(logs, trace.slice(0, count));
     });
 });

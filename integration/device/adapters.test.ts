@@ -6,6 +6,7 @@ import {
   argumentsOf,
   expectUpdates,
   updatesOf,
+  VARIANT_UPDATES,
 } from '../../packages/core/test/trainer/recordedRun.js';
 import { disturb, largestDifference, logits } from '../../packages/peft/test/support.js';
 import { fixture, fixtureJson, onDawn } from './support.js';
@@ -85,13 +86,18 @@ describe('LoRA on embeddings and an adapter for each row', () => {
     }
   });
 
-  test.each(['lora-embedding-llama', 'lora-embedding-dora'])('20 updates of %s', async (name) => {
+  test.each(['lora-embedding-llama', 'lora-embedding-dora'])('updates of %s', async (name) => {
     const { rows, settings, trace, base } = fixtureJson(`methods/${name}/run.json`);
     const model = await PeftModel.fromPretrained(await load(base), fixture(`methods/${name}`), {
       isTrainable: true,
     });
-    const updates = await updatesOf(model, { trainDataset: rows }, argumentsOf(settings));
-    expectUpdates(updates, trace);
+    const updates = await updatesOf(
+      model,
+      { trainDataset: rows },
+      argumentsOf(settings),
+      VARIANT_UPDATES,
+    );
+    expectUpdates(updates, trace.slice(0, VARIANT_UPDATES));
   });
 
   test('rows compute what they compute by themselves', async () => {

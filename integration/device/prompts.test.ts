@@ -7,6 +7,7 @@ import {
   argumentsOf,
   expectUpdates,
   updatesOf,
+  VARIANT_UPDATES,
 } from '../../packages/core/test/trainer/recordedRun.js';
 import { fixture, onDawn } from './support.js';
 
@@ -36,7 +37,12 @@ describe.each(['p-tuning-lstm-qwen2', 'prefix-tuning-projection-llama'])('%s', (
 
   test('updates, with gradient checkpointing', { timeout: 300_000 }, async () => {
     const args = { ...argumentsOf(run.settings), gradientCheckpointing: true };
-    const updates = await updatesOf(await adapted(), { trainDataset: run.rows }, args);
-    expectUpdates(updates, run.trace, { loss: 1e-3, gradNorm: 1e-2 });
+    const updates = await updatesOf(
+      await adapted(),
+      { trainDataset: run.rows },
+      args,
+      VARIANT_UPDATES,
+    );
+    expectUpdates(updates, run.trace.slice(0, VARIANT_UPDATES), { loss: 1e-3, gradNorm: 1e-2 });
   });
 });

@@ -1,15 +1,9 @@
-import {
-  bytesPerElement,
-  Engine,
-  numel,
-  type OpCall,
-  type Operand,
-  ReferenceBackend,
-} from '@attune/core';
+import { bytesPerElement, numel, type OpCall, type Operand } from '@attune/core';
 import { type OpCase, opCases } from '@attune/core/testing';
 import { describe, expect, test } from 'vitest';
 import { kernels } from '../src/kernels/index.js';
 import type { DeviceFacts, Stage } from '../src/kernels/kernel.js';
+import { inputsOf } from './kernelPaths.js';
 
 /**
  * What the kernels write, without a device: one case for each path through them. A change of a shader,
@@ -121,17 +115,6 @@ class Memory {
   }
 
   nameOf = ({ buffer }: Operand): string => this.#names.get(buffer.id)!;
-}
-
-/** Shapes and dtypes of a case's operands, where some follow from others. */
-function inputsOf({ derive, inputs }: Partial<OpCase> & Pick<OpCase, 'inputs'>) {
-  if (!derive) return inputs;
-  const engine = new Engine(new ReferenceBackend());
-  return engine.rehearse(() =>
-    derive(inputs.map(({ shape, dtype }) => engine.empty(shape, dtype))).map(
-      ({ shape, dtype }) => ({ shape, dtype }),
-    ),
-  );
 }
 
 /** What stands in every shader: in the snapshot once, as a whole. */

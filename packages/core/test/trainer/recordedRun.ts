@@ -32,16 +32,35 @@ const names = [
 export const argumentsOf = (settings: Readonly<Record<string, unknown>>): SftArgumentsInput =>
   Object.fromEntries(names.filter((n) => n in settings).map((n) => [n, settings[n]]));
 
-/** Trains on rows in their order. @returns what was logged of each update */
+/**
+ * So many updates of a variant of a recorded run: what is special about it shows in the first, and how
+ * its state grows in the next. Full lengths are those of the plain runs.
+ */
+export const VARIANT_UPDATES = 6;
+
+/**
+ * Trains on rows in their order.
+ *
+ * @param count updates after which to stop; the schedule is that of the whole run. Default: all
+ * @returns what was logged of each update
+ */
 export async function updatesOf(
   model: LanguageModel,
   data: Pick<ConstructorParameters<typeof SFTTrainer>[0], 'trainDataset' | 'tokenizer'>,
   args: SftArgumentsInput,
+  count = Number.POSITIVE_INFINITY,
 ): Promise<TrainLogs[]> {
   const updates: TrainLogs[] = [];
   const trainer = new SFTTrainer({
     model,
     ...data,
+    callbacks: [
+      {
+        onStepEnd({ state, control }) {
+          if (state.globalStep >= count) control.shouldTrainingStop = true;
+        },
+      },
+    ],
     args: {
       outputDir: await mkdtemp(join(tmpdir(), 'attune-run-')),
       saveStrategy: 'no',

@@ -9,6 +9,7 @@ import {
   expectUpdates,
   type Update,
   updatesOf,
+  VARIANT_UPDATES,
 } from '../../../core/test/trainer/recordedRun.js';
 import {
   fixtures,
@@ -94,11 +95,16 @@ describe.each(readdirSync(join(fixtures, 'methods')))('%s', (name) => {
       }
   });
 
-  test(`${run.trace.length} updates`, async () => {
+  test(`${VARIANT_UPDATES} of ${run.trace.length} updates`, async () => {
     const attune = await open();
     const model = await adapted(attune, name, run);
-    const updates = await updatesOf(model, { trainDataset: run.rows }, argumentsOf(run.settings));
-    expectUpdates(updates, run.trace, { loss: 1e-3, gradNorm: 1e-2 });
+    const updates = await updatesOf(
+      model,
+      { trainDataset: run.rows },
+      argumentsOf(run.settings),
+      VARIANT_UPDATES,
+    );
+    expectUpdates(updates, run.trace.slice(0, VARIANT_UPDATES), { loss: 1e-3, gradNorm: 1e-2 });
   });
 
   if (run.canBeMerged !== undefined)

@@ -1,0 +1,3 @@
+import { conformanceTests } from './conformanceOn.js';
+
+conformanceTests((cases) => cases);

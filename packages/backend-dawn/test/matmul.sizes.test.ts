@@ -1,0 +1,3 @@
+import { productTests } from './productsOn.js';
+
+productTests(null);

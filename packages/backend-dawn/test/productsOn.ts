@@ -1,0 +1,214 @@
+import { Engine, ops, quant, Rng } from '@attune/core';
+import { compareCase, type OpCase, opCases } from '@attune/core/testing';
+import { describe, expect, type TestContext, test } from 'vitest';
+import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';
+import type { DeviceFacts, Kernel, MatrixUnit } from '../src/kernels/kernel.js';
+import { productStages } from '../src/kernels/matmul/index.js';
+import { type Problem, problemOf } from '../src/kernels/matmul/problem.js';
+import { matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
+import { tiledStages, tileName, tiles } from '../src/kernels/matmul/tiled.js';
+import { fusedStages } from '../src/kernels/quantized.js';
+import type { KernelPaths } from './kernelPaths.js';
+
+/** One of each kind: a software device compiles a large tile for a second. */
+const cases = opCases.filter(({ name }) =>
+  [
+    'matmul/nt-33x64x172-plus-bias-in-float16',
+    'matmul/nn-33x64x172-plus-output',
+    'matmul/tn-64x33x172-scale0.25-plus-output',
+    'matmul/tt-2x3x17x33x5',
+    'matmul/nt-8x2050x33-scale2-plus-addend',
+  ].includes(name),
+);
+
+/** SwiftShader compiles an unrolled tile for half a minute, the stand-ins for several. */
+function skipOnSwiftShader({ choice }: DawnBackend, context: TestContext): void {
+  if (choice.kind === 'swiftshader')
+    context.skip('compiles for minutes on SwiftShader; runs on any other device');
+}
+
+/** Compares cases on a device with kernels of the test's own: one for each path that is new, or all. */
+async function compareOn(
+  kernels: readonly Kernel[],
+  cases: readonly OpCase[],
+  paths: KernelPaths | null,
+  context: TestContext,
+): Promise<void> {
+  const backend = await createDawnBackend({ tuning: false, kernels });
+  context.onTestFinished(() => backend[Symbol.asyncDispose]());
+  skipOnSwiftShader(backend, context);
+  const failures: string[] = [];
+  const kernelOf = (op: string) => kernels.find((kernel) => kernel.op === op);
+  const chosen = paths?.choose(cases, backend.facts, kernelOf) ?? cases;
+  // A tile of another size has no statement of its own: then the last case alone.
+  for (const testCase of chosen.length > 0 ? chosen : cases.slice(-1)) {
+    const result = await compareCase(backend, testCase);
+    if (!result.ok) failures.push(result.message);
+  }
+  expect(failures).toEqual([]);
+}
+
+/** The conformance suite runs the 32 x 32 tile; 32 x 128 is the mirror of one of these. */
+const large = tiles.filter(({ bm }) => bm > 32).sort((a, b) => a.bm * a.bn - b.bm * b.bn);
+
+/**
+ * Devices here have no matrix unit, so its WGSL runs with stand-ins: a loaded matrix is its place in
+ * workgroup memory, a sum is a place in `sums`, and each lane of a subgroup makes some of its elements.
+ */
+function emulated(wgsl: string, { M, N, K }: MatrixUnit, S: number): string {
+  const size = M * N;
+  const helpers = `struct Loaded { first: u32, row: u32, column: u32 }
+var<workgroup> sums: array<f32, ${8 * 8 * size}>;
+fn half(v: f32) -> f32 { return unpack2x16float(packFloat16(v)).x; }
+fn row_major(first: u32, stride: u32) -> Loaded { return Loaded(first, stride, 1u); }
+fn col_major(first: u32, stride: u32) -> Loaded { return Loaded(first, 1u, stride); }
+fn multiply(l: Loaded, r: Loaded, sum: u32, lane: u32) -> u32 {
+  for (var e = lane % ${S}u; e < ${size}u; e += ${S}u) {
+    var total = sums[sum + e];
+    for (var k = 0u; k < ${K}u; k++) {
+      total += tileA[l.first + e / ${N}u * l.row + k * l.column] * tileB[r.first + k * r.row + e % ${N}u * r.column];
+    }
+    sums[sum + e] = total;
+  }
+  return sum;
+}
+fn store(first: u32, sum: u32, lane: u32) {
+  for (var e = lane % ${S}u; e < ${size}u; e += ${S}u) { results[first + e] = sums[sum + e]; }
+}
+`;
+  let sum = 0;
+  return wgsl
+    .replace(/^(enable (f16|chromium_experimental_subgroup_matrix)|diagnostic\(.*\));$/gm, '')
+    .replace(
+      /subgroupMatrixLoad<subgroup_matrix_\w+<[^>]*>, (\w+)>\(&tile[AB], (.*), (\d+u)\);/g,
+      '$1($2, $3);',
+    )
+    .replace(
+      /: subgroup_matrix_result<[^>]*>;/g,
+      () => ` = (subgroup * 8u + ${sum++}u) * ${size}u;`,
+    )
+    .replace(/subgroupMatrixMultiplyAccumulate\((.*)\);/g, 'multiply($1, lane);')
+    .replace(
+      /subgroupMatrixStore<row_major>\(&results, mine, (\w+), \d+u\)/g,
+      'store(mine, $1, lane)',
+    )
+    .replaceAll('f16(', 'half(')
+    .replaceAll('array<f16,', 'array<f32,')
+    .replace('@compute', `${helpers}@compute`);
+}
+
+/** Tiles of the subgroup kernel, the default first. */
+export const subgroupTiles = ['32x4', '32x8', '16x4', '16x8', '8x4'];
+
+/**
+ * Kernels of products that conformance does not reach on a software device, against the reference.
+ *
+ * @param paths chooses one case for each path through them; null: all cases
+ */
+export function productTests(paths: KernelPaths | null): void {
+  describe.each(large.map((tile) => ({ name: tileName(tile), tile })))('$name', ({ tile }) => {
+    test('equals the reference, k whole and in three', { timeout: 300_000 }, async (context) => {
+      let splits = 1;
+      const kernel = defineKernel({
+        op: 'matmul',
+        plan: (call, _facts, scratch) => tiledStages(problemOf(call), tile, splits, scratch),
+      });
+      expect(cases).toHaveLength(5);
+      for (splits of [1, 3]) await compareOn([kernel], cases, paths, context);
+    });
+  });
+
+  describe('the matrix unit', () => {
+    const S = 4;
+    const unit: MatrixUnit = { M: 8, N: 4, K: 4 };
+    const emulate = (problem: Problem, given: DeviceFacts) => {
+      const stage = matrixStage(problem, unit, { ...given, subgroupSize: S });
+      return [{ ...stage, wgsl: () => emulated(stage.wgsl(), unit, S) }];
+    };
+
+    test('emulated, equals the reference', { timeout: 300_000 }, async (context) => {
+      const matmul = defineKernel({
+        op: 'matmul',
+        plan: (call, given) => emulate(problemOf(call), given),
+      });
+      const quantizedMatmul = defineKernel({
+        op: 'quantizedMatmul',
+        plan: (call, given, scratch) =>
+          fusedStages(call, scratch, (problem) => emulate(problem, given)),
+      });
+      const halves = opCases.filter(
+        ({ op, attrs }) =>
+          /^(matmul|quantizedMatmul)$/.test(op.name) && attrs.compute === 'float16',
+      );
+      expect(halves.length).toBeGreaterThan(5);
+      await compareOn([matmul, quantizedMatmul], halves, paths, context);
+    });
+  });
+
+  describe('weights dequantised on their way into a tile', () => {
+    const tile = tiles.find((t) => tileName(t) === '32x32x16')!;
+
+    test('equals the reference', { timeout: 300_000 }, async (context) => {
+      const kernel = defineKernel({
+        op: 'quantizedMatmul',
+        plan: (call, _facts, scratch) =>
+          fusedStages(call, scratch, (problem) => tiledStages(problem, tile, 1, scratch)),
+      });
+      const quantized = opCases.filter(({ op }) => op.name === 'quantizedMatmul');
+      await compareOn([kernel], quantized, paths, context);
+    });
+
+    test('adds to what the output holds', async (context) => {
+      const kernel = defineKernel({
+        op: 'quantizedMatmul',
+        plan: (call, _facts, scratch) =>
+          fusedStages(call, scratch, (problem) => tiledStages(problem, tile, 1, scratch)),
+      });
+      for (const kernels of [[kernel], []]) {
+        const backend = await createDawnBackend({ tuning: false, kernels });
+        context.onTestFinished(() => backend[Symbol.asyncDispose]());
+        const engine = new Engine(backend);
+        const rng = new Rng(7);
+        const random = (n: number) => Float32Array.from({ length: n }, () => rng.normal());
+        const { codes, absmax, map } = quant.quantizeBlockwise(random(16 * 64), quant.nf4Map(), 64);
+        const parts = [
+          engine.tensor(new Uint32Array(codes.buffer), [codes.length / 4], 'uint32'),
+          engine.tensor(absmax, [absmax.length]),
+          engine.tensor(map, [map.length]),
+        ];
+        const attrs = {
+          bits: 4,
+          blockSize: 64,
+          nested: false,
+          offset: 0,
+          outFeatures: 16,
+          inFeatures: 64,
+          transposed: true,
+          scale: 0.5,
+          accumulate: false,
+          compute: 'float32',
+        } as const;
+        const x = engine.tensor(random(5 * 16), [5, 16]);
+        const before = random(5 * 64);
+        const out = engine.tensor(before, [5, 64]);
+        engine.runInto(ops.quantizedMatmulOp, [x, ...parts], [out], { ...attrs, accumulate: true });
+        const [product] = engine.run(ops.quantizedMatmulOp, [x, ...parts], attrs);
+        const [got, added] = [await out.data(), await product!.data()];
+        expect(added.some((v) => Math.abs(v) > 1)).toBe(true);
+        for (const [i, v] of got.entries()) expect(v).toBeCloseTo(before[i]! + added[i]!, 5);
+      }
+    });
+  });
+
+  describe("the subgroup kernel's tiles", () => {
+    for (const tile of subgroupTiles.slice(1))
+      test(`${tile} equals the reference`, async (context) => {
+        const kernel = defineKernel({
+          op: 'matmul',
+          plan: (call, facts, scratch) =>
+            productStages(problemOf(call), facts, scratch, `subgroup${tile}`),
+        });
+        await compareOn([kernel], cases, paths, context);
+      });
+  });
+}
