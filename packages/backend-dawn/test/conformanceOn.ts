@@ -1,6 +1,7 @@
 import { opTable } from '@attune/core';
 import { compareCase, type OpCase, opCases } from '@attune/core/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { factsOf } from '../src/deviceFacts.js';
 import { chooseAdapter, createDawnBackend, DawnBackend } from '../src/index.js';
 import type { DeviceFacts } from '../src/kernels/kernel.js';
 
@@ -34,7 +35,7 @@ export function conformanceTests(
     const failures = async (on: DawnBackend): Promise<string[]> => {
       const cases = choose(
         opCases.filter((c) => c.op.name === name),
-        on.facts,
+        factsOf(on.device, on.choice),
       );
       expect(cases.length).toBeGreaterThan(0);
       const messages: string[] = [];

@@ -1,6 +1,7 @@
 import { Engine, ops, quant, Rng } from '@attune/core';
 import { compareCase, type OpCase, opCases } from '@attune/core/testing';
 import { describe, expect, type TestContext, test } from 'vitest';
+import { factsOf } from '../src/deviceFacts.js';
 import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';
 import type { DeviceFacts, Kernel, MatrixUnit } from '../src/kernels/kernel.js';
 import { productStages } from '../src/kernels/matmul/index.js';
@@ -39,7 +40,7 @@ async function compareOn(
   skipOnSwiftShader(backend, context);
   const failures: string[] = [];
   const kernelOf = (op: string) => kernels.find((kernel) => kernel.op === op);
-  const chosen = paths?.choose(cases, backend.facts, kernelOf) ?? cases;
+  const chosen = paths?.choose(cases, factsOf(backend.device, backend.choice), kernelOf) ?? cases;
   // A tile of another size has no statement of its own: then the last case alone.
   for (const testCase of chosen.length > 0 ? chosen : cases.slice(-1)) {
     const result = await compareCase(backend, testCase);
