@@ -14,7 +14,7 @@ const squares = [4, 1, 8, 8, 3, 0].map((size, i): OpCase => {
   return { ...add, name: `${size} (${i})`, inputs: [operand, operand] };
 });
 
-test('of cases that differ in unrolling the first runs, and who shares its shader; odd sizes are a path', () => {
+test('of cases that differ in unrolling the shortest runs; odd sizes are a path, and nothing is free', () => {
   const kernel = defineKernel({
     op: 'add',
     plan: ({ outputs: [out] }): Stage[] => {
@@ -25,7 +25,7 @@ test('of cases that differ in unrolling the first runs, and who shares its shade
     },
   });
   const names = new KernelPaths().choose(squares, facts, () => kernel).map(({ name }) => name);
-  expect(names).toEqual(['4 (0)', '1 (1)', '0 (5)']);
+  expect(names).toEqual(['0 (5)', '1 (1)']);
 });
 
 test('where no kernel takes a case, one for each combination of ranks, types and options', () => {

@@ -4,7 +4,7 @@ import { kernels } from '../src/kernels/index.js';
 import type { DeviceFacts, Kernel } from '../src/kernels/kernel.js';
 
 /**
- * Chooses, of cases in their order, those that bring a statement which no shader before them had, and
+ * Chooses, of cases from the shortest shader on, those that bring a statement which no shader before them had, and
  * those whose shaders are compiled already. What is left out is the same code at another size, in
  * another unrolling or combination: a software device compiles for seconds what it runs in
  * milliseconds.
@@ -22,20 +22,28 @@ export class KernelPaths {
     facts: DeviceFacts,
     kernelOf: (op: string) => Kernel | undefined = (op) => kernels.find((k) => k.op === op),
   ): OpCase[] {
-    return cases.filter((testCase) => {
+    const planned = cases.map((testCase) => {
       const { op, inputs, attrs } = testCase;
       const shaders = shadersOf(testCase, facts, kernelOf(op.name));
-      if (shaders?.every(({ key }) => this.#compiled.has(key))) return true;
       const types = inputs.map(({ dtype, shape }) => [dtype, `${shape.length}d`]);
-      const statements = shaders
-        ? shaders.flatMap(({ wgsl }) => wgsl().split(/[;{}\n]/))
-        : [JSON.stringify([op.name, types, attrs])];
-      const before = this.#written.size;
-      for (const statement of statements) this.#written.add(withoutSizes(statement));
-      if (this.#written.size === before) return false;
-      for (const { key } of shaders ?? []) this.#compiled.add(key);
-      return true;
+      const text = shaders
+        ? shaders.map(({ wgsl }) => wgsl()).join('\n')
+        : JSON.stringify([op.name, types, attrs]);
+      return { testCase, keys: shaders?.map(({ key }) => key), text };
     });
+    // The shortest first: a long shader is often an unrolled one, with the same statements.
+    const chosen = planned
+      .sort((a, b) => a.text.length - b.text.length)
+      .filter(({ keys, text }) => {
+        if (keys?.every((key) => this.#compiled.has(key))) return true;
+        const before = this.#written.size;
+        for (const statement of text.split(keys ? /[;{}\n]/ : '\n'))
+          this.#written.add(withoutSizes(statement));
+        if (this.#written.size === before) return false;
+        for (const key of keys ?? []) this.#compiled.add(key);
+        return true;
+      });
+    return chosen.map(({ testCase }) => testCase);
   }
 }
 

@@ -1,4 +1,6 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { imports, packageOf, parseImports, say } from './imports.js';
 
@@ -194,4 +196,10 @@ describe('rooms of core', () => {
     const users = inner.filter((i) => i.to === 'di/container.ts' && !i.typeOnly);
     expect(users.map((i) => i.from)).toEqual(['attune.ts']);
   });
+});
+
+it('the test files that start first are there: scripts/longestFirst.json', () => {
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const longest = JSON.parse(readFileSync(join(root, 'scripts/longestFirst.json'), 'utf8'));
+  expect(longest.filter((path: string) => !existsSync(join(root, path)))).toEqual([]);
 });
