@@ -5,9 +5,6 @@ import { factsOf } from '../src/deviceFacts.js';
 import { chooseAdapter, createDawnBackend, DawnBackend } from '../src/index.js';
 import type { DeviceFacts } from '../src/kernels/kernel.js';
 
-/** A software driver compiles the unrolled kernels for a minute when its disk cache is cold. */
-const timeout = 300_000;
-
 /**
  * Every op of core's table on the device, against the float64 reference.
  *
@@ -46,11 +43,11 @@ export function conformanceTests(
       return messages;
     };
 
-    test('equals the reference', { timeout }, async () => {
+    test('equals the reference', async () => {
       expect(await failures(backend)).toEqual([]);
     });
 
-    test('equals it without subgroups', { timeout }, async () => {
+    test('equals it without subgroups', async () => {
       expect(await failures(plain)).toEqual([]);
     });
   });

@@ -108,7 +108,7 @@ export const subgroupTiles = ['32x4', '32x8', '16x4', '16x8', '8x4'];
  */
 export function productTests(paths: KernelPaths | null): void {
   describe.each(large.map((tile) => ({ name: tileName(tile), tile })))('$name', ({ tile }) => {
-    test('equals the reference, k whole and in three', { timeout: 300_000 }, async (context) => {
+    test('equals the reference, k whole and in three', async (context) => {
       let splits = 1;
       const kernel = defineKernel({
         op: 'matmul',
@@ -127,7 +127,7 @@ export function productTests(paths: KernelPaths | null): void {
       return [{ ...stage, wgsl: () => emulated(stage.wgsl(), unit, S) }];
     };
 
-    test('emulated, equals the reference', { timeout: 300_000 }, async (context) => {
+    test('emulated, equals the reference', async (context) => {
       const matmul = defineKernel({
         op: 'matmul',
         plan: (call, given) => emulate(problemOf(call), given),
@@ -149,7 +149,7 @@ export function productTests(paths: KernelPaths | null): void {
   describe('weights dequantised on their way into a tile', () => {
     const tile = tiles.find((t) => tileName(t) === '32x32x16')!;
 
-    test('equals the reference', { timeout: 300_000 }, async (context) => {
+    test('equals the reference', async (context) => {
       const kernel = defineKernel({
         op: 'quantizedMatmul',
         plan: (call, _facts, scratch) =>
