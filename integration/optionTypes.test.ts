@@ -5,18 +5,28 @@ import { trainingArgumentsSchema } from '@attune/core';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 
-// What an editor shows: the language service is asked as an editor asks it.
+// What an editor shows: the language service is asked as an editor asks it, over the sources as in this repository, and
+// over their declarations as where the packages are installed.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile);
 const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
 options.typeRoots = [join(root, 'node_modules/@types')];
 
-/** A language service over the sources and files that exist only here. */
-function editor(files: ReadonlyMap<string, string>): ts.LanguageService {
-  const { fileExists, readFile } = ts.sys;
+/** Where files come from, beside those that exist only here. */
+interface Disk {
+  readonly options: ts.CompilerOptions;
+  fileExists(name: string): boolean;
+  readFile(name: string): string | undefined;
+}
+
+const sources: Disk = { ...ts.sys, options };
+
+/** A language service over the sources, or over `disk`, and files that exist only here. */
+function editor(files: ReadonlyMap<string, string>, disk: Disk = sources): ts.LanguageService {
+  const { fileExists, readFile } = disk;
   return ts.createLanguageService({
-    getCompilationSettings: () => options,
+    getCompilationSettings: () => disk.options,
     getScriptFileNames: () => [...files.keys()],
     getScriptVersion: () => '1',
     getScriptSnapshot(name) {
@@ -101,6 +111,31 @@ const list = editor(
   ]),
 );
 
+const sourceOf = /^(.*\/packages\/(?:core|peft)\/src\/.*?)(?:\.d)?\.tsx?$/;
+
+/** core and peft as their declarations, each emitted when it is asked for. */
+const declarations: Disk = {
+  options: {
+    ...options,
+    paths: Object.fromEntries(
+      ['core', 'peft'].map((name) => [
+        `@attune/${name}`,
+        [join(root, `packages/${name}/src/index.d.ts`)],
+      ]),
+    ),
+  },
+  fileExists(name) {
+    const source = sourceOf.exec(name)?.[1];
+    if (source === undefined) return ts.sys.fileExists(name);
+    return name.endsWith('.d.ts') && ts.sys.fileExists(`${source}.ts`);
+  },
+  readFile(name) {
+    const source = sourceOf.exec(name)?.[1];
+    if (source === undefined) return ts.sys.readFile(name);
+    return list.getEmitOutput(`${source}.ts`, true, true).outputFiles[0]?.text;
+  },
+};
+
 interface OptionOf {
   readonly name: string;
   readonly isOptional: boolean;
@@ -121,7 +156,10 @@ function optionsOf(index: number): OptionOf[] {
     .map(({ name, flags }) => ({ name, isOptional: (flags & ts.SymbolFlags.Optional) !== 0 }));
 }
 
-describe('hovering over an option shows what it does and its default', () => {
+describe.each([
+  ['sources', sources],
+  ['declarations', declarations],
+])('hovering over an option shows what it does and its default: %s', (_, disk) => {
   const all = optionTypes.map((type, i) => ({ type, options: optionsOf(i) }));
   const file = join(here, 'virtual-hover.ts');
   /** `({ seed: null! }) satisfies T`: as a user writes it, so that its type is the context. */
@@ -130,9 +168,12 @@ describe('hovering over an option shows what it does and its default', () => {
       `const t${i}: ${type} = { ${own.map(({ name }) => `${JSON.stringify(name)}: null!`).join(', ')} };`,
   );
   const text = `${imports}${lines.join('\n')}`;
-  const hover = editor(new Map([[file, text]]));
+  const hover = editor(new Map([[file, text]]), disk);
 
   test('of every type', () => {
+    const files = hover.getProgram()!.getSourceFiles();
+    const emitted = files.filter(({ fileName }) => fileName.endsWith('core/src/util/options.d.ts'));
+    expect(emitted.length).toBe(disk === declarations ? 1 : 0);
     expect(all.filter((entry) => entry.options.length === 0)).toEqual([]);
     expect(all.flatMap((entry) => entry.options).length).toBeGreaterThan(400);
   });

@@ -16,7 +16,7 @@ import { type OptionsInput, parseOptions } from './util/options.js';
 import type { OptionNotes } from './util/unknownOptions.js';
 
 /** What `createAttune` takes. */
-const createOptions = z.strictObject({
+const createShape = {
   /** What this Attune can do beyond core: a backend, PEFT methods, your own, e.g. `[dawn(), peft()]`. Default none. */
   plugins: z
     .custom<readonly Plugin[]>()
@@ -49,9 +49,10 @@ const createOptions = z.strictObject({
       'expected a Communicator, such as localCommunicator',
     )
     .optional(),
-});
+};
+const createOptions = z.strictObject(createShape);
 
-export type CreateAttuneOptions = OptionsInput<typeof createOptions>;
+export type CreateAttuneOptions = OptionsInput<typeof createShape>;
 
 const notes: OptionNotes = {
   rank: 'a rank is known by its communicator: createAttune({ communicator })',

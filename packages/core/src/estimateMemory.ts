@@ -19,7 +19,7 @@ import { SFTTrainer, type SftArgumentsInput } from './trainer/sftTrainer.js';
 import { silentLogger } from './util/logger.js';
 import { checkNames, type OptionsInput } from './util/options.js';
 
-const estimateOptions = z.strictObject({
+const estimateShape = {
   /** The contents of a config.json, as it is in the file. */
   config: z.custom<RawConfig>(),
   /** As for SFTTrainer. Rows are taken to fill `maxLength`. Default {}. */
@@ -38,9 +38,10 @@ const estimateOptions = z.strictObject({
   generation: z.custom<GenerationShape>().optional(),
   /** How the device takes memory: `backend.memoryModel()` of one that is open. Default: a GPU through WebGPU. */
   device: z.custom<MemoryModel>().optional(),
-});
+};
+const estimateOptions = z.strictObject(estimateShape);
 
-export type EstimateMemoryOptions = OptionsInput<typeof estimateOptions>;
+export type EstimateMemoryOptions = OptionsInput<typeof estimateShape>;
 
 /**
  * What fine-tuning a model will hold on a device, from its config.json: no device, no weights, nothing

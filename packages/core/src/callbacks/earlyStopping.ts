@@ -4,7 +4,7 @@ import { brief } from '../util/brief.js';
 import { AttuneError } from '../util/errors.js';
 import { type OptionsInput, parseOptions } from '../util/options.js';
 
-const earlyStoppingOptions = z.strictObject({
+const earlyStoppingShape = {
   /** Stop after this many evaluations in a row without improvement. Default 1. */
   earlyStoppingPatience: z
     .int('expected a whole number of at least 1: it counts evaluations')
@@ -13,9 +13,10 @@ const earlyStoppingOptions = z.strictObject({
     .meta({ aka: 'patience' }),
   /** An improvement must be larger than this, in units of the metric. Default 0. */
   earlyStoppingThreshold: z.number().default(0).meta({ aka: 'threshold' }),
-});
+};
+const earlyStoppingOptions = z.strictObject(earlyStoppingShape);
 
-export type EarlyStoppingOptions = OptionsInput<typeof earlyStoppingOptions>;
+export type EarlyStoppingOptions = OptionsInput<typeof earlyStoppingShape>;
 
 const metricNote = 'args: { metricForBestModel, greaterIsBetter } say which metric counts';
 

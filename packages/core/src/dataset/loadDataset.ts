@@ -10,7 +10,7 @@ import { builtinReaders } from './readRows.js';
 
 type Files = string | readonly string[];
 
-const loadOptions = z.strictObject({
+const loadShape = {
   /** A file, several, or files for each split: `{ train: 'a.jsonl', test: ['b.jsonl', 'c.jsonl'] }`. */
   dataFiles: z
     .custom<Files | Readonly<Record<string, Files>>>()
@@ -27,9 +27,10 @@ const loadOptions = z.strictObject({
   streaming: z.boolean().optional().meta({ aka: 'stream' }),
   /** Whose plugins' readers may be named, too. Default none: "json" and "text" need no Attune. */
   attune: z.custom<PluginRegistries>().optional(),
-});
+};
+const loadOptions = z.strictObject(loadShape);
 
-export type LoadDatasetOptions = OptionsInput<typeof loadOptions>;
+export type LoadDatasetOptions = OptionsInput<typeof loadShape>;
 
 /** The readers of a program without plugins. */
 const coreReaders = new Registry(

@@ -27,7 +27,7 @@ import { readText } from './readText.js';
 import { finishSave } from './saveWhole.js';
 
 /** Where a model that is not a folder comes from. Names are those of huggingface_hub. */
-export const hubOptions = z.strictObject({
+const hubShape = {
   /** Branch, tag or commit. Default "main". */
   revision: z.string().optional().meta({ aka: 'branch version' }),
   /**
@@ -60,9 +60,10 @@ export const hubOptions = z.strictObject({
     )
     .optional()
     .meta({ aka: 'progress progresscallback' }),
-});
+};
+export const hubOptions = z.strictObject(hubShape);
 
-export type HubOptions = OptionsInput<typeof hubOptions>;
+export type HubOptions = OptionsInput<typeof hubShape>;
 
 export interface HubProgress {
   readonly file: string;

@@ -19,7 +19,7 @@ import { Trainer } from './trainer.js';
 import { type TrainerOptions, trainerOptions } from './trainerOptions.js';
 
 /** What SFTTrainer has beside the arguments of every trainer. */
-const sftOnly = z.strictObject({
+const sftOnly = {
   /**
    * Learn completions only. null: where a row has one (prompt + completion), as in TRL. true on
    * conversations: what the assistant says. Default null.
@@ -62,9 +62,9 @@ const sftOnly = z.strictObject({
     })
     .default('on')
     .meta({ aka: 'preview check checks' }),
-});
+};
 
-const sftArguments = trainingArgumentsSchema.extend(sftOnly.shape);
+const sftArguments = trainingArgumentsSchema.extend(sftOnly);
 
 /** TrainingArguments with TRL's defaults: learningRate 2e-5, loggingSteps 10, maxLength 1024. */
 export type SftArguments = TrainingArguments & FilledOptions<typeof sftOnly>;
@@ -72,14 +72,14 @@ export type SftArguments = TrainingArguments & FilledOptions<typeof sftOnly>;
 export type SftArgumentsInput = TrainingArgumentsInput & OptionsInput<typeof sftOnly>;
 
 const { objective: _, objectiveOptions: __, ...ofEveryTrainer } = trainerOptions.shape;
-const sftOptions = z.strictObject({
+const sftOptions = {
   /** Row -> text to learn, for rows of a format of your own. Default: rows of the known formats. */
   formattingFunc: z
     .custom<(row: never) => string>()
     .optional()
     .meta({ aka: 'formattingfunction formatfunc format formatter promptformatter' }),
-});
-const sftTrainerOptions = z.strictObject({ ...ofEveryTrainer, ...sftOptions.shape });
+};
+const sftTrainerOptions = z.strictObject({ ...ofEveryTrainer, ...sftOptions });
 
 export type SftTrainerOptions = Omit<
   TrainerOptions<SftArguments, SftArgumentsInput>,

@@ -20,7 +20,7 @@ import type { StopReason } from './loop/stopRequest.js';
 import type { OptimizerFactory } from './makeOptimizer.js';
 
 /** What a trainer is made of: checked in `checkInputs`, each a thing of its kind. */
-export const trainerOptions = z.strictObject({
+const trainerShape = {
   /** What is trained: of `fromPretrained`, `fromConfig`, or one with adapters. */
   model: z.custom<LanguageModel>().meta({ aka: 'basemodel lm llm network' }),
   /** What to learn; a function that makes it from the checked arguments; or a name: "causal-lm", or one of a plugin's. */
@@ -78,13 +78,14 @@ export const trainerOptions = z.strictObject({
     .custom<readonly (TrainerCallback | string)[]>()
     .optional()
     .meta({ aka: 'callback hooks' }),
-});
+};
+export const trainerOptions = z.strictObject(trainerShape);
 
 export type TrainerOptions<
   Args extends TrainingArguments = TrainingArguments,
   ArgsInput extends object = TrainingArgumentsInput,
 > = Retyped<
-  OptionsInput<typeof trainerOptions>,
+  OptionsInput<typeof trainerShape>,
   {
     readonly objective: Objective | string | ((args: Args, model: LanguageModel) => Objective);
     readonly args: ArgsInput | undefined;
@@ -101,7 +102,7 @@ export interface TrainerFlavor {
 }
 
 /** Options of `train()`. */
-export const trainOptions = z.strictObject({
+const trainShape = {
   /**
    * Goes on from a checkpoint. true: the latest whole one of the run that used outputDir last; "if-present":
    * so, or anew where there is none; a folder: that one. Default: args.resumeFromCheckpoint.
@@ -114,9 +115,10 @@ export const trainOptions = z.strictObject({
    * The handlers are gone when train() is over. Default true.
    */
   handleSignals: z.boolean().default(true),
-});
+};
+export const trainOptions = z.strictObject(trainShape);
 
-export type TrainOptions = OptionsInput<typeof trainOptions>;
+export type TrainOptions = OptionsInput<typeof trainShape>;
 
 export interface TrainOutput {
   readonly globalStep: number;

@@ -15,16 +15,28 @@ type RequiredIn<Shape> = {
   [K in keyof Shape]: undefined extends z.input<Shape[K] & z.ZodType> ? never : K;
 }[keyof Shape];
 
-/** What a user writes. Documentation survives a mapped type over the keys of another type alone. */
-export type OptionsInput<S extends z.ZodObject> = Pick<Inputs<S['shape']>, RequiredIn<S['shape']>> &
-  Partial<Omit<Inputs<S['shape']>, RequiredIn<S['shape']>>>;
+/**
+ * What a user writes. Documentation survives a mapped type over the keys of another type alone, and in declarations that
+ * are built only the keys of a constant keep it: those of a literal inside of a call lose it. So the shape is a constant,
+ * and this takes its type.
+ *
+ * @example
+ * const shape = {
+ *   /** Rank. Default 8. *\/
+ *   r: z.int().default(8),
+ * };
+ * const schema = z.strictObject(shape);
+ * type Options = OptionsInput<typeof shape>;
+ */
+export type OptionsInput<Shape extends z.ZodRawShape> = Pick<Inputs<Shape>, RequiredIn<Shape>> &
+  Partial<Omit<Inputs<Shape>, RequiredIn<Shape>>>;
 
 /** What a schema gives: an option that has no default may be missing. */
 export type OptionsOutput<S extends z.ZodObject> = Readonly<z.output<S>>;
 
 /** Every option filled in: those without a default by what parses them. */
-export type FilledOptions<S extends z.ZodObject> = {
-  readonly [K in keyof S['shape']]-?: Exclude<z.output<S['shape'][K]>, undefined>;
+export type FilledOptions<Shape extends z.ZodRawShape> = {
+  readonly [K in keyof Shape]-?: Exclude<z.output<Shape[K]>, undefined>;
 };
 
 /** The same options, some of another type: with the documentation of the first. */

@@ -16,7 +16,7 @@ import type { PeftMethod } from './methodKinds.js';
 const names = z.array(z.string().min(1)).readonly();
 
 /** The options of every method, with PEFT's defaults. */
-export const commonConfig = z.object({
+const commonShape = {
   /** The method. */
   peftType: z.string(),
   /**
@@ -61,7 +61,8 @@ export const commonConfig = z.object({
   autoMapping: z.unknown().default(null),
   /** An adapter for inference is not trainable. Default false. */
   inferenceMode: z.boolean().default(false),
-});
+};
+export const commonConfig = z.object(commonShape);
 
 export type CommonConfig = z.output<typeof commonConfig>;
 
@@ -69,7 +70,7 @@ export type CommonConfig = z.output<typeof commonConfig>;
 export type PeftConfig = CommonConfig & Readonly<Record<string, unknown>>;
 
 /** What a user may write for any method. camelCase, or PEFT's snake_case. */
-export type PeftConfigBase = Omit<OptionsInput<typeof commonConfig>, 'peftType' | 'autoMapping'>;
+export type PeftConfigBase = Omit<OptionsInput<typeof commonShape>, 'peftType' | 'autoMapping'>;
 
 /** The release of PEFT whose adapter_config.json this package writes. */
 export const PEFT_FORMAT_VERSION = '0.21.2';

@@ -1,21 +1,21 @@
 import { type HubOptions, hubOptions, type OptionsInput } from '@attune/core';
 import { z } from 'zod';
 
-const ofAdapter = z.strictObject({
+const ofAdapter = {
   /** What to call it. Default "default". */
   adapterName: z.string().default('default').meta({ aka: 'name' }),
   /** Whether training goes on with it. Default false. */
   isTrainable: z.boolean().default(false).meta({ aka: 'trainable train' }),
   /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. Default: all as in the file. */
   config: z.record(z.string(), z.unknown()).readonly().optional(),
-});
+};
 
 /** An adapter from a folder or the Hub. */
-export const loadAdapterOptions = z.strictObject({ ...ofAdapter.shape, ...hubOptions.shape });
+export const loadAdapterOptions = z.strictObject({ ...ofAdapter, ...hubOptions.shape });
 
 export type LoadAdapterOptions = OptionsInput<typeof ofAdapter> & HubOptions;
 
-export const saveAdapterOptions = z.strictObject({
+const saveAdapterShape = {
   /** Which adapters are written. Default all. */
   selectedAdapters: z.array(z.string()).readonly().optional(),
   /**
@@ -31,6 +31,7 @@ export const saveAdapterOptions = z.strictObject({
   portable: z.boolean().default(false),
   /** Read the files back and compare names, shapes, dtypes and bytes with what was meant. Default true. */
   verify: z.boolean().default(true),
-});
+};
+export const saveAdapterOptions = z.strictObject(saveAdapterShape);
 
-export type SaveAdapterOptions = OptionsInput<typeof saveAdapterOptions>;
+export type SaveAdapterOptions = OptionsInput<typeof saveAdapterShape>;

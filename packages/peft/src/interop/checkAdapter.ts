@@ -7,14 +7,15 @@ import type { AdapterProblem, AdapterTarget } from './problem.js';
 import type { SavedAdapter } from './savedAdapter.js';
 import { vllmProblems } from './vllm.js';
 
-const checkOptions = z.strictObject({
+const checkShape = {
   /** Who is to read it. */
   target: z.custom<AdapterTarget>(),
   /** vLLM: the server's --max-lora-rank. Default 16, as vLLM's. */
   maxLoraRank: z.int().min(1).default(16),
-});
+};
+const checkOptions = z.strictObject(checkShape);
 
-export type CheckAdapterOptions = OptionsInput<typeof checkOptions>;
+export type CheckAdapterOptions = OptionsInput<typeof checkShape>;
 
 /**
  * What a target would refuse in an adapter's folder, or compute otherwise than it was trained; empty when nothing.

@@ -10,7 +10,7 @@ const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   tanh: (x) => x.tanh(),
 };
 
-const config = z.object({
+const shape = {
   /** "houlsby": after attention and after the MLP of each layer. "pfeiffer": after the MLP alone. Default "houlsby". */
   variant: z.enum(['houlsby', 'pfeiffer']).default('houlsby'),
   /** The bottleneck is this much narrower than the model. Usual 2-64. Default 16. */
@@ -23,11 +23,12 @@ const config = z.object({
     .nullable()
     .default(null)
     .meta({ aka: 'activation' }),
-});
+};
+const config = z.object(shape);
 
 /** What a user may write for bottleneck adapters. */
 export interface AdapterConfig
-  extends OptionsInput<typeof config>,
+  extends OptionsInput<typeof shape>,
     Omit<PeftConfigBase, 'bias' | 'targetModules'> {
   /** Bottleneck adapters: a small network after attention and MLP of each layer. */
   readonly peftType: 'ADAPTER';

@@ -5,7 +5,7 @@ import { definePeftMethod } from '../contract/definePeftMethod.js';
 import type { LayerInfo } from '../contract/layerInfo.js';
 import { fullMatch } from '../contract/patterns.js';
 
-const config = z.object({
+const shape = {
   /**
    * Those of targetModules whose input is scaled, not the output: a list of ends of paths, or a regular expression
    * for the whole path. Default: by model type, as in PEFT (`down_proj` on Llama and its relatives).
@@ -18,11 +18,12 @@ const config = z.object({
   initIa3Weights: z.boolean().default(true),
   /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
   fanInFanOut: z.boolean().default(false),
-});
+};
+const config = z.object(shape);
 
 /** What a user may write for (IA)³. Names and defaults are PEFT's. */
 export interface Ia3Config
-  extends OptionsInput<typeof config>,
+  extends OptionsInput<typeof shape>,
     Omit<PeftConfigBase, 'bias' | 'layersToTransform' | 'layersPattern'> {
   /** (IA)3: one learned factor for each feature of keys, values and the MLP's inner layer. */
   readonly peftType: 'IA3';

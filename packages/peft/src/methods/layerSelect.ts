@@ -5,7 +5,7 @@ import type { PeftConfigBase } from '../contract/config.js';
 import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { endsWithName, fullMatcher, type PathTest } from '../contract/patterns.js';
 
-const config = z.object({
+const shape = {
   /** Train the last n layers. Usual 1 to a quarter of them. Default null: does not narrow. */
   lastLayers: z.int().min(1).nullable().default(null).meta({ aka: 'lastnlayers numlayers' }),
   /** Train the final norm too. Default false. */
@@ -14,11 +14,12 @@ const config = z.object({
   head: z.boolean().default(false),
   /** Train the embedding too. Default false. */
   embedding: z.boolean().default(false),
-});
+};
+const config = z.object(shape);
 
 /** What a user may write for layer selection. At least one option says what is trained. */
 export interface LayerSelectConfig
-  extends OptionsInput<typeof config>,
+  extends OptionsInput<typeof shape>,
     Omit<PeftConfigBase, 'bias' | 'layersPattern'> {
   /** Selected parameters of the model are trained: some layers, some modules. */
   readonly peftType: 'LAYER_SELECT';

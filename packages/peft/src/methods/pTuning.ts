@@ -6,7 +6,7 @@ import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtua
 import { bidirectionalLstm, lstmParams } from './prompt/bidirectionalLstm.js';
 import { linearOf, linearParams } from './prompt/linearParams.js';
 
-const own = z.object({
+const own = {
   /** What makes the virtual tokens: three linear layers, or a bidirectional LSTM and two. Default "MLP". */
   encoderReparameterizationType: z.enum(['MLP', 'LSTM']).default('MLP'),
   /** Width between the layers, or of one direction of the LSTM. Default: the model's hidden size. */
@@ -15,9 +15,9 @@ const own = z.object({
   encoderNumLayers: z.int().min(1).default(2),
   /** Dropout between the layers of the LSTM, while training. Default 0. */
   encoderDropout: z.number().min(0).lt(1).default(0),
-});
+};
 
-const config = virtualTokenOptions.extend(own.shape);
+const config = virtualTokenOptions.extend(own);
 
 /** What a user may write for P-tuning. Names and defaults are PEFT's. */
 export interface PTuningConfig extends VirtualTokenConfig, OptionsInput<typeof own> {

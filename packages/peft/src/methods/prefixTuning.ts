@@ -9,16 +9,16 @@ import {
 } from '../contract/virtualTokenConfig.js';
 import { linearOf, linearParams } from './prompt/linearParams.js';
 
-const own = z.object({
+const own = {
   /** A network of two layers makes the prefix of fewer numbers: slower, steadier. Default false, which is P-tuning v2. */
   prefixProjection: z.boolean().default(false),
   /** Width between the two layers. Default: features of a key of all heads. */
   encoderHiddenSize: z.int().min(1).nullable().default(null).meta({ aka: 'hiddensize' }),
   /** "zero": the prefix starts at 0, so that it only takes a part of the attention. Default null: at random. */
   initWeights: z.literal('zero').nullable().default(null),
-});
+};
 
-const config = virtualTokenOptions.extend(own.shape);
+const config = virtualTokenOptions.extend(own);
 
 /** What a user may write for prefix tuning. Names and defaults are PEFT's. */
 export interface PrefixTuningConfig extends VirtualTokenConfig, OptionsInput<typeof own> {

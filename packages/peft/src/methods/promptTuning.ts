@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtualTokenConfig.js';
 
-const own = z.object({
+const own = {
   /**
    * What the virtual tokens start as: normal numbers (`RANDOM`), embeddings of tokens drawn from the vocabulary, or those
    * of a text, which the model can read from the first step on: await `model.ready()`. Default "RANDOM".
@@ -15,9 +15,9 @@ const own = z.object({
   tokenizerNameOrPath: z.string().nullable().default(null),
   /** Only `revision`, of a Hub id. Default none. */
   tokenizerKwargs: z.strictObject({ revision: z.string().optional() }).nullable().default(null),
-});
+};
 
-const config = virtualTokenOptions.extend(own.shape);
+const config = virtualTokenOptions.extend(own);
 
 /** What a user may write for prompt tuning. Names and defaults are PEFT's. */
 export interface PromptTuningConfig extends VirtualTokenConfig, OptionsInput<typeof own> {

@@ -5,7 +5,7 @@ import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { defaultTargetModules } from './lora/tables.js';
 import { TorchUniform } from './vera/torchUniform.js';
 
-const config = z.object({
+const shape = {
   /** Rank of the shared matrices; trained are r + out numbers a layer. Usual 64-1024. Default 256. */
   r: z.int().min(1).default(256).meta({ aka: 'rank lorar lorarank' }),
   /** Seed of the shared matrices. Default 0. */
@@ -22,11 +22,12 @@ const config = z.object({
   bias: z.enum(['none', 'all', 'vera_only']).default('none'),
   /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
   fanInFanOut: z.boolean().default(false),
-});
+};
+const config = z.object(shape);
 
 /** What a user may write for VeRA. Names and defaults are PEFT's. */
 export interface VeraConfig
-  extends OptionsInput<typeof config>,
+  extends OptionsInput<typeof shape>,
     Omit<PeftConfigBase, 'bias' | 'excludeModules'> {
   /** VeRA: two learned vectors a layer, between random matrices that all layers share. */
   readonly peftType: 'VERA';

@@ -15,7 +15,7 @@ export type Ids = ArrayLike<number> | readonly ArrayLike<number>[] | IdsTensor;
 const none = (): never[] => [];
 
 /** What a call alone has. */
-export const callOptions = z.strictObject({
+export const callOptions = {
   /** The prompt, or a batch of prompts of any lengths. */
   inputIds: z.custom<Ids>().meta({ aka: 'ids tokens tokenids' }),
   /** 0 where a prompt is padding, which is left out; same shape as `inputIds`. Default: all ones. */
@@ -31,10 +31,10 @@ export const callOptions = z.strictObject({
   tokenizer: z.custom<Tokenizer>().optional(),
   /** Ends generation early with its reason. Default none. */
   signal: z.custom<AbortSignal>().optional().meta({ aka: 'abortsignal' }),
-});
+};
 
 /** What a generation_config.json may have, too. */
-export const settingOptions = z.strictObject({
+export const settingOptions = {
   /** Most tokens to add. Default 20. */
   maxNewTokens: kinds.count
     .optional()
@@ -110,7 +110,7 @@ export const settingOptions = z.strictObject({
   stopStrings: kinds.texts.optional().meta({ aka: 'stop stopsequences stopwords' }),
   /** Keep keys and values instead of computing them again at every step. Default true. */
   useCache: kinds.flag.default(true).meta({ aka: 'cache' }),
-});
+};
 
 /**
  * Options of `generate`, named as in transformers. Where an option is missing, the model's
@@ -119,11 +119,11 @@ export const settingOptions = z.strictObject({
 export type GenerateOptions = OptionsInput<typeof callOptions> &
   OptionsInput<typeof settingOptions>;
 
-const { inputIds, attentionMask, ...others } = callOptions.shape;
+const { inputIds, attentionMask, ...others } = callOptions;
 /** All of them, those first that messages name as an example. */
 export const generateOptions = z.strictObject({
   ...{ inputIds, attentionMask },
-  ...settingOptions.shape,
+  ...settingOptions,
   ...others,
 });
 

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import { briefly } from '../../util/briefly.js';
 import { AttuneError } from '../../util/errors.js';
 import { camelToSnake, snakeToCamel } from '../../util/json.js';
@@ -14,7 +14,7 @@ export interface Settings {
 }
 
 /** All but prompts and things of the call, which have messages of their own. */
-const checked = settingOptions.extend({ seed: callOptions.shape.seed });
+const checked = z.strictObject({ ...settingOptions, seed: callOptions.seed });
 
 type Named = Readonly<Record<string, unknown>>;
 
@@ -28,7 +28,7 @@ const isGiven = (value: unknown): boolean => value !== undefined && value !== nu
 export function readSettings(options: GenerateOptions, saved: Named): Settings {
   const given: Named = { ...options };
   const isSaved = (name: string) =>
-    name in settingOptions.shape && !isGiven(given[name]) && isGiven(saved[camelToSnake(name)]);
+    name in settingOptions && !isGiven(given[name]) && isGiven(saved[camelToSnake(name)]);
   const origin = (name: string) =>
     isSaved(name) ? `generation_config.json: ${camelToSnake(name)}` : `generate: ${name}`;
   const values: Record<string, unknown> = {};

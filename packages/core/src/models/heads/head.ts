@@ -54,12 +54,13 @@ export interface HeadDefinition<
 }
 
 /** For a head that files may lack. */
-export const newHeadOptions = z.strictObject({
+const newHeadShape = {
   /** Of the head's own tensors, where the checkpoint does not have them. Default 0. */
   seed: z.number().default(0),
-});
+};
+export const newHeadOptions = z.strictObject(newHeadShape);
 
-export type NewHeadOptions = OptionsInput<typeof newHeadOptions>;
+export type NewHeadOptions = OptionsInput<typeof newHeadShape>;
 
 /** A head, checked by its types. Load models with it through `autoModel`. */
 export const defineHead = <Model extends DecoderModel, Options extends object = object>(

@@ -12,16 +12,17 @@ import { SequenceClassifier } from './sequenceClassifier.js';
 const MAX_LABELS = 1_000_000;
 
 /** What a classifier tells apart. */
-const labelOptions = z.strictObject({
+const labelShape = {
   /** Outputs of `score`: 1 for a number (a reward, a regression). Default: as the config says, else 2. */
   numLabels: z.custom<number>().optional().meta({ aka: 'numclasses' }),
   /** Names of the labels, in order. Default: the config's, else LABEL_0, LABEL_1, ... */
   labels: z.custom<readonly string[]>().optional().meta({ aka: 'labelnames' }),
   /** What the labels are. Default: the config's, else regression for 1 label, classes for more. */
   problemType: z.custom<ProblemType>().optional(),
-});
+};
+const labelOptions = z.strictObject(labelShape);
 
-export type LabelOptions = OptionsInput<typeof labelOptions>;
+export type LabelOptions = OptionsInput<typeof labelShape>;
 
 const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'];
 

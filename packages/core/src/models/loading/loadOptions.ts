@@ -12,7 +12,7 @@ const quantization = z
   .meta({ aka: 'quantizationconfig quantize bnbconfig' });
 
 /** What loading a model takes, beside what the Hub and the head take. */
-export const pretrainedOptions = z.strictObject({
+const pretrainedShape = {
   /** The device, and the plugins that may know the family. */
   attune,
   /** Storage of the weights. Default "auto": as in the checkpoint (config.json's `dtype`). */
@@ -34,12 +34,13 @@ export const pretrainedOptions = z.strictObject({
     .nullable()
     .default(null)
     .meta({ aka: 'offloadfolder cpuoffload' }),
-});
+};
+export const pretrainedOptions = z.strictObject(pretrainedShape);
 
-export type FromPretrainedOptions = OptionsInput<typeof pretrainedOptions> & HubOptions;
+export type FromPretrainedOptions = OptionsInput<typeof pretrainedShape> & HubOptions;
 
 /** What a new model takes, beside what the head takes. */
-export const configOptions = z.strictObject({
+const configShape = {
   /** The device, and the plugins that may know the family. */
   attune,
   /** Same seed, same weights. Default 0. */
@@ -50,6 +51,7 @@ export const configOptions = z.strictObject({
   quantization,
   /** false: the weights stay as they are, undefined; for a model that is only looked at. Default true. */
   initialize: z.boolean().default(true),
-});
+};
+export const configOptions = z.strictObject(configShape);
 
-export type FromConfigOptions = OptionsInput<typeof configOptions>;
+export type FromConfigOptions = OptionsInput<typeof configShape>;

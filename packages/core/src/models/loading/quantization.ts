@@ -30,7 +30,7 @@ const computeDtype = z.preprocess(
 ) as z.ZodType as z.ZodType<ComputeDtype, ComputeDtype>;
 type ComputeDtype = 'float32' | 'float16' | 'bfloat16';
 
-const quantizationOptions = z.strictObject({
+const quantizationShape = {
   /** Hold the weights of linear layers in 4 bits. Default false. */
   loadIn4bit: z.boolean().default(false).meta({ aka: 'bits int4' }),
   /** Hold them in 8 bits, a scale for each row. Default false. */
@@ -51,10 +51,11 @@ const quantizationOptions = z.strictObject({
     .nullable()
     .default(null)
     .meta({ aka: 'skipmodules' }),
-});
+};
+const quantizationOptions = z.strictObject(quantizationShape);
 
 /** Options of transformers' BitsAndBytesConfig, camelCase or snake_case, with its defaults. */
-export type QuantizationConfig = OptionsInput<typeof quantizationOptions>;
+export type QuantizationConfig = OptionsInput<typeof quantizationShape>;
 
 /** With what else a config.json has. */
 const schema = quantizationOptions.extend({

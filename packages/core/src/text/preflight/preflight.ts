@@ -25,14 +25,15 @@ export type PreflightCheck = (typeof PREFLIGHT_CHECKS)[number];
 export const PREFLIGHT_MAX_ROWS = 100;
 
 /** What is shown before training, and what is refused. */
-export const preflightOptions = z.strictObject({
+const preflightShape = {
   /** Rows to show, at most 100. Default 3. */
   rows: z.int().min(0).max(PREFLIGHT_MAX_ROWS).optional(),
   /** Checks that are said and not refused. Default none. */
   allow: z.array(z.enum(PREFLIGHT_CHECKS)).readonly().optional(),
-});
+};
+export const preflightOptions = z.strictObject(preflightShape);
 
-export type PreflightOptions = OptionsInput<typeof preflightOptions>;
+export type PreflightOptions = OptionsInput<typeof preflightShape>;
 
 /** 'off': nothing is shown or refused. Default 'on'. */
 export type PreflightSetting = 'on' | 'off' | PreflightOptions;

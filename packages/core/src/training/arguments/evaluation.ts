@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { count, strategy } from './kinds.js';
 
 /** When to evaluate, and what counts as better. */
-export const evaluation = z.strictObject({
+export const evaluation = {
   /** Rows of a batch in evaluation. Default 8. The result does not depend on it. */
   perDeviceEvalBatchSize: count
     .default(8)
@@ -29,4 +29,4 @@ export const evaluation = z.strictObject({
     .meta({ aka: 'metric bestmetric monitor' }),
   /** Whether more of that metric is better. Default: true, unless its name ends in "loss" or "perplexity". */
   greaterIsBetter: z.boolean().optional().meta({ noneIsDefault: true }),
-});
+};

@@ -12,7 +12,7 @@ const checkpointing = z
   .transform(({ everyNLayers }) => ({ everyNLayers }));
 
 /** What is held, and in how many bits products are computed. */
-export const memory = z.strictObject({
+export const memory = {
   /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
   gradientCheckpointing: z.boolean().default(false).meta({
     aka: 'checkpointing gradcheckpointing gradientcheckpoint usegradientcheckpointing activationcheckpointing',
@@ -39,4 +39,4 @@ export const memory = z.strictObject({
   bf16: z.boolean().default(false).meta({ noneIsDefault: true }),
   /** The same with float16, which matrix units are fastest at, and a dynamic loss scale (LossScaler). Default false. */
   fp16: z.boolean().default(false),
-});
+};

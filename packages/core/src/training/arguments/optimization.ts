@@ -12,7 +12,7 @@ type Schedule = SchedulerType | (string & {});
 type ScheduleOptions = SchedulerKwargs & Readonly<Record<string, unknown>>;
 
 /** How long, in what batches, by which optimizer and at which rate. */
-export const optimization = z.strictObject({
+export const optimization = {
   /** Passes over the training rows; may be fractional. Default 3. */
   numTrainEpochs: z
     .number()
@@ -123,4 +123,4 @@ export const optimization = z.strictObject({
     .meta({ aka: 'warmup numwarmupsteps' }),
   /** Share of all updates that are warmup, rounded up. Default 0. */
   warmupRatio: z.number().min(0).max(1).default(0),
-});
+};

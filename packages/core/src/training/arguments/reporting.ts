@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { count, strategy } from './kinds.js';
 
 /** What is logged, and where to. */
-export const reporting = z.strictObject({
+export const reporting = {
   /** When to log. Default "steps". */
   loggingStrategy: strategy.default('steps'),
   /** Updates between two logs; the only regular reading back from the device. Default 500 (SFTTrainer: 10). */
@@ -37,4 +37,4 @@ export const reporting = z.strictObject({
   loggingDir: z.string().min(1).nullable().default(null).meta({ aka: 'logdir' }),
   /** false: a progress bar. Default true. */
   disableTqdm: z.boolean().default(true).meta({ noneIsDefault: true }),
-});
+};

@@ -3,7 +3,7 @@ import { LENGTH_COLUMN } from './choices.js';
 import { SAMPLING_STRATEGIES } from './sampling.js';
 
 /** Seeds, lengths and the order of rows. */
-export const rowOrder = z.strictObject({
+export const rowOrder = {
   /** Seed of the order of rows, of dropout and of new adapters. Default 42. */
   seed: z.int().min(0).default(42).meta({ aka: 'randomseed randomstate' }),
   /** Tokens of a row beyond which its end is cut off; null: what the model allows. Default null (SFTTrainer: 1024). */
@@ -39,4 +39,4 @@ export const rowOrder = z.strictObject({
     .meta({ aka: 'prefetch prefetchfactor' }),
   /** Leave out a last micro-batch that is not full. Default false. */
   dataloaderDropLast: z.boolean().default(false).meta({ aka: 'droplast' }),
-});
+};

@@ -3,7 +3,7 @@ import type { Resume } from './choices.js';
 import { count } from './kinds.js';
 
 /** Checkpoints: where, when, how many, and going on from one. */
-export const saving = z.strictObject({
+export const saving = {
   /** Folder of the checkpoints. Default "trainer_output". */
   outputDir: z.string().min(1).default('trainer_output').meta({
     aka: 'output outdir outputpath outputfolder dir folder path savedir savepath checkpointdir',
@@ -39,4 +39,4 @@ export const saving = z.strictObject({
     .meta({ aka: 'resume resumefrom checkpoint fromcheckpoint', noneIsDefault: true }),
   /** On resume, give callbacks what the checkpoint kept of them. Default true. */
   restoreCallbackStatesFromCheckpoint: z.boolean().default(true),
-});
+};

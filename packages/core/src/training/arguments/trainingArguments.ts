@@ -38,12 +38,12 @@ export type TrainingArgumentsInput = OptionsInput<typeof optimization> &
 
 /** Keys and values as users write them. Extend it for a trainer with options of its own. */
 export const trainingArgumentsSchema = z.strictObject({
-  ...optimization.shape,
-  ...memory.shape,
-  ...reporting.shape,
-  ...evaluation.shape,
-  ...saving.shape,
-  ...rowOrder.shape,
+  ...optimization,
+  ...memory,
+  ...reporting,
+  ...evaluation,
+  ...saving,
+  ...rowOrder,
 });
 
 /** What products compute in. */
