@@ -12,34 +12,42 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile);
 const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
 options.typeRoots = [join(root, 'node_modules/@types')];
+// The source where there is one, else the declaration.
+options.paths = {
+  '@attune/core': [join(root, 'packages/core/src/index')],
+  '@attune/peft': [join(root, 'packages/peft/src/index')],
+};
 
 /** Where files come from, beside those that exist only here. */
 interface Disk {
-  readonly options: ts.CompilerOptions;
   fileExists(name: string): boolean;
   readFile(name: string): string | undefined;
 }
 
-const sources: Disk = { ...ts.sys, options };
+const sources: Disk = ts.sys;
+
+/** Files that several services read are parsed once. */
+const parsed = ts.createDocumentRegistry(undefined, root);
 
 /** A language service over the sources, or over `disk`, and files that exist only here. */
 function editor(files: ReadonlyMap<string, string>, disk: Disk = sources): ts.LanguageService {
-  const { fileExists, readFile } = disk;
-  return ts.createLanguageService({
-    getCompilationSettings: () => disk.options,
+  const host: ts.LanguageServiceHost = {
+    getCompilationSettings: () => options,
     getScriptFileNames: () => [...files.keys()],
     getScriptVersion: () => '1',
     getScriptSnapshot(name) {
-      const text = files.get(name) ?? readFile(name);
+      const text = files.get(name) ?? disk.readFile(name);
       return text === undefined ? undefined : ts.ScriptSnapshot.fromString(text);
     },
     getCurrentDirectory: () => root,
     getDefaultLibFileName: ts.getDefaultLibFilePath,
-    fileExists: (name) => files.has(name) || fileExists(name),
-    readFile: (name) => files.get(name) ?? readFile(name),
+    fileExists: (name) => files.has(name) || disk.fileExists(name),
+    readFile: (name) => files.get(name) ?? disk.readFile(name),
     directoryExists: ts.sys.directoryExists,
     getDirectories: ts.sys.getDirectories,
-  });
+    realpath: ts.sys.realpath!,
+  };
+  return ts.createLanguageService(host, parsed);
 }
 
 const here = join(root, 'integration');
@@ -111,28 +119,18 @@ const list = editor(
   ]),
 );
 
-const sourceOf = /^(.*\/packages\/(?:core|peft)\/src\/.*?)(?:\.d)?\.tsx?$/;
+const ofPackages = /\/packages\/(?:core|peft)\/src\//;
 
 /** core and peft as their declarations, each emitted when it is asked for. */
 const declarations: Disk = {
-  options: {
-    ...options,
-    paths: Object.fromEntries(
-      ['core', 'peft'].map((name) => [
-        `@attune/${name}`,
-        [join(root, `packages/${name}/src/index.d.ts`)],
-      ]),
-    ),
-  },
   fileExists(name) {
-    const source = sourceOf.exec(name)?.[1];
-    if (source === undefined) return ts.sys.fileExists(name);
-    return name.endsWith('.d.ts') && ts.sys.fileExists(`${source}.ts`);
+    if (!ofPackages.test(name)) return ts.sys.fileExists(name);
+    return name.endsWith('.d.ts') && ts.sys.fileExists(name.replace(/\.d\.ts$/, '.ts'));
   },
   readFile(name) {
-    const source = sourceOf.exec(name)?.[1];
-    if (source === undefined) return ts.sys.readFile(name);
-    return list.getEmitOutput(`${source}.ts`, true, true).outputFiles[0]?.text;
+    if (!ofPackages.test(name)) return ts.sys.readFile(name);
+    if (!this.fileExists(name)) return undefined;
+    return list.getEmitOutput(name.replace(/\.d\.ts$/, '.ts'), true, true).outputFiles[0]?.text;
   },
 };
 

@@ -5,6 +5,7 @@ import { PACKING_STRATEGIES } from '../text/pack.js';
 import {
   PREFLIGHT_CHECKS,
   PREFLIGHT_MAX_ROWS,
+  type PreflightSetting,
   preflightOptions,
 } from '../text/preflight/preflight.js';
 import {
@@ -17,6 +18,14 @@ import type { FilledOptions, OptionsInput } from '../util/options.js';
 import { checkTrainerOptions } from './checkInputs.js';
 import { Trainer } from './trainer.js';
 import { type TrainerOptions, trainerOptions } from './trainerOptions.js';
+
+/** Under its name: inlined, the options of it would lose their documentation in declarations. */
+const preflightSetting: z.ZodType<PreflightSetting, PreflightSetting> = z.union(
+  [z.enum(['on', 'off']), preflightOptions],
+  {
+    error: `expected "on", "off", or { rows: 0 to ${PREFLIGHT_MAX_ROWS}, allow: a list of ${PREFLIGHT_CHECKS.map((c) => `"${c}"`).join(', ')} }`,
+  },
+);
 
 /** What SFTTrainer has beside the arguments of every trainer. */
 const sftOnly = {
@@ -56,12 +65,7 @@ const sftOnly = {
    * "on", "off", or `{ rows, allow }` with the number of rows to show and the checks to say and not
    * refuse. Default "on": three rows, all checks.
    */
-  preflight: z
-    .union([z.enum(['on', 'off']), preflightOptions], {
-      error: `expected "on", "off", or { rows: 0 to ${PREFLIGHT_MAX_ROWS}, allow: a list of ${PREFLIGHT_CHECKS.map((c) => `"${c}"`).join(', ')} }`,
-    })
-    .default('on')
-    .meta({ aka: 'preview check checks' }),
+  preflight: preflightSetting.default('on').meta({ aka: 'preview check checks' }),
 };
 
 const sftArguments = trainingArgumentsSchema.extend(sftOnly);
