@@ -26,7 +26,6 @@ import { commitOf, listFiles, type RemoteFile } from './hubListing.js';
 import { readText } from './readText.js';
 import { finishSave } from './saveWhole.js';
 
-/** Where a model that is not a folder comes from. Names are those of huggingface_hub. */
 const hubShape = {
   /** Branch, tag or commit. Default "main". */
   revision: z.string().optional().meta({ aka: 'branch version' }),
@@ -61,6 +60,8 @@ const hubShape = {
     .optional()
     .meta({ aka: 'progress progresscallback' }),
 };
+
+/** Where a model that is not a folder comes from. Names are those of huggingface_hub. */
 export const hubOptions = z.strictObject(hubShape);
 
 export type HubOptions = OptionsInput<typeof hubShape>;

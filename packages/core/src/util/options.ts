@@ -16,17 +16,14 @@ type RequiredIn<Shape> = {
 }[keyof Shape];
 
 /**
- * What a user writes. Documentation survives a mapped type over the keys of another type alone, and in declarations that
- * are built only the keys of a constant keep it: those of a literal inside of a call lose it. So the shape is a constant,
- * and this takes its type.
+ * What a user writes. Documentation survives a mapped type over the keys of another type alone.
+ * In declarations it stays on the keys of a constant, and is lost on those of a literal in a call:
+ * so the shape is a constant, and its type is what this takes.
  *
  * @example
- * const shape = {
- *   /** Rank. Default 8. *\/
- *   r: z.int().default(8),
- * };
+ * const shape = { r: z.int().default(8) };
  * const schema = z.strictObject(shape);
- * type Options = OptionsInput<typeof shape>;
+ * type Options = OptionsInput<typeof shape>; // { readonly r?: number | undefined }
  */
 export type OptionsInput<Shape extends z.ZodRawShape> = Pick<Inputs<Shape>, RequiredIn<Shape>> &
   Partial<Omit<Inputs<Shape>, RequiredIn<Shape>>>;

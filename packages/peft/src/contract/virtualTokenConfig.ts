@@ -6,7 +6,6 @@ import type { GivenAs } from './methodKinds.js';
 
 const fact = z.int().min(1).nullable().default(null);
 
-/** The options of every method that gives virtual tokens: a part of its `config`. Those that follow from the model are filled in. */
 const virtualTokenShape = {
   /** V, how many virtual tokens stand before every row. They take positions. Usual 8-100. No default. */
   numVirtualTokens: z
@@ -22,6 +21,8 @@ const virtualTokenShape = {
   /** Written to files. Default, and the only value: 1, since models here have one stack of layers. */
   numTransformerSubmodules: z.literal(1).nullable().default(null),
 };
+
+/** The options of every method that gives virtual tokens: a part of its `config`. Those that follow from the model are filled in. */
 export const virtualTokenOptions = z.object(virtualTokenShape);
 
 /** What a user may write for any method that gives virtual tokens. Names are PEFT's. */
