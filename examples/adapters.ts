@@ -9,10 +9,10 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   createAttune,
-  type GenerativeModel,
   loadDataset,
   SFTTrainer,
 } from '@attune/core';
+import type { GenerativeModel } from '@attune/core/models';
 import { getPeftModel, PeftModel, peft } from '@attune/peft';
 
 await using attune = await createAttune({ plugins: [dawn(), peft()] });

@@ -11,13 +11,8 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dawn } from '@attune/backend-dawn';
-import {
-  AutoModelForCausalLM,
-  createAttune,
-  SafetensorsFile,
-  SFTTrainer,
-  type TrainLogs,
-} from '@attune/core';
+import { AutoModelForCausalLM, createAttune, SFTTrainer, type TrainLogs } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
 import { PeftModel, peft } from '@attune/peft';
 
 const fixture = (name: string) => join('parity/fixtures', name);

@@ -10,11 +10,11 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   createAttune,
-  type GenerativeModel,
   loadDataset,
   ProgressCallback,
   SFTTrainer,
 } from '@attune/core';
+import type { GenerativeModel } from '@attune/core/models';
 import { peft } from '@attune/peft';
 import { accuracy, type ReviewRow, review } from './demo/accuracy.js';
 import { plot } from './demo/plot.js';

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { trainingArgumentsSchema } from '@attune/core';
+import { trainingArgumentsSchema } from '@attune/core/training';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 

@@ -194,6 +194,17 @@ check('attune --help', () => {
   expect(run(consumer, attune, 'inspect', '--help').includes('--model'), 'no --model');
 });
 
+check('entries share their classes', () =>
+  run(
+    consumer,
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    `const [front, tensor, util] = await Promise.all(['', '/tensor', '/util'].map((entry) => import('@attune/core' + entry)));
+if (front.Tensor !== tensor.Tensor || front.AttuneError !== util.AttuneError) throw new Error('two of them');`,
+  ),
+);
+
 check('a program of tensors runs', () => {
   writeFileSync(
     join(consumer, 'program.js'),

@@ -1,5 +1,7 @@
 // One optimizer step: ours clips by the global norm and decays weights, the peers do plain Adam.
-import { AdamW, type Engine, ops, Parameter } from '@attune/core';
+import { type Engine, ops } from '@attune/core';
+import { Parameter } from '@attune/core/nn';
+import { AdamW } from '@attune/core/training';
 import { bench } from './harness/bench.js';
 import type { Contender } from './harness/measure.js';
 import { input } from './harness/ours.js';

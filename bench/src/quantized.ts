@@ -1,6 +1,7 @@
 // Products with a quantised weight, forward (x Wᵀ) and the gradient to the input (dY W), beside the
 // same products with the weight in float32. No peer has either format.
-import { ops, quant } from '@attune/core';
+import { ops } from '@attune/core';
+import { quant } from '@attune/core/tensor';
 import { bench } from './harness/bench.js';
 import { input, ours, repeats } from './harness/ours.js';
 import { someValues } from './models/tinyLm.js';

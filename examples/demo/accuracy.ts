@@ -1,4 +1,5 @@
-import type { GenerativeModel, Tokenizer } from '@attune/core';
+import type { Tokenizer } from '@attune/core';
+import type { GenerativeModel } from '@attune/core/models';
 
 export interface ReviewRow extends Record<string, unknown> {
   readonly prompt: string;

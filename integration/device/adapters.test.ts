@@ -1,4 +1,5 @@
-import { type Attune, AutoModelForCausalLM, SafetensorsFile } from '@attune/core';
+import { type Attune, AutoModelForCausalLM } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 // How a recorded run is followed is the same in all packages.

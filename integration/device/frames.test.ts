@@ -1,4 +1,5 @@
-import { AutoModelForCausalLM, type OpCall, SFTTrainer } from '@attune/core';
+import { AutoModelForCausalLM, SFTTrainer } from '@attune/core';
+import type { OpCall } from '@attune/core/backend';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { fixture, onDawn, temporaryFolder } from './support.js';
 

@@ -1,10 +1,5 @@
-import {
-  AutoModelForCausalLM,
-  type Backend,
-  type BufferHandle,
-  type OpCall,
-  SFTTrainer,
-} from '@attune/core';
+import { AutoModelForCausalLM, SFTTrainer } from '@attune/core';
+import type { Backend, BufferHandle, OpCall } from '@attune/core/backend';
 import { describe, expect, test, vi } from 'vitest';
 import { fixtureJson, onDawn, temporaryFolder } from './support.js';
 

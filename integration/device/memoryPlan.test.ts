@@ -2,12 +2,12 @@ import {
   AutoModelForCausalLM,
   type DType,
   estimateMemory,
-  opTable,
   type QuantizationConfig,
-  type RawConfig,
   SFTTrainer,
   type SftArgumentsInput,
 } from '@attune/core';
+import type { RawConfig } from '@attune/core/io';
+import { opTable } from '@attune/core/tensor';
 import { peft } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { kernels } from '../../packages/backend-dawn/src/kernels/index.js';

@@ -1,10 +1,10 @@
 import {
   AttuneError,
   AutoModelForCausalLM,
-  offloadWeights,
   SFTTrainer,
   type SftArgumentsInput,
 } from '@attune/core';
+import { offloadWeights } from '@attune/core/nn';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fixtureJson, onDawn, temporaryFolder } from './support.js';
 

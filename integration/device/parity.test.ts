@@ -4,9 +4,9 @@ import {
   AutoTokenizer,
   type LanguageModel,
   loadDataset,
-  SafetensorsFile,
   type SftArgumentsInput,
 } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
 import { PeftModel } from '@attune/peft';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 // How a recorded run is followed is the same in all packages.

@@ -2,13 +2,8 @@ import { readdirSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { chooseAdapter, createDawnBackend, DawnBackend } from '@attune/backend-dawn';
-import {
-  AttuneError,
-  AutoModelForCausalLM,
-  type BackendStats,
-  Engine,
-  SFTTrainer,
-} from '@attune/core';
+import { AttuneError, AutoModelForCausalLM, Engine, SFTTrainer } from '@attune/core';
+import type { BackendStats } from '@attune/core/backend';
 import { describe, expect, test } from 'vitest';
 import { fixture, onDawn, temporaryFolder } from './support.js';
 

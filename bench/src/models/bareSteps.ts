@@ -1,4 +1,5 @@
-import { AdamW, applyPeft, decayGroups, type LanguageModel, ops } from '@attune/core';
+import { type LanguageModel, ops } from '@attune/core';
+import { AdamW, applyPeft, decayGroups } from '@attune/core/training';
 import type { Contender } from '../harness/measure.js';
 import { someIds } from './tinyLm.js';
 import { loraConfig } from './training.js';

@@ -1,14 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  bytesPerElement,
-  encode,
-  type RawConfig,
-  type TensorToWrite,
-  writeJson,
-  writeSafetensors,
-} from '@attune/core';
+import { bytesPerElement, encode } from '@attune/core/backend';
+import { type RawConfig, type TensorToWrite, writeJson, writeSafetensors } from '@attune/core/io';
 import { someValues } from './tinyLm.js';
 
 /** Sizes that a Llama-like config.json must spell out here. */

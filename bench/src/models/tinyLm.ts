@@ -1,4 +1,4 @@
-import type { RawConfig } from '@attune/core';
+import type { RawConfig } from '@attune/core/io';
 
 /** Sizes of the tiny LM of the performance notes, 8.3 M parameters: one step is about 49 GFLOP. */
 export interface TinyLm {

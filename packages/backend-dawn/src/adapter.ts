@@ -6,6 +6,7 @@ import { hasSystemLoader, unpackSwiftShader, useDriver } from './swiftshader.js'
 /** Which kind of device: a real GPU, Mesa's software Vulkan, or the one that comes with npm. */
 export type AdapterKind = 'gpu' | 'lavapipe' | 'swiftshader';
 
+/** The device that was chosen, and what kind it is. */
 export interface AdapterChoice {
   readonly kind: AdapterKind;
   readonly adapter: GPUAdapter;

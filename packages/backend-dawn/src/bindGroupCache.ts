@@ -1,4 +1,4 @@
-import type { BackendStats } from '@attune/core';
+import type { BackendStats } from '@attune/core/backend';
 
 /** One binding: which buffer, and which part of it. */
 export interface Binding {

@@ -1,4 +1,5 @@
-import { AttuneError, type BackendStats, type BufferHandle, sizeClass } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { type BackendStats, type BufferHandle, sizeClass } from '@attune/core/backend';
 
 /** A device buffer on loan from the pool. */
 export interface DawnBuffer extends BufferHandle {

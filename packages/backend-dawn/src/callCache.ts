@@ -1,14 +1,14 @@
+import type { DType } from '@attune/core';
 import {
   type Attrs,
   copyOfAttrs,
-  type DType,
   hashAttrs,
   hashShape,
   type OpCall,
   type Operand,
   sameAttrs,
   sameSpec,
-} from '@attune/core';
+} from '@attune/core/backend';
 import type { DawnBuffer } from './bufferPool.js';
 import type { CachedPipeline } from './pipelineCache.js';
 

@@ -7,6 +7,7 @@ import { DawnBackend } from './dawnBackend.js';
 import type { Kernel } from './kernels/kernel.js';
 import { matrixUnitWorks } from './matrixProbe.js';
 
+/** Options of {@link dawn}. */
 export interface DawnOptions {
   /**
    * Which device. 'auto': a GPU, else an installed software Vulkan, else SwiftShader from npm.

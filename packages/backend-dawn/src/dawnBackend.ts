@@ -1,19 +1,18 @@
-import {
-  AttuneError,
-  type Backend,
-  type BackendInfo,
-  type BackendLimits,
-  type BackendStats,
-  type BufferHandle,
-  type DType,
-  type HostArray,
-  type MemoryModel,
-  type OpCall,
-  type OpSpec,
-  type OpTiming,
-  type TuningOptions,
-  type TuningReport,
-} from '@attune/core';
+import { AttuneError, type DType } from '@attune/core';
+import type {
+  Backend,
+  BackendInfo,
+  BackendLimits,
+  BackendStats,
+  BufferHandle,
+  HostArray,
+  MemoryModel,
+  OpCall,
+  OpSpec,
+  OpTiming,
+  TuningOptions,
+  TuningReport,
+} from '@attune/core/backend';
 import type { AdapterChoice } from './adapter.js';
 import { Tuner } from './autotune/tuner.js';
 import type { TuningFile } from './autotune/tuningFile.js';

@@ -1,4 +1,4 @@
-import type { BackendInfo, BackendLimits } from '@attune/core';
+import type { BackendInfo, BackendLimits } from '@attune/core/backend';
 import type { AdapterChoice } from './adapter.js';
 import type { DeviceFacts } from './kernels/kernel.js';
 

@@ -1,4 +1,4 @@
-import type { OpCall, OperandSpec, OpTiming } from '@attune/core';
+import type { OpCall, OperandSpec, OpTiming } from '@attune/core/backend';
 
 const QUERY_RESOLVE = 0x0200;
 const COPY_SRC = 0x04;

@@ -1,4 +1,5 @@
-import { AttuneError, type BackendStats } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import type { BackendStats } from '@attune/core/backend';
 
 /**
  * What the device says about commands after they were given, and whether it is there at all. The first

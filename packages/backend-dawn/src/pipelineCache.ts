@@ -1,4 +1,5 @@
-import { AttuneError, type BackendStats } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import type { BackendStats } from '@attune/core/backend';
 import type { Stage } from './kernels/kernel.js';
 
 export interface CachedPipeline {

@@ -1,12 +1,5 @@
-import {
-  AttuneError,
-  bytesPerElement,
-  type DType,
-  numel,
-  type OpCall,
-  type Operand,
-  type OpSpec,
-} from '@attune/core';
+import { AttuneError, type DType, numel } from '@attune/core';
+import { bytesPerElement, type OpCall, type Operand, type OpSpec } from '@attune/core/backend';
 import type { Tuner } from './autotune/tuner.js';
 import type { BindGroupCache, Binding } from './bindGroupCache.js';
 import type { DawnBuffer } from './bufferPool.js';

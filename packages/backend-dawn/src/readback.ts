@@ -1,4 +1,5 @@
-import { AttuneError, type BackendStats, sizeClass } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { type BackendStats, sizeClass } from '@attune/core/backend';
 import type { Deferral } from './deferral.js';
 import type { DeviceHealth } from './errors.js';
 import type { Recorder } from './recorder.js';

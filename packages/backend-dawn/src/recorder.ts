@@ -1,4 +1,4 @@
-import type { BackendStats } from '@attune/core';
+import type { BackendStats } from '@attune/core/backend';
 import type { Command } from './callCache.js';
 
 const COPY_SRC = 0x04;

@@ -1,4 +1,4 @@
-import type { HostArray } from '@attune/core';
+import type { HostArray } from '@attune/core/backend';
 import type { Deferral } from './deferral.js';
 import { type Recorder, STAGING_BYTES } from './recorder.js';
 

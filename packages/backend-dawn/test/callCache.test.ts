@@ -1,4 +1,5 @@
-import { type Attrs, defineOp, Engine, type OpCall, type Operand, ops } from '@attune/core';
+import { defineOp, Engine, ops } from '@attune/core';
+import type { Attrs, OpCall, Operand } from '@attune/core/backend';
 import { describe, expect, test } from 'vitest';
 import { CallCache } from '../src/callCache.js';
 import { createDawnBackend, defineKernel, stage, u32 } from '../src/index.js';

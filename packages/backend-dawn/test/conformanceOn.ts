@@ -1,4 +1,4 @@
-import { opTable } from '@attune/core';
+import { opTable } from '@attune/core/tensor';
 import { compareCase, type OpCase, opCases } from '@attune/core/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { factsOf } from '../src/deviceFacts.js';

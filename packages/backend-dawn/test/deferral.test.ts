@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import { type BackendStats, Engine } from '@attune/core';
+import { Engine } from '@attune/core';
+import type { BackendStats } from '@attune/core/backend';
 import { expect, test } from 'vitest';
 import { Deferral } from '../src/deferral.js';
 import { createDawnBackend, defineKernel, grid1d, stage, u32 } from '../src/index.js';

@@ -1,4 +1,5 @@
-import { bytesPerElement, Engine, numel, type Operand, ReferenceBackend } from '@attune/core';
+import { Engine, numel } from '@attune/core';
+import { bytesPerElement, type Operand, ReferenceBackend } from '@attune/core/backend';
 import type { OpCase } from '@attune/core/testing';
 import { kernels } from '../src/kernels/index.js';
 import type { DeviceFacts, Kernel } from '../src/kernels/kernel.js';

@@ -2,19 +2,18 @@ import {
   type Attune,
   AutoModelForCausalLM,
   type CausalLM,
-  type ComputeDType,
   collatePredictions,
   createAttune,
   Engine,
   inference,
   ops,
-  ReferenceBackend,
   sequenceLogProbs,
   silentLogger,
   type Tensor,
   type TokenExample,
   upload,
 } from '@attune/core';
+import { type ComputeDType, ReferenceBackend } from '@attune/core/backend';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fixture, onDawn } from './support.js';
 

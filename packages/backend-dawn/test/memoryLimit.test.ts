@@ -1,9 +1,5 @@
-import {
-  AutoModelForCausalLM,
-  type BackendStats,
-  SFTTrainer,
-  type SftArgumentsInput,
-} from '@attune/core';
+import { AutoModelForCausalLM, SFTTrainer, type SftArgumentsInput } from '@attune/core';
+import type { BackendStats } from '@attune/core/backend';
 import { describe, expect, test } from 'vitest';
 import { BufferPool, type DawnBuffer } from '../src/bufferPool.js';
 import { fixtureJson, onDawn, temporaryFolder } from './support.js';

@@ -4,11 +4,11 @@ import {
   type CausalLM,
   causalLmObjective,
   createAttune,
-  packExamples,
-  Rng,
   silentLogger,
   type TokenExample,
 } from '@attune/core';
+import { packExamples } from '@attune/core/text';
+import { Rng } from '@attune/core/util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, fixtureJson, onDawn } from './support.js';
 

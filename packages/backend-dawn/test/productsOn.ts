@@ -1,5 +1,7 @@
-import { Engine, ops, quant, Rng } from '@attune/core';
+import { Engine, ops } from '@attune/core';
+import { quant } from '@attune/core/tensor';
 import { compareCase, type OpCase, opCases } from '@attune/core/testing';
+import { Rng } from '@attune/core/util';
 import { describe, expect, type TestContext, test } from 'vitest';
 import { factsOf } from '../src/deviceFacts.js';
 import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';

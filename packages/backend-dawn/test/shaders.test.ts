@@ -1,4 +1,5 @@
-import { bytesPerElement, numel, type OpCall, type Operand } from '@attune/core';
+import { numel } from '@attune/core';
+import { bytesPerElement, type OpCall, type Operand } from '@attune/core/backend';
 import { type OpCase, opCases } from '@attune/core/testing';
 import { describe, expect, test } from 'vitest';
 import { kernels } from '../src/kernels/index.js';

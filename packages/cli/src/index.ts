@@ -1,4 +1,5 @@
-import { AttuneError, nearest } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { nearest } from '@attune/core/util';
 import { inspect, inspectHelp } from './inspect.js';
 
 /** What a command line program writes to; the process's own streams outside of tests. */

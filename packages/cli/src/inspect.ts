@@ -1,17 +1,14 @@
 import { parseArgs } from 'node:util';
+import { AttuneError, AutoTokenizer, loadDataset } from '@attune/core';
 import {
-  AttuneError,
-  AutoTokenizer,
-  inspectRows,
-  isPlainObject,
-  loadDataset,
-  PREFLIGHT_MAX_ROWS,
   type RawConfig,
   readJsonObject,
   readText,
   resolveFolder,
   TOKENIZER_FILES,
-} from '@attune/core';
+} from '@attune/core/io';
+import { inspectRows, PREFLIGHT_MAX_ROWS } from '@attune/core/text';
+import { isPlainObject } from '@attune/core/util';
 import type { CliOutput } from './index.js';
 
 export const inspectHelp = `Usage: attune inspect --model DIR --data FILE [options]

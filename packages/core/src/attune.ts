@@ -52,6 +52,7 @@ const createShape = {
 };
 const createOptions = z.strictObject(createShape);
 
+/** Options of {@link createAttune}. */
 export type CreateAttuneOptions = OptionsInput<typeof createShape>;
 
 const notes: OptionNotes = {

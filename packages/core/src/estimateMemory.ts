@@ -41,6 +41,7 @@ const estimateShape = {
 };
 const estimateOptions = z.strictObject(estimateShape);
 
+/** Options of {@link estimateMemory}. */
 export type EstimateMemoryOptions = OptionsInput<typeof estimateShape>;
 
 /**

@@ -2,18 +2,17 @@ import {
   AttuneError,
   type EstimateMemoryOptions,
   estimateMemory,
-  formatBytes,
   type MemoryPlan,
-  parseBytes,
-  type RawConfig,
-  readHfConfig,
 } from '@attune/core';
+import { type RawConfig, readHfConfig } from '@attune/core/io';
 import { stat } from '@attune/core/platform';
+import { formatBytes, parseBytes } from '@attune/core/util';
 import { peft } from './plugin.js';
 
 /** Ways to fine-tune, from the one that changes most to the one that holds least. */
 export type TrainingMethod = 'full' | 'lora' | 'qlora';
 
+/** Options of {@link advise}. */
 export interface AdviseOptions {
   /** What the device may hold, in bytes or as text: "24GB" (10^9 each), "24GiB" (2^30). */
   readonly gpuMemory: number | string;
@@ -41,6 +40,7 @@ export interface MethodEstimate {
   readonly plan: MemoryPlan;
 }
 
+/** What {@link advise} says. */
 export interface Advice {
   /** Null: none of them fits. */
   readonly method: TrainingMethod | null;

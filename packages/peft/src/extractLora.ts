@@ -1,19 +1,14 @@
-import {
-  AttuneError,
-  algebra,
-  type GenerativeModel,
-  type HostTensorData,
-  type LanguageModel,
-  type LinearLike,
-  type Module,
-  sameShape,
-  type Tensor,
-} from '@attune/core';
+import { AttuneError, type LanguageModel, type Tensor } from '@attune/core';
+import type { HostTensorData } from '@attune/core/io';
+import type { GenerativeModel } from '@attune/core/models';
+import type { LinearLike, Module } from '@attune/core/nn';
+import { algebra, sameShape } from '@attune/core/tensor';
 import { PeftModel } from './model/peftModel.js';
 import type { BaseOf } from './model/wrappedModel.js';
 import { planFrom } from './plan/planFrom.js';
 import { baseModules, original } from './slots/adapterSlot.js';
 
+/** Options of {@link extractLora}. */
 export interface ExtractLoraOptions {
   /** Rank of every layer; a layer that is smaller has its own. Usual 8-128. */
   readonly rank: number;

@@ -1,10 +1,5 @@
-import {
-  type Attune,
-  AutoModelForCausalLM,
-  type CausalLM,
-  createAttune,
-  SafetensorsFile,
-} from '@attune/core';
+import { type Attune, AutoModelForCausalLM, type CausalLM, createAttune } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fixture, fixtureJson, largestDifference } from '../../core/test/models/support.js';
 import { extractLora, peft } from '../src/index.js';

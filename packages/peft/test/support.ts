@@ -10,15 +10,14 @@ import {
   type DType,
   type Engine,
   type LanguageModel,
-  Linear,
   type Logger,
-  Module,
   type Plugin,
-  ReferenceBackend,
-  SafetensorsFile,
   silentLogger,
   type Tensor,
 } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
+import { SafetensorsFile } from '@attune/core/io';
+import { Linear, Module } from '@attune/core/nn';
 import { type PeftConfigInput, type PeftModel, peft } from '@attune/peft';
 import { onTestFinished } from 'vitest';
 

@@ -1,4 +1,4 @@
-import type { OpCall, OpTiming, TuningOptions, TuningReport } from '@attune/core';
+import type { OpCall, OpTiming, TuningOptions, TuningReport } from '@attune/core/backend';
 import type { DeviceFacts, Kernel } from '../kernels/kernel.js';
 import type { TuningFile } from './tuningFile.js';
 

@@ -1,5 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
-import { AttuneError, isPlainObject, writeFileAtomic } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { writeFileAtomic } from '@attune/core/io';
+import { isPlainObject } from '@attune/core/util';
 
 /** Chosen variants by tuning key, for one adapter with one set of kernels. */
 export type Choices = Readonly<Record<string, string>>;

@@ -1,4 +1,5 @@
-import type { OpCall, Operand, ops } from '@attune/core';
+import type { ops } from '@attune/core';
+import type { OpCall, Operand } from '@attune/core/backend';
 import {
   type DeviceFacts,
   defineKernel,

@@ -1,4 +1,5 @@
-import { type DType, isFloat, numel, ops } from '@attune/core';
+import { type DType, numel, ops } from '@attune/core';
+import { isFloat } from '@attune/core/backend';
 import { defineKernel, f32, type Kernel } from './kernel.js';
 import { isVec4, pointwise } from './pointwise.js';
 import { named } from './stage.js';

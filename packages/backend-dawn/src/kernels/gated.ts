@@ -1,4 +1,5 @@
-import { numel, type OpCall } from '@attune/core';
+import { numel } from '@attune/core';
+import type { OpCall } from '@attune/core/backend';
 import { defineKernel, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
 import { isVec4, pointwise } from './pointwise.js';
 import { named, readAs, stage } from './stage.js';

@@ -1,4 +1,5 @@
-import type { DType, OpCall, Operand, OpSpec } from '@attune/core';
+import type { DType } from '@attune/core';
+import type { OpCall, Operand, OpSpec } from '@attune/core/backend';
 
 /** A product that the hardware makes at once: M x K by K x N in float16, added up in float32. */
 export interface MatrixUnit {

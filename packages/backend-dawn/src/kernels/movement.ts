@@ -1,4 +1,6 @@
-import { numel, type OpCall, type Operand, ops, strides } from '@attune/core';
+import { numel, ops } from '@attune/core';
+import type { OpCall, Operand } from '@attune/core/backend';
+import { strides } from '@attune/core/tensor';
 import { defineKernel, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
 import { perLane, storeEach } from './shader.js';
 import { named, stage } from './stage.js';

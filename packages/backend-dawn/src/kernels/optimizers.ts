@@ -1,4 +1,5 @@
-import { numel, type OpCall, type Operand, ops } from '@attune/core';
+import { numel, ops } from '@attune/core';
+import type { OpCall, Operand } from '@attune/core/backend';
 import { defineKernel, f32, grid1d, type Kernel, type Param, type Stage, u32 } from './kernel.js';
 import { laneReductions } from './shader.js';
 import { named, readAs, stage } from './stage.js';

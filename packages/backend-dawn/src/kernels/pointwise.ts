@@ -1,4 +1,5 @@
-import { numel, type OpCall, type Operand } from '@attune/core';
+import { numel } from '@attune/core';
+import type { OpCall, Operand } from '@attune/core/backend';
 import { grid1d, type Param, type Stage, u32 } from './kernel.js';
 import { perLane, storeEach } from './shader.js';
 import { type Bound, readAs, stage } from './stage.js';

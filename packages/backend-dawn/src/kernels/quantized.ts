@@ -1,4 +1,5 @@
-import { type DType, numel, type OpCall, type Operand, type OpSpec, ops } from '@attune/core';
+import { type DType, numel, ops } from '@attune/core';
+import type { OpCall, Operand, OpSpec } from '@attune/core/backend';
 import {
   type DeviceFacts,
   defineKernel,

@@ -1,4 +1,5 @@
-import { numel, type OpCall, type ops } from '@attune/core';
+import { numel, type ops } from '@attune/core';
+import type { OpCall } from '@attune/core/backend';
 import { defineKernel, f32, grid1d, type Kernel, type Param, type Stage, u32 } from './kernel.js';
 import { stage } from './stage.js';
 

@@ -1,4 +1,5 @@
-import { type DType, numel, type OpCall, ops } from '@attune/core';
+import { type DType, numel, ops } from '@attune/core';
+import type { OpCall } from '@attune/core/backend';
 import { type DeviceFacts, defineKernel, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
 import { laneReductions } from './shader.js';
 import { stage } from './stage.js';

@@ -1,4 +1,5 @@
-import { numel, type Operand } from '@attune/core';
+import { numel } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
 import { defineKernel, f32, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
 import { named, stage } from './stage.js';
 

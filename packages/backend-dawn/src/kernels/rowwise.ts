@@ -1,4 +1,5 @@
-import { numel, type OpCall, type Operand } from '@attune/core';
+import { numel } from '@attune/core';
+import type { OpCall, Operand } from '@attune/core/backend';
 import {
   type DeviceFacts,
   defineKernel,

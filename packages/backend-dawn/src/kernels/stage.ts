@@ -1,10 +1,11 @@
-import type { Operand } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
 import type { Param, Stage } from './kernel.js';
 import { type Access, type Declared, shader } from './shader.js';
 
 /** A buffer of a stage: read by its dtype, or in another way. */
 export type Bound = Operand | { readonly operand: Operand; readonly access: Access };
 
+/** What a stage of a kernel is made of. */
 export interface StageParts {
   /** Names the shader: everything that its text depends on, and nothing that changes from step to step. */
   readonly key: string;

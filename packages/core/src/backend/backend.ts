@@ -1,6 +1,7 @@
 import type { DType, HostArray } from './dtype.js';
 import type { BufferHandle, OpCall, OpSpec } from './opCall.js';
 
+/** What a backend says about itself and its device. */
 export interface BackendInfo {
   /** e.g. "dawn" or "reference". */
   readonly name: string;
@@ -12,6 +13,7 @@ export interface BackendInfo {
   readonly features: readonly string[];
 }
 
+/** What a device does not go beyond. */
 export interface BackendLimits {
   /** Largest single tensor in bytes. */
   readonly maxBufferBytes: number;
@@ -65,11 +67,13 @@ export interface MemoryModel {
   };
 }
 
+/** Options of `trainer.tune`. */
 export interface TuningOptions {
   /** No new trial starts after this. Default 60. */
   readonly maxSeconds?: number;
 }
 
+/** What `trainer.tune` measured and chose. */
 export interface TuningReport {
   /** False: the time was over before every variant had its turn. */
   readonly complete: boolean;

@@ -10,6 +10,7 @@ export type DType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint32';
 /** What the operands of a product are rounded to before they are multiplied; sums are float32 always. */
 export type ComputeDType = 'float32' | 'float16' | 'bfloat16';
 
+/** Bytes of one number in each storage. */
 export const bytesPerElement: Readonly<Record<DType, 2 | 4>> = {
   float32: 4,
   float16: 2,
@@ -18,6 +19,7 @@ export const bytesPerElement: Readonly<Record<DType, 2 | 4>> = {
   uint32: 4,
 };
 
+/** Whether a storage holds fractions. */
 export const isFloat = (dtype: DType): boolean => dtype !== 'int32' && dtype !== 'uint32';
 
 /** Host arrays as they lie in a buffer: 16-bit floats travel as their bits. */
@@ -35,6 +37,7 @@ export function bfloat16Bits(value: number): number {
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
+/** The number of bfloat16 bits, exactly. */
 export function fromBfloat16Bits(bits: number): number {
   asBits[0] = bits << 16;
   return asFloat[0]!;
@@ -60,6 +63,7 @@ export function float16Bits(value: number): number {
   return sign | ((rebased + 0xfff + ((rebased >>> 13) & 1)) >>> 13);
 }
 
+/** The number of IEEE binary16 bits, exactly. */
 export function fromFloat16Bits(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >>> 10) & 0x1f;

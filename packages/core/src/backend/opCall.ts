@@ -23,6 +23,7 @@ export interface Operand extends OperandSpec {
 
 /** Numbers travel to the kernel as data; strings and booleans may pick a variant of it. */
 export type AttrValue = number | boolean | string | readonly number[];
+/** The numbers and words of an op beside its tensors. */
 export type Attrs = Readonly<Record<string, AttrValue>>;
 
 /** A call without its memory: enough to choose a kernel. */

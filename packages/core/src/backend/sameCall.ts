@@ -29,6 +29,7 @@ function variantOf(attrs: Attrs): number {
   return h | 0;
 }
 
+/** Whether two operands have one storage and one shape. */
 export function sameSpec(a: OperandSpec, b: OperandSpec): boolean {
   return a.dtype === b.dtype && sameNumbers(a.shape, b.shape);
 }

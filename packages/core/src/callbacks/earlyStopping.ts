@@ -16,6 +16,7 @@ const earlyStoppingShape = {
 };
 const earlyStoppingOptions = z.strictObject(earlyStoppingShape);
 
+/** Options of {@link EarlyStoppingCallback}, as in transformers. */
 export type EarlyStoppingOptions = OptionsInput<typeof earlyStoppingShape>;
 
 const metricNote = 'args: { metricForBestModel, greaterIsBetter } say which metric counts';

@@ -129,6 +129,7 @@ export class IterableDataset<R = Row> implements AsyncIterable<R> {
   }
 }
 
+/** How a stream is shuffled. */
 export interface ShuffleOptions {
   /** Rows that are held in memory. Default 1000. */
   readonly bufferSize?: number;

@@ -30,6 +30,7 @@ const loadShape = {
 };
 const loadOptions = z.strictObject(loadShape);
 
+/** Options of {@link loadDataset}. */
 export type LoadDatasetOptions = OptionsInput<typeof loadShape>;
 
 /** The readers of a program without plugins. */

@@ -20,6 +20,7 @@ export interface Group<Batch> {
   readonly rows: number;
 }
 
+/** How a {@link Loader} makes micro-batches of examples. */
 export interface LoaderOptions<Example = unknown, Batch = readonly Example[]> {
   /** Rows of a micro-batch: of each rank, where there are several. */
   readonly batchSize: number;

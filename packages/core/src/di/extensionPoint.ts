@@ -11,6 +11,12 @@ export interface ExtensionPoint<T> {
   readonly type?: T;
 }
 
+/**
+ * Makes a place where plugins add things of one type.
+ *
+ * @param name of the point, e.g. "acme.samplers"
+ * @param keyOf what users call a contribution
+ */
 export function extensionPoint<T>(name: string, keyOf: (value: T) => string): ExtensionPoint<T> {
   return { id: Symbol.for(`attune.point.${name}`), name, keyOf };
 }
@@ -24,5 +30,6 @@ export interface ClassContribution<T> {
 /** A value as it is, or a class with the name under which it is found. */
 export type Contribution<T> = T | ClassContribution<T>;
 
+/** Whether a contribution is a class that the container builds. */
 export const isClassContribution = <T>(value: Contribution<T>): value is ClassContribution<T> =>
   typeof value === 'object' && value !== null && 'useClass' in value;

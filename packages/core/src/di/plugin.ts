@@ -5,6 +5,7 @@ import type { Token } from './tokens.js';
 /** The version of this contract. A plugin says which one it was written for. */
 export const PLUGIN_API_VERSION = 1;
 
+/** What a plugin registers with. */
 export interface PluginContext {
   /** Adds one thing to an extension point: a value, or `{ name, useClass }` for the container to build. */
   add<T>(point: ExtensionPoint<T>, contribution: Contribution<NoInfer<T>>): void;
@@ -15,6 +16,7 @@ export interface PluginContext {
   ): void;
 }
 
+/** What `definePlugin` makes and `createAttune({ plugins })` takes. */
 export interface Plugin {
   /** The name in messages; two plugins of one name are an error. */
   readonly name: string;

@@ -6,6 +6,7 @@ import type { AdapterService } from '../models/adapterHost.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Logger } from '../util/logger.js';
 
+/** A name of a service, with the type of what it stands for. */
 export type Token<T> = ServiceIdentifier<T> & symbol;
 
 /** A typed injection token; `Symbol.for`, so that two copies of core agree. */

@@ -21,6 +21,7 @@ import { type EvaluationTask, runEvaluationTask } from './tasks/evaluationTask.j
 /** Rows to evaluate on: one set, or several by name. */
 export type EvalDataset = RowSource | Readonly<Record<string, RowSource>>;
 
+/** What `trainer.predict` gives: outputs, labels and metrics. */
 export interface PredictionOutput extends EvalPrediction {
   /** testLoss, testRuntime, ... and what `computeMetrics` gave; testPerplexity as in `EvalMetrics`. */
   readonly metrics: Logs;

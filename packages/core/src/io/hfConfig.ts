@@ -73,7 +73,7 @@ export interface ConfigSources {
   readonly generation: JsonValue | null;
 }
 
-/** @throws CONFIG_MISSING, CONFIG_INVALID */
+/** The config.json and generation_config.json of a model folder. @throws CONFIG_MISSING, CONFIG_INVALID */
 export async function readHfConfig(folder: string): Promise<HfConfig> {
   await finishSave(folder);
   const config = await readJsonFile(join(folder, 'config.json'));

@@ -64,8 +64,10 @@ const hubShape = {
 /** Where a model that is not a folder comes from. Names are those of huggingface_hub. */
 export const hubOptions = z.strictObject(hubShape);
 
+/** How a name is looked up on the Hub. */
 export type HubOptions = OptionsInput<typeof hubShape>;
 
+/** How far the download of a file is. */
 export interface HubProgress {
   readonly file: string;
   readonly bytesDone: number;

@@ -22,6 +22,7 @@ export const safetensorsBytes = {
   U64: 8,
 } as const;
 
+/** A storage type by its name in safetensors files. */
 export type SafetensorsDType = keyof typeof safetensorsBytes;
 
 /** What the header says of one tensor. Offsets are bytes from the start of the data section. */
@@ -33,6 +34,7 @@ export interface TensorInfo {
   readonly end: number;
 }
 
+/** What the header of a safetensors file says. */
 export interface SafetensorsHeader {
   /** In the order in which the data lies in the file. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -53,6 +55,7 @@ const maxRank = 64;
 
 const redo = 'The file is damaged or was made by a broken writer: download or save it again.';
 
+/** Whether a text is a storage type of safetensors. */
 export const isSafetensorsDType = (name: unknown): name is SafetensorsDType =>
   typeof name === 'string' && Object.hasOwn(safetensorsBytes, name);
 

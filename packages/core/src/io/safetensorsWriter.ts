@@ -50,11 +50,12 @@ const dtypeOrder: readonly SafetensorsDType[] = [
   'BOOL',
 ];
 
-/** @throws DTYPE_UNKNOWN */
+/** The name of a storage in safetensors files. @throws DTYPE_UNKNOWN */
 export function safetensorsDType(dtype: DType | SafetensorsDType): SafetensorsDType {
   return isSafetensorsDType(dtype) ? dtype : formatNames[dtype];
 }
 
+/** Options of {@link writeSafetensors}. */
 export interface WriteSafetensorsOptions {
   /** Writes NaN and infinity (of float32, float16, bfloat16) like other numbers. Default false: weights that hold them are broken. */
   readonly allowNonFinite?: boolean;

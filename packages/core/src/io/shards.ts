@@ -6,6 +6,7 @@ import { safetensorsBytes } from './safetensorsHeader.js';
 import { safetensorsDType, type TensorToWrite, writeSafetensors } from './safetensorsWriter.js';
 import { saveWhole } from './saveWhole.js';
 
+/** How weights are cut into files. */
 export interface ShardOptions {
   /** Largest file; a single tensor above it has a file of its own. Bytes, or "5GB". Default "50GB", as in transformers 5. */
   readonly maxShardSize?: number | string;

@@ -14,6 +14,7 @@ export type TokenType =
   | 'operator'
   | 'end';
 
+/** A name of a service, with the type of what it stands for. */
 export interface Token {
   readonly type: TokenType;
   /** A string's escapes are read, an operator is itself. */

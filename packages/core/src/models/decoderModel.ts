@@ -39,6 +39,7 @@ const FLOATS: ReadonlySet<string> = new Set([
   'final_logit_softcapping',
 ]);
 
+/** What a {@link DecoderModel} is made of. */
 export interface DecoderModelParts {
   readonly attune: Attune;
   readonly config: ModelConfig;

@@ -8,6 +8,7 @@ import type { LanguageModel } from './languageModel.js';
 
 export type { KvCache } from '../nn/attention.js';
 
+/** The sizes of a {@link StaticKvCache}. */
 export interface StaticKvCacheOptions {
   readonly numLayers: number;
   readonly batchSize: number;

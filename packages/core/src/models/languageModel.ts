@@ -41,6 +41,7 @@ export interface ModelConfig {
   readonly sources?: ConfigSources | null;
 }
 
+/** Options of `gradientCheckpointingEnable`. */
 export interface CheckpointingOptions {
   /**
    * Keep the input of every n-th layer: fewer inputs, but n layers at one time in the backward pass. The
@@ -49,6 +50,7 @@ export interface CheckpointingOptions {
   readonly everyNLayers?: number | undefined;
 }
 
+/** Options of `dequantize`. */
 export interface DequantizeOptions {
   /** Storage of the new weights. Default: that of the model's other weights. */
   readonly dtype?: DequantizedDType | undefined;
@@ -56,6 +58,7 @@ export interface DequantizeOptions {
   readonly weights?: ReadonlyMap<QuantizedLinear, Tensor>;
 }
 
+/** What a model computes hidden states and logits from. */
 export interface ForwardInput {
   /** int32 [B, T] */
   readonly inputIds: Tensor;

@@ -60,17 +60,17 @@ export interface ScoreOptions {
  * Attention of one layer over the new tokens, virtual ones before them, and what is cached. The attention of any family
  * goes through it.
  *
- * @param q [B, T, H, D]
- * @param k [B, T, Hkv, D]
- * @param v [B, T, Hkv, D]
- * @returns [B, T, H * D]
+ * @param layer which of the model's layers this is, from 0
+ * @param projected q `[B, T, H, D]`, k and v `[B, T, Hkv, D]`
+ * @returns `[B, T, H * D]`
  */
 export function attendCached(
   layer: number,
-  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  projected: readonly [Tensor, Tensor, Tensor],
   context: AttentionContext,
   options: ScoreOptions = {},
 ): Tensor {
+  const [q, k, v] = projected;
   const [batch, length, heads, headDim] = q.shape as [number, number, number, number];
   const virtual = context.virtual?.[layer];
   const keys = virtual ? before(virtual.keys, k) : k;
@@ -95,6 +95,7 @@ export interface AttentionLike extends Module {
   forward(x: Tensor, context: AttentionContext): Tensor;
 }
 
+/** The sizes and rules of {@link SelfAttention}. */
 export interface SelfAttentionOptions extends ScoreOptions {
   readonly hiddenSize: number;
   readonly numHeads: number;

@@ -60,6 +60,7 @@ export interface DecoderLayerLike extends Module {
   forward(x: Tensor, context: AttentionContext): Tensor;
 }
 
+/** The modules of a {@link DecoderLayer}. */
 export interface DecoderLayerParts {
   readonly attention: AttentionLike;
   readonly mlp: MlpLike;
@@ -186,6 +187,7 @@ function checkpointed(
   });
 }
 
+/** Options of {@link DecoderWithHead}. */
 export interface DecoderWithHeadOptions {
   /** The body's name: the first part of its tensors' names in checkpoints. Default "model". */
   readonly bodyName?: string;

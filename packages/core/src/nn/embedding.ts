@@ -5,6 +5,7 @@ import { addNoise } from '../tensor/ops/noise.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Module, type Parameter } from './module.js';
 
+/** Options of {@link Embedding}. */
 export interface EmbeddingOptions {
   /** Storage of the weight. Default float32. */
   readonly dtype?: DType;

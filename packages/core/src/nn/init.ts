@@ -23,6 +23,7 @@ export function writeValues(tensor: Tensor, values: ArrayLike<number>): void {
   );
 }
 
+/** How {@link initWeights} draws new weights. */
 export interface InitOptions {
   /** Standard deviation of weights and embeddings: config.json's `initializer_range`. */
   readonly std: number;

@@ -17,6 +17,7 @@ export interface LinearLike extends Module {
   forward(x: Tensor): Tensor;
 }
 
+/** Options of {@link Linear}. */
 export interface LinearOptions {
   readonly inFeatures: number;
   readonly outFeatures: number;

@@ -6,6 +6,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { Linear, type LinearLike } from './linear.js';
 import { Module } from './module.js';
 
+/** The sizes and the activation of {@link GatedMlp}. */
 export interface GatedMlpOptions {
   readonly hiddenSize: number;
   readonly intermediateSize: number;

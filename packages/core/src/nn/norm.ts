@@ -36,7 +36,7 @@ export interface NormLike extends Module {
   forward(x: Tensor): Tensor;
 }
 
-/** [x + r, norm(x + r)]: one kernel when the norm is an RMSNorm itself. */
+/** `[x + r, norm(x + r)]`: one kernel when the norm is an RMSNorm itself. */
 export function addThenNorm(x: Tensor, r: Tensor, norm: NormLike): [Tensor, Tensor] {
   if (norm instanceof RMSNorm) return addRmsNorm(x, r, norm.gain, norm.eps);
   const sum = x.add(r);

@@ -219,6 +219,7 @@ export class QuantizedLinear extends Module implements LinearLike {
   }
 }
 
+/** What quantised weights may become again. */
 export type DequantizedDType = 'float32' | 'float16' | 'bfloat16';
 
 /** The tables that codes stand for, once on the device for all layers. The caller disposes them. */
@@ -227,6 +228,7 @@ export interface QuantizationMaps {
   readonly nested: Tensor;
 }
 
+/** The code maps of a backend: made once, shared by all quantised layers. */
 export const quantizationMaps = (
   engine: Engine,
   quantType: QuantizedFormat['quantType'],

@@ -6,6 +6,7 @@ import { type RopeScaling, scaledFrequencies } from './ropeScaling.js';
 
 export type { RopeScaling } from './ropeScaling.js';
 
+/** Sizes and frequencies of rotary embeddings. */
 export interface RotaryOptions {
   /** Features of a head that turn: all of them, or the first (`partial_rotary_factor`). Even. */
   readonly headDim: number;

@@ -10,6 +10,7 @@ import { AttuneError } from '../util/errors.js';
 import { type CausalLmRowOptions, causalLmRows } from './causalLmRows.js';
 import { collatePredictions, predictedRows } from './predictedRows.js';
 
+/** Options of {@link causalLmObjective}. */
 export interface CausalLmOptions extends CausalLmRowOptions {
   /** Label smoothing, see `labelSmoothingFactor`. Default 0. */
   readonly labelSmoothing?: number;

@@ -4,6 +4,7 @@ import { Preflight, type PreflightSetting } from '../text/preflight/preflight.js
 import { tokenizeSft } from '../text/tokenizeRow.js';
 import type { RowRules, RowUse } from '../training/rowRules.js';
 
+/** Options of {@link causalLmRows}. */
 export interface CausalLmRowOptions {
   /** Tokens of a row beyond which its end is cut off. */
   readonly maxLength: number;

@@ -16,6 +16,7 @@ export interface ClassifierExample {
   readonly label: number | readonly number[];
 }
 
+/** Options of {@link sequenceClassificationObjective}. */
 export interface SequenceClassificationOptions {
   /** Tokens of a row beyond which its end is cut off. */
   readonly maxLength: number;

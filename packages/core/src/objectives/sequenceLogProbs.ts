@@ -11,6 +11,7 @@ import type { DeviceBatch } from '../training/batch.js';
 import { AttuneError } from '../util/errors.js';
 import { predictedRows } from './predictedRows.js';
 
+/** Options of {@link sequenceLogProbs}. */
 export interface LogProbsOptions {
   /** Divides the logits, as where tokens are sampled with this temperature. Default 1. */
   readonly temperature?: number;
@@ -20,6 +21,7 @@ export interface LogProbsOptions {
   readonly withCorrect?: boolean;
 }
 
+/** What {@link sequenceLogProbs} gives. */
 export interface SequenceLogProbs {
   /**
    * float32 [B]: the sum over a row's labels of log p(label | what is before it), nats; 0 for a row without any.

@@ -7,6 +7,7 @@ import { ArenaOptimizer, type ArenaOptions, type UpdateRule } from './arenaOptim
 import { defineOptimizer } from './definition.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
+/** Options of {@link Adafactor}, with torch's and transformers' defaults. */
 export interface AdafactorOptions extends ArenaOptions {
   /** Added to each squared gradient. Default 1e-30. */
   readonly eps1?: number;

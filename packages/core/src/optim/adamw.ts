@@ -8,6 +8,7 @@ import { defineOptimizer } from './definition.js';
 import { type ElementwiseRule, elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
+/** Options of {@link AdamW}, with torch's defaults. */
 export interface AdamWOptions extends ArenaOptions {
   /** Decay rate of the first moment. Default 0.9. */
   readonly beta1?: number;
@@ -30,6 +31,7 @@ export class AdamW extends ArenaOptimizer<readonly Tensor[]> {
   }
 }
 
+/** The update of AdamW, as an op and its state. */
 export function adamwRule(options: AdamWOptions): ElementwiseRule {
   const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8 } = options;
   return elementwiseRule(

@@ -18,6 +18,7 @@ import {
 import { PagedOptimizer } from './paged.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
+/** Options of {@link AdamW8bit}, with the defaults of bitsandbytes. */
 export interface AdamW8bitOptions extends AdamWOptions {
   /** Elements of a parameter below which its moments stay float32. Default 4096. */
   readonly min8bitSize?: number;

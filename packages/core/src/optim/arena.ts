@@ -22,9 +22,9 @@ export interface ArenaChunk {
   readonly slots: readonly Slot[];
   /** Elements, padding between parameters included. */
   readonly length: number;
-  /** [length]: the weights. */
+  /** `[length]`: the weights. */
   readonly values: Tensor;
-  /** [length]: their gradients; zero in the padding, so that norms are right. */
+  /** `[length]`: their gradients; zero in the padding, so that norms are right. */
   readonly grads: Tensor;
 }
 

@@ -47,6 +47,7 @@ export interface UpdateRule<State> {
   arrays(chunk: OptimizerChunk, state: State): readonly StateArray[];
 }
 
+/** Options of an {@link ArenaOptimizer}. */
 export interface ArenaOptions {
   /** Largest flat tensor in bytes. Default 64 MiB, or what the device binds if that is less. */
   readonly maxChunkBytes?: number | undefined;

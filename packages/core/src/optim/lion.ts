@@ -8,6 +8,7 @@ import { defineOptimizer } from './definition.js';
 import { type ElementwiseRule, elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
+/** Options of {@link Lion}, with the defaults of bitsandbytes. */
 export interface LionOptions extends ArenaOptions {
   /** How much of the momentum is in the direction of an update. Default 0.9. */
   readonly beta1?: number;
@@ -28,6 +29,7 @@ export class Lion extends ArenaOptimizer<readonly Tensor[]> {
   }
 }
 
+/** The update of Lion, as an op and its state. */
 export function lionRule({ beta1 = 0.9, beta2 = 0.99 }: LionOptions): ElementwiseRule {
   return elementwiseRule(['exp_avg'], ({ values, grads, weightDecay }, [momentum], { lr, clip }) =>
     lion({ parameter: values, momentum: momentum! }, grads, clip, {

@@ -1,6 +1,7 @@
 /** Schedules that follow an evaluation metric instead of counting updates. */
 export type MetricSchedulerType = 'reduce_lr_on_plateau' | 'greedy';
 
+/** Options of a schedule that looks at a metric. */
 export interface MetricScheduleOptions {
   /** The rate at the start. */
   readonly learningRate: number;

@@ -24,6 +24,7 @@ interface PageableState<State> {
   lanes(state: State, length: number): readonly Lane[];
 }
 
+/** A rule whose state may lie in host memory. */
 export interface PageableRule<State>
   extends Omit<UpdateRule<State>, 'init'>,
     PageableState<State> {}
@@ -49,7 +50,11 @@ export const laneArray = (lane: Lane, { name, parameter, offset }: Slot): StateA
 /** A rule whose states are as long as the parameters, float32, zero at first. */
 export type ElementwiseRule = PageableRule<readonly Tensor[]>;
 
-/** @param kinds torch's names: `exp_avg`, ... */
+/**
+ * A rule that treats each number by itself, from its op.
+ *
+ * @param kinds torch's names: `exp_avg`, ...
+ */
 export const elementwiseRule = (
   kinds: readonly string[],
   update: (chunk: OptimizerChunk, state: readonly Tensor[], step: UpdateStep) => void,

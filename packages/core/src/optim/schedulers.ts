@@ -25,6 +25,7 @@ export type SchedulerType = StepSchedulerType | MetricSchedulerType;
 
 type Ramp = 'linear' | 'cosine' | '1-sqrt';
 
+/** What a schedule is made from. */
 export interface ScheduleOptions {
   /** Updates of linear rise from 0. The first update then has rate 0, as in Hugging Face's Trainer. */
   readonly warmupSteps: number;

@@ -8,6 +8,7 @@ import { defineOptimizer } from './definition.js';
 import { elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
+/** Options of {@link SGD}, with torch's defaults. */
 export interface SgdOptions extends ArenaOptions {
   /** How much of the last direction goes on. Default 0: no buffer is kept. */
   readonly momentum?: number;

@@ -3,6 +3,7 @@ import type { Tensor } from './tensor.js';
 
 // On its own, outside of the `ops` namespace: bundled declarations lose track of a type that a
 // namespace re-exports from a shared chunk.
+/** How a product reads its operands, and what it does with the result. */
 export interface MatmulOptions {
   /** Read a as [..., K, M]. Default false. */
   readonly transposeA?: boolean;

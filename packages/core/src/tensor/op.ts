@@ -16,6 +16,7 @@ export interface ReferenceArray extends TensorSpec {
   readonly data: Float64Array | Int32Array | Uint32Array;
 }
 
+/** What the float64 meaning of an op is given. */
 export interface ReferenceCall<A extends Attrs = Attrs> {
   readonly inputs: readonly ReferenceArray[];
   readonly outputs: readonly ReferenceArray[];

@@ -1,9 +1,11 @@
 import { AttuneError } from '../util/errors.js';
 
+/** Sizes by axis, the slowest first. */
 export type Shape = readonly number[];
 
 // Loops: these run many times in every step.
 
+/** How many numbers a shape has. */
 export function numel(shape: Shape): number {
   let n = 1;
   for (let i = 0; i < shape.length; i++) n *= shape[i]!;
@@ -20,12 +22,14 @@ export function strides(shape: Shape): number[] {
   return out;
 }
 
+/** Whether two shapes are the same. */
 export function sameShape(a: Shape, b: Shape): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 
+/** A shape as messages write it: `[2, 3]`. */
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 
 /** What an op needs of its inputs. @throws SHAPE_MISMATCH with all of them unless `fits` */

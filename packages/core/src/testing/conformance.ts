@@ -8,6 +8,7 @@ import { AttuneError } from '../util/errors.js';
 import { type CaseOperand, caseRng, type OpCase } from './opCase.js';
 import { opCases } from './opCases.js';
 
+/** How far a backend was from the reference in one case. */
 export interface CaseResult {
   readonly name: string;
   readonly ok: boolean;
@@ -21,6 +22,7 @@ export interface CaseResult {
   readonly message: string;
 }
 
+/** What a case is compared with. */
 export interface CompareOptions {
   /** The oracle. Give one made with `extraOps` to judge primitives of your own. */
   readonly reference?: ReferenceBackend;
@@ -168,6 +170,7 @@ function indexOf(flat: number, shape: Shape): number[] {
   return index;
 }
 
+/** Options of the conformance suite. */
 export interface ConformanceOptions extends CompareOptions {
   /** Default: {@link opCases}. Add cases of your own ops. */
   readonly cases?: readonly OpCase[];
@@ -176,6 +179,7 @@ export interface ConformanceOptions extends CompareOptions {
   readonly onResult?: (result: CaseResult) => void;
 }
 
+/** What the conformance suite found. */
 export interface ConformanceReport {
   readonly results: readonly CaseResult[];
   readonly failures: readonly CaseResult[];

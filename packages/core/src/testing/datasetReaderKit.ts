@@ -6,6 +6,7 @@ import type { Row } from '../dataset/dataset.js';
 import type { DatasetReader, PlacedRow } from '../dataset/datasetReader.js';
 import { type KitCheck, kitOf } from './kit.js';
 
+/** Options of the kit for dataset readers. */
 export interface DatasetReaderKitOptions {
   /** A file of the format with three rows or more, and what they are. */
   readonly content: string | Uint8Array;

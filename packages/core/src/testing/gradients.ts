@@ -12,6 +12,7 @@ export interface GradientInput {
   readonly values: ArrayLike<number>;
 }
 
+/** Options of the gradient check. */
 export interface GradientOptions {
   /** Step of the central differences, relative to max(1, |x|). Default 1e-5. */
   readonly step?: number;
@@ -21,6 +22,7 @@ export interface GradientOptions {
   readonly extraOps?: readonly OpDef[];
 }
 
+/** How far a backward rule was from central differences. */
 export interface GradientResult {
   readonly ok: boolean;
   /** Largest error, relative as in the tolerance. */

@@ -14,6 +14,7 @@ export interface Tolerance {
 /** Makes the `size` values of an operand. */
 export type Draw = (rng: Rng, size: number) => ArrayLike<number>;
 
+/** An operand of a case: its shape, its storage, how its numbers are drawn. */
 export interface CaseOperand {
   readonly shape: Shape;
   readonly dtype: DType;
@@ -100,13 +101,16 @@ export const values =
   (_, size) =>
     Float64Array.from({ length: size }, (_, i) => given[i % given.length]!);
 
+/** An operand of any storage. */
 export const operand = (dtype: DType, shape: Shape, draw: Draw = normal()): CaseOperand => ({
   dtype,
   shape,
   draw,
 });
+/** An operand of float32 numbers, by default drawn from a normal distribution. */
 export const f32 = (shape: Shape, draw: Draw = normal()): CaseOperand =>
   operand('float32', shape, draw);
+/** An operand of int32 numbers. */
 export const i32 = (shape: Shape, draw: Draw): CaseOperand => operand('int32', shape, draw);
 
 // Tolerances. Kernels compute in float32, unit roundoff u = 2^-24; one ulp of a result is at most 2u |result|.

@@ -6,6 +6,7 @@ import type {
 } from '../optim/scheduleDefinition.js';
 import { type KitCheck, kitOf } from './kit.js';
 
+/** Options of the kit for schedules. */
 export interface ScheduleKitOptions {
   /** `lrSchedulerKwargs`, camelCase. Default none. */
   readonly options?: Readonly<Record<string, unknown>>;

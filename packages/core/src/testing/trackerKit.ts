@@ -7,6 +7,7 @@ import type { EvalMetrics, TrainerCallback } from '../training/callback.js';
 import { type KitCheck, kitOf } from './kit.js';
 import { inFolder, kitAttune, kitLlama, kitRows } from './trainingKit.js';
 
+/** Options of the kit for trackers. */
 export interface TrackerKitOptions {
   /**
    * What it has written of a run: [step, value] of each training loss, in the order of the steps. `folder` is the

@@ -19,6 +19,7 @@ export interface IdArray {
   readonly reach?: number;
 }
 
+/** Padded token ids with labels, positions and segments, each [B, T]. */
 export type TokenBatch = Readonly<
   Record<'inputIds' | 'labels' | 'positions' | 'segments', IdArray>
 >;

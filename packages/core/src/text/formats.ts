@@ -7,6 +7,7 @@ import { parseRemembering, remembering } from '../util/readAs.js';
 import { isConversation, withSystem } from './conversationColumns.js';
 import { otherModality } from './otherModalities.js';
 
+/** The messages of a conversation, and what a template gets beside them. */
 export type Messages = readonly ChatMessage[];
 
 export type { TemplateInput };

@@ -3,6 +3,7 @@ import { Preflight, type PreflightContext } from './preflight/preflight.js';
 import type { PreflightReport } from './preflight/preflightReport.js';
 import { type TokenizeOptions, tokenizeSft } from './tokenizeRow.js';
 
+/** Options of {@link inspectRows}. */
 export type InspectOptions = Omit<PreflightContext, 'tokenizer'> & TokenizeOptions;
 
 /**

@@ -7,6 +7,7 @@ import type { TokenExample } from './collator.js';
  * - `wrapped`: all tokens end to end, cut into rows wherever they are full.
  */
 export const PACKING_STRATEGIES = ['bfd', 'bfd_split', 'wrapped'] as const;
+/** How rows are put together: see {@link packExamples}. */
 export type PackingStrategy = (typeof PACKING_STRATEGIES)[number];
 
 /**

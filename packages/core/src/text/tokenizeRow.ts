@@ -17,6 +17,7 @@ export interface TextTokenizer extends ChatTokenizer {
   decode?(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
 }
 
+/** Options of {@link tokenizeSft}. */
 export interface TokenizeOptions {
   /** Not needed for rows of `input_ids`. */
   readonly tokenizer: TextTokenizer | null;

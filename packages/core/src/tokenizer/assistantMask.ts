@@ -26,6 +26,7 @@ export interface ChatTokenizer {
   ): { readonly ids: readonly number[]; readonly inside: readonly boolean[] } | null;
 }
 
+/** The tokens of a conversation, and which of them the assistant wrote. */
 export interface AssistantMask {
   /** The whole conversation. */
   readonly ids: readonly number[];

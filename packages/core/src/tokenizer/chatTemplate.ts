@@ -16,6 +16,7 @@ export interface ChatMessage {
 /** Several templates under names, or the only one. */
 export type ChatTemplates = string | ReadonlyMap<string, string>;
 
+/** How a chat template is rendered. */
 export interface RenderOptions {
   /** End with the words that open the assistant's turn. Default false. */
   readonly addGenerationPrompt?: boolean;

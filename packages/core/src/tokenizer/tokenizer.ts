@@ -36,16 +36,19 @@ export interface TokenizerFiles {
   readonly chatTemplate: ChatTemplates | null;
 }
 
+/** How a text becomes ids. */
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text (a bos token, often). Default true. */
   readonly addSpecialTokens?: boolean;
 }
 
+/** How ids become a text. */
 export interface DecodeOptions {
   /** Leave out bos, eos and the like. Default true (transformers: false). */
   readonly skipSpecialTokens?: boolean;
 }
 
+/** Options of `tokenizer.applyChatTemplate`. */
 export interface ApplyChatTemplateOptions extends RenderOptions, TemplateInput {
   /** Return ids; false returns the text. Default true. */
   readonly tokenize?: boolean;
@@ -56,6 +59,7 @@ export interface ApplyChatTemplateOptions extends RenderOptions, TemplateInput {
   readonly returnAssistantTokensMask?: boolean;
 }
 
+/** A rendered conversation as ids, with the tokens that the assistant wrote. */
 export interface ChatTokensWithMask {
   readonly inputIds: number[];
   /** 0 or 1 for each of inputIds. */

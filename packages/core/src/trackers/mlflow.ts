@@ -11,6 +11,7 @@ const MOST_PARAMS = 100;
 const LONGEST_PARAM = 500;
 const TIMEOUT_MS = 30_000;
 
+/** Options of {@link MlflowCallback}. */
 export interface MlflowOptions {
   /** The server. Default "http://127.0.0.1:5000", where `mlflow server` listens. */
   readonly trackingUri?: string;

@@ -16,6 +16,7 @@ const TENSOR = { dtype: 1, shape: 2, stringVal: 8 };
 const DT_STRING = 7;
 const SESSION_START = 1;
 
+/** Options of {@link TensorBoardCallback}. */
 export interface TensorBoardOptions {
   /** Folder of the event file. Default: `loggingDir`, else `runs/<date>_<host>` below outputDir, as transformers. */
   readonly logDir?: string;

@@ -47,6 +47,7 @@ const SUMMARY_ONLY = new Set([
   'total_flos',
 ]);
 
+/** Options of {@link WandbCallback}. */
 export interface WandbOptions {
   /** The project that the run belongs to. Default "huggingface", as in transformers. */
   readonly project?: string;

@@ -6,6 +6,7 @@ import { opTable } from '../tensor/opTable.js';
 import { numel } from '../tensor/shape.js';
 import { AttuneError } from '../util/errors.js';
 
+/** Options of `trainer.profile`. */
 export interface ProfileOptions {
   /** Updates that are measured. Default 3. */
   readonly steps?: number;
@@ -38,6 +39,7 @@ export interface DeviceLimits {
   readonly gigabytesPerSecond: number;
 }
 
+/** Where the time of an update went, as `trainer.profile` measured it. */
 export interface TrainingProfile {
   readonly device: string;
   readonly steps: number;

@@ -73,6 +73,7 @@ const sftArguments = trainingArgumentsSchema.extend(sftOnly);
 /** TrainingArguments with TRL's defaults: learningRate 2e-5, loggingSteps 10, maxLength 1024. */
 export type SftArguments = TrainingArguments & FilledOptions<typeof sftOnly>;
 
+/** The `args` of an {@link SFTTrainer}, as they are written. */
 export type SftArgumentsInput = TrainingArgumentsInput & OptionsInput<typeof sftOnly>;
 
 const { objective: _, objectiveOptions: __, ...ofEveryTrainer } = trainerOptions.shape;
@@ -85,6 +86,7 @@ const sftOptions = {
 };
 const sftTrainerOptions = z.strictObject({ ...ofEveryTrainer, ...sftOptions });
 
+/** Options of an {@link SFTTrainer}. */
 export type SftTrainerOptions = Omit<
   TrainerOptions<SftArguments, SftArgumentsInput>,
   'objective' | 'objectiveOptions'

@@ -79,8 +79,10 @@ const trainerShape = {
     .optional()
     .meta({ aka: 'callback hooks' }),
 };
+/** The options of {@link TrainerOptions}: their names and types; the trainer checks the values. */
 export const trainerOptions = z.strictObject(trainerShape);
 
+/** Options of a {@link Trainer}. */
 export type TrainerOptions<
   Args extends TrainingArguments = TrainingArguments,
   ArgsInput extends object = TrainingArgumentsInput,
@@ -116,10 +118,13 @@ const trainShape = {
    */
   handleSignals: z.boolean().default(true),
 };
+/** The options of {@link TrainOptions}. */
 export const trainOptions = z.strictObject(trainShape);
 
+/** Options of `trainer.train` and `trainer.steps`. */
 export type TrainOptions = OptionsInput<typeof trainShape>;
 
+/** What a run ended with. */
 export interface TrainOutput {
   readonly globalStep: number;
   /** Mean loss over all updates of the run. */

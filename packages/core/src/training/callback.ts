@@ -18,6 +18,7 @@ export interface TrainerControl {
   shouldSave: boolean;
 }
 
+/** What callbacks see of a run, and ask it for. */
 export interface CallbackContext {
   readonly args: TrainingArguments;
   /** Names of the arguments that the user wrote and that are not the defaults of this trainer. */
@@ -91,6 +92,7 @@ export interface HookValues {
   onPredictionStep: PredictionStep;
 }
 
+/** The name of a moment that is awaited. */
 export type AsyncHook = keyof HookValues;
 
 /**
@@ -143,5 +145,6 @@ export interface TrainerCallback {
 /** A callback as a plain object, its parameters' types inferred. */
 export const defineCallback = (callback: TrainerCallback): TrainerCallback => callback;
 
+/** What messages call a callback: its name, else that of its class. */
 export const callbackName = (callback: TrainerCallback): string =>
   callback.name ?? callback.constructor.name;

@@ -37,6 +37,7 @@ export interface EventPayloads {
   predictionStep: PredictionStep;
 }
 
+/** The name of an event: `on("log", ...)`. */
 export type EventName = keyof EventPayloads;
 
 /** What `trainer.on(name, listener)` tells, after the callbacks of the same moment. */

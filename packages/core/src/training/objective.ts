@@ -6,6 +6,7 @@ import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
 import type { Fingerprint, RowRules } from './rowRules.js';
 import type { Update, UpdateContext } from './updates.js';
 
+/** What an objective records of one micro-batch. */
 export interface LossOutput {
   /** One element: the SUM of the loss over the batch's items, never its mean. */
   readonly loss: Tensor;

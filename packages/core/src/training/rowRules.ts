@@ -21,6 +21,7 @@ export interface EncodeContext {
   readonly preflight?: Preflight | null;
 }
 
+/** What became of a row. */
 export interface EncodedRow<Example> {
   /** null: the row has nothing to learn from; it is left out and counted. */
   readonly example: Example | null;

@@ -17,6 +17,7 @@ export function describeValue(value: unknown): string {
   return keys.length === 0 ? 'an empty object' : `an object with ${keys.slice(0, 4).join(', ')}`;
 }
 
+/** Whether a value can be awaited for something. */
 export const isPromise = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' &&
   value !== null &&

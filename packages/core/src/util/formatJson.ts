@@ -1,5 +1,6 @@
 import { JsonNumber, type JsonValue } from './losslessJson.js';
 
+/** Options of {@link formatJson}. */
 export interface FormatJsonOptions {
   /** Spaces for each level. Default 2, as in Hugging Face's files; 0: all in one line. */
   readonly indent?: number;

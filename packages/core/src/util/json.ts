@@ -7,6 +7,7 @@
 export const snakeToCamel = (name: string): string =>
   name.replace(/(?<=[^_])_([a-zA-Z0-9])/g, (_, c: string) => c.toUpperCase());
 
+/** `learningRate` -> `learning_rate`. */
 export const camelToSnake = (name: string): string =>
   name
     .replace(/(?<=[^_\d])(\d+bit)/gi, '_$1')
@@ -21,6 +22,7 @@ export type PlainJson =
   | readonly PlainJson[]
   | { readonly [key: string]: PlainJson };
 
+/** How far keys are respelled. */
 export interface MapKeysOptions {
   /** Also inside of nested objects and arrays. Default false: values are often data, not options. */
   readonly deep?: boolean;

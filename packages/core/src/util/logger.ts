@@ -12,4 +12,5 @@ export const consoleLogger: Logger = {
   error: (message) => console.error(`error: ${message}`),
 };
 
+/** Keeps every message to itself. */
 export const silentLogger: Logger = { info() {}, warn() {}, error() {} };

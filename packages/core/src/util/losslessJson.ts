@@ -30,6 +30,7 @@ export type JsonValue =
   | readonly JsonValue[]
   | ReadonlyMap<string, JsonValue>;
 
+/** Options of {@link parseJson}. */
 export interface ParseJsonOptions {
   /** Lists and objects within one another. Default 256; the call stack ends somewhere above 1,000. */
   readonly maxDepth?: number;

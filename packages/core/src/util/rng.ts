@@ -119,6 +119,7 @@ export class Rng {
   }
 }
 
+/** Where an {@link Rng} stands: the same state, the same draws. */
 export interface RngState {
   readonly seed: number;
   readonly stream: number;

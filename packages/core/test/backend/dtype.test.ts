@@ -6,7 +6,7 @@ import {
   fromBfloat16Bits,
   fromFloat16Bits,
   parseDType,
-} from '@attune/core';
+} from '@attune/core/backend';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 

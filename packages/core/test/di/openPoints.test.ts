@@ -7,7 +7,6 @@ import {
   createAttune,
   DatasetReaders,
   defineCallback,
-  defineObjective,
   definePlugin,
   defineSchedule,
   LearningRateSchedules,
@@ -21,6 +20,7 @@ import {
   Trainer,
 } from '@attune/core';
 import { datasetReaderKit, scheduleKit, trackerKit } from '@attune/core/testing';
+import { defineObjective } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { builtinReaders } from '../../src/dataset/readRows.js';

@@ -9,11 +9,11 @@ import {
   type Logger,
   PLUGIN_API_VERSION,
   type PluginContext,
-  ReferenceBackend,
   silentLogger,
   TOKENS,
   token,
 } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
 import { describe, expect, it } from 'vitest';
 
 interface Greeter {

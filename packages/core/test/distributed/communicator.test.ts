@@ -1,12 +1,7 @@
-import {
-  AttuneError,
-  type Communicator,
-  Engine,
-  localCommunicator,
-  ReferenceBackend,
-  sumTensors,
-} from '@attune/core';
+import { AttuneError, type Communicator, Engine, localCommunicator } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
 import { communicatorKit, inProcessWorld } from '@attune/core/testing';
+import { sumTensors } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 
 describe('the world in one process', () => {

@@ -5,16 +5,18 @@ import {
   createAttune,
   EarlyStoppingCallback,
   type EvalMetrics,
+  SFTTrainer,
+  silentLogger,
+  TrainerState,
+} from '@attune/core';
+import {
   exactMatch,
   meansWithErrors,
   parseTrainingArguments,
-  SFTTrainer,
   scoreChoices,
-  silentLogger,
-  TrainerState,
   textPerplexities,
   trainingArgumentsSchema,
-} from '@attune/core';
+} from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { rotateCheckpoints } from '../../src/trainer/run/checkpoint/checkpointFolders.js';
 import { writeManifest } from '../../src/trainer/run/checkpoint/checkpointManifest.js';

@@ -4,13 +4,13 @@ import {
   definePlugin,
   EvaluationTasks,
   generateTask,
-  logLikelihoods,
   loglikelihoodTask,
   runEvaluationTask,
   SFTTrainer,
   silentLogger,
-  type TextTokenizer,
 } from '@attune/core';
+import type { TextTokenizer } from '@attune/core/text';
+import { logLikelihoods } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { idRows, minuteLlama } from '../trainer/support.js';
 

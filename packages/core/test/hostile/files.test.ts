@@ -6,11 +6,9 @@ import {
   AutoTokenizer,
   createAttune,
   loadDataset,
-  readHfConfig,
-  SafetensorsFile,
   silentLogger,
-  WeightFolder,
 } from '@attune/core';
+import { readHfConfig, SafetensorsFile, WeightFolder } from '@attune/core/io';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { damage } from '../../src/trainer/run/checkpoint/checkpointManifest.js';
 import { fixture, fixtureJson } from '../models/support.js';

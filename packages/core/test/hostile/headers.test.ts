@@ -1,6 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { SafetensorsFile, WeightFolder } from '@attune/core';
+import { SafetensorsFile, WeightFolder } from '@attune/core/io';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../trainer/support.js';
 import { expectRefusal } from './cases.js';

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeFileAtomic, writeFolderAtomic } from '@attune/core';
+import { writeFileAtomic, writeFolderAtomic } from '@attune/core/io';
 import { afterAll, beforeEach, expect, it } from 'vitest';
 
 const made: string[] = [];

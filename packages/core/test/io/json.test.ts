@@ -1,4 +1,4 @@
-import { camelToSnake, keysToCamel, keysToSnake, snakeToCamel } from '@attune/core';
+import { camelToSnake, keysToCamel, keysToSnake, snakeToCamel } from '@attune/core/util';
 import { expect, it } from 'vitest';
 
 it.each([

@@ -1,7 +1,12 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SafetensorsFile, type TensorToWrite, tensorToWrite, writeSafetensors } from '@attune/core';
+import {
+  SafetensorsFile,
+  type TensorToWrite,
+  tensorToWrite,
+  writeSafetensors,
+} from '@attune/core/io';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fixture } from '../models/support.js';
 

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { finishSave, saveWhole } from '@attune/core';
+import { finishSave, saveWhole } from '@attune/core/io';
 import { afterAll, beforeEach, expect, it } from 'vitest';
 import { orphanTag, ownerTag } from '../../src/io/owner.js';
 import { notFiles } from '../hostile/cases.js';

@@ -1,13 +1,9 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  AutoModelForCausalLM,
-  parseBytes,
-  tensorToWrite,
-  WeightFolder,
-  writeWeights,
-} from '@attune/core';
+import { AutoModelForCausalLM } from '@attune/core';
+import { tensorToWrite, WeightFolder, writeWeights } from '@attune/core/io';
+import { parseBytes } from '@attune/core/util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fixture, reference } from '../models/support.js';
 

@@ -5,10 +5,8 @@ import {
   type Attune,
   AutoModelForCausalLM,
   AutoModelForSequenceClassification,
-  JsonNumber,
-  type JsonValue,
-  parseJson,
 } from '@attune/core';
+import { JsonNumber, type JsonValue, parseJson } from '@attune/core/util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { families } from '../models/familyParity.js';
 import { fixture, reference } from '../models/support.js';

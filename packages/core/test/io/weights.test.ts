@@ -1,7 +1,7 @@
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { tensorToWrite, WeightFolder, writeSafetensors } from '@attune/core';
+import { tensorToWrite, WeightFolder, writeSafetensors } from '@attune/core/io';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fixture } from '../models/support.js';
 

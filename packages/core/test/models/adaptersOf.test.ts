@@ -1,4 +1,5 @@
-import { type AdapterService, adaptersOf, createAttune, definePlugin, TOKENS } from '@attune/core';
+import { type AdapterService, createAttune, definePlugin, TOKENS } from '@attune/core';
+import { adaptersOf } from '@attune/core/models';
 import { expect, test } from 'vitest';
 
 test('core alone says what brings adapters', async () => {

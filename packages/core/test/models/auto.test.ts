@@ -11,12 +11,14 @@ import {
   definePlugin,
   ModelFamilies,
   RotaryDecoder,
-  SafetensorsFile,
   silentLogger,
+} from '@attune/core';
+import {
+  SafetensorsFile,
   type TensorToWrite,
   tensorToWrite,
   writeSafetensors,
-} from '@attune/core';
+} from '@attune/core/io';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { fixture, reference } from './support.js';
 

@@ -5,11 +5,11 @@ import {
   type Attune,
   AutoModelForCausalLM,
   AutoModelForSequenceClassification,
-  SafetensorsFile,
   type SequenceClassifier,
   sequenceClassificationObjective,
   Trainer,
 } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { upload } from '../../src/training/upload.js';
 import { fixture, fixtureJson, largestDifference, reference } from './support.js';

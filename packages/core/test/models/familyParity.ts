@@ -1,10 +1,5 @@
-import {
-  type Attune,
-  AutoModelForCausalLM,
-  type CausalLM,
-  ops,
-  SafetensorsFile,
-} from '@attune/core';
+import { type Attune, AutoModelForCausalLM, type CausalLM, ops } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
 import { expect } from 'vitest';
 import { fixture, fixtureJson, largestDifference } from './support.js';
 

@@ -4,23 +4,24 @@ import { join } from 'node:path';
 import {
   type Attune,
   AutoModelForCausalLM,
-  AutoModelForCausalLMWithValueHead,
   AutoModelForSequenceClassification,
-  autoModel,
   CausalLM,
+  generateTask,
+  runEvaluationTask,
+  SFTTrainer,
+  type Tensor,
+} from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
+import {
+  AutoModelForCausalLMWithValueHead,
+  autoModel,
   DecoderModel,
   type DecoderModelParts,
   defineHead,
   type ForwardInput,
-  generateTask,
-  Linear,
-  type LinearLike,
-  runEvaluationTask,
-  SafetensorsFile,
-  SFTTrainer,
-  type Tensor,
-  type TextTokenizer,
-} from '@attune/core';
+} from '@attune/core/models';
+import { Linear, type LinearLike } from '@attune/core/nn';
+import type { TextTokenizer } from '@attune/core/text';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { fixture, largestDifference, reference } from './support.js';

@@ -1,4 +1,5 @@
-import { type Attune, Embedding, inference, type Module } from '@attune/core';
+import { type Attune, inference } from '@attune/core';
+import { Embedding, type Module } from '@attune/core/nn';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { minuteLlama } from '../trainer/support.js';
 import { reference } from './support.js';

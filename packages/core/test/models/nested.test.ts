@@ -7,10 +7,8 @@ import {
   AutoModelForSequenceClassification,
   type CausalLM,
   estimateMemory,
-  SafetensorsFile,
-  type TensorToWrite,
-  writeWeights,
 } from '@attune/core';
+import { SafetensorsFile, type TensorToWrite, writeWeights } from '@attune/core/io';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readSftRow } from '../../src/text/formats.js';
 import { loadModelWeights } from '../../src/trainer/run/modelWeights.js';

@@ -1,14 +1,8 @@
 import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  AutoModelForCausalLM,
-  type CausalLM,
-  createAttune,
-  type DType,
-  tensorToWrite,
-  writeSafetensors,
-} from '@attune/core';
+import { AutoModelForCausalLM, type CausalLM, createAttune, type DType } from '@attune/core';
+import { tensorToWrite, writeSafetensors } from '@attune/core/io';
 import { describe, expect, test } from 'vitest';
 import { findNonFinite } from '../../src/io/nonFinite.js';
 import { ListLogger } from '../trainer/support.js';

@@ -1,4 +1,5 @@
-import { AutoModelForCausalLM, ops, SafetensorsFile, type Tensor } from '@attune/core';
+import { AutoModelForCausalLM, ops, type Tensor } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   fixture,

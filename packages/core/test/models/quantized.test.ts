@@ -7,10 +7,9 @@ import {
   type CausalLM,
   createAttune,
   type QuantizationConfig,
-  QuantizedLinear,
-  SafetensorsFile,
-  WeightFolder,
 } from '@attune/core';
+import { SafetensorsFile, WeightFolder } from '@attune/core/io';
+import { QuantizedLinear } from '@attune/core/nn';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { skipTest } from '../../src/models/loading/quantization.js';
 import { ListLogger } from '../trainer/support.js';

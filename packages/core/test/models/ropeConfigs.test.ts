@@ -1,4 +1,5 @@
-import { type Attune, AutoModelForCausalLM, inverseFrequencies, RotaryTables } from '@attune/core';
+import { type Attune, AutoModelForCausalLM } from '@attune/core';
+import { inverseFrequencies, RotaryTables } from '@attune/core/nn';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { fixtureJson, reference } from './support.js';
 

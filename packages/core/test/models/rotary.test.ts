@@ -1,4 +1,4 @@
-import { inverseFrequencies, type RopeScaling, rotaryAngles } from '@attune/core';
+import { inverseFrequencies, type RopeScaling, rotaryAngles } from '@attune/core/nn';
 import { expect, it } from 'vitest';
 import { longestSequence, rotaryFromConfig } from '../../src/models/families/rotaryConfig.js';
 import { fixtureJson, largestDifference } from './support.js';

@@ -7,11 +7,8 @@ import {
   AutoModelForSequenceClassification,
   type CausalLM,
   createAttune,
-  SafetensorsFile,
-  type TensorToWrite,
-  tensorToWrite,
-  writeWeights,
 } from '@attune/core';
+import { SafetensorsFile, type TensorToWrite, tensorToWrite, writeWeights } from '@attune/core/io';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { loadModelWeights } from '../../src/trainer/run/modelWeights.js';
 import { families } from './familyParity.js';

@@ -1,7 +1,6 @@
 import {
   type Attune,
   AutoModelForCausalLM,
-  causalLmLoss,
   collatePredictions,
   inference,
   type LanguageModel,
@@ -12,6 +11,7 @@ import {
   Trainer,
   upload,
 } from '@attune/core';
+import { causalLmLoss } from '@attune/core/training';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fixture, fixtureJson, largestDifference, reference } from '../models/support.js';
 import { minuteLlama, temporaryFolder } from '../trainer/support.js';

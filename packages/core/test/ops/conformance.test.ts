@@ -1,4 +1,6 @@
-import { numel, type OpCall, opTable, ReferenceBackend, type TensorSpec } from '@attune/core';
+import { numel } from '@attune/core';
+import { type OpCall, ReferenceBackend } from '@attune/core/backend';
+import { opTable, type TensorSpec } from '@attune/core/tensor';
 import {
   type CaseResult,
   compareCase,

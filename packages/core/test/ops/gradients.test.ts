@@ -1,5 +1,7 @@
-import { type Engine, ops, opTable, quant, Rng, type Tensor } from '@attune/core';
+import { type Engine, ops, type Tensor } from '@attune/core';
+import { opTable, quant } from '@attune/core/tensor';
 import { assertGradients, checkGradients, type GradientInput } from '@attune/core/testing';
+import { Rng } from '@attune/core/util';
 import { describe, expect, it } from 'vitest';
 
 /** Normal values; `positive` ones for log and roots; `spread` ones where ties or kinks are in the way. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { Engine, numel, ops, ReferenceBackend, type Tensor } from '@attune/core';
+import { Engine, numel, ops, type Tensor } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
 import { describe, expect, it } from 'vitest';
 
 // What torch, transformers and TRL compute (parity/README.md), against our ops in float64.

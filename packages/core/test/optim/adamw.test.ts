@@ -1,4 +1,6 @@
-import { AdamW, createAttune, decayGroups, RMSNorm, silentLogger } from '@attune/core';
+import { createAttune, silentLogger } from '@attune/core';
+import { RMSNorm } from '@attune/core/nn';
+import { AdamW, decayGroups } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { tinyLlama } from '../trainer/support.js';
 import { Bag, fixtureJson, numbers, peek, precise, referenceEngine, setGrad } from './support.js';

@@ -1,4 +1,5 @@
-import { AdamW, AttuneError } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { AdamW } from '@attune/core/training';
 import { expect, test } from 'vitest';
 import { ParameterArena } from '../../src/optim/arena.js';
 import { Bag, peek, precise, referenceEngine, setGrad } from './support.js';

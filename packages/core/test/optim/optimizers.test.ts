@@ -1,15 +1,12 @@
+import { createAttune, type Engine, Optimizers, silentLogger } from '@attune/core';
 import {
   Adafactor,
   AdamW8bit,
-  createAttune,
-  type Engine,
   Lion,
   type Optimizer,
-  Optimizers,
   type ParameterGroup,
   SGD,
-  silentLogger,
-} from '@attune/core';
+} from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { Bag, fixtureJson, numbers, peek, precise, referenceEngine, setGrad } from './support.js';
 

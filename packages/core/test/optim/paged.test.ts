@@ -1,3 +1,4 @@
+import { SFTTrainer, type SftTrainerOptions } from '@attune/core';
 import {
   AdamW,
   AdamW8bit,
@@ -5,9 +6,7 @@ import {
   everywhere,
   PagedAdamW8bit,
   PagedOptimizer,
-  SFTTrainer,
-  type SftTrainerOptions,
-} from '@attune/core';
+} from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import {
   float32Attune,

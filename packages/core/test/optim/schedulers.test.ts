@@ -1,12 +1,12 @@
+import { defineSchedule } from '@attune/core';
+import { scheduleKit } from '@attune/core/testing';
 import {
-  defineSchedule,
   metricSchedule,
   resolveWarmupSteps,
   type ScheduleDefinition,
   type StepSchedulerType,
   schedule,
-} from '@attune/core';
-import { scheduleKit } from '@attune/core/testing';
+} from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { builtinSchedules } from '../../src/optim/builtinSchedules.js';

@@ -1,13 +1,7 @@
-import {
-  createAttune,
-  type Engine,
-  Module,
-  type NamedParameter,
-  type Parameter,
-  type ReferenceBackend,
-  silentLogger,
-  type Tensor,
-} from '@attune/core';
+import { createAttune, type Engine, silentLogger, type Tensor } from '@attune/core';
+import type { ReferenceBackend } from '@attune/core/backend';
+import { Module, type Parameter } from '@attune/core/nn';
+import type { NamedParameter } from '@attune/core/training';
 
 export { fixtureJson } from '../models/support.js';
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { quant, SafetensorsFile } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
+import { quant } from '@attune/core/tensor';
 import { describe, expect, it } from 'vitest';
 
 // What bitsandbytes computes (parity/rows_quant.py).

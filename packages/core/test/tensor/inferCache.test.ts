@@ -1,12 +1,7 @@
 import { expect, test } from 'vitest';
-import {
-  type Attrs,
-  defineOp,
-  Engine,
-  ops,
-  ReferenceBackend,
-  type TensorSpec,
-} from '../../src/index.js';
+import { type Attrs, ReferenceBackend } from '../../src/entries/backend.js';
+import type { TensorSpec } from '../../src/entries/tensor.js';
+import { defineOp, Engine, ops } from '../../src/index.js';
 import { InferCache, type Inferred } from '../../src/tensor/inferCache.js';
 
 const def = defineOp<Attrs>({ name: 'x', infer: () => [], reference: () => {} });

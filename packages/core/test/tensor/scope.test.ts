@@ -1,4 +1,5 @@
-import { Engine, ReferenceBackend, type Tensor } from '@attune/core';
+import { Engine, type Tensor } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 let backend: ReferenceBackend;

@@ -1,11 +1,7 @@
-import {
-  broadcastShapes,
-  Engine,
-  ops,
-  ReferenceBackend,
-  resolveReshape,
-  writeValues,
-} from '@attune/core';
+import { Engine, ops } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
+import { writeValues } from '@attune/core/nn';
+import { broadcastShapes, resolveReshape } from '@attune/core/tensor';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 

@@ -1,4 +1,5 @@
-import { defineOp, Engine, ops, ReferenceBackend, type Tensor } from '@attune/core';
+import { defineOp, Engine, ops, type Tensor } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 let backend: ReferenceBackend;

@@ -1,11 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import {
-  collateTokens,
-  countLabels,
-  firstExamples,
-  Loader,
-  lengthGroupedOrder,
-} from '@attune/core';
+import { collateTokens, countLabels } from '@attune/core';
+import { firstExamples, Loader, lengthGroupedOrder } from '@attune/core/text';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fixtureJson } from '../models/support.js';

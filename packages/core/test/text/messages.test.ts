@@ -1,7 +1,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AutoTokenizer, loadDataset, type Tokenizer, tokenizeSft } from '@attune/core';
+import { AutoTokenizer, loadDataset, type Tokenizer } from '@attune/core';
+import { tokenizeSft } from '@attune/core/text';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSftRow } from '../../src/text/formats.js';
 import { fixture, fixtureJson } from '../models/support.js';

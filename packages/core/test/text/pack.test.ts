@@ -1,4 +1,5 @@
-import { collateTokens, countLabels, packExamples, type TokenExample } from '@attune/core';
+import { collateTokens, countLabels, type TokenExample } from '@attune/core';
+import { packExamples } from '@attune/core/text';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fixtureJson } from '../models/support.js';

@@ -7,12 +7,10 @@ import {
   AutoTokenizer,
   collateTokens,
   Dataset,
-  type InspectOptions,
-  inspectRows,
   type PreflightReport,
   type Tokenizer,
-  tokenizeSft,
 } from '@attune/core';
+import { type InspectOptions, inspectRows, tokenizeSft } from '@attune/core/text';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { fixture, fixtures } from '../models/support.js';
 

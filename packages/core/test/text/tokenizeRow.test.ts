@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
-import { AutoTokenizer, loadDataset, type TextTokenizer, tokenizeSft } from '@attune/core';
+import { AutoTokenizer, loadDataset } from '@attune/core';
+import { type TextTokenizer, tokenizeSft } from '@attune/core/text';
 import { describe, expect, test } from 'vitest';
 import { fixtureJson, hasStories, stories, storiesNote } from '../models/support.js';
 

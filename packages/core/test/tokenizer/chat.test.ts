@@ -1,12 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import {
-  AutoTokenizer,
-  assistantMask,
-  type ChatMessage,
-  type Tokenizer,
-  tokenizeSft,
-} from '@attune/core';
+import { AutoTokenizer, type ChatMessage, type Tokenizer } from '@attune/core';
+import { assistantMask, tokenizeSft } from '@attune/core/text';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixture, fixtureJson, fixtures } from '../models/support.js';
 

@@ -1,7 +1,8 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { AutoTokenizer, DecodeStream, type Tokenizer } from '@attune/core';
+import { AutoTokenizer, type Tokenizer } from '@attune/core';
+import { DecodeStream } from '@attune/core/text';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fixtureJson, fixtures, hasStories, stories, storiesNote } from '../models/support.js';

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SFTTrainer, type SftTrainerOptions } from '@attune/core';
 import { describe, expect, test } from 'vitest';
-import type { LogEntry } from '../../src/index.js';
+import type { LogEntry } from '../../src/entries/training.js';
 import { niceTicks, short } from '../../src/trackers/axis.js';
 import { type Point, thin } from '../../src/trackers/curve.js';
 import { escapeXml } from '../../src/trackers/escapeXml.js';

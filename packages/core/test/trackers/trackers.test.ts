@@ -7,13 +7,13 @@ import {
   Callbacks,
   createAttune,
   MlflowCallback,
-  rewriteLogs,
   SFTTrainer,
   type SftTrainerOptions,
   TensorBoardCallback,
   Trackers,
   WandbCallback,
 } from '@attune/core';
+import { rewriteLogs } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { crc32, crc32c } from '../../src/trackers/crc.js';
 import {

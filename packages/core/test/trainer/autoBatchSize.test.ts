@@ -1,11 +1,11 @@
 import {
   AttuneError,
-  type BufferHandle,
   createAttune,
   type DType,
   SFTTrainer,
   type SftArgumentsInput,
 } from '@attune/core';
+import type { BufferHandle } from '@attune/core/backend';
 import { describe, expect, test } from 'vitest';
 import {
   backendPlugin,

@@ -6,7 +6,6 @@ import {
   causalLmObjective,
   createAttune,
   EarlyStoppingCallback,
-  type LogEntry,
   type Objective,
   ops,
   Trainer,
@@ -14,6 +13,7 @@ import {
   type TrainingArgumentsInput,
   type TrainOptions,
 } from '@attune/core';
+import type { LogEntry } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import {
   backendPlugin,

@@ -5,8 +5,6 @@ import {
   causalLmObjective,
   createAttune,
   defineCallback,
-  type EventName,
-  type Moment,
   ops,
   ProgressCallback,
   SFTTrainer,
@@ -14,6 +12,7 @@ import {
   type TrainerCallback,
   type TrainingArgumentsInput,
 } from '@attune/core';
+import type { EventName, Moment } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import {
   float32Attune,

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { Rng } from '@attune/core';
+import { Rng } from '@attune/core/util';
 import { build } from 'tsup';
 import { beforeAll, expect, test } from 'vitest';
 import { temporaryFolder } from './support.js';

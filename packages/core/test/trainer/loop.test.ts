@@ -3,14 +3,13 @@ import {
   createAttune,
   defineCallback,
   type Engine,
-  type OpCall,
-  ReferenceBackend,
   SFTTrainer,
   type SftArgumentsInput,
   silentLogger,
   type TrainerCallback,
   type TrainLogs,
 } from '@attune/core';
+import { type OpCall, ReferenceBackend } from '@attune/core/backend';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { backendPlugin, idRows, ListLogger, minuteLlama, temporaryFolder } from './support.js';

@@ -4,17 +4,17 @@ import {
   type Attune,
   type CausalLM,
   causalLmObjective,
-  Module,
   type Objective,
   ops,
-  type PlainJson,
-  SafetensorsFile,
   sequenceLogProbs,
   type TokenExample,
   Trainer,
   type TrainingArgumentsInput,
   type UpdateContext,
 } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
+import { Module } from '@attune/core/nn';
+import type { PlainJson } from '@attune/core/util';
 import { describe, expect, test } from 'vitest';
 import { float32Attune, idRows, minuteLlama, temporaryFolder, weightsOf } from './support.js';
 

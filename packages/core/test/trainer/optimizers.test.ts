@@ -1,16 +1,14 @@
 import {
-  AdamW,
   createAttune,
-  decayGroups,
   defineOptimizer,
   definePlugin,
-  Lion,
   Optimizers,
   SFTTrainer,
   type SftArgumentsInput,
   type SftTrainerOptions,
   silentLogger,
 } from '@attune/core';
+import { AdamW, decayGroups, Lion } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import {

@@ -1,13 +1,12 @@
 import {
   causalLmRows,
   createAttune,
-  firstExamples,
   IterableDataset,
-  packExamples,
   type Row,
   SFTTrainer,
   silentLogger,
 } from '@attune/core';
+import { firstExamples, packExamples } from '@attune/core/text';
 import { expect, test } from 'vitest';
 import { prepareRows } from '../../src/trainer/rows/prepareRows.js';
 import { ListLogger, minuteLlama, temporaryFolder } from './support.js';

@@ -1,12 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import {
-  createAttune,
-  Engine,
-  type OpCall,
-  ReferenceBackend,
-  SFTTrainer,
-  silentLogger,
-} from '@attune/core';
+import { createAttune, Engine, SFTTrainer, silentLogger } from '@attune/core';
+import { type OpCall, ReferenceBackend } from '@attune/core/backend';
 import { describe, expect, test } from 'vitest';
 import { causalLmObjective } from '../../src/objectives/causalLm.js';
 import { LossScaler } from '../../src/trainer/loop/lossScaler.js';

@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { IterableDataset, type LogEntry, SFTTrainer, type TrainOptions } from '@attune/core';
+import { IterableDataset, SFTTrainer, type TrainOptions } from '@attune/core';
+import type { LogEntry } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import {
   float32Attune,

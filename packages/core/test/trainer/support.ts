@@ -9,11 +9,10 @@ import {
   createAttune,
   definePlugin,
   type Logger,
-  type OpCall,
   type Plugin,
-  ReferenceBackend,
   silentLogger,
 } from '@attune/core';
+import { type OpCall, ReferenceBackend } from '@attune/core/backend';
 import { fixture } from '../models/support.js';
 
 export { fixture, fixtureJson, largestDifference } from '../models/support.js';

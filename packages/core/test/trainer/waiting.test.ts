@@ -4,12 +4,12 @@ import {
   causalLmObjective,
   type EvaluationTask,
   IterableDataset,
-  type LogEntry,
   type Objective,
   Trainer,
   type TrainerCallback,
   type TrainingArgumentsInput,
 } from '@attune/core';
+import type { LogEntry } from '@attune/core/training';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
   float32Attune,

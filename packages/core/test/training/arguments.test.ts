@@ -2,14 +2,13 @@ import {
   causalLmObjective,
   createAttune,
   type Objective,
-  parseTrainingArguments,
   SFTTrainer,
   silentLogger,
   type TokenExample,
   Trainer,
   type TrainingArgumentsInput,
-  trainingArgumentsSchema,
 } from '@attune/core';
+import { parseTrainingArguments, trainingArgumentsSchema } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { planTraining } from '../../src/trainer/run/countUpdates.js';
 import { fixtureJson, ListLogger, minuteLlama } from '../trainer/support.js';

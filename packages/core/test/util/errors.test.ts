@@ -1,4 +1,5 @@
-import { AttuneError, nearest } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { nearest } from '@attune/core/util';
 import { describe, expect, it } from 'vitest';
 
 describe('AttuneError', () => {

@@ -1,4 +1,4 @@
-import { PythonPattern } from '@attune/core';
+import { PythonPattern } from '@attune/core/util';
 import { describe, expect, test } from 'vitest';
 import { fixtureJson } from '../models/support.js';
 

@@ -1,4 +1,4 @@
-import { philox, Rng, toUnit } from '@attune/core';
+import { philox, Rng, toUnit } from '@attune/core/util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 

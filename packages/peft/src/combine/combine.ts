@@ -1,4 +1,5 @@
-import { algebra, type Rng } from '@attune/core';
+import { algebra } from '@attune/core/tensor';
+import type { Rng } from '@attune/core/util';
 
 /** Ways to combine what training added to a tensor, by PEFT's names (`utils/merge_utils.py`). */
 export const COMBINATIONS = [

@@ -1,4 +1,6 @@
-import type { Engine, HostTensorData, Module } from '@attune/core';
+import type { Engine } from '@attune/core';
+import type { HostTensorData } from '@attune/core/io';
+import type { Module } from '@attune/core/nn';
 import type { PeftConfig } from '../contract/config.js';
 import { factorKey } from '../methods/lora/factors.js';
 import { startsFromBase } from '../methods/lora/start.js';

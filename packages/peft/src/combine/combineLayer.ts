@@ -1,4 +1,6 @@
-import { algebra, type HostTensorData, Rng } from '@attune/core';
+import type { HostTensorData } from '@attune/core/io';
+import { algebra } from '@attune/core/tensor';
+import { Rng } from '@attune/core/util';
 import { type Combination, combine } from './combine.js';
 import type { CombinationPlan } from './planCombination.js';
 

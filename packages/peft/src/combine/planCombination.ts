@@ -1,4 +1,5 @@
-import { AttuneError, type algebra, type Engine } from '@attune/core';
+import { AttuneError, type Engine } from '@attune/core';
+import type { algebra } from '@attune/core/tensor';
 import { COMBINATIONS, type Combination } from './combine.js';
 
 /** Options of `addWeightedAdapter`, named as in PEFT. */

@@ -1,14 +1,9 @@
-import {
-  type AdapterDeltas,
-  AttuneError,
-  algebra,
-  decode,
-  type HostTensorData,
-  type HubOptions,
-  hubOptions,
-  parseOptions,
-  type SafetensorsFile,
-} from '@attune/core';
+import { AttuneError, type HubOptions } from '@attune/core';
+import { decode } from '@attune/core/backend';
+import { type HostTensorData, hubOptions, type SafetensorsFile } from '@attune/core/io';
+import type { AdapterDeltas } from '@attune/core/models';
+import { algebra } from '@attune/core/tensor';
+import { parseOptions } from '@attune/core/util';
 import { openWeights, readAdapterConfig } from '../files/adapterFolder.js';
 import { resolveAdapter } from '../files/resolveAdapter.js';
 import {

@@ -1,5 +1,5 @@
+import { AttuneError } from '@attune/core';
 import {
-  AttuneError,
   camelToSnake,
   formatJson,
   type JsonValue,
@@ -8,7 +8,7 @@ import {
   problemsOf,
   snakeToCamel,
   type Wording,
-} from '@attune/core';
+} from '@attune/core/util';
 import { z } from 'zod';
 import { explainOption } from './configHints.js';
 import type { PeftMethod } from './methodKinds.js';

@@ -1,4 +1,4 @@
-import { camelToSnake, explainUnknown, hintsOf, type OptionHints } from '@attune/core';
+import { camelToSnake, explainUnknown, hintsOf, type OptionHints } from '@attune/core/util';
 import type { z } from 'zod';
 
 const ofModel = 'it belongs into fromPretrained, where the model is loaded';

@@ -19,6 +19,7 @@ export interface LayerInfo {
   };
 }
 
+/** What the functions of a method know of the layer that they adapt. */
 export interface AdapterContext {
   readonly layer: LayerInfo;
   /** True while training. */

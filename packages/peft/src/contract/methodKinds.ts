@@ -1,10 +1,12 @@
-import type { algebra, Tensor } from '@attune/core';
+import type { Tensor } from '@attune/core';
+import type { algebra } from '@attune/core/tensor';
 import type { z } from 'zod';
 import type { BaseModel } from './baseModel.js';
 import type { CommonConfig } from './config.js';
 import type { AdapterContext, LayerInfo } from './layerInfo.js';
 import type { ParamSpecs, SharedSpecs } from './paramSpec.js';
 
+/** The options of a method, as a zod object. */
 export type ConfigSchema = z.ZodObject<z.ZodRawShape>;
 
 /** What a method's functions see: its own options, parsed, beside those of every method. */

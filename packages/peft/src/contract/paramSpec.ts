@@ -1,4 +1,5 @@
-import type { Rng, Tensor } from '@attune/core';
+import type { Tensor } from '@attune/core';
+import type { Rng } from '@attune/core/util';
 
 /**
  * How a new parameter starts.
@@ -41,6 +42,7 @@ export interface ParamSpec {
   readonly frozen?: boolean;
 }
 
+/** The parameters of a method, by name. */
 export type ParamSpecs = Readonly<Record<string, ParamSpec>>;
 
 /** A frozen tensor that all layers of an adapter read: there is one of it in memory. Its `key` has no layer's path before it. */
@@ -49,4 +51,5 @@ export interface SharedSpec extends ParamSpec {
   readonly saved?: boolean;
 }
 
+/** The shared tensors of a method, by name. */
 export type SharedSpecs = Readonly<Record<string, SharedSpec>>;

@@ -1,4 +1,5 @@
-import { AttuneError, PythonPattern } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { PythonPattern } from '@attune/core/util';
 
 /** Whether a path fits. */
 export type PathTest = (path: string) => boolean;
@@ -48,7 +49,7 @@ export function matcher(names: string | readonly string[]): PathTest {
 export const isAllLinear = (targetModules: string | readonly string[]): boolean =>
   typeof targetModules === 'string' && targetModules.toLowerCase() === 'all-linear';
 
-/** As {@link fullMatcher}, once. @throws PEFT_BAD_REGEX */
+/** As `fullMatcher`, once. @throws PEFT_BAD_REGEX */
 export const fullMatch = (source: string, path: string): boolean => fullMatcher(source)(path);
 
 /**

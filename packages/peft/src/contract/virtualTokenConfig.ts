@@ -1,4 +1,4 @@
-import type { OptionsInput } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { BaseModel } from './baseModel.js';
 import type { PeftConfigBase } from './config.js';

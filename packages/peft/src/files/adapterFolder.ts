@@ -1,11 +1,7 @@
-import {
-  AttuneError,
-  finishSave,
-  type JsonValue,
-  readJsonFile,
-  SafetensorsFile,
-} from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { finishSave, readJsonFile, SafetensorsFile } from '@attune/core/io';
 import { join, lstat } from '@attune/core/platform';
+import type { JsonValue } from '@attune/core/util';
 import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
 
 /** Where the adapter of a name lies below a folder: the default one in it, others in one of their own. */

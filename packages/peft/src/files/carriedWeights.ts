@@ -1,12 +1,8 @@
-import {
-  AttuneError,
-  decode,
-  formatShape,
-  type Module,
-  type Parameter,
-  type SafetensorsFile,
-  sameShape,
-} from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { decode } from '@attune/core/backend';
+import type { SafetensorsFile } from '@attune/core/io';
+import type { Module, Parameter } from '@attune/core/nn';
+import { formatShape, sameShape } from '@attune/core/tensor';
 import { baseModules, original } from '../slots/adapterSlot.js';
 
 /**

@@ -1,4 +1,6 @@
-import { type HubOptions, hubOptions, type OptionsInput } from '@attune/core';
+import type { HubOptions } from '@attune/core';
+import { hubOptions } from '@attune/core/io';
+import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 
 const ofAdapter = {
@@ -13,6 +15,7 @@ const ofAdapter = {
 /** An adapter from a folder or the Hub. */
 export const loadAdapterOptions = z.strictObject({ ...ofAdapter, ...hubOptions.shape });
 
+/** Options of `PeftModel.fromPretrained` and `loadAdapter`. */
 export type LoadAdapterOptions = OptionsInput<typeof ofAdapter> & HubOptions;
 
 const saveAdapterShape = {
@@ -34,4 +37,5 @@ const saveAdapterShape = {
 };
 export const saveAdapterOptions = z.strictObject(saveAdapterShape);
 
+/** Options of `savePretrained`. */
 export type SaveAdapterOptions = OptionsInput<typeof saveAdapterShape>;

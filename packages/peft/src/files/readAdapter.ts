@@ -1,10 +1,6 @@
-import {
-  type HostTensorData,
-  hasNonFinite,
-  type JsonValue,
-  type LanguageModel,
-  parseOptions,
-} from '@attune/core';
+import type { LanguageModel } from '@attune/core';
+import { type HostTensorData, hasNonFinite } from '@attune/core/io';
+import { type JsonValue, parseOptions } from '@attune/core/util';
 import type { AdapterPlan } from '../plan/planAdapter.js';
 import { planFrom } from '../plan/planFrom.js';
 import { readAdapterConfig } from './adapterFolder.js';

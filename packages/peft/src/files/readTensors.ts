@@ -1,15 +1,9 @@
-import {
-  AttuneError,
-  formatShape,
-  type HostTensorData,
-  type LanguageModel,
-  type ModelConfig,
-  type Module,
-  nameInNested,
-  SafetensorsFile,
-  sameShape,
-} from '@attune/core';
+import { AttuneError, type LanguageModel } from '@attune/core';
+import { type HostTensorData, SafetensorsFile } from '@attune/core/io';
+import { type ModelConfig, nameInNested } from '@attune/core/models';
+import type { Module } from '@attune/core/nn';
 import { join } from '@attune/core/platform';
+import { formatShape, sameShape } from '@attune/core/tensor';
 import { type AdapterPlan, plannedTensors } from '../plan/planAdapter.js';
 import { exists, openWeights } from './adapterFolder.js';
 import { carriedWeights, checkCarriedWeights } from './carriedWeights.js';

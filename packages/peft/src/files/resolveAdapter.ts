@@ -1,4 +1,5 @@
-import { AttuneError, type HubOptions, resolveFolder } from '@attune/core';
+import { AttuneError, type HubOptions } from '@attune/core';
+import { resolveFolder } from '@attune/core/io';
 import { currentFolder, stat } from '@attune/core/platform';
 import { hasAdapter } from './adapterFolder.js';
 

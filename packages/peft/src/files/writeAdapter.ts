@@ -1,11 +1,6 @@
-import {
-  type JsonValue,
-  saveWhole,
-  type TensorToWrite,
-  writeFileAtomic,
-  writeSafetensors,
-} from '@attune/core';
+import { saveWhole, type TensorToWrite, writeFileAtomic, writeSafetensors } from '@attune/core/io';
 import { join, readFile } from '@attune/core/platform';
+import type { JsonValue } from '@attune/core/util';
 import { formatPeftConfig, type PeftConfig } from '../contract/config.js';
 import type { PeftMethod } from '../contract/methodKinds.js';
 import { isEncoderIn } from '../slots/promptSlot.js';

@@ -1,13 +1,8 @@
-import {
-  AttuneError,
-  formatShape,
-  type HostArray,
-  SafetensorsFile,
-  safetensorsDType,
-  sameShape,
-  type TensorToWrite,
-} from '@attune/core';
+import { AttuneError } from '@attune/core';
+import type { HostArray } from '@attune/core/backend';
+import { SafetensorsFile, safetensorsDType, type TensorToWrite } from '@attune/core/io';
 import { createHash } from '@attune/core/platform';
+import { formatShape, sameShape } from '@attune/core/tensor';
 
 interface Meant {
   readonly dtype: string;

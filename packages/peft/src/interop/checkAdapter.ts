@@ -1,4 +1,5 @@
-import { AttuneError, type OptionsInput, parseOptions } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
 import { readAdapterConfig, readAdapterShapes } from '../files/adapterFolder.js';
 import { llamaCppProblems } from './llamaCpp.js';
@@ -15,6 +16,7 @@ const checkShape = {
 };
 const checkOptions = z.strictObject(checkShape);
 
+/** Options of {@link checkAdapter}. */
 export type CheckAdapterOptions = OptionsInput<typeof checkShape>;
 
 /**

@@ -34,6 +34,7 @@ export type AdapterProblemCode =
   /** The converter needs the base's config.json, and the adapter names no base. */
   | 'BASE';
 
+/** Something in an adapter that a reader refuses or computes otherwise. */
 export interface AdapterProblem {
   readonly code: AdapterProblemCode;
   /** "refused": loading ends with an error. "wrong": it loads, and computes something else. */

@@ -1,4 +1,5 @@
-import { AttuneError, type OptionsInput } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { BaseParameter } from '../contract/baseModel.js';
 import type { PeftConfigBase } from '../contract/config.js';

@@ -1,4 +1,4 @@
-import type { OptionsInput } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import { definePeftMethod } from '../contract/definePeftMethod.js';
 import type { ParamSpecs } from '../contract/paramSpec.js';

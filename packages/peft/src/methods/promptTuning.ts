@@ -1,4 +1,5 @@
-import { AttuneError, AutoTokenizer, type OptionsInput } from '@attune/core';
+import { AttuneError, AutoTokenizer } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import { definePeftMethod } from '../contract/definePeftMethod.js';
 import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtualTokenConfig.js';

@@ -1,4 +1,5 @@
-import { type OptionsInput, ops } from '@attune/core';
+import { ops } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../contract/config.js';
 import { definePeftMethod } from '../contract/definePeftMethod.js';

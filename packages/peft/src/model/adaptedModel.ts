@@ -1,10 +1,6 @@
-import type {
-  AdapterHost,
-  GenerativeModel,
-  LanguageModel,
-  Parameter,
-  VirtualTokens,
-} from '@attune/core';
+import type { AdapterHost, LanguageModel } from '@attune/core';
+import type { GenerativeModel } from '@attune/core/models';
+import type { Parameter, VirtualTokens } from '@attune/core/nn';
 import type { PeftConfig } from '../contract/config.js';
 import { PromptSlot } from '../slots/promptSlot.js';
 import { checkAdapterRows } from './adapterRows.js';

@@ -1,4 +1,6 @@
-import { AttuneError, type JsonValue, type LanguageModel, type Parameter } from '@attune/core';
+import { AttuneError, type LanguageModel } from '@attune/core';
+import type { Parameter } from '@attune/core/nn';
+import type { JsonValue } from '@attune/core/util';
 import type { PeftConfig } from '../contract/config.js';
 import type { PeftMethod } from '../contract/methodKinds.js';
 import type { NewAdapter } from '../files/readAdapter.js';

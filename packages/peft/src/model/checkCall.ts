@@ -1,4 +1,5 @@
-import { AttuneError, describeValue, isPromise, type LanguageModel } from '@attune/core';
+import { AttuneError, type LanguageModel } from '@attune/core';
+import { describeValue, isPromise } from '@attune/core/util';
 
 const load = 'await AutoModelForCausalLM.fromPretrained(path, { attune })';
 

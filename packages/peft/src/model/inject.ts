@@ -1,12 +1,6 @@
-import {
-  type Engine,
-  type HostTensorData,
-  type LinearLike,
-  type Module,
-  ops,
-  type Parameter,
-  type Tensor,
-} from '@attune/core';
+import { type Engine, ops, type Tensor } from '@attune/core';
+import type { HostTensorData } from '@attune/core/io';
+import type { LinearLike, Module, Parameter } from '@attune/core/nn';
 import type { AdapterPlan } from '../plan/planAdapter.js';
 import { AdaptedLinear } from '../slots/adaptedLinear.js';
 import {

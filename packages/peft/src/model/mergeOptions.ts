@@ -1,5 +1,6 @@
-import type { DequantizedDType } from '@attune/core';
+import type { DequantizedDType } from '@attune/core/nn';
 
+/** Options of `mergeAdapter`. */
 export interface MergeOptions {
   /**
    * Refuse a merge that would give infinite or not-a-number weights, before anything is written. Of weights that are
@@ -8,6 +9,7 @@ export interface MergeOptions {
   readonly safeMerge?: boolean;
 }
 
+/** Options of `mergeAndUnload`. */
 export interface MergeAndUnloadOptions extends MergeOptions {
   /**
    * Of a base that is held in 4 or 8 bits: give it back in full precision, all layers of it, with the merged weights

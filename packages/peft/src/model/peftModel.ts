@@ -1,11 +1,8 @@
-import {
-  AttuneError,
-  type DequantizedDType,
-  type GenerativeModel,
-  type HostTensorData,
-  type LanguageModel,
-  parseOptions,
-} from '@attune/core';
+import { AttuneError, type LanguageModel } from '@attune/core';
+import type { HostTensorData } from '@attune/core/io';
+import type { GenerativeModel } from '@attune/core/models';
+import type { DequantizedDType } from '@attune/core/nn';
+import { parseOptions } from '@attune/core/util';
 import { combineAdapters } from '../combine/combineAdapters.js';
 import type { WeightedAdapterOptions } from '../combine/planCombination.js';
 import {

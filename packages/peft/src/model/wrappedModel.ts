@@ -1,19 +1,14 @@
+import type { AdapterHost, Attune, Engine, LanguageModel, Tensor } from '@attune/core';
 import {
-  type AdapterHost,
-  type Attune,
   type CheckpointingOptions,
   type DequantizeOptions,
-  type Engine,
   type ForwardInput,
   type GenerativeModel,
   generative,
-  type LanguageModel,
   type ModelConfig,
-  type Module,
-  QuantizedLinear,
   type TaskType,
-  type Tensor,
-} from '@attune/core';
+} from '@attune/core/models';
+import { type Module, QuantizedLinear } from '@attune/core/nn';
 
 type GenerateOptions = Parameters<GenerativeModel['generate']>[0];
 

@@ -1,4 +1,5 @@
-import { Embedding, type LanguageModel, type Module, QuantizedLinear } from '@attune/core';
+import type { LanguageModel } from '@attune/core';
+import { Embedding, type Module, QuantizedLinear } from '@attune/core/nn';
 import type { BaseModel } from '../contract/baseModel.js';
 import { original } from '../slots/adapterSlot.js';
 

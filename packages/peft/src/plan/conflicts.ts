@@ -1,4 +1,5 @@
-import { AttuneError, type Module } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import type { Module } from '@attune/core/nn';
 import { AdapterSlot } from '../slots/adapterSlot.js';
 import type { PlannedBias, PlannedCopy } from '../slots/plannedSlot.js';
 import { SavedModule } from '../slots/savedModule.js';

@@ -1,4 +1,5 @@
-import { AttuneError, type LanguageModel, type Module, QuantizedLinear } from '@attune/core';
+import { AttuneError, type LanguageModel } from '@attune/core';
+import { type Module, QuantizedLinear } from '@attune/core/nn';
 import type { BaseModel } from '../contract/baseModel.js';
 import type { PeftConfig } from '../contract/config.js';
 import type { SelectionMethod } from '../contract/methodKinds.js';

@@ -1,4 +1,5 @@
-import { AttuneError, type LanguageModel, nearest } from '@attune/core';
+import { AttuneError, type LanguageModel } from '@attune/core';
+import { nearest } from '@attune/core/util';
 import { type PeftConfig, parsePeftConfig } from '../contract/config.js';
 import type { PeftMethod } from '../contract/methodKinds.js';
 import { PeftMethods } from '../contract/points.js';

@@ -1,10 +1,5 @@
-import {
-  AttuneError,
-  Embedding,
-  type LanguageModel,
-  type LinearLike,
-  type Module,
-} from '@attune/core';
+import { AttuneError, type LanguageModel } from '@attune/core';
+import { Embedding, type LinearLike, type Module } from '@attune/core/nn';
 import type { PeftConfig } from '../contract/config.js';
 import type { LayerInfo } from '../contract/layerInfo.js';
 import type { LayerMethod } from '../contract/methodKinds.js';

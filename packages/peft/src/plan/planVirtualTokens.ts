@@ -1,4 +1,5 @@
-import { AttuneError, formatShape, sameShape } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { formatShape, sameShape } from '@attune/core/tensor';
 import type { BaseModel } from '../contract/baseModel.js';
 import type { PeftConfig } from '../contract/config.js';
 import type { GivenAs, PromptMethod } from '../contract/methodKinds.js';

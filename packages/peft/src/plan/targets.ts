@@ -1,4 +1,5 @@
-import { AttuneError, nearest } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { nearest } from '@attune/core/util';
 import type { CommonConfig } from '../contract/config.js';
 import type { Targets } from '../contract/methodKinds.js';
 import { insideMatcher, isAllLinear, layerNumber, matcher } from '../contract/patterns.js';

@@ -1,4 +1,4 @@
-import { nearest } from '@attune/core';
+import { nearest } from '@attune/core/util';
 import type { PeftConfig } from '../contract/config.js';
 import {
   endMatcher,

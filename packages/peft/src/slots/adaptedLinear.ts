@@ -1,14 +1,11 @@
+import { AttuneError, type Engine, ops, type Tensor } from '@attune/core';
 import {
-  AttuneError,
   Embedding,
-  type Engine,
   type LinearLike,
   type Module,
-  ops,
   type Parameter,
   QuantizedLinear,
-  type Tensor,
-} from '@attune/core';
+} from '@attune/core/nn';
 import type { PeftConfig } from '../contract/config.js';
 import type { AdapterContext, LayerInfo } from '../contract/layerInfo.js';
 import type { LayerMethod } from '../contract/methodKinds.js';

@@ -1,4 +1,5 @@
-import { Module, type Parameter, type QuantizedLinear, type Tensor } from '@attune/core';
+import type { Tensor } from '@attune/core';
+import { Module, type Parameter, type QuantizedLinear } from '@attune/core/nn';
 import type { PlannedParameter } from './plannedSlot.js';
 
 /** Which adapters of a model compute now. One object for all its slots: to switch is to change this. */

@@ -1,17 +1,13 @@
+import { AttuneError, type Engine, type Logger, ops, type Tensor } from '@attune/core';
+import type { HostArray } from '@attune/core/backend';
 import {
-  AttuneError,
   type DequantizedDType,
-  type Engine,
-  type HostArray,
-  type Logger,
   type Module,
-  ops,
   type Parameter,
   QuantizedLinear,
   type QuantizedWeight,
   quantizeWeight,
-  type Tensor,
-} from '@attune/core';
+} from '@attune/core/nn';
 import { type AdapterPart, type FoldTarget, partsOf } from './adapterSlot.js';
 
 /** What a merge overwrote, on the host: each entry puts one back. */

@@ -1,13 +1,5 @@
-import {
-  AttuneError,
-  Embedding,
-  type Engine,
-  type KeyValues,
-  type Module,
-  ops,
-  type Tensor,
-  type VirtualTokens,
-} from '@attune/core';
+import { AttuneError, type Engine, ops, type Tensor } from '@attune/core';
+import { Embedding, type KeyValues, type Module, type VirtualTokens } from '@attune/core/nn';
 import type { GivenAs } from '../contract/methodKinds.js';
 import {
   AdapterPart,

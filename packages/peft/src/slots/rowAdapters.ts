@@ -1,4 +1,5 @@
-import { AttuneError, formatShape, type Tensor } from '@attune/core';
+import { AttuneError, type Tensor } from '@attune/core';
+import { formatShape } from '@attune/core/tensor';
 
 /** What stands for the base alone where each row of a batch has an adapter, as in PEFT. */
 export const BASE_ROW = '__base__';

@@ -1,4 +1,5 @@
-import type { Engine, Parameter, Tensor } from '@attune/core';
+import type { Engine, Tensor } from '@attune/core';
+import type { Parameter } from '@attune/core/nn';
 import {
   AdapterSlot,
   type AdapterSwitch,

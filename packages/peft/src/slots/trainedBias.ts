@@ -1,4 +1,5 @@
-import type { Parameter, Tensor } from '@attune/core';
+import type { Tensor } from '@attune/core';
+import type { Parameter } from '@attune/core/nn';
 import {
   AdapterSlot,
   type AdapterSwitch,

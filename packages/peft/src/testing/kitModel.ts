@@ -5,11 +5,11 @@ import {
   createAttune,
   definePlugin,
   type LanguageModel,
-  type Parameter,
-  ReferenceBackend,
   silentLogger,
   type Tensor,
 } from '@attune/core';
+import { ReferenceBackend } from '@attune/core/backend';
+import type { Parameter } from '@attune/core/nn';
 import type { PeftMethod } from '../contract/methodKinds.js';
 import { PeftMethods } from '../contract/points.js';
 import { methods } from '../methods/index.js';

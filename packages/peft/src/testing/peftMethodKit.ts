@@ -18,6 +18,7 @@ import {
   trained,
 } from './kitModel.js';
 
+/** Options of {@link peftMethodKit}. */
 export interface PeftKitOptions {
   /** Options of the method, e.g. `{ targetModules: ['q_proj'] }`. Default none. */
   readonly config?: Readonly<Record<string, unknown>>;

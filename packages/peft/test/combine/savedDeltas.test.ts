@@ -1,6 +1,7 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AutoModelForCausalLM, adaptersOf, type LanguageModel } from '@attune/core';
+import { AutoModelForCausalLM, type LanguageModel } from '@attune/core';
+import { adaptersOf } from '@attune/core/models';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { expect, test } from 'vitest';
 import {

@@ -1,10 +1,6 @@
-import {
-  type Attune,
-  AutoModelForCausalLM,
-  algebra,
-  createAttune,
-  SafetensorsFile,
-} from '@attune/core';
+import { type Attune, AutoModelForCausalLM, createAttune } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
+import { algebra } from '@attune/core/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keysToCamel } from '../../../core/src/util/json.js';
 import { fixture, fixtureJson, largestDifference } from '../../../core/test/models/support.js';

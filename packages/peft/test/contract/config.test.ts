@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseJson, plainJson } from '@attune/core';
+import { parseJson, plainJson } from '@attune/core/util';
 import { lora } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { formatPeftConfig, parsePeftConfig } from '../../src/contract/config.js';

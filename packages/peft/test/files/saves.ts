@@ -1,11 +1,6 @@
 import { join } from 'node:path';
-import {
-  AutoTokenizer,
-  createAttune,
-  type LanguageModel,
-  saveWhole,
-  silentLogger,
-} from '@attune/core';
+import { AutoTokenizer, createAttune, type LanguageModel, silentLogger } from '@attune/core';
+import { saveWhole } from '@attune/core/io';
 import { getPeftModel, type PeftConfigInput, peft } from '@attune/peft';
 import { minuteLlama } from '../../../core/test/trainer/support.js';
 

@@ -1,6 +1,6 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TensorToWrite, tensorToWrite, writeSafetensors } from '@attune/core';
+import { type TensorToWrite, tensorToWrite, writeSafetensors } from '@attune/core/io';
 import { getPeftModel, type SaveAdapterOptions } from '@attune/peft';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { parsePeftConfig } from '../../src/contract/config.js';

@@ -148,7 +148,7 @@ describe('each problem says what, how much, and what to do', () => {
   });
 
   test('tensors without a place, and A without B', async () => {
-    const { writeSafetensors } = await import('@attune/core');
+    const { writeSafetensors } = await import('@attune/core/io');
     const to = await changed('adapters/lora-qv', {});
     const path = join(to, 'adapter_model.safetensors');
     const tensors = [...(await readTensors(path)).values()];

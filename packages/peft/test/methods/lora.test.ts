@@ -1,4 +1,4 @@
-import { Linear, Module } from '@attune/core';
+import { Linear, Module } from '@attune/core/nn';
 import { getPeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { loraScaling } from '../../src/methods/lora.js';

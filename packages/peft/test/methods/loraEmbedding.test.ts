@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type HostTensorData, writeSafetensors } from '@attune/core';
+import { type HostTensorData, writeSafetensors } from '@attune/core/io';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import {

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { algebra, type HostTensorData } from '@attune/core';
+import type { HostTensorData } from '@attune/core/io';
+import { algebra } from '@attune/core/tensor';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { Matrix, SingularValueDecomposition } from 'ml-matrix';
 import { describe, expect, test } from 'vitest';

@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AutoModelForCausalLM, decayGroups, QuantizedLinear, SafetensorsFile } from '@attune/core';
+import { AutoModelForCausalLM } from '@attune/core';
+import { SafetensorsFile } from '@attune/core/io';
+import { QuantizedLinear } from '@attune/core/nn';
+import { decayGroups } from '@attune/core/training';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import {

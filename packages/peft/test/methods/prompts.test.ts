@@ -5,11 +5,11 @@ import {
   AutoModelForCausalLM,
   AutoModelForSequenceClassification,
   createAttune,
-  type DecoderWithHead,
   type LanguageModel,
   SFTTrainer,
   silentLogger,
 } from '@attune/core';
+import type { DecoderWithHead } from '@attune/core/nn';
 import { getPeftModel, PeftModel, peft } from '@attune/peft';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { backendPlugin, Float32Backend } from '../../../core/test/trainer/support.js';

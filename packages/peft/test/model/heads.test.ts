@@ -1,10 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  AutoModelForCausalLMWithValueHead,
-  AutoModelForSequenceClassification,
-  type LanguageModel,
-} from '@attune/core';
+import { AutoModelForSequenceClassification, type LanguageModel } from '@attune/core';
+import { AutoModelForCausalLMWithValueHead } from '@attune/core/models';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, it } from 'vitest';
 import { fixtures, folder, open, readTensors } from '../support.js';

@@ -1,13 +1,8 @@
 import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  type Attune,
-  AutoModelForCausalLM,
-  createAttune,
-  SafetensorsFile,
-  writeSafetensors,
-} from '@attune/core';
+import { type Attune, AutoModelForCausalLM, createAttune } from '@attune/core';
+import { SafetensorsFile, writeSafetensors } from '@attune/core/io';
 import { getPeftModel, PeftModel, peft } from '@attune/peft';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fixtures } from '../support.js';

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type CausalLM, type LanguageModel, TOKENS, writeSafetensors } from '@attune/core';
+import { type CausalLM, type LanguageModel, TOKENS } from '@attune/core';
+import { writeSafetensors } from '@attune/core/io';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { disturb, fixtures, folder, largestDifference, load, logits, open } from '../support.js';

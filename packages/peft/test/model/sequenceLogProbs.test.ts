@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import {
   type Attune,
   AutoModelForCausalLM,
-  causalLmLoss,
   collatePredictions,
   createAttune,
   inference,
@@ -18,6 +17,7 @@ import {
   Trainer,
   upload,
 } from '@attune/core';
+import { causalLmLoss } from '@attune/core/training';
 import { getPeftModel, type PeftConfigInput, peft } from '@attune/peft';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { type Attune, AutoModelForCausalLM, type CausalLM, QuantizedLinear } from '@attune/core';
+import { type Attune, AutoModelForCausalLM, type CausalLM } from '@attune/core';
+import { QuantizedLinear } from '@attune/core/nn';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { original } from '../../src/slots/adapterSlot.js';

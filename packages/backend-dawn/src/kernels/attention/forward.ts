@@ -1,4 +1,4 @@
-import type { Operand } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
 import { defineKernel, grid1d } from '../kernel.js';
 import { readAs, stage } from '../stage.js';
 import { lanesOf, paramsOf, sizesOf, structure, visible, windowStart } from './problem.js';

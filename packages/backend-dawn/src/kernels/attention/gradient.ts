@@ -1,4 +1,5 @@
-import { numel, type Operand } from '@attune/core';
+import { numel } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
 import { defineKernel, grid1d, type Stage, u32 } from '../kernel.js';
 import { stage } from '../stage.js';
 import { type Backward, type Sizes, sizesOf, structure } from './problem.js';

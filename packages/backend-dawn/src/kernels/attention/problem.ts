@@ -1,4 +1,5 @@
-import { type OpCall, type Operand, ops } from '@attune/core';
+import { ops } from '@attune/core';
+import type { OpCall, Operand } from '@attune/core/backend';
 import { type DeviceFacts, f32, type Param, u32 } from '../kernel.js';
 import type { Access } from '../shader.js';
 import { registers, vectorised } from './rows.js';

@@ -1,4 +1,4 @@
-import type { Operand } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
 import { type DeviceFacts, grid1d, type Stage } from '../kernel.js';
 import { readAs, stage } from '../stage.js';
 import { type Backward, isEvery, lanesOf, paramsOf } from './problem.js';

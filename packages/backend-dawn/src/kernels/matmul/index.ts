@@ -1,4 +1,5 @@
-import type { DType, Operand, ops } from '@attune/core';
+import type { DType, ops } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
 import { type DeviceFacts, defineKernel, type Kernel, type Stage } from '../kernel.js';
 import { epilogueKey, type Problem, type ProductSpec, problemOf, specOf } from './problem.js';
 import { acceptsSubgroups, subgroupStage, subgroupTile, subgroupTiles } from './subgroup.js';

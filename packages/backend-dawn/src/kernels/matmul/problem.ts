@@ -1,11 +1,5 @@
-import {
-  type ComputeDType,
-  type DType,
-  type OpCall,
-  type Operand,
-  type OperandSpec,
-  ops,
-} from '@attune/core';
+import { type DType, ops } from '@attune/core';
+import type { ComputeDType, OpCall, Operand, OperandSpec } from '@attune/core/backend';
 import { f32, type Param, u32 } from '../kernel.js';
 
 /** a and b as they lie in memory: N not transposed, T transposed. A linear layer is NT, its dX NN, its dW TN. */

@@ -1,4 +1,5 @@
-import type { ComputeDType, DType } from '@attune/core';
+import type { DType } from '@attune/core';
+import type { ComputeDType } from '@attune/core/backend';
 import type { Access } from '../shader.js';
 import { type Bound, named } from '../stage.js';
 import { addendOf, type Problem, range } from './problem.js';

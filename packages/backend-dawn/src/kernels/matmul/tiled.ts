@@ -1,4 +1,5 @@
-import type { DType, Operand } from '@attune/core';
+import type { DType } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
 import { type DeviceFacts, f32, grid1d, type Stage, u32 } from '../kernel.js';
 import { stage } from '../stage.js';
 import {

@@ -3,6 +3,7 @@ import type { LanguageModel } from '../../models/languageModel.js';
 import type { TextTokenizer } from '../../text/tokenizeRow.js';
 import { AttuneError } from '../../util/errors.js';
 
+/** What an evaluation task works with. */
 export interface EvaluationTaskContext {
   readonly model: LanguageModel;
   readonly tokenizer: TextTokenizer;

@@ -4,12 +4,14 @@ import { AttuneError } from '../../util/errors.js';
 import type { EvaluationTask } from './evaluationTask.js';
 import { type ExactMatchOptions, exactMatch, meansWithErrors } from './metrics.js';
 
+/** A prompt and its answer. */
 export interface GenerateRow {
   readonly prompt: string;
   /** The right answer, or all answers that count. */
   readonly answer: string | readonly string[];
 }
 
+/** Options of {@link generateTask}. */
 export interface GenerateTaskOptions extends ExactMatchOptions {
   /** What its metrics are called after: "gsm8k" gives evalGsm8kExactMatch. */
   readonly name: string;

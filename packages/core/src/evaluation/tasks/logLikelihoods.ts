@@ -8,6 +8,7 @@ import { upload } from '../../training/upload.js';
 import { AttuneError } from '../../util/errors.js';
 import type { EvaluationTaskContext } from './evaluationTask.js';
 
+/** A continuation whose log-likelihood after a context is asked for. */
 export interface LogLikelihoodRequest {
   /** What the model has read; may be empty. */
   readonly context: string;
@@ -15,6 +16,7 @@ export interface LogLikelihoodRequest {
   readonly continuation: string;
 }
 
+/** What a model thinks of a continuation. */
 export interface LogLikelihood {
   /** log p(continuation | context), nats. */
   readonly logLikelihood: number;

@@ -3,6 +3,7 @@ import type { EvaluationTask } from './evaluationTask.js';
 import { logLikelihoods } from './logLikelihoods.js';
 import { meansWithErrors, scoreChoices } from './metrics.js';
 
+/** A question with its choices. */
 export interface ChoiceRow {
   /** The question as the model reads it. */
   readonly context: string;
@@ -11,6 +12,7 @@ export interface ChoiceRow {
   readonly answer: number | readonly number[];
 }
 
+/** Options of {@link loglikelihoodTask}. */
 export interface LoglikelihoodTaskOptions {
   /** What its metrics are called after: "arc" gives evalArcAcc. */
   readonly name: string;

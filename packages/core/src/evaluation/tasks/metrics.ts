@@ -33,6 +33,7 @@ export function scoreChoices(
   };
 }
 
+/** What two answers may differ in and still be the same. */
 export interface ExactMatchOptions {
   /** Removed from both sides before they are compared, in this order. Default none. */
   readonly regexesToIgnore?: readonly RegExp[];

@@ -8,6 +8,7 @@ import { AttuneError } from '../../util/errors.js';
 import type { ModelConfig } from '../languageModel.js';
 import { baseConfig } from './baseConfig.js';
 
+/** How a family builds a model. */
 export interface BuildOptions {
   /** Storage of the weights. */
   readonly dtype: DType;
@@ -32,6 +33,7 @@ export interface ModelFamily {
   build(engine: Engine, raw: RawConfig, options: BuildOptions): CausalDecoder;
 }
 
+/** What `defineModelFamily` takes: the config of a family, and how it builds a model. */
 export interface ModelFamilyDefinition<S extends z.ZodType> {
   readonly modelType: string;
   /** The keys of config.json (snake_case) that this family reads, with its defaults. */

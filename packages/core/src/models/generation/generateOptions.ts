@@ -127,6 +127,7 @@ export const generateOptions = z.strictObject({
   ...others,
 });
 
+/** What `generate` gives. */
 export interface GenerateOutput {
   /** For each prompt: its ids, then the answer's, up to and with the token that ended it. No padding. */
   readonly sequences: number[][];

@@ -60,6 +60,7 @@ const newHeadShape = {
 };
 export const newHeadOptions = z.strictObject(newHeadShape);
 
+/** Options of a head that is drawn anew. */
 export type NewHeadOptions = OptionsInput<typeof newHeadShape>;
 
 /** A head, checked by its types. Load models with it through `autoModel`. */

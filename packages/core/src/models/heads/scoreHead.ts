@@ -22,6 +22,7 @@ const labelShape = {
 };
 const labelOptions = z.strictObject(labelShape);
 
+/** How many classes there are, what they are called, and the loss that goes with them. */
 export type LabelOptions = OptionsInput<typeof labelShape>;
 
 const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'];

@@ -9,6 +9,7 @@ import type { LanguageModel, ProblemType, ScoreInput, Scoring } from '../languag
 /** What `forward` and `scores` of a classifier read. */
 export type ClassifierInput = ScoreInput;
 
+/** What a {@link SequenceClassifier} is made of. */
 export interface SequenceClassifierParts extends DecoderModelParts {
   readonly numLabels: number;
   /** null: 1 label is regression, more are classes. */

@@ -37,6 +37,7 @@ const pretrainedShape = {
 };
 export const pretrainedOptions = z.strictObject(pretrainedShape);
 
+/** Options of `AutoModelForCausalLM.fromPretrained`. */
 export type FromPretrainedOptions = OptionsInput<typeof pretrainedShape> & HubOptions;
 
 /** What a new model takes, beside what the head takes. */
@@ -54,4 +55,5 @@ const configShape = {
 };
 export const configOptions = z.strictObject(configShape);
 
+/** Options of `AutoModelForCausalLM.fromConfig`. */
 export type FromConfigOptions = OptionsInput<typeof configShape>;

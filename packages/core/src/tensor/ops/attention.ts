@@ -28,7 +28,7 @@ export interface AttentionOptions {
    * int32 [B, S], one for each key: a query sees only keys of its own segment, and of EVERY_SEGMENT (-2). One
    * mechanism for right padding, left padding and packed rows: give padding a number of its own.
    *
-   * [B, S + T]: then each query's place behind the keys of EVERY_SEGMENT, for the window: such a key j is in the window of a
+   * `[B, S + T]`: then each query's place behind the keys of EVERY_SEGMENT, for the window: such a key j is in the window of a
    * query at place p if j > p - window, whatever lies between in the row: padding, or what is packed before.
    */
   readonly segments?: Tensor | null;

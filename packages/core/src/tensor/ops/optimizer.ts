@@ -2,7 +2,7 @@ import { defineOp } from '../op.js';
 import { numel, requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
-/** [1]: the sum of squares of all elements. */
+/** `[1]`: the sum of squares of all elements. */
 export const sumSquaresOp = defineOp({
   name: 'sumSquares',
   infer: () => [{ shape: [1], dtype: 'float32' }],

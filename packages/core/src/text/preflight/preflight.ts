@@ -19,6 +19,7 @@ export const PREFLIGHT_CHECKS = [
   'doubled-bos',
   'prompt-mismatch',
 ] as const;
+/** What a run may be refused for, by name. */
 export type PreflightCheck = (typeof PREFLIGHT_CHECKS)[number];
 
 /** Rows that can be shown at most. */
@@ -33,11 +34,13 @@ const preflightShape = {
 };
 export const preflightOptions = z.strictObject(preflightShape);
 
+/** Options of the check before the first step. */
 export type PreflightOptions = OptionsInput<typeof preflightShape>;
 
 /** 'off': nothing is shown or refused. Default 'on'. */
 export type PreflightSetting = 'on' | 'off' | PreflightOptions;
 
+/** What a {@link Preflight} knows of the model and its tokenizer. */
 export interface PreflightContext extends PreflightOptions {
   /** null: rows of ids, of which nothing is known but their labels. */
   readonly tokenizer: TextTokenizer | null;

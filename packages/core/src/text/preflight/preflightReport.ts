@@ -64,6 +64,7 @@ export interface PreviewedRow {
   readonly segments: readonly Segment[];
 }
 
+/** How a {@link PreflightReport} is printed. */
 export interface FormatOptions {
   /** Trained text in green, the rest dimmed; without, trained text stands in ⟦ ⟧. Default: as the terminal allows. */
   readonly color?: boolean;

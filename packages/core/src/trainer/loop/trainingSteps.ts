@@ -17,6 +17,7 @@ import { clearFlags, doWhatIsDue, endIfAsked, evaluate } from './whatIsDue.js';
 /** What `Trainer.steps` tells of: an update or an evaluation that is done. */
 export type TrainingStep = UpdateReport | EvaluationReport;
 
+/** What `trainer.steps()` tells of an update. */
 export interface UpdateReport {
   readonly kind: 'update';
   /** Updates done. */
@@ -27,6 +28,7 @@ export interface UpdateReport {
   readonly logs: TrainLogs | null;
 }
 
+/** What `trainer.steps()` tells of an evaluation. */
 export interface EvaluationReport {
   readonly kind: 'evaluation';
   /** Updates done. */

@@ -42,6 +42,7 @@ export interface GenerationShape {
   readonly maxNewTokens: number;
 }
 
+/** Options of `trainer.planMemory`. */
 export interface PlanMemoryOptions {
   /** Also what `model.generate` holds for so many tokens, key-value cache included. Default: not planned. */
   readonly generation?: GenerationShape;
@@ -49,7 +50,7 @@ export interface PlanMemoryOptions {
   readonly rows?: readonly unknown[];
 }
 
-/** What a training run will hold on the device. See {@link planMemory}. */
+/** What a training run will hold on the device. See `trainer.planMemory()`. */
 export interface MemoryPlan {
   readonly device: string;
   /** Most bytes handed out at one time: `backend.stats.peakBytes` of the run. */

@@ -4,6 +4,7 @@ import { isPlainObject, keysToCamel } from '../../util/json.js';
 /** A whole number from 1. */
 export const count = z.int().min(1);
 
+/** When something happens in a run: never, every so many updates, or at the end of each epoch. */
 export type IntervalStrategy = 'no' | 'steps' | 'epoch';
 
 /** When something happens. */

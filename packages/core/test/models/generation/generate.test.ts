@@ -4,9 +4,9 @@ import {
   AutoTokenizer,
   type CausalLM,
   type GenerateOptions,
-  StaticKvCache,
   type Tokenizer,
 } from '@attune/core';
+import { StaticKvCache } from '@attune/core/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fixture, fixtureJson, hasStories, reference, stories, storiesNote } from '../support.js';
 

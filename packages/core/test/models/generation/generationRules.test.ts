@@ -6,8 +6,8 @@ import {
   type CausalLM,
   createAttune,
   type GenerateOptions,
-  snakeToCamel,
 } from '@attune/core';
+import { snakeToCamel } from '@attune/core/util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generateOptions } from '../../../src/models/generation/generateOptions.js';
 import { planGeneration } from '../../../src/models/generation/planGeneration.js';

@@ -1,4 +1,4 @@
-import { Rng } from '@attune/core';
+import { Rng } from '@attune/core/util';
 import { describe, expect, it } from 'vitest';
 import {
   applyMinP,

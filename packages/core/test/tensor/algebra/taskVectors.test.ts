@@ -1,4 +1,5 @@
-import { algebra, Rng } from '@attune/core';
+import { algebra } from '@attune/core/tensor';
+import { Rng } from '@attune/core/util';
 import { describe, expect, it, test } from 'vitest';
 
 const { electSigns, mergeAgreeing } = algebra;

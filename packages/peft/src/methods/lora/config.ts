@@ -1,4 +1,4 @@
-import type { OptionsInput } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { PeftConfigBase } from '../../contract/config.js';
 import type { InitLoraWeights } from './factors.js';

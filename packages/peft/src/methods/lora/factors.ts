@@ -1,4 +1,6 @@
-import { AttuneError, algebra, type Rng } from '@attune/core';
+import { AttuneError } from '@attune/core';
+import { algebra } from '@attune/core/tensor';
+import type { Rng } from '@attune/core/util';
 import type { LayerInfo } from '../../contract/layerInfo.js';
 import type { ParamSpec } from '../../contract/paramSpec.js';
 import { type StartFromBase, startsFromBase } from './start.js';

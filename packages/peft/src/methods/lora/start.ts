@@ -1,4 +1,5 @@
-import { AttuneError, algebra, ops, type Tensor } from '@attune/core';
+import { AttuneError, ops, type Tensor } from '@attune/core';
+import { algebra } from '@attune/core/tensor';
 import type { AdapterContext, LayerInfo } from '../../contract/layerInfo.js';
 import type { ParamSpecs } from '../../contract/paramSpec.js';
 

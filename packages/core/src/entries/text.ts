@@ -1,0 +1,17 @@
+/**
+ * Rows and what becomes of them: data sets, tokenizers, chat templates, formats, collation, preflight.
+ *
+ * @module
+ */
+export * from '../dataset/index.js';
+export type { RowSource } from '../dataset/rowSource.js';
+export * from '../text/index.js';
+export {
+  type AssistantMask,
+  assistantMask,
+  type ChatTokenizer,
+} from '../tokenizer/assistantMask.js';
+export { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
+export type { ChatMessage, RenderOptions, Span } from '../tokenizer/chatTemplate.js';
+export { DecodeStream } from '../tokenizer/decodeStream.js';
+export * from '../tokenizer/tokenizer.js';

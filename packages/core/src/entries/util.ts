@@ -1,0 +1,24 @@
+/**
+ * Small things that packages for Attune share: options, JSON, names, numbers, Python's regular expressions.
+ *
+ * @module
+ */
+export { formatBytes, parseBytes } from '../util/bytes.js';
+export { describeValue, isPromise } from '../util/describeValue.js';
+export * from '../util/errors.js';
+export * from '../util/formatJson.js';
+export * from '../util/json.js';
+export * from '../util/logger.js';
+export * from '../util/losslessJson.js';
+export {
+  type FilledOptions,
+  hintsOf,
+  type OptionsInput,
+  parseOptions,
+  problemError,
+  problemsOf,
+  type Wording,
+} from '../util/options.js';
+export * from '../util/pythonRegex/index.js';
+export * from '../util/rng.js';
+export { explainUnknown, type OptionHints } from '../util/unknownOptions.js';
