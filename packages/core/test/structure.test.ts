@@ -148,6 +148,7 @@ function roomOf(path: string): string {
   if (contracts.includes(path)) return 'di contract';
   if (path === 'util/errors.ts') return 'errors';
   if (path.startsWith('backend/reference/')) return 'backend/reference';
+  if (path.startsWith('entries/')) return 'top';
   return path.includes('/') ? path.split('/')[0]! : 'top';
 }
 

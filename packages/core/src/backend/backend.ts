@@ -133,7 +133,7 @@ export interface Backend extends AsyncDisposable {
    * tensors that are left. Rejects with any other failure. Absent: a failure is for good.
    */
   recover?(): Promise<void>;
-  /** How memory is taken here; see {@link CountingBackend}. Absent: to the byte, and no kernel borrows any. */
+  /** How memory is taken here; see `CountingBackend`. Absent: to the byte, and no kernel borrows any. */
   memoryModel?(): MemoryModel;
   /**
    * Runs `work` with a clock on every kernel, which slows it down a little, and waits for the device.
