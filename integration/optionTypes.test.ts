@@ -5,8 +5,8 @@ import { trainingArgumentsSchema } from '@attune/core/training';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 
-// What an editor shows: the language service is asked as an editor asks it, over the sources as in this repository, and
-// over their declarations as where the packages are installed.
+// What an editor shows: the language service is asked as an editor asks it, over the sources as in
+// this repository, and over their declarations as where the packages are installed.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile);
@@ -15,6 +15,8 @@ options.typeRoots = [join(root, 'node_modules/@types')];
 // The source where there is one, else the declaration.
 options.paths = {
   '@attune/core': [join(root, 'packages/core/src/index')],
+  '@attune/core/platform': [join(root, 'packages/core/src/platform/node')],
+  '@attune/core/*': [join(root, 'packages/core/src/entries/*')],
   '@attune/peft': [join(root, 'packages/peft/src/index')],
 };
 
@@ -53,6 +55,10 @@ function editor(files: ReadonlyMap<string, string>, disk: Disk = sources): ts.La
 const here = join(root, 'integration');
 const imports = `
 import * as core from '@attune/core';
+import * as backend from '@attune/core/backend';
+import * as models from '@attune/core/models';
+import * as text from '@attune/core/text';
+import * as training from '@attune/core/training';
 import * as peft from '@attune/peft';
 import * as dawn from '@attune/backend-dawn';
 `;
@@ -71,32 +77,32 @@ const optionTypes = [
   "Exclude<NonNullable<core.SftArgumentsInput['preflight']>, string>",
   'core.TrainOptions',
   'core.FromPretrainedOptions',
-  'core.FromConfigOptions',
-  'core.ClassifierFromPretrainedOptions',
-  'core.ClassifierFromConfigOptions',
+  'models.FromConfigOptions',
+  'models.ClassifierFromPretrainedOptions',
+  'models.ClassifierFromConfigOptions',
   'core.QuantizationConfig',
   'core.HubOptions',
   'core.GenerateOptions',
-  'core.EncodeOptions',
-  'core.DecodeOptions',
-  'core.ApplyChatTemplateOptions',
+  'text.EncodeOptions',
+  'text.DecodeOptions',
+  'text.ApplyChatTemplateOptions',
   'core.LoadDatasetOptions',
-  'core.ShuffleOptions',
-  'core.EarlyStoppingOptions',
-  'core.TensorBoardOptions',
-  'core.WandbOptions',
-  'core.MlflowOptions',
-  'core.GenerateTaskOptions',
-  'core.LoglikelihoodTaskOptions',
+  'text.ShuffleOptions',
+  'training.EarlyStoppingOptions',
+  'training.TensorBoardOptions',
+  'training.WandbOptions',
+  'training.MlflowOptions',
+  'training.GenerateTaskOptions',
+  'training.LoglikelihoodTaskOptions',
   'core.EstimateMemoryOptions',
-  'core.GenerationShape',
-  'core.PlanMemoryOptions',
-  'core.ProfileOptions',
-  'core.TuningOptions',
-  'core.ScheduleOptions',
-  'core.MetricScheduleOptions',
-  'core.CausalLmOptions',
-  'core.SequenceClassificationOptions',
+  'training.GenerationShape',
+  'training.PlanMemoryOptions',
+  'training.ProfileOptions',
+  'backend.TuningOptions',
+  'training.ScheduleOptions',
+  'training.MetricScheduleOptions',
+  'training.CausalLmOptions',
+  'training.SequenceClassificationOptions',
   'dawn.DawnOptions',
   'peft.LoadAdapterOptions',
   'peft.SaveAdapterOptions',
