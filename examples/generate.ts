@@ -1,5 +1,6 @@
 /**
- * Generation: greedy, sampled, streamed, in batches. From the repository root, after `npm run setup`:
+ * Generation: greedy, sampled, streamed, in batches. From the repository root, after
+ * `npm run setup`:
  *
  *   npx tsx examples/generate.ts [model folder] [prompt]
  */

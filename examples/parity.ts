@@ -1,6 +1,6 @@
 /**
- * How far this machine's device is from transformers and PEFT, as numbers. From the repository root,
- * after `npm run setup`:
+ * How far this machine's device is from transformers and PEFT, as numbers. From the repository
+ * root, after `npm run setup`:
  *
  *   npx tsx examples/parity.ts
  *

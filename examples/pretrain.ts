@@ -2,7 +2,8 @@
  * Pretrains the base model of the demo from random weights: `npx tsx examples/pretrain.ts`.
  *
  * Three million tokens of the corpus that `demo/generate.ts` writes, full training of all 0.87 M
- * parameters. About 20 minutes on two cores with lavapipe. `--steps N` and `--out FOLDER` for trials.
+ * parameters. About 20 minutes on two cores with lavapipe. `--steps N` and `--out FOLDER` for
+ * trials.
  */
 import { cpSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -33,7 +34,9 @@ const length = 256;
 const tokenizer = await AutoTokenizer.fromPretrained(base);
 const config = JSON.parse(readFileSync(`${base}/config.json`, 'utf8'));
 
-/** The corpus as one stream of tokens, cut into rows of equal length: no padding, nothing wasted. */
+/**
+ * The corpus as one stream of tokens, cut into rows of equal length: no padding, nothing wasted.
+ */
 function* rows() {
   const documents = corpus(CORPUS_SEED);
   let pending: number[] = [];

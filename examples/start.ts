@@ -1,8 +1,8 @@
 /**
  * The demo behind `npm start`: LoRA on a small base model, from code to review of that code.
  *
- * Everything it needs is in `demo/`: the base model (pretrained by `pretrain.ts`), its tokenizer and
- * the data, split by document so that what is asked at the end was never seen in training.
+ * Everything it needs is in `demo/`: the base model (pretrained by `pretrain.ts`), its tokenizer
+ * and the data, split by document so that what is asked at the end was never seen in training.
  */
 import { fileURLToPath } from 'node:url';
 import { dawn } from '@attune/backend-dawn';

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 
-// The words are true today: every TypeScript block in them compiles against the sources, every link leads
-// somewhere, and a block that shows an example file is that file.
+// The words are true today: every TypeScript block in them compiles against the sources, every link
+// leads somewhere, and a block that shows an example file is that file.
 //
 // ```ts            checked, as a module of its own
 // ```ts no-check   not checked: a fragment

@@ -13,8 +13,8 @@ interface Manifest {
 }
 
 /**
- * "@attune/core/nn" -> its source file. Not `/platform`, which has two: what its names do is said in
- * `platform/types.ts`.
+ * "@attune/core/nn" -> its source file. Not `/platform`, which has two: what its names do is said
+ * in `platform/types.ts`.
  */
 const entries = new Map<string, string>();
 for (const folder of readdirSync(`${root}packages`)) {

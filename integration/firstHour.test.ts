@@ -20,8 +20,8 @@ import {
 import { getPeftModel, PeftModel, peft } from '@attune/peft';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-// The mistakes of the first hour, as JavaScript lets them through: every one is an error with what was found and one
-// thing to do about it.
+// The mistakes of the first hour, as JavaScript lets them through: every one is an error with what
+// was found and one thing to do about it.
 
 const fixtures = fileURLToPath(new URL('../parity/fixtures', import.meta.url));
 const path = join(fixtures, 'tiny-llama');

@@ -10,7 +10,10 @@ import {
 } from '../packages/core/test/trainer/recordedRun.js';
 import { fixture, fixtureJson } from '../packages/core/test/trainer/support.js';
 
-/** transformers.Trainer + PEFT from the same initial adapter: 30 updates, of variants the first; the tolerance is the fixture's. */
+/**
+ * transformers.Trainer + PEFT from the same initial adapter: 30 updates, of variants the first; the
+ * tolerance is the fixture's.
+ */
 describe('traces of LoRA runs', () => {
   for (const name of [
     'lora-run-tiny',

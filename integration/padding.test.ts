@@ -10,8 +10,9 @@ import {
   updatesOf,
 } from '../packages/core/test/trainer/recordedRun.js';
 
-// nn.Embedding has the padding token's row as `padding_idx` (all families but GPT-2): looking it up gives no gradient,
-// wherever that token stands. parity/rows_padding.py: transformers' Trainer, PEFT, ten updates each.
+// nn.Embedding has the padding token's row as `padding_idx` (all families but GPT-2): looking it up
+// gives no gradient, wherever that token stands. parity/rows_padding.py: transformers' Trainer,
+// PEFT, ten updates each.
 
 const open = () => createAttune({ backend: 'reference', plugins: [peft()], logger: silentLogger });
 
@@ -113,8 +114,8 @@ test('the gradient of the other rows is as without it, and that of a product wit
     });
     return [...(await weight.grad!.data())];
   };
-  // Of sum(E[ids] E^T): each row gets the sum of the rows that were looked up, (12, 16); and for each time that it was
-  // looked up the sum of all rows, (9, 12).
+  // Of sum(E[ids] E^T): each row gets the sum of the rows that were looked up, (12, 16); and for
+  // each time that it was looked up the sum of all rows, (9, 12).
   expect(await gradient(null)).toEqual([21, 28, 30, 40, 21, 28]);
   expect(await gradient(1)).toEqual([21, 28, 12, 16, 21, 28]);
 });

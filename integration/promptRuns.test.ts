@@ -17,8 +17,9 @@ import {
   temporaryFolder,
 } from '../packages/core/test/trainer/support.js';
 
-// Prompt tuning and P-tuning learn a row's first token, which the last virtual token predicts; prefix tuning has no output
-// there. parity/rows_prompt_runs.py: PEFT with transformers' Trainer, ten updates; TRL's evaluation.
+// Prompt tuning and P-tuning learn a row's first token, which the last virtual token predicts;
+// prefix tuning has no output there. parity/rows_prompt_runs.py: PEFT with transformers' Trainer,
+// ten updates; TRL's evaluation.
 
 const open = () => createAttune({ backend: 'reference', plugins: [peft()], logger: silentLogger });
 
@@ -73,7 +74,8 @@ describe.each(runs)('%s', (name) => {
     );
     expectUpdates(logs, run.trace, { loss: 2e-6, gradNorm: 1e-4 });
 
-    // transformers divides a batch's loss by its labels but the first of each row, though it sums them too.
+    // transformers divides a batch's loss by its labels but the first of each row, though it sums
+    // them too.
     const { evalLoss } = await trainer.evaluate();
     const all = run.evalRows.reduce((n, row) => n + labelled(row), 0);
     const counted = run.evalRows.reduce(

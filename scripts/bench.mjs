@@ -68,8 +68,8 @@ for (const each of name === 'all' ? benches : [name]) {
       env: {
         ATTUNE_BENCH_FD: '3',
         TSX_TSCONFIG_PATH: join(bench, 'tsconfig.json'),
-        // A driver that finds its shaders on disk hides what compiling costs, and may serve old code
-        // for new settings. Mesa's is the driver of software adapters; others ignore this.
+        // A driver that finds its shaders on disk hides what compiling costs, and may serve old
+        // code for new settings. Mesa's is the driver of software adapters; others ignore this.
         MESA_SHADER_CACHE_DISABLE: process.env.MESA_SHADER_CACHE_DISABLE ?? 'true',
       },
     },

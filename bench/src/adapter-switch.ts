@@ -1,5 +1,6 @@
-// From one LoRA adapter of all linear layers to another: setAdapter on a model of 24 layers, narrow, since it
-// depends on the number of layers and not on their size. Twice: adapters for inference, and for training.
+// From one LoRA adapter of all linear layers to another: setAdapter on a model of 24 layers,
+// narrow, since it depends on the number of layers and not on their size. Twice: adapters for
+// inference, and for training.
 import { AutoModelForCausalLM } from '@attune/core';
 import { getPeftModel } from '@attune/peft';
 import { bench } from './harness/bench.js';

@@ -62,8 +62,8 @@ await bench(['tfjs', 'jax'], async ({ run, engine, peers }) => {
 });
 
 /**
- * Peers get the layout that suits them, for nothing: heads first, and the queries of a group below one
- * another, [B Hkv, (H / Hkv) T, D], so that no key is copied.
+ * Peers get the layout that suits them, for nothing: heads first, and the queries of a group below
+ * one another, [B Hkv, (H / Hkv) T, D], so that no key is copied.
  */
 function peerShapes({ batch, length, heads, kvHeads, width }: Sizes) {
   const group = heads / kvHeads;

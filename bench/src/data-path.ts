@@ -1,6 +1,6 @@
-// Whether the loop waits for rows: updates on rows of text that were tokenised before the first one, that
-// come from a stream and are tokenised while the device works, and that are read when they are asked for.
-// The model is small, so that tokenising has little time to hide in.
+// Whether the loop waits for rows: updates on rows of text that were tokenised before the first
+// one, that come from a stream and are tokenised while the device works, and that are read when
+// they are asked for. The model is small, so that tokenising has little time to hide in.
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

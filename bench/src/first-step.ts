@@ -1,5 +1,6 @@
-// Time to the end of the first training step of the tiny LM, in a fresh process each: what compiling
-// costs. Cold: drivers keep no shaders on disk. Warm: they have those of an earlier process.
+// Time to the end of the first training step of the tiny LM, in a fresh process each: what
+// compiling costs. Cold: drivers keep no shaders on disk. Warm: they have those of an earlier
+// process.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

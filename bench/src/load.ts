@@ -1,4 +1,5 @@
-// fromPretrained of a generated folder of 100 MB, from an already read file to weights on the device.
+// fromPretrained of a generated folder of 100 MB, from an already read file to weights on the
+// device.
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';
 import { type DecoderConfig, randomModelFolder } from './models/folder.js';

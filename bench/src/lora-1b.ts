@@ -1,5 +1,6 @@
-// A LoRA step (rank 16, all linear layers) of models with the sizes of Qwen2.5-0.5B and Llama-3.2-1B,
-// random weights in bfloat16 and in NF4 with double quantisation. GPU only: on a CPU one step takes minutes.
+// A LoRA step (rank 16, all linear layers) of models with the sizes of Qwen2.5-0.5B and
+// Llama-3.2-1B, random weights in bfloat16 and in NF4 with double quantisation. GPU only: on a CPU
+// one step takes minutes.
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';
 import { type DecoderConfig, randomModelFolder } from './models/folder.js';

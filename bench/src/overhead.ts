@@ -1,5 +1,5 @@
-// What the Trainer takes beside the update itself: the same updates by the public Trainer, which logs every
-// one of them, and by a bare loop of forward, backward, clipping and AdamW, in turn.
+// What the Trainer takes beside the update itself: the same updates by the public Trainer, which
+// logs every one of them, and by a bare loop of forward, backward, clipping and AdamW, in turn.
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';
 import { type Contender, median } from './harness/measure.js';

@@ -1,6 +1,6 @@
-// CPU time of recording an update: what this thread spends on each dispatch, apart from the device. The
-// model is so small that even a software device is done at once. Beside it the same commands given to
-// Dawn by a bare loop: what no way of recording can go below.
+// CPU time of recording an update: what this thread spends on each dispatch, apart from the device.
+// The model is so small that even a software device is done at once. Beside it the same commands
+// given to Dawn by a bare loop: what no way of recording can go below.
 import type { DawnBackend } from '@attune/backend-dawn';
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';

@@ -1,4 +1,5 @@
-// A training step of the tiny LM through the public Trainer: full, and LoRA of rank 16 on all layers.
+// A training step of the tiny LM through the public Trainer: full, and LoRA of rank 16 on all
+// layers.
 import { AutoModelForCausalLM } from '@attune/core';
 import { bench } from './harness/bench.js';
 import { someIds, tinyLm, tinyLmConfig } from './models/tinyLm.js';

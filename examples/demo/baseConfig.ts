@@ -4,8 +4,8 @@ export const VOCAB_SIZE = 1024;
 export const MAX_LENGTH = 256;
 
 /**
- * The shape of the base model: Llama with about 0.87 M parameters (0.13 M of them embeddings, tied),
- * small enough for a software GPU and deep enough to compare two places of a function.
+ * The shape of the base model: Llama with about 0.87 M parameters (0.13 M of them embeddings,
+ * tied), small enough for a software GPU and deep enough to compare two places of a function.
  */
 export const BASE_CONFIG = {
   architectures: ['LlamaForCausalLM'],

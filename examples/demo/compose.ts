@@ -74,8 +74,8 @@ export function drawDocument(
 
 /**
  * Each bug has one place in a function at most. Two blocks that both declare a local would collide;
- * and with two files or two promises, one of them treated well, the verdict asks for more bookkeeping
- * than a model of this size learns in a few million tokens.
+ * and with two files or two promises, one of them treated well, the verdict asks for more
+ * bookkeeping than a model of this size learns in a few million tokens.
  */
 function clashes(blocks: readonly Block[]): boolean {
   const bugs = blocks.flatMap((block) => Object.keys(block.hosts));

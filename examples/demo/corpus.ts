@@ -104,7 +104,9 @@ const checklist: Form = (rng, document, sample) => {
   return [sample.code, ...lines].join('\n');
 };
 
-/** A line of a bug tracker: the words that a review will use, in another order and in running text. */
+/**
+ * A line of a bug tracker: the words that a review will use, in another order and in running text.
+ */
 const ticket: Form = (rng, document, sample) => {
   const severity = SEVERITY[sample.issue];
   const advice = suggest(rng, sample.issue, sample.subject, document.name);

@@ -38,8 +38,8 @@ export interface NamePool {
 const words = (text: string): string[] => text.trim().split(/\s+/);
 
 /**
- * The nouns that make a function recognisable. The two pools share no entity, field or value, so that
- * fine-tuning never shows an identifier of an eval row.
+ * The nouns that make a function recognisable. The two pools share no entity, field or value, so
+ * that fine-tuning never shows an identifier of an eval row.
  */
 export const POOLS: Readonly<Record<Split, NamePool>> = {
   train: {

@@ -1,6 +1,9 @@
 const WIDTH = 80;
 
-/** At most `lines` lines of a text, none beyond the screen's edge; what is cut off leaves three dots. */
+/**
+ * At most `lines` lines of a text, none beyond the screen's edge; what is cut off leaves three
+ * dots.
+ */
 function excerpt(text: string, lines: number, width: number): string[] {
   const all = text.split('\n');
   const kept = all.length > lines ? [...all.slice(0, lines - 1), '...'] : all;
@@ -12,7 +15,9 @@ function beside(label: string, lines: readonly string[]): string[] {
   return lines.map((line, i) => `${(i === 0 ? label : '').padStart(10)} | ${line}`);
 }
 
-/** One function with the review that is right and the model's before and after; 15 lines at most. */
+/**
+ * One function with the review that is right and the model's before and after; 15 lines at most.
+ */
 export function compare(
   code: string,
   expectedIssue: string,

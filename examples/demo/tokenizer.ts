@@ -14,7 +14,9 @@ const CHAT_TEMPLATE = [
   '{% endif %}{% endfor %}',
 ].join('');
 
-/** The contents of `tokenizer.json`: byte-level BPE learnt from the texts; adds `<s>`, no `</s>`. */
+/**
+ * The contents of `tokenizer.json`: byte-level BPE learnt from the texts; adds `<s>`, no `</s>`.
+ */
 export function buildTokenizer(texts: Iterable<string>, vocabSize: number): object {
   const bytes = byteAlphabet();
   const merges = learnMerges(texts, vocabSize - SPECIALS.length - bytes.length);

@@ -54,7 +54,10 @@ function watch(backend: Backend) {
     free.call(backend, buffer);
   });
   return {
-    /** What was allocated since the last call: the bound over it; what is alive still counts throughout. */
+    /**
+     * What was allocated since the last call: the bound over it; what is alive still counts
+     * throughout.
+     */
     bound() {
       const alive = new Set(current.values());
       const changes: [number, number][] = [];

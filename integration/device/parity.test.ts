@@ -23,7 +23,9 @@ beforeAll(async () => {
 });
 afterAll(() => attune.dispose());
 
-/** Updates from PEFT's initial adapter; expects transformers + PEFT's loss, norm and rate at each. */
+/**
+ * Updates from PEFT's initial adapter; expects transformers + PEFT's loss, norm and rate at each.
+ */
 async function follow(
   name: string,
   model: LanguageModel,

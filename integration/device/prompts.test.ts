@@ -17,7 +17,10 @@ beforeAll(async () => {
 });
 afterAll(() => attune.dispose());
 
-/** Virtual tokens of both kinds on the device: PEFT's greedy text, alone and padded, and its updates. */
+/**
+ * Virtual tokens of both kinds on the device: PEFT's greedy text, alone and padded, and its
+ * updates.
+ */
 describe.each(['p-tuning-lstm-qwen2', 'prefix-tuning-projection-llama'])('%s', (name) => {
   const folder = fixture(`methods/${name}`);
   const run = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8'));

@@ -19,7 +19,9 @@ export interface Bench<P extends PeerName = never> {
   readonly peers: Pick<Peers, P>;
   /** NumPy or PyTorch, with --torch. */
   readonly python: PythonYardstick | null;
-  /** Measures a case and prints its line. `make` is not called for a case that --only leaves out. */
+  /**
+   * Measures a case and prints its line. `make` is not called for a case that --only leaves out.
+   */
   run(name: string, make: () => Case | Promise<Case>): Promise<void>;
 }
 
@@ -27,8 +29,8 @@ export interface Bench<P extends PeerName = never> {
 const SOFTWARE_ADAPTER = /llvmpipe|lavapipe|swiftshader|basic render|software/i;
 
 /**
- * Where the JSON lines go. scripts/bench.mjs opens a channel of its own for them, because Dawn prints
- * refused commands to standard output.
+ * Where the JSON lines go. scripts/bench.mjs opens a channel of its own for them, because Dawn
+ * prints refused commands to standard output.
  */
 const LINES = Number(process.env.ATTUNE_BENCH_FD ?? 1);
 

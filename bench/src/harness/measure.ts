@@ -6,7 +6,8 @@ export interface Contender {
   /**
    * One repetition, up to the moment at which the device has done it.
    *
-   * @returns milliseconds, where the clock is elsewhere (another process); else the harness's own count
+   * @returns milliseconds, where the clock is elsewhere (another process); else the harness's own
+   *   count
    */
   run(): Promise<number | undefined> | Promise<void>;
   dispose?(): void | Promise<void>;
@@ -123,8 +124,8 @@ export interface MeasureFacts {
 }
 
 /**
- * Until a repetition is no longer clearly faster than the one before: shaders are compiled and memory
- * is pooled.
+ * Until a repetition is no longer clearly faster than the one before: shaders are compiled and
+ * memory is pooled.
  */
 async function warmUp(runner: Runner, most: number): Promise<void> {
   let before = await timeOnce(runner);

@@ -22,7 +22,10 @@ export function input(
   return tensor;
 }
 
-/** Stands for the rest of a model: a loss whose gradient with respect to the first input is the second. */
+/**
+ * Stands for the rest of a model: a loss whose gradient with respect to the first input is the
+ * second.
+ */
 const restOfModel = defineOp({
   name: 'benchRestOfModel',
   infer: () => [{ shape: [1], dtype: 'float32' }],
@@ -32,8 +35,8 @@ const restOfModel = defineOp({
 });
 
 /**
- * Backward from `y`, whose gradient is `g`; without `g` from `y` as the loss. The gradients of `leaves`
- * are freed.
+ * Backward from `y`, whose gradient is `g`; without `g` from `y` as the loss. The gradients of
+ * `leaves` are freed.
  */
 export function backward(leaves: readonly Tensor[], y: Tensor, g?: Tensor): void {
   const { engine } = y;
@@ -45,8 +48,8 @@ export function backward(leaves: readonly Tensor[], y: Tensor, g?: Tensor): void
 }
 
 /**
- * How often a piece of work is repeated before one wait, so that waiting is a small part of it: about
- * 10 ms of arithmetic on either kind of device.
+ * How often a piece of work is repeated before one wait, so that waiting is a small part of it:
+ * about 10 ms of arithmetic on either kind of device.
  */
 export function repeats(flops: number, software: boolean): number {
   const enough = software ? 3e8 : 1e11;

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * Milliseconds of CPU time that this thread has had, drivers' and other threads' left out; undefined
- * where the system does not tell (Linux does).
+ * Milliseconds of CPU time that this thread has had, drivers' and other threads' left out;
+ * undefined where the system does not tell (Linux does).
  */
 export function threadCpuMs(): number | undefined {
   process.cpuUsage(); // the kernel brings the counter up to date

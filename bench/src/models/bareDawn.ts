@@ -11,8 +11,8 @@ interface Command {
  * The commands of an update, given to Dawn again by a loop that does nothing else.
  *
  * @param update runs one update
- * @returns encodes and submits them once; resolves to the milliseconds of CPU time that it took this
- *   thread, when the device has done them
+ * @returns encodes and submits them once; resolves to the milliseconds of CPU time that it took
+ *   this thread, when the device has done them
  */
 export async function bareDawn(
   device: GPUDevice,

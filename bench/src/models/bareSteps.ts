@@ -13,8 +13,8 @@ interface BareSteps {
 }
 
 /**
- * The updates of `trainingSteps` by a loop that does nothing but the update: forward, backward, clipping,
- * AdamW on one batch that lies on the device. No rows, no metrics, no callbacks, no log.
+ * The updates of `trainingSteps` by a loop that does nothing but the update: forward, backward,
+ * clipping, AdamW on one batch that lies on the device. No rows, no metrics, no callbacks, no log.
  */
 export function bareSteps({ model: base, batchSize, length, loraRank }: BareSteps): Contender {
   const model = loraRank > 0 ? applyPeft(base, loraConfig(loraRank)) : base;

@@ -23,10 +23,16 @@ export interface ModelFolder extends AsyncDisposable {
   readonly bytes: number;
 }
 
-/** Values of the repeating pattern that fills every weight: a draw for each of 10^9 would take minutes. */
+/**
+ * Values of the repeating pattern that fills every weight: a draw for each of 10^9 would take
+ * minutes.
+ */
 const PATTERN = someValues(2 ** 16).map((value) => value * 0.07); // standard deviation 0.02
 
-/** Writes a model folder with random weights, as transformers lays it out, into the temporary folder. */
+/**
+ * Writes a model folder with random weights, as transformers lays it out, into the temporary
+ * folder.
+ */
 export async function randomModelFolder(
   config: DecoderConfig,
   dtype: 'float32' | 'bfloat16',

@@ -32,9 +32,9 @@ class Gate {
 }
 
 /**
- * The public Trainer, one update at a time: a callback holds it before each update until a repetition
- * asks for one. So what is timed is what users get, up to the moment before the next update: collating,
- * forward, backward, clipping, AdamW, the log.
+ * The public Trainer, one update at a time: a callback holds it before each update until a
+ * repetition asks for one. So what is timed is what users get, up to the moment before the next
+ * update: collating, forward, backward, clipping, AdamW, the log.
  */
 export function trainingSteps({
   model,

@@ -1,8 +1,8 @@
 import { globals } from 'webgpu';
 
 /**
- * Errors that the peers' devices report. A refused command is skipped, which looks very fast; so a peer
- * with an error has no time.
+ * Errors that the peers' devices report. A refused command is skipped, which looks very fast; so a
+ * peer with an error has no time.
  */
 class Faults {
   #message: string | null = null;

@@ -24,7 +24,8 @@ export async function loadJax(): Promise<Jax> {
   if (!devices.includes('webgpu')) throw new Error('jax-js found no WebGPU device.');
   jax.defaultDevice('webgpu');
   const np = jax.numpy;
-  // Not blockUntilReady: that copies from every array, which many small results would be charged for.
+  // Not blockUntilReady: that copies from every array, which many small results would be charged
+  // for.
   const submit = (arrays: readonly JaxArray[]) => {
     for (const array of arrays) array.gpuBufferSync();
   };

@@ -14,8 +14,8 @@ interface Layer {
 }
 
 /**
- * Forward and backward of the tiny LM as one writes it in jax-js, jitted; no optimizer and no rotary
- * positions. The embedding is a product with one-hot rows: jax-js's gather has no gradient.
+ * Forward and backward of the tiny LM as one writes it in jax-js, jitted; no optimizer and no
+ * rotary positions. The embedding is a product with one-hot rows: jax-js's gather has no gradient.
  */
 export function jaxTrainSteps(
   peer: Jax,

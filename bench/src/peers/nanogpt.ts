@@ -4,7 +4,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Contender } from '../harness/measure.js';
 import type { TinyLm } from '../models/tinyLm.js';
 
-/** The parts of @genai-fi/nanogpt's own modules that a training step needs; the package exports fewer. */
+/**
+ * The parts of @genai-fi/nanogpt's own modules that a training step needs; the package exports
+ * fewer.
+ */
 interface Trainer {
   trainStep(state: object, batch: { xs: unknown; ys: unknown }): Loss;
 }

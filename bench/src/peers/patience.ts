@@ -5,10 +5,10 @@ const SHORTEST_NAP_MS = 0.1;
 const LONGEST_NAP_MS = 10;
 
 /**
- * In Node a pending Dawn promise is polled in a busy loop. Where the "GPU" is this very CPU that takes
- * a core from it, so our backend sleeps between the turns of the loop, each time a sixteenth of the time
- * waited so far. Peers do not; to compare kernels rather than ways of waiting, their Dawn is taught the
- * same.
+ * In Node a pending Dawn promise is polled in a busy loop. Where the "GPU" is this very CPU that
+ * takes a core from it, so our backend sleeps between the turns of the loop, each time a sixteenth
+ * of the time waited so far. Peers do not; to compare kernels rather than ways of waiting, their
+ * Dawn is taught the same.
  *
  * The bench has a Dawn of its own for the peers, so these methods are never ours.
  */

@@ -7,9 +7,9 @@ import type { Contender } from '../harness/measure.js';
 type Reply = Readonly<Record<string, number | string | boolean>>;
 
 /**
- * NumPy or PyTorch in a process of its own that answers one JSON line with another: what this machine
- * can do at best. It prepares a piece of work once and runs it on demand, so it takes its turn
- * between the others; the clock is Python's.
+ * NumPy or PyTorch in a process of its own that answers one JSON line with another: what this
+ * machine can do at best. It prepares a piece of work once and runs it on demand, so it takes its
+ * turn between the others; the clock is Python's.
  */
 export class PythonYardstick {
   readonly #lines: AsyncIterator<string>;

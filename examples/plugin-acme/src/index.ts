@@ -12,7 +12,10 @@ import {
 import { definePeftMethod, type PeftConfigBase, PeftMethods } from '@attune/peft';
 import { z } from 'zod';
 
-/** y = s * (W x + b): one scale per output feature, starting at 1, so that step 0 equals the base model. */
+/**
+ * y = s * (W x + b): one scale per output feature, starting at 1, so that step 0 equals the base
+ * model.
+ */
 export const channelScale = definePeftMethod({
   peftType: 'CHANNEL_SCALE',
   config: z.object({ init: z.number().default(1) }), // targetModules, modulesToSave, ... come with every method
@@ -24,7 +27,9 @@ export const channelScale = definePeftMethod({
   mergedBias: (bias, p) => bias.mul(p.scale), // the scale is on W x + b
 });
 
-/** What a user may write for it: editors then know the options, and a wrong one does not compile. */
+/**
+ * What a user may write for it: editors then know the options, and a wrong one does not compile.
+ */
 export interface ChannelScaleConfig extends PeftConfigBase {
   /** One learned scale for each output feature. */
   readonly peftType: 'CHANNEL_SCALE';

@@ -3,7 +3,8 @@ import { definePeftMethod, type PeftConfigBase, PeftMethods } from '@attune/peft
 import { z } from 'zod';
 
 /**
- * y = (1 + strength * g) (W x + b): a gain for each output feature, from 0, so that step 0 is the base model.
+ * y = (1 + strength * g) (W x + b): a gain for each output feature, from 0, so that step 0 is the
+ * base model.
  *
  * Say here what the formula is, where it comes from (a paper), and what differs from it.
  */
@@ -18,7 +19,9 @@ export const outputGain = definePeftMethod({
   defaultTargetModules: { llama: ['v_proj', 'down_proj'], qwen2: ['v_proj', 'down_proj'] },
 });
 
-/** What a user may write for it: editors then know the options, and a wrong one does not compile. */
+/**
+ * What a user may write for it: editors then know the options, and a wrong one does not compile.
+ */
 export interface OutputGainConfig extends PeftConfigBase {
   /** A learned gain for each output feature. */
   readonly peftType: 'OUTPUT_GAIN';

@@ -17,7 +17,10 @@ export interface AdapterChoice {
   readonly software: boolean;
   /** Lanes of a subgroup, 0 when there are no subgroups of one fixed size. */
   readonly subgroupSize: number;
-  /** Makes products of float16 with sums in float32, if the device has such a unit and a fixed subgroup size. */
+  /**
+   * Makes products of float16 with sums in float32, if the device has such a unit and a fixed
+   * subgroup size.
+   */
   readonly matrixUnit: MatrixUnit | null;
   /** One line: why this one. */
   readonly reason: string;

@@ -14,24 +14,33 @@ export interface DawnBuffer extends BufferHandle {
 export interface Submissions {
   /** Flushes asked for so far. */
   readonly asked: number;
-  /** The last of them whose commands have been submitted: what was freed before it may be destroyed. */
+  /**
+   * The last of them whose commands have been submitted: what was freed before it may be destroyed.
+   */
   readonly submitted: number;
   flush(): void;
 }
 
-/** Without a limit, the pool holds at most this many times what was ever in use at one time, or so many bytes, ... */
+/**
+ * Without a limit, the pool holds at most this many times what was ever in use at one time, or so
+ * many bytes, ...
+ */
 const SLACK = 1.5;
 const SMALL = 64 * 2 ** 20;
-/** ... and what was in use since so many flushes: about four updates. Equal steps then destroy nothing. */
+/**
+ * ... and what was in use since so many flushes: about four updates. Equal steps then destroy
+ * nothing.
+ */
 const YOUNG = 12;
 
 /**
- * Keeps freed buffers for reuse. Recorded commands run in order, so a buffer may be handed out again
- * as soon as it is freed. Of the free buffers of a class the one with the lowest id is taken: the same
- * calls then get the same buffers in every step, and their bind groups are found in the cache.
+ * Keeps freed buffers for reuse. Recorded commands run in order, so a buffer may be handed out
+ * again as soon as it is freed. Of the free buffers of a class the one with the lowest id is taken:
+ * the same calls then get the same buffers in every step, and their bind groups are found in the
+ * cache.
  *
- * Where rows have many lengths, buffers of sizes that are gone would pile up: before another is made, those
- * that were unused for longest are destroyed, as far as the limit asks for it.
+ * Where rows have many lengths, buffers of sizes that are gone would pile up: before another is
+ * made, those that were unused for longest are destroyed, as far as the limit asks for it.
  */
 export class BufferPool {
   readonly #free = new Map<number, DawnBuffer[]>();
@@ -41,7 +50,10 @@ export class BufferPool {
   #held = 0;
   /** Most bytes in use at one time. */
   #peak = 0;
-  /** Bytes that may exist on the device, if memory that is not in use can be destroyed for it; null: none. */
+  /**
+   * Bytes that may exist on the device, if memory that is not in use can be destroyed for it; null:
+   * none.
+   */
   limit: number | null = null;
 
   constructor(
@@ -120,7 +132,11 @@ export class BufferPool {
     this.#destroyOldest(needed(), submissions.asked);
   }
 
-  /** At least so many bytes, if there are. @param before of buffers that were freed before this flush */
+  /**
+   * At least so many bytes, if there are.
+   *
+   * @param before of buffers that were freed before this flush
+   */
   #destroyOldest(bytes: number, before: number): void {
     const latest = Math.min(before, this.submissions.submitted);
     const old = [...this.#free.values()].flat().filter(({ freedAt }) => freedAt < latest);

@@ -18,7 +18,10 @@ export interface Command {
   readonly key: string;
   readonly pipeline: CachedPipeline;
   readonly group: GPUBindGroup;
-  /** An ArrayBuffer, which Dawn's bindings take in a quarter of the time of a typed array; null: none. */
+  /**
+   * An ArrayBuffer, which Dawn's bindings take in a quarter of the time of a typed array; null:
+   * none.
+   */
   readonly words: ArrayBuffer | null;
   readonly grid: readonly [number, number, number];
 }
@@ -51,7 +54,9 @@ export class CallCache {
   readonly #ops = new Map<string, Map<number, CachedCall>>();
   #size = 0;
 
-  /** @param capacity above this many all are forgotten: shapes that never come back must not pile up */
+  /**
+   * @param capacity above this many all are forgotten: shapes that never come back must not pile up
+   */
   constructor(private readonly capacity = 20_000) {}
 
   get size(): number {

@@ -23,7 +23,11 @@ export interface DawnOptions {
   readonly tuning?: string | false;
 }
 
-/** Opens the device. Most people use the plugin, {@link dawn}. @throws NO_ADAPTER, ADAPTER_KIND, NO_DEVICE */
+/**
+ * Opens the device. Most people use the plugin, {@link dawn}.
+ *
+ * @throws NO_ADAPTER, ADAPTER_KIND, NO_DEVICE
+ */
 export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
   const choice = await chooseAdapter(options.adapter);
   const backend = await open(choice, options);

@@ -36,8 +36,9 @@ const COPY_DST = 0x08;
 const COPY_SRC = 0x04;
 
 /**
- * WebGPU through Dawn: ops are recorded into one command encoder and submitted at `flush`, `read` or
- * `sync`. Buffers, pipelines and bind groups are kept, so that a step like the one before makes none.
+ * WebGPU through Dawn: ops are recorded into one command encoder and submitted at `flush`, `read`
+ * or `sync`. Buffers, pipelines and bind groups are kept, so that a step like the one before makes
+ * none.
  */
 export class DawnBackend implements Backend {
   readonly info: BackendInfo;

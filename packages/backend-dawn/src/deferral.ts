@@ -6,8 +6,8 @@ interface Deferred {
 
 /**
  * Commands that wait for a shader to be compiled, and those behind them: they run in the order in
- * which they were recorded. Meanwhile recording goes on, so that the shaders of a whole step compile
- * side by side.
+ * which they were recorded. Meanwhile recording goes on, so that the shaders of a whole step
+ * compile side by side.
  */
 export class Deferral {
   #queue: Deferred[] = [];

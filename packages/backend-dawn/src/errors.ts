@@ -2,8 +2,8 @@ import { AttuneError } from '@attune/core';
 import type { BackendStats } from '@attune/core/backend';
 
 /**
- * What the device says about commands after they were given, and whether it is there at all. The first
- * thing that went wrong is kept: every later wait rejects with it.
+ * What the device says about commands after they were given, and whether it is there at all. The
+ * first thing that went wrong is kept: every later wait rejects with it.
  */
 export class DeviceHealth {
   #failure: AttuneError | null = null;

@@ -5,8 +5,9 @@ import type { DawnBackend } from './dawnBackend.js';
 const [M, N, K] = [144, 160, 72];
 
 /**
- * Whether the device's matrix unit multiplies: it is an experiment of Dawn's and its drivers', so one
- * product of small integers (exact in float16) is compared with the host's before it is trusted.
+ * Whether the device's matrix unit multiplies: it is an experiment of Dawn's and its drivers', so
+ * one product of small integers (exact in float16) is compared with the host's before it is
+ * trusted.
  */
 export async function matrixUnitWorks(backend: DawnBackend): Promise<boolean> {
   const engine = new Engine(backend);

@@ -17,7 +17,9 @@ interface Wait {
   readonly health: DeviceHealth;
 }
 
-/** The only way out of the device: copies into mappable buffers, which are kept for the next read. */
+/**
+ * The only way out of the device: copies into mappable buffers, which are kept for the next read.
+ */
 export class Readback {
   #idle: GPUBuffer[] = [];
 
@@ -27,7 +29,11 @@ export class Readback {
     private readonly parts: Wait,
   ) {}
 
-  /** Submits what is recorded, waits, copies. @throws READ_FAILED, and what went wrong on the device */
+  /**
+   * Submits what is recorded, waits, copies.
+   *
+   * @throws READ_FAILED, and what went wrong on the device
+   */
   async read(source: GPUBuffer, byteOffset: number, byteLength: number): Promise<ArrayBuffer> {
     const { recorder, deferral, waiter, health } = this.parts;
     const size = Math.ceil(byteLength / 4) * 4;

@@ -3,12 +3,14 @@ import type { Command } from './callCache.js';
 
 const COPY_SRC = 0x04;
 const COPY_DST = 0x08;
-/** Uploads between two submits go through this; larger ones submit first and are written directly. */
+/**
+ * Uploads between two submits go through this; larger ones submit first and are written directly.
+ */
 export const STAGING_BYTES = 4 * 2 ** 20;
 
 /**
- * The command encoder that is open: dispatches, uploads and copies in the order in which they come, until
- * they are submitted together.
+ * The command encoder that is open: dispatches, uploads and copies in the order in which they come,
+ * until they are submitted together.
  */
 export class Recorder {
   #encoder: GPUCommandEncoder | null = null;
@@ -37,8 +39,8 @@ export class Recorder {
   }
 
   /**
-   * queue.writeBuffer runs before everything that is recorded but not submitted, so once something is
-   * recorded the bytes take a detour through a staging buffer and a copy inside the encoder.
+   * queue.writeBuffer runs before everything that is recorded but not submitted, so once something
+   * is recorded the bytes take a detour through a staging buffer and a copy inside the encoder.
    */
   upload(target: GPUBuffer, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
     const { byteLength } = bytes;

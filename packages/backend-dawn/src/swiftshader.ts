@@ -69,7 +69,10 @@ export function useDriver(folder: string): void {
   }
 }
 
-/** Asks the dynamic linker itself whether the system has a Vulkan loader: Dawn would print a warning. */
+/**
+ * Asks the dynamic linker itself whether the system has a Vulkan loader: Dawn would print a
+ * warning.
+ */
 export function hasSystemLoader(): boolean {
   if (process.platform !== 'linux') return true;
   try {

@@ -12,8 +12,8 @@ function sleep(): (ms: number) => void {
 /**
  * Waits for Dawn. In Node a pending Dawn promise is polled in every turn of the event loop, without
  * a pause; where the "GPU" is this very CPU that takes a core from it. So on software adapters the
- * thread sleeps between the turns, each nap a sixteenth of the time waited so far: a wait is at most
- * that much longer than it had to be.
+ * thread sleeps between the turns, each nap a sixteenth of the time waited so far: a wait is at
+ * most that much longer than it had to be.
  */
 export class Waiter {
   #pending = 0;

@@ -10,7 +10,8 @@ describe.each(subgroups)('a subgroup of %i lanes', (lanes) => {
     const perRow = lanesPerRow(count, lanes);
     expect(count % perRow).toBe(0);
     expect(lanes % perRow).toBe(0);
-    // What the shader loads: lane l takes row l / perRow of the block, registers l % perRow + slot * perRow.
+    // What the shader loads: lane l takes row l / perRow of the block, registers l % perRow + slot
+    // * perRow.
     const loaded = Array.from({ length: lanes }, (_, lane) =>
       Array.from({ length: count / perRow }, (_, slot) => ({
         row: Math.floor(lane / perRow),

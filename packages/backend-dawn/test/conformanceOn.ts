@@ -14,7 +14,10 @@ export function conformanceTests(
   choose: (cases: readonly OpCase[], facts: DeviceFacts) => readonly OpCase[],
 ): void {
   let backend: DawnBackend;
-  /** A device with WebGPU's least limits and without subgroups: the kernels that most GPUs of AMD and Intel run. */
+  /**
+   * A device with WebGPU's least limits and without subgroups: the kernels that most GPUs of AMD
+   * and Intel run.
+   */
   let plain: DawnBackend;
   beforeAll(async () => {
     backend = await createDawnBackend();

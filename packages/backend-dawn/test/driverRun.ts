@@ -1,6 +1,6 @@
 /**
- * The process that drivers.test.ts starts for each driver: two short runs of the same seed. Says on standard
- * output which device it was, the losses of both and the hashes of their weights.
+ * The process that drivers.test.ts starts for each driver: two short runs of the same seed. Says on
+ * standard output which device it was, the losses of both and the hashes of their weights.
  *
  * usage: ATTUNE_VULKAN=lavapipe node driverRun.mjs
  */

@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 import { build } from 'tsup';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-// Row 125: one seed gives one run on a device, and nearly the same run on another. A process has one
-// driver, so each gets a process of its own.
+// Row 125: one seed gives one run on a device, and nearly the same run on another. A process has
+// one driver, so each gets a process of its own.
 
 interface Outcome {
   readonly device: string;

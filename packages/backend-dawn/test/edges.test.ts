@@ -4,7 +4,9 @@ import { globals } from 'webgpu';
 import { BufferPool } from '../src/bufferPool.js';
 import { chooseAdapter, createDawnBackend, DawnBackend, type Kernel } from '../src/index.js';
 
-/** Sizes, dtypes and numbers at which a GPU does something else than a reader of the code expects. */
+/**
+ * Sizes, dtypes and numbers at which a GPU does something else than a reader of the code expects.
+ */
 let backend: DawnBackend;
 let engine: Engine;
 beforeAll(async () => {

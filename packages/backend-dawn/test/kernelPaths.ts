@@ -5,13 +5,14 @@ import { kernels } from '../src/kernels/index.js';
 import type { DeviceFacts, Kernel } from '../src/kernels/kernel.js';
 
 /**
- * Chooses, of cases from the shortest shader on, those that bring a statement which no shader before them had, and
- * those whose shaders are compiled already. What is left out is the same code at another size, in
- * another unrolling or combination: a software device compiles for seconds what it runs in
- * milliseconds.
+ * Chooses, of cases from the shortest shader on, those that bring a statement which no shader
+ * before them had, and those whose shaders are compiled already. What is left out is the same code
+ * at another size, in another unrolling or combination: a software device compiles for seconds what
+ * it runs in milliseconds.
  *
- * Statements are compared without their numbers, and a sum of like terms as one term. Where no kernel
- * takes a case, its decomposition runs: op, ranks, types and options stand for its statements.
+ * Statements are compared without their numbers, and a sum of like terms as one term. Where no
+ * kernel takes a case, its decomposition runs: op, ranks, types and options stand for its
+ * statements.
  */
 export class KernelPaths {
   readonly #written = new Set<string>();

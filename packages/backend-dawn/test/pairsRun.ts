@@ -1,6 +1,6 @@
 /**
- * The process that pairs.test.ts starts: opens and disposes an Attune again and again, and says on standard
- * output how many threads and open files it has after each.
+ * The process that pairs.test.ts starts: opens and disposes an Attune again and again, and says on
+ * standard output how many threads and open files it has after each.
  *
  * usage: node --expose-gc pairsRun.mjs COUNT plain|work
  */

@@ -30,7 +30,9 @@ function skipOnSwiftShader({ choice }: DawnBackend, context: TestContext): void 
     context.skip('compiles for minutes on SwiftShader; runs on any other device');
 }
 
-/** Compares cases on a device with kernels of the test's own: one for each path that is new, or all. */
+/**
+ * Compares cases on a device with kernels of the test's own: one for each path that is new, or all.
+ */
 async function compareOn(
   kernels: readonly Kernel[],
   cases: readonly OpCase[],
@@ -55,8 +57,9 @@ async function compareOn(
 const large = tiles.filter(({ bm }) => bm > 32).sort((a, b) => a.bm * a.bn - b.bm * b.bn);
 
 /**
- * Devices here have no matrix unit, so its WGSL runs with stand-ins: a loaded matrix is its place in
- * workgroup memory, a sum is a place in `sums`, and each lane of a subgroup makes some of its elements.
+ * Devices here have no matrix unit, so its WGSL runs with stand-ins: a loaded matrix is its place
+ * in workgroup memory, a sum is a place in `sums`, and each lane of a subgroup makes some of its
+ * elements.
  */
 function emulated(wgsl: string, { M, N, K }: MatrixUnit, S: number): string {
   const size = M * N;

@@ -7,9 +7,9 @@ import type { DeviceFacts, Stage } from '../src/kernels/kernel.js';
 import { inputsOf } from './kernelPaths.js';
 
 /**
- * What the kernels write, without a device: one case for each path through them. A change of a shader,
- * of its bindings, numbers or grid shows in the snapshot, and a refactoring shows that there is none.
- * Whether a shader is right, the conformance tests say.
+ * What the kernels write, without a device: one case for each path through them. A change of a
+ * shader, of its bindings, numbers or grid shows in the snapshot, and a refactoring shows that
+ * there is none. Whether a shader is right, the conformance tests say.
  */
 const devices = {
   /** WebGPU's least limits. */
@@ -41,7 +41,10 @@ const devices = {
 
 type Chosen = readonly [name: string, device?: keyof typeof devices, variant?: string];
 
-/** A product on the matrix unit fills a tile of 128 x 128: more than the float64 reference should compute. */
+/**
+ * A product on the matrix unit fills a tile of 128 x 128: more than the float64 reference should
+ * compute.
+ */
 const large: Pick<OpCase, 'name' | 'op' | 'inputs' | 'targets' | 'attrs'> = {
   ...opCases.find(({ name }) => name === 'matmul/nt-33x64x172-plus-bias-in-float16')!,
   name: 'matmul/nt-128x64x128-plus-bias-in-float16',

@@ -2,8 +2,8 @@ import { vi } from 'vitest';
 import type { DawnBackend } from '../src/dawnBackend.js';
 
 /**
- * Lets tuning see times that are given by the kernels' names in place of the clock's: what it chooses
- * does not hang on how busy the machine is.
+ * Lets tuning see times that are given by the kernels' names in place of the clock's: what it
+ * chooses does not hang on how busy the machine is.
  */
 export function timeBy(backend: DawnBackend, durationUs: (kernel: string) => number): void {
   const profile = backend.profile.bind(backend);

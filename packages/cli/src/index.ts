@@ -35,8 +35,8 @@ const processOutput: CliOutput = {
  * The program `attune`.
  *
  * @param args without node and the program's own name
- * @returns the exit status: 0, 1 where a command found something to refuse, 2 for a wrong command line
- * or input
+ * @returns the exit status: 0, 1 where a command found something to refuse, 2 for a wrong command
+ *   line or input
  */
 export async function main(
   args: readonly string[],

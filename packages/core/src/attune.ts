@@ -17,12 +17,18 @@ import type { OptionNotes } from './util/unknownOptions.js';
 
 /** What `createAttune` takes. */
 const createShape = {
-  /** What this Attune can do beyond core: a backend, PEFT methods, your own, e.g. `[dawn(), peft()]`. Default none. */
+  /**
+   * What this Attune can do beyond core: a backend, PEFT methods, your own, e.g.
+   * `[dawn(), peft()]`. Default none.
+   */
   plugins: z
     .custom<readonly Plugin[]>()
     .default(() => [])
     .meta({ aka: 'plugin' }),
-  /** Which backend, or "reference" for the slow exact one. Default: that of the first plugin with one. */
+  /**
+   * Which backend, or "reference" for the slow exact one. Default: that of the first plugin with
+   * one.
+   */
   backend: z.string().optional().meta({ aka: 'device' }),
   /** Seed of dropout and of adapter initialisation outside of a Trainer. Default 0. */
   seed: z
@@ -39,9 +45,10 @@ const createShape = {
     .default(() => consoleLogger)
     .meta({ aka: 'log' }),
   /**
-   * How this Attune, one rank of several, reaches the others: then its trainers take their share of the rows, and all
-   * ranks make the same updates. It stands here, not among the arguments of a run, because an Attune is one device and
-   * so one rank, whatever it trains. Default: that of a plugin (`TOKENS.Communicator`), else one rank.
+   * How this Attune, one rank of several, reaches the others: then its trainers take their share of
+   * the rows, and all ranks make the same updates. It stands here, not among the arguments of a
+   * run, because an Attune is one device and so one rank, whatever it trains. Default: that of a
+   * plugin (`TOKENS.Communicator`), else one rank.
    */
   communicator: z
     .custom<Communicator>(
@@ -125,8 +132,8 @@ export class Attune implements AsyncDisposable {
   }
 
   /**
-   * One run at a time: dropout's draws, the memory limit and the pace of the device are of the whole
-   * Attune, so that two runs would change each other's numbers.
+   * One run at a time: dropout's draws, the memory limit and the pace of the device are of the
+   * whole Attune, so that two runs would change each other's numbers.
    *
    * @param by who, for the error of the next: "SFTTrainer.train()"
    * @returns disposed when the run is over

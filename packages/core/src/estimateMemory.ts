@@ -30,13 +30,19 @@ const estimateShape = {
   dtype: z.custom<DType>().optional(),
   /** As for fromPretrained: the base in 4 or 8 bits. Default: neither. */
   quantization: z.custom<QuantizationConfig>().optional(),
-  /** 'weights': those of the layers stay in host memory, as for fromPretrained. Default null: everything is on the device. */
+  /**
+   * 'weights': those of the layers stay in host memory, as for fromPretrained. Default null:
+   * everything is on the device.
+   */
   offload: z.custom<'weights' | null>().optional(),
   /** Families, adapters, optimizers. No device is opened. Default: those of core. */
   plugins: z.custom<readonly Plugin[]>().optional(),
   /** Also what `model.generate` holds for so many tokens. Default: not planned. */
   generation: z.custom<GenerationShape>().optional(),
-  /** How the device takes memory: `backend.memoryModel()` of one that is open. Default: a GPU through WebGPU. */
+  /**
+   * How the device takes memory: `backend.memoryModel()` of one that is open. Default: a GPU
+   * through WebGPU.
+   */
   device: z.custom<MemoryModel>().optional(),
 };
 const estimateOptions = z.strictObject(estimateShape);
@@ -45,10 +51,11 @@ const estimateOptions = z.strictObject(estimateShape);
 export type EstimateMemoryOptions = OptionsInput<typeof estimateShape>;
 
 /**
- * What fine-tuning a model will hold on a device, from its config.json: no device, no weights, nothing
- * downloaded. The model is built on a backend that counts, and an update recorded on it.
+ * What fine-tuning a model will hold on a device, from its config.json: no device, no weights,
+ * nothing downloaded. The model is built on a backend that counts, and an update recorded on it.
  *
- * The default device is one as Dawn has it, where kernels borrow nothing: a share of a per cent off.
+ * The default device is one as Dawn has it, where kernels borrow nothing: a share of a per cent
+ * off.
  *
  * @example console.log(String(await estimateMemory({ config, args: { perDeviceTrainBatchSize: 4, maxLength: 2048 } })));
  * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type), ARGUMENTS_INVALID, PEFT_MISSING

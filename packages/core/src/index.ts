@@ -1,6 +1,6 @@
 /**
- * What training scripts and plugins name. The rest lies behind `@attune/core/tensor`, `/nn`, `/models`, `/text`,
- * `/training`, `/backend`, `/io`, `/util` and `/testing`.
+ * What training scripts and plugins name. The rest lies behind `@attune/core/tensor`, `/nn`,
+ * `/models`, `/text`, `/training`, `/backend`, `/io`, `/util` and `/testing`.
  *
  * @module
  */

@@ -83,8 +83,8 @@ describe('packages', () => {
 });
 
 /**
- * What each room of core may import, values and types, besides itself: the rooms stand in their order,
- * and every arrow points up this list.
+ * What each room of core may import, values and types, besides itself: the rooms stand in their
+ * order, and every arrow points up this list.
  */
 const rooms: Readonly<Record<string, readonly string[]>> = {
   errors: [],
@@ -130,10 +130,14 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 /** What every room may use: the errors, and what the system gives. */
 const free = new Set(['errors', 'platform']);
 
-/** Tokens and extension points are names with types: every room may use them. The container is not. */
+/**
+ * Tokens and extension points are names with types: every room may use them. The container is not.
+ */
 const contracts = ['di/extensionPoint.ts', 'di/registry.ts', 'di/tokens.ts'];
 
-/** Types that may be named from below, each for its reason. Nothing of them is left after the build. */
+/**
+ * Types that may be named from below, each for its reason. Nothing of them is left after the build.
+ */
 const meant: readonly (readonly [from: RegExp, to: string])[] = [
   // A model, a callback, a token hold the Attune that they were made in.
   [/^(models|callbacks|trainer|di)\//, 'attune.ts'],

@@ -19,13 +19,17 @@ export interface AdviseOptions {
   /** How many tasks the model is to be trained for, each by itself. Default 1. */
   readonly tasks?: number;
   /**
-   * The model itself: its folder, or its config.json as an object. Or how many parameters it has, as a number or as text
-   * ("7B", "360M"): then a Llama of that size stands for it, with a vocabulary of 32,000.
+   * The model itself: its folder, or its config.json as an object. Or how many parameters it has,
+   * as a number or as text ("7B", "360M"): then a Llama of that size stands for it, with a
+   * vocabulary of 32,000.
    */
   readonly modelSize: number | string | RawConfig;
   /** Tokens of a row. Default 1024, the Trainer's. */
   readonly maxLength?: number;
-  /** Rows that are on the device at a time. Default 1: gradientAccumulationSteps makes a larger batch of them. */
+  /**
+   * Rows that are on the device at a time. Default 1: gradientAccumulationSteps makes a larger
+   * batch of them.
+   */
   readonly perDeviceTrainBatchSize?: number;
 }
 
@@ -35,7 +39,10 @@ export interface MethodEstimate {
   /** Most bytes on the device at a time, as {@link estimateMemory} predicts them. */
   readonly predictedBytes: number;
   readonly fits: boolean;
-  /** Bytes of what is kept afterwards for all tasks: whole models, or one base with an adapter for each. */
+  /**
+   * Bytes of what is kept afterwards for all tasks: whole models, or one base with an adapter for
+   * each.
+   */
   readonly keptBytes: number;
   readonly plan: MemoryPlan;
 }
@@ -52,7 +59,10 @@ export interface Advice {
   toString(): string;
 }
 
-/** Rank 16 on all linear layers: the usual start, near full fine-tuning on data sets of usual size. arXiv:2106.09685 */
+/**
+ * Rank 16 on all linear layers: the usual start, near full fine-tuning on data sets of usual size.
+ * arXiv:2106.09685
+ */
 const adapter = { peftType: 'LORA', r: 16, targetModules: 'all-linear' } as const;
 
 const ways: Readonly<Record<TrainingMethod, Partial<EstimateMemoryOptions>>> = {
@@ -72,11 +82,12 @@ const names: Readonly<Record<TrainingMethod, string>> = {
 };
 
 /**
- * Full fine-tuning, LoRA or QLoRA, by the bytes that each would hold on this device: what `estimateMemory` counts for
- * the model, with gradient checkpointing and AdamW. No rule of thumb is involved, and nothing is downloaded.
+ * Full fine-tuning, LoRA or QLoRA, by the bytes that each would hold on this device: what
+ * `estimateMemory` counts for the model, with gradient checkpointing and AdamW. No rule of thumb is
+ * involved, and nothing is downloaded.
  *
- * One task: the first of the three that fits, since each is a little weaker than the one before. Several tasks: an
- * adapter for each, on one base, unless none fits.
+ * One task: the first of the three that fits, since each is a little weaker than the one before.
+ * Several tasks: an adapter for each, on one base, unless none fits.
  *
  * @example console.log(String(await advise({ gpuMemory: '24GB', tasks: 3, modelSize: '7B' })));
  * @throws SIZE_INVALID, ADVISE_INVALID, and what estimateMemory throws for a config
@@ -182,7 +193,11 @@ function reasonsOf(estimates: Estimates, { method, tasks, has }: Choice): string
   }
 }
 
-/** The config of a model that is named or given; null: modelSize is a size. @throws CONFIG_MISSING, CONFIG_INVALID */
+/**
+ * The config of a model that is named or given; null: modelSize is a size.
+ *
+ * @throws CONFIG_MISSING, CONFIG_INVALID
+ */
 async function configOf(modelSize: AdviseOptions['modelSize']): Promise<RawConfig | null> {
   if (typeof modelSize === 'object') return modelSize;
   const folder = await stat(String(modelSize)).catch(() => null);
@@ -202,10 +217,14 @@ function parseCount(size: number | string): number {
 }
 
 const VOCABULARY = 32_000;
-/** Numbers in a layer of width d whose inner width is 8/3 d: 4 d^2 of attention, 8 d^2 behind it. */
+/**
+ * Numbers in a layer of width d whose inner width is 8/3 d: 4 d^2 of attention, 8 d^2 behind it.
+ */
 const layerSize = (width: number): number => 12 * width * width;
 
-/** A Llama of about `parameters`: 128 features of width for each layer, as the published ones have. */
+/**
+ * A Llama of about `parameters`: 128 features of width for each layer, as the published ones have.
+ */
 function llamaOf(parameters: number, maxLength: number): RawConfig {
   const of = (layers: number) => {
     const width = 128 * layers;
@@ -213,7 +232,8 @@ function llamaOf(parameters: number, maxLength: number): RawConfig {
   };
   let layers = 1;
   while (of(layers + 1).size <= parameters) layers++;
-  // Of that width, and as many layers as come nearest; the smallest models are nothing but a vocabulary.
+  // Of that width, and as many layers as come nearest; the smallest models are nothing but a
+  // vocabulary.
   const { width } = of(layers);
   const rest = parameters - 2 * VOCABULARY * width;
   return {

@@ -24,7 +24,9 @@ export interface ExtractedLora<Base extends LanguageModel = GenerativeModel> {
   readonly model: PeftModel<Base>;
   /** For each layer |B A|² / |W' - W|²: 1 is all of it. A layer that did not change has 1. */
   readonly energy: ReadonlyMap<string, number>;
-  /** Parameters that differ and that the adapter does not hold: norms, embeddings, layers left out. */
+  /**
+   * Parameters that differ and that the adapter does not hold: norms, embeddings, layers left out.
+   */
   readonly leftOut: readonly string[];
 }
 

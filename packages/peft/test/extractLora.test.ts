@@ -13,7 +13,9 @@ afterEach(() => attune.dispose());
 
 const load = () => AutoModelForCausalLM.fromPretrained(fixture('tiny-qwen2'), { attune });
 
-/** A model after training: noise on the weights of its linear layers, the same as in the fixture. */
+/**
+ * A model after training: noise on the weights of its linear layers, the same as in the fixture.
+ */
 async function tuned(extra: readonly string[] = []): Promise<CausalLM> {
   const model = await load();
   await using noise = await SafetensorsFile.open(fixture('row107-extract/noise.safetensors'));

@@ -42,7 +42,10 @@ export const fixture = <T = { readonly cases: readonly FixtureCase[] }>(file: st
 
 export const numbers = (t: FixtureTensor): number[] => t.data.map(Number);
 
-/** A config that TypeScript cannot judge: of a fixture, of a method that is not declared, or wrong on purpose. */
+/**
+ * A config that TypeScript cannot judge: of a fixture, of a method that is not declared, or wrong
+ * on purpose.
+ */
 export const untyped = (config: object): PeftConfigInput => config as PeftConfigInput;
 
 /** An Attune on the reference backend, disposed when the test ends. */

@@ -13,17 +13,22 @@ interface Trial {
   most: number;
 }
 
-/** A variant replaces the default only if it is at least this much faster: below that it is noise. */
+/**
+ * A variant replaces the default only if it is at least this much faster: below that it is noise.
+ */
 const MARGIN = 0.97;
 
-/** Runs the workload with a clock on every kernel: one timing for each dispatched call, in order. */
+/**
+ * Runs the workload with a clock on every kernel: one timing for each dispatched call, in order.
+ */
 type Profile = (work: () => Promise<void>) => Promise<readonly OpTiming[]>;
 
 /**
- * Chooses among the variants of kernels: what an earlier tuning of this adapter chose, else the first.
+ * Chooses among the variants of kernels: what an earlier tuning of this adapter chose, else the
+ * first.
  *
- * Tuning runs the whole workload once for each variant and compares kernel by kernel: in their place,
- * with the caches and the memory traffic that the real work has, not alone.
+ * Tuning runs the whole workload once for each variant and compares kernel by kernel: in their
+ * place, with the caches and the memory traffic that the real work has, not alone.
  */
 export class Tuner {
   readonly #choices: Map<string, string>;
@@ -105,7 +110,9 @@ export class Tuner {
   }
 }
 
-/** Adds up the time of each key in this trial; of several trials of one variant the least counts. */
+/**
+ * Adds up the time of each key in this trial; of several trials of one variant the least counts.
+ */
 function collect(
   measured: Map<string, Map<string, number>>,
   slots: readonly Slot[],

@@ -18,8 +18,8 @@ const isChoices = (value: unknown): value is Choices =>
   isPlainObject(value) && Object.values(value).every((choice) => typeof choice === 'string');
 
 /**
- * The choices of every adapter that was tuned on this machine, as JSON. A file that cannot be read is
- * as good as none: what it held can be measured again.
+ * The choices of every adapter that was tuned on this machine, as JSON. A file that cannot be read
+ * is as good as none: what it held can be measured again.
  */
 export class TuningFile {
   constructor(readonly path: string) {}

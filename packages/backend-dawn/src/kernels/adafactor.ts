@@ -10,7 +10,10 @@ const LANES = 64;
 /** Reductions through workgroup memory, whatever the subgroup. */
 const lanes64 = laneReductions({ subgroupSize: 0 });
 
-/** Partial sums of a column or of a whole tensor: enough workgroups for a device, few enough to add up. */
+/**
+ * Partial sums of a column or of a whole tensor: enough workgroups for a device, few enough to add
+ * up.
+ */
 const PARTS = 64;
 
 /** One of the stages of an update. */
@@ -33,7 +36,10 @@ const part = (
     ...parts,
   });
 
-/** Row, column and their mean of a factored parameter: [row sums], [partial columns], [columns], [mean of rows]. */
+/**
+ * Row, column and their mean of a factored parameter: [row sums], [partial columns], [columns],
+ * [mean of rows].
+ */
 function momentStages(call: OpCall, scratch: Scratch, beta2: number, eps: number) {
   const [grad, clip] = call.inputs as [Operand, Operand];
   const [parameter, row, column] = call.outputs as [Operand, Operand, Operand];

@@ -68,7 +68,10 @@ const updateLossScaleKernel = defineKernel({
   },
 });
 
-/** What is decided from the norm of a gradient: its clipping, and what follows where it is not finite. */
+/**
+ * What is decided from the norm of a gradient: its clipping, and what follows where it is not
+ * finite.
+ */
 export const clippingKernels: readonly Kernel[] = [
   clipFactorKernel,
   guardFiniteKernel,

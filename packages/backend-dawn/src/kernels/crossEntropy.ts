@@ -21,7 +21,10 @@ interface Form {
   readonly ranked: boolean;
 }
 
-/** Reads logit `i` of the whole tensor through the cap. Very large arguments of tanh overflow in some drivers. */
+/**
+ * Reads logit `i` of the whole tensor through the cap. Very large arguments of tanh overflow in
+ * some drivers.
+ */
 const logitFunction = (source: string, { capped }: Form): string =>
   capped
     ? `fn logit(i: u32) -> f32 { let t = ${source} / p.softcap; return p.softcap * select(tanh(t), sign(t), abs(t) > 15.0); }`
@@ -31,8 +34,9 @@ const loop = (lanes: number, body: string) =>
   `  for (var i = lane; i < p.width; i += ${lanes}u) { ${body} }\n`;
 
 /**
- * Maximum and sum of exponentials in one pass, rescaled when the maximum moves: `lse`, `picked` (the
- * logit of the label), `loss`, `weight`; where labels are ranked `own`, its logit without the cap.
+ * Maximum and sum of exponentials in one pass, rescaled when the maximum moves: `lse`, `picked`
+ * (the logit of the label), `loss`, `weight`; where labels are ranked `own`, its logit without the
+ * cap.
  */
 const statistics = (
   lanes: number,

@@ -64,7 +64,10 @@ const accumulateKernel = defineKernel({
     }),
 });
 
-/** WGSL's max and min may drop a NaN; here, as in torch, it must show. Bits, because `x != x` may be folded away. */
+/**
+ * WGSL's max and min may drop a NaN; here, as in torch, it must show. Bits, because `x != x` may be
+ * folded away.
+ */
 const keepsNan = (expression: string): string =>
   `select(${expression}, a + b, max(bitcast<U>(a) & U(0x7fffffffu), bitcast<U>(b) & U(0x7fffffffu)) > U(0x7f800000u))`;
 

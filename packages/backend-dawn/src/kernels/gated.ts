@@ -15,7 +15,10 @@ const swigluKernel = defineKernel({
     }),
 });
 
-/** The gradients `dGate` and `dUp` of a gated activation. In scope of the body: the gate `x`, `up(gid)`, and `g`. */
+/**
+ * The gradients `dGate` and `dUp` of a gated activation. In scope of the body: the gate `x`,
+ * `up(gid)`, and `g`.
+ */
 function twoGradients(
   call: OpCall,
   name: string,

@@ -29,7 +29,10 @@ export type Param = readonly ['u32' | 'f32', number];
 
 /** One dispatch: which shader, over which operands, with which numbers, on which grid. */
 export interface Stage {
-  /** Names the shader: everything that its text depends on, and nothing that changes from step to step. */
+  /**
+   * Names the shader: everything that its text depends on, and nothing that changes from step to
+   * step.
+   */
   readonly key: string;
   readonly wgsl: () => string;
   /** In binding order; the first `reads` are read-only. */
@@ -41,9 +44,9 @@ export interface Stage {
 }
 
 /**
- * A way to run one op on the device. All of it depends on its arguments alone: equal calls share what
- * was planned for the first. Most are one stage; `scratch(elements, dtype)` lends memory between the
- * stages of one call.
+ * A way to run one op on the device. All of it depends on its arguments alone: equal calls share
+ * what was planned for the first. Most are one stage; `scratch(elements, dtype)` lends memory
+ * between the stages of one call.
  */
 export interface Kernel {
   readonly op: string;
@@ -51,7 +54,8 @@ export interface Kernel {
   accepts?(call: OpSpec, facts: DeviceFacts): boolean;
   /**
    * Ways to run a call that differ in speed, the default first, and the class of calls that share a
-   * choice. Backend.tune measures them; `plan` is told which one to take, or nothing: then the default.
+   * choice. Backend.tune measures them; `plan` is told which one to take, or nothing: then the
+   * default.
    */
   variants?(
     call: OpSpec,

@@ -6,7 +6,10 @@ import { perLane, storeEach } from './shader.js';
 import { named, stage } from './stage.js';
 import { mergeAxes, stridedOffsets } from './strides.js';
 
-/** out[index] = x[start + sum(index * steps)]: permute, expand and slice differ in their steps alone. */
+/**
+ * out[index] = x[start + sum(index * steps)]: permute, expand and slice differ in their steps
+ * alone.
+ */
 function stridedCopy(call: OpCall, steps: readonly number[], start: number): Stage[] {
   const x = call.inputs[0]!;
   const out = call.outputs[0]!;
@@ -56,7 +59,10 @@ const sliceKernel = defineKernel({
   },
 });
 
-/** Each lane finds the part that its element comes from; at most four parts (core joins more in a tree). */
+/**
+ * Each lane finds the part that its element comes from; at most four parts (core joins more in a
+ * tree).
+ */
 const concatKernel = defineKernel({
   op: 'concat',
   plan: (call) => {

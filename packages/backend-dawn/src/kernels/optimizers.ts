@@ -10,8 +10,8 @@ const LANES = 64;
 const lanes64 = laneReductions({ subgroupSize: 0 });
 
 /**
- * An update of n elements, each by itself. In the body `i` is the element, `g` its clipped gradient,
- * `w` the parameter; T is f32 or vec4f. Nothing runs where the norm is not finite.
+ * An update of n elements, each by itself. In the body `i` is the element, `g` its clipped
+ * gradient, `w` the parameter; T is f32 or vec4f. Nothing runs where the norm is not finite.
  *
  * @param state names of the other outputs
  */
@@ -92,7 +92,9 @@ const lionKernel = defineKernel({
   },
 });
 
-/** Differences from one are taken in float64 here: 1 - 0.999 in float32 is off in the fifth digit. */
+/**
+ * Differences from one are taken in float64 here: 1 - 0.999 in float32 is off in the fifth digit.
+ */
 const adamwNumbers = (a: ops.AdamWAttrs) =>
   floats({
     beta1: a.beta1,

@@ -9,7 +9,10 @@ export const isVec4 = (call: OpCall): boolean =>
   [...call.inputs, ...call.outputs].every((o) => o.dtype === 'float32') &&
   numel(call.outputs[0]!.shape) % 4 === 0;
 
-/** A stage over n elements of one output, `out`. In the declarations `T` is f32 or vec4f, and `U` its bits. */
+/**
+ * A stage over n elements of one output, `out`. In the declarations `T` is f32 or vec4f, and `U`
+ * its bits.
+ */
 export function pointwise(
   call: OpCall,
   name: string,

@@ -165,7 +165,10 @@ function weightOf(call: OpCall, scratch: Scratch) {
   return unnested(parts, attrs, attrs.outFeatures * attrs.inFeatures, scratch);
 }
 
-/** The product with weights that are dequantised before it, into memory that lives as long as the call. */
+/**
+ * The product with weights that are dequantised before it, into memory that lives as long as the
+ * call.
+ */
 function stagedStages(call: OpCall, facts: DeviceFacts, scratch: Scratch): readonly Stage[] {
   const { quantized, before } = weightOf(call, scratch);
   const problem = problemOf(call, quantized);
@@ -174,7 +177,10 @@ function stagedStages(call: OpCall, facts: DeviceFacts, scratch: Scratch): reado
   return [...before, dequantizeStage(quantized, weight), ...productStages(plain, facts, scratch)];
 }
 
-/** On a software device a look-up for each use of a weight costs more than writing the weight down once. */
+/**
+ * On a software device a look-up for each use of a weight costs more than writing the weight down
+ * once.
+ */
 const quantizedMatmulKernel = defineKernel({
   op: 'quantizedMatmul',
   variants: (call, facts) => (facts.software ? undefined : productVariants(specOf(call), facts)),

@@ -6,7 +6,10 @@ import { stage } from './stage.js';
 
 type Scratch = (elements: number, dtype: DType) => OpCall['inputs'][number];
 
-/** How a sum-like reduction starts, takes a value in, and joins lanes. `first` is the index of a value of its own. */
+/**
+ * How a sum-like reduction starts, takes a value in, and joins lanes. `first` is the index of a
+ * value of its own.
+ */
 interface Reduction {
   readonly name: string;
   readonly start: (first: string) => string;

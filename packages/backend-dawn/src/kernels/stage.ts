@@ -7,7 +7,10 @@ export type Bound = Operand | { readonly operand: Operand; readonly access: Acce
 
 /** What a stage of a kernel is made of. */
 export interface StageParts {
-  /** Names the shader: everything that its text depends on, and nothing that changes from step to step. */
+  /**
+   * Names the shader: everything that its text depends on, and nothing that changes from step to
+   * step.
+   */
   readonly key: string;
   /** What is read, by the names that the shader gives it; see {@link named}. */
   readonly reads: Readonly<Record<string, Bound>>;
@@ -20,21 +23,24 @@ export interface StageParts {
   readonly subgroups?: boolean;
   /** Further directives of WGSL, e.g. `enable f16;`. */
   readonly directives?: readonly string[];
-  /** Declarations before `main`: helper functions, workgroup memory. A function is called when the shader is new. */
+  /**
+   * Declarations before `main`: helper functions, workgroup memory. A function is called when the
+   * shader is new.
+   */
   readonly declarations?: string | (() => string);
   /**
-   * The body of `main`. In scope: of a buffer `x` that is read `x(i)`, its element i with 16-bit floats
-   * widened, and `xData`, the array as it lies; of a buffer `y` that is written the array `y`; `p`, the
-   * params; `lane` (index in the workgroup), `group` (linear index of the workgroup), `wid` (its
-   * vector), `gid` (group * workgroup + lane).
+   * The body of `main`. In scope: of a buffer `x` that is read `x(i)`, its element i with 16-bit
+   * floats widened, and `xData`, the array as it lies; of a buffer `y` that is written the array
+   * `y`; `p`, the params; `lane` (index in the workgroup), `group` (linear index of the workgroup),
+   * `wid` (its vector), `gid` (group * workgroup + lane).
    */
   readonly body: string | (() => string);
   readonly grid: readonly [number, number, number];
 }
 
 /**
- * One dispatch. The shader declares its buffers and numbers in the order in which they are bound here:
- * both are made from the same lists.
+ * One dispatch. The shader declares its buffers and numbers in the order in which they are bound
+ * here: both are made from the same lists.
  */
 export function stage(parts: StageParts): Stage {
   const { key, params = {}, workgroup, grid } = parts;
@@ -69,7 +75,10 @@ const declared = (bounds: Readonly<Record<string, Bound>>): Declared[] =>
     access: 'operand' in bound ? bound.access : bound.dtype,
   }));
 
-/** Operands of an op by names, in its order. Where the last of them are optional, their names are left over. */
+/**
+ * Operands of an op by names, in its order. Where the last of them are optional, their names are
+ * left over.
+ */
 export const named = (
   operands: readonly Operand[],
   ...names: readonly string[]

@@ -25,7 +25,9 @@ export function mergeAxes(
   return axes;
 }
 
-/** WGSL that turns a flat output index `i` into operand offsets `at0`, `at1`, ... over merged axes. */
+/**
+ * WGSL that turns a flat output index `i` into operand offsets `at0`, `at1`, ... over merged axes.
+ */
 export function stridedOffsets(
   axes: readonly MergedAxis[],
   operands: number,

@@ -4,7 +4,8 @@ import { named } from './stage.js';
 
 const erfDeclaration = `
 fn erf_(x: T) -> T {
-  // erfcc of Numerical Recipes (Press et al.), 1.2e-7 at worst; Abramowitz and Stegun 7.1.26 is too coarse.
+  // erfcc of Numerical Recipes (Press et al.), 1.2e-7 at worst; Abramowitz and Stegun 7.1.26 is too
+  // coarse.
   let a = abs(x);
   let t = T(1.0) / (T(1.0) + T(0.5) * a);
   let poly = T(-1.26551223) + t * (T(1.00002368) + t * (T(0.37409196) + t * (T(0.09678418) + t * (T(-0.18628806)

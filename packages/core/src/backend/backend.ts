@@ -54,7 +54,9 @@ export interface MemoryModel {
   supports(call: OpSpec): boolean;
   /** Bytes that an allocation of so many takes. */
   capacity(byteLength: number): number;
-  /** Bytes of each buffer that the kernel of this call borrows until it is recorded. Default: none. */
+  /**
+   * Bytes of each buffer that the kernel of this call borrows until it is recorded. Default: none.
+   */
   scratch?(call: OpCall): readonly number[];
   /** What is there now. */
   readonly held: {
@@ -94,8 +96,8 @@ export interface Backend extends AsyncDisposable {
   readonly stats: BackendStats;
 
   /**
-   * Whether `dispatch` has a kernel for this call; if not, the op's decomposition runs instead. Asked once
-   * for equal calls.
+   * Whether `dispatch` has a kernel for this call; if not, the op's decomposition runs instead.
+   * Asked once for equal calls.
    */
   supports(call: OpSpec): boolean;
   /**
@@ -115,34 +117,43 @@ export interface Backend extends AsyncDisposable {
   dispatch(call: OpCall): void;
   /** Sends what was recorded to the device. */
   flush(): void;
-  /** Whether recorded commands wait for shaders; they are sent once those are compiled. Absent: none ever do. */
+  /**
+   * Whether recorded commands wait for shaders; they are sent once those are compiled. Absent: none
+   * ever do.
+   */
   readonly isCompiling?: boolean;
   /** Flushes, waits, copies out. Rejects when the device was lost or a command was refused. */
   read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   /** Resolves when everything recorded until now has run. Rejects as `read` does. */
   sync(): Promise<void>;
   /**
-   * Bytes that shall exist on the device at most, as far as memory that is only pooled can be given back for
-   * it; null: no such limit. Absent: nothing is pooled.
+   * Bytes that shall exist on the device at most, as far as memory that is only pooled can be given
+   * back for it; null: no such limit. Absent: nothing is pooled.
    */
   limitMemory?(bytes: number | null): void;
-  /** Gives pooled memory back to the system, when the device is done with it. Absent: nothing is pooled. */
+  /**
+   * Gives pooled memory back to the system, when the device is done with it. Absent: nothing is
+   * pooled.
+   */
   trim?(): Promise<void>;
   /**
-   * After OUT_OF_MEMORY: forgets what was not submitted and what failed, so that work goes on with the
-   * tensors that are left. Rejects with any other failure. Absent: a failure is for good.
+   * After OUT_OF_MEMORY: forgets what was not submitted and what failed, so that work goes on with
+   * the tensors that are left. Rejects with any other failure. Absent: a failure is for good.
    */
   recover?(): Promise<void>;
-  /** How memory is taken here; see `CountingBackend`. Absent: to the byte, and no kernel borrows any. */
+  /**
+   * How memory is taken here; see `CountingBackend`. Absent: to the byte, and no kernel borrows
+   * any.
+   */
   memoryModel?(): MemoryModel;
   /**
-   * Runs `work` with a clock on every kernel, which slows it down a little, and waits for the device.
-   * Absent, or rejecting with PROFILE_UNSUPPORTED, where the device has no timestamps.
+   * Runs `work` with a clock on every kernel, which slows it down a little, and waits for the
+   * device. Absent, or rejecting with PROFILE_UNSUPPORTED, where the device has no timestamps.
    */
   profile?(work: () => Promise<void>): Promise<readonly OpTiming[]>;
   /**
-   * Runs `work` with each variant of its kernels, keeps the fastest. Absent where there is no choice;
-   * rejects as `profile` does.
+   * Runs `work` with each variant of its kernels, keeps the fastest. Absent where there is no
+   * choice; rejects as `profile` does.
    */
   tune?(work: () => Promise<void>, options?: TuningOptions): Promise<TuningReport>;
 }

@@ -20,8 +20,8 @@ export const SCRATCH = 'scratch';
 
 /**
  * A device that allocates nothing and computes nothing, but decides and counts as another one does:
- * which ops have kernels, what they borrow, how sizes are rounded, what the pool hands out again. Work
- * recorded on it tells what it would hold on the other, to the byte.
+ * which ops have kernels, what they borrow, how sizes are rounded, what the pool hands out again.
+ * Work recorded on it tells what it would hold on the other, to the byte.
  *
  * Values that are read are zero.
  */
@@ -68,7 +68,9 @@ export class CountingBackend implements Backend {
     this.#peak = new Map(this.#ledger);
   }
 
-  /** A handle for memory that is on the device already: it only changes its label, and may be freed. */
+  /**
+   * A handle for memory that is on the device already: it only changes its label, and may be freed.
+   */
   adopt(byteLength: number, label: string): BufferHandle {
     const handle = this.#handle(byteLength);
     this.#add(BEFORE, -handle.capacity);

@@ -1,13 +1,16 @@
 import { AttuneError } from '../util/errors.js';
 
 /**
- * How numbers are stored. Arithmetic is float32 everywhere: float16 and bfloat16 are storage formats
- * that kernels widen when they load (frozen weights at half the memory), int32/uint32 hold ids and
- * positions.
+ * How numbers are stored. Arithmetic is float32 everywhere: float16 and bfloat16 are storage
+ * formats that kernels widen when they load (frozen weights at half the memory), int32/uint32 hold
+ * ids and positions.
  */
 export type DType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint32';
 
-/** What the operands of a product are rounded to before they are multiplied; sums are float32 always. */
+/**
+ * What the operands of a product are rounded to before they are multiplied; sums are float32
+ * always.
+ */
 export type ComputeDType = 'float32' | 'float16' | 'bfloat16';
 
 /** Bytes of one number in each storage. */
@@ -43,7 +46,9 @@ export function fromBfloat16Bits(bits: number): number {
   return asFloat[0]!;
 }
 
-/** float32 -> IEEE binary16 bits, round to nearest even; above 65504 becomes infinity as in IEEE. */
+/**
+ * float32 -> IEEE binary16 bits, round to nearest even; above 65504 becomes infinity as in IEEE.
+ */
 export function float16Bits(value: number): number {
   asFloat[0] = value;
   const bits = asBits[0]!;
@@ -109,7 +114,10 @@ function widenBfloat16(bits: Uint16Array): Float32Array {
   return new Float32Array(words.buffer);
 }
 
-/** Exponent and fraction move into float32's places; a product corrects the bias, subnormals included. */
+/**
+ * Exponent and fraction move into float32's places; a product corrects the bias, subnormals
+ * included.
+ */
 function widenFloat16(bits: Uint16Array): Float32Array {
   const words = new Uint32Array(bits.length);
   const floats = new Float32Array(words.buffer);

@@ -2,14 +2,15 @@ import type { Backend } from './backend.js';
 
 /**
  * Lets the host record ahead of the device, but not without end: at most `depth` updates are in
- * flight, so that memory cannot pile up. A lost device shows here, at the latest `depth` updates on.
+ * flight, so that memory cannot pile up. A lost device shows here, at the latest `depth` updates
+ * on.
  */
 export class Pacer {
   readonly #fences: Promise<void>[] = [];
 
   /**
-   * @param isTight wait wherever shaders are being compiled: until then nothing is submitted, and memory that
-   *   was freed cannot go back to the device
+   * @param isTight wait wherever shaders are being compiled: until then nothing is submitted, and
+   *   memory that was freed cannot go back to the device
    */
   constructor(
     private readonly backend: Backend,

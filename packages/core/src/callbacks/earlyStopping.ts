@@ -22,8 +22,8 @@ export type EarlyStoppingOptions = OptionsInput<typeof earlyStoppingShape>;
 const metricNote = 'args: { metricForBestModel, greaterIsBetter } say which metric counts';
 
 /**
- * Ends a run when `metricForBestModel` has stopped improving, as transformers' EarlyStoppingCallback.
- * The counter is part of a checkpoint.
+ * Ends a run when `metricForBestModel` has stopped improving, as transformers'
+ * EarlyStoppingCallback. The counter is part of a checkpoint.
  *
  * Needs `evalStrategy` and `metricForBestModel` (which `loadBestModelAtEnd` sets to the loss).
  */

@@ -18,8 +18,8 @@ import { checkNames, isReporter, type NamedCallbacks, reporters } from './report
 export type CallbackKey = TrainerCallback | string | (new (...args: never) => TrainerCallback);
 
 /**
- * The callbacks of one Trainer, the default flow first. At each moment of the run they are called in
- * their order and awaited; then listeners are told.
+ * The callbacks of one Trainer, the default flow first. At each moment of the run they are called
+ * in their order and awaited; then listeners are told.
  */
 export class CallbackHandler {
   readonly events: Events;

@@ -36,8 +36,9 @@ export function cutToWidth(text: string, columns: number): string {
 }
 
 /**
- * One line at the bottom of a terminal that is drawn again and again. What others write meanwhile comes in its place,
- * and the line is drawn again below: while it stands, `write` of the shared streams takes it away first.
+ * One line at the bottom of a terminal that is drawn again and again. What others write meanwhile
+ * comes in its place, and the line is drawn again below: while it stands, `write` of the shared
+ * streams takes it away first.
  */
 export class LiveLine {
   readonly #stream: ProgressStream;
@@ -51,7 +52,9 @@ export class LiveLine {
     this.#shared = shared as readonly SharedStream[];
   }
 
-  /** Columns to draw in: one less than there are, as some terminals break the line after the last. */
+  /**
+   * Columns to draw in: one less than there are, as some terminals break the line after the last.
+   */
   get width(): number {
     return Math.max(1, (this.#stream.columns || 80) - 1);
   }

@@ -2,8 +2,9 @@ import { type ExtensionPoint, extensionPoint } from '../di/extensionPoint.js';
 import { callbackName, type TrainerCallback } from '../training/callback.js';
 
 /**
- * Callbacks that a Trainer takes by name: `callbacks: ['stop-below']`. A class is made anew for each
- * Trainer, its constructor injected: `ctx.add(Callbacks, { name: 'stop-below', useClass: StopBelow })`.
+ * Callbacks that a Trainer takes by name: `callbacks: ['stop-below']`. A class is made anew for
+ * each Trainer, its constructor injected:
+ * `ctx.add(Callbacks, { name: 'stop-below', useClass: StopBelow })`.
  */
 export const Callbacks: ExtensionPoint<TrainerCallback> = extensionPoint('callback', callbackName);
 
@@ -14,8 +15,8 @@ export interface Tracker extends TrainerCallback {
 }
 
 /**
- * What `reportTo` may name: `ctx.add(Trackers, { name: 'acme', useClass: AcmeTracker })`. A class is made anew for each
- * Trainer. The built-in ones come in the same way.
+ * What `reportTo` may name: `ctx.add(Trackers, { name: 'acme', useClass: AcmeTracker })`. A class
+ * is made anew for each Trainer. The built-in ones come in the same way.
  */
 export const Trackers: ExtensionPoint<Tracker> = extensionPoint('tracker', (tracker: Tracker) =>
   callbackName(tracker),

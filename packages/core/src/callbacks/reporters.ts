@@ -15,7 +15,10 @@ export interface NamedCallbacks {
 export const isReporter = (callback: TrainerCallback): boolean =>
   'writesFiles' in callback || callback instanceof ProgressCallback;
 
-/** @throws DUPLICATE_NAME where a callback and a tracker have one name: either may stand in either list */
+/**
+ * @throws DUPLICATE_NAME where a callback and a tracker have one name: either may stand in either
+ *   list
+ */
 export function checkNames({ callbacks, trackers }: NamedCallbacks): void {
   const both = trackers.names.find((name) => callbacks.has(name));
   if (both !== undefined)
@@ -27,8 +30,9 @@ export function checkNames({ callbacks, trackers }: NamedCallbacks): void {
 }
 
 /**
- * The callbacks that arguments ask for by name: trackers of `reportTo` and, with `disableTqdm: false`,
- * the progress bar. One that is among the given ones already is not added again.
+ * The callbacks that arguments ask for by name: trackers of `reportTo` and, with
+ * `disableTqdm: false`, the progress bar. One that is among the given ones already is not added
+ * again.
  *
  * @throws UNKNOWN_NAME
  */

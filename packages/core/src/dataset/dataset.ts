@@ -98,9 +98,9 @@ export class Dataset<R = Row> implements Iterable<R>, AsyncIterable<R> {
   }
 
   /**
-   * The same rows as a stream: a trainer tokenises them while the device works, not all of them before
-   * the first update, so that a large set begins to train at once. In exchange a bad row shows when it
-   * comes, and `maxSteps` is needed.
+   * The same rows as a stream: a trainer tokenises them while the device works, not all of them
+   * before the first update, so that a large set begins to train at once. In exchange a bad row
+   * shows when it comes, and `maxSteps` is needed.
    *
    * @example trainDataset: dataset.toIterableDataset().shuffle(42, { bufferSize: 10_000 })
    */

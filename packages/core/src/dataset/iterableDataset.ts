@@ -12,8 +12,8 @@ export interface OriginRow<R> {
 const BUFFER_STREAM = 0x5b0f;
 
 /**
- * Rows that are read while they are used and never held all at once. Immutable: every method returns a
- * new one, and nothing is read before it is iterated.
+ * Rows that are read while they are used and never held all at once. Immutable: every method
+ * returns a new one, and nothing is read before it is iterated.
  *
  * Iterating starts again from the beginning each time, so the same rows come in each epoch, and a
  * resumed run skips what it has had.
@@ -93,9 +93,9 @@ export class IterableDataset<R = Row> implements AsyncIterable<R> {
   }
 
   /**
-   * An order that depends on the seed and the epoch alone: of `bufferSize` rows that are held, one drawn
-   * at random comes next and the row read after them takes its place. A buffer as large as the data
-   * shuffles it wholly; a small one mixes near rows.
+   * An order that depends on the seed and the epoch alone: of `bufferSize` rows that are held, one
+   * drawn at random comes next and the row read after them takes its place. A buffer as large as
+   * the data shuffles it wholly; a small one mixes near rows.
    *
    * @param seed default 0
    * @throws ROW_OUT_OF_RANGE

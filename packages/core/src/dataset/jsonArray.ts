@@ -16,12 +16,12 @@ const words: Readonly<Record<Expected, string>> = {
 };
 
 /**
- * The items of one JSON array, each as its text and the line where it begins, without ever holding the array:
- * it may be larger than the longest text. Items are cut out by counting brackets outside of strings; whether
- * they are JSON is for the caller to see.
+ * The items of one JSON array, each as its text and the line where it begins, without ever holding
+ * the array: it may be larger than the longest text. Items are cut out by counting brackets outside
+ * of strings; whether they are JSON is for the caller to see.
  *
- * @throws DATASET_JSON where commas or brackets are wrong or the array does not end; DATASET_ENCODING,
- *   DATASET_LINE_LENGTH
+ * @throws DATASET_JSON where commas or brackets are wrong or the array does not end;
+ *   DATASET_ENCODING, DATASET_LINE_LENGTH
  */
 export async function* splitArray(
   chunks: AsyncIterable<Uint8Array>,

@@ -2,10 +2,10 @@
 const MOST_GROUPS = 50;
 
 /**
- * An order in which examples of about the same length are in one update, so that little is padded: the
- * permutation is cut into megabatches of up to 50 groups (at least four megabatches, where there are
- * rows enough), each sorted from its longest example to its shortest. The longest of all comes first,
- * in place of the first, so that a batch too large for the memory shows at once.
+ * An order in which examples of about the same length are in one update, so that little is padded:
+ * the permutation is cut into megabatches of up to 50 groups (at least four megabatches, where
+ * there are rows enough), each sorted from its longest example to its shortest. The longest of all
+ * comes first, in place of the first, so that a batch too large for the memory shows at once.
  *
  * @param permutation of all examples: what the order draws its chance from
  * @param lengths of each example, in tokens

@@ -11,7 +11,9 @@ import { builtinReaders } from './readRows.js';
 type Files = string | readonly string[];
 
 const loadShape = {
-  /** A file, several, or files for each split: `{ train: 'a.jsonl', test: ['b.jsonl', 'c.jsonl'] }`. */
+  /**
+   * A file, several, or files for each split: `{ train: 'a.jsonl', test: ['b.jsonl', 'c.jsonl'] }`.
+   */
   dataFiles: z
     .custom<Files | Readonly<Record<string, Files>>>()
     .meta({ aka: 'files file path paths datafile data' }),
@@ -21,8 +23,8 @@ const loadShape = {
    */
   split: z.string().optional().meta({ aka: 'name' }),
   /**
-   * Read rows while they are used and hold none: for files larger than the memory. Training on them needs
-   * `maxSteps`. Default false.
+   * Read rows while they are used and hold none: for files larger than the memory. Training on them
+   * needs `maxSteps`. Default false.
    */
   streaming: z.boolean().optional().meta({ aka: 'stream' }),
   /** Whose plugins' readers may be named, too. Default none: "json" and "text" need no Attune. */
@@ -45,12 +47,12 @@ type Format = 'json' | 'text' | (string & {});
 /**
  * Reads a data set from local files.
  *
- * @param format `'json'`: JSON Lines or an array of objects; `'text'`: `{ text }` from each line; with `attune`
- *   also a reader that one of its plugins added to `DatasetReaders`
+ * @param format `'json'`: JSON Lines or an array of objects; `'text'`: `{ text }` from each line;
+ *   with `attune` also a reader that one of its plugins added to `DatasetReaders`
  * @example await loadDataset('json', { dataFiles: 'train.jsonl' })
  * @example await loadDataset('acme', { attune, dataFiles: 'train.acme' })
- * @throws DATASET_FILE, DATASET_ENCODING, DATASET_JSON, DATASET_EMPTY, DATASET_LINE_LENGTH with the file and
- *   line; DATASET_FORMAT; DATASET_SPLIT
+ * @throws DATASET_FILE, DATASET_ENCODING, DATASET_JSON, DATASET_EMPTY, DATASET_LINE_LENGTH with the
+ *   file and line; DATASET_FORMAT; DATASET_SPLIT
  */
 export function loadDataset(
   format: Format,
@@ -190,7 +192,9 @@ function toSplits(dataFiles: LoadDatasetOptions['dataFiles']): Readonly<Record<s
   });
 }
 
-/** Row numbers of `[from:to]`, each a count, a percentage or empty; negative counts from the end. */
+/**
+ * Row numbers of `[from:to]`, each a count, a percentage or empty; negative counts from the end.
+ */
 function rangeOf([from, to]: readonly [string, string], length: number): number[] {
   const bound = (text: string, empty: number) => {
     const trimmed = text.trim();

@@ -25,8 +25,8 @@ export interface LoaderOptions<Example = unknown, Batch = readonly Example[]> {
   /** Rows of a micro-batch: of each rank, where there are several. */
   readonly batchSize: number;
   /**
-   * Which part of each micro-batch this rank takes: N ranks with b rows cut the data as one rank with N b rows does, so
-   * that their gradients add up to that of the one. Default: the only rank.
+   * Which part of each micro-batch this rank takes: N ranks with b rows cut the data as one rank
+   * with N b rows does, so that their gradients add up to that of the one. Default: the only rank.
    */
   readonly share?: { readonly rank: number; readonly worldSize: number };
   /** A fresh permutation each epoch; else the order of the rows. A stream has its own order. */
@@ -43,7 +43,10 @@ export interface LoaderOptions<Example = unknown, Batch = readonly Example[]> {
   };
   /** The examples of a micro-batch -> what the device takes. Default: they stay as they are. */
   readonly collate?: (examples: readonly Example[]) => Batch;
-  /** Groups that are made while the device works on those before them, and held until then. Default 2. */
+  /**
+   * Groups that are made while the device works on those before them, and held until then. Default
+   * 2.
+   */
   readonly prefetch?: number;
 }
 
@@ -67,8 +70,8 @@ export class Loader<Example, Batch = readonly Example[]> {
   }
 
   /**
-   * Groups of at most `groupSize` micro-batches; the last of an epoch may have fewer. What goes wrong with
-   * the examples of a group is thrown in its place, after the groups before it.
+   * Groups of at most `groupSize` micro-batches; the last of an epoch may have fewer. What goes
+   * wrong with the examples of a group is thrown in its place, after the groups before it.
    *
    * @param skipBatches micro-batches of this epoch that an interrupted run has done
    */
@@ -93,7 +96,9 @@ export class Loader<Example, Batch = readonly Example[]> {
     if (group.length > 0) yield await this.#collate(group);
   }
 
-  /** In a turn of the event loop of its own: one in which the host waits for the device, if it does. */
+  /**
+   * In a turn of the event loop of its own: one in which the host waits for the device, if it does.
+   */
   async #collate(group: readonly Example[][]): Promise<Group<Batch>> {
     const { collate = (examples) => examples as Batch } = this.options;
     await turn();
@@ -115,7 +120,11 @@ export class Loader<Example, Batch = readonly Example[]> {
     return examples.slice(bound(share.rank), bound(share.rank + 1));
   }
 
-  /** Every micro-batch of an epoch, of all ranks together. @param skip how many of them to leave out at its beginning */
+  /**
+   * Every micro-batch of an epoch, of all ranks together.
+   *
+   * @param skip how many of them to leave out at its beginning
+   */
   async *batches(epoch = 0, skip = 0): AsyncGenerator<Example[]> {
     const { dropLast } = this.options;
     const batchSize = this.#rowsOfAll;
@@ -154,7 +163,9 @@ export const sampleExamples = async <Example>(
   source: Examples<Example>,
 ): Promise<readonly Example[]> => (isStream(source) ? firstExamples(source, 1000) : source);
 
-/** The first `count` examples, as they are trained on: without an order, before a stream's epoch 0. */
+/**
+ * The first `count` examples, as they are trained on: without an order, before a stream's epoch 0.
+ */
 export async function firstExamples<Example>(
   source: Examples<Example>,
   count: number,

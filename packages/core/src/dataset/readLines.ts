@@ -51,8 +51,8 @@ export interface Line {
 }
 
 /**
- * Lines of UTF-8 bytes. Only \n ends one (and \r\n): U+2028 may stand inside of a JSON string. Each byte is
- * looked at once, however long a line is.
+ * Lines of UTF-8 bytes. Only \n ends one (and \r\n): U+2028 may stand inside of a JSON string. Each
+ * byte is looked at once, however long a line is.
  *
  * @throws DATASET_ENCODING, DATASET_LINE_LENGTH, naming the file and the line
  */
@@ -91,7 +91,10 @@ export class Pieces {
     return this.#length;
   }
 
-  /** @param line where the text begins, for the message @throws DATASET_LINE_LENGTH, DATASET_ENCODING */
+  /**
+   * @param line where the text begins, for the message
+   * @throws DATASET_LINE_LENGTH, DATASET_ENCODING
+   */
   add(part: Uint8Array, line: number): void {
     if (part.length === 0) return;
     // What a crash leaves of a file is zeros, perhaps very many.

@@ -10,8 +10,8 @@ import { type Line, readChunks, splitLines } from './readLines.js';
  * Rows of a JSON file: one object on each line (JSON Lines), or one array of objects. Blank lines
  * are skipped; a byte order mark and Windows line ends are fine. One row is in memory at a time.
  *
- * @throws DATASET_FILE, DATASET_ENCODING, DATASET_JSON, DATASET_EMPTY, DATASET_LINE_LENGTH, each naming the
- *   file and the line
+ * @throws DATASET_FILE, DATASET_ENCODING, DATASET_JSON, DATASET_EMPTY, DATASET_LINE_LENGTH, each
+ *   naming the file and the line
  */
 export async function* readJsonRows(file: string): AsyncGenerator<PlacedRow> {
   let count = 0;

@@ -19,8 +19,8 @@ const isClass = (value: unknown): value is new () => never =>
   typeof value === 'function' && /^class\b/.test(Function.prototype.toString.call(value));
 
 /**
- * The one place that knows inversify. Each plugin becomes a ContainerModule; an extension point is a
- * multi-binding of entries; services are singletons under their token.
+ * The one place that knows inversify. Each plugin becomes a ContainerModule; an extension point is
+ * a multi-binding of entries; services are singletons under their token.
  */
 export class Services {
   readonly #container = new Container({ defaultScope: 'Singleton' });

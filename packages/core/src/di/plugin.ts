@@ -7,7 +7,10 @@ export const PLUGIN_API_VERSION = 1;
 
 /** What a plugin registers with. */
 export interface PluginContext {
-  /** Adds one thing to an extension point: a value, or `{ name, useClass }` for the container to build. */
+  /**
+   * Adds one thing to an extension point: a value, or `{ name, useClass }` for the container to
+   * build.
+   */
   add<T>(point: ExtensionPoint<T>, contribution: Contribution<NoInfer<T>>): void;
   /** Provides a service under a token: an object, or a class that the container builds once. */
   provide<T>(

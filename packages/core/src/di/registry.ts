@@ -27,7 +27,11 @@ export class Registry<T> {
     return this.#entries.has(name);
   }
 
-  /** The value, or a new instance of a contributed class. @throws UNKNOWN_NAME with the known names. */
+  /**
+   * The value, or a new instance of a contributed class.
+   *
+   * @throws UNKNOWN_NAME with the known names.
+   */
   get(name: string): T {
     const make = this.#entries.get(name);
     if (!make) {

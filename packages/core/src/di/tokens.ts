@@ -20,6 +20,9 @@ export const TOKENS = {
   Attune: token<Attune>('Attune'),
   /** Applies a `peftConfig` to a model; a PEFT plugin provides it. */
   AdapterService: token<AdapterService>('AdapterService'),
-  /** How the ranks of a run reach one another: of createAttune, or of the one plugin that provides it. */
+  /**
+   * How the ranks of a run reach one another: of createAttune, or of the one plugin that provides
+   * it.
+   */
   Communicator: token<Communicator>('Communicator'),
 } as const;

@@ -5,12 +5,14 @@ export type Summable = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 export type Sendable = Summable | Uint8Array<ArrayBuffer>;
 
 /**
- * How the ranks of a run reach one another. A rank is one Attune on one device, in a process of its own or not; all
- * ranks run the same script, and call the same methods in the same order with arrays of the same type.
+ * How the ranks of a run reach one another. A rank is one Attune on one device, in a process of its
+ * own or not; all ranks run the same script, and call the same methods in the same order with
+ * arrays of the same type.
  *
- * Arrays lie in host memory: WebGPU has no way from one device to another, so gradients are read back, added and
- * uploaded ({@link sumTensors}). A result is the same bits on every rank, whatever the order in which ranks arrive, and
- * may be the memory of the argument, which the call takes over.
+ * Arrays lie in host memory: WebGPU has no way from one device to another, so gradients are read
+ * back, added and uploaded ({@link sumTensors}). A result is the same bits on every rank, whatever
+ * the order in which ranks arrive, and may be the memory of the argument, which the call takes
+ * over.
  *
  * Every method rejects with COMMUNICATOR_LOST when another rank has called `abort`, or is gone.
  * `communicatorKit` of `@attune/core/testing` checks one.
@@ -29,7 +31,11 @@ export interface Communicator {
   broadcast<A extends Sendable>(values: A | null, root?: number): Promise<A>;
   /** Resolves when every rank has called it. */
   barrier(): Promise<void>;
-  /** This rank will not call any more: what others wait for rejects. @param reason for their messages */
+  /**
+   * This rank will not call any more: what others wait for rejects.
+   *
+   * @param reason for their messages
+   */
   abort(reason: unknown): void;
 }
 

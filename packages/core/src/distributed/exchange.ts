@@ -5,12 +5,16 @@ import type { Communicator } from './communicator.js';
 /** Stream number of the seeds of ranks: independent of initialisation, dropout and shuffles. */
 const RANK_STREAM = 0x4a4e6b00;
 
-/** The seed of what ranks draw each for itself: dropout, noise, sampling. Rank 0 has the seed of a single rank. */
+/**
+ * The seed of what ranks draw each for itself: dropout, noise, sampling. Rank 0 has the seed of a
+ * single rank.
+ */
 export const rankSeed = (seed: number, rank: number): number =>
   rank === 0 ? seed : new Rng(seed, RANK_STREAM + rank).next();
 
 /**
- * Puts the sum over ranks into each tensor: read back, added, uploaded. All of them are one message.
+ * Puts the sum over ranks into each tensor: read back, added, uploaded. All of them are one
+ * message.
  *
  * @param tensors float32, of the same sizes on every rank
  */
@@ -45,7 +49,9 @@ const toBytes = (value: unknown): Uint8Array<ArrayBuffer> =>
   new TextEncoder().encode(JSON.stringify(value));
 const fromBytes = <T>(bytes: Uint8Array): T => JSON.parse(new TextDecoder().decode(bytes)) as T;
 
-/** A value of JSON of each rank, in the order of the ranks. Numbers that are not finite become null. */
+/**
+ * A value of JSON of each rank, in the order of the ranks. Numbers that are not finite become null.
+ */
 export async function gatherJson<T>(communicator: Communicator, value: T): Promise<T[]> {
   const all = await communicator.allGather(toBytes(value));
   return all.map((bytes) => fromBytes<T>(bytes));

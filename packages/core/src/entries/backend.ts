@@ -1,5 +1,6 @@
 /**
- * The contract of a device, and the two backends that core brings: the float64 reference and the counting one.
+ * The contract of a device, and the two backends that core brings: the float64 reference and the
+ * counting one.
  *
  * @module
  */

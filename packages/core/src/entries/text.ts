@@ -1,5 +1,6 @@
 /**
- * Rows and what becomes of them: data sets, tokenizers, chat templates, formats, collation, preflight.
+ * Rows and what becomes of them: data sets, tokenizers, chat templates, formats, collation,
+ * preflight.
  *
  * @module
  */

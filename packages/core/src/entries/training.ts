@@ -1,5 +1,6 @@
 /**
- * What a run is made of: arguments, objectives, optimizers, schedules, callbacks, trackers, evaluation, ranks.
+ * What a run is made of: arguments, objectives, optimizers, schedules, callbacks, trackers,
+ * evaluation, ranks.
  *
  * @module
  */

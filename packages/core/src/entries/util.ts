@@ -1,5 +1,6 @@
 /**
- * Small things that packages for Attune share: options, JSON, names, numbers, Python's regular expressions.
+ * Small things that packages for Attune share: options, JSON, names, numbers, Python's regular
+ * expressions.
  *
  * @module
  */

@@ -137,7 +137,10 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   }
 }
 
-/** What is evaluated of a group: the first update that the objective makes of it; null: it makes none. */
+/**
+ * What is evaluated of a group: the first update that the objective makes of it; null: it makes
+ * none.
+ */
 async function firstUpdate(
   objective: Objective,
   group: readonly HostBatch[],

@@ -23,7 +23,9 @@ export type EvalDataset = RowSource | Readonly<Record<string, RowSource>>;
 
 /** What `trainer.predict` gives: outputs, labels and metrics. */
 export interface PredictionOutput extends EvalPrediction {
-  /** testLoss, testRuntime, ... and what `computeMetrics` gave; testPerplexity as in `EvalMetrics`. */
+  /**
+   * testLoss, testRuntime, ... and what `computeMetrics` gave; testPerplexity as in `EvalMetrics`.
+   */
   readonly metrics: Logs;
 }
 
@@ -44,8 +46,8 @@ export class Evaluation {
   constructor(private readonly parts: EvaluationParts) {}
 
   /**
-   * The metrics of one set, or of several: those of each under its name (`evalMathLoss`), and those of
-   * all their rows together (`evalLoss`).
+   * The metrics of one set, or of several: those of each under its name (`evalMathLoss`), and those
+   * of all their rows together (`evalLoss`).
    *
    * @throws EVAL_SET_NAME, COMPUTE_METRICS, PREDICTIONS
    */
@@ -79,8 +81,8 @@ export class Evaluation {
   }
 
   /**
-   * Before the first step, what would end the run at its first evaluation: rows that cannot be used, of a
-   * stream among its first, names that do not go together, tasks that cannot run.
+   * Before the first step, what would end the run at its first evaluation: rows that cannot be
+   * used, of a stream among its first, names that do not go together, tasks that cannot run.
    *
    * @throws NO_ROWS, EVAL_SET_NAME, EVALUATION_TASK, and what the preflight refuses rows for
    */
@@ -236,7 +238,11 @@ function setsOf(dataset: EvalDataset): (readonly [name: string | undefined, rows
   });
 }
 
-/** What the metrics of sets and tasks begin with, in their order. @throws EVAL_SET_NAME for two that are the same */
+/**
+ * What the metrics of sets and tasks begin with, in their order.
+ *
+ * @throws EVAL_SET_NAME for two that are the same
+ */
 function setPrefixes(names: readonly (string | undefined)[]): string[] {
   const prefixes = names.map((name) => (name === undefined ? 'eval' : setPrefix(name)));
   const again = prefixes.findIndex((prefix, i) => prefixes.indexOf(prefix) < i);
@@ -248,7 +254,11 @@ function setPrefixes(names: readonly (string | undefined)[]): string[] {
   );
 }
 
-/** "math" -> "evalMath". Names must survive the way into trainer_state.json and back. @throws EVAL_SET_NAME */
+/**
+ * "math" -> "evalMath". Names must survive the way into trainer_state.json and back.
+ *
+ * @throws EVAL_SET_NAME
+ */
 function setPrefix(name: string): string {
   const camel = snakeToCamel(name);
   if (/^[a-z][\w-]*$/.test(name) && snakeToCamel(camelToSnake(`x_${name}`)) === `x${cap(camel)}`)

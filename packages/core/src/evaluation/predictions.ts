@@ -13,11 +13,13 @@ export interface EvalArray {
 }
 
 /**
- * What `computeMetrics` gets: outputs and labels of all examples in their order, N of them along the first
- * axis; other axes are padded with -100 to the longest, as in Hugging Face's EvalPrediction.
+ * What `computeMetrics` gets: outputs and labels of all examples in their order, N of them along
+ * the first axis; other axes are padded with -100 to the longest, as in Hugging Face's
+ * EvalPrediction.
  *
- * For a language model `predictions[n, t]` is about token t + 1, and `labelIds[n, t]` is token t: compare
- * predictions[:, :-1] with labelIds[:, 1:]. The first token is never predicted, its label is -100.
+ * For a language model `predictions[n, t]` is about token t + 1, and `labelIds[n, t]` is token t:
+ * compare predictions[:, :-1] with labelIds[:, 1:]. The first token is never predicted, its label
+ * is -100.
  */
 export interface EvalPrediction {
   /** Logits [N, T, V], or what `preprocessLogitsForMetrics` made of them. */
@@ -32,8 +34,8 @@ export type ComputeMetrics = (
 ) => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>;
 
 /**
- * Makes less of the logits [B, T, V] before they leave the device, e.g. `(logits) => ops.argmax(logits)`.
- * Must not wait. @param labels int32 [B, T] or [B]
+ * Makes less of the logits [B, T, V] before they leave the device, e.g.
+ * `(logits) => ops.argmax(logits)`. Must not wait. @param labels int32 [B, T] or [B]
  */
 export type PreprocessLogits = (logits: Tensor, labels: Tensor) => Tensor;
 

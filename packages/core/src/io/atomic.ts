@@ -52,8 +52,8 @@ async function replaceFile(path: string, contents: Contents): Promise<void> {
 
 /**
  * A folder is there whole or not at all: `write` fills a temporary sibling, which is fsynced and
- * renamed into place. A folder that is already there is replaced; if the process dies between the two
- * renames, the old one survives under its `.old-` name.
+ * renamed into place. A folder that is already there is replaced; if the process dies between the
+ * two renames, the old one survives under its `.old-` name.
  *
  * @param write receives the temporary folder
  * @throws DISK_WRITE for what the system refuses
@@ -102,8 +102,8 @@ function temporaryName(path: string, kind = 'tmp'): string {
 const orphan = new RegExp(`^(tmp|old)-${ownerPattern}$`);
 
 /**
- * Clears away what processes that died left beside a file or folder: what was half-written goes; what was just being
- * replaced comes back.
+ * Clears away what processes that died left beside a file or folder: what was half-written goes;
+ * what was just being replaced comes back.
  */
 async function clearOrphans(path: string): Promise<void> {
   const full = resolve(path);

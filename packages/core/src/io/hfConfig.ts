@@ -19,8 +19,8 @@ export interface JsonFile {
 }
 
 /**
- * Reads a JSON object from a file that is to be written back: nothing of it is lost. NaN and Infinity, which Python
- * writes, are numbers.
+ * Reads a JSON object from a file that is to be written back: nothing of it is lost. NaN and
+ * Infinity, which Python writes, are numbers.
  *
  * @returns null when the file is missing and `optional`
  * @throws CONFIG_MISSING, CONFIG_INVALID
@@ -73,7 +73,11 @@ export interface ConfigSources {
   readonly generation: JsonValue | null;
 }
 
-/** The config.json and generation_config.json of a model folder. @throws CONFIG_MISSING, CONFIG_INVALID */
+/**
+ * The config.json and generation_config.json of a model folder.
+ *
+ * @throws CONFIG_MISSING, CONFIG_INVALID
+ */
 export async function readHfConfig(folder: string): Promise<HfConfig> {
   await finishSave(folder);
   const config = await readJsonFile(join(folder, 'config.json'));

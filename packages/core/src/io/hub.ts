@@ -45,8 +45,8 @@ const hubShape = {
   /** Ask nobody: take what the cache holds. Default false. */
   localFilesOnly: z.boolean().optional().meta({ aka: 'localonly offline' }),
   /**
-   * Another server that speaks the Hub's protocol; `https://user:password@host` for one that asks for a
-   * password. Default https://huggingface.co.
+   * Another server that speaks the Hub's protocol; `https://user:password@host` for one that asks
+   * for a password. Default https://huggingface.co.
    */
   hubUrl: z.string().optional().meta({ aka: 'endpoint' }),
   /** Longest time in ms without a byte before an attempt is given up. Default 30,000. */
@@ -84,16 +84,16 @@ export const MODEL_FILES = new RegExp(
 );
 
 /**
- * The folder of a model: the path itself where it is a folder, else the Hub's repository of that name,
- * fetched into Hugging Face's cache (blobs, snapshots, refs: Python finds there what Attune fetched and
- * the other way round).
+ * The folder of a model: the path itself where it is a folder, else the Hub's repository of that
+ * name, fetched into Hugging Face's cache (blobs, snapshots, refs: Python finds there what Attune
+ * fetched and the other way round).
  *
- * Only files that match `wanted` are fetched, only those that the cache lacks; a broken download goes on
- * where it stopped; what arrives is compared with the hash that the Hub names. Without a connection the
- * cached snapshot serves.
+ * Only files that match `wanted` are fetched, only those that the cache lacks; a broken download
+ * goes on where it stopped; what arrives is compared with the hash that the Hub names. Without a
+ * connection the cached snapshot serves.
  *
- * @throws MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, HUB_CORRUPT, HUB_PROTOCOL, HUB_TOKEN,
- *   HUB_URL
+ * @throws MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE,
+ *   HUB_CORRUPT, HUB_PROTOCOL, HUB_TOKEN, HUB_URL
  */
 export async function resolveFolder(
   nameOrPath: string,
@@ -179,7 +179,10 @@ class Repository {
     return { sha, files: files.filter((file) => !isSpare(file)) };
   }
 
-  /** @returns the snapshot's folder, with every file in it: the links come when all the files are there */
+  /**
+   * @returns the snapshot's folder, with every file in it: the links come when all the files are
+   *   there
+   */
   async fetch(sha: string, files: readonly RemoteFile[]): Promise<string> {
     for (const file of files) await this.#download(file, sha);
     for (const file of files) await this.#link(file, sha);
@@ -266,7 +269,8 @@ class Repository {
     if (await stat(pointer).catch(() => null)) return;
     const blob = this.#blob(file);
     await mkdir(dirname(pointer), { recursive: true });
-    // Made beside and renamed: another process may do the same, and a link whose blob is gone may be there.
+    // Made beside and renamed: another process may do the same, and a link whose blob is gone may
+    // be there.
     const beside = `${pointer}.${randomHex(4)}`;
     await symlink(relative(dirname(pointer), blob), beside).catch(() => copyFile(blob, beside));
     try {

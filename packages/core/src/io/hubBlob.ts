@@ -20,8 +20,9 @@ import { isOrphan, ownerPattern, ownerTag } from './owner.js';
 const PROGRESS_BYTES = 2 ** 20;
 
 /**
- * Fetches a file into its place among the blobs. It comes in under a name of its own, so that others who fetch
- * it at the same time are not in the way; what a process that died left is gone on with.
+ * Fetches a file into its place among the blobs. It comes in under a name of its own, so that
+ * others who fetch it at the same time are not in the way; what a process that died left is gone on
+ * with.
  *
  * @param path of the file on the server
  * @param onBytes told how many bytes there are

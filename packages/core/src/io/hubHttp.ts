@@ -48,8 +48,9 @@ export interface HubBody {
 }
 
 /**
- * Speaks HTTP with a server of the Hub's protocol. Nothing it answers is believed beyond limits: of time without
- * progress, redirects, pages and sizes. Token and password go to the server itself, never where it points to.
+ * Speaks HTTP with a server of the Hub's protocol. Nothing it answers is believed beyond limits: of
+ * time without progress, redirects, pages and sizes. Token and password go to the server itself,
+ * never where it points to.
  */
 export class HubHttp {
   readonly #base: URL;
@@ -114,7 +115,11 @@ export class HubHttp {
     }
   }
 
-  /** Runs until it succeeds, fails for good, or fails too often. @param progressed whether it got further */
+  /**
+   * Runs until it succeeds, fails for good, or fails too often.
+   *
+   * @param progressed whether it got further
+   */
   async retry<T>(
     run: () => Promise<T>,
     progressed: () => Promise<boolean> = async () => false,
@@ -179,7 +184,9 @@ export class HubHttp {
     throw this.#broken(`more than ${MAX_REDIRECTS} redirects`);
   }
 
-  /** Where the server points to: over HTTP, and not out of an encrypted connection into a plain one. */
+  /**
+   * Where the server points to: over HTTP, and not out of an encrypted connection into a plain one.
+   */
   #resolve(target: string, from: URL): URL {
     const url = URL.canParse(target, from.href) ? new URL(target, from) : null;
     if (url === null || (url.protocol !== 'https:' && url.protocol !== from.protocol))

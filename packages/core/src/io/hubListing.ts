@@ -4,7 +4,9 @@ import { isPlainObject } from '../util/json.js';
 import { parseJson, plainJson, strictJson } from '../util/losslessJson.js';
 import type { HubHttp } from './hubHttp.js';
 
-/** A file of the Hub with the hash of its content: sha256 of large files, git's own of small ones. */
+/**
+ * A file of the Hub with the hash of its content: sha256 of large files, git's own of small ones.
+ */
 export interface RemoteFile {
   readonly path: string;
   readonly size: number;

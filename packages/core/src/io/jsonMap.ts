@@ -11,8 +11,8 @@ export interface ReadJsonOptions extends ReadTextOptions {
 }
 
 /**
- * A JSON file of someone else, read strictly: an object, no key twice, none named `__proto__`, no number beyond
- * float64, at most 256 levels deep.
+ * A JSON file of someone else, read strictly: an object, no key twice, none named `__proto__`, no
+ * number beyond float64, at most 256 levels deep.
  *
  * @throws `code`, `invalidCode`, as `readText`
  */

@@ -1,7 +1,10 @@
 import type { DType } from '../backend/dtype.js';
 import type { SafetensorsDType } from './safetensorsHeader.js';
 
-/** The bits of the exponent, and one more in its lowest place: together they carry into the sign bit where all are set. */
+/**
+ * The bits of the exponent, and one more in its lowest place: together they carry into the sign bit
+ * where all are set.
+ */
 const layouts: Partial<
   Readonly<Record<SafetensorsDType, { exponent: number; one: number; lane: number }>>
 > = {
@@ -11,10 +14,11 @@ const layouts: Partial<
 };
 
 /**
- * The first element that is NaN or infinite: its exponent has all bits set. -1 where there is none, or
- * where the dtype has none (integers) or is not looked at (float64, float8).
+ * The first element that is NaN or infinite: its exponent has all bits set. -1 where there is none,
+ * or where the dtype has none (integers) or is not looked at (float64, float8).
  *
- * Runs over 4 bytes at a time without a branch: a gigabyte of 16-bit floats in some tenths of a second.
+ * Runs over 4 bytes at a time without a branch: a gigabyte of 16-bit floats in some tenths of a
+ * second.
  */
 export function findNonFinite(bytes: Uint8Array, dtype: SafetensorsDType): number {
   const layout = layouts[dtype];

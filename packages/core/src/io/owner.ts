@@ -3,7 +3,10 @@ import { randomHex } from '../util/byteArrays.js';
 
 const host = (): string => createHash('sha1').update(hostname()).digest('hex').slice(0, 8);
 
-/** What the name of a temporary file ends with: which process of which machine writes it, and a number of its own. */
+/**
+ * What the name of a temporary file ends with: which process of which machine writes it, and a
+ * number of its own.
+ */
 export const ownerTag = (): string => `${host()}-${processId}-${randomHex(4)}`;
 
 /** The form of `ownerTag`, to put into patterns of names. */
@@ -13,7 +16,8 @@ export const ownerPattern = '[0-9a-f]{8}-\\d+-[0-9a-f]{8}';
 export const orphanTag = (): string => `${host()}-0-${randomHex(4)}`;
 
 /**
- * Whether the process that wrote a temporary file is known to be no more. Of another machine that cannot be known.
+ * Whether the process that wrote a temporary file is known to be no more. Of another machine that
+ * cannot be known.
  *
  * @param path ends with an `ownerTag`
  * @param file whose time is that of the writing. Default the path

@@ -15,8 +15,8 @@ const DEFAULT_MAX_BYTES = 2 ** 24;
 /**
  * A small text file, read whole: UTF-8 without a byte order mark, nothing replaced by U+FFFD.
  *
- * @throws `code` when it cannot be opened or is no file; `invalidCode` for other encodings and formats, and
- *   above `maxBytes`
+ * @throws `code` when it cannot be opened or is no file; `invalidCode` for other encodings and
+ *   formats, and above `maxBytes`
  */
 export async function readText(path: string, options: ReadTextOptions): Promise<string> {
   const { invalidCode = options.code, label = '', remedy } = options;

@@ -11,8 +11,8 @@ export interface OpenFileOptions {
 }
 
 /**
- * Opens a file for reading and nothing but a file: a folder, a pipe, a socket or a device is refused at once,
- * because reading one may wait or go on for ever. Links are followed.
+ * Opens a file for reading and nothing but a file: a folder, a pipe, a socket or a device is
+ * refused at once, because reading one may wait or go on for ever. Links are followed.
  *
  * @throws `code`
  */

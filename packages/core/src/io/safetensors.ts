@@ -26,8 +26,8 @@ const chunkBytes = 2 ** 30;
 /**
  * A `.safetensors` file: 8 bytes of header length (little endian), a JSON header, then the data.
  *
- * `open` reads and checks the header alone; `read` fetches the bytes of one tensor. Nothing the header
- * says is believed before it agrees with the size of the file.
+ * `open` reads and checks the header alone; `read` fetches the bytes of one tensor. Nothing the
+ * header says is believed before it agrees with the size of the file.
  *
  * @see https://github.com/huggingface/safetensors#format
  */
@@ -97,8 +97,8 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 
   /**
-   * One tensor in a dtype that Attune stores. F32, F16, BF16, I32 and U32 come as they are; F64 becomes
-   * float32; I64, U64 and the small integers become int32.
+   * One tensor in a dtype that Attune stores. F32, F16, BF16, I32 and U32 come as they are; F64
+   * becomes float32; I64, U64 and the small integers become int32.
    *
    * @throws SAFETENSORS_VALUE when an integer does not fit, SAFETENSORS_DTYPE for 8-bit floats
    */

@@ -41,12 +41,14 @@ export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** As the format's own reader: no header of a real model comes near, and a lie may not cost memory. */
+/**
+ * As the format's own reader: no header of a real model comes near, and a lie may not cost memory.
+ */
 export const maxHeaderBytes = 100_000_000;
 
 /**
- * Tensors and strings of metadata with their parts: some 100,000 tensors. The largest shards of published models
- * have a tenth of that.
+ * Tensors and strings of metadata with their parts: some 100,000 tensors. The largest shards of
+ * published models have a tenth of that.
  */
 const maxHeaderValues = 1_000_000;
 
@@ -63,7 +65,8 @@ export const isSafetensorsDType = (name: unknown): name is SafetensorsDType =>
  * Checks a header against the size of its file, before anything is allocated for data.
  *
  * @param dataBytes what follows the header in the file
- * @throws SAFETENSORS_HEADER, SAFETENSORS_DTYPE, SAFETENSORS_SIZE, SAFETENSORS_OFFSETS, SAFETENSORS_TRUNCATED
+ * @throws SAFETENSORS_HEADER, SAFETENSORS_DTYPE, SAFETENSORS_SIZE, SAFETENSORS_OFFSETS,
+ *   SAFETENSORS_TRUNCATED
  */
 export function parseHeader(text: string, path: string, dataBytes: number): SafetensorsHeader {
   const metadata: Record<string, string> = {};

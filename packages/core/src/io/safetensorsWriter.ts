@@ -13,7 +13,10 @@ import {
 
 type Bytes = HostArray | Uint8Array;
 
-/** One tensor to write. `data` in storage form (16-bit floats as bits), or a function that fetches it. */
+/**
+ * One tensor to write. `data` in storage form (16-bit floats as bits), or a function that fetches
+ * it.
+ */
 export interface TensorToWrite {
   readonly name: string;
   /** Ours ("bfloat16") or the format's ("BF16"). */
@@ -31,7 +34,10 @@ const formatNames: Readonly<Record<DType, SafetensorsDType>> = {
   uint32: 'U32',
 };
 
-/** The order of safetensors' own writer: wide dtypes first, so that every tensor is aligned; then by name. */
+/**
+ * The order of safetensors' own writer: wide dtypes first, so that every tensor is aligned; then by
+ * name.
+ */
 const dtypeOrder: readonly SafetensorsDType[] = [
   'U64',
   'I64',
@@ -57,16 +63,22 @@ export function safetensorsDType(dtype: DType | SafetensorsDType): SafetensorsDT
 
 /** Options of {@link writeSafetensors}. */
 export interface WriteSafetensorsOptions {
-  /** Writes NaN and infinity (of float32, float16, bfloat16) like other numbers. Default false: weights that hold them are broken. */
+  /**
+   * Writes NaN and infinity (of float32, float16, bfloat16) like other numbers. Default false:
+   * weights that hold them are broken.
+   */
   readonly allowNonFinite?: boolean;
 }
 
 /**
  * Writes a `.safetensors` file as Python's `save_file` does: the same bytes for the same tensors,
- * whatever order they are given in. The file appears only when it is whole (temporary file, fsync, rename).
+ * whatever order they are given in. The file appears only when it is whole (temporary file, fsync,
+ * rename).
  *
- * @param metadata strings for `__metadata__`; default `{ format: 'pt' }`, which transformers asks for
- * @throws SAFETENSORS_WRITE when data do not fill their shape, or a name comes twice; WEIGHTS_NON_FINITE
+ * @param metadata strings for `__metadata__`; default `{ format: 'pt' }`, which transformers asks
+ *   for
+ * @throws SAFETENSORS_WRITE when data do not fill their shape, or a name comes twice;
+ *   WEIGHTS_NON_FINITE
  */
 export async function writeSafetensors(
   path: string,

@@ -19,25 +19,29 @@ import { isOfThisMachine, isOrphan, orphanTag, ownerPattern, ownerTag } from './
 import { readText } from './readText.js';
 import { replacedTogether } from './savedFiles.js';
 
-/** New files of a save, before they are moved into their places; the journal beside them ends with .json. */
+/**
+ * New files of a save, before they are moved into their places; the journal beside them ends with
+ * .json.
+ */
 const STAGING = '.attune-save-';
 const staging = new RegExp(`^\\${STAGING}${ownerPattern}$`);
 const journal = new RegExp(`^\\${STAGING}(${ownerPattern})\\.json$`);
 
 /**
- * The files without which nobody takes a folder for a model, an adapter or a tokenizer: they go first, in this order,
- * and come last, the first of them at the very end.
+ * The files without which nobody takes a folder for a model, an adapter or a tokenizer: they go
+ * first, in this order, and come last, the first of them at the very end.
  */
 const keys: readonly string[] = ['config.json', 'adapter_config.json', 'tokenizer.json'];
 
 /**
- * Replaces files of a folder all together, or none: whatever kills the process, the folder gives the old ones or,
- * from a moment on, the new ones. Files of others in it stay; old files of the same kind that the new save does not
- * have go (shards, an old generation_config.json).
+ * Replaces files of a folder all together, or none: whatever kills the process, the folder gives
+ * the old ones or, from a moment on, the new ones. Files of others in it stay; old files of the
+ * same kind that the new save does not have go (shards, an old generation_config.json).
  *
- * `write` fills a folder within the folder. When all is there and synced, a journal is written: from then on the save
- * counts, and whoever opens the folder (`finishSave`) completes it. While files are moved, the config files are
- * missing, so that no other library takes half of a save for the whole.
+ * `write` fills a folder within the folder. When all is there and synced, a journal is written:
+ * from then on the save counts, and whoever opens the folder (`finishSave`) completes it. While
+ * files are moved, the config files are missing, so that no other library takes half of a save for
+ * the whole.
  *
  * @param write receives the folder to write into; saves may be nested
  * @throws DISK_WRITE for what the system refuses, SAVE_INTERRUPTED
@@ -76,10 +80,11 @@ async function replaceFiles(
 const PATIENCE = { times: 200, ms: 50 };
 
 /**
- * Completes a save of a process that died while it moved files into a folder, before the folder is read. One that is
- * still at work is waited for: it takes milliseconds.
+ * Completes a save of a process that died while it moved files into a folder, before the folder is
+ * read. One that is still at work is waited for: it takes milliseconds.
  *
- * @throws SAVE_INTERRUPTED where files cannot be moved, or the other process does not come to an end
+ * @throws SAVE_INTERRUPTED where files cannot be moved, or the other process does not come to an
+ *   end
  */
 export async function finishSave(folder: string): Promise<void> {
   for (let times = 0; ; times++) {
@@ -91,7 +96,8 @@ export async function finishSave(folder: string): Promise<void> {
     if (found?.isFile() === false) throw noJournal(path);
     try {
       if (await isLeft(path)) {
-        // Renamed, it is ours: of several that find it only one goes on. Its time says that it is of now.
+        // Renamed, it is ours: of several that find it only one goes on. Its time says that it is
+        // of now.
         const own = join(folder, `${STAGING}${ownerTag()}.json`);
         await utimes(path, new Date(), new Date());
         await rename(path, own);
@@ -174,7 +180,10 @@ async function move(folder: string, path: string): Promise<void> {
   await rm(temporary, { recursive: true, force: true });
 }
 
-/** Files below a folder, with "/" between the parts of their paths; folders of adapters are not entered. */
+/**
+ * Files below a folder, with "/" between the parts of their paths; folders of adapters are not
+ * entered.
+ */
 async function listFiles(folder: string): Promise<{ files: string[]; adapters: string[] }> {
   const files: string[] = [];
   const adapters: string[] = [];

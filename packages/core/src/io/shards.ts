@@ -8,14 +8,17 @@ import { saveWhole } from './saveWhole.js';
 
 /** How weights are cut into files. */
 export interface ShardOptions {
-  /** Largest file; a single tensor above it has a file of its own. Bytes, or "5GB". Default "50GB", as in transformers 5. */
+  /**
+   * Largest file; a single tensor above it has a file of its own. Bytes, or "5GB". Default "50GB",
+   * as in transformers 5.
+   */
   readonly maxShardSize?: number | string;
 }
 
 /**
- * Weights of a model as transformers writes them: `model.safetensors`, or where they are larger than
- * `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index. They take the place of
- * those of an earlier save all together.
+ * Weights of a model as transformers writes them: `model.safetensors`, or where they are larger
+ * than `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index. They take the
+ * place of those of an earlier save all together.
  *
  * @throws SIZE_INVALID, SAFETENSORS_WRITE
  */
@@ -45,7 +48,10 @@ export async function writeWeights(
 const bytesOf = ({ dtype, shape }: TensorToWrite): number =>
   numel(shape) * safetensorsBytes[safetensorsDType(dtype)];
 
-/** In the order of the tensors; a file is closed when the next tensor would not fit, as huggingface_hub does. */
+/**
+ * In the order of the tensors; a file is closed when the next tensor would not fit, as
+ * huggingface_hub does.
+ */
 function split(tensors: readonly TensorToWrite[], limit: number): TensorToWrite[][] {
   const shards: TensorToWrite[][] = [];
   let open: TensorToWrite[] = [];

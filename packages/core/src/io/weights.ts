@@ -51,7 +51,9 @@ export class WeightFolder implements AsyncDisposable {
     return this.stored.get(name) ?? name;
   }
 
-  /** @throws WEIGHTS_MISSING, WEIGHTS_INDEX, WEIGHTS_SHARD_MISSING, and the codes of SafetensorsFile */
+  /**
+   * @throws WEIGHTS_MISSING, WEIGHTS_INDEX, WEIGHTS_SHARD_MISSING, and the codes of SafetensorsFile
+   */
   static async open(folder: string): Promise<WeightFolder> {
     await finishSave(folder);
     if (await exists(join(folder, singleFile))) {

@@ -5,15 +5,18 @@ import { Dict, type Value } from './values.js';
 /** A value of JavaScript as Python's, and about how much there is of it. */
 export interface Converted {
   readonly value: Value;
-  /** Steps that reading it is worth: 300 for a value, one for a letter. A message takes some hundred. */
+  /**
+   * Steps that reading it is worth: 300 for a value, one for a letter. A message takes some
+   * hundred.
+   */
   readonly size: number;
 }
 
 /**
- * What a template sees of a value: whole numbers are ints, other numbers floats, undefined and null None,
- * objects dicts. Where a value was read from a file, numbers are what Python reads there (`1.0` is a float,
- * large integers are exact) and keys keep the order of the file. What JSON has not becomes "<its class>",
- * as in transformers.
+ * What a template sees of a value: whole numbers are ints, other numbers floats, undefined and null
+ * None, objects dicts. Where a value was read from a file, numbers are what Python reads there
+ * (`1.0` is a float, large integers are exact) and keys keep the order of the file. What JSON has
+ * not becomes "<its class>", as in transformers.
  *
  * @param read how the file spelt it, where nothing of the value itself remembers
  */

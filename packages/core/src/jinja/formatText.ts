@@ -9,7 +9,11 @@ interface FormatArgs {
   readonly named: ReadonlyMap<string, Value> | Value;
 }
 
-/** str.format: `{}`, `{0}`, `{name.attribute[key]!r:>10}`, `{{`. @throws ValueError, KeyError, IndexError */
+/**
+ * str.format: `{}`, `{0}`, `{name.attribute[key]!r:>10}`, `{{`.
+ *
+ * @throws ValueError, KeyError, IndexError
+ */
 export function formatText(rt: Runtime, text: string, args: FormatArgs): string {
   const state = { next: 0, manual: false };
   return format(rt, text, args, state, 2);

@@ -49,7 +49,8 @@ const kinds = ['float', 'integer', 'name', 'string', 'operator'] as const;
 const closing: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}' };
 
 /**
- * Reads a template into tokens, with `trim_blocks` and `lstrip_blocks` on, as transformers sets them.
+ * Reads a template into tokens, with `trim_blocks` and `lstrip_blocks` on, as transformers sets
+ * them.
  *
  * @throws JinjaError TemplateSyntaxError with its line
  */
@@ -58,7 +59,9 @@ export function tokenize(template: string): Token[] {
   const out: Token[] = [];
   let at = 0;
   let line = 1;
-  /** Whether what was read last ended a line: what is white space before a tag there is left out. */
+  /**
+   * Whether what was read last ended a line: what is white space before a tag there is left out.
+   */
   let startsLine = true;
 
   const fail = (message: string): never => {

@@ -4,7 +4,9 @@ const months = [
   ...['October', 'November', 'December'],
 ];
 
-/** C's strftime in the C locale and the local time, with glibc's `%-d` for numbers without padding. */
+/**
+ * C's strftime in the C locale and the local time, with glibc's `%-d` for numbers without padding.
+ */
 export function strftime(date: Date, format: string): string {
   return format.replace(/%([-_0^]?)([\s\S])/g, (all, flag: string, code: string) => {
     const made = part(date, code);

@@ -26,10 +26,11 @@ const MAX_SOURCE = 2 ** 19;
 const STEPS = 400_000;
 
 /**
- * A Jinja template with the meaning that Jinja2 3.1 gives it in transformers' environment: its immutable
- * sandbox, `trim_blocks`, `lstrip_blocks`, `break` and `continue`, `{% generation %}`, `tojson` without
- * HTML, `raise_exception`, `strftime_now`. Not built in: `urlize`, `random`, `lipsum`, `pprint` of what
- * takes several lines, `str.translate`, `str.encode`, other templates; `escape` makes a plain text.
+ * A Jinja template with the meaning that Jinja2 3.1 gives it in transformers' environment: its
+ * immutable sandbox, `trim_blocks`, `lstrip_blocks`, `break` and `continue`, `{% generation %}`,
+ * `tojson` without HTML, `raise_exception`, `strftime_now`. Not built in: `urlize`, `random`,
+ * `lipsum`, `pprint` of what takes several lines, `str.translate`, `str.encode`, other templates;
+ * `escape` makes a plain text.
  */
 export class Template {
   readonly #parsed: ParsedTemplate;
@@ -51,7 +52,10 @@ export class Template {
     return this.#parsed.hasGeneration;
   }
 
-  /** @throws JinjaError under the name of the exception that Jinja2 raises; LimitError where it would not end */
+  /**
+   * @throws JinjaError under the name of the exception that Jinja2 raises; LimitError where it
+   *   would not end
+   */
   render(
     variables: Readonly<Record<string, unknown>>,
     { marks, now = () => new Date() }: TemplateOptions = {},

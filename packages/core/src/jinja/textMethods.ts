@@ -78,7 +78,9 @@ const plain =
     return change(text);
   };
 
-/** The part of a text that `find(sub, start, end)` looks at, and where it begins, in code points. */
+/**
+ * The part of a text that `find(sub, start, end)` looks at, and where it begins, in code points.
+ */
 function range(rt: Runtime, text: string, start: Value, end: Value): [string, number] {
   if (start === null && end === null) return [text, 0];
   const length = lengthOf(text);

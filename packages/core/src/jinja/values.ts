@@ -1,8 +1,8 @@
 import { type Budget, JinjaError, typeError } from './errors.js';
 
 /**
- * Python's values: int is a bigint, float a number, str a string, list an array; the rest are objects of
- * the classes here. Texts count in code points where Python does (`text.ts`).
+ * Python's values: int is a bigint, float a number, str a string, list an array; the rest are
+ * objects of the classes here. Texts count in code points where Python does (`text.ts`).
  */
 export type Value = null | boolean | bigint | number | string | readonly Value[] | PyObject;
 
@@ -306,7 +306,10 @@ export class Callable extends PyObject {
   }
 }
 
-/** A parameter: its name, and its default where it has one. A name with "/" before is by position only. */
+/**
+ * A parameter: its name, and its default where it has one. A name with "/" before is by position
+ * only.
+ */
 export type Param = string | readonly [string, Value];
 
 /** A function with Python's rules for arguments; HTML comes as plain text. */

@@ -14,17 +14,19 @@ export interface AdapterHost {
   /** Runs `fn` with the base model alone. Works for recording functions and for async ones. */
   withAdaptersDisabled<T>(fn: () => T): T;
   /**
-   * Runs `fn` with an adapter of its own for each row of the batch, "__base__" for none; for inference. Works for
-   * recording functions and for async ones. Absent: it cannot.
+   * Runs `fn` with an adapter of its own for each row of the batch, "__base__" for none; for
+   * inference. Works for recording functions and for async ones. Absent: it cannot.
    */
   withAdapterPerRow?<T>(names: readonly string[], fn: () => T): T;
   /** Virtual tokens that the active adapters put before the tokens of every row: V. Absent: 0. */
   readonly numVirtualTokens?: number;
-  /** Makes them, recorded; null: there are none. A model asks once for each pass that begins rows. */
+  /**
+   * Makes them, recorded; null: there are none. A model asks once for each pass that begins rows.
+   */
   virtualTokens?(): VirtualTokens | null;
   /**
-   * Whether the last of them predicts the first token of a row, which is then learned: so where they are embeddings; keys
-   * and values have no output. Absent: false.
+   * Whether the last of them predicts the first token of a row, which is then learned: so where
+   * they are embeddings; keys and values have no output. Absent: false.
    */
   readonly predictsFirstToken?: boolean;
   /** Writes adapter_config.json and adapter_model.safetensors. */
@@ -32,8 +34,8 @@ export interface AdapterHost {
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
   loadWeights(folder: string): Promise<void>;
   /**
-   * Asked before an update: throws where nothing would be learned, or what is learned would be in no file that
-   * `savePretrained` writes. Absent: there is nothing to say.
+   * Asked before an update: throws where nothing would be learned, or what is learned would be in
+   * no file that `savePretrained` writes. Absent: there is nothing to say.
    *
    * @param options.saves whether the run writes checkpoints
    */
@@ -56,11 +58,16 @@ export interface AdapterLoadOptions extends HubOptions {
   readonly isTrainable?: boolean;
 }
 
-/** What a saved adapter adds to weights of its base, read one after the other. Close it after use. */
+/**
+ * What a saved adapter adds to weights of its base, read one after the other. Close it after use.
+ */
 export interface AdapterDeltas extends AsyncDisposable {
   /** The base that the adapter names; null: none. */
   readonly baseModelNameOrPath: string | null;
-  /** The weights that it changes, as the base's checkpoint calls them: `model.layers.0.self_attn.q_proj.weight`. */
+  /**
+   * The weights that it changes, as the base's checkpoint calls them:
+   * `model.layers.0.self_attn.q_proj.weight`.
+   */
   readonly names: readonly string[];
   /**
    * W' - W, float32, laid out as the checkpoint has W.
@@ -72,8 +79,8 @@ export interface AdapterDeltas extends AsyncDisposable {
 }
 
 /**
- * What a PEFT plugin registers under `TOKENS.AdapterService`: how the Trainer, alignment and merging reach adapters
- * without knowing their package. {@link adaptersOf} finds it.
+ * What a PEFT plugin registers under `TOKENS.AdapterService`: how the Trainer, alignment and
+ * merging reach adapters without knowing their package. {@link adaptersOf} finds it.
  */
 export interface AdapterService {
   /** Freezes the model and adds a new adapter. @param config as in PEFT, camelCase or snake_case */
@@ -90,8 +97,8 @@ export interface AdapterService {
     options?: AdapterLoadOptions,
   ): Promise<LanguageModel>;
   /**
-   * Opens a saved adapter without a model, for a merge of `base+adapter`. An adapter that is no plain difference of
-   * weights is refused.
+   * Opens a saved adapter without a model, for a merge of `base+adapter`. An adapter that is no
+   * plain difference of weights is refused.
    *
    * @param nameOrPath as for `load`
    */

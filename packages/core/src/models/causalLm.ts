@@ -7,7 +7,10 @@ import {
 } from './generation/generate.js';
 import type { GenerativeModel } from './languageModel.js';
 
-/** A causal language model of any family: its head gives logits over the vocabulary, and it writes text. */
+/**
+ * A causal language model of any family: its head gives logits over the vocabulary, and it writes
+ * text.
+ */
 export class CausalLM extends DecoderModel implements GenerativeModel {
   readonly taskType = 'CAUSAL_LM';
 

@@ -52,8 +52,8 @@ export interface DecoderModelParts {
 }
 
 /**
- * A decoder of any family with a head: what all models do, whatever the head is for. What a head adds (text, scores)
- * is in the class of its model.
+ * A decoder of any family with a head: what all models do, whatever the head is for. What a head
+ * adds (text, scores) is in the class of its model.
  */
 export abstract class DecoderModel implements LanguageModel {
   abstract readonly taskType: TaskType;
@@ -83,7 +83,8 @@ export abstract class DecoderModel implements LanguageModel {
   }
 
   /**
-   * Of the tokens alone: virtual tokens of an adapter are added here, and their part of the result taken off.
+   * Of the tokens alone: virtual tokens of an adapter are added here, and their part of the result
+   * taken off.
    *
    * @throws SEQUENCE_TOO_LONG when default positions pass maxPositionEmbeddings (positions that are
    * given are the caller's to keep below it), INPUT_SHAPE, VIRTUAL_TOKENS_UNSUPPORTED
@@ -122,7 +123,10 @@ export abstract class DecoderModel implements LanguageModel {
     return virtual?.embeddings ? this.#withoutVirtual(hidden, count, length, first) : hidden;
   }
 
-  /** A window reaches from a token over its own text to the virtual tokens, not over what else is in the row. */
+  /**
+   * A window reaches from a token over its own text to the virtual tokens, not over what else is in
+   * the row.
+   */
   #behind(count: number, segments: Tensor, positions: Tensor): Tensor {
     const behind = segmentsBehind(count, segments);
     return hasWindow(this.root) ? concat([behind, positions], 1) : behind;
@@ -183,8 +187,9 @@ export abstract class DecoderModel implements LanguageModel {
 
   /**
    * Writes config.json, generation_config.json and model.safetensors (shards with an index above
-   * `maxShardSize`) as transformers does: a tied head is not written twice. With adapters on it, writes the adapters (as PEFT does): merge them first to
-   * save a whole model. Of a model with other towers beside the text, writes the text model alone.
+   * `maxShardSize`) as transformers does: a tied head is not written twice. With adapters on it,
+   * writes the adapters (as PEFT does): merge them first to save a whole model. Of a model with
+   * other towers beside the text, writes the text model alone.
    */
   async savePretrained(folder: string, options: ShardOptions = {}): Promise<void> {
     requireFolder(folder, 'savePretrained');

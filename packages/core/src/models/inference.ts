@@ -4,12 +4,12 @@ import type { LanguageModel } from './languageModel.js';
 
 /**
  * Runs `fn`, which records what a model computes, as it answers: without dropout, embedding noise
- * (NEFTune) and gradients, and with nothing on the tape. For references and for what is only measured,
- * within the loss of a training step too. Each module's mode and the noise are afterwards what they were
- * before, after an error as well.
+ * (NEFTune) and gradients, and with nothing on the tape. For references and for what is only
+ * measured, within the loss of a training step too. Each module's mode and the noise are afterwards
+ * what they were before, after an error as well.
  *
- * Tensors of the result pass to the enclosing scope; others end with `fn`. Adapters stay as they are: a
- * reference without them is `adapters.withAdaptersDisabled(() => inference(model, fn))`.
+ * Tensors of the result pass to the enclosing scope; others end with `fn`. Adapters stay as they
+ * are: a reference without them is `adapters.withAdaptersDisabled(() => inference(model, fn))`.
  *
  * @throws SCOPE_ASYNC for an async `fn`: others would record in its place while it waits
  */

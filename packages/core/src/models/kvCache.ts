@@ -18,7 +18,10 @@ export interface StaticKvCacheOptions {
   readonly headDim: number;
 }
 
-/** A cache for `tokens` tokens of each row, and the virtual tokens of the model's adapters before them. */
+/**
+ * A cache for `tokens` tokens of each row, and the virtual tokens of the model's adapters before
+ * them.
+ */
 export const cacheFor = (
   { engine, config, adapters }: LanguageModel,
   batchSize: number,
@@ -32,7 +35,10 @@ export const cacheFor = (
     headDim: config.headDim,
   });
 
-/** Memory for `capacity` tokens taken once: every step of generation has the same shapes and buffers. */
+/**
+ * Memory for `capacity` tokens taken once: every step of generation has the same shapes and
+ * buffers.
+ */
 export class StaticKvCache implements KvCache {
   readonly capacity: number;
   readonly #layers: readonly { readonly keys: Tensor; readonly values: Tensor }[];

@@ -24,28 +24,37 @@ export interface ModelConfig {
   readonly maxPositionEmbeddings: number;
   readonly tieWordEmbeddings: boolean;
   /**
-   * A sequence longer than this needs the keys of its first tokens again: beyond it positions turn by other
-   * frequencies (longrope). Default: none such.
+   * A sequence longer than this needs the keys of its first tokens again: beyond it positions turn
+   * by other frequencies (longrope). Default: none such.
    */
   readonly cacheSwitchLength?: number | null;
   readonly bosTokenId: number | null;
   readonly eosTokenId: readonly number[];
   readonly padTokenId: number | null;
-  /** Where the text model is one of several towers, of which the others are left out. Default: it is alone. */
+  /**
+   * Where the text model is one of several towers, of which the others are left out. Default: it is
+   * alone.
+   */
   readonly nested?: NestedFacts | null;
   /** config.json as it was read, snake_case: written back unchanged. */
   readonly raw: Readonly<Record<string, unknown>>;
-  /** generation_config.json as it was read, snake_case: defaults of `generate`. Null without the file. */
+  /**
+   * generation_config.json as it was read, snake_case: defaults of `generate`. Null without the
+   * file.
+   */
   readonly generation?: Readonly<Record<string, unknown>> | null;
-  /** How the two files are spelt, so that `50.0` is not written back as 50. Null: made from values. */
+  /**
+   * How the two files are spelt, so that `50.0` is not written back as 50. Null: made from values.
+   */
   readonly sources?: ConfigSources | null;
 }
 
 /** Options of `gradientCheckpointingEnable`. */
 export interface CheckpointingOptions {
   /**
-   * Keep the input of every n-th layer: fewer inputs, but n layers at one time in the backward pass. The
-   * least memory is near the root of the number of layers where inputs dominate, else at 1. Default 1.
+   * Keep the input of every n-th layer: fewer inputs, but n layers at one time in the backward
+   * pass. The least memory is near the root of the number of layers where inputs dominate, else at
+   * 1. Default 1.
    */
   readonly everyNLayers?: number | undefined;
 }
@@ -54,7 +63,10 @@ export interface CheckpointingOptions {
 export interface DequantizeOptions {
   /** Storage of the new weights. Default: that of the model's other weights. */
   readonly dtype?: DequantizedDType | undefined;
-  /** Weights [out, in] in that storage, in the place of what a layer's codes stand for; the model takes them over. Default none. */
+  /**
+   * Weights [out, in] in that storage, in the place of what a layer's codes stand for; the model
+   * takes them over. Default none.
+   */
   readonly weights?: ReadonlyMap<QuantizedLinear, Tensor>;
 }
 
@@ -63,20 +75,21 @@ export interface ForwardInput {
   /** int32 [B, T] */
   readonly inputIds: Tensor;
   /**
-   * int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. Of the tokens: where virtual ones
-   * stand before them, their count is added. Their `reach`, where the host knows it, is the length that frequencies
-   * of type dynamic and longrope follow; else it is the width of the rows.
+   * int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. Of the
+   * tokens: where virtual ones stand before them, their count is added. Their `reach`, where the
+   * host knows it, is the length that frequencies of type dynamic and longrope follow; else it is
+   * the width of the rows.
    */
   readonly positions?: Tensor | null;
   /**
-   * int32 [B, S]: tokens attend only within their own segment, and to virtual tokens. Padding has one of its own;
-   * numbers are not -2. With a cache, S is what fits beside the virtual tokens.
+   * int32 [B, S]: tokens attend only within their own segment, and to virtual tokens. Padding has
+   * one of its own; numbers are not -2. With a cache, S is what fits beside the virtual tokens.
    */
   readonly segments?: Tensor | null;
   readonly cache?: KvCache | null;
   /**
-   * Of `hiddenStates`: gives the last virtual token too, before the tokens, where virtual tokens are embeddings: [B, 1 + T, hidden].
-   * Default false.
+   * Of `hiddenStates`: gives the last virtual token too, before the tokens, where virtual tokens
+   * are embeddings: [B, 1 + T, hidden]. Default false.
    */
   readonly withLastVirtual?: boolean;
 }
@@ -106,9 +119,10 @@ export interface ScoreInput extends ForwardInput {
 }
 
 /**
- * A language model as the Trainer, objectives and adapters see it, whatever its head is for: `CausalLM`, a
- * `SequenceClassifier`, or a PeftModel, which is one of them with adapters. What a head adds is said by
- * what is there: a model that scores has `scores`, one that writes text is a `GenerativeModel`.
+ * A language model as the Trainer, objectives and adapters see it, whatever its head is for:
+ * `CausalLM`, a `SequenceClassifier`, or a PeftModel, which is one of them with adapters. What a
+ * head adds is said by what is there: a model that scores has `scores`, one that writes text is a
+ * `GenerativeModel`.
  */
 export interface LanguageModel {
   readonly taskType: TaskType;
@@ -121,7 +135,10 @@ export interface LanguageModel {
   adapters: AdapterHost | null;
   /** Where it was loaded from; PEFT's base_model_name_or_path. */
   readonly nameOrPath: string;
-  /** Its files on this machine: that folder, or where the Hub's cache has them; null: made from a config. */
+  /**
+   * Its files on this machine: that folder, or where the Hub's cache has them; null: made from a
+   * config.
+   */
   readonly folder: string | null;
   /** The last hidden states after the final norm, [B, T, hidden]: what the head reads. */
   hiddenStates(input: ForwardInput): Tensor;
@@ -133,35 +150,42 @@ export interface LanguageModel {
    */
   headWeight(): Tensor | null;
   /**
-   * Weight and c where `head` is c tanh(x / c) of the product x with a weight [V, hidden], as in Gemma 2; else
-   * null. `headWeight` is null then. A loss may take product, cap and cross-entropy in one.
+   * Weight and c where `head` is c tanh(x / c) of the product x with a weight [V, hidden], as in
+   * Gemma 2; else null. `headWeight` is null then. A loss may take product, cap and cross-entropy
+   * in one.
    */
   cappedHead?(): CappedHead | null;
   /** head(hiddenStates(input)): [B, T, V]. */
   forward(input: ForwardInput): Tensor;
   /**
-   * From now on the backward pass computes the layers again instead of keeping what is in it: about a
-   * third more time, a fraction of the memory. `gradientCheckpointing` of the Trainer calls it.
+   * From now on the backward pass computes the layers again instead of keeping what is in it: about
+   * a third more time, a fraction of the memory. `gradientCheckpointing` of the Trainer calls it.
    */
   gradientCheckpointingEnable(options?: CheckpointingOptions): void;
   gradientCheckpointingDisable(): void;
   readonly isGradientCheckpointing: boolean;
   /**
-   * Puts full-precision layers in the place of those that hold their weights in 4 or 8 bits: four to eight times the
-   * memory. Nothing happens to a model without any.
+   * Puts full-precision layers in the place of those that hold their weights in 4 or 8 bits: four
+   * to eight times the memory. Nothing happens to a model without any.
    *
    * @throws MODEL_HAS_ADAPTERS
    */
   dequantize?(options?: DequantizeOptions): void;
   /** What `scores` gives. Absent: the model scores nothing. */
   readonly scoring?: Scoring | undefined;
-  /** Scores of whole sequences, [B, numLabels]: of a classifier, of a reward model. Absent: the model has none. */
+  /**
+   * Scores of whole sequences, [B, numLabels]: of a classifier, of a reward model. Absent: the
+   * model has none.
+   */
   readonly scores?: ((input: ScoreInput) => Tensor) | undefined;
-  /** One number for each token, [B, T]: what a critic expects from there on. Absent: the model has none. */
+  /**
+   * One number for each token, [B, T]: what a critic expects from there on. Absent: the model has
+   * none.
+   */
   readonly values?: ((input: ForwardInput) => Tensor) | undefined;
   /**
-   * Paths of the modules of a head that is not the language model's: adapters leave them as they are and
-   * train them whole (PEFT's `modules_to_save`). Absent: none.
+   * Paths of the modules of a head that is not the language model's: adapters leave them as they
+   * are and train them whole (PEFT's `modules_to_save`). Absent: none.
    */
   readonly headModules?: readonly string[] | undefined;
   /** Writes config.json, generation_config.json and model.safetensors, or shards of it. */
@@ -174,7 +198,12 @@ export interface GenerativeModel extends LanguageModel {
   generateStream(options: GenerateOptions): AsyncGenerator<number>;
 }
 
-/** The model as one that writes text. @param what needs it, for the message @throws GENERATE_OPTION */
+/**
+ * The model as one that writes text.
+ *
+ * @param what needs it, for the message
+ * @throws GENERATE_OPTION
+ */
 export function generative(model: LanguageModel, what: string): GenerativeModel {
   if (model.taskType === 'CAUSAL_LM' && 'generate' in model) return model as GenerativeModel;
   throw new AttuneError(

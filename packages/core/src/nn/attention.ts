@@ -10,7 +10,8 @@ import type { RotaryTables } from './rotary.js';
 import { before, type KeyValues } from './virtualTokens.js';
 
 /**
- * Keys and values of the tokens that a model has seen, so that a step computes its new tokens alone.
+ * Keys and values of the tokens that a model has seen, so that a step computes its new tokens
+ * alone.
  *
  * `StaticKvCache` (models) is the one that generation uses.
  */
@@ -38,9 +39,15 @@ export interface AttentionContext {
   /** int32 [B, S] or none: see ForwardInput; [B, S + T] with places, see AttentionOptions. */
   readonly segments: Tensor | null;
   readonly cache: KvCache | null;
-  /** Of each layer, what virtual tokens put before the keys and values of this pass; none: there are none, or they are cached. */
+  /**
+   * Of each layer, what virtual tokens put before the keys and values of this pass; none: there are
+   * none, or they are cached.
+   */
   readonly virtual?: readonly KeyValues[] | null;
-  /** Tokens of the longest sequence so far, those virtual ones and those in the cache included: frequencies of some rotary embeddings follow it. */
+  /**
+   * Tokens of the longest sequence so far, those virtual ones and those in the cache included:
+   * frequencies of some rotary embeddings follow it.
+   */
   readonly length: number;
 }
 
@@ -57,8 +64,8 @@ export interface ScoreOptions {
 }
 
 /**
- * Attention of one layer over the new tokens, virtual ones before them, and what is cached. The attention of any family
- * goes through it.
+ * Attention of one layer over the new tokens, virtual ones before them, and what is cached. The
+ * attention of any family goes through it.
  *
  * @param layer which of the model's layers this is, from 0
  * @param projected q `[B, T, H, D]`, k and v `[B, T, Hkv, D]`
@@ -109,7 +116,10 @@ export interface SelfAttentionOptions extends ScoreOptions {
   readonly dtype: DType;
   /** Turns queries and keys; null: the layer sees no positions. Its owner disposes it. */
   readonly rotary: RotaryTables | null;
-  /** Makes q_norm and k_norm, over the features of each head, before they turn (Qwen3, Gemma 3). Default none. */
+  /**
+   * Makes q_norm and k_norm, over the features of each head, before they turn (Qwen3, Gemma 3).
+   * Default none.
+   */
   readonly headNorm?: ((features: number) => NormLike) | undefined;
 }
 

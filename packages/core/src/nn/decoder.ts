@@ -25,17 +25,22 @@ export interface DecoderInput {
   readonly virtual?: VirtualTokens | null;
   readonly segments: Tensor | null;
   readonly cache: KvCache | null;
-  /** Tokens of the longest sequence, those virtual and cached included. Default: by the width of the rows. */
+  /**
+   * Tokens of the longest sequence, those virtual and cached included. Default: by the width of the
+   * rows.
+   */
   readonly length?: number | undefined;
 }
 
 /**
- * What is kept for the backward pass. false: everything; true: the input of each layer; n: the input of
- * every n-th layer, and the n layers behind it are computed again together.
+ * What is kept for the backward pass. false: everything; true: the input of each layer; n: the
+ * input of every n-th layer, and the n layers behind it are computed again together.
  */
 export type Checkpointing = boolean | number;
 
-/** An output layer that is softcap tanh(x / softcap) of the product x with its weight [V, hidden]. */
+/**
+ * An output layer that is softcap tanh(x / softcap) of the product x with its weight [V, hidden].
+ */
 export interface CappedHead {
   readonly weight: Tensor;
   readonly softcap: number;
@@ -107,7 +112,10 @@ export interface DecoderBody extends Module {
   forward(input: DecoderInput): Tensor;
 }
 
-/** What the layers of a decoder begin with, [B, T, hidden]: embeddings of the tokens, virtual ones before them. */
+/**
+ * What the layers of a decoder begin with, [B, T, hidden]: embeddings of the tokens, virtual ones
+ * before them.
+ */
 export function embedded(embedding: EmbeddingLike, { inputIds, virtual }: DecoderInput): Tensor {
   const tokens = embedding.forward(inputIds);
   return virtual?.embeddings ? before(virtual.embeddings, tokens) : tokens;
@@ -136,7 +144,10 @@ export class Decoder extends Module implements DecoderBody {
   }
 }
 
-/** One layer after the other, each in a scope of its own; with `checkpointing` in pieces that are computed again. */
+/**
+ * One layer after the other, each in a scope of its own; with `checkpointing` in pieces that are
+ * computed again.
+ */
 export function runLayers(
   layers: Iterable<DecoderLayerLike>,
   x: Tensor,
@@ -198,7 +209,9 @@ export interface DecoderWithHeadOptions {
   readonly tieWordEmbeddings: boolean;
   /** false: no `lm_head` is made; for a body that gets another head. Default true. */
   readonly outputHead?: boolean | undefined;
-  /** c tanh(logits / c) in place of the logits (Gemma 2, arXiv:2408.00118). Default 0: as they are. */
+  /**
+   * c tanh(logits / c) in place of the logits (Gemma 2, arXiv:2408.00118). Default 0: as they are.
+   */
   readonly logitSoftcap?: number;
   /** Device memory beside the parameters, disposed with the model: tables of rotary embeddings. */
   readonly owned?: readonly { dispose(): void }[];

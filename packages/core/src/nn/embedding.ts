@@ -12,8 +12,8 @@ export interface EmbeddingOptions {
   /** Multiplies what is looked up; the weight itself stays as it is. Default 1. */
   readonly scale?: number;
   /**
-   * The row whose vector looking it up does not train: torch's `padding_idx`. A head that is tied to the table trains it
-   * all the same. Default null: none.
+   * The row whose vector looking it up does not train: torch's `padding_idx`. A head that is tied
+   * to the table trains it all the same. Default null: none.
    */
   readonly paddingIdx?: number | null | undefined;
 }
@@ -23,7 +23,10 @@ export class Embedding extends Module {
   readonly weight: Parameter;
   readonly scale: number;
   readonly paddingIdx: number | null;
-  /** Adds noise uniform in [-noise, noise) to what it looks up: NEFTune, for one forward pass of training. */
+  /**
+   * Adds noise uniform in [-noise, noise) to what it looks up: NEFTune, for one forward pass of
+   * training.
+   */
   noise = 0;
 
   constructor(

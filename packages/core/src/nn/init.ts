@@ -31,8 +31,9 @@ export interface InitOptions {
 }
 
 /**
- * Fills every parameter below `root` as transformers does before pretraining: weights N(0, std²), norms 1
- * (Gemma's, which are differences from 1: 0), biases and the padding row of an embedding 0. The same seed gives the same model.
+ * Fills every parameter below `root` as transformers does before pretraining: weights N(0, std²),
+ * norms 1 (Gemma's, which are differences from 1: 0), biases and the padding row of an embedding 0.
+ * The same seed gives the same model.
  */
 export function initWeights(root: Module, { std, seed }: InitOptions): void {
   const rng = new Rng(seed);

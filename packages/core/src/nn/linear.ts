@@ -27,7 +27,10 @@ export interface LinearOptions {
   readonly dtype?: DType;
 }
 
-/** y = x W^T + b; weight [out, in], bias [out], as in PyTorch and its checkpoints. Contents undefined until loaded. */
+/**
+ * y = x W^T + b; weight [out, in], bias [out], as in PyTorch and its checkpoints. Contents
+ * undefined until loaded.
+ */
 export class Linear extends Module implements LinearLike {
   readonly inFeatures: number;
   readonly outFeatures: number;

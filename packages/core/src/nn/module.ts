@@ -3,11 +3,11 @@ import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError, nearest } from '../util/errors.js';
 
 /**
- * A tensor that a module owns: a weight. `tensor` may be exchanged (moved into an optimizer's arena,
- * cast, loaded), so code that computes reads `parameter.tensor` each time.
+ * A tensor that a module owns: a weight. `tensor` may be exchanged (moved into an optimizer's
+ * arena, cast, loaded), so code that computes reads `parameter.tensor` each time.
  *
- * An offloaded parameter lies in host memory. Reading `tensor` uploads it, into the innermost scope:
- * with that scope (a layer's) the copy ends, and the next reading uploads it again.
+ * An offloaded parameter lies in host memory. Reading `tensor` uploads it, into the innermost
+ * scope: with that scope (a layer's) the copy ends, and the next reading uploads it again.
  */
 export class Parameter {
   /** Of an offloaded parameter the last copy, mostly disposed. */
@@ -100,8 +100,8 @@ export class Parameter {
   }
 
   /**
-   * Puts `tensor` in the place of what is there until the returned function is called, which puts that
-   * back, disposing what is there by then. Null: leaves what is there.
+   * Puts `tensor` in the place of what is there until the returned function is called, which puts
+   * that back, disposing what is there by then. Null: leaves what is there.
    */
   exchange(tensor: Tensor | null): () => void {
     const [old, host] = [this.#tensor, this.#host];
@@ -115,7 +115,10 @@ export class Parameter {
     };
   }
 
-  /** Runs `fn` with `tensor` in the place of this one's: an adapter's copy, say. It stays the caller's. */
+  /**
+   * Runs `fn` with `tensor` in the place of this one's: an adapter's copy, say. It stays the
+   * caller's.
+   */
   with<T>(tensor: Tensor, fn: () => T): T {
     const own = this.#tensor;
     this.#tensor = tensor;
@@ -176,7 +179,8 @@ export abstract class Module {
   }
 
   /**
-   * Puts a module beside the children: what an adapter adds to a model. `detach` takes it out again.
+   * Puts a module beside the children: what an adapter adds to a model. `detach` takes it out
+   * again.
    *
    * @throws MODULE_NAME_TAKEN
    */

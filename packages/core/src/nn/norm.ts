@@ -8,7 +8,10 @@ import { Module, type Parameter } from './module.js';
 export class RMSNorm extends Module {
   readonly weight: Parameter;
 
-  /** @param offset added to the weight: 1 in Gemma, whose checkpoints hold the difference from 1. Default 0 */
+  /**
+   * @param offset added to the weight: 1 in Gemma, whose checkpoints hold the difference from 1.
+   *   Default 0
+   */
   constructor(
     engine: Engine,
     features: number,

@@ -3,15 +3,17 @@ import type { Module, Parameter } from './module.js';
 
 /**
  * Whether a parameter is a matrix of one of a model's layers: what is worth keeping in host memory,
- * because a layer needs it for a moment only. Embedding and head, which every step reads twice, are not.
+ * because a layer needs it for a moment only. Embedding and head, which every step reads twice, are
+ * not.
  */
 export const isLayerWeight = (name: string, parameter: Parameter): boolean =>
   /\.\d+\./.test(name) && parameter.shape.length >= 2;
 
 /**
- * Moves the frozen weights of a model's layers into host memory, and gives what they took on the device
- * back. Each forward pass then uploads a layer's weights when it comes to the layer, and drops them
- * after it; with gradient checkpointing the backward pass does so too. A wait for the device.
+ * Moves the frozen weights of a model's layers into host memory, and gives what they took on the
+ * device back. Each forward pass then uploads a layer's weights when it comes to the layer, and
+ * drops them after it; with gradient checkpointing the backward pass does so too. A wait for the
+ * device.
  *
  * A model that does not fit as a whole is loaded this way from the start: `fromPretrained(...,
  * { offload: 'weights' })`.

@@ -27,7 +27,9 @@ export interface QuantizedFormat {
   readonly quantType: 'nf4' | 'fp4' | 'int8';
   /** Numbers that share a scale; int8 has one scale for each row. Default 64. */
   readonly blockSize: number;
-  /** Double quantisation: the scales are 8-bit codes themselves. 4.13 instead of 4.5 bits a number. */
+  /**
+   * Double quantisation: the scales are 8-bit codes themselves. 4.13 instead of 4.5 bits a number.
+   */
   readonly nested: boolean;
   /** What the operands of products are rounded to. */
   readonly compute: ComputeDType;
@@ -50,8 +52,8 @@ const maps: Readonly<Record<QuantizedFormat['quantType'], () => CodeMap>> = {
 };
 
 /**
- * float32 [out * in] -> codes and scales, as bitsandbytes quantises: float32 arithmetic; for int8 the numbers
- * are rounded to float16 first.
+ * float32 [out * in] -> codes and scales, as bitsandbytes quantises: float32 arithmetic; for int8
+ * the numbers are rounded to float16 first.
  */
 export function quantizeWeight(
   values: Float32Array,
@@ -70,11 +72,11 @@ export function quantizeWeight(
 }
 
 /**
- * y = x dequantised(W)^T + b. The weight [out, in] is held in 4 or 8 bits, frozen, and dequantised on the
- * way into the product, forward and for the gradient to x; it never exists whole in float32.
+ * y = x dequantised(W)^T + b. The weight [out, in] is held in 4 or 8 bits, frozen, and dequantised
+ * on the way into the product, forward and for the gradient to x; it never exists whole in float32.
  *
- * Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; int8 holds what LLM.int8() holds, and
- * multiplies it unrounded: activations stay float32.
+ * Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; int8 holds what LLM.int8() holds,
+ * and multiplies it unrounded: activations stay float32.
  */
 export class QuantizedLinear extends Module implements LinearLike {
   readonly inFeatures: number;

@@ -1,8 +1,9 @@
 import { AttuneError } from '../util/errors.js';
 
 /**
- * How the frequencies of rotary embeddings are stretched for sequences longer than those of pretraining;
- * `type` as in Hugging Face's `rope_type`. What has an `attentionFactor` multiplies cos and sin by it.
+ * How the frequencies of rotary embeddings are stretched for sequences longer than those of
+ * pretraining; `type` as in Hugging Face's `rope_type`. What has an `attentionFactor` multiplies
+ * cos and sin by it.
  */
 export type RopeScaling =
   | { readonly type: 'default' }
@@ -41,7 +42,10 @@ interface Yarn {
   readonly type: 'yarn';
   readonly factor: number;
   readonly attentionFactor: number;
-  /** Turns within the original length above which a frequency stays, and below which it is divided by `factor`. */
+  /**
+   * Turns within the original length above which a frequency stays, and below which it is divided
+   * by `factor`.
+   */
   readonly betaFast: number;
   readonly betaSlow: number;
   /** Whole features as bounds of the ramp. */
@@ -49,7 +53,10 @@ interface Yarn {
   readonly originalMaxPositionEmbeddings: number;
 }
 
-/** Ding et al., arXiv:2402.13753: a divisor for each frequency, one list for short sequences, one for long. */
+/**
+ * Ding et al., arXiv:2402.13753: a divisor for each frequency, one list for short sequences, one
+ * for long.
+ */
 interface LongRope {
   readonly type: 'longrope';
   readonly shortFactor: readonly number[];
@@ -66,7 +73,11 @@ interface Base {
   readonly length: number;
 }
 
-/** Inverse frequencies [features / 2]; float32 after every step. @throws CONFIG_INVALID for lists of another length */
+/**
+ * Inverse frequencies [features / 2]; float32 after every step.
+ *
+ * @throws CONFIG_INVALID for lists of another length
+ */
 export function scaledFrequencies(scaling: RopeScaling, base: Base): Float32Array {
   switch (scaling.type) {
     case 'default':

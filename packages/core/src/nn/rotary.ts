@@ -37,7 +37,9 @@ const MAX_TABLE = 2 ** 28;
  * Not parameters: no checkpoint holds them. Their owner disposes them.
  */
 export class RotaryTables {
-  /** By the length that their frequencies belong to; most scalings have one set for every length. */
+  /**
+   * By the length that their frequencies belong to; most scalings have one set for every length.
+   */
   readonly #tables = new Map<number, Held>();
   readonly #device: Backend;
 
@@ -67,7 +69,8 @@ export class RotaryTables {
     if (found && (found.backend === backend || found.backend === this.#device)) return found;
     // What a rehearsal left has no contents.
     if (found) this.#drop(key);
-    // A growing sequence (dynamic) would leave a set behind with each token; that of short ones stays.
+    // A growing sequence (dynamic) would leave a set behind with each token; that of short ones
+    // stays.
     if (options.scaling.type === 'dynamic')
       for (const old of [...this.#tables.keys()]) if (old > 0) this.#drop(old);
     const { cos, sin } = rotaryAngles(options, length);

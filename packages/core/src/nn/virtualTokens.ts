@@ -4,15 +4,18 @@ import type { Tensor } from '../tensor/tensor.js';
 
 /** Keys and values of tokens in one layer. */
 export interface KeyValues {
-  /** [V, Hkv, D], or [B, L, Hkv, D] of a batch. They do not turn: rotary embeddings are not applied. */
+  /**
+   * [V, Hkv, D], or [B, L, Hkv, D] of a batch. They do not turn: rotary embeddings are not applied.
+   */
   readonly keys: Tensor;
   /** As the keys. */
   readonly values: Tensor;
 }
 
 /**
- * What stands before the tokens of every row and is no token: learned embeddings (prompt tuning), or learned keys
- * and values in each layer (prefix tuning). The tokens behind have the positions from V on.
+ * What stands before the tokens of every row and is no token: learned embeddings (prompt tuning),
+ * or learned keys and values in each layer (prefix tuning). The tokens behind have the positions
+ * from V on.
  */
 export type VirtualTokens =
   | {
@@ -29,13 +32,19 @@ export type VirtualTokens =
       readonly layers: readonly KeyValues[];
     };
 
-/** The same rows for every row of a batch, before what it has: [V, ...], [B, T, ...] -> [B, V + T, ...]. */
+/**
+ * The same rows for every row of a batch, before what it has: [V, ...], [B, T, ...] -> [B, V + T,
+ * ...].
+ */
 export function before(virtual: Tensor, tokens: Tensor): Tensor {
   const rows = virtual.unsqueeze(0).expand(tokens.shape[0]!, ...virtual.shape);
   return concat([rows, tokens], 1);
 }
 
-/** Segments of the tokens, int32 [B, S] -> with `count` keys before them that every token sees, [B, count + S]. */
+/**
+ * Segments of the tokens, int32 [B, S] -> with `count` keys before them that every token sees, [B,
+ * count + S].
+ */
 export function segmentsBehind(count: number, segments: Tensor): Tensor {
   const { engine } = segments;
   return before(

@@ -14,18 +14,21 @@ import { collatePredictions, predictedRows } from './predictedRows.js';
 export interface CausalLmOptions extends CausalLmRowOptions {
   /** Label smoothing, see `labelSmoothingFactor`. Default 0. */
   readonly labelSmoothing?: number;
-  /** "dft": dynamic fine-tuning, each token's loss times its probability (arXiv:2508.05629). Default "nll". */
+  /**
+   * "dft": dynamic fine-tuning, each token's loss times its probability (arXiv:2508.05629). Default
+   * "nll".
+   */
   readonly lossType?: 'nll' | 'dft';
 }
 
 /**
- * Predicting the next token: loss = sum over the labelled positions of -log p(label). Items are those
- * positions, so that every token weighs the same, however rows fall into batches.
+ * Predicting the next token: loss = sum over the labelled positions of -log p(label). Items are
+ * those positions, so that every token weighs the same, however rows fall into batches.
  *
- * A row's first token is not predicted and not counted, as in transformers since 5.x; but behind virtual
- * tokens that are embeddings (prompt tuning, P-tuning) the last of them predicts it, as in PEFT: then it
- * is learned. The loss of an update is divided without it, as transformers counts items; accuracy and
- * evaluation count it, as TRL and PEFT's own loss do.
+ * A row's first token is not predicted and not counted, as in transformers since 5.x; but behind
+ * virtual tokens that are embeddings (prompt tuning, P-tuning) the last of them predicts it, as in
+ * PEFT: then it is learned. The loss of an update is divided without it, as transformers counts
+ * items; accuracy and evaluation count it, as TRL and PEFT's own loss do.
  */
 export function causalLmObjective(options: CausalLmOptions): Objective<TokenExample> {
   const { maxLength, labelSmoothing = 0, lossType = 'nll' } = options;
@@ -57,7 +60,10 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
   };
 }
 
-/** Labels as they were in the rows: at t about the token at t. The first of each row is asked of nobody. */
+/**
+ * Labels as they were in the rows: at t about the token at t. The first of each row is asked of
+ * nobody.
+ */
 function unshifted({ data, shape, dtype }: HostTensor): HostTensor {
   const width = shape[1]!;
   const own = Int32Array.from(data, (_, at) => (at % width === 0 ? IGNORE_INDEX : data[at - 1]!));
@@ -66,8 +72,8 @@ function unshifted({ data, shape, dtype }: HostTensor): HostTensor {
 
 /**
  * Batch of `inputIds`, `labels` (shifted), `positions`, `segments`, each [B, T], and optionally
- * `targetRows`, `targetLabels` [R]; behind virtual embeddings `firstRows`, `firstLabels` [S] -> the summed
- * loss, and how many labels greedy decoding would have chosen.
+ * `targetRows`, `targetLabels` [R]; behind virtual embeddings `firstRows`, `firstLabels` [S] -> the
+ * summed loss, and how many labels greedy decoding would have chosen.
  */
 export function causalLmLoss(
   model: LanguageModel,

@@ -14,7 +14,10 @@ export interface CausalLmRowOptions {
   readonly assistantOnlyLoss?: boolean;
   /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
   readonly formattingFunc?: ((row: never) => string) | undefined;
-  /** Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default false. */
+  /**
+   * Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default
+   * false.
+   */
   readonly packing?: boolean;
   /** Default 'bfd'. */
   readonly packingStrategy?: PackingStrategy;
@@ -25,9 +28,9 @@ export interface CausalLmRowOptions {
 }
 
 /**
- * Rows of text, prompt + completion or conversations -> tokens and which of them are learned, as TRL
- * tokenises them for SFT. Objectives of other losses over such rows share these rules, and those over
- * several texts a row call `encode` for each: `{ prompt, completion: row.chosen }`.
+ * Rows of text, prompt + completion or conversations -> tokens and which of them are learned, as
+ * TRL tokenises them for SFT. Objectives of other losses over such rows share these rules, and
+ * those over several texts a row call `encode` for each: `{ prompt, completion: row.chosen }`.
  */
 export function causalLmRows(options: CausalLmRowOptions): RowRules<TokenExample> {
   const {

@@ -11,8 +11,8 @@ import {
 import type { DeviceBatch, HostBatch, HostTensor } from '../training/batch.js';
 
 /**
- * Examples -> the batch that `causalLmLoss` and `sequenceLogProbs` read: `collateTokens`, and which rows of
- * hidden states the head is needed for.
+ * Examples -> the batch that `causalLmLoss` and `sequenceLogProbs` read: `collateTokens`, and which
+ * rows of hidden states the head is needed for.
  *
  * @param maxLength up to which padded lengths are rounded up
  * @throws SEQ_LENGTHS
@@ -29,8 +29,9 @@ export function collatePredictions(
 const ROW_BUCKET = 64;
 
 /**
- * Where most positions have no label (completion-only loss), the flat indices of those that have one
- * and their labels, both [R]: only these rows then go through the head, the widest layer of a model.
+ * Where most positions have no label (completion-only loss), the flat indices of those that have
+ * one and their labels, both [R]: only these rows then go through the head, the widest layer of a
+ * model.
  */
 function labelledRows({ labels }: TokenBatch): HostBatch {
   const labelled: number[] = [];
@@ -51,7 +52,10 @@ function labelledRows({ labels }: TokenBatch): HostBatch {
   };
 }
 
-/** The row [S] of each example whose first token has a label, and that label [S]: what the last virtual token predicts. */
+/**
+ * The row [S] of each example whose first token has a label, and that label [S]: what the last
+ * virtual token predicts.
+ */
 function firstTokens(examples: readonly TokenExample[]): HostBatch {
   const rows: number[] = [];
   const values: number[] = [];
@@ -87,8 +91,9 @@ export interface PredictedRows {
 }
 
 /**
- * The hidden states that a batch wants predictions of: those of `targetRows` where the batch has them, else all, R of
- * them; behind virtual embeddings also the last virtual token of the S examples of `firstRows`.
+ * The hidden states that a batch wants predictions of: those of `targetRows` where the batch has
+ * them, else all, R of them; behind virtual embeddings also the last virtual token of the S
+ * examples of `firstRows`.
  *
  * @param batch as `collatePredictions` makes it
  */

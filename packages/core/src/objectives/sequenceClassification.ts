@@ -10,7 +10,10 @@ import type { EncodeContext } from '../training/rowRules.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
 
-/** A tokenised row with its label: one number, or one for each label (regression, several labels at once). */
+/**
+ * A tokenised row with its label: one number, or one for each label (regression, several labels at
+ * once).
+ */
 export interface ClassifierExample {
   readonly inputIds: Int32Array;
   readonly label: number | readonly number[];
@@ -28,8 +31,8 @@ export interface SequenceClassificationOptions {
  * - `single_label_classification`: cross-entropy, labels are class numbers or names;
  * - `multi_label_classification`: binary cross-entropy of each output, labels are lists of 0 and 1.
  *
- * Rows are `{ text, label }` or `{ input_ids, label }` (`labels` is read, too). Items are rows, times outputs
- * where the loss is a mean over both. Classes log `accuracy`.
+ * Rows are `{ text, label }` or `{ input_ids, label }` (`labels` is read, too). Items are rows,
+ * times outputs where the loss is a mean over both. Classes log `accuracy`.
  *
  * @throws CLASSIFIER_NEEDED for a model that scores no sequences
  */

@@ -24,30 +24,37 @@ export interface LogProbsOptions {
 /** What {@link sequenceLogProbs} gives. */
 export interface SequenceLogProbs {
   /**
-   * float32 [B]: the sum over a row's labels of log p(label | what is before it), nats; 0 for a row without any.
-   * Differentiable.
+   * float32 [B]: the sum over a row's labels of log p(label | what is before it), nats; 0 for a row
+   * without any. Differentiable.
    */
   readonly sums: Tensor;
-  /** float32 [B]: labels of each row. `sums.div(counts)` are averages; that of a row without labels is NaN. */
+  /**
+   * float32 [B]: labels of each row. `sums.div(counts)` are averages; that of a row without labels
+   * is NaN.
+   */
   readonly counts: Tensor;
   /** float32 [B, T], if asked for: at t that of `labels[t]`, 0 where it is -100. Differentiable. */
   readonly perToken?: Tensor;
-  /** float32 [B], if asked for: labels with the largest logit, which greedy decoding would write. Not differentiable. */
+  /**
+   * float32 [B], if asked for: labels with the largest logit, which greedy decoding would write.
+   * Not differentiable.
+   */
   readonly correct?: Tensor;
 }
 
 /**
- * Log-probabilities that a model gives to the labels of a batch: what preference losses, policy gradients and
- * evaluation are made of. The logits [B * T, V] never exist, forwards or backwards: the head and the softmax are
- * one, a few rows at a time; a head that is more than a product (a bias, an adapter, 4 bits) is computed again for
- * the backward pass.
+ * Log-probabilities that a model gives to the labels of a batch: what preference losses, policy
+ * gradients and evaluation are made of. The logits [B * T, V] never exist, forwards or backwards:
+ * the head and the softmax are one, a few rows at a time; a head that is more than a product (a
+ * bias, an adapter, 4 bits) is computed again for the backward pass.
  *
- * A packed row is one row: its sums are over all its examples, and `perToken` tells them apart. First tokens that a virtual
- * token predicts count as in `causalLmLoss`; they have no place in `perToken`. It records, and waits for nothing: gradients,
- * dropout and the dtype of products are those of where it is called (`inference` turns the first two off).
+ * A packed row is one row: its sums are over all its examples, and `perToken` tells them apart.
+ * First tokens that a virtual token predicts count as in `causalLmLoss`; they have no place in
+ * `perToken`. It records, and waits for nothing: gradients, dropout and the dtype of products are
+ * those of where it is called (`inference` turns the first two off).
  *
- * @param batch as `collatePredictions` makes it: `inputIds`, `labels` [B, T], which are shifted (at t the id that
- *   follows, -100 where nothing is asked), and what goes with them
+ * @param batch as `collatePredictions` makes it: `inputIds`, `labels` [B, T], which are shifted (at
+ *   t the id that follows, -100 where nothing is asked), and what goes with them
  * @throws LOG_PROBS_INPUT
  */
 export function sequenceLogProbs(
@@ -128,7 +135,9 @@ function rowLosses(
   return linearCrossEntropyRows(cooler, capped.weight, targets, { ranked, softcap });
 }
 
-/** The same of any head, in chunks of as many rows; the backward pass computes their logits again. */
+/**
+ * The same of any head, in chunks of as many rows; the backward pass computes their logits again.
+ */
 function chunkedLosses(
   model: LanguageModel,
   rows: Tensor,

@@ -38,12 +38,12 @@ const secondShapes = (shape: Shape): readonly Shape[] =>
   isFactored(shape) ? [shape.slice(0, -1), [...shape.slice(0, -2), shape.at(-1)!]] : [shape];
 
 /**
- * Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), as in transformers: of the second moment of a
- * matrix [R, C] only the means of its rows and columns are kept, R + C numbers instead of R C.
+ * Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), as in transformers: of the second moment of
+ * a matrix [R, C] only the means of its rows and columns are kept, R + C numbers instead of R C.
  *
- *     b = 1 - t^decayRate;  row = b row + (1-b) mean_c(g^2 + eps1);  col = b col + (1-b) mean_r(g^2 + eps1)
- *     u = g / sqrt(row col / mean(row));  u /= max(1, RMS(u) / clipThreshold)
- *     p -= lr wd p + lr u,  lr times max(eps2, RMS(p)) with scaleParameter
+ *     b = 1 - t^decayRate; row = b row + (1-b) mean_c(g^2 + eps1); col = b col + (1-b) mean_r(g^2 +
+ *     eps1) u = g / sqrt(row col / mean(row)); u /= max(1, RMS(u) / clipThreshold) p -= lr wd p +
+ *     lr u, lr times max(eps2, RMS(p)) with scaleParameter
  */
 export class Adafactor extends ArenaOptimizer<readonly SlotState[]> {
   /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */

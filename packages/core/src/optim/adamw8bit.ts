@@ -34,9 +34,10 @@ interface Codes {
 const MIN_SIZE = 4096;
 
 /**
- * AdamW with 8-bit moments (Dettmers et al. 2022, arXiv:2110.02861), as bitsandbytes: between the updates a
- * moment is a code of 8 bits in a dynamic map and a float32 scale for each 256 elements: 2.03 bytes a
- * parameter instead of 8. The update itself is AdamW's, in float32, with the moments before rounding.
+ * AdamW with 8-bit moments (Dettmers et al. 2022, arXiv:2110.02861), as bitsandbytes: between the
+ * updates a moment is a code of 8 bits in a dynamic map and a float32 scale for each 256 elements:
+ * 2.03 bytes a parameter instead of 8. The update itself is AdamW's, in float32, with the moments
+ * before rounding.
  *
  * Parameters of fewer than 4096 elements (norms, biases) keep float32 moments, and so do tables of
  * embeddings, as in transformers' Trainer.

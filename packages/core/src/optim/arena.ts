@@ -28,18 +28,21 @@ export interface ArenaChunk {
   readonly grads: Tensor;
 }
 
-/** A window starts at a multiple of 64 float32 elements: 256 bytes, WebGPU's largest offset alignment. */
+/**
+ * A window starts at a multiple of 64 float32 elements: 256 bytes, WebGPU's largest offset
+ * alignment.
+ */
 const ALIGNMENT = 64;
 /** One optimizer dispatch covers at most this much, whatever the device could bind. */
 const MAX_CHUNK_BYTES = 64 * 2 ** 20;
 
 /**
- * Parameters moved into a few flat tensors, so that an optimizer step is one dispatch for each chunk
- * instead of one for each parameter. The parameters become windows of the chunk; so do their
+ * Parameters moved into a few flat tensors, so that an optimizer step is one dispatch for each
+ * chunk instead of one for each parameter. The parameters become windows of the chunk; so do their
  * gradients, into which `engine.backward` writes.
  *
- * A chunk holds at most 64 MiB (or what the device binds, if that is less); a larger parameter has a
- * chunk of its own.
+ * A chunk holds at most 64 MiB (or what the device binds, if that is less); a larger parameter has
+ * a chunk of its own.
  */
 export class ParameterArena {
   readonly chunks: readonly ArenaChunk[];
@@ -49,7 +52,10 @@ export class ParameterArena {
     private readonly engine: Engine,
     parameters: readonly NamedParameter[],
     maxChunkBytes: number = MAX_CHUNK_BYTES,
-    /** Elements that no two parameters share: each parameter starts with a block, a chunk is whole blocks. */
+    /**
+     * Elements that no two parameters share: each parameter starts with a block, a chunk is whole
+     * blocks.
+     */
     private readonly block = 1,
   ) {
     for (const { name, parameter } of parameters)

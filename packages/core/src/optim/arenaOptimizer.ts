@@ -55,8 +55,8 @@ export interface ArenaOptions {
 
 /**
  * What all optimizers share: parameters moved into flat float32 arenas, a set for each group, with
- * gradients and state beside them, so that an update is a dispatch for each 64 MiB; the gradient norm;
- * state into a checkpoint and back.
+ * gradients and state beside them, so that an update is a dispatch for each 64 MiB; the gradient
+ * norm; state into a checkpoint and back.
  *
  * Two things differ from torch. A parameter that no loss of the step reached has gradient zero here
  * (its moments decay on); torch leaves it out. And an update that the device skips, because the

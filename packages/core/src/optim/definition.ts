@@ -21,7 +21,10 @@ export interface OptimizerDefinition<Options = Readonly<Record<string, unknown>>
   readonly name: string;
   /** Checks and completes `optimArgs`, camelCase: a z.strictObject. */
   readonly options: z.ZodObject;
-  /** Bytes of state on the device for one float32 parameter of this shape: for the plan of the memory. */
+  /**
+   * Bytes of state on the device for one float32 parameter of this shape: for the plan of the
+   * memory.
+   */
   stateBytes(shape: Shape, settings: OptimizerSettings, options: Options): number;
   create(
     engine: Engine,

@@ -20,9 +20,9 @@ interface GreedyState {
 }
 
 /**
- * Raises the learning rate while an evaluation metric improves and lowers it when it does not:
- * lr / factor, or lr factor, after more than `patience` evaluations of the one or the other in a row.
- * As transformers' GreedyLR (arXiv:2512.14527), `lrSchedulerType: "greedy"`.
+ * Raises the learning rate while an evaluation metric improves and lowers it when it does not: lr /
+ * factor, or lr factor, after more than `patience` evaluations of the one or the other in a row. As
+ * transformers' GreedyLR (arXiv:2512.14527), `lrSchedulerType: "greedy"`.
  */
 export class GreedyLr implements MetricSchedule {
   #state: GreedyState;

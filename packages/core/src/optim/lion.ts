@@ -41,7 +41,10 @@ export function lionRule({ beta1 = 0.9, beta2 = 0.99 }: LionOptions): Elementwis
   );
 }
 
-/** `optim: "lion_32bit"`. As in transformers its rates are adamBeta1 and adamBeta2: 0.9 and 0.999 unless set. */
+/**
+ * `optim: "lion_32bit"`. As in transformers its rates are adamBeta1 and adamBeta2: 0.9 and 0.999
+ * unless set.
+ */
 export const lionDefinition = defineOptimizer({
   name: 'lion_32bit',
   options: z.strictObject({}),

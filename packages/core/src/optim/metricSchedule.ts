@@ -7,13 +7,19 @@ export interface MetricScheduleOptions {
   readonly learningRate: number;
   /** Whether less ("min") or more ("max") of the metric is better. Default "min". */
   readonly mode?: 'min' | 'max' | undefined;
-  /** What the rate is multiplied by when the metric stays where it is; below 1. Default 0.1; greedy 0.95. */
+  /**
+   * What the rate is multiplied by when the metric stays where it is; below 1. Default 0.1; greedy
+   * 0.95.
+   */
   readonly factor?: number | undefined;
   /** Evaluations in a row without an improvement that are borne. Default 10. */
   readonly patience?: number | undefined;
   /** Least improvement that counts. Default 1e-4; greedy 1e-6. */
   readonly threshold?: number | undefined;
-  /** Whether the threshold is a share of the best value ("rel") or a difference ("abs"). Default "rel"; greedy "abs". */
+  /**
+   * Whether the threshold is a share of the best value ("rel") or a difference ("abs"). Default
+   * "rel"; greedy "abs".
+   */
   readonly thresholdMode?: 'rel' | 'abs' | undefined;
   /** Evaluations after a reduction that do not count. Default 0. */
   readonly cooldown?: number | undefined;

@@ -1,6 +1,8 @@
 import type { Tensor } from '../tensor/tensor.js';
 
-/** A named array of an optimizer's state on its way into a checkpoint; fetched when it is its turn. */
+/**
+ * A named array of an optimizer's state on its way into a checkpoint; fetched when it is its turn.
+ */
 export interface StateTensor {
   /** `exp_avg.<parameter>`, `exp_avg_sq.<parameter>` as torch calls Adam's moments. */
   readonly name: string;
@@ -14,30 +16,34 @@ export interface StateTensor {
 export type ReadState = (name: string) => Promise<Float32Array | Uint8Array | undefined>;
 
 /**
- * One update: `backward` of every micro-batch, `clipGradNorm`, `step`, `zeroGrad`. Nothing of it but `settle`
- * waits for the device; every number that changes from step to step travels as data.
+ * One update: `backward` of every micro-batch, `clipGradNorm`, `step`, `zeroGrad`. Nothing of it
+ * but `settle` waits for the device; every number that changes from step to step travels as data.
  */
 export interface Optimizer {
   /**
-   * The gradients that lie ready, as flat float32 tensors that may be read and written in place: what ranks add up
-   * between the last `backward` and `clipGradNorm`. Of a parameter that no loss reached they are zero. The same sizes
-   * in the same order on every rank. Absent: this optimizer works on one rank only.
+   * The gradients that lie ready, as flat float32 tensors that may be read and written in place:
+   * what ranks add up between the last `backward` and `clipGradNorm`. Of a parameter that no loss
+   * reached they are zero. The same sizes in the same order on every rank. Absent: this optimizer
+   * works on one rank only.
    */
   gradients?(): readonly Tensor[];
   /**
-   * The clip factor of the gradients that lie ready: [norm, coefficient, finite], see `ops.clipFactor`.
-   * The caller owns the tensor.
+   * The clip factor of the gradients that lie ready: [norm, coefficient, finite], see
+   * `ops.clipFactor`. The caller owns the tensor.
    *
    * @param maxNorm 0: no clipping; the norm is measured all the same
-   * @param lossScale [scale, ...] by which the loss was multiplied: the norm is that without it, and the
-   *   coefficient takes it out
+   * @param lossScale [scale, ...] by which the loss was multiplied: the norm is that without it,
+   *   and the coefficient takes it out
    */
   clipGradNorm(maxNorm: number, lossScale?: Tensor | null): Tensor;
-  /** Changes the parameters, unless `clip` says that the norm was not finite: then the device leaves them. */
+  /**
+   * Changes the parameters, unless `clip` says that the norm was not finite: then the device leaves
+   * them.
+   */
   step(options: { readonly lr: number; readonly clip: Tensor }): void;
   /**
-   * What of the update must wait for the device; awaited right after `step`, before `clip` is gone. Absent
-   * where nothing must: of the built-in ones, the paged optimizers alone have it.
+   * What of the update must wait for the device; awaited right after `step`, before `clip` is gone.
+   * Absent where nothing must: of the built-in ones, the paged optimizers alone have it.
    */
   settle?(): Promise<void>;
   /** The next backward overwrites the gradients instead of adding to them. */

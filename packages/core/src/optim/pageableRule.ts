@@ -3,7 +3,9 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { Slot } from './arena.js';
 import type { OptimizerChunk, StateArray, UpdateRule, UpdateStep } from './arenaOptimizer.js';
 
-/** One of the arrays that a state is made of: an element for each number, or for each block of them. */
+/**
+ * One of the arrays that a state is made of: an element for each number, or for each block of them.
+ */
 export interface Lane {
   /** `exp_avg`, ...: in a checkpoint `exp_avg.<parameter>`. */
   readonly kind: string;
@@ -15,7 +17,9 @@ export interface Lane {
   readonly byteOffset: number;
 }
 
-/** What sets a pageable rule apart: a part of a chunk is updated with that part of the state alone. */
+/**
+ * What sets a pageable rule apart: a part of a chunk is updated with that part of the state alone.
+ */
 interface PageableState<State> {
   init(engine: Engine, chunk: Pick<OptimizerChunk, 'length'>): State;
   /** The state of `length` numbers, in windows of the state of as many or more. */

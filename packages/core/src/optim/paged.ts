@@ -24,7 +24,9 @@ import { asWords, checkedState } from './savedState.js';
 
 /** Numbers of a page: 4 MiB of float32. */
 const PAGE = 2 ** 20;
-/** Pages on the device at one time, at most: one is updated while the one before it is read back. */
+/**
+ * Pages on the device at one time, at most: one is updated while the one before it is read back.
+ */
 const RING = 2;
 
 /** A chunk whose state lies in host memory: an array for each lane of its rule. */
@@ -55,13 +57,13 @@ interface Ring {
 }
 
 /**
- * An optimizer whose state lies in host memory. `step` notes what is to be done; `settle` does it, page
- * by page: upload the state, update, read the state back, through two pages on the device. Weights and
- * gradients stay there. Every number is that of the optimizer without paging.
+ * An optimizer whose state lies in host memory. `step` notes what is to be done; `settle` does it,
+ * page by page: upload the state, update, read the state back, through two pages on the device.
+ * Weights and gradients stay there. Every number is that of the optimizer without paging.
  *
- * These are the only read-backs of training besides logs: the bytes of the state in each update, and a wait
- * for the device. bitsandbytes pages through CUDA's unified memory instead, when memory runs
- * out; WebGPU has none, so the state is always on the host.
+ * These are the only read-backs of training besides logs: the bytes of the state in each update,
+ * and a wait for the device. bitsandbytes pages through CUDA's unified memory instead, when memory
+ * runs out; WebGPU has none, so the state is always on the host.
  *
  * @see Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314, section 3
  */

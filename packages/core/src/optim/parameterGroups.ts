@@ -15,12 +15,14 @@ export interface ParameterGroup {
 /** The factor on the learning rate of a parameter; 1 for most. */
 export type LrScaleOf = (name: string, parameter: Parameter) => number;
 
-/** The names that Hugging Face's Trainer keeps free of weight decay, beside normalisation layers. */
+/**
+ * The names that Hugging Face's Trainer keeps free of weight decay, beside normalisation layers.
+ */
 const NO_DECAY = /bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)/;
 
 /**
- * The trainable parameters in two groups: with weight decay, and (biases, norms) without.
- * A parameter that two modules share is listed once, under its first name. Parameters whose learning
+ * The trainable parameters in two groups: with weight decay, and (biases, norms) without. A
+ * parameter that two modules share is listed once, under its first name. Parameters whose learning
  * rate has another factor (LoRA+) are in groups of their own.
  *
  * @see transformers `Trainer.get_decay_parameter_names`

@@ -46,7 +46,8 @@ export interface MetricScheduleDefinition<Options = Readonly<Record<string, unkn
 
 /**
  * A learning-rate schedule as `lrSchedulerType` finds it by name. A plugin adds one with
- * `context.add(LearningRateSchedules, defineSchedule({ ... }))`; the built-in ones come in the same way.
+ * `context.add(LearningRateSchedules, defineSchedule({ ... }))`; the built-in ones come in the same
+ * way.
  */
 export type ScheduleDefinition = StepScheduleDefinition | MetricScheduleDefinition;
 
@@ -61,7 +62,9 @@ export function defineSchedule(definition: unknown): ScheduleDefinition {
   return definition as ScheduleDefinition;
 }
 
-/** What `lrSchedulerType` may name: `context.add(LearningRateSchedules, defineSchedule({ ... }))`. */
+/**
+ * What `lrSchedulerType` may name: `context.add(LearningRateSchedules, defineSchedule({ ... }))`.
+ */
 export const LearningRateSchedules: ExtensionPoint<ScheduleDefinition> = extensionPoint(
   'learning-rate schedule',
   (definition) => definition.name,

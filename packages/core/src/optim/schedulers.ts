@@ -27,13 +27,17 @@ type Ramp = 'linear' | 'cosine' | '1-sqrt';
 
 /** What a schedule is made from. */
 export interface ScheduleOptions {
-  /** Updates of linear rise from 0. The first update then has rate 0, as in Hugging Face's Trainer. */
+  /**
+   * Updates of linear rise from 0. The first update then has rate 0, as in Hugging Face's Trainer.
+   */
   readonly warmupSteps: number;
   /** Updates in the whole run. */
   readonly totalSteps: number;
   /** The rate that the factor multiplies; only polynomial decay and `minLr` need it. */
   readonly learningRate: number;
-  /** Waves of a cosine. Default 0.5: one fall from 1 to 0. Of restarts: how many falls. Default 1. */
+  /**
+   * Waves of a cosine. Default 0.5: one fall from 1 to 0. Of restarts: how many falls. Default 1.
+   */
   readonly numCycles?: number | undefined;
   /** Exponent of polynomial decay. Default 1. */
   readonly power?: number | undefined;
@@ -41,9 +45,15 @@ export interface ScheduleOptions {
   readonly lrEnd?: number | undefined;
   /** Lowest rate of cosine_with_min_lr; give this or minLrRate. No default. */
   readonly minLr?: number | undefined;
-  /** The lowest rate of cosine_with_min_lr as a share of the learning rate, in the place of minLr. No default. */
+  /**
+   * The lowest rate of cosine_with_min_lr as a share of the learning rate, in the place of minLr.
+   * No default.
+   */
   readonly minLrRate?: number | undefined;
-  /** First rate of cosine_warmup_with_min_lr as a share of the learning rate. Default 1 / warmupSteps. */
+  /**
+   * First rate of cosine_warmup_with_min_lr as a share of the learning rate. Default 1 /
+   * warmupSteps.
+   */
   readonly warmupLrRate?: number | undefined;
   /** Updates in which warmup_stable_decay falls. It has no default. */
   readonly numDecaySteps?: number | undefined;
@@ -59,7 +69,10 @@ export interface ScheduleOptions {
   readonly timescale?: number | undefined;
 }
 
-/** What `lrSchedulerKwargs` may hold for the built-in schedules; each takes its own, and a plugin's others. */
+/**
+ * What `lrSchedulerKwargs` may hold for the built-in schedules; each takes its own, and a plugin's
+ * others.
+ */
 export type SchedulerKwargs = Omit<ScheduleOptions, 'warmupSteps' | 'totalSteps' | 'learningRate'> &
   Omit<MetricScheduleOptions, 'learningRate'>;
 
@@ -198,7 +211,9 @@ export const metricSchedule = (
   options: MetricScheduleOptions,
 ): MetricSchedule => (type === 'greedy' ? new GreedyLr(options) : new ReduceLrOnPlateau(options));
 
-/** Warmup as Hugging Face counts it: a number of updates, or (below 1) a share of them rounded up. */
+/**
+ * Warmup as Hugging Face counts it: a number of updates, or (below 1) a share of them rounded up.
+ */
 export function resolveWarmupSteps(
   warmup: { readonly warmupSteps: number; readonly warmupRatio: number },
   totalSteps: number,

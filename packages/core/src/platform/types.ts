@@ -86,7 +86,9 @@ export interface PlatformFacts {
 
 export type EndSignal = 'SIGINT' | 'SIGTERM';
 
-/** `r` reads, `r+` reads and writes, `w` replaces, `wx` refuses a file that is there, `a` appends. */
+/**
+ * `r` reads, `r+` reads and writes, `w` replaces, `wx` refuses a file that is there, `a` appends.
+ */
 export type OpenFlags = 'r' | 'r+' | 'w' | 'wx' | 'a' | number;
 
 export interface FileHandle {

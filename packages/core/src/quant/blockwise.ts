@@ -19,15 +19,16 @@ export interface BlockwiseCodes {
 const TINY = Math.fround(1e-38);
 
 /**
- * Each number over the absmax of its block, as the code of the nearest value of `map` (of two equally
- * near, the lower). Float32 arithmetic, step by step that of bitsandbytes' `quantize_4bit` and
- * `quantize_blockwise` in their default backend: full blocks are multiplied by the reciprocal, a
- * short last block is divided.
+ * Each number over the absmax of its block, as the code of the nearest value of `map` (of two
+ * equally near, the lower). Float32 arithmetic, step by step that of bitsandbytes' `quantize_4bit`
+ * and `quantize_blockwise` in their default backend: full blocks are multiplied by the reciprocal,
+ * a short last block is divided.
  *
  * @param values float32, row by row
- * @param blockSize numbers that share a scale: 64 for NF4, 256 for the scales of double quantisation,
- *   a row's length for int8
- * @throws QUANTIZATION_INVALID a block size that is no positive integer; a number that is not finite
+ * @param blockSize numbers that share a scale: 64 for NF4, 256 for the scales of double
+ *   quantisation, a row's length for int8
+ * @throws QUANTIZATION_INVALID a block size that is no positive integer; a number that is not
+ *   finite
  */
 export function quantizeBlockwise(
   values: Float32Array,
@@ -105,10 +106,10 @@ export function dequantizeBlockwise(quantized: BlockwiseCodes): Float32Array {
 }
 
 /**
- * int8 by rows, as the weights of LLM.int8() are held: round(x * ((1 / absmax of the row) * 127)), halves to
- * the even number, each step rounded to float32. The reciprocal comes first, as bitsandbytes' portable
- * backend computes 127 / absmax: it decides codes whose share lies at a half. A row of zeros has the code 0.
- * Dettmers et al. 2022, https://arxiv.org/abs/2208.07339
+ * int8 by rows, as the weights of LLM.int8() are held: round(x * ((1 / absmax of the row) * 127)),
+ * halves to the even number, each step rounded to float32. The reciprocal comes first, as
+ * bitsandbytes' portable backend computes 127 / absmax: it decides codes whose share lies at a
+ * half. A row of zeros has the code 0. Dettmers et al. 2022, https://arxiv.org/abs/2208.07339
  *
  * @param columns length of a row
  * @throws QUANTIZATION_INVALID as {@link quantizeBlockwise}

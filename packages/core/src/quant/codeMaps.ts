@@ -27,7 +27,9 @@ export const nf4Map = (): CodeMap =>
     1,
   );
 
-/** 4-bit floats (sign, two bits of exponent, one of fraction) scaled to [-1, 1], as in bitsandbytes. */
+/**
+ * 4-bit floats (sign, two bits of exponent, one of fraction) scaled to [-1, 1], as in bitsandbytes.
+ */
 export function fp4Map(): CodeMap {
   const positive = [0, 0.0625, 8, 12, 4, 6, 2, 3].map((v) => v / 12);
   return Float32Array.from([...positive, ...positive.map((v) => 0 - v)]);
@@ -38,10 +40,10 @@ export const int8Map = (): CodeMap =>
   Float32Array.from({ length: 256 }, (_, code) => (code < 128 ? code : code - 256) / 127);
 
 /**
- * The dynamic map of bitsandbytes, 256 values in ascending order: from 1e-6 to 1 a bit of exponent more
- * leaves a bit of fraction less. Signed: the scales of double quantisation, the first moment of 8-bit
- * Adam. Unsigned, with a bit of fraction more: its second moment.
- * Dettmers 2016, https://arxiv.org/abs/1511.04561
+ * The dynamic map of bitsandbytes, 256 values in ascending order: from 1e-6 to 1 a bit of exponent
+ * more leaves a bit of fraction less. Signed: the scales of double quantisation, the first moment
+ * of 8-bit Adam. Unsigned, with a bit of fraction more: its second moment. Dettmers 2016,
+ * https://arxiv.org/abs/1511.04561
  */
 export function dynamicMap({ signed = true } = {}): CodeMap {
   const { fround } = Math;

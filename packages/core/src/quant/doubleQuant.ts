@@ -15,8 +15,8 @@ const NESTED_BLOCK = 256;
  * Double quantisation of the scales of a 4-bit tensor: 0.5 bits a number become 0.127.
  * bitsandbytes' `compress_statistics`; QLoRA, section 3, https://arxiv.org/abs/2305.14314
  *
- * The codes are the nearest ones, as bitsandbytes computes them on a GPU; its CPU library looks them
- * up in a table of 65,536 cells and misses the nearest by one for about 0.15 % of the scales.
+ * The codes are the nearest ones, as bitsandbytes computes them on a GPU; its CPU library looks
+ * them up in a table of 65,536 cells and misses the nearest by one for about 0.15 % of the scales.
  */
 export function doubleQuantize(absmax: Float32Array): NestedScales {
   const offset = Math.fround(absmax.reduce((sum, x) => sum + x, 0) / Math.max(1, absmax.length));

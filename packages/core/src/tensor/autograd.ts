@@ -132,7 +132,9 @@ function firstGradient(engine: Engine, loss: Tensor, options: BackwardOptions): 
   return engine.window(lossScale, 0, loss.shape).mul(scale);
 }
 
-/** Takes the nodes from the end of the tape down to `length` and hands gradients on to their inputs. */
+/**
+ * Takes the nodes from the end of the tape down to `length` and hands gradients on to their inputs.
+ */
 function walkBack(engine: Engine, grads: Map<number, Tensor>, length: number): void {
   while (engine.tape.length > length) {
     const node = engine.tape.last!;
@@ -267,7 +269,10 @@ function ownGradient(
   return isOwned ? engine.alias(grad) : grad;
 }
 
-/** A gradient that exists and that no one else sees. An input that stands twice gets two gradients: no place. */
+/**
+ * A gradient that exists and that no one else sees. An input that stands twice gets two gradients:
+ * no place.
+ */
 function placeOf(
   input: Tensor,
   inputs: readonly Tensor[],

@@ -7,8 +7,8 @@ import type { Tensor } from './tensor.js';
 const CAPACITY = 256;
 
 /**
- * A few numbers of each step, kept on the device and read all at once: the one read-back between two
- * logs. The host has every step by itself then, in order, and sums in float64.
+ * A few numbers of each step, kept on the device and read all at once: the one read-back between
+ * two logs. The host has every step by itself then, in order, and sums in float64.
  */
 export class DeviceTable {
   #table: Tensor | null = null;

@@ -116,8 +116,8 @@ export class Engine {
   }
 
   /**
-   * Runs `fn(...args)`; tensors made in it are disposed at its end unless they are part of the result.
-   * `fn` must not be async: a scope is a place in the program, and awaiting leaves it.
+   * Runs `fn(...args)`; tensors made in it are disposed at its end unless they are part of the
+   * result. `fn` must not be async: a scope is a place in the program, and awaiting leaves it.
    */
   scope<T, A extends readonly unknown[]>(name: string, fn: (...args: A) => T, ...args: A): T {
     const scope = this.#lifetimes.enter(name, this.tape.length);
@@ -209,7 +209,10 @@ export class Engine {
     );
   }
 
-  /** @param recorded whether the tensor is the output of a recorded op: a float one then has history. */
+  /**
+   * @param recorded whether the tensor is the output of a recorded op: a float one then has
+   *   history.
+   */
   #allocate(spec: OutputSpec, recorded: boolean): Tensor {
     const { shape, dtype, isFloat } = spec;
     const storage = new Storage(this.backend, this.backend.alloc(this.#bytesOf(spec), dtype));
@@ -245,7 +248,8 @@ export class Engine {
   /**
    * Uploads values that are already in their storage form (16-bit floats as bits).
    *
-   * @param lasting the array never changes: it need not be copied while the upload waits for its turn
+   * @param lasting the array never changes: it need not be copied while the upload waits for its
+   *   turn
    * @throws SHAPE_MISMATCH
    */
   fromBytes(values: HostArray, shape: Shape, dtype: DType, lasting = false): Tensor {
@@ -302,7 +306,8 @@ export class Engine {
   }
 
   /**
-   * A window of a flat tensor; `offset` in elements, at a multiple of 256 bytes. For parameter arenas.
+   * A window of a flat tensor; `offset` in elements, at a multiple of 256 bytes. For parameter
+   * arenas.
    *
    * @throws WINDOW_OUT_OF_PLACE
    */
@@ -409,20 +414,21 @@ export class Engine {
   }
 
   /**
-   * Fills `grad` of every leaf that `loss` depends on: grad += scale * dLoss/dLeaf (overwriting grads
-   * marked stale), then clears the tape.
+   * Fills `grad` of every leaf that `loss` depends on: grad += scale * dLoss/dLeaf (overwriting
+   * grads marked stale), then clears the tape.
    *
    * @param loss a one-element tensor
-   * @throws NOT_A_SCALAR, NO_GRADIENT, HISTORY_GONE (a second backward, or a forward in a closed scope)
+   * @throws NOT_A_SCALAR, NO_GRADIENT, HISTORY_GONE (a second backward, or a forward in a closed
+   *   scope)
    */
   backward(loss: Tensor, options: BackwardOptions = {}): void {
     backward(this, loss, options);
   }
 
   /**
-   * Gradient checkpointing: fn(inputs), of which nothing is kept for the backward pass but the inputs.
-   * `backward` computes it again, with the same dropout, for about a third more time and a fraction
-   * of the memory. Chen et al. 2016, https://arxiv.org/abs/1604.06174
+   * Gradient checkpointing: fn(inputs), of which nothing is kept for the backward pass but the
+   * inputs. `backward` computes it again, with the same dropout, for about a third more time and a
+   * fraction of the memory. Chen et al. 2016, https://arxiv.org/abs/1604.06174
    *
    * @param inputs every tensor that `fn` reads, but for parameters and others that are kept
    * @param fn makes one tensor and changes nothing: it runs twice

@@ -28,14 +28,17 @@ interface Entry {
 }
 
 /**
- * Shape rules that were asked before, with their answers: of the same op, shapes, dtypes and attributes,
- * numbers included. A call with another number asks anew and takes the place of the one before.
+ * Shape rules that were asked before, with their answers: of the same op, shapes, dtypes and
+ * attributes, numbers included. A call with another number asks anew and takes the place of the one
+ * before.
  */
 export class InferCache {
   #ops = new WeakMap<OpDef, Map<number, Entry>>();
   #size = 0;
 
-  /** @param capacity above this many all are forgotten: shapes that never come back must not pile up */
+  /**
+   * @param capacity above this many all are forgotten: shapes that never come back must not pile up
+   */
   constructor(private readonly capacity = 4096) {}
 
   /** @param infer asked when it is not known; what it throws is not kept */

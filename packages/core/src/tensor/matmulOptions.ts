@@ -11,8 +11,13 @@ export interface MatmulOptions {
   readonly transposeB?: boolean;
   /** Multiplies the product. Default 1. */
   readonly scale?: number;
-  /** Added to the scaled product: of its shape, or [N], a bias. One pass over memory less than `add`. */
+  /**
+   * Added to the scaled product: of its shape, or [N], a bias. One pass over memory less than
+   * `add`.
+   */
   readonly addend?: Tensor;
-  /** What a and b are rounded to before they are multiplied. Default: the engine's `computeDType`. */
+  /**
+   * What a and b are rounded to before they are multiplied. Default: the engine's `computeDType`.
+   */
   readonly compute?: ComputeDType;
 }

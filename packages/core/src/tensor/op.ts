@@ -27,7 +27,10 @@ export interface ReferenceCall<A extends Attrs = Attrs> {
 export interface VjpContext<A extends Attrs = Attrs> {
   readonly engine: Engine;
   readonly attrs: A;
-  /** The forward's inputs. Only those listed in `saves.inputs` may be read; all have shape and dtype. */
+  /**
+   * The forward's inputs. Only those listed in `saves.inputs` may be read; all have shape and
+   * dtype.
+   */
   readonly inputs: readonly Tensor[];
   /** The forward's outputs. Only those listed in `saves.outputs` may be read. */
   readonly outputs: readonly Tensor[];
@@ -35,7 +38,9 @@ export interface VjpContext<A extends Attrs = Attrs> {
   readonly grads: readonly (Tensor | null)[];
   /** Which inputs want a gradient: skip the work for the others. */
   readonly needs: readonly boolean[];
-  /** Where the gradient of each input lies, if a rule may write it there; see {@link GradientPlace}. */
+  /**
+   * Where the gradient of each input lies, if a rule may write it there; see {@link GradientPlace}.
+   */
   readonly into: readonly (GradientPlace | null)[];
 }
 
@@ -52,12 +57,14 @@ export interface GradientPlace {
 /**
  * One row of the op table.
  *
- * - `infer` is the shape rule: it checks the inputs and says what comes out. It depends on its arguments
- *   alone: for equal ones it is asked once.
+ * - `infer` is the shape rule: it checks the inputs and says what comes out. It depends on its
+ *   arguments alone: for equal ones it is asked once.
  * - the meaning is `reference` (float64 arithmetic, for the primitives) or `decompose` (the same in
- *   simpler ops, for everything fused). A backend without a kernel of that name runs `decompose`, so
- *   an op from another package works everywhere on the day it is written; a kernel makes it faster.
- * - `vjp` is the backward rule, itself written in ops. Without it, gradients flow through `decompose`.
+ *   simpler ops, for everything fused). A backend without a kernel of that name runs `decompose`,
+ *   so an op from another package works everywhere on the day it is written; a kernel makes it
+ *   faster.
+ * - `vjp` is the backward rule, itself written in ops. Without it, gradients flow through
+ *   `decompose`.
  */
 export interface OpDef<A extends Attrs = Attrs> {
   readonly name: string;
@@ -65,7 +72,9 @@ export interface OpDef<A extends Attrs = Attrs> {
   reference?(call: ReferenceCall<A>): void;
   decompose?(inputs: readonly Tensor[], attrs: A, engine: Engine): readonly Tensor[];
   vjp?(context: VjpContext<A>): readonly (Tensor | null)[];
-  /** Multiplications and additions of one call, for the profiler; for ops in which they dominate. */
+  /**
+   * Multiplications and additions of one call, for the profiler; for ops in which they dominate.
+   */
   flops?(inputs: readonly TensorSpec[], attrs: A): number;
   /** Indices of what the tape keeps for `vjp`. Default: every input, no output. */
   readonly saves?: { readonly inputs?: readonly number[]; readonly outputs?: readonly number[] };

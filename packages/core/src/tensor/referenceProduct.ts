@@ -15,8 +15,8 @@ interface Product {
 }
 
 /**
- * The products a b of the reference backend in float64, [batch, m, n]: the sum over l from 0 to k - 1,
- * in that order.
+ * The products a b of the reference backend in float64, [batch, m, n]: the sum over l from 0 to k -
+ * 1, in that order.
  *
  * Rows of a and columns of b are packed, and 2 x 4 sums run side by side. Each sum adds the same
  * numbers in the same order as three plain loops do, so the bits are theirs.

@@ -4,7 +4,8 @@ import type { BufferHandle } from '../backend/opCall.js';
 /**
  * A device buffer shared by views, counted; the last release gives it back to the backend.
  *
- * The memory may be taken late, at the first use: a layer that is replaced before it was loaded costs none.
+ * The memory may be taken late, at the first use: a layer that is replaced before it was loaded
+ * costs none.
  */
 export class Storage {
   #references = 1;

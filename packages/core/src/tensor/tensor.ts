@@ -18,8 +18,8 @@ import type { Storage } from './storage.js';
 /**
  * A contiguous row-major array on the device.
  *
- * Methods record work and return at once; nothing waits for the device but `data()` and `item()`.
- * A tensor belongs to the scope in which it was made and is disposed with it; gradients are recorded
+ * Methods record work and return at once; nothing waits for the device but `data()` and `item()`. A
+ * tensor belongs to the scope in which it was made and is disposed with it; gradients are recorded
  * when any input has `requiresGrad`.
  */
 export class Tensor {
@@ -241,7 +241,9 @@ export class Tensor {
   silu(): Tensor {
     return ops.silu(this);
   }
-  /** GELU; 'tanh' is the approximation of Hendrycks and Gimpel (GPT-2), 'none' the exact erf form. */
+  /**
+   * GELU; 'tanh' is the approximation of Hendrycks and Gimpel (GPT-2), 'none' the exact erf form.
+   */
   gelu(approximate: 'none' | 'tanh' = 'none'): Tensor {
     return ops.gelu(this, approximate);
   }
@@ -263,7 +265,10 @@ export class Tensor {
     return ops.logSoftmax(this);
   }
 
-  /** [..., M, K] x [..., K, N] -> [..., M, N]; the flags read an operand transposed without copying it. */
+  /**
+   * [..., M, K] x [..., K, N] -> [..., M, N]; the flags read an operand transposed without copying
+   * it.
+   */
   matmul(other: Tensor, options: MatmulOptions = {}): Tensor {
     return ops.matmul(this, other, options);
   }

@@ -5,11 +5,13 @@ import { type KitCheck, kitOf } from './kit.js';
 /**
  * What every communicator must do, as checks for any test framework:
  *
- *     for (const { name, run } of communicatorKit((worldSize) => openWorld(worldSize))) test(name, run);
+ *     for (const { name, run } of communicatorKit((worldSize) => openWorld(worldSize))) test(name,
+ *     run);
  *
- * Sums, parts, copies and the order of the ranks are right for float32, float64 and bytes, of any length, the empty one
- * too; the same bits arrive everywhere, whoever comes first; nobody passes a barrier before all are there; many calls at
- * once keep their order; `abort` of one rank ends the others.
+ * Sums, parts, copies and the order of the ranks are right for float32, float64 and bytes, of any
+ * length, the empty one too; the same bits arrive everywhere, whoever comes first; nobody passes a
+ * barrier before all are there; many calls at once keep their order; `abort` of one rank ends the
+ * others.
  *
  * @param open the communicators of a new world of this size; they may live in other processes
  */

@@ -18,8 +18,9 @@ export interface DatasetReaderKitOptions {
  *
  *     for (const { name, run } of datasetReaderKit(reader, { content, rows })) test(name, run);
  *
- * It gives the rows in their order, each with a place of its own; again from the beginning for each pass; it may be
- * left before the end. A file that is missing, empty or torn is an error that names it, never a row that is none.
+ * It gives the rows in their order, each with a place of its own; again from the beginning for each
+ * pass; it may be left before the end. A file that is missing, empty or torn is an error that names
+ * it, never a row that is none.
  */
 export function datasetReaderKit(
   reader: DatasetReader,

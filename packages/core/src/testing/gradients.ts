@@ -16,7 +16,10 @@ export interface GradientInput {
 export interface GradientOptions {
   /** Step of the central differences, relative to max(1, |x|). Default 1e-5. */
   readonly step?: number;
-  /** Allowed |analytic - numeric| relative to max(1, |numeric|, largest gradient of the input). Default 1e-7. */
+  /**
+   * Allowed |analytic - numeric| relative to max(1, |numeric|, largest gradient of the input).
+   * Default 1e-7.
+   */
   readonly tolerance?: number;
   /** Ops of other packages, beside the built-in table. */
   readonly extraOps?: readonly OpDef[];

@@ -73,8 +73,8 @@ class World {
 }
 
 /**
- * The communicators of a world whose ranks live in one process, each with an Attune of its own: for tests of what runs
- * on many ranks, and an example of a `Communicator`.
+ * The communicators of a world whose ranks live in one process, each with an Attune of its own: for
+ * tests of what runs on many ranks, and an example of a `Communicator`.
  *
  * @example const [one, other] = inProcessWorld(2);
  */

@@ -27,7 +27,10 @@ export interface OpCase {
   readonly name: string;
   readonly op: OpDef;
   readonly inputs: readonly CaseOperand[];
-  /** Tensors that the op updates in place, as they are before it. Their values after it are compared. */
+  /**
+   * Tensors that the op updates in place, as they are before it. Their values after it are
+   * compared.
+   */
   readonly targets: readonly CaseOperand[];
   readonly attrs: Attrs;
   readonly tolerance: Tolerance;
@@ -35,7 +38,9 @@ export interface OpCase {
   readonly tolerances?: readonly Tolerance[];
   /** Whether element i of the outputs has a defined value. Default: all have. */
   readonly defined?: (i: number) => boolean;
-  /** Turns the drawn inputs into the op's operands where some follow from others (a log-sum-exp). */
+  /**
+   * Turns the drawn inputs into the op's operands where some follow from others (a log-sum-exp).
+   */
   readonly derive?: (drawn: readonly Tensor[]) => readonly Tensor[];
 }
 
@@ -113,7 +118,8 @@ export const f32 = (shape: Shape, draw: Draw = normal()): CaseOperand =>
 /** An operand of int32 numbers. */
 export const i32 = (shape: Shape, draw: Draw): CaseOperand => operand('int32', shape, draw);
 
-// Tolerances. Kernels compute in float32, unit roundoff u = 2^-24; one ulp of a result is at most 2u |result|.
+// Tolerances. Kernels compute in float32, unit roundoff u = 2^-24; one ulp of a result is at most
+// 2u |result|.
 
 const u = 2 ** -24;
 
@@ -127,8 +133,8 @@ export const ulps = (n: number): Tolerance => ({ abs: 1e-37, rel: 2 * n * u });
  */
 export const float32Kernel: Tolerance = { abs: 1e-5, rel: 1e-5 };
 /**
- * A sum of n terms of size 1 and random sign. Added one after another, each step rounds a partial sum
- * of size sqrt(n) by about u/2 of it; n such errors walk to u n / 2. Four of these: 2 u n.
+ * A sum of n terms of size 1 and random sign. Added one after another, each step rounds a partial
+ * sum of size sqrt(n) by about u/2 of it; n such errors walk to u n / 2. Four of these: 2 u n.
  */
 export const sumOf = (n: number): Tolerance => ({ abs: 2 * u * (n + 4), rel: 8 * u });
 /** A sum of n positive terms: the relative error walks to u sqrt(n); four of these. */

@@ -23,9 +23,10 @@ const runs: readonly ScheduleRun[] = [
  *
  *     for (const { name, run } of scheduleKit(definition, { options })) test(name, run);
  *
- * Unknown options are refused. A rate is finite and not negative at every update. A schedule that follows updates
- * depends on the update alone, so that a resumed run has the rates of the uninterrupted one; one that follows a metric
- * goes on from its exported state. Two runs do not meet.
+ * Unknown options are refused. A rate is finite and not negative at every update. A schedule that
+ * follows updates depends on the update alone, so that a resumed run has the rates of the
+ * uninterrupted one; one that follows a metric goes on from its exported state. Two runs do not
+ * meet.
  */
 export function scheduleKit(
   definition: ScheduleDefinition,

@@ -10,8 +10,8 @@ import { inFolder, kitAttune, kitLlama, kitRows } from './trainingKit.js';
 /** Options of the kit for trackers. */
 export interface TrackerKitOptions {
   /**
-   * What it has written of a run: [step, value] of each training loss, in the order of the steps. `folder` is the
-   * loggingDir of the run. Default none: what is written is not looked at.
+   * What it has written of a run: [step, value] of each training loss, in the order of the steps.
+   * `folder` is the loggingDir of the run. Default none: what is written is not looked at.
    */
   readonly readLosses?: (folder: string) => Promise<readonly (readonly [number, number])[]>;
 }
@@ -19,11 +19,12 @@ export interface TrackerKitOptions {
 /**
  * What every tracker must do, as checks for any test framework:
  *
- *     for (const { name, run } of trackerKit(() => new AcmeTracker(), { readLosses })) test(name, run);
+ *     for (const { name, run } of trackerKit(() => new AcmeTracker(), { readLosses })) test(name,
+ *     run);
  *
- * It bears every moment of a run, values that are not finite, and rows outside of a run; it changes no number; a
- * resumed run goes on in it; one that writes files writes into loggingDir; two runs do not meet. A tracker that needs a
- * server wants one that answers.
+ * It bears every moment of a run, values that are not finite, and rows outside of a run; it changes
+ * no number; a resumed run goes on in it; one that writes files writes into loggingDir; two runs do
+ * not meet. A tracker that needs a server wants one that answers.
  *
  * @param make a new tracker, as each Trainer gets one
  */

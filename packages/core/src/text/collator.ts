@@ -6,7 +6,9 @@ export interface TokenExample {
   readonly inputIds: ArrayLike<number>;
   /** [n], aligned with inputIds: the id itself, or -100 where nothing is to be learned. */
   readonly labels: ArrayLike<number>;
-  /** Lengths of the examples that a packed row holds, in order: they sum to n. Without it, one of n. */
+  /**
+   * Lengths of the examples that a packed row holds, in order: they sum to n. Without it, one of n.
+   */
   readonly seqLengths?: readonly number[];
 }
 
@@ -40,10 +42,12 @@ export const bucketLength = (longest: number, maxLength: number): number =>
 /**
  * Rows -> right-padded arrays, all int32 [B, T]:
  * - `inputIds`, padded with 0: padding is a length, never a token id, so no id is special;
- * - `labels`, shifted: at t the id that follows, or -100. A loss compares logits and labels as they lie;
- * - `positions`: 0, 1, ... from the start of each example of a packed row, and of the padding; `reach` is the
- *   length of the longest example;
- * - `segments`: 0, 1, ... for the examples of a row, -1 for padding, so that attention keeps them apart.
+ * - `labels`, shifted: at t the id that follows, or -100. A loss compares logits and labels as they
+ *   lie;
+ * - `positions`: 0, 1, ... from the start of each example of a packed row, and of the padding;
+ *   `reach` is the length of the longest example;
+ * - `segments`: 0, 1, ... for the examples of a row, -1 for padding, so that attention keeps them
+ *   apart.
  *
  * The first label of an example is never learned: in a packed row the token before it is another's.
  *

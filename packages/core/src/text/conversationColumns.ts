@@ -17,7 +17,10 @@ const OF_IDS = [
   'length',
 ];
 
-/** Columns that change what a row means: without them it would be trained otherwise than it was meant. */
+/**
+ * Columns that change what a row means: without them it would be trained otherwise than it was
+ * meant.
+ */
 const MEANT: ReadonlySet<string> = new Set([
   ...SYSTEM,
   ...TEMPLATE,
@@ -59,8 +62,8 @@ export const isConversation = (row: Row): boolean =>
   [...SYSTEM, 'history', 'tools'].some((column) => !isEmpty(row[column]));
 
 /**
- * Columns with something in them that the row as it was read does not have, by name; of messages, "messages[].weight"
- * where it stands beside words that are never learned.
+ * Columns with something in them that the row as it was read does not have, by name; of messages,
+ * "messages[].weight" where it stands beside words that are never learned.
  */
 export function unusedColumns(row: unknown, read: SftRow): string[] {
   if (!isPlainObject(row)) return [];

@@ -116,8 +116,9 @@ function readString(row: Row, field: string, origin: string): string {
 }
 
 /**
- * Stanford Alpaca's two prompts (tatsu-lab/stanford_alpaca), with and without an input; the answer follows the last
- * colon at once. A row with a system prompt, earlier turns or tools is a conversation: there they have a place.
+ * Stanford Alpaca's two prompts (tatsu-lab/stanford_alpaca), with and without an input; the answer
+ * follows the last colon at once. A row with a system prompt, earlier turns or tools is a
+ * conversation: there they have a place.
  */
 function readAlpaca(row: Row, origin: string): SftRow {
   const instruction = readString(row, 'instruction', origin);
@@ -177,8 +178,9 @@ const SPEAKERS: Readonly<Record<string, string>> = {
 const SAYINGS = ['tool_calls', 'function_call', 'reasoning_content', 'thinking', 'reasoning'];
 
 /**
- * A list of { role, content }, or of ShareGPT's { from, value }. Content is a text, parts or an object (a
- * tool's answer), as the chat template takes it; keys that are null are left out, as transformers does.
+ * A list of { role, content }, or of ShareGPT's { from, value }. Content is a text, parts or an
+ * object (a tool's answer), as the chat template takes it; keys that are null are left out, as
+ * transformers does.
  *
  * @throws ROW_FORMAT
  */

@@ -9,7 +9,8 @@ export type InspectOptions = Omit<PreflightContext, 'tokenizer'> & TokenizeOptio
 /**
  * What supervised fine-tuning would train on, without a model or a device.
  *
- * @throws what tokenising a row throws: ROW_FORMAT, VOCAB_MISMATCH, NO_COMPLETION, TEMPLATE_PREFIX, ...
+ * @throws what tokenising a row throws: ROW_FORMAT, VOCAB_MISMATCH, NO_COMPLETION, TEMPLATE_PREFIX,
+ *   ...
  */
 export function inspectRows(rows: Dataset<unknown>, options: InspectOptions): PreflightReport {
   const preflight = new Preflight(options);

@@ -4,7 +4,10 @@ import { isPlainObject } from '../util/json.js';
 /** Columns of vision and audio data sets, as TRL and processors name them. */
 const columns = ['image', 'images', 'pixel_values', 'video', 'videos', 'audio', 'audios'];
 
-/** Types of parts: image, image_url, input_audio, ... What is thought or called is text to a template. */
+/**
+ * Types of parts: image, image_url, input_audio, ... What is thought or called is text to a
+ * template.
+ */
 const kinds = /image|video|audio/i;
 
 /** Fields of a row that hold messages. */
@@ -14,8 +17,8 @@ const isThere = (value: unknown): boolean =>
   value != null && value !== '' && !(Array.isArray(value) && value.length === 0);
 
 /**
- * What of a row is no text: an image column, or a part of a message's content. Training it as text would leave it out
- * in silence.
+ * What of a row is no text: an image column, or a part of a message's content. Training it as text
+ * would leave it out in silence.
  *
  * @returns where it is, for messages; null: all of it is text
  */

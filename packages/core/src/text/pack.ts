@@ -11,19 +11,19 @@ export const PACKING_STRATEGIES = ['bfd', 'bfd_split', 'wrapped'] as const;
 export type PackingStrategy = (typeof PACKING_STRATEGIES)[number];
 
 /**
- * Examples that are packed together: packs do not reach from one thousand into the next, so a stream
- * is packed as a data set is, within a bounded buffer. The batch of Hugging Face's `map`.
+ * Examples that are packed together: packs do not reach from one thousand into the next, so a
+ * stream is packed as a data set is, within a bounded buffer. The batch of Hugging Face's `map`.
  */
 export const PACKING_WINDOW = 1000;
 
 /**
  * Fills rows of `maxLength` tokens with several examples each, as TRL's `pack_dataset`.
  *
- * The examples of a window are taken from the longest to the shortest (equal ones in their order), and
- * each goes into the row with the least room that still takes it; of several such rows into the one
- * that has had this room the longest. Rows come out in the order in which they were begun, with the
- * lengths of what they hold as `seqLengths`. `wrapped` ignores where examples begin and end: a row is
- * one text, for attention too, and has no `seqLengths`.
+ * The examples of a window are taken from the longest to the shortest (equal ones in their order),
+ * and each goes into the row with the least room that still takes it; of several such rows into the
+ * one that has had this room the longest. Rows come out in the order in which they were begun, with
+ * the lengths of what they hold as `seqLengths`. `wrapped` ignores where examples begin and end: a
+ * row is one text, for attention too, and has no `seqLengths`.
  *
  * @see "Fewer Truncations Improve Language Modeling", https://arxiv.org/abs/2404.10830
  * @param maxLength tokens of a row

@@ -4,7 +4,9 @@ import { IGNORE_INDEX, type TokenExample } from './collator.js';
 import { unusedColumns } from './conversationColumns.js';
 import { type Messages, readSftRow, type SftRow, type TemplateInput } from './formats.js';
 
-/** What tokenising a row asks of a tokenizer. What may be missing is used by the preflight alone. */
+/**
+ * What tokenising a row asks of a tokenizer. What may be missing is used by the preflight alone.
+ */
 export interface TextTokenizer extends ChatTokenizer {
   readonly eosToken: string | null;
   readonly eosTokenId?: number | null;
@@ -62,12 +64,13 @@ interface Tokens {
 
 /**
  * Row -> ids and labels, as TRL's SFTTrainer does it: special tokens as the tokenizer adds them, an
- * EOS after plain text and after plain completions, prompt + completion tokenised in one go with the
- * completion starting where these ids leave those of the prompt, truncation that keeps the start.
+ * EOS after plain text and after plain completions, prompt + completion tokenised in one go with
+ * the completion starting where these ids leave those of the prompt, truncation that keeps the
+ * start.
  *
- * Deviations: `completionOnlyLoss: true` on conversations learns what the assistant says (TRL ignores
- * it there and learns everything), and on plain text it is an error. Assistant masks need no
- * `{% generation %}` (`assistantMask`).
+ * Deviations: `completionOnlyLoss: true` on conversations learns what the assistant says (TRL
+ * ignores it there and learns everything), and on plain text it is an error. Assistant masks need
+ * no `{% generation %}` (`assistantMask`).
  *
  * @throws ROW_FORMAT, VOCAB_MISMATCH, TOKENIZER_MISSING, NO_COMPLETION, TEMPLATE_PREFIX
  */
@@ -174,8 +177,8 @@ function completionOf(prompt: readonly number[], ids: readonly number[], only: b
 }
 
 /**
- * Which messages are learned by their `weight`, as fine-tuning services read it: of the assistant's those whose weight
- * is 1, which is the default; nobody else's. null: none of them has one.
+ * Which messages are learned by their `weight`, as fine-tuning services read it: of the assistant's
+ * those whose weight is 1, which is the default; nobody else's. null: none of them has one.
  *
  * @throws ROW_FORMAT for other weights than 0 and 1
  */

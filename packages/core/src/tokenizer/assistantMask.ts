@@ -6,7 +6,10 @@ type Messages = readonly ChatMessage[];
 
 /** What a row gives to the chat template beside its messages. */
 export interface TemplateInput extends Pick<RenderOptions, 'tools' | 'documents' | 'variables'> {
-  /** The name of one of the tokenizer's templates, or a template. Default: see `Tokenizer.chatTemplate`. */
+  /**
+   * The name of one of the tokenizer's templates, or a template. Default: see
+   * `Tokenizer.chatTemplate`.
+   */
   readonly chatTemplate?: string;
 }
 
@@ -19,7 +22,10 @@ export interface ChatTokenizer {
   ): string;
   /** Where `{% generation %}` blocks wrote; null when the template has none. */
   generationSpans?(messages: Messages, options?: TemplateInput): readonly Span[] | null;
-  /** Ids of a text without added special tokens, and which of them hold a part of a span; null when they cannot be laid along the text. */
+  /**
+   * Ids of a text without added special tokens, and which of them hold a part of a span; null when
+   * they cannot be laid along the text.
+   */
   encodeSpans?(
     text: string,
     spans: readonly Span[],
@@ -35,11 +41,11 @@ export interface AssistantMask {
 }
 
 /**
- * A conversation's tokens and which of them the assistant wrote: what `{% generation %}` marks, where the
- * template has it, as transformers' `return_assistant_tokens_mask`. With any other template a turn
- * begins where the conversation before it, with the generation prompt, ends, and ends where the
- * conversation up to it ends. Both must be the beginning of the whole text; else it is not known what
- * the assistant wrote, and that is an error.
+ * A conversation's tokens and which of them the assistant wrote: what `{% generation %}` marks,
+ * where the template has it, as transformers' `return_assistant_tokens_mask`. With any other
+ * template a turn begins where the conversation before it, with the generation prompt, ends, and
+ * ends where the conversation up to it ends. Both must be the beginning of the whole text; else it
+ * is not known what the assistant wrote, and that is an error.
  *
  * A token that lies across the edge of a turn belongs to it.
  *
@@ -67,7 +73,10 @@ export function assistantMask(
   return { ids, mask: maskByPrefix(tokenizer, text, ids, spans) };
 }
 
-/** Of spans that the template marks, those of learned messages; null where it is not known which is whose. */
+/**
+ * Of spans that the template marks, those of learned messages; null where it is not known which is
+ * whose.
+ */
 function learnedSpans(
   marked: readonly Span[],
   messages: Messages,
@@ -108,8 +117,9 @@ function spansByPrefix(
 }
 
 /**
- * Where the words of a conversation's first message begin. Most templates cannot render no messages, so
- * there is nothing before it to compare with; but texts that differ in those words alone agree up to them.
+ * Where the words of a conversation's first message begin. Most templates cannot render no
+ * messages, so there is nothing before it to compare with; but texts that differ in those words
+ * alone agree up to them.
  */
 function startOfContent(
   tokenizer: ChatTokenizer,
@@ -156,7 +166,10 @@ export function commonPrefix<T>(a: ArrayLike<T>, b: ArrayLike<T>): number {
   return length;
 }
 
-/** Tokens of spans where they cannot be laid along the text: ids agree up to where a part of it ends. */
+/**
+ * Tokens of spans where they cannot be laid along the text: ids agree up to where a part of it
+ * ends.
+ */
 function maskByPrefix(
   tokenizer: ChatTokenizer,
   text: string,

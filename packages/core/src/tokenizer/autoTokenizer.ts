@@ -30,14 +30,14 @@ const notes: OptionNotes = {
 /** Opens the tokenizer of a model folder. */
 export const AutoTokenizer = {
   /**
-   * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json
-   * (for its model_type) and the chat templates (chat_template.jinja and additional_chat_templates, else
-   * tokenizer_config.json's, else chat_template.json's).
+   * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+   * config.json (for its model_type) and the chat templates (chat_template.jinja and
+   * additional_chat_templates, else tokenizer_config.json's, else chat_template.json's).
    *
-   * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
-   * Hugging Face's cache
-   * @throws UNKNOWN_OPTION, HUB_OPTION, MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, TOKENIZER_MISSING,
-   * TOKENIZER_INVALID, CONFIG_INVALID
+   * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once
+   *   into Hugging Face's cache
+   * @throws UNKNOWN_OPTION, HUB_OPTION, MODEL_NAME, MODEL_FOLDER_MISSING, HUB_NOT_FOUND,
+   *   HUB_ACCESS, HUB_UNREACHABLE, TOKENIZER_MISSING, TOKENIZER_INVALID, CONFIG_INVALID
    */
   async fromPretrained(nameOrPath: string, options: HubOptions = {}): Promise<Tokenizer> {
     requireName(nameOrPath, 'AutoTokenizer.fromPretrained');

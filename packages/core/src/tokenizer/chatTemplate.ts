@@ -5,10 +5,16 @@ import { remembering } from '../util/readAs.js';
 import { continued, markFinalMessage } from './continueMessage.js';
 import { joinText, showsParts } from './messageParts.js';
 
-/** One turn of a conversation. Further keys (`tool_calls`, `name`) reach the template as they are; those that are null do not. */
+/**
+ * One turn of a conversation. Further keys (`tool_calls`, `name`) reach the template as they are;
+ * those that are null do not.
+ */
 export interface ChatMessage {
   readonly role: string;
-  /** Text, or parts such as `{ type: 'text', text }`; null or left out where there is none (a tool call, often). */
+  /**
+   * Text, or parts such as `{ type: 'text', text }`; null or left out where there is none (a tool
+   * call, often).
+   */
   readonly content?: string | readonly unknown[] | null;
   readonly [key: string]: unknown;
 }
@@ -21,8 +27,8 @@ export interface RenderOptions {
   /** End with the words that open the assistant's turn. Default false. */
   readonly addGenerationPrompt?: boolean;
   /**
-   * Leave the last message open, so that the model goes on with it. A text names the field to go on with;
-   * true is `content`. Default false.
+   * Leave the last message open, so that the model goes on with it. A text names the field to go on
+   * with; true is `content`. Default false.
    */
   readonly continueFinalMessage?: boolean | string;
   /** Functions that the model may call, as JSON schemas. Default none. */
@@ -45,7 +51,11 @@ export class ChatTemplate {
 
   constructor(private readonly source: string) {}
 
-  /** Whether `{% generation %}` says what the model writes. @throws CHAT_TEMPLATE when it is not valid */
+  /**
+   * Whether `{% generation %}` says what the model writes.
+   *
+   * @throws CHAT_TEMPLATE when it is not valid
+   */
   get hasGeneration(): boolean {
     return explained(() => this.#read()).hasGeneration;
   }
@@ -60,8 +70,8 @@ export class ChatTemplate {
   }
 
   /**
-   * The text, and where in it `{% generation %}` blocks wrote. The blocks write marks that the text does
-   * not hold, which are taken out again.
+   * The text, and where in it `{% generation %}` blocks wrote. The blocks write marks that the text
+   * does not hold, which are taken out again.
    *
    * @throws CHAT_TEMPLATE, also where the template changes the text of a mark
    */
@@ -138,7 +148,8 @@ export class ChatTemplate {
     };
     const joined = prepared.map(joinText);
     if (joined.every((message, i) => message === prepared[i])) return run(prepared);
-    // Parts: as they are for a template that reads parts; for one that takes texts alone, their text.
+    // Parts: as they are for a template that reads parts; for one that takes texts alone, their
+    // text.
     try {
       const text = run(prepared);
       if (!showsParts(text, prepared)) return text;
@@ -191,7 +202,9 @@ function explained<T>(run: () => T): T {
   }
 }
 
-/** As transformers: data sets of columns have each key in each message, null where it is not meant. */
+/**
+ * As transformers: data sets of columns have each key in each message, null where it is not meant.
+ */
 function withoutNulls(message: ChatMessage): ChatMessage {
   const entries = Object.entries(message);
   if (entries.every(([, value]) => value !== null && value !== undefined)) return message;

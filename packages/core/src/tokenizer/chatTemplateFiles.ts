@@ -12,9 +12,10 @@ const FILE = 'chat_template.jinja';
 const FOLDER = 'additional_chat_templates';
 
 /**
- * The chat templates of a folder, as transformers finds them: chat_template.jinja (called "default") and
- * those of additional_chat_templates, called by their files; without any of these what
- * tokenizer_config.json says, a template or several under names; else a processor's chat_template.json.
+ * The chat templates of a folder, as transformers finds them: chat_template.jinja (called
+ * "default") and those of additional_chat_templates, called by their files; without any of these
+ * what tokenizer_config.json says, a template or several under names; else a processor's
+ * chat_template.json.
  *
  * @param inConfig `chat_template` of tokenizer_config.json
  * @throws CHAT_TEMPLATE, CONFIG_INVALID
@@ -79,7 +80,8 @@ function fromJson(value: unknown, path: string): ChatTemplates {
 
 /**
  * Writes templates where transformers does, and takes away what the folder had: the default one as
- * chat_template.jinja, others as additional_chat_templates/<name>.jinja, none in tokenizer_config.json.
+ * chat_template.jinja, others as additional_chat_templates/<name>.jinja, none in
+ * tokenizer_config.json.
  *
  * @throws CHAT_TEMPLATE for a name that is no file's
  */

@@ -15,7 +15,8 @@ export interface OpenMessage {
 }
 
 /**
- * The conversation with a mark where its final message ends, as transformers' `continue_final_message`.
+ * The conversation with a mark where its final message ends, as transformers'
+ * `continue_final_message`.
  *
  * @param field true: "content"
  * @throws JinjaError ValueError where there is nothing to go on with
@@ -49,7 +50,11 @@ export function markFinalMessage(
   return { messages: [...before, { ...last, [name]: parts }], text };
 }
 
-/** The rendered text up to the end of the final message. @throws JinjaError ValueError where it is not in it */
+/**
+ * The rendered text up to the end of the final message.
+ *
+ * @throws JinjaError ValueError where it is not in it
+ */
 export function continued(rendered: string, text: string): string {
   const at = rendered.lastIndexOf(MARK.trim());
   if (at < 0 || !rendered.includes(text.trim()))

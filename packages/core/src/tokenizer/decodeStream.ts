@@ -10,8 +10,9 @@ const unfinished = '\ufffd';
  * Text of tokens as they come. A character whose bytes are spread over several tokens appears with
  * the last of them; the pieces joined are `decode` of all tokens.
  *
- * A token's text depends on its neighbours (spaces, bytes), so each push decodes a window that begins with
- * the tokens of the last piece and returns what is new, as Rust tokenizers' DecodeStream.
+ * A token's text depends on its neighbours (spaces, bytes), so each push decodes a window that
+ * begins with the tokens of the last piece and returns what is new, as Rust tokenizers'
+ * DecodeStream.
  */
 export class DecodeStream {
   #window: number[] = [];
@@ -23,7 +24,9 @@ export class DecodeStream {
     private readonly options: { readonly skipSpecialTokens: boolean },
   ) {}
 
-  /** The text that this token completes; often '' for bytes of a character and for special tokens. */
+  /**
+   * The text that this token completes; often '' for bytes of a character and for special tokens.
+   */
   push(token: number): string {
     this.#window.push(token);
     const text = this.#decode(this.#window);

@@ -1,7 +1,9 @@
 import { writtenAs } from '../jinja/index.js';
 import type { ChatMessage } from './chatTemplate.js';
 
-/** A message whose content is parts of text alone, with their text; every other message as it is. */
+/**
+ * A message whose content is parts of text alone, with their text; every other message as it is.
+ */
 export function joinText(message: ChatMessage): ChatMessage {
   const { content } = message;
   if (!Array.isArray(content) || content.length === 0) return message;

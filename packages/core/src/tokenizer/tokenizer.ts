@@ -54,7 +54,8 @@ export interface ApplyChatTemplateOptions extends RenderOptions, TemplateInput {
   readonly tokenize?: boolean;
   /**
    * Return `{ inputIds, assistantMasks }`: 1 for each token that the assistant wrote. From
-   * `{% generation %}` where the template has it, else by comparing what the messages before render. Default false.
+   * `{% generation %}` where the template has it, else by comparing what the messages before
+   * render. Default false.
    */
   readonly returnAssistantTokensMask?: boolean;
 }
@@ -66,7 +67,9 @@ export interface ChatTokensWithMask {
   readonly assistantMasks: number[];
 }
 
-/** Text to token ids and back, by a tokenizer.json. Open one with `AutoTokenizer.fromPretrained`. */
+/**
+ * Text to token ids and back, by a tokenizer.json. Open one with `AutoTokenizer.fromPretrained`.
+ */
 export class Tokenizer {
   readonly bosToken: string | null;
   readonly eosToken: string | null;
@@ -74,7 +77,9 @@ export class Tokenizer {
   readonly unkToken: string | null;
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
-  /** Null when the tokenizer has none: batches are then padded with the eos token, which is masked. */
+  /**
+   * Null when the tokenizer has none: batches are then padded with the eos token, which is masked.
+   */
   readonly padTokenId: number | null;
   readonly unkTokenId: number | null;
   /** Ids run from 0 to vocabSize - 1, added tokens included. */
@@ -94,7 +99,9 @@ export class Tokenizer {
   #chatTemplate: ChatTemplates | null;
   #stream: DecodeStream | null = null;
 
-  /** @throws TOKENIZER_INVALID when a file is wrong, or tokenizer.json has a part that is not known */
+  /**
+   * @throws TOKENIZER_INVALID when a file is wrong, or tokenizer.json has a part that is not known
+   */
   constructor(files: TokenizerFiles) {
     this.#folder = files.folder;
     this.#chatTemplate = files.chatTemplate;
@@ -105,7 +112,8 @@ export class Tokenizer {
       ...files,
     });
     this.#engine = engine;
-    // As in transformers 5: never for BPE, whose text it would corrupt, and only where the files ask for it.
+    // As in transformers 5: never for BPE, whose text it would corrupt, and only where the files
+    // ask for it.
     this.#cleanUp = files.config.clean_up_tokenization_spaces === true && modelType(json) !== 'BPE';
     this.bosToken = special.get('bos_token') ?? null;
     this.eosToken = special.get('eos_token') ?? null;
@@ -154,8 +162,8 @@ export class Tokenizer {
   }
 
   /**
-   * The text that a token adds to those passed before: for printing while a model generates. Bytes of
-   * an unfinished character are held back. `null` ends the text (returns what was held back) and
+   * The text that a token adds to those passed before: for printing while a model generates. Bytes
+   * of an unfinished character are held back. `null` ends the text (returns what was held back) and
    * starts anew; so does an eos token.
    */
   decodeStream(token: number | null): string {
@@ -183,8 +191,9 @@ export class Tokenizer {
   }
 
   /**
-   * The chat template, if there is one (the one called "default" of several; with tools the one called
-   * "tool_use" is used where it exists). Assign a template, or several under names, to change it.
+   * The chat template, if there is one (the one called "default" of several; with tools the one
+   * called "tool_use" is used where it exists). Assign a template, or several under names, to
+   * change it.
    */
   get chatTemplate(): string | null {
     return chooseTemplate(this.#chatTemplate, false);
@@ -238,7 +247,9 @@ export class Tokenizer {
     return (options.tokenize ?? true) ? this.encode(text, { addSpecialTokens: false }) : text;
   }
 
-  /** Where `{% generation %}` blocks of the chat template wrote in its text; null when it has none. */
+  /**
+   * Where `{% generation %}` blocks of the chat template wrote in its text; null when it has none.
+   */
   generationSpans(
     messages: readonly ChatMessage[],
     options: TemplateInput = {},
@@ -283,10 +294,10 @@ export class Tokenizer {
   }
 
   /**
-   * Copies the tokenizer's files. Chat templates are written as transformers writes them: the default one
-   * as chat_template.jinja, others into additional_chat_templates. Where config.json decided how the tokenizer
-   * is built, tokenizer_config.json names the class, so that a folder without config.json (an adapter's) is
-   * read alike.
+   * Copies the tokenizer's files. Chat templates are written as transformers writes them: the
+   * default one as chat_template.jinja, others into additional_chat_templates. Where config.json
+   * decided how the tokenizer is built, tokenizer_config.json names the class, so that a folder
+   * without config.json (an adapter's) is read alike.
    */
   async savePretrained(folder: string): Promise<void> {
     requireFolder(folder, 'savePretrained');
@@ -345,7 +356,10 @@ const modelUnknown = (tokenizer: Files): string | null =>
 const modelType = (tokenizer: Files): unknown =>
   modelField(tokenizer, 'type') ?? (modelField(tokenizer, 'merges') ? 'BPE' : undefined);
 
-/** Spaces before punctuation and in contractions, as transformers' `clean_up_tokenization` takes them away. */
+/**
+ * Spaces before punctuation and in contractions, as transformers' `clean_up_tokenization` takes
+ * them away.
+ */
 const withoutSpaces = (text: string): string =>
   text
     .replaceAll(/ ([.?!,])/g, '$1')

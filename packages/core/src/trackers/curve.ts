@@ -28,8 +28,8 @@ export interface Series {
 const COLUMNS = 150;
 
 /**
- * At most 600 points that look like all of them: peaks and dips stay where they are, which a mean or
- * every n-th point would lose.
+ * At most 600 points that look like all of them: peaks and dips stay where they are, which a mean
+ * or every n-th point would lose.
  *
  * @param points in the order of x
  */

@@ -3,7 +3,10 @@ import { type Axis, linearAxis, logAxis, short, stepAxis } from './axis.js';
 import { type Panel, type Series, thin } from './curve.js';
 import { cut, escapeXml } from './escapeXml.js';
 
-/** Of one panel, in units of its viewBox: a phone shows it at nearly this width, so text stays readable. */
+/**
+ * Of one panel, in units of its viewBox: a phone shows it at nearly this width, so text stays
+ * readable.
+ */
 export const PANEL_WIDTH = 400;
 const LEFT = 70;
 /** Half a label of the last tick. */
@@ -25,8 +28,8 @@ export interface PanelImage {
 }
 
 /**
- * One panel as SVG: legend with the last values, axes with their titles, curves. Points say their numbers
- * when the mouse is over them.
+ * One panel as SVG: legend with the last values, axes with their titles, curves. Points say their
+ * numbers when the mouse is over them.
  *
  * @param last the last update: the right end of the x-axis
  * @param place where the panel stands in an image around it. Default: it is the image

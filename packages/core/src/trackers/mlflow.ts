@@ -33,11 +33,11 @@ interface Metric {
 }
 
 /**
- * A run on an MLflow tracking server, through its REST API: arguments and model config as parameters,
- * metrics under transformers' names (`loss`, `eval_loss`).
+ * A run on an MLflow tracking server, through its REST API: arguments and model config as
+ * parameters, metrics under transformers' names (`loss`, `eval_loss`).
  *
- * Training does not wait for the server: rows are sent in the background, and again with the next ones
- * when the server did not answer. At the end of the run what could not be sent is reported.
+ * Training does not wait for the server: rows are sent in the background, and again with the next
+ * ones when the server did not answer. At the end of the run what could not be sent is reported.
  */
 export class MlflowCallback implements Tracker {
   readonly name = 'MLflowCallback';

@@ -7,8 +7,8 @@ const BYTES = 2;
 const FIXED32 = 5;
 
 /**
- * One message of Protocol Buffers as bytes: just the kinds of fields that trackers write. What is not
- * given is not written, as proto3 leaves out defaults.
+ * One message of Protocol Buffers as bytes: just the kinds of fields that trackers write. What is
+ * not given is not written, as proto3 leaves out defaults.
  *
  * @see https://protobuf.dev/programming-guides/encoding/
  */

@@ -16,9 +16,9 @@ const NO_METRIC: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The log of a run as curves over the updates: loss, perplexity and accuracy of training and of each
- * evaluation set, then learning rate and gradient norm, then what else the objective measures. Values that are not
- * finite are left out, and so is a panel without any.
+ * The log of a run as curves over the updates: loss, perplexity and accuracy of training and of
+ * each evaluation set, then learning rate and gradient norm, then what else the objective measures.
+ * Values that are not finite are left out, and so is a panel without any.
  *
  * @param isNats whether the loss is a mean of -log p over tokens, whose exp is a perplexity
  */
@@ -50,7 +50,10 @@ export function runCurves(history: readonly LogEntry[], isNats: boolean): Panel[
   ].filter(({ series }) => series.length > 0);
 }
 
-/** One curve for each evaluation set that has the metric: `evalLoss`, `evalMathLoss`, `eval_math_rewards/margins`. */
+/**
+ * One curve for each evaluation set that has the metric: `evalLoss`, `evalMathLoss`,
+ * `eval_math_rewards/margins`.
+ */
 function evaluationsOf(
   history: readonly LogEntry[],
   names: ReadonlySet<string>,

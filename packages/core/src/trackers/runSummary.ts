@@ -4,7 +4,9 @@ import { short } from './axis.js';
 import type { Row } from './reportPage.js';
 import { words } from './words.js';
 
-/** What was trained, on what, how long and how fast; then the other numbers of the run's summary. */
+/**
+ * What was trained, on what, how long and how fast; then the other numbers of the run's summary.
+ */
 export function runSummary(context: CallbackContext, metrics: Logs): Row[] {
   const { args, state, model } = context;
   const { trainRuntime, trainTokensPerSecond, trainLoss, ...others } = metrics;

@@ -18,14 +18,18 @@ const SESSION_START = 1;
 
 /** Options of {@link TensorBoardCallback}. */
 export interface TensorBoardOptions {
-  /** Folder of the event file. Default: `loggingDir`, else `runs/<date>_<host>` below outputDir, as transformers. */
+  /**
+   * Folder of the event file. Default: `loggingDir`, else `runs/<date>_<host>` below outputDir, as
+   * transformers.
+   */
   readonly logDir?: string;
 }
 
 /**
  * Event files for TensorBoard: `tensorboard --logdir out/runs`. Scalars under transformers' names
- * (`train/loss`, `eval/loss`), the arguments and the model's config as texts. A resumed run begins its
- * file with the mark at which TensorBoard forgets what an interrupted run wrote beyond that step.
+ * (`train/loss`, `eval/loss`), the arguments and the model's config as texts. A resumed run begins
+ * its file with the mark at which TensorBoard forgets what an interrupted run wrote beyond that
+ * step.
  */
 export class TensorBoardCallback implements Tracker {
   readonly name = 'TensorBoardCallback';
@@ -127,7 +131,9 @@ export function tfRecord(data: Uint8Array): Uint8Array {
   return out;
 }
 
-/** Rotated by 15 bits and shifted by a constant, so that a checksum of checksums differs from them. */
+/**
+ * Rotated by 15 bits and shifted by a constant, so that a checksum of checksums differs from them.
+ */
 function maskedCrc32c(data: Uint8Array): number {
   const crc = crc32c(data);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;

@@ -63,8 +63,9 @@ export interface WandbOptions {
 
 /**
  * A run for Weights & Biases, written as its client writes runs in offline mode: a folder
- * `offline-run-<time>-<id>` that `wandb sync <folder>` uploads. Names are those of transformers' own
- * integration (`train/loss`, `eval/loss`, `train/global_step` as the x-axis). Nothing is sent from here.
+ * `offline-run-<time>-<id>` that `wandb sync <folder>` uploads. Names are those of transformers'
+ * own integration (`train/loss`, `eval/loss`, `train/global_step` as the x-axis). Nothing is sent
+ * from here.
  */
 export class WandbCallback implements Tracker {
   readonly name = 'WandbCallback';
@@ -179,7 +180,9 @@ export class WandbCallback implements Tracker {
   }
 }
 
-/** A key with its value as JSON. Keys with dots or slashes go as nested ones, which are taken whole. */
+/**
+ * A key with its value as JSON. Keys with dots or slashes go as nested ones, which are taken whole.
+ */
 function item(key: string, value: unknown, nested = false): ProtoMessage {
   const json =
     typeof value === 'number' && !Number.isFinite(value)
@@ -195,8 +198,8 @@ const runId = (): string =>
   Array.from(crypto.getRandomValues(new Uint32Array(8)), (n) => (n % 36).toString(36)).join('');
 
 /**
- * A record of a LevelDB log, to be appended at `offset`: checksum (CRC-32 of the kind and the bytes),
- * length, kind, bytes; cut where a block ends.
+ * A record of a LevelDB log, to be appended at `offset`: checksum (CRC-32 of the kind and the
+ * bytes), length, kind, bytes; cut where a block ends.
  *
  * @see https://github.com/google/leveldb/blob/main/doc/log_format.md
  */

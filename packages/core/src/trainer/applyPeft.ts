@@ -6,13 +6,17 @@ import { AttuneError } from '../util/errors.js';
 
 declare global {
   /**
-   * Types that other packages bring for options of core, which imports none of them. `@attune/peft` sets
-   * `peftConfig`. Global, because a bundled declaration file cannot be augmented by its module's name.
+   * Types that other packages bring for options of core, which imports none of them. `@attune/peft`
+   * sets `peftConfig`. Global, because a bundled declaration file cannot be augmented by its
+   * module's name.
    */
   interface AttuneTypes {}
 }
 
-/** A `peftConfig`: of the methods that `@attune/peft` and other packages declare; any object where none does. */
+/**
+ * A `peftConfig`: of the methods that `@attune/peft` and other packages declare; any object where
+ * none does.
+ */
 export type PeftConfigInput = AttuneTypes extends { readonly peftConfig: infer Config }
   ? Config
   : Readonly<Record<string, unknown>>;

@@ -21,10 +21,11 @@ export interface TrainerRows {
 }
 
 /**
- * Everything before the first update: outputDir is locked, rows are read and checked, the batch size is
- * found where it is asked for, and what does not fit `maxMemory` is refused.
+ * Everything before the first update: outputDir is locked, rows are read and checked, the batch
+ * size is found where it is asked for, and what does not fit `maxMemory` is refused.
  *
- * @param lease what the session gives back when it ends, beside outputDir and the signals of the process
+ * @param lease what the session gives back when it ends, beside outputDir and the signals of the
+ *   process
  * @throws what a run is refused for: NO_ROWS, ROW_FORMAT, CHECKPOINT_NONE, MEMORY_BUDGET, ...
  */
 export async function beginTraining(

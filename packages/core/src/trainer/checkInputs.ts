@@ -52,8 +52,8 @@ export function checkTrainerOptions(
 }
 
 /**
- * What a trainer is made of, each a thing of its kind: not a path to it, not a promise of it, not something else. What
- * rows and arguments hold is checked later.
+ * What a trainer is made of, each a thing of its kind: not a path to it, not a promise of it, not
+ * something else. What rows and arguments hold is checked later.
  *
  * @throws TRAINER_OPTION
  */

@@ -4,7 +4,10 @@ import type { TrainingArguments } from '../training/arguments/trainingArguments.
 import type { Objective } from '../training/objective.js';
 import { AttuneError } from '../util/errors.js';
 
-/** @throws ARGUMENTS_INVALID when there is to be evaluated, but nothing to evaluate on, or nothing that gives the metric */
+/**
+ * @throws ARGUMENTS_INVALID when there is to be evaluated, but nothing to evaluate on, or nothing
+ *   that gives the metric
+ */
 export function checkEvaluation(
   args: TrainingArguments,
   hasDataset: boolean,
@@ -51,7 +54,8 @@ export function checkOffload(model: LanguageModel): void {
 }
 
 /**
- * Adapters that were there are there still: without them a run would train and save another model than it was made for.
+ * Adapters that were there are there still: without them a run would train and save another model
+ * than it was made for.
  *
  * @throws ADAPTERS_CHANGED
  */
@@ -71,7 +75,12 @@ export function checkSameAdapters(
   );
 }
 
-/** Nobody trains with less than they asked for: an objective that does not smooth must not be told to. @throws ARGUMENTS_INVALID */
+/**
+ * Nobody trains with less than they asked for: an objective that does not smooth must not be told
+ * to.
+ *
+ * @throws ARGUMENTS_INVALID
+ */
 export function checkSmoothing(factor: number, { name, labelSmoothing = 0 }: Objective): void {
   if (factor === 0 || factor === labelSmoothing) return;
   throw new AttuneError(

@@ -7,7 +7,8 @@ import { parseOptions } from '../util/options.js';
 /**
  * The objective as it was given, or the one of that name.
  *
- * @throws UNKNOWN_NAME for a name that no plugin added; UNKNOWN_OPTION, TRAINER_OPTION for options that it does not take
+ * @throws UNKNOWN_NAME for a name that no plugin added; UNKNOWN_OPTION, TRAINER_OPTION for options
+ *   that it does not take
  */
 export function chooseObjective(
   given: Objective | string,

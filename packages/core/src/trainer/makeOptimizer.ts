@@ -15,13 +15,17 @@ import { AttuneError } from '../util/errors.js';
 /** Makes an optimizer of one's own for each run: the `optimizers` option of a Trainer. */
 export type OptimizerFactory = (engine: Engine, groups: readonly ParameterGroup[]) => Optimizer;
 
-/** What makes the optimizer, and the schedule: that of `lrSchedulerType`, or a function of one's own. */
+/**
+ * What makes the optimizer, and the schedule: that of `lrSchedulerType`, or a function of one's
+ * own.
+ */
 export type OptimizerChoice = readonly [OptimizerFactory, Schedule | ScheduleDefinition];
 
 /**
  * The optimizer that `optim` and `optimArgs` name, checked.
  *
- * @throws UNKNOWN_NAME for a name that no plugin added; ARGUMENTS_INVALID for optimArgs that it does not take
+ * @throws UNKNOWN_NAME for a name that no plugin added; ARGUMENTS_INVALID for optimArgs that it
+ *   does not take
  */
 export function chooseOptimizer(attune: Attune, args: TrainingArguments): OptimizerFactory {
   const definition = attune.registry(Optimizers).get(args.optim);
@@ -29,7 +33,10 @@ export function chooseOptimizer(attune: Attune, args: TrainingArguments): Optimi
   return (engine, groups) => definition.create(engine, groups, args, options);
 }
 
-/** The trainable parameters in groups by weight decay and learning rate, as an optimizer takes them over. */
+/**
+ * The trainable parameters in groups by weight decay and learning rate, as an optimizer takes them
+ * over.
+ */
 export const trainableGroups = (
   model: LanguageModel,
   objective: Pick<Objective, 'modules'>,

@@ -3,7 +3,8 @@ import type { TrainingArguments } from '../training/arguments/trainingArguments.
 import { AttuneError } from '../util/errors.js';
 
 /**
- * Tokens of a row at most: what was asked for, which the model must allow; a default is lowered to it.
+ * Tokens of a row at most: what was asked for, which the model must allow; a default is lowered to
+ * it.
  *
  * @throws MAX_LENGTH
  */

@@ -12,7 +12,10 @@ export interface ProfileOptions {
   readonly steps?: number;
   /** Updates before them, which compile and allocate. Default 2. */
   readonly warmupSteps?: number;
-  /** A trace for chrome://tracing or ui.perfetto.dev. Default: profile.trace.json in outputDir; null: none. */
+  /**
+   * A trace for chrome://tracing or ui.perfetto.dev. Default: profile.trace.json in outputDir;
+   * null: none.
+   */
   readonly traceFile?: string | null;
 }
 
@@ -26,7 +29,9 @@ export interface ProfileRow {
   readonly share: number;
   /** Bytes of all operands: the least that must move. */
   readonly bytes: number;
-  /** Billions of multiplications and additions a second; null for ops where they do not dominate. */
+  /**
+   * Billions of multiplications and additions a second; null for ops where they do not dominate.
+   */
   readonly gflops: number | null;
   readonly gigabytesPerSecond: number;
   /** The least time the limits allow, over the time taken; 0 to 1. */
@@ -222,7 +227,10 @@ function formatProfile(profile: Omit<TrainingProfile, 'toString'>): string {
   ].join('\n');
 }
 
-/** Chrome's trace event format: complete events, microseconds; one track for the host, one for the device. */
+/**
+ * Chrome's trace event format: complete events, microseconds; one track for the host, one for the
+ * device.
+ */
 function chromeTrace(timings: readonly OpTiming[], spans: readonly HostSpan[]): object {
   const event = (tid: number, name: string, ts: number, dur: number, args: object = {}) => ({
     ph: 'X',

@@ -8,12 +8,14 @@ import { keptState } from './run/objectiveRecord.js';
 import { TrainingRun } from './run/trainingRun.js';
 import type { TrainingContext } from './trainingContext.js';
 
-/** An update with learning rate 0 of these micro-batches, or of what the objective makes of them. */
+/**
+ * An update with learning rate 0 of these micro-batches, or of what the objective makes of them.
+ */
 export type Rehearse = (group: readonly HostBatch[]) => Promise<void>;
 
 /**
- * Updates as training makes them, but with learning rate 0 and without callbacks: they leave no trace in
- * the model or in the state of the trainer. For measuring them.
+ * Updates as training makes them, but with learning rate 0 and without callbacks: they leave no
+ * trace in the model or in the state of the trainer. For measuring them.
  */
 export async function rehearse<T>(
   context: TrainingContext,

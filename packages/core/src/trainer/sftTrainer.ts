@@ -36,11 +36,13 @@ const sftOnly = {
   completionOnlyLoss: z.boolean().nullable().default(null).meta({
     aka: 'completiononly trainonresponsesonly trainoncompletions trainoninputs maskprompt masking',
   }),
-  /** Of conversations, learn only what the assistant says, with any chat template. Default false. */
+  /**
+   * Of conversations, learn only what the assistant says, with any chat template. Default false.
+   */
   assistantOnlyLoss: z.boolean().default(false).meta({ aka: 'assistantonly trainonassistant' }),
   /**
-   * Fill rows of `maxLength` tokens with several examples each: less padding, the same loss. They do
-   * not see one another, and positions start again with each. Default false.
+   * Fill rows of `maxLength` tokens with several examples each: less padding, the same loss. They
+   * do not see one another, and positions start again with each. Default false.
    */
   packing: z.boolean().default(false).meta({ aka: 'pack packsequences samplepacking' }),
   /**
@@ -50,8 +52,8 @@ const sftOnly = {
   packingStrategy: z.enum(PACKING_STRATEGIES).default('bfd'),
   // TRL's old name for what "nll" is.
   /**
-   * What is minimised. "dft": dynamic fine-tuning (arXiv:2508.05629), each token's loss times its probability: what the model finds
-   * unlikely pulls less. "chunked_nll" is "nll". Default "nll".
+   * What is minimised. "dft": dynamic fine-tuning (arXiv:2508.05629), each token's loss times its
+   * probability: what the model finds unlikely pulls less. "chunked_nll" is "nll". Default "nll".
    */
   lossType: z
     .enum(['nll', 'dft', 'chunked_nll'])
@@ -61,9 +63,9 @@ const sftOnly = {
   /** Pack the evaluation rows too; null: as `packing`. Default null. */
   evalPacking: z.boolean().nullable().default(null).meta({ aka: 'packeval' }),
   /**
-   * Before the first step, show what is trained on, and refuse what cannot be meant (`PREFLIGHT_CHECKS`):
-   * "on", "off", or `{ rows, allow }` with the number of rows to show and the checks to say and not
-   * refuse. Default "on": three rows, all checks.
+   * Before the first step, show what is trained on, and refuse what cannot be meant
+   * (`PREFLIGHT_CHECKS`): "on", "off", or `{ rows, allow }` with the number of rows to show and the
+   * checks to say and not refuse. Default "on": three rows, all checks.
    */
   preflight: preflightSetting.default('on').meta({ aka: 'preview check checks' }),
 };
@@ -94,7 +96,8 @@ export type SftTrainerOptions = Omit<
   OptionsInput<typeof sftOptions>;
 
 /**
- * Supervised fine-tuning: next-token prediction on rows of text, prompt + completion or conversations.
+ * Supervised fine-tuning: next-token prediction on rows of text, prompt + completion or
+ * conversations.
  *
  * @example
  * const trainer = new SFTTrainer({ model, tokenizer, trainDataset, peftConfig: { peftType: 'LORA' }, args: { outputDir: 'out' } });

@@ -37,8 +37,8 @@ import type { TrainingContext } from './trainingContext.js';
 import { wireTrainer } from './wireTrainer.js';
 
 /**
- * Trains a model. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are this with
- * an objective and its defaults. The loop itself: loop/trainingSteps.ts.
+ * Trains a model. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are this
+ * with an objective and its defaults. The loop itself: loop/trainingSteps.ts.
  *
  * @example
  * const trainer = new Trainer({ model, objective, trainDataset, args: { outputDir: 'out', maxSteps: 100 } });
@@ -61,7 +61,10 @@ export class Trainer<
   readonly #adapters: AdapterHost | null;
   #isBusy = false;
 
-  /** @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH */
+  /**
+   * @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a
+   *   callback), MAX_LENGTH
+   */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
     const { context, evaluation, schema } = wireTrainer(new.target.name, options, flavor, () =>
       this.evaluate(),
@@ -78,7 +81,9 @@ export class Trainer<
     context.callbacks.initEnd();
   }
 
-  /** Watches the run: every moment at which a callback is called has an event. Cannot disturb it. */
+  /**
+   * Watches the run: every moment at which a callback is called has an event. Cannot disturb it.
+   */
   on<E extends keyof TrainerEvents>(name: E, listener: TrainerEvents[E]): this {
     this.#context.callbacks.events.on(name, listener);
     return this;
@@ -105,11 +110,13 @@ export class Trainer<
   }
 
   /**
-   * Trains from the start, or on from a checkpoint: then every number is that of the uninterrupted run.
+   * Trains from the start, or on from a checkpoint: then every number is that of the uninterrupted
+   * run.
    *
    * One at a time on an Attune: dropout draws and the memory limit are the Attune's.
    *
-   * @throws ALREADY_TRAINING, ATTUNE_BUSY, NO_ROWS, ROW_FORMAT, NO_TRAINABLE, CHECKPOINT_NONE, CHECKPOINT_MISMATCH, DEVICE_LOST, ...
+   * @throws ALREADY_TRAINING, ATTUNE_BUSY, NO_ROWS, ROW_FORMAT, NO_TRAINABLE, CHECKPOINT_NONE,
+   *   CHECKPOINT_MISMATCH, DEVICE_LOST, ...
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const steps = this.steps(options);
@@ -120,12 +127,12 @@ export class Trainer<
   }
 
   /**
-   * `train` as a loop: tells of each update and each evaluation when it is done, with the log, evaluation
-   * and checkpoint that were due at it, and returns what `train` returns. Nothing waits for the device
-   * to tell of an update: the numbers of most are still there (`logs` is null).
+   * `train` as a loop: tells of each update and each evaluation when it is done, with the log,
+   * evaluation and checkpoint that were due at it, and returns what `train` returns. Nothing waits
+   * for the device to tell of an update: the numbers of most are still there (`logs` is null).
    *
-   * Leaving the loop ends the run: outputDir is free for others, and the last checkpoint is what it was. An
-   * iterator that is neither run to its end nor returned (`break` does) holds both.
+   * Leaving the loop ends the run: outputDir is free for others, and the last checkpoint is what it
+   * was. An iterator that is neither run to its end nor returned (`break` does) holds both.
    *
    * @example
    * for await (const update of trainer.steps())
@@ -146,8 +153,8 @@ export class Trainer<
   }
 
   /**
-   * What will be trained on: decoded rows, the share of trained tokens, end tokens, what is cut off or
-   * left out, and what `train()` would refuse. Prints as `train()` shows it.
+   * What will be trained on: decoded rows, the share of trained tokens, end tokens, what is cut off
+   * or left out, and what `train()` would refuse. Prints as `train()` shows it.
    *
    * @example console.log(String(await trainer.preview({ rows: 5 })));
    * @param options.rows to show, at most 100. Default: args.preflight.rows, else 3
@@ -158,8 +165,9 @@ export class Trainer<
   }
 
   /**
-   * Where the time of an update goes: a table by op, and a trace file. The first batch of the training
-   * rows, again and again, with learning rate 0: the weights stay as they are. No callback is called.
+   * Where the time of an update goes: a table by op, and a trace file. The first batch of the
+   * training rows, again and again, with learning rate 0: the weights stay as they are. No callback
+   * is called.
    *
    * @example console.log(String(await trainer.profile({ steps: 3 })));
    * @throws NO_ROWS, ALREADY_TRAINING, PROFILE_UNSUPPORTED
@@ -172,8 +180,8 @@ export class Trainer<
   }
 
   /**
-   * Lets the backend choose among its kernels by measuring them in an update of this trainer, and keep
-   * the choice for later runs on this device. Rehearsed as in `profile`: no weight changes.
+   * Lets the backend choose among its kernels by measuring them in an update of this trainer, and
+   * keep the choice for later runs on this device. Rehearsed as in `profile`: no weight changes.
    *
    * @example await trainer.tune({ maxSeconds: 30 });
    * @throws NO_ROWS, ALREADY_TRAINING, TUNING_UNSUPPORTED, PROFILE_UNSUPPORTED, TUNING_FILE
@@ -248,8 +256,9 @@ export class Trainer<
   }
 
   /**
-   * The objective's loss over `dataset`, every item weighing the same, and what `computeMetrics` says.
-   * Several sets by name give the metrics of each (`evalMathLoss`) and of all together (`evalLoss`).
+   * The objective's loss over `dataset`, every item weighing the same, and what `computeMetrics`
+   * says. Several sets by name give the metrics of each (`evalMathLoss`) and of all together
+   * (`evalLoss`).
    *
    * @param dataset default: the trainer's evaluationTasks, and its evalDataset where it has one
    * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS, EVALUATION_TASK
@@ -266,8 +275,8 @@ export class Trainer<
   }
 
   /**
-   * Outputs of the model for every row, with labels and metrics (`testLoss`, ...). The outputs lie in
-   * host memory: `preprocessLogitsForMetrics` makes them small.
+   * Outputs of the model for every row, with labels and metrics (`testLoss`, ...). The outputs lie
+   * in host memory: `preprocessLogitsForMetrics` makes them small.
    *
    * @param metricKeyPrefix what metrics begin with. Default "test"
    * @throws NO_ROWS, PREDICTIONS, COMPUTE_METRICS
@@ -277,7 +286,10 @@ export class Trainer<
     return this.#evaluation.predict(dataset, metricKeyPrefix);
   }
 
-  /** The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out. Default: outputDir. Of several ranks the first writes. */
+  /**
+   * The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out.
+   * Default: outputDir. Of several ranks the first writes.
+   */
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
     this.#checkModel();
     requireFolder(folder, 'saveModel');

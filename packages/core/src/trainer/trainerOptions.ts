@@ -23,7 +23,10 @@ import type { OptimizerFactory } from './makeOptimizer.js';
 const trainerShape = {
   /** What is trained: of `fromPretrained`, `fromConfig`, or one with adapters. */
   model: z.custom<LanguageModel>().meta({ aka: 'basemodel lm llm network' }),
-  /** What to learn; a function that makes it from the checked arguments; or a name: "causal-lm", or one of a plugin's. */
+  /**
+   * What to learn; a function that makes it from the checked arguments; or a name: "causal-lm", or
+   * one of a plugin's.
+   */
   objective: z.custom<Objective>(),
   /** Options of an objective that is given by its name. Default {}. */
   objectiveOptions: z.custom<Readonly<Record<string, unknown>>>().optional(),
@@ -32,42 +35,63 @@ const trainerShape = {
     .custom<SavableTokenizer | null>()
     .optional()
     .meta({ aka: 'processingclass tokeniser processor' }),
-  /** Rows to learn from: of `loadDataset`, `Dataset.from`, or an array. Default none: only `evaluate` and `predict` work. */
+  /**
+   * Rows to learn from: of `loadDataset`, `Dataset.from`, or an array. Default none: only
+   * `evaluate` and `predict` work.
+   */
   trainDataset: z.custom<RowSource>().optional().meta({
     aka: 'dataset data train traindata trainset trainingdata trainingset trainingdataset rows traindataloader',
   }),
-  /** Rows to evaluate on: one set, or several by name: `{ math, code }` is logged as evalMathLoss, evalCodeLoss and evalLoss. Default none. */
+  /**
+   * Rows to evaluate on: one set, or several by name: `{ math, code }` is logged as evalMathLoss,
+   * evalCodeLoss and evalLoss. Default none.
+   */
   evalDataset: z.custom<EvalDataset>().optional().meta({
     aka: 'eval evaldata evalset validation validationdata validationset validationdataset valdata valdataset testdataset',
   }),
-  /** Benchmarks at each evaluation, by themselves or by the name under which a plugin added them: evalArcAcc, ... Default none. */
+  /**
+   * Benchmarks at each evaluation, by themselves or by the name under which a plugin added them:
+   * evalArcAcc, ... Default none.
+   */
   evaluationTasks: z
     .custom<readonly (EvaluationTask | string)[]>()
     .optional()
     .meta({ aka: 'tasks benchmarks evaltasks' }),
-  /** Metrics of your own from the outputs of an evaluation; logged as `eval<Name>`. Outputs are kept only for it. Default none. */
+  /**
+   * Metrics of your own from the outputs of an evaluation; logged as `eval<Name>`. Outputs are kept
+   * only for it. Default none.
+   */
   computeMetrics: z
     .custom<ComputeMetrics>()
     .optional()
     .meta({ aka: 'metrics metric computemetric' }),
-  /** Makes less of the logits before they leave the device, e.g. `(logits) => ops.argmax(logits)`. Default: they stay as they are. */
+  /**
+   * Makes less of the logits before they leave the device, e.g. `(logits) => ops.argmax(logits)`.
+   * Default: they stay as they are.
+   */
   preprocessLogitsForMetrics: z
     .custom<PreprocessLogits>()
     .optional()
     .meta({ aka: 'preprocesslogits' }),
-  /** A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin. Default none: all weights are trained. */
+  /**
+   * A new adapter on the frozen model, e.g. `{ peftType: 'LORA', r: 8 }`. Needs the peft plugin.
+   * Default none: all weights are trained.
+   */
   peftConfig: z
     .custom<PeftConfigInput>()
     .optional()
     .meta({ aka: 'peft lora loraconfig adapter adapters adapterconfig qlora' }),
-  /** How to train: batch sizes, learning rate, when to log, evaluate and save. Default {}: every argument has a default. */
+  /**
+   * How to train: batch sizes, learning rate, when to log, evaluate and save. Default {}: every
+   * argument has a default.
+   */
   args: z.custom<object>().optional().meta({
     aka: 'arguments trainingargs trainingarguments config options params settings hyperparameters sftconfig',
   }),
   /**
    * An optimizer and a schedule of your own, as in transformers; null: what the arguments say. The
-   * first is a function (engine, groups) => Optimizer, called for each run; the second goes from updates
-   * done to a factor on learningRate. Default [null, null].
+   * first is a function (engine, groups) => Optimizer, called for each run; the second goes from
+   * updates done to a factor on learningRate. Default [null, null].
    */
   optimizers: z
     .custom<readonly [OptimizerFactory | null, (Schedule | null)?]>()
@@ -106,15 +130,16 @@ export interface TrainerFlavor {
 /** Options of `train()`. */
 const trainShape = {
   /**
-   * Goes on from a checkpoint. true: the latest whole one of the run that used outputDir last; "if-present":
-   * so, or anew where there is none; a folder: that one. Default: args.resumeFromCheckpoint.
+   * Goes on from a checkpoint. true: the latest whole one of the run that used outputDir last;
+   * "if-present": so, or anew where there is none; a folder: that one. Default:
+   * args.resumeFromCheckpoint.
    */
   resumeFromCheckpoint: z.custom<Resume>().optional().meta({ aka: 'resume checkpoint' }),
   /** Ends the run cleanly after the update in progress, with a checkpoint. Default none. */
   signal: z.custom<AbortSignal>().optional(),
   /**
-   * Ctrl-C (SIGINT) and SIGTERM end the run as `signal` does; a second Ctrl-C ends the process at once.
-   * The handlers are gone when train() is over. Default true.
+   * Ctrl-C (SIGINT) and SIGTERM end the run as `signal` does; a second Ctrl-C ends the process at
+   * once. The handlers are gone when train() is over. Default true.
    */
   handleSignals: z.boolean().default(true),
 };
@@ -129,11 +154,14 @@ export interface TrainOutput {
   readonly globalStep: number;
   /** Mean loss over all updates of the run. */
   readonly trainingLoss: number;
-  /** Who ended the run before its last update: a callback, the AbortSignal or a signal of the process; null: nobody. */
+  /**
+   * Who ended the run before its last update: a callback, the AbortSignal or a signal of the
+   * process; null: nobody.
+   */
   readonly stoppedBy: StopReason | null;
   /**
-   * trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond, trainLoss, epoch;
-   * trainDataWaitMs: how long all updates after the first waited for their rows.
+   * trainRuntime (seconds), trainSamplesPerSecond, trainStepsPerSecond, trainTokensPerSecond,
+   * trainLoss, epoch; trainDataWaitMs: how long all updates after the first waited for their rows.
    */
   readonly metrics: Logs;
 }

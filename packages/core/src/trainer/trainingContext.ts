@@ -11,8 +11,8 @@ import type { OptimizerChoice } from './makeOptimizer.js';
 import type { PreparedRows } from './rows/preparedRows.js';
 
 /**
- * What is fixed in a training run, and given to every part of it. What changes is `TrainingRun`; what
- * callbacks are given is `callbacks.context`.
+ * What is fixed in a training run, and given to every part of it. What changes is `TrainingRun`;
+ * what callbacks are given is `callbacks.context`.
  */
 export interface TrainingContext {
   readonly model: LanguageModel;

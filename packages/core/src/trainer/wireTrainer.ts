@@ -34,11 +34,13 @@ export interface TrainerParts {
 }
 
 /**
- * Options -> the parts of a trainer, checked: arguments, model with its adapter, objective, callbacks.
+ * Options -> the parts of a trainer, checked: arguments, model with its adapter, objective,
+ * callbacks.
  *
  * @param name of the trainer's class, for errors
  * @param evaluate the trainer's own
- * @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a callback), MAX_LENGTH
+ * @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a
+ *   callback), MAX_LENGTH
  */
 export function wireTrainer<Args extends TrainingArguments, ArgsInput extends object>(
   name: string,

@@ -5,8 +5,8 @@ import type { Objective } from './objective.js';
 import type { TrainerState } from './trainerState.js';
 
 /**
- * What a callback may ask the Trainer for. The Trainer takes the flags back at the next step. Where an
- * objective makes several updates of a group, evaluating and saving wait for the last of them.
+ * What a callback may ask the Trainer for. The Trainer takes the flags back at the next step. Where
+ * an objective makes several updates of a group, evaluating and saving wait for the last of them.
  */
 export interface TrainerControl {
   /** Ends the run after this step; evaluation and saving that are due still happen. */
@@ -49,9 +49,10 @@ export interface TrainLogs {
 }
 
 /**
- * What an evaluation measured: these, the metrics of the objective, and `evalPerplexity` = exp(evalLoss)
- * where the objective says that its loss is a log-likelihood (SFT does). The metrics with a name here are of rows: a trainer that has
- * `evaluationTasks` and no evalDataset gives those of its tasks alone.
+ * What an evaluation measured: these, the metrics of the objective, and `evalPerplexity` =
+ * exp(evalLoss) where the objective says that its loss is a log-likelihood (SFT does). The metrics
+ * with a name here are of rows: a trainer that has `evaluationTasks` and no evalDataset gives those
+ * of its tasks alone.
  */
 export interface EvalMetrics {
   /** Mean over all items (tokens for a language model), whatever the batch size. */
@@ -97,14 +98,15 @@ export type AsyncHook = keyof HookValues;
 
 /**
  * Named moments of a run, as in Hugging Face's Trainer. Each is awaited, callbacks in their order.
- * Implement the ones that you need. One that throws ends the run with CALLBACK_FAILED, which names the
- * callback and the hook; what has been learned is saved as a checkpoint first.
+ * Implement the ones that you need. One that throws ends the run with CALLBACK_FAILED, which names
+ * the callback and the hook; what has been learned is saved as a checkpoint first.
  *
- * At an update: clip, onPreOptimizerStep, step, onOptimizerStep, onStepEnd, then what is due of log,
- * evaluate, save.
+ * At an update: clip, onPreOptimizerStep, step, onOptimizerStep, onStepEnd, then what is due of
+ * log, evaluate, save.
  *
  * In a class that `implements TrainerCallback`, TypeScript wants the parameters' types written out
- * (`onEvaluate({ state }: CallbackContext, metrics: EvalMetrics)`); in `defineCallback({ ... })` it infers them.
+ * (`onEvaluate({ state }: CallbackContext, metrics: EvalMetrics)`); in `defineCallback({ ... })` it
+ * infers them.
  */
 export interface TrainerCallback {
   /** How messages and a checkpoint's saved state call it. Default: the name of its class. */

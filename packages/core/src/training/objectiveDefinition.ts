@@ -12,8 +12,9 @@ export interface ObjectiveContext {
 }
 
 /**
- * An objective as a Trainer finds it by name: `new Trainer({ objective: 'acme-loss', objectiveOptions })`. A plugin adds
- * one with `context.add(Objectives, defineObjective({ ... }))`; the built-in ones come in the same way.
+ * An objective as a Trainer finds it by name:
+ * `new Trainer({ objective: 'acme-loss', objectiveOptions })`. A plugin adds one with
+ * `context.add(Objectives, defineObjective({ ... }))`; the built-in ones come in the same way.
  */
 export interface ObjectiveDefinition<Options = Readonly<Record<string, unknown>>> {
   readonly name: string;

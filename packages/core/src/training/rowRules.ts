@@ -25,27 +25,30 @@ export interface EncodeContext {
 export interface EncodedRow<Example> {
   /** null: the row has nothing to learn from; it is left out and counted. */
   readonly example: Example | null;
-  /** Remarks such as "cut off after 160 tokens"; the Trainer counts equal ones and reports each once. */
+  /**
+   * Remarks such as "cut off after 160 tokens"; the Trainer counts equal ones and reports each
+   * once.
+   */
   readonly notes?: readonly string[];
 }
 
 /**
- * How rows of a data set become examples: formats, tokens, masks, packing. They say nothing about the
- * loss, so that objectives share them: `causalLmRows` is what SFT, distillation and the completions of
- * a preference pair are tokenised by.
+ * How rows of a data set become examples: formats, tokens, masks, packing. They say nothing about
+ * the loss, so that objectives share them: `causalLmRows` is what SFT, distillation and the
+ * completions of a preference pair are tokenised by.
  */
 export interface RowRules<Example = unknown> {
   /** What defines the rules: lengths, masks, packing. It is part of the objective's. Default {}. */
   readonly fingerprint?: Fingerprint;
   /**
-   * Row of a data set -> example: formats, tokens, masks, truncation. It is called once for each row
-   * before the first step, and for a row of a stream each time that it comes. Without it, rows are
-   * examples as they are.
+   * Row of a data set -> example: formats, tokens, masks, truncation. It is called once for each
+   * row before the first step, and for a row of a stream each time that it comes. Without it, rows
+   * are examples as they are.
    */
   encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
   /**
-   * Watches the rows of one set being encoded, for `Trainer.preview()` and the check before the first
-   * step.
+   * Watches the rows of one set being encoded, for `Trainer.preview()` and the check before the
+   * first step.
    *
    * @param title what messages call the rows: "training rows", `evaluation rows "math"`
    */
@@ -55,7 +58,9 @@ export interface RowRules<Example = unknown> {
     use: RowUse,
     title: string,
   ): Preflight;
-  /** Whether `train()` shows what the preflight saw, and refuses what cannot be meant. Default true. */
+  /**
+   * Whether `train()` shows what the preflight saw, and refuses what cannot be meant. Default true.
+   */
   readonly isPreflightOn?: boolean;
   /**
    * Examples in their order -> fewer and fuller ones. It is called with at most `PACKING_WINDOW` of
@@ -65,9 +70,9 @@ export interface RowRules<Example = unknown> {
   /** Whether rows of this use go through `pack`. Default: all do. */
   isPacked?(use: RowUse): boolean;
   /**
-   * Tokens of an example, by which `groupByLength` orders and the memory plan finds the largest batch:
-   * of one with several texts, the longest. Without it, the length of its `inputIds`; the plan takes all
-   * numbers in an example.
+   * Tokens of an example, by which `groupByLength` orders and the memory plan finds the largest
+   * batch: of one with several texts, the longest. Without it, the length of its `inputIds`; the
+   * plan takes all numbers in an example.
    */
   lengthOf?(example: Example): number;
 }

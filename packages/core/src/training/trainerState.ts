@@ -19,7 +19,9 @@ export class TrainerState {
   numTrainEpochs = 0;
   /** Tokens that training has put through the model, padding left out. */
   numInputTokensSeen = 0;
-  /** Updates that the device skipped because the gradient was not finite, as far as they were read. */
+  /**
+   * Updates that the device skipped because the gradient was not finite, as far as they were read.
+   */
   skippedSteps = 0;
   /** The best value so far of `metricForBestModel`. */
   bestMetric: number | null = null;
@@ -33,7 +35,10 @@ export class TrainerState {
     Object.assign(this, new TrainerState());
   }
 
-  /** trainer_state.json: keys sorted, two spaces; what transformers' TrainerState.load_from_json reads. */
+  /**
+   * trainer_state.json: keys sorted, two spaces; what transformers' TrainerState.load_from_json
+   * reads.
+   */
   toJson(args: TrainingArguments, statefulCallbacks: Readonly<Record<string, unknown>>): string {
     const json: Record<string, unknown> = {
       best_global_step: this.bestGlobalStep,

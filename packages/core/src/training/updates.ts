@@ -12,8 +12,9 @@ import { trainedRoot } from './trainedRoot.js';
 import { upload } from './upload.js';
 
 /**
- * Numbers that the host knows, e.g. the mean reward of a rollout. They are logged as sum / count over
- * the updates since the last log, as the sums of the device are; a number by itself counts once.
+ * Numbers that the host knows, e.g. the mean reward of a rollout. They are logged as sum / count
+ * over the updates since the last log, as the sums of the device are; a number by itself counts
+ * once.
  */
 export type HostMetrics = Readonly<
   Record<string, number | { readonly sum: number; readonly count: number }>
@@ -58,24 +59,25 @@ export interface UpdateContext {
   /** The first update that the group gives, from 1; in an evaluation, updates done. */
   readonly step: number;
   /**
-   * For what is drawn for this group. It follows from the seed of the run and `step`, in an evaluation
-   * from the seed and the place of the batch: a resumed run draws the same.
+   * For what is drawn for this group. It follows from the seed of the run and `step`, in an
+   * evaluation from the seed and the place of the batch: a resumed run draws the same.
    */
   readonly seed: number;
   readonly use: RowUse;
   /**
-   * Aborts when the run is to end (Ctrl-C, `train({ signal })`) while the group's first update is being
-   * made. Pass it on, or call `throwIfAborted()` between pieces of work: what is thrown then ends the
-   * run with a checkpoint of before this group. After its first update a group is finished.
+   * Aborts when the run is to end (Ctrl-C, `train({ signal })`) while the group's first update is
+   * being made. Pass it on, or call `throwIfAborted()` between pieces of work: what is thrown then
+   * ends the run with a checkpoint of before this group. After its first update a group is
+   * finished.
    */
   readonly signal: AbortSignal;
   /** What `loss` computes products in. */
   readonly computeDType: ComputeDType;
   readonly logger: Logger;
   /**
-   * Records `fn` with the batch on the device, as `loss` will be recorded, in the same dtype, but without
-   * gradients, dropout and noise, and reads back what it returns: float32 or int32 tensors. Log-probs
-   * from here equal those of the loss, bit for bit where the loss has no dropout.
+   * Records `fn` with the batch on the device, as `loss` will be recorded, in the same dtype, but
+   * without gradients, dropout and noise, and reads back what it returns: float32 or int32 tensors.
+   * Log-probs from here equal those of the loss, bit for bit where the loss has no dropout.
    *
    * @example const old = await inference(batch, (b) => ({ old: sequenceLogProbs(model, b).sums }));
    */
@@ -98,8 +100,8 @@ export interface UpdateFacts extends Omit<UpdateContext, 'inference'> {
 /**
  * The updates that an objective makes of a group: by default one, of the group as it is.
  *
- * @throws the reason of the signal, whatever `updates` throws, once the signal has aborted and there was
- *   no update
+ * @throws the reason of the signal, whatever `updates` throws, once the signal has aborted and
+ *   there was no update
  */
 export async function* updatesOf(
   objective: Objective,

@@ -5,7 +5,8 @@ import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
 /**
  * Host arrays -> tensors of the current scope, in order with the dispatches that read them.
  *
- * @param model whose adapters decide whether arrays about rows' first tokens are needed; default: they are not
+ * @param model whose adapters decide whether arrays about rows' first tokens are needed; default:
+ *   they are not
  */
 export const upload = (
   engine: Engine,

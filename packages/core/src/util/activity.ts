@@ -6,9 +6,9 @@ import type { Logger } from './logger.js';
 const PATIENCE_MS = 30_000;
 
 /**
- * What a run waits for that is not its own: callbacks, tasks, metrics, rows. Whatever takes 30 seconds is
- * named once, so that a run that stands still says where. Code that never gives way (an endless loop)
- * stops the clock with everything else, and is not seen.
+ * What a run waits for that is not its own: callbacks, tasks, metrics, rows. Whatever takes 30
+ * seconds is named once, so that a run that stands still says where. Code that never gives way (an
+ * endless loop) stops the clock with everything else, and is not seen.
  */
 export class Activity {
   readonly #waiting: string[] = [];

@@ -1,8 +1,8 @@
 import { JsonNumber } from './losslessJson.js';
 
 /**
- * A value as JSON for a message, cut off after `maxLength` characters. Takes no more time than that: values
- * of files may be of any size.
+ * A value as JSON for a message, cut off after `maxLength` characters. Takes no more time than
+ * that: values of files may be of any size.
  *
  * @param value plain, or of `parseJson`
  */

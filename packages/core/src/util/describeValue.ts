@@ -1,4 +1,7 @@
-/** What a value is, as a message calls it: `text "a"`, `a promise (not awaited)`, `a Tokenizer`, `nothing`. */
+/**
+ * What a value is, as a message calls it: `text "a"`, `a promise (not awaited)`, `a Tokenizer`,
+ * `nothing`.
+ */
 export function describeValue(value: unknown): string {
   if (value === undefined) return 'nothing (undefined)';
   if (value === null) return 'null';

@@ -6,7 +6,8 @@ export function erf(x: number): number {
   const a = Math.abs(x);
   if (a > 6) return Math.sign(x);
   if (a < 2.5) {
-    // erf x = 2/sqrt(pi) * sum (-1)^n x^(2n+1) / (n! (2n+1)), summed as x e^{-x^2} sum (2x^2)^n/(2n+1)!!
+    // erf x = 2/sqrt(pi) * sum (-1)^n x^(2n+1) / (n! (2n+1)), summed as x e^{-x^2} sum
+    // (2x^2)^n/(2n+1)!!
     let term = a;
     let total = a;
     for (let n = 1; n < 200 && term > total * 1e-17; n++) {

@@ -45,7 +45,10 @@ export class AttuneError extends Error {
 
 const LONGEST_NAME = 200;
 
-/** The known name nearest to `name` by edit distance, for "did you mean"; undefined when none is near. */
+/**
+ * The known name nearest to `name` by edit distance, for "did you mean"; undefined when none is
+ * near.
+ */
 export function nearest(name: string, known: Iterable<string>): string | undefined {
   // Names of files may be of any length, and none that long is a slip of the fingers.
   if (name.length > LONGEST_NAME) return undefined;

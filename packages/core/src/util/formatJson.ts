@@ -5,17 +5,20 @@ export interface FormatJsonOptions {
   /** Spaces for each level. Default 2, as in Hugging Face's files; 0: all in one line. */
   readonly indent?: number;
   /**
-   * The file that the value was read from: numbers that are still the same keep their spelling, and of
-   * plain objects its keys come first, in its order. Default none.
+   * The file that the value was read from: numbers that are still the same keep their spelling, and
+   * of plain objects its keys come first, in its order. Default none.
    */
   readonly like?: JsonValue | undefined;
-  /** Keys whose numbers are floats, with a point in them wherever they stand: "30.0" for 30. Default none. */
+  /**
+   * Keys whose numbers are floats, with a point in them wherever they stand: "30.0" for 30. Default
+   * none.
+   */
   readonly floats?: ReadonlySet<string>;
 }
 
 /**
- * JSON.stringify that writes numbers as they were read: `50.0` stays `50.0`. Takes plain values, those of
- * `parseJson`, and bigints.
+ * JSON.stringify that writes numbers as they were read: `50.0` stays `50.0`. Takes plain values,
+ * those of `parseJson`, and bigints.
  */
 export function formatJson(value: unknown, options: FormatJsonOptions = {}): string {
   const { indent = 2, like, floats = new Set<string>() } = options;

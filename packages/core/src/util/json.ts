@@ -1,8 +1,9 @@
 /**
  * camelCase in TypeScript, snake_case in files: the one place where names are mapped.
  *
- * `4bit` is a word of its own, as Hugging Face writes it: bnb_4bit_quant_type, load_in_4bit. A leading
- * underscore stays (`_name_or_path`), and a name that is already in the other spelling is unchanged.
+ * `4bit` is a word of its own, as Hugging Face writes it: bnb_4bit_quant_type, load_in_4bit. A
+ * leading underscore stays (`_name_or_path`), and a name that is already in the other spelling is
+ * unchanged.
  */
 export const snakeToCamel = (name: string): string =>
   name.replace(/(?<=[^_])_([a-zA-Z0-9])/g, (_, c: string) => c.toUpperCase());
@@ -24,9 +25,14 @@ export type PlainJson =
 
 /** How far keys are respelled. */
 export interface MapKeysOptions {
-  /** Also inside of nested objects and arrays. Default false: values are often data, not options. */
+  /**
+   * Also inside of nested objects and arrays. Default false: values are often data, not options.
+   */
   readonly deep?: boolean;
-  /** Keys (in either spelling) whose values keep their keys even when deep: dictionaries by module name. */
+  /**
+   * Keys (in either spelling) whose values keep their keys even when deep: dictionaries by module
+   * name.
+   */
   readonly keep?: readonly string[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * JSON that keeps what `JSON.parse` loses: how numbers are spelt (`50.0`, `1e-05`, `-0.0`, integers above
- * 2^53) and the order of keys that look like numbers.
+ * JSON that keeps what `JSON.parse` loses: how numbers are spelt (`50.0`, `1e-05`, `-0.0`, integers
+ * above 2^53) and the order of keys that look like numbers.
  */
 
 /** A number as it stands in the file. */
@@ -32,21 +32,38 @@ export type JsonValue =
 
 /** Options of {@link parseJson}. */
 export interface ParseJsonOptions {
-  /** Lists and objects within one another. Default 256; the call stack ends somewhere above 1,000. */
+  /**
+   * Lists and objects within one another. Default 256; the call stack ends somewhere above 1,000.
+   */
   readonly maxDepth?: number;
   /** Accept NaN, Infinity and -Infinity, which Python reads and writes. Default false. */
   readonly nonFinite?: boolean;
-  /** A key twice in one object: the last counts, as in Python and in JSON.parse, or an error. Default "last". */
+  /**
+   * A key twice in one object: the last counts, as in Python and in JSON.parse, or an error.
+   * Default "last".
+   */
   readonly duplicateKeys?: 'last' | 'refuse';
-  /** A key `__proto__`, which an assignment takes for something else: kept as it is, or an error. Default "keep". */
+  /**
+   * A key `__proto__`, which an assignment takes for something else: kept as it is, or an error.
+   * Default "keep".
+   */
   readonly protoKey?: 'keep' | 'refuse';
-  /** A number like 1e400, of which Python and JSON.parse make infinity: kept as it is, or an error. Default "keep". */
+  /**
+   * A number like 1e400, of which Python and JSON.parse make infinity: kept as it is, or an error.
+   * Default "keep".
+   */
   readonly overflow?: 'keep' | 'refuse';
-  /** Values in all, lists and objects among them: memory for a value is many times its text. Default 2^24. */
+  /**
+   * Values in all, lists and objects among them: memory for a value is many times its text. Default
+   * 2^24.
+   */
   readonly maxValues?: number;
 }
 
-/** For files of others whose values come to be plain ones: what would be lost or taken for something else is refused. */
+/**
+ * For files of others whose values come to be plain ones: what would be lost or taken for something
+ * else is refused.
+ */
 export const strictJson = {
   duplicateKeys: 'refuse',
   protoKey: 'refuse',

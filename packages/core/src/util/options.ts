@@ -5,9 +5,10 @@ import { AttuneError } from './errors.js';
 import { isPlainObject, snakeToCamel } from './json.js';
 import { explainUnknown, type OptionHints } from './unknownOptions.js';
 
-// Options are written once, as the keys of a zod schema: JSDoc on the key is what an editor shows, `.default()` is what
-// is taken without them, and `.meta({ aka: 'lr rate' })`, the last call, lists what other libraries call them, in lower
-// case without underscores. Types and messages are derived here.
+// Options are written once, as the keys of a zod schema: JSDoc on the key is what an editor shows,
+// `.default()` is what is taken without them, and `.meta({ aka: 'lr rate' })`, the last call, lists
+// what other libraries call them, in lower case without underscores. Types and messages are derived
+// here.
 
 type Inputs<Shape> = { readonly [K in keyof Shape]: z.input<Shape[K] & z.ZodType> };
 
@@ -116,7 +117,8 @@ export const problemError = (
 /**
  * The options of a call: names and values checked, defaults filled in, every problem in one error.
  *
- * @throws UNKNOWN_OPTION with the right name of each; `place.code` for what is no object, and for values
+ * @throws UNKNOWN_OPTION with the right name of each; `place.code` for what is no object, and for
+ *   values
  */
 export function parseOptions<S extends z.ZodObject>(
   schema: S,
@@ -144,7 +146,11 @@ export function parseOptions<S extends z.ZodObject>(
   );
 }
 
-/** The names alone, where the values are checked otherwise. @throws UNKNOWN_OPTION; `place.code` for what is no object */
+/**
+ * The names alone, where the values are checked otherwise.
+ *
+ * @throws UNKNOWN_OPTION; `place.code` for what is no object
+ */
 export function checkNames(schema: z.ZodObject, options: unknown, place: OptionPlace): void {
   const hints: OptionHints = { ...place, ...hintsOf(schema) };
   const { where, code } = place;

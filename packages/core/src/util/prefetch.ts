@@ -33,7 +33,10 @@ export const turn = (): Promise<void> =>
 /** Host work of this long, then a look at the event loop: what waits for the device goes first. */
 const SLICE_MS = 4;
 
-/** @returns a function to call between pieces of work; what it returns, if anything, is to be awaited */
+/**
+ * @returns a function to call between pieces of work; what it returns, if anything, is to be
+ *   awaited
+ */
 export function slices(): () => Promise<void> | undefined {
   let since = performance.now();
   return () => {

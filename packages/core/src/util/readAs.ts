@@ -1,9 +1,14 @@
 import { type JsonValue, type ParseJsonOptions, parseJson, plainJson } from './losslessJson.js';
 
-/** Where a plain value remembers how its file wrote it. Not enumerable: nothing but a reader sees it. */
+/**
+ * Where a plain value remembers how its file wrote it. Not enumerable: nothing but a reader sees
+ * it.
+ */
 const source = Symbol.for('attune.readAs');
 
-/** What a list or object was read from, as its file spells it; undefined where nobody remembered. */
+/**
+ * What a list or object was read from, as its file spells it; undefined where nobody remembered.
+ */
 export const readAs = (value: object): JsonValue | undefined =>
   (value as { readonly [source]?: JsonValue })[source];
 
@@ -20,8 +25,8 @@ export function remembering<T extends object>(copy: T, original: object): T {
 const loses = /[:[,]\s*-?(?:\d+\.0+(?!\d)|\d+(?:\.\d+)?[eE]|\d{16})|-0(?![.\d])|"\d+"\s*:/;
 
 /**
- * `parseJson` as plain values whose lists and objects remember how numbers were spelt and in which order keys stood, where
- * that matters to a reader such as a chat template.
+ * `parseJson` as plain values whose lists and objects remember how numbers were spelt and in which
+ * order keys stood, where that matters to a reader such as a chat template.
  *
  * @throws SyntaxError
  */

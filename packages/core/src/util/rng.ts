@@ -1,9 +1,9 @@
 /**
  * Philox 4x32-10 (Salmon et al., SC 2011, "Parallel random numbers: as easy as 1, 2, 3").
  *
- * A counter-based generator: the n-th number is a function of (seed, n), so a mask drawn in WGSL and
- * one drawn here are the same bits, whatever the order in which lanes ask. The Dawn backend's dropout
- * kernel is this function word for word.
+ * A counter-based generator: the n-th number is a function of (seed, n), so a mask drawn in WGSL
+ * and one drawn here are the same bits, whatever the order in which lanes ask. The Dawn backend's
+ * dropout kernel is this function word for word.
  */
 
 const MULTIPLIER_A = 0xd2511f53;

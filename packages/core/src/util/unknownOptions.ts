@@ -1,8 +1,9 @@
 import { nearest } from './errors.js';
 
 /**
- * What is known about the options of one place, to say which one somebody meant. Keys of the tables are written
- * without case and underscores: "batchsize" stands for batchSize, batch_size and BatchSize.
+ * What is known about the options of one place, to say which one somebody meant. Keys of the tables
+ * are written without case and underscores: "batchsize" stands for batchSize, batch_size and
+ * BatchSize.
  */
 export interface OptionHints {
   readonly known: readonly string[];
@@ -37,7 +38,8 @@ function meant(name: string, { known, synonyms }: OptionHints): string | undefin
 }
 
 /**
- * One sentence about an option that does not exist: which one was meant, why it is absent, or the nearest name.
+ * One sentence about an option that does not exist: which one was meant, why it is absent, or the
+ * nearest name.
  *
  * @param what its beginning
  */

@@ -55,8 +55,8 @@ const signatures: readonly (readonly [readonly number[], string])[] = [
 ];
 
 /**
- * What a file is that is no UTF-8 text, by its first bytes; null when they do not tell. UTF-16 without a
- * byte order mark shows by the zero in its first character or two.
+ * What a file is that is no UTF-8 text, by its first bytes; null when they do not tell. UTF-16
+ * without a byte order mark shows by the zero in its first character or two.
  */
 export function otherFormat(head: Uint8Array): string | null {
   for (const [bytes, name] of signatures)

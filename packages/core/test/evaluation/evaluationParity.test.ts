@@ -138,7 +138,8 @@ test('row 35: trainer_state.json of transformers is read, and written again as i
   });
   const written = state.toJson(args, json.stateful_callbacks);
   expect(JSON.parse(written)).toEqual(json);
-  // The same layout too: keys sorted, two spaces; Python writes 1.0 and 5e-05 where JSON needs 1 and 0.00005.
+  // The same layout too: keys sorted, two spaces; Python writes 1.0 and 5e-05 where JSON needs 1
+  // and 0.00005.
   const layout = (text: string) => text.replace(/-?\d[\d.e-]*/g, '#');
   expect(layout(written)).toBe(layout(attrs.text));
 });

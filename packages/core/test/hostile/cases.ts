@@ -1,6 +1,6 @@
 /**
- * What may lie where a file is expected: other things than files, and texts that are no JSON object, or one that
- * is not to be trusted. Each is put in the place of every file that is read.
+ * What may lie where a file is expected: other things than files, and texts that are no JSON
+ * object, or one that is not to be trusted. Each is put in the place of every file that is read.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -135,7 +135,10 @@ export function copyOf(folder: string, files: readonly string[], to: string): st
   return to;
 }
 
-/** The promise of every case: an error of Attune that names the file, says what is wrong and what to do. */
+/**
+ * The promise of every case: an error of Attune that names the file, says what is wrong and what to
+ * do.
+ */
 export async function expectRefusal(
   run: () => Promise<unknown>,
   path: string,

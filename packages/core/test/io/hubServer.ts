@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A local server with one repository that speaks as much of the Hub's protocol as fetching needs. */
+/**
+ * A local server with one repository that speaks as much of the Hub's protocol as fetching needs.
+ */
 export interface HubServer extends AsyncDisposable {
   readonly url: string;
   /** "GET /owner/name/resolve/main/config.json bytes=0-0" */
@@ -10,7 +12,10 @@ export interface HubServer extends AsyncDisposable {
   readonly sha: string;
   /** The next body of this file stops after so many bytes; once each. */
   breakOnce: Map<string, number>;
-  /** Breaks the connection that stopped: once the other side has got what was sent, or it would be lost. */
+  /**
+   * Breaks the connection that stopped: once the other side has got what was sent, or it would be
+   * lost.
+   */
   cut(): void;
   /** Content that differs from the hash that is listed. */
   corrupt: Set<string>;

@@ -3,8 +3,8 @@ import { checkForwardBackward, checkGeneration, families, loadTiny } from './fam
 import { fixtureJson, largestDifference, reference } from './support.js';
 
 /**
- * Every family against transformers on the CPU in float32. Ours are float64, so what remains is their
- * rounding: at most some 1e-5 on logits of size 5.
+ * Every family against transformers on the CPU in float32. Ours are float64, so what remains is
+ * their rounding: at most some 1e-5 on logits of size 5.
  */
 const tolerance = { logits: 3e-5, gradients: 1e-4 };
 

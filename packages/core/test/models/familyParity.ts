@@ -3,7 +3,10 @@ import { SafetensorsFile } from '@attune/core/io';
 import { expect } from 'vitest';
 import { fixture, fixtureJson, largestDifference } from './support.js';
 
-/** The families of parity/rows_families.py: one tiny random model each, float32 numbers of transformers. */
+/**
+ * The families of parity/rows_families.py: one tiny random model each, float32 numbers of
+ * transformers.
+ */
 export const families = [
   'tiny-mistral',
   'tiny-qwen2-window',
@@ -20,7 +23,9 @@ export const families = [
 export const loadTiny = (attune: Attune, name: string): Promise<CausalLM> =>
   AutoModelForCausalLM.fromPretrained(fixture(name), { attune, dtype: 'float32' });
 
-/** Mean cross-entropy of the next token from unshifted labels, its gradients left on the parameters. */
+/**
+ * Mean cross-entropy of the next token from unshifted labels, its gradients left on the parameters.
+ */
 function backwardOf(model: CausalLM, ids: Int32Array, labels: Int32Array, shape: number[]) {
   const { engine } = model;
   const [batch, length] = shape as [number, number];
@@ -35,7 +40,10 @@ function backwardOf(model: CausalLM, ids: Int32Array, labels: Int32Array, shape:
   return { logits, loss };
 }
 
-/** What the fixture keeps of a gradient: a vector itself, of a matrix G [m, n] the products G w and w G. */
+/**
+ * What the fixture keeps of a gradient: a vector itself, of a matrix G [m, n] the products G w and
+ * w G.
+ */
 function sketch(grad: ArrayLike<number>, shape: readonly number[]): Record<string, number[]> {
   if (shape.length === 1) return { '': Array.from(grad) };
   const [m, n] = shape as [number, number];
@@ -66,7 +74,11 @@ export interface ParityTolerance {
   readonly gradients: number;
 }
 
-/** Logits, loss and the gradient of every parameter against the fixture. @param prepare changes the model first */
+/**
+ * Logits, loss and the gradient of every parameter against the fixture.
+ *
+ * @param prepare changes the model first
+ */
 export async function checkForwardBackward(
   attune: Attune,
   name: string,

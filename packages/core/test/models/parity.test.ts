@@ -14,8 +14,8 @@ import {
 /**
  * Logits, loss and every gradient against transformers on the CPU in float32.
  *
- * Ours are float64, so what remains is their rounding: 1e-5 on logits of size 1 is about 80 ulp after
- * two layers.
+ * Ours are float64, so what remains is their rounding: 1e-5 on logits of size 1 is about 80 ulp
+ * after two layers.
  */
 const tolerance = 1e-5;
 

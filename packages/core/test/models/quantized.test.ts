@@ -91,7 +91,8 @@ describe('quantising while loading', () => {
       expect(await weightOf(ours, path), path).toEqual(await weightOf(theirs, path));
   });
 
-  // Torch computes 127 / absmax as 127 * (1 / absmax) on a CPU: an ulp, which decides halves now and then.
+  // Torch computes 127 / absmax as 127 * (1 / absmax) on a CPU: an ulp, which decides halves now
+  // and then.
   it('8 bits: the scales of bitsandbytes, and all but one of a thousand codes', async () => {
     const ours = await load(fixture('tiny-qwen2'), { load_in_8bit: true } as QuantizationConfig);
     const theirs = await load(fixture('tiny-qwen2-int8'));
@@ -108,7 +109,8 @@ describe('quantising while loading', () => {
     expect(missed / weights).toBeLessThan(0.001);
   });
 
-  // bitsandbytes looks scales up in a coarse table on a CPU, and misses the nearest code now and then.
+  // bitsandbytes looks scales up in a coarse table on a CPU, and misses the nearest code now and
+  // then.
   it('double quantisation: the same codes, scales off by a step in less than one of a hundred', async () => {
     const ours = await load(fixture('tiny-llama-tied'), {
       loadIn4bit: true,

@@ -68,7 +68,10 @@ function equals(table: RotaryTables | undefined, theirs: Found): boolean {
   );
 }
 
-/** The first files of Phi-3 say "su" with the original length beside it: read here, refused by transformers 5. */
+/**
+ * The first files of Phi-3 say "su" with the original length beside it: read here, refused by
+ * transformers 5.
+ */
 const isFirstPhi3 = ({ family, keys }: Case): boolean =>
   family === 'phi3' && /"(su|yarn)"/.test(JSON.stringify(keys));
 

@@ -3,7 +3,9 @@ import { expect, it } from 'vitest';
 import { longestSequence, rotaryFromConfig } from '../../src/models/families/rotaryConfig.js';
 import { fixtureJson, largestDifference } from './support.js';
 
-/** inv_freq of LlamaRotaryEmbedding in transformers 5.23 with head_dim 16, and cos at position 5000. */
+/**
+ * inv_freq of LlamaRotaryEmbedding in transformers 5.23 with head_dim 16, and cos at position 5000.
+ */
 const cases: [RopeScaling['type'], Record<string, unknown>, inv: number[], cos: number[]][] = [
   [
     'default',

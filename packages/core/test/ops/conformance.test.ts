@@ -37,7 +37,10 @@ function outputsOf(c: OpCase): readonly TensorSpec[] {
   return c.derive ? c.inputs.slice(0, 1) : c.op.infer(c.inputs, c.attrs);
 }
 
-/** A backend whose every result is NaN (-1 for integers): a comparison that it passes compares nothing. */
+/**
+ * A backend whose every result is NaN (-1 for integers): a comparison that it passes compares
+ * nothing.
+ */
 class NanBackend extends ReferenceBackend {
   override async read(_: unknown, __: number, byteLength: number): Promise<ArrayBuffer> {
     return new Uint8Array(byteLength).fill(0xff).buffer as ArrayBuffer;

@@ -4,7 +4,10 @@ import { assertGradients, checkGradients, type GradientInput } from '@attune/cor
 import { Rng } from '@attune/core/util';
 import { describe, expect, it } from 'vitest';
 
-/** Normal values; `positive` ones for log and roots; `spread` ones where ties or kinks are in the way. */
+/**
+ * Normal values; `positive` ones for log and roots; `spread` ones where ties or kinks are in the
+ * way.
+ */
 function input(shape: readonly number[], seed = 1, kind?: 'positive' | 'spread'): GradientInput {
   const rng = new Rng(seed, 9);
   const size = shape.reduce((n, d) => n * d, 1);
@@ -491,8 +494,9 @@ describe('gradients equal central differences', () => {
   });
 
   it('covers every op of the table that has a gradient', () => {
-    // Backward rules are first order; updates in place and choices have no gradient; the gradient of
-    // a cast passes straight through, which differences of rounded numbers cannot show (tape.test.ts).
+    // Backward rules are first order; updates in place and choices have no gradient; the gradient
+    // of a cast passes straight through, which differences of rounded numbers cannot show
+    // (tape.test.ts).
     const without =
       /(Grad|Into)$|^(equal|greater|less|argmax|labelIsTop|fill|assign|accumulate|writeRows|guardFinite|adamw|adamw8bit|adafactor|sgd|lion|clipFactor|updateLossScale|cast|dequantize)$/;
     const missing = opTable.map((op) => op.name).filter((n) => !without.test(n) && !covered.has(n));

@@ -80,7 +80,9 @@ function expectClose(
   expect(off).toEqual([]);
 }
 
-/** What float64 arithmetic in another order leaves, whatever a fixture's own tolerance would allow. */
+/**
+ * What float64 arithmetic in another order leaves, whatever a fixture's own tolerance would allow.
+ */
 const double: Tolerance = { abs: 1e-10, rel: 1e-9 };
 
 describe.each(['row01-cross-entropy', 'row02-cross-entropy-num-items'])('%s', (file) => {

@@ -101,7 +101,8 @@ describe('row 20: torch.nn.utils.clip_grad_norm_', () => {
       const bag = new Bag();
       const clipped: number[][] = [];
       for (let i = 0; `clipped${i}` in outputs; i++) clipped.push(numbers(outputs[`clipped${i}`]));
-      // The inputs from the outputs: torch clips in place, so the fixture's inputs may be clipped already.
+      // The inputs from the outputs: torch clips in place, so the fixture's inputs may be clipped
+      // already.
       const raw = isBad
         ? [[1, name === 'nan' ? Number.NaN : Number.POSITIVE_INFINITY]]
         : clipped.map((values) => values.map((v) => v / coefficient));

@@ -4,7 +4,10 @@ import { type TextTokenizer, tokenizeSft } from '@attune/core/text';
 import { describe, expect, test } from 'vitest';
 import { fixtureJson, hasStories, stories, storiesNote } from '../models/support.js';
 
-/** One token for each character, 1 (BOS) in front; "$" is the EOS; chats are <role>content$ per turn. */
+/**
+ * One token for each character, 1 (BOS) in front; "$" is the EOS; chats are <role>content$ per
+ * turn.
+ */
 const letters: TextTokenizer = {
   eosToken: '$',
   encode: (text, { addSpecialTokens = true } = {}) => [

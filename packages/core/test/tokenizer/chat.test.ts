@@ -94,7 +94,9 @@ describe('row 113: which tokens the assistant wrote', () => {
     }
   });
 
-  /** What Qwen 3 renders otherwise once more follows: without the tags nobody can say what is whose. */
+  /**
+   * What Qwen 3 renders otherwise once more follows: without the tags nobody can say what is whose.
+   */
   const unknowable: Record<string, readonly string[]> = {
     qwen3: [
       'three turns',

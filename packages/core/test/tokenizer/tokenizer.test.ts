@@ -245,7 +245,10 @@ describe('AutoTokenizer.fromPretrained', () => {
 });
 
 describe('DecodeStream', () => {
-  /** A decoder whose tokens carry a leading space that the first of a text loses, as SentencePiece's do. */
+  /**
+   * A decoder whose tokens carry a leading space that the first of a text loses, as SentencePiece's
+   * do.
+   */
   const words = ['▁one', '▁two', '<skip>'];
   const tokenizer = {
     decode: (ids: readonly number[]) =>

@@ -17,7 +17,9 @@ import {
   weightsOf,
 } from './support.js';
 
-/** Says so at the next wait, as a device does, when more than `limit` bytes were asked for at once. */
+/**
+ * Says so at the next wait, as a device does, when more than `limit` bytes were asked for at once.
+ */
 class SmallBackend extends Float32Backend {
   #full = false;
 

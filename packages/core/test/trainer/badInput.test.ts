@@ -13,7 +13,8 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { idRows, minuteLlama } from './support.js';
 
-// Whatever a script gets wrong: the error names the option or the row, says what was found, and what to do.
+// Whatever a script gets wrong: the error names the option or the row, says what was found, and
+// what to do.
 
 let attune: Attune;
 let model: CausalLM;

@@ -26,7 +26,9 @@ import {
   weightsOf,
 } from './support.js';
 
-/** Next-token prediction with dropout on the hidden states: a resumed run must draw the same masks. */
+/**
+ * Next-token prediction with dropout on the hidden states: a resumed run must draw the same masks.
+ */
 const noisy: Objective = {
   ...causalLmObjective({ maxLength: 32 }),
   loss(model, { inputIds, labels }) {
@@ -86,7 +88,8 @@ const timeless = (history: readonly LogEntry[]) =>
   );
 
 describe('resume', () => {
-  // 11 rows, 2 to a batch, 2 batches to an update: 3 updates an epoch, the last with 1 row and a half window.
+  // 11 rows, 2 to a batch, 2 batches to an update: 3 updates an epoch, the last with 1 row and a
+  // half window.
   const args = {
     maxSteps: 10,
     loggingSteps: 4,
@@ -144,7 +147,8 @@ describe('resume', () => {
     };
     const first = patient();
     await run({ args: first.args, callbacks: [first.callback], stopAt: 4 });
-    // Evaluated after updates 1 to 3: a run that is stopped leaves the evaluation of its last update to the next.
+    // Evaluated after updates 1 to 3: a run that is stopped leaves the evaluation of its last
+    // update to the next.
     expect(first.callback.counter).toBe(2);
     const second = patient();
     await run({

@@ -1,12 +1,13 @@
 /**
- * The process that killed.test.ts starts: a run with dropout, accumulation, evaluations and a checkpoint
- * after every update. Kills itself where it is told to, or says at its end what came out.
+ * The process that killed.test.ts starts: a run with dropout, accumulation, evaluations and a
+ * checkpoint after every update. Kills itself where it is told to, or says at its end what came
+ * out.
  *
  * usage: node killedRun.mjs OUTPUT_DIR [AFTER_UPDATES moment|file COUNT]
  *
  * So many updates of this process are left alone; then it dies at the COUNT-th moment of the run
- * (beginnings and ends of updates, logs, evaluations), or at the COUNT-th operation on files of a save.
- * Counted, not timed: the same place on a busy machine.
+ * (beginnings and ends of updates, logs, evaluations), or at the COUNT-th operation on files of a
+ * save. Counted, not timed: the same place on a busy machine.
  */
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';

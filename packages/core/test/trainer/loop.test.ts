@@ -320,7 +320,9 @@ describe('promises of the loop', () => {
         most = Math.max(most, ++asked - answered);
         return this.#answer();
       }
-      /** So many turns of the event loop later: a run that does not wait for it has ended by then. */
+      /**
+       * So many turns of the event loop later: a run that does not wait for it has ended by then.
+       */
       async #answer(): Promise<void> {
         for (let i = 0; i < 100; i++) await turn();
         answered++;

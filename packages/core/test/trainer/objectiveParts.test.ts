@@ -34,8 +34,8 @@ interface Valued extends Objective<TokenExample> {
 }
 
 /**
- * The language model's loss and a value head's, weighed by a coefficient that grows with each group; the
- * mean of its values so far is kept on the device and is subtracted.
+ * The language model's loss and a value head's, weighed by a coefficient that grows with each
+ * group; the mean of its values so far is kept on the device and is subtracted.
  */
 function valued(attune: Attune, fingerprint: Record<string, PlainJson> = { clip: 0.2 }): Valued {
   const { engine } = attune;

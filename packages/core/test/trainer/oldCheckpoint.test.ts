@@ -12,8 +12,9 @@ import {
   weightsOf,
 } from './support.js';
 
-// Files of people outlive versions. checkpoints/checkpoint-5 was written by version 0.1.0, before a run
-// became a value that is stepped: by the run below, which a signal ended after its fifth update of eight.
+// Files of people outlive versions. checkpoints/checkpoint-5 was written by version 0.1.0, before a
+// run became a value that is stepped: by the run below, which a signal ended after its fifth update
+// of eight.
 
 const noisy: Objective = {
   ...causalLmObjective({ maxLength: 32 }),

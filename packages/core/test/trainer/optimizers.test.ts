@@ -26,7 +26,10 @@ interface RunOptions {
   readonly stopAt?: number;
   readonly resume?: boolean;
   readonly optimizers?: SftTrainerOptions['optimizers'];
-  /** Of the config: 512 x 8 of a larger embedding are the 4096 numbers from which states have 8 bits. */
+  /**
+   * Of the config: 512 x 8 of a larger embedding are the 4096 numbers from which states have 8
+   * bits.
+   */
   readonly changes?: object;
 }
 
@@ -153,7 +156,8 @@ describe('lrSchedulerType', () => {
   test('reduce_lr_on_plateau follows evaluation, and goes on where a checkpoint left it', async () => {
     const args = {
       lrSchedulerType: 'reduce_lr_on_plateau',
-      // Nothing is an improvement of 10: from the second evaluation on the rate halves at every other.
+      // Nothing is an improvement of 10: from the second evaluation on the rate halves at every
+      // other.
       lrSchedulerKwargs: { patience: 1, factor: 0.5, threshold: 10, threshold_mode: 'abs' },
       evalStrategy: 'steps',
       evalSteps: 1,

@@ -13,7 +13,10 @@ import { fixtureJson, tinyLlama } from './support.js';
 const close = (ours: number, theirs: number, relative: number) =>
   expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(relative * Math.abs(theirs) + 1e-12);
 
-/** tiny-llama in float64; transformers' traces are in float32, which makes the difference: about 1e-6 of the loss. */
+/**
+ * tiny-llama in float64; transformers' traces are in float32, which makes the difference: about
+ * 1e-6 of the loss.
+ */
 async function run(rows: object[], args: SftArgumentsInput): Promise<TrainLogs[]> {
   await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
   return await updatesOf(await tinyLlama(attune), { trainDataset: rows }, args);

@@ -33,8 +33,8 @@ export const argumentsOf = (settings: Readonly<Record<string, unknown>>): SftArg
   Object.fromEntries(names.filter((n) => n in settings).map((n) => [n, settings[n]]));
 
 /**
- * So many updates of a variant of a recorded run: what is special about it shows in the first, and how
- * its state grows in the next. Full lengths are those of the plain runs.
+ * So many updates of a variant of a recorded run: what is special about it shows in the first, and
+ * how its state grows in the next. Full lengths are those of the plain runs.
  */
 export const VARIANT_UPDATES = 6;
 

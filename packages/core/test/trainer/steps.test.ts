@@ -204,8 +204,9 @@ describe('steps()', () => {
 
 describe('an objective that makes several updates of a group', () => {
   /**
-   * Three updates: both micro-batches, then each by itself. How much they weigh depends on the weights
-   * before the first of them, as a rollout does: prepared again from the middle they would be others.
+   * Three updates: both micro-batches, then each by itself. How much they weigh depends on the
+   * weights before the first of them, as a rollout does: prepared again from the middle they would
+   * be others.
    */
   function rollout(seen: UpdateContext[] = [], made: string[] = []): Objective<TokenExample> {
     return {

@@ -17,7 +17,10 @@ import { fixture } from '../models/support.js';
 
 export { fixture, fixtureJson, largestDifference } from '../models/support.js';
 
-/** The reference backend, rounding every result to float32 as a device does: what is saved is all there is. */
+/**
+ * The reference backend, rounding every result to float32 as a device does: what is saved is all
+ * there is.
+ */
 export class Float32Backend extends ReferenceBackend {
   override dispatch(call: OpCall): void {
     super.dispatch(call);

@@ -257,7 +257,10 @@ describe('the order of rows, in three spellings', () => {
   });
 
   describe('lengthColumnName', () => {
-    /** Rows of three tokens; `length` by the first of them. The first tokens in the order of training. */
+    /**
+     * Rows of three tokens; `length` by the first of them. The first tokens in the order of
+     * training.
+     */
     const orderOf = async (lengthOf: (i: number) => object, args: TrainingArgumentsInput = {}) => {
       await using attune = await createAttune({ backend: 'reference', logger: silentLogger });
       const plain = causalLmObjective({ maxLength: 8, preflight: 'off' });

@@ -2,7 +2,10 @@ import { expect, onTestFinished, test } from 'vitest';
 import { SFTTrainer } from '../../src/index.js';
 import { float32Attune, minuteLlama } from '../trainer/support.js';
 
-/** Every field of TRL 1.16's SFTConfig (transformers 5.23's TrainingArguments among them), with its default. */
+/**
+ * Every field of TRL 1.16's SFTConfig (transformers 5.23's TrainingArguments among them), with its
+ * default.
+ */
 const defaults: Readonly<Record<string, unknown>> = {
   output_dir: null,
   per_device_train_batch_size: 8,

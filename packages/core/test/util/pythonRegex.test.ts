@@ -9,7 +9,9 @@ interface Row405 {
 
 const { names, patterns } = fixtureJson('row405-python-regex.json') as Row405;
 
-/** As the fixture has it: a hexadecimal digit for four names, null for a pattern that is refused. */
+/**
+ * As the fixture has it: a hexadecimal digit for four names, null for a pattern that is refused.
+ */
 function answers(source: string, call: (pattern: PythonPattern, name: string) => unknown) {
   let pattern: PythonPattern;
   try {

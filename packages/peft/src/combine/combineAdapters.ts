@@ -21,8 +21,8 @@ export interface CombinedAdapter {
  * Reads the adapters back and combines them layer by layer. Changes nothing.
  *
  * @param configs of the adapters, in their order
- * @throws PEFT_COMBINATION for other methods, and for what a weight difference does not hold: trained
- *   biases, magnitudes (DoRA), modulesToSave
+ * @throws PEFT_COMBINATION for other methods, and for what a weight difference does not hold:
+ *   trained biases, magnitudes (DoRA), modulesToSave
  */
 export async function combineAdapters(
   engine: Engine,

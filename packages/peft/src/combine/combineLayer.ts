@@ -93,7 +93,9 @@ function sideBySide(factors: readonly LoraFactors[]): {
   return { left, right };
 }
 
-/** A factor as a tensor of a file, filled up with zeros to `rank`: a layer that fewer adapters have. */
+/**
+ * A factor as a tensor of a file, filled up with zeros to `rank`: a layer that fewer adapters have.
+ */
 export function paddedFactor(
   name: string,
   { rows, columns, data }: algebra.Dense,

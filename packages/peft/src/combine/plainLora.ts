@@ -6,9 +6,10 @@ import { AdaptedLinear } from '../slots/adaptedLinear.js';
 import type { AttachedParameter } from '../slots/adapterSlot.js';
 
 /**
- * An adapter that started with a part of the base (PiSSA, OLoRA) as a plain LoRA of twice the rank, which fits the
- * base that everybody has: B A - B0 A0 = [B, -B0] [A; A0]. alpha is twice as large too (sqrt(2) times with rsLoRA),
- * so that the scale stays; PEFT's path_initial_model_for_weight_conversion writes the same.
+ * An adapter that started with a part of the base (PiSSA, OLoRA) as a plain LoRA of twice the rank,
+ * which fits the base that everybody has: B A - B0 A0 = [B, -B0] [A; A0]. alpha is twice as large
+ * too (sqrt(2) times with rsLoRA), so that the scale stays; PEFT's
+ * path_initial_model_for_weight_conversion writes the same.
  *
  * @param held what the adapter has in the model
  * @throws PEFT_NOT_PLAIN_LORA

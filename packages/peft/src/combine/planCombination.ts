@@ -11,9 +11,10 @@ export interface WeightedAdapterOptions {
   /** What to call the new one. */
   readonly adapterName: string;
   /**
-   * How: "linear" adds the weight differences; "cat" puts the adapters side by side, which is the same sum
-   * without any rounding; "svd" is "linear" cut to `svdRank`; "ties", "dare_linear", "dare_ties" and
-   * "magnitude_prune" thin them out first (`density`). A name with "_svd" is the same as without. Default "svd".
+   * How: "linear" adds the weight differences; "cat" puts the adapters side by side, which is the
+   * same sum without any rounding; "svd" is "linear" cut to `svdRank`; "ties", "dare_linear",
+   * "dare_ties" and "magnitude_prune" thin them out first (`density`). A name with "_svd" is the
+   * same as without. Default "svd".
    */
   readonly combinationType?:
     | 'svd'
@@ -23,16 +24,25 @@ export interface WeightedAdapterOptions {
     | 'dare_linear_svd'
     | 'dare_ties_svd'
     | 'magnitude_prune_svd';
-  /** Share of values that thinning keeps, 0 to 1. Needed by the combinations that thin out; default none. */
+  /**
+   * Share of values that thinning keeps, 0 to 1. Needed by the combinations that thin out; default
+   * none.
+   */
   readonly density?: number;
-  /** Of "ties" and "dare_ties": elect signs by the sum of the values or by their number. Default "total". */
+  /**
+   * Of "ties" and "dare_ties": elect signs by the sum of the values or by their number. Default
+   * "total".
+   */
   readonly majoritySignMethod?: algebra.MajoritySignMethod;
-  /** Rank of the result. Default: the largest of the adapters; for "linear" the sum of their ranks, which loses nothing. */
+  /**
+   * Rank of the result. Default: the largest of the adapters; for "linear" the sum of their ranks,
+   * which loses nothing.
+   */
   readonly svdRank?: number;
   /**
-   * Combine A and B each by themselves, as PEFT does for all but the "_svd" types: cheaper, of the same
-   * rank, and another function than the sum of the adapters, because (A1 + A2)(B1 + B2) has cross terms.
-   * Default false.
+   * Combine A and B each by themselves, as PEFT does for all but the "_svd" types: cheaper, of the
+   * same rank, and another function than the sum of the adapters, because (A1 + A2)(B1 + B2) has
+   * cross terms. Default false.
    */
   readonly peftCompat?: boolean;
   /** Of the random masks of "dare_*". Default: the Attune's seed. */

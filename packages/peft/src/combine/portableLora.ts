@@ -30,17 +30,18 @@ const MENDED: ReadonlySet<AdapterProblemCode> = new Set([
 ]);
 
 /**
- * An adapter as PEFT, vLLM and llama.cpp all read it rightly: one rank R for all layers, lora_alpha = R, no rsLoRA and no
- * patterns, so that every rule gives the scale 1; the layer's own scale s is in B.
+ * An adapter as PEFT, vLLM and llama.cpp all read it rightly: one rank R for all layers, lora_alpha
+ * = R, no rsLoRA and no patterns, so that every rule gives the scale 1; the layer's own scale s is
+ * in B.
  *
  *     s B A = 1 [s B, 0] [A; 0]
  *
- * R is the largest rank of a layer; zeros fill up the others. A start from the base (PiSSA, OLoRA) becomes a plain LoRA
- * first, which doubles the rank. s B is rounded once, to float32.
+ * R is the largest rank of a layer; zeros fill up the others. A start from the base (PiSSA, OLoRA)
+ * becomes a plain LoRA first, which doubles the rank. s B is rounded once, to float32.
  *
  * @param held what the adapter has in the model
- * @throws PEFT_NOT_PORTABLE for what one of the three cannot read: other methods, DoRA, biases, whole modules,
- *   embeddings, heads, GPT-2's layers
+ * @throws PEFT_NOT_PORTABLE for what one of the three cannot read: other methods, DoRA, biases,
+ *   whole modules, embeddings, heads, GPT-2's layers
  */
 export async function portableLora(
   held: readonly AttachedParameter[],

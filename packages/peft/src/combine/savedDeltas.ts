@@ -20,12 +20,14 @@ import { conv1dPairs, READ_BY_PEFT_ALONE, takesFromBase } from '../interop/share
 const OTHERS = ['alora_invocation_tokens', 'target_parameters', 'trainable_token_indices'];
 
 /**
- * What a saved LoRA adds to each weight of its base, s B A, without the base: for a merge of `base+adapter`.
+ * What a saved LoRA adds to each weight of its base, s B A, without the base: for a merge of
+ * `base+adapter`.
  *
  * @param nameOrPath a folder with adapter_config.json and adapter_model.safetensors, or a Hub id
- * @throws PEFT_NOT_A_DELTA for what no difference of weights holds (other methods, DoRA, biases, whole modules, a start
- *   from the base), or whose weight cannot be known without the base (embeddings, GPT-2's layers without fan_in_fan_out);
- *   PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, SAFETENSORS_..., HUB_..., UNKNOWN_OPTION
+ * @throws PEFT_NOT_A_DELTA for what no difference of weights holds (other methods, DoRA, biases,
+ *   whole modules, a start from the base), or whose weight cannot be known without the base
+ *   (embeddings, GPT-2's layers without fan_in_fan_out); PEFT_ADAPTER_MISSING,
+ *   PEFT_ADAPTER_INCOMPLETE, SAFETENSORS_..., HUB_..., UNKNOWN_OPTION
  */
 export async function openAdapterDeltas(
   nameOrPath: string,

@@ -20,10 +20,10 @@ const commonShape = {
   /** The method. */
   peftType: z.string(),
   /**
-   * Which linear layers to adapt. A list: layers whose path is the name or ends with `.name`. A string:
-   * a regular expression that must match the whole path, or "all-linear": every linear layer but the
-   * output head. Default: the method's usual choice for the model type, as in PEFT (LoRA on Llama:
-   * q_proj and v_proj; "all-linear" usually learns better and costs more).
+   * Which linear layers to adapt. A list: layers whose path is the name or ends with `.name`. A
+   * string: a regular expression that must match the whole path, or "all-linear": every linear
+   * layer but the output head. Default: the method's usual choice for the model type, as in PEFT
+   * (LoRA on Llama: q_proj and v_proj; "all-linear" usually learns better and costs more).
    */
   targetModules: z
     .union([names, z.string().min(1)])
@@ -37,8 +37,8 @@ const commonShape = {
     .default(null)
     .meta({ aka: 'exclude' }),
   /**
-   * Modules that are trained whole, as a copy saved with the adapter, e.g. ["lm_head"]: those whose path
-   * ends with one of these, in the middle of a name too, as in PEFT. Default none.
+   * Modules that are trained whole, as a copy saved with the adapter, e.g. ["lm_head"]: those whose
+   * path ends with one of these, in the middle of a name too, as in PEFT. Default none.
    */
   modulesToSave: names.nullable().default(null),
   /** Only the layers of these numbers (with a list of targetModules). Default all. */
@@ -49,7 +49,10 @@ const commonShape = {
     .meta({ aka: 'layers' }),
   /** The name before the layer's number, e.g. "layers", where it is ambiguous. Default: any. */
   layersPattern: z.union([names, z.string()]).nullable().default(null),
-  /** Which biases are trained too: none, all of the model, or those of adapted layers. Default "none". */
+  /**
+   * Which biases are trained too: none, all of the model, or those of adapted layers. Default
+   * "none".
+   */
   bias: z.enum(['none', 'all', 'lora_only']).default('none'),
   /** Written to adapter_config.json. Default "CAUSAL_LM". */
   taskType: z.string().nullable().default(null).meta({ aka: 'task' }),
@@ -126,7 +129,8 @@ const FLOATS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * adapter_config.json as PEFT writes it: every field, snake_case, sorted, indent 2, no newline at the end.
+ * adapter_config.json as PEFT writes it: every field, snake_case, sorted, indent 2, no newline at
+ * the end.
  *
  * @param like the file that the adapter came from: numbers that are the same are spelt as there
  */
@@ -255,11 +259,15 @@ const isOff = (value: unknown): boolean =>
   value === false ||
   (typeof value === 'object' && Object.keys(value as object).length === 0);
 
-/** Whether an option that the method does not have is an error; else it is passed over, with a warning. */
+/**
+ * Whether an option that the method does not have is an error; else it is passed over, with a
+ * warning.
+ */
 function isRefused(key: string, value: unknown, source: Source): boolean {
   if (!source.isFile) return true;
   if (isOff(value)) return false;
-  // A number or a name may be a default that a newer PEFT writes; what is switched on changes the result.
+  // A number or a name may be a default that a newer PEFT writes; what is switched on changes the
+  // result.
   if (typeof value !== 'number' && typeof value !== 'string') return true;
   source.warn(`${source.label}: unknown option ${key} = ${JSON.stringify(value)} is ignored.`);
   return false;

@@ -9,15 +9,18 @@ import type {
 } from './methodKinds.js';
 import type { ParamSpecs, SharedSpecs } from './paramSpec.js';
 
-/** None of another kind's members: so that what is missing tells TypeScript which kind is written. */
+/**
+ * None of another kind's members: so that what is missing tells TypeScript which kind is written.
+ */
 type Without<Part> = { readonly [Name in keyof Part]?: undefined };
 type AnyLayerPart = LayerPart<ConfigSchema, ParamSpecs, SharedSpecs>;
 type AnySelectionPart = SelectionPart<ConfigSchema>;
 type AnyPromptPart = PromptPart<ConfigSchema, ParamSpecs>;
 
 /**
- * A PEFT method as its author writes it: it adapts layers (`params`, `forward`), trains copies of the base's
- * own parameters (`select`), or puts virtual tokens before the rows (`prompt`). See {@link definePeftMethod}.
+ * A PEFT method as its author writes it: it adapts layers (`params`, `forward`), trains copies of
+ * the base's own parameters (`select`), or puts virtual tokens before the rows (`prompt`). See
+ * {@link definePeftMethod}.
  */
 export type PeftMethodDefinition<
   C extends ConfigSchema,

@@ -18,11 +18,19 @@ type TensorsOf<P extends ParamSpecs> = { readonly [K in keyof P]: Tensor };
 export interface MethodFacts<C extends ConfigSchema> {
   /** Its name in configs and in adapter_config.json, e.g. "LORA". */
   readonly peftType: string;
-  /** Its own options, camelCase (files have them in snake_case). targetModules, modulesToSave, ... come with every method. */
+  /**
+   * Its own options, camelCase (files have them in snake_case). targetModules, modulesToSave, ...
+   * come with every method.
+   */
   readonly config: C;
-  /** Options of every method that this one does not have: refused when given, not written to files. */
+  /**
+   * Options of every method that this one does not have: refused when given, not written to files.
+   */
   readonly without?: readonly (keyof CommonConfig)[];
-  /** Options whose defaults depend on the model, filled in. Runs before anything else; files have the result. */
+  /**
+   * Options whose defaults depend on the model, filled in. Runs before anything else; files have
+   * the result.
+   */
   resolve?(config: MethodConfig<C>, base: BaseModel): MethodConfig<C>;
   /**
    * Fields of adapter_config.json (snake_case) that other tools write and this method has no option
@@ -42,7 +50,10 @@ export interface MethodFacts<C extends ConfigSchema> {
     config: MethodConfig<C>,
     learningRate: number,
   ): number;
-  /** Fields of an adapter_config.json, camelCase, before they are checked: what only mattered for first values may go. */
+  /**
+   * Fields of an adapter_config.json, camelCase, before they are checked: what only mattered for
+   * first values may go.
+   */
   fromFile?(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
 }
 
@@ -55,7 +66,10 @@ export interface LayerPart<
   P extends ParamSpecs,
   S extends SharedSpecs = Record<never, never>,
 > {
-  /** What targetModules may name: linear layers (the default), embeddings too, or any module of one input and one output, e.g. `mlp`. */
+  /**
+   * What targetModules may name: linear layers (the default), embeddings too, or any module of one
+   * input and one output, e.g. `mlp`.
+   */
   readonly targets?: Targets;
   /** Which layers are adapted when targetModules is not given, by `model_type`. */
   readonly defaultTargetModules?: Readonly<Record<string, readonly string[]>>;
@@ -63,7 +77,10 @@ export interface LayerPart<
   layerConfig?(config: MethodConfig<C>, path: string): MethodConfig<C>;
   /** The parameters that one layer gets. Step 0 must equal the base: choose the inits so. */
   params(layer: LayerInfo, config: MethodConfig<C>): P;
-  /** Throws for options that make no sense on a layer. Not asked of adapters from files: they were trained so. */
+  /**
+   * Throws for options that make no sense on a layer. Not asked of adapters from files: they were
+   * trained so.
+   */
   checkNew?(layer: LayerInfo, config: MethodConfig<C>): void;
   /** Frozen tensors that all adapted layers share; `forward` gets them among `p`. */
   shared?(layers: readonly LayerInfo[], config: MethodConfig<C>): S;
@@ -71,7 +88,8 @@ export interface LayerPart<
    * The adapted layer. Records ops; must not wait for the device.
    *
    * @param x [..., in]
-   * @param base the layer without this adapter (quantised, or with other adapters, it may be): [..., in] -> [..., out]
+   * @param base the layer without this adapter (quantised, or with other adapters, it may be):
+   *   [..., in] -> [..., out]
    * @param p the tensors of `params` and `shared`, by name
    * @returns [..., out]
    */
@@ -82,7 +100,10 @@ export interface LayerPart<
     config: MethodConfig<C>,
     context: AdapterContext,
   ): Tensor;
-  /** The weight [out, in], float32, that makes the plain layer equal to the adapted one. Absent: cannot be merged. */
+  /**
+   * The weight [out, in], float32, that makes the plain layer equal to the adapted one. Absent:
+   * cannot be merged.
+   */
   mergedWeight?(
     weight: Tensor,
     p: TensorsOf<P> & TensorsOf<S>,
@@ -97,8 +118,9 @@ export interface LayerPart<
     context: AdapterContext,
   ): Tensor;
   /**
-   * First values that take the host: null where there are none. The adapter computes with those of `params` until
-   * they come, which should give the same function. Of a loaded adapter only frozen ones are written.
+   * First values that take the host: null where there are none. The adapter computes with those of
+   * `params` until they come, which should give the same function. Of a loaded adapter only frozen
+   * ones are written.
    *
    * @param weight reads the layer's weight [out, in], float32
    * @returns by the names of `params`
@@ -110,16 +132,21 @@ export interface LayerPart<
   ): Promise<Readonly<Record<string, algebra.Dense>>> | null;
 }
 
-/** A method that trains parameters of the base itself: BitFit, layer selection, full fine-tuning. */
+/**
+ * A method that trains parameters of the base itself: BitFit, layer selection, full fine-tuning.
+ */
 export interface SelectionPart<C extends ConfigSchema> {
   /**
-   * Names of the base's parameters that the adapter trains. It trains float32 copies, so that the base stays the
-   * base when the adapter is off: 4 bytes more for each number.
+   * Names of the base's parameters that the adapter trains. It trains float32 copies, so that the
+   * base stays the base when the adapter is off: 4 bytes more for each number.
    */
   select(base: BaseModel, config: MethodConfig<C>): readonly string[];
 }
 
-/** `embeddings`: in the place of what the embedding gives for tokens. `keyValues`: keys and values in each layer, which do not turn. */
+/**
+ * `embeddings`: in the place of what the embedding gives for tokens. `keyValues`: keys and values
+ * in each layer, which do not turn.
+ */
 export type GivenAs = 'embeddings' | 'keyValues';
 
 /** Computes virtual tokens [V, width] of the parameters. Records ops. */
@@ -129,11 +156,12 @@ export type PromptEncoder<P extends ParamSpecs = ParamSpecs> = (
 ) => Tensor;
 
 /**
- * Virtual tokens before the tokens of every row, [V, width], V being `numVirtualTokens`. Width is the hidden size, or of keys
- * and values layers * 2 * kvHeads * headDim: of each layer the keys of all heads, then the values.
+ * Virtual tokens before the tokens of every row, [V, width], V being `numVirtualTokens`. Width is
+ * the hidden size, or of keys and values layers * 2 * kvHeads * headDim: of each layer the keys of
+ * all heads, then the values.
  *
- * In files there is `prompt_embeddings`, what the encoder gives. Its parameters are in a file of their own,
- * `prompt_encoder.safetensors`, which only training on needs.
+ * In files there is `prompt_embeddings`, what the encoder gives. Its parameters are in a file of
+ * their own, `prompt_encoder.safetensors`, which only training on needs.
  */
 export interface VirtualTokenPart<C extends ConfigSchema, P extends ParamSpecs> {
   readonly gives: GivenAs;
@@ -142,7 +170,8 @@ export interface VirtualTokenPart<C extends ConfigSchema, P extends ParamSpecs> 
   /** Makes the virtual tokens of the parameters; absent or null: the one parameter is them. */
   encoder?(config: MethodConfig<C>): PromptEncoder<P> | null;
   /**
-   * First values that take the host: null where there are none. Until they come the adapter computes with those of `params`.
+   * First values that take the host: null where there are none. Until they come the adapter
+   * computes with those of `params`.
    *
    * @returns token ids whose embeddings a parameter starts as, by the names of `params`
    */
@@ -152,8 +181,8 @@ export interface VirtualTokenPart<C extends ConfigSchema, P extends ParamSpecs> 
 /** A method that puts virtual tokens before the rows: prompt tuning, P-tuning, prefix tuning. */
 export interface PromptPart<C extends ConfigSchema, P extends ParamSpecs> {
   /**
-   * Virtual tokens. `config` must have the `virtualTokenOptions`; targetModules and the other options of layers do
-   * not come with it. It cannot be merged, and one is active at a time.
+   * Virtual tokens. `config` must have the `virtualTokenOptions`; targetModules and the other
+   * options of layers do not come with it. It cannot be merged, and one is active at a time.
    */
   readonly prompt: VirtualTokenPart<C, P>;
 }

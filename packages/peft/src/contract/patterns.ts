@@ -4,7 +4,9 @@ import { PythonPattern } from '@attune/core/util';
 /** Whether a path fits. */
 export type PathTest = (path: string) => boolean;
 
-/** A name without characters that mean something to `re`, but for the dot, which fits any character. */
+/**
+ * A name without characters that mean something to `re`, but for the dot, which fits any character.
+ */
 const PLAIN = /^[\w.]+$/;
 
 /**
@@ -29,7 +31,11 @@ export function pattern(source: string, asWritten = source): PythonPattern {
   }
 }
 
-/** Whether a regular expression matches a path from its first letter to its last, as `re.fullmatch`. @throws PEFT_BAD_REGEX */
+/**
+ * Whether a regular expression matches a path from its first letter to its last, as `re.fullmatch`.
+ *
+ * @throws PEFT_BAD_REGEX
+ */
 export function fullMatcher(source: string): PathTest {
   const found = pattern(source);
   return (path) => found.fullMatch(path) !== null;
@@ -53,8 +59,8 @@ export const isAllLinear = (targetModules: string | readonly string[]): boolean 
 export const fullMatch = (source: string, path: string): boolean => fullMatcher(source)(path);
 
 /**
- * Whether a key of a table such as LoRA's rankPattern fits a path: a regular expression for the end of it, whole
- * parts, as PEFT's `re.match` of `(.*\.)?(key)$`.
+ * Whether a key of a table such as LoRA's rankPattern fits a path: a regular expression for the end
+ * of it, whole parts, as PEFT's `re.match` of `(.*\.)?(key)$`.
  *
  * @throws PEFT_BAD_REGEX
  */
@@ -64,7 +70,9 @@ export function endMatcher(key: string): PathTest {
   return (path) => found.match(path) !== null;
 }
 
-/** Names are most of what tables hold, one for each layer at times: no expression is made of them. */
+/**
+ * Names are most of what tables hold, one for each layer at times: no expression is made of them.
+ */
 function endsAs(path: string, key: string): boolean {
   const start = path.length - key.length;
   if (start < 0 || (start > 0 && path[start - 1] !== '.')) return false;
@@ -83,7 +91,10 @@ export function patternValue<T>(table: Readonly<Record<string, T>>, path: string
   return key === undefined ? undefined : table[key];
 }
 
-/** Whether a path is a module of `modulesToSave` or lies in one: PEFT's `re.match` of `(^|.*\.)name($|\..*)`. */
+/**
+ * Whether a path is a module of `modulesToSave` or lies in one: PEFT's `re.match` of
+ * `(^|.*\.)name($|\..*)`.
+ */
 export function insideMatcher(name: string): PathTest {
   if (/^\w+$/.test(name)) return (path) => `.${path}.`.includes(`.${name}.`);
   const found = pattern(`(^|.*\\.)${name}($|\\..*)`, name);
@@ -91,8 +102,8 @@ export function insideMatcher(name: string): PathTest {
 }
 
 /**
- * The number of the layer that a path lies in; NaN outside of layers. The first number that fits, as PEFT's: that of
- * the layer, not of an expert in it.
+ * The number of the layer that a path lies in; NaN outside of layers. The first number that fits,
+ * as PEFT's: that of the layer, not of an expert in it.
  *
  * @param names expressions for what stands before the number; none: whatever does
  * @throws PEFT_BAD_REGEX

@@ -4,7 +4,10 @@ import { join, lstat } from '@attune/core/platform';
 import type { JsonValue } from '@attune/core/util';
 import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
 
-/** Where the adapter of a name lies below a folder: the default one in it, others in one of their own. */
+/**
+ * Where the adapter of a name lies below a folder: the default one in it, others in one of their
+ * own.
+ */
 export const adapterFolder = (folder: string, adapter: string): string =>
   adapter === 'default' ? folder : join(folder, adapter);
 

@@ -8,7 +8,10 @@ const ofAdapter = {
   adapterName: z.string().default('default').meta({ aka: 'name' }),
   /** Whether training goes on with it. Default false. */
   isTrainable: z.boolean().default(false).meta({ aka: 'trainable train' }),
-  /** Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files do not hold. Default: all as in the file. */
+  /**
+   * Options to have in the place of those in its file, e.g. `{ loraplusLrRatio: 16 }`, which files
+   * do not hold. Default: all as in the file.
+   */
   config: z.record(z.string(), z.unknown()).readonly().optional(),
 };
 
@@ -22,17 +25,21 @@ const saveAdapterShape = {
   /** Which adapters are written. Default all. */
   selectedAdapters: z.array(z.string()).readonly().optional(),
   /**
-   * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of the base to be loaded:
-   * what to share. Training cannot go on from it as it was. Default false.
+   * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of
+   * the base to be loaded: what to share. Training cannot go on from it as it was. Default false.
    */
   plainLora: z.boolean().default(false),
   /**
-   * As PEFT, vLLM and llama.cpp all read it rightly: one rank, no patterns, no rsLoRA, the scale in B; PiSSA and OLoRA as
-   * plain LoRA. What one of them cannot read (other methods, DoRA, biases, embeddings, whole modules) is refused. It
-   * computes the same; training cannot go on from it as it was. Default false.
+   * As PEFT, vLLM and llama.cpp all read it rightly: one rank, no patterns, no rsLoRA, the scale in
+   * B; PiSSA and OLoRA as plain LoRA. What one of them cannot read (other methods, DoRA, biases,
+   * embeddings, whole modules) is refused. It computes the same; training cannot go on from it as
+   * it was. Default false.
    */
   portable: z.boolean().default(false),
-  /** Read the files back and compare names, shapes, dtypes and bytes with what was meant. Default true. */
+  /**
+   * Read the files back and compare names, shapes, dtypes and bytes with what was meant. Default
+   * true.
+   */
   verify: z.boolean().default(true),
 };
 export const saveAdapterOptions = z.strictObject(saveAdapterShape);

@@ -10,10 +10,12 @@ import { carriedWeights, checkCarriedWeights } from './carriedWeights.js';
 import { ENCODER_FILE, nameInFile, prefixOf } from './names.js';
 
 /**
- * Reads an adapter's tensors and checks them against the model: all of them, no others, these shapes.
+ * Reads an adapter's tensors and checks them against the model: all of them, no others, these
+ * shapes.
  *
  * @returns tensors by their names in the base model
- * @throws PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_TENSOR_UNKNOWN, PEFT_BASE_CHANGED, SAFETENSORS_...
+ * @throws PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_TENSOR_UNKNOWN, PEFT_BASE_CHANGED,
+ *   SAFETENSORS_...
  */
 export async function readAdapterTensors(
   folder: string,
@@ -39,7 +41,8 @@ export async function readAdapterTensors(
 }
 
 /**
- * Reads the parameters of the encoder that made an adapter's virtual tokens; none where there is no encoder.
+ * Reads the parameters of the encoder that made an adapter's virtual tokens; none where there is no
+ * encoder.
  *
  * @returns tensors by the names that PromptSlot has for them
  * @throws PEFT_NOT_TRAINABLE without the file; PEFT_ADAPTER_INCOMPLETE
@@ -81,8 +84,8 @@ export async function readEncoder(
 }
 
 /**
- * Names as PEFT writes them -> names in a file. They are the same, but for models that nest their text model: files
- * of before transformers 5 have its old names, which PEFT reads too.
+ * Names as PEFT writes them -> names in a file. They are the same, but for models that nest their
+ * text model: files of before transformers 5 have its old names, which PEFT reads too.
  *
  * @throws PEFT_TENSOR_TWICE where a file has one tensor under both
  */

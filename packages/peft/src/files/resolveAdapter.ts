@@ -7,10 +7,11 @@ import { hasAdapter } from './adapterFolder.js';
 const ADAPTER_FILES = /^(adapter_config\.json|(adapter_model|prompt_encoder)\.safetensors)$/;
 
 /**
- * The folder of an adapter: the path itself where it is a folder, else the Hub's repository of that name, fetched as
- * models are. A name without an owner is a path: adapters have no such ids.
+ * The folder of an adapter: the path itself where it is a folder, else the Hub's repository of that
+ * name, fetched as models are. A name without an owner is a path: adapters have no such ids.
  *
- * @throws PEFT_ADAPTER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, HUB_NOT_CACHED, HUB_CORRUPT, HUB_TOKEN
+ * @throws PEFT_ADAPTER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, HUB_NOT_CACHED,
+ *   HUB_CORRUPT, HUB_TOKEN
  */
 export async function resolveAdapter(nameOrPath: string, options: HubOptions): Promise<string> {
   const found = await stat(nameOrPath).catch(() => null);

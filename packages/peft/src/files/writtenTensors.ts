@@ -12,8 +12,9 @@ interface Meant {
 }
 
 /**
- * What is meant to be in a file, seen as it is written, to compare with what is in it then. Tensors are hashed on
- * their way, so that nothing is read from the device twice and memory holds one tensor at a time.
+ * What is meant to be in a file, seen as it is written, to compare with what is in it then. Tensors
+ * are hashed on their way, so that nothing is read from the device twice and memory holds one
+ * tensor at a time.
  */
 export class WrittenTensors {
   readonly #meant = new Map<string, Meant>();

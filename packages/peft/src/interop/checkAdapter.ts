@@ -20,17 +20,19 @@ const checkOptions = z.strictObject(checkShape);
 export type CheckAdapterOptions = OptionsInput<typeof checkShape>;
 
 /**
- * What a target would refuse in an adapter's folder, or compute otherwise than it was trained; empty when nothing.
- * Reads adapter_config.json and the header of adapter_model.safetensors: no device, no base model, no values, nothing
- * is downloaded. So it does not know whether the adapter belongs to the base that it names.
+ * What a target would refuse in an adapter's folder, or compute otherwise than it was trained;
+ * empty when nothing. Reads adapter_config.json and the header of adapter_model.safetensors: no
+ * device, no base model, no values, nothing is downloaded. So it does not know whether the adapter
+ * belongs to the base that it names.
  *
- * The rules were read in PEFT 0.21.2 and in the sources of vLLM and llama.cpp of 2025 and 2026; the files and commits are
- * named at each rule set (`interop/vllm.ts`, `interop/llamaCpp.ts`, `interop/peftPython.ts`). Other versions may be stricter or laxer.
+ * The rules were read in PEFT 0.21.2 and in the sources of vLLM and llama.cpp of 2025 and 2026; the
+ * files and commits are named at each rule set (`interop/vllm.ts`, `interop/llamaCpp.ts`,
+ * `interop/peftPython.ts`). Other versions may be stricter or laxer.
  *
  * @param folder with adapter_config.json and adapter_model.safetensors
  * @example for (const { code, message, fix } of await checkAdapter('adapter', { target: 'vllm' })) console.log(code, message, fix);
- * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, CONFIG_INVALID, SAFETENSORS_... for a folder that nobody can read;
- *   PEFT_TARGET_UNKNOWN, UNKNOWN_OPTION
+ * @throws PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, CONFIG_INVALID, SAFETENSORS_... for a
+ *   folder that nobody can read; PEFT_TARGET_UNKNOWN, UNKNOWN_OPTION
  */
 export async function checkAdapter(
   folder: string,

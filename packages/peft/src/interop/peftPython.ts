@@ -15,7 +15,8 @@ const METHODS: ReadonlySet<string> = new Set(
 const notRepeated = /^(pissa_niter_\d+|corda|loftq|lora_ga)$/;
 
 /**
- * The rules of PEFT 0.21.2: `utils/peft_types.py`, `tuners/lora/layer.py` (starts, ranks), `utils/save_and_load.py` (names).
+ * The rules of PEFT 0.21.2: `utils/peft_types.py`, `tuners/lora/layer.py` (starts, ranks),
+ * `utils/save_and_load.py` (names).
  */
 export function peftProblems(adapter: SavedAdapter): AdapterProblem[] {
   const { fields, tensors } = adapter;

@@ -1,4 +1,6 @@
-/** What reads adapters: PEFT in Python, the vLLM server, llama.cpp by way of its converter to GGUF. */
+/**
+ * What reads adapters: PEFT in Python, the vLLM server, llama.cpp by way of its converter to GGUF.
+ */
 export type AdapterTarget = 'peft' | 'vllm' | 'llama.cpp';
 
 /** What is wrong with an adapter for a target. */

@@ -1,7 +1,10 @@
 import { type AdapterProblem, MERGE } from './problem.js';
 import { isOn, type LoraPair, rankOf, type SavedAdapter, some } from './savedAdapter.js';
 
-/** Options of PEFT that change what an adapter computes and that neither vLLM nor llama.cpp's converter reads. */
+/**
+ * Options of PEFT that change what an adapter computes and that neither vLLM nor llama.cpp's
+ * converter reads.
+ */
 export const READ_BY_PEFT_ALONE = ['layer_replication', 'use_qalora', 'use_bdlora', 'arrow_config'];
 
 /** Starts that took a part out of the base, which a plain base still has. */

@@ -17,13 +17,16 @@ import {
 /** What vLLM can be told to make room for at most. */
 const MOST = 512;
 
-/** Tensors of the base that PEFT writes beside an adapted embedding or head: vLLM passes over them. */
+/**
+ * Tensors of the base that PEFT writes beside an adapted embedding or head: vLLM passes over them.
+ */
 const isBaseCopy = (name: string): boolean =>
   /\.(embed_tokens|lm_head)\.base_layer\.weight$/.test(name);
 
 /**
- * The rules of vLLM: `vllm/lora/peft_helper.py` (commit e745baf, and a later copy, which refuses every bias),
- * `lora/utils.py` (0fd1570), `lora/lora_model.py` (0306474), `config/lora.py` (01230b4).
+ * The rules of vLLM: `vllm/lora/peft_helper.py` (commit e745baf, and a later copy, which refuses
+ * every bias), `lora/utils.py` (0fd1570), `lora/lora_model.py` (0306474), `config/lora.py`
+ * (01230b4).
  *
  * One scale for all layers, lora_alpha / r, with use_rslora lora_alpha / sqrt(r).
  *

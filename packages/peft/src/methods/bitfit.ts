@@ -14,13 +14,14 @@ export interface BitfitConfig
 }
 
 /**
- * BitFit: only the biases are trained, b' in y = W x + b'. Llama has none, Qwen2 those of q_proj, k_proj and v_proj.
+ * BitFit: only the biases are trained, b' in y = W x + b'. Llama has none, Qwen2 those of q_proj,
+ * k_proj and v_proj.
  *
- * The adapter trains float32 copies, 4 bytes a bias; the base stays the base when it is off. PEFT has no such
- * method: its LoRA with `bias: 'all'` trains them beside A and B, and changes the base.
+ * The adapter trains float32 copies, 4 bytes a bias; the base stays the base when it is off. PEFT
+ * has no such method: its LoRA with `bias: 'all'` trains them beside A and B, and changes the base.
  *
- * @see arXiv:2106.10199 (Ben Zaken et al.). The head of a classifier is trained with them there: name it in
- *   `modulesToSave`.
+ * @see arXiv:2106.10199 (Ben Zaken et al.). The head of a classifier is trained with them there:
+ *   name it in `modulesToSave`.
  */
 export const bitfit = definePeftMethod({
   peftType: 'BITFIT',

@@ -12,13 +12,19 @@ const activations: Readonly<Record<string, (x: Tensor) => Tensor>> = {
 };
 
 const shape = {
-  /** "houlsby": after attention and after the MLP of each layer. "pfeiffer": after the MLP alone. Default "houlsby". */
+  /**
+   * "houlsby": after attention and after the MLP of each layer. "pfeiffer": after the MLP alone.
+   * Default "houlsby".
+   */
   variant: z.enum(['houlsby', 'pfeiffer']).default('houlsby'),
   /** The bottleneck is this much narrower than the model. Usual 2-64. Default 16. */
   reductionFactor: z.number().positive().default(16).meta({ aka: 'reduction' }),
   /** Width of the bottleneck itself, instead of reductionFactor. Default null. */
   bottleneckSize: z.int().min(1).nullable().default(null).meta({ aka: 'bottleneck adaptersize' }),
-  /** Between the two products of the bottleneck. Default: silu for houlsby, relu for pfeiffer, as in AdapterHub. */
+  /**
+   * Between the two products of the bottleneck. Default: silu for houlsby, relu for pfeiffer, as in
+   * AdapterHub.
+   */
   nonLinearity: z
     .enum(['relu', 'gelu', 'silu', 'tanh'])
     .nullable()
@@ -33,19 +39,25 @@ export interface AdapterConfig
     Omit<PeftConfigBase, 'bias' | 'targetModules'> {
   /** Bottleneck adapters: a small network after attention and MLP of each layer. */
   readonly peftType: 'ADAPTER';
-  /** Which blocks, instead of those of the variant, e.g. ["mlp"]: modules whose output is as wide as the model. Default: those of the variant. */
+  /**
+   * Which blocks, instead of those of the variant, e.g. ["mlp"]: modules whose output is as wide as
+   * the model. Default: those of the variant.
+   */
   readonly targetModules?: readonly string[] | string | null;
 }
 
 /**
- * Bottleneck adapter: h + W_up act(W_down h + b_down) + b_up, where h is what a block gives, before it is added to the
- * residual stream; W_down [b, D], W_up [D, b]. W_up and the biases start at 0, so that step 0 is the base.
+ * Bottleneck adapter: h + W_up act(W_down h + b_down) + b_up, where h is what a block gives, before
+ * it is added to the residual stream; W_down [b, D], W_up [D, b]. W_up and the biases start at 0,
+ * so that step 0 is the base.
  *
- * D is the model's hidden size, b = max(1, floor(D / reductionFactor)) or bottleneckSize. It cannot be merged:
- * there is an activation in it. PEFT has no such method, and there is no file format of several tools.
+ * D is the model's hidden size, b = max(1, floor(D / reductionFactor)) or bottleneckSize. It cannot
+ * be merged: there is an activation in it. PEFT has no such method, and there is no file format of
+ * several tools.
  *
- * @see arXiv:1902.00751 (Houlsby et al.), arXiv:2005.00247 (Pfeiffer et al.). The papers start near zero with a small
- *   normal; here W_down starts uniform in +-1/sqrt(D). They train the layer norms too: name those in modulesToSave.
+ * @see arXiv:1902.00751 (Houlsby et al.), arXiv:2005.00247 (Pfeiffer et al.). The papers start near
+ *   zero with a small normal; here W_down starts uniform in +-1/sqrt(D). They train the layer norms
+ *   too: name those in modulesToSave.
  */
 export const bottleneck = definePeftMethod({
   peftType: 'ADAPTER',

@@ -8,8 +8,9 @@ import { fullMatch } from '../contract/patterns.js';
 
 const shape = {
   /**
-   * Those of targetModules whose input is scaled, not the output: a list of ends of paths, or a regular expression
-   * for the whole path. Default: by model type, as in PEFT (`down_proj` on Llama and its relatives).
+   * Those of targetModules whose input is scaled, not the output: a list of ends of paths, or a
+   * regular expression for the whole path. Default: by model type, as in PEFT (`down_proj` on Llama
+   * and its relatives).
    */
   feedforwardModules: z
     .union([z.array(z.string().min(1)), z.string()])
@@ -17,7 +18,10 @@ const shape = {
     .default(null),
   /** Factors start at 1; false: N(0, 1), for tests. Default true. */
   initIa3Weights: z.boolean().default(true),
-  /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
+  /**
+   * Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own
+   * layout. Default false.
+   */
   fanInFanOut: z.boolean().default(false),
 };
 const config = z.object(shape);
@@ -63,7 +67,10 @@ const isFeedforward = (names: Names | null, path: string): boolean =>
 const scalesInput = (l: Tensor, { inFeatures }: LayerInfo): boolean =>
   l.shape[0] === 1 && l.shape[1] === inFeatures;
 
-/** The default, as far as it is targeted: PEFT reads no file whose feedforward modules are not among the targets. */
+/**
+ * The default, as far as it is targeted: PEFT reads no file whose feedforward modules are not among
+ * the targets.
+ */
 function feedforwardOf(modelType: string, targets: Names | null): string[] {
   const known = defaults[modelType]?.input;
   if (!known)
@@ -77,12 +84,14 @@ function feedforwardOf(modelType: string, targets: Names | null): string[] {
 }
 
 /**
- * (IA)³: one factor for each feature. Attention layers scale what they give, y = l (W x + b) with l [out, 1];
- * feed-forward layers what they take, y = W (l x) + b with l [1, in]. l starts at 1, so that step 0 is the base.
+ * (IA)³: one factor for each feature. Attention layers scale what they give, y = l (W x + b) with l
+ * [out, 1]; feed-forward layers what they take, y = W (l x) + b with l [1, in]. l starts at 1, so
+ * that step 0 is the base.
  *
- * @see arXiv:2205.05638 (Liu et al.), section 3.3. As in PEFT, whole layers are scaled where the paper scales keys,
- *   values and the activation between the feed-forward layers: the same for layers without heads in common. PEFT
- *   unmerges by division, which is off by rounding; here the weights are put back.
+ * @see arXiv:2205.05638 (Liu et al.), section 3.3. As in PEFT, whole layers are scaled where the
+ *   paper scales keys, values and the activation between the feed-forward layers: the same for
+ *   layers without heads in common. PEFT unmerges by division, which is off by rounding; here the
+ *   weights are put back.
  */
 export const ia3 = definePeftMethod({
   peftType: 'IA3',

@@ -41,7 +41,10 @@ const layerOf = ({ name }: BaseParameter): number | null => {
 
 const moduleOf = ({ name }: BaseParameter): string => name.slice(0, name.lastIndexOf('.'));
 
-/** A module fits a name that is its own or that of a module around it; a string is a regular expression for the whole path. */
+/**
+ * A module fits a name that is its own or that of a module around it; a string is a regular
+ * expression for the whole path.
+ */
 function fitsOf(names: readonly string[] | string | null): PathTest | null {
   if (names === null) return null;
   if (typeof names === 'string') return fullMatcher(names);
@@ -53,12 +56,14 @@ function fitsOf(names: readonly string[] | string | null): PathTest | null {
 }
 
 /**
- * Layer selection: some layers are trained whole, the others stay frozen. Which: the last n (`lastLayers`), or
- * those of `layersToTransform`, or all; in them the modules that `targetModules` names, or all. The final norm,
- * the head and the embedding are trained only when they are asked for.
+ * Layer selection: some layers are trained whole, the others stay frozen. Which: the last n
+ * (`lastLayers`), or those of `layersToTransform`, or all; in them the modules that `targetModules`
+ * names, or all. The final norm, the head and the embedding are trained only when they are asked
+ * for.
  *
- * The adapter trains float32 copies: 4 bytes a selected parameter beside the base, which stays the base. PEFT has
- * no such method; in Python one sets `requires_grad` by name. Without any choice, see FULL.
+ * The adapter trains float32 copies: 4 bytes a selected parameter beside the base, which stays the
+ * base. PEFT has no such method; in Python one sets `requires_grad` by name. Without any choice,
+ * see FULL.
  *
  * @see arXiv:1911.03090 (Lee et al., "What would Elsa do?": the last quarter of the layers)
  */

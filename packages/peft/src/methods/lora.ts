@@ -30,11 +30,12 @@ export const loraScaling = (options: {
  * LoRA: y = W x + b + s B A dropout(x), with A [r, in], B [out, r] and s = alpha / r.
  *
  * A starts uniform in +-1/sqrt(in), B at 0, so that step 0 is the base model. Only A and B are
- * trained, in float32; W may be stored in 16 bits or quantised. With useDora the formula is that of lora/dora.ts;
- * embeddings have that of lora/embedding.ts.
+ * trained, in float32; W may be stored in 16 bits or quantised. With useDora the formula is that of
+ * lora/dora.ts; embeddings have that of lora/embedding.ts.
  *
- * @see arXiv:2106.09685 (Hu et al.), eq. 3; arXiv:2312.03732 (rsLoRA). The paper draws A from a normal
- *   distribution; the default here is PEFT's. "gaussian" has standard deviation 1/r, as in PEFT.
+ * @see arXiv:2106.09685 (Hu et al.), eq. 3; arXiv:2312.03732 (rsLoRA). The paper draws A from a
+ *   normal distribution; the default here is PEFT's. "gaussian" has standard deviation 1/r, as in
+ *   PEFT.
  */
 export const lora = definePeftMethod({
   peftType: 'LORA',

@@ -7,9 +7,14 @@ import { bidirectionalLstm, lstmParams } from './prompt/bidirectionalLstm.js';
 import { linearOf, linearParams } from './prompt/linearParams.js';
 
 const own = {
-  /** What makes the virtual tokens: three linear layers, or a bidirectional LSTM and two. Default "MLP". */
+  /**
+   * What makes the virtual tokens: three linear layers, or a bidirectional LSTM and two. Default
+   * "MLP".
+   */
   encoderReparameterizationType: z.enum(['MLP', 'LSTM']).default('MLP'),
-  /** Width between the layers, or of one direction of the LSTM. Default: the model's hidden size. */
+  /**
+   * Width between the layers, or of one direction of the LSTM. Default: the model's hidden size.
+   */
   encoderHiddenSize: z.int().min(1).nullable().default(null).meta({ aka: 'hiddensize' }),
   /** Layers of the LSTM; the MLP has its three. Default 2. */
   encoderNumLayers: z.int().min(1).default(2),
@@ -26,15 +31,17 @@ export interface PTuningConfig extends VirtualTokenConfig, OptionsInput<typeof o
 }
 
 /**
- * P-tuning (v1): prompt tuning whose V virtual tokens a small network makes of learned vectors E [V, D],
+ * P-tuning (v1): prompt tuning whose V virtual tokens a small network makes of learned vectors E
+ * [V, D],
  *
  *     MLP:  W3 relu(W2 relu(W1 E + b1) + b2) + b3
  *     LSTM: W2 relu(W1 lstm(E) + b1) + b2, the LSTM reading E in both directions
  *
- * D being the hidden size. Files have what it makes, [V, D]: for use the network is gone. Step 0 is not the base.
+ * D being the hidden size. Files have what it makes, [V, D]: for use the network is gone. Step 0 is
+ * not the base.
  *
- * @see arXiv:2103.10385 (Liu et al., "GPT Understands, Too"), section 3. As in PEFT all virtual tokens stand at the
- *   front. P-tuning v2 is PREFIX_TUNING.
+ * @see arXiv:2103.10385 (Liu et al., "GPT Understands, Too"), section 3. As in PEFT all virtual
+ *   tokens stand at the front. P-tuning v2 is PREFIX_TUNING.
  */
 export const pTuning = definePeftMethod({
   peftType: 'P_TUNING',

@@ -14,8 +14,8 @@ import type {
 
 declare global {
   /**
-   * The config of each PEFT method, by its name: what `peftConfig` and `getPeftModel` take. A package with a method
-   * of its own adds the type of its config:
+   * The config of each PEFT method, by its name: what `peftConfig` and `getPeftModel` take. A
+   * package with a method of its own adds the type of its config:
    *
    *     declare global {
    *       interface AttunePeftConfigs {
@@ -64,8 +64,8 @@ interface InSnakeCase {
 }
 
 /**
- * Nobody's config. As one member of the union has no `peftType`, TypeScript does not take `{ ...config, bias: 'all' }`,
- * where it is not written out, for a config in snake_case.
+ * Nobody's config. As one member of the union has no `peftType`, TypeScript does not take
+ * `{ ...config, bias: 'all' }`, where it is not written out, for a config in snake_case.
  */
 interface Neither {
   readonly peft_type: typeof nobody;
@@ -76,14 +76,14 @@ type KeysOf<Union> = Union extends unknown ? keyof Union : never;
 type OwnOption = Exclude<KeysOf<Declared>, keyof PeftConfigBase | 'peftType'>;
 
 /**
- * No option of a declared method. As patterns (`r`, and `r` before capitals), because named properties would be
- * offered where they do not belong.
+ * No option of a declared method. As patterns (`r`, and `r` before capitals), because named
+ * properties would be offered where they do not belong.
  */
 type NoneOf<Name extends string> = { readonly [Key in `${Name}${Uppercase<string>}`]?: never };
 
 /**
- * The config of a method that no package declares in `AttunePeftConfigs`: the options of every method. Its own are
- * checked when the adapter is made.
+ * The config of a method that no package declares in `AttunePeftConfigs`: the options of every
+ * method. Its own are checked when the adapter is made.
  */
 export interface CustomPeftConfig
   extends Pick<
@@ -93,13 +93,16 @@ export interface CustomPeftConfig
     NoneOf<OwnOption> {
   /** The method, as its plugin names it: capitals, digits and underscores. */
   readonly peftType: Declared['peftType'] | (Uppercase<string> & Record<never, never>);
-  /** Which layers to adapt: ends of their paths, a regular expression for the whole path, or "all-linear". */
+  /**
+   * Which layers to adapt: ends of their paths, a regular expression for the whole path, or
+   * "all-linear".
+   */
   readonly targetModules: readonly string[] | string;
 }
 
 /**
- * The config of any method: `{ peftType: 'LORA', r: 8, ... }`, or as adapter_config.json has it, `{ peft_type: 'LORA',
- * lora_alpha: 16, ... }`. `peftType` decides which options there are.
+ * The config of any method: `{ peftType: 'LORA', r: 8, ... }`, or as adapter_config.json has it,
+ * `{ peft_type: 'LORA', lora_alpha: 16, ... }`. `peftType` decides which options there are.
  */
 export type PeftConfigInput =
   | (Declared & InCamelCase)

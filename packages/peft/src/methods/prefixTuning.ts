@@ -10,11 +10,17 @@ import {
 import { linearOf, linearParams } from './prompt/linearParams.js';
 
 const own = {
-  /** A network of two layers makes the prefix of fewer numbers: slower, steadier. Default false, which is P-tuning v2. */
+  /**
+   * A network of two layers makes the prefix of fewer numbers: slower, steadier. Default false,
+   * which is P-tuning v2.
+   */
   prefixProjection: z.boolean().default(false),
   /** Width between the two layers. Default: features of a key of all heads. */
   encoderHiddenSize: z.int().min(1).nullable().default(null).meta({ aka: 'hiddensize' }),
-  /** "zero": the prefix starts at 0, so that it only takes a part of the attention. Default null: at random. */
+  /**
+   * "zero": the prefix starts at 0, so that it only takes a part of the attention. Default null: at
+   * random.
+   */
   initWeights: z.literal('zero').nullable().default(null),
 };
 
@@ -31,11 +37,12 @@ export interface PrefixTuningConfig extends VirtualTokenConfig, OptionsInput<typ
  *
  *     softmax(q [K_prefix; K]^T) [V_prefix; V]
  *
- * P [V, layers * 2 * kvHeads * headDim] holds them. With prefixProjection it is W2 tanh(W1 E + b1) + b2 of E [V, kvHeads *
- * headDim]. Rotary embeddings do not turn the prefix; the tokens have the positions from V on. Step 0 is not the base.
+ * P [V, layers * 2 * kvHeads * headDim] holds them. With prefixProjection it is W2 tanh(W1 E + b1)
+ * + b2 of E [V, kvHeads * headDim]. Rotary embeddings do not turn the prefix; the tokens have the
+ * positions from V on. Step 0 is not the base.
  *
- * @see arXiv:2101.00190 (Li and Liang), section 4; without projection arXiv:2110.07602 (Liu et al., P-tuning v2). PEFT
- *   refuses it with gradient checkpointing; here they go together.
+ * @see arXiv:2101.00190 (Li and Liang), section 4; without projection arXiv:2110.07602 (Liu et al.,
+ *   P-tuning v2). PEFT refuses it with gradient checkpointing; here they go together.
  */
 export const prefixTuning = definePeftMethod({
   peftType: 'PREFIX_TUNING',

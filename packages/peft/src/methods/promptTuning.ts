@@ -6,13 +6,19 @@ import { type VirtualTokenConfig, virtualTokenOptions } from '../contract/virtua
 
 const own = {
   /**
-   * What the virtual tokens start as: normal numbers (`RANDOM`), embeddings of tokens drawn from the vocabulary, or those
-   * of a text, which the model can read from the first step on: await `model.ready()`. Default "RANDOM".
+   * What the virtual tokens start as: normal numbers (`RANDOM`), embeddings of tokens drawn from
+   * the vocabulary, or those of a text, which the model can read from the first step on: await
+   * `model.ready()`. Default "RANDOM".
    */
   promptTuningInit: z.enum(['RANDOM', 'SAMPLE_VOCAB', 'TEXT']).default('RANDOM'),
-  /** The text. Its tokens are repeated, or cut off, to numVirtualTokens. Of promptTuningInit "TEXT"; default none. */
+  /**
+   * The text. Its tokens are repeated, or cut off, to numVirtualTokens. Of promptTuningInit "TEXT";
+   * default none.
+   */
   promptTuningInitText: z.string().nullable().default(null),
-  /** A folder or a Hub id: its tokenizer reads the text. Of promptTuningInit "TEXT"; default none. */
+  /**
+   * A folder or a Hub id: its tokenizer reads the text. Of promptTuningInit "TEXT"; default none.
+   */
   tokenizerNameOrPath: z.string().nullable().default(null),
   /** Only `revision`, of a Hub id. Default none. */
   tokenizerKwargs: z.strictObject({ revision: z.string().optional() }).nullable().default(null),
@@ -46,7 +52,11 @@ function checkText(options: Options): void {
     );
 }
 
-/** Token ids of the text, repeated and cut to the virtual tokens. @throws PEFT_CONFIG_INVALID for a text without tokens */
+/**
+ * Token ids of the text, repeated and cut to the virtual tokens.
+ *
+ * @throws PEFT_CONFIG_INVALID for a text without tokens
+ */
 async function textTokens(options: Options): Promise<{ embedding: readonly number[] }> {
   const { promptTuningInitText: text, tokenizerNameOrPath, tokenizerKwargs } = options;
   const { revision } = tokenizerKwargs ?? {};
@@ -65,8 +75,9 @@ async function textTokens(options: Options): Promise<{ embedding: readonly numbe
 }
 
 /**
- * Prompt tuning: V learned embeddings P [V, hidden] stand before the embeddings of every row, [P; E(x)], and the model
- * stays as it is. Step 0 is not the base: the virtual tokens are there from the start.
+ * Prompt tuning: V learned embeddings P [V, hidden] stand before the embeddings of every row, [P;
+ * E(x)], and the model stays as it is. Step 0 is not the base: the virtual tokens are there from
+ * the start.
  *
  * @see arXiv:2104.08691 (Lester et al.), section 2
  */

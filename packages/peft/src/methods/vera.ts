@@ -7,11 +7,16 @@ import { defaultTargetModules } from './lora/tables.js';
 import { TorchUniform } from './vera/torchUniform.js';
 
 const shape = {
-  /** Rank of the shared matrices; trained are r + out numbers a layer. Usual 64-1024. Default 256. */
+  /**
+   * Rank of the shared matrices; trained are r + out numbers a layer. Usual 64-1024. Default 256.
+   */
   r: z.int().min(1).default(256).meta({ aka: 'rank lorar lorarank' }),
   /** Seed of the shared matrices. Default 0. */
   projectionPrngKey: z.int().min(0).default(0),
-  /** Write the shared matrices too. Without, they are drawn again from the key when the adapter is loaded. Default true. */
+  /**
+   * Write the shared matrices too. Without, they are drawn again from the key when the adapter is
+   * loaded. Default true.
+   */
   saveProjection: z.boolean().default(true),
   /** Dropout of what the adapter reads, while training. Default 0. */
   veraDropout: z.number().min(0).lt(1).default(0),
@@ -21,7 +26,10 @@ const shape = {
   initWeights: z.boolean().default(true),
   /** Which biases are trained too. Default "none". */
   bias: z.enum(['none', 'all', 'vera_only']).default('none'),
-  /** Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own layout. Default false. */
+  /**
+   * Kept for PEFT, which needs it for GPT-2's transposed layers; Attune's layers know their own
+   * layout. Default false.
+   */
   fanInFanOut: z.boolean().default(false),
 };
 const config = z.object(shape);
@@ -38,12 +46,14 @@ export interface VeraConfig
 const bound = (fanIn: number): number => Math.sqrt(3) * (Math.sqrt(2) / Math.sqrt(fanIn));
 
 /**
- * VeRA: y = W x + b + lambda_b * (B (lambda_d * (A dropout(x)))). A [r, in] and B [out, r] are random, frozen, and the
- * same for all layers, cut to each layer's sizes; the vectors lambda_b [out], from 0, and lambda_d [r], from dInitial,
- * are trained. With lambda_b at 0, step 0 is the base.
+ * VeRA: y = W x + b + lambda_b * (B (lambda_d * (A dropout(x)))). A [r, in] and B [out, r] are
+ * random, frozen, and the same for all layers, cut to each layer's sizes; the vectors lambda_b
+ * [out], from 0, and lambda_d [r], from dInitial, are trained. With lambda_b at 0, step 0 is the
+ * base.
  *
- * A and B are those that PEFT draws on the CPU for the same key, bit for bit, so files without them (saveProjection:
- * false) go both ways. The matrices of several adapters are their own here; PEFT wants one key for all.
+ * A and B are those that PEFT draws on the CPU for the same key, bit for bit, so files without them
+ * (saveProjection: false) go both ways. The matrices of several adapters are their own here; PEFT
+ * wants one key for all.
  *
  * @see arXiv:2310.11454 (Kopiczko et al.), eq. 2
  */

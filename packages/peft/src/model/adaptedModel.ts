@@ -9,7 +9,10 @@ import { finallyDo } from './finallyDo.js';
 import { MergeState } from './mergeState.js';
 import { WrappedModel } from './wrappedModel.js';
 
-/** A language model whose adapters are switched: what computes and what is trained. How they come, merge and go is `PeftModel`'s. */
+/**
+ * A language model whose adapters are switched: what computes and what is trained. How they come,
+ * merge and go is `PeftModel`'s.
+ */
 export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
   extends WrappedModel<Base>
   implements AdapterHost
@@ -54,8 +57,8 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
   /**
    * Chooses which adapters compute: one, or several whose effects add up. No weight is copied.
    *
-   * An adapter that was made here or loaded with `isTrainable` is trained while it is active; one that
-   * was loaded for inference stays frozen (PEFT would unfreeze it).
+   * An adapter that was made here or loaded with `isTrainable` is trained while it is active; one
+   * that was loaded for inference stays frozen (PEFT would unfreeze it).
    *
    * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED, PEFT_CONFLICT
    */
@@ -65,7 +68,9 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
     this.attached.activate(names);
   }
 
-  /** What the Trainer multiplies its learning rate by for a parameter of an active adapter: LoRA+. */
+  /**
+   * What the Trainer multiplies its learning rate by for a parameter of an active adapter: LoRA+.
+   */
   learningRateScale(parameter: Parameter, learningRate: number): number {
     this.state.refuseUnloaded();
     return this.attached.learningRateScale(parameter, learningRate);
@@ -86,13 +91,14 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
   }
 
   /**
-   * Runs `fn` with an adapter of its own for each row of every batch: PEFT's `adapter_names`. Rows that are neighbours and
-   * have one adapter compute together, so a batch sorted by adapter is the fastest. For inference. Until an async `fn`
-   * settles, everybody who uses the model has these rows. `generate({ adapterNames })` does it by itself.
+   * Runs `fn` with an adapter of its own for each row of every batch: PEFT's `adapter_names`. Rows
+   * that are neighbours and have one adapter compute together, so a batch sorted by adapter is the
+   * fastest. For inference. Until an async `fn` settles, everybody who uses the model has these
+   * rows. `generate({ adapterNames })` does it by itself.
    *
    * @param names one for each row; "__base__": the base alone
-   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED; PEFT_ROWS for adapters that train whole modules or biases or give virtual tokens, while training,
-   *   and for a batch of another size
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED; PEFT_ROWS for adapters that train whole modules or
+   *   biases or give virtual tokens, while training, and for a batch of another size
    */
   withAdapterPerRow<T>(names: readonly string[], fn: () => T): T {
     this.state.refuseMerged('withAdapterPerRow');
@@ -104,7 +110,8 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
   }
 
   /**
-   * What a Trainer asks before it trains: that something is learned, and that what is learned is in what is saved.
+   * What a Trainer asks before it trains: that something is learned, and that what is learned is in
+   * what is saved.
    *
    * @throws PEFT_UNLOADED, PEFT_MERGED, PEFT_NO_ADAPTER, PEFT_TRAINED_BESIDE
    */

@@ -5,7 +5,8 @@ import { BASE_ROW } from '../slots/rowAdapters.js';
 import type { AttachedAdapters } from './attachedAdapters.js';
 
 /**
- * Whether each row of a batch may have the adapter of its name: it must be there, and adapt layers alone.
+ * Whether each row of a batch may have the adapter of its name: it must be there, and adapt layers
+ * alone.
  *
  * @throws PEFT_ADAPTER_UNKNOWN, PEFT_ROWS
  */

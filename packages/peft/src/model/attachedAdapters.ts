@@ -19,7 +19,10 @@ export interface AttachedAdapter {
   readonly source: JsonValue | undefined;
 }
 
-/** The adapters of a model: which there are, which compute, and which parameters are trained by that. */
+/**
+ * The adapters of a model: which there are, which compute, and which parameters are trained by
+ * that.
+ */
 export class AttachedAdapters {
   readonly switch = new AdapterSwitch();
   readonly #all = new Map<string, AttachedAdapter>();
@@ -129,7 +132,11 @@ export class AttachedAdapters {
     );
   }
 
-  /** Without an adapter, weights are trained that no file of adapters would hold. @throws PEFT_NO_ADAPTER */
+  /**
+   * Without an adapter, weights are trained that no file of adapters would hold.
+   *
+   * @throws PEFT_NO_ADAPTER
+   */
   checkAny(what: string): void {
     if (this.#all.size > 0) return;
     throw new AttuneError('PEFT_NO_ADAPTER', `${what}: this PeftModel has no adapter.`, {
@@ -164,7 +171,10 @@ export class AttachedAdapters {
     );
   }
 
-  /** Everything is frozen but the active adapters that are for training; the base is since the first came. */
+  /**
+   * Everything is frozen but the active adapters that are for training; the base is since the first
+   * came.
+   */
   #markTrainable(): void {
     for (const [name, adapter] of this.#all) {
       const should = this.switch.active.includes(name);

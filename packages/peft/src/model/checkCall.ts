@@ -3,7 +3,11 @@ import { describeValue, isPromise } from '@attune/core/util';
 
 const load = 'await AutoModelForCausalLM.fromPretrained(path, { attune })';
 
-/** What is given as the model, before anything is asked of it. @throws PEFT_CALL, ATTUNE_DISPOSED */
+/**
+ * What is given as the model, before anything is asked of it.
+ *
+ * @throws PEFT_CALL, ATTUNE_DISPOSED
+ */
 export function checkBase(where: string, model: unknown): asserts model is LanguageModel {
   const isModel =
     typeof model === 'object' && model !== null && 'root' in model && 'attune' in model;

@@ -7,7 +7,8 @@ import type { BaseOf } from './wrappedModel.js';
 /**
  * Freezes a model and adds a new, trainable adapter to it, which becomes the active one.
  *
- * @param config e.g. `{ peftType: 'LORA', r: 16, loraAlpha: 32, targetModules: 'all-linear' }`, in PEFT's names
+ * @param config e.g. `{ peftType: 'LORA', r: 16, loraAlpha: 32, targetModules: 'all-linear' }`, in
+ *   PEFT's names
  * @throws PEFT_CONFIG_INVALID, PEFT_NO_TARGET, PEFT_TYPE_UNKNOWN, PEFT_ADAPTER_EXISTS
  */
 export function getPeftModel<M extends LanguageModel>(

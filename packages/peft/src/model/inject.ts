@@ -21,7 +21,8 @@ import { SavedModule } from '../slots/savedModule.js';
 import { TrainedBias } from '../slots/trainedBias.js';
 
 /**
- * Puts an adapter into the model: wraps the planned modules in place, where they are not wrapped yet.
+ * Puts an adapter into the model: wraps the planned modules in place, where they are not wrapped
+ * yet.
  *
  * @param values its tensors by their names in files; without, they start as the method says
  * @returns all that it put there, in the order of the plan
@@ -114,7 +115,10 @@ export function extract(root: Module, adapters: Iterable<string>): void {
   }
 }
 
-/** From the outside in: an adapter computes on what other adapters have trained of the layer's own parameters. */
+/**
+ * From the outside in: an adapter computes on what other adapters have trained of the layer's own
+ * parameters.
+ */
 const order = [AdaptedLinear, TrainedBias, SavedModule];
 
 /** The slot of a type at a path of the base, made where it belongs when there is none. */

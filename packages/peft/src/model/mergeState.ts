@@ -6,8 +6,8 @@ import { quoted } from './attachedAdapters.js';
 type Unloading = 'mergeAndUnload' | 'unload';
 
 /**
- * Where the adapters of a model are: beside the base, being folded into it, folded in, or gone. Each `refuse...` says
- * what cannot be done then.
+ * Where the adapters of a model are: beside the base, being folded into it, folded in, or gone.
+ * Each `refuse...` says what cannot be done then.
  */
 export class MergeState {
   /** While adapters are being folded in. */

@@ -35,7 +35,11 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     super(base);
   }
 
-  /** The PeftModel of a model: the one that it has, or a new one without adapters. @throws PEFT_OTHER_HOST */
+  /**
+   * The PeftModel of a model: the one that it has, or a new one without adapters.
+   *
+   * @throws PEFT_OTHER_HOST
+   */
   static on<M extends LanguageModel>(model: M): PeftModel<BaseOf<M>> {
     if (model.adapters === null) return new PeftModel(model as BaseOf<M>);
     if (model.adapters instanceof PeftModel) return model.adapters as PeftModel<BaseOf<M>>;
@@ -48,9 +52,11 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
    * Loads an adapter that Attune or PEFT saved onto a model, and makes it the active one. A model
    * that has adapters keeps them.
    *
-   * @param nameOrPath a folder with adapter_config.json and adapter_model.safetensors, or a Hub id ("owner/name"), which is
-   *   fetched once into Hugging Face's cache; a folder of that name comes first
-   * @throws HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, PEFT_ADAPTER_MISSING, PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN,
+   * @param nameOrPath a folder with adapter_config.json and adapter_model.safetensors, or a Hub id
+   *   ("owner/name"), which is fetched once into Hugging Face's cache; a folder of that name comes
+   *   first
+   * @throws HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, PEFT_ADAPTER_MISSING,
+   *   PEFT_ADAPTER_INCOMPLETE, PEFT_OTHER_BASE, PEFT_BASE_CHANGED, PEFT_TYPE_UNKNOWN,
    *   PEFT_NOT_TRAINABLE
    */
   static async fromPretrained<M extends LanguageModel>(
@@ -87,7 +93,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   /**
    * An adapter from tensors in host memory, beside those that are there.
    *
-   * @param tensors by their names in files, without PEFT's prefix: `model.layers.0.self_attn.q_proj.lora_A.weight`
+   * @param tensors by their names in files, without PEFT's prefix:
+   *   `model.layers.0.self_attn.q_proj.lora_A.weight`
    * @throws as addAdapter
    */
   attachTensors(
@@ -99,7 +106,11 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     this.#attach(adapterName, { plan, tensors }, !plan.config.inferenceMode);
   }
 
-  /** Loads an adapter beside those that are there; `setAdapter` makes it the active one. @throws as fromPretrained */
+  /**
+   * Loads an adapter beside those that are there; `setAdapter` makes it the active one.
+   *
+   * @throws as fromPretrained
+   */
   async loadAdapter(nameOrPath: string, options: LoadAdapterOptions = {}): Promise<void> {
     const { adapterName = 'default', isTrainable = false } = options;
     this.#checkFree(adapterName);
@@ -108,8 +119,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   }
 
   /**
-   * A new adapter out of LoRA adapters that the model has: their weighted sum, or a thinned-out one. It is
-   * frozen and not active: `setAdapter(adapterName)` once the promise is fulfilled.
+   * A new adapter out of LoRA adapters that the model has: their weighted sum, or a thinned-out
+   * one. It is frozen and not active: `setAdapter(adapterName)` once the promise is fulfilled.
    *
    * @example await model.addWeightedAdapter({ adapters: ['math', 'code'], weights: [0.7, 0.3], adapterName: 'both', combinationType: 'dare_ties', density: 0.5 });
    * @throws PEFT_COMBINATION, PEFT_ADAPTER_UNKNOWN, PEFT_ADAPTER_EXISTS
@@ -142,8 +153,9 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   }
 
   /**
-   * Fulfilled once adapters have their first values: PiSSA and OLoRA read the weights for them, and a model
-   * computes as its base until then. A Trainer and savePretrained wait; a training loop of one's own must.
+   * Fulfilled once adapters have their first values: PiSSA and OLoRA read the weights for them, and
+   * a model computes as its base until then. A Trainer and savePretrained wait; a training loop of
+   * one's own must.
    */
   async ready(): Promise<void> {
     this.state.refuseUnloaded();
@@ -154,8 +166,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
 
   /**
    * Folds the active adapters into the base weights, so that they cost nothing in `forward`. The
-   * weights they overwrite are kept on the host until `unmergeAdapter`. Weights of 4 or 8 bits are dequantised,
-   * added to and quantised again, with a warning.
+   * weights they overwrite are kept on the host until `unmergeAdapter`. Weights of 4 or 8 bits are
+   * dequantised, added to and quantised again, with a warning.
    *
    * @throws PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE, PEFT_MERGED
    */
@@ -174,8 +186,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   }
 
   /**
-   * Folds the active adapters in for good and gives the plain model back; all adapters are freed, and this PeftModel
-   * is not to be used any more.
+   * Folds the active adapters in for good and gives the plain model back; all adapters are freed,
+   * and this PeftModel is not to be used any more.
    *
    * @throws PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
    */
@@ -196,8 +208,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   }
 
   /**
-   * Gives the plain model back as it was before the first adapter; all adapters are freed, and this PeftModel is not to
-   * be used any more.
+   * Gives the plain model back as it was before the first adapter; all adapters are freed, and this
+   * PeftModel is not to be used any more.
    */
   unload(): Base {
     this.unmergeAdapter();
@@ -207,11 +219,12 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   // Files
 
   /**
-   * Writes adapter_config.json and adapter_model.safetensors, as PEFT does: the adapter "default" into
-   * the folder, others into subfolders of their names. Nothing is written when one of them is refused.
+   * Writes adapter_config.json and adapter_model.safetensors, as PEFT does: the adapter "default"
+   * into the folder, others into subfolders of their names. Nothing is written when one of them is
+   * refused.
    *
-   * @throws PEFT_UNLOADED, PEFT_NO_ADAPTER where there is none to write, PEFT_TRAINED_BESIDE, PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE,
-   *   PEFT_SAVE_MISMATCH, UNKNOWN_OPTION
+   * @throws PEFT_UNLOADED, PEFT_NO_ADAPTER where there is none to write, PEFT_TRAINED_BESIDE,
+   *   PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE, PEFT_SAVE_MISMATCH, UNKNOWN_OPTION
    */
   override async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
     const place = { where: 'savePretrained', code: 'PEFT_CALL' };
@@ -228,7 +241,10 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     await saveAdapters(this.used, this.attached, selectedAdapters, folder, parsed);
   }
 
-  /** Reads the weights of the active adapters back from what `savePretrained` wrote, into the parameters as they are. */
+  /**
+   * Reads the weights of the active adapters back from what `savePretrained` wrote, into the
+   * parameters as they are.
+   */
   override async loadWeights(folder: string): Promise<void> {
     this.state.refuseMerged('loadWeights');
     await this.ready();

@@ -19,7 +19,10 @@ export type BaseOf<M extends LanguageModel> = M extends {
   ? B
   : M;
 
-/** A language model that computes as the one in it: what a PeftModel is but for its adapters. Facts about the base can always be read. */
+/**
+ * A language model that computes as the one in it: what a PeftModel is but for its adapters. Facts
+ * about the base can always be read.
+ */
 export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
   implements LanguageModel
 {
@@ -27,7 +30,11 @@ export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
 
   constructor(readonly base: Base) {}
 
-  /** The base, for what computes with it or changes it. @throws where this model is not to be used any more */
+  /**
+   * The base, for what computes with it or changes it.
+   *
+   * @throws where this model is not to be used any more
+   */
   protected get used(): Base {
     return this.base;
   }
@@ -117,7 +124,10 @@ export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
     this.used.dequantize?.(options);
   }
 
-  /** How many numbers are trained, and how many there are, adapters included; a weight of 4 bits counts as one. */
+  /**
+   * How many numbers are trained, and how many there are, adapters included; a weight of 4 bits
+   * counts as one.
+   */
   getNbTrainableParameters(): { readonly trainable: number; readonly all: number } {
     const parameters = new Set([...this.root.namedParameters()].map(([, p]) => p));
     let trainable = 0;
@@ -131,7 +141,10 @@ export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
     return { trainable, all };
   }
 
-  /** Logs, and returns, `trainable params: 4,399,104 || all params: 498,431,872 || trainable%: 0.8826`. */
+  /**
+   * Logs, and returns,
+   * `trainable params: 4,399,104 || all params: 498,431,872 || trainable%: 0.8826`.
+   */
   printTrainableParameters(): string {
     const { trainable, all } = this.getNbTrainableParameters();
     const grouped = (n: number) => n.toLocaleString('en-US');

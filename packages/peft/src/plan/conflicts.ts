@@ -6,7 +6,11 @@ import { SavedModule } from '../slots/savedModule.js';
 import { TrainedBias } from '../slots/trainedBias.js';
 import type { ModuleTable } from './baseFacts.js';
 
-/** An adapter either adapts a module or saves it; and a bias has one kind of copy on a model. @throws PEFT_CONFLICT */
+/**
+ * An adapter either adapts a module or saves it; and a bias has one kind of copy on a model.
+ *
+ * @throws PEFT_CONFLICT
+ */
 export function refuseConflicts(
   paths: readonly string[],
   biases: readonly PlannedBias[],

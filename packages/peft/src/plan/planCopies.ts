@@ -7,7 +7,11 @@ import { original } from '../slots/adapterSlot.js';
 import type { PlannedCopy } from '../slots/plannedSlot.js';
 import { lastName, type ModuleTable, ownParameter } from './baseFacts.js';
 
-/** Copies of modules that are trained whole. @throws PEFT_NO_TARGET, PEFT_QUANTIZED, PEFT_TIED_EMBEDDING */
+/**
+ * Copies of modules that are trained whole.
+ *
+ * @throws PEFT_NO_TARGET, PEFT_QUANTIZED, PEFT_TIED_EMBEDDING
+ */
 export function planModulesToSave(
   model: LanguageModel,
   names: readonly string[],
@@ -36,7 +40,11 @@ export function planModulesToSave(
   });
 }
 
-/** Copies of the parameters that a method selects, by their modules. @throws PEFT_NO_TARGET, PEFT_QUANTIZED */
+/**
+ * Copies of the parameters that a method selects, by their modules.
+ *
+ * @throws PEFT_NO_TARGET, PEFT_QUANTIZED
+ */
 export function planSelection(
   method: SelectionMethod,
   base: BaseModel,
@@ -84,7 +92,8 @@ const holdsParameters = (module: Module): boolean =>
 
 function checkCopy(model: LanguageModel, path: string, module: Module): void {
   refuseQuantized('modulesToSave', module instanceof QuantizedLinear ? [`${path}.weight`] : []);
-  // PEFT would train the embedding alone and leave the head as it was: the file would mean two things.
+  // PEFT would train the embedding alone and leave the head as it was: the file would mean two
+  // things.
   if (model.config.tieWordEmbeddings && path.endsWith('embed_tokens'))
     throw new AttuneError(
       'PEFT_TIED_EMBEDDING',

@@ -42,7 +42,10 @@ export function planFrom(
   return plan;
 }
 
-/** What the model is for. A head that is not the language model's is trained with the adapter, as PEFT does for SEQ_CLS. */
+/**
+ * What the model is for. A head that is not the language model's is trained with the adapter, as
+ * PEFT does for SEQ_CLS.
+ */
 function taskOf(model: LanguageModel, { taskType, modulesToSave }: PeftConfig) {
   const { headModules = [] } = model;
   if (headModules.length === 0) return { taskType: taskType ?? model.taskType };

@@ -44,7 +44,8 @@ export function resolveTargets(
     : typeof targetModules === 'string'
       ? targetModules
       : [...targetModules];
-  // In PEFT's class of such a model a name is found in the other towers too, which are not there to be adapted.
+  // In PEFT's class of such a model a name is found in the other towers too, which are not there to
+  // be adapted.
   const isNested = model.config.nested && !('feedforwardModules' in given);
   return { config: { ...given, targetModules: isNested ? [...paths] : resolved }, paths };
 }
@@ -53,7 +54,10 @@ export function resolveTargets(
 const isLinearLike = (module: Module): module is LinearLike =>
   feature(module, 'inFeatures') !== undefined && feature(module, 'outFeatures') !== undefined;
 
-/** "all-linear" as a list that other tools read: last names where they are enough, whole paths where not. */
+/**
+ * "all-linear" as a list that other tools read: last names where they are enough, whole paths where
+ * not.
+ */
 function shortestNames(paths: readonly string[], all: readonly string[]): string[] {
   const chosen = new Set(paths);
   const shorten = (path: string) => {

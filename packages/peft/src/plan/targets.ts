@@ -17,8 +17,8 @@ const OUTPUT_HEADS: ReadonlySet<string> = new Set(['lm_head', 'embed_out', 'scor
 /**
  * Paths of the layers to adapt, in the model's order, by PEFT's rules: excludeModules and
  * modulesToSave first; a list matches a whole path or a dotted suffix; a string is a regular
- * expression of Python over the whole path, or "all-linear". layersToTransform narrows a list (an entry that is
- * a whole path is taken as it is).
+ * expression of Python over the whole path, or "all-linear". layersToTransform narrows a list (an
+ * entry that is a whole path is taken as it is).
  *
  * @param modelType for messages
  * @param kind what may be adapted; "all-linear" is linear layers all the same

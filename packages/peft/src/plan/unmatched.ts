@@ -17,8 +17,9 @@ interface Subject {
 }
 
 /**
- * What of a config matches nothing, a sentence for each option: most often a typing mistake, and without a word the
- * run would go on with something else than was asked for. PEFT warns of tables and of `exclude_modules`.
+ * What of a config matches nothing, a sentence for each option: most often a typing mistake, and
+ * without a word the run would go on with something else than was asked for. PEFT warns of tables
+ * and of `exclude_modules`.
  */
 export function unmatchedOptions(config: PeftConfig, subject: Subject): string[] {
   const { modules, adapted, modelType } = subject;

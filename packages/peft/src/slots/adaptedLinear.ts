@@ -33,11 +33,11 @@ interface Attached {
 }
 
 /**
- * A linear layer, an embedding, or another module of one input and one output, with adapters of any method around it:
- * y = forward_n(x, ... forward_1(x, base)).
+ * A linear layer, an embedding, or another module of one input and one output, with adapters of any
+ * method around it: y = forward_n(x, ... forward_1(x, base)).
  *
- * The base may be stored in 16 bits or quantised; adapters are float32, as all arithmetic is. In the
- * tree, as in PEFT: the original under `base_layer`, parameters as `lora_A.<adapter>.weight`.
+ * The base may be stored in 16 bits or quantised; adapters are float32, as all arithmetic is. In
+ * the tree, as in PEFT: the original under `base_layer`, parameters as `lora_A.<adapter>.weight`.
  */
 export class AdaptedLinear extends AdapterSlot implements LinearLike {
   readonly inFeatures: number;
@@ -149,7 +149,10 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     return this.engine.scope('adapted', run, x);
   }
 
-  /** Each row with the adapter of its name. What the base makes of all rows is computed once, where a method asks for it. */
+  /**
+   * Each row with the adapter of its name. What the base makes of all rows is computed once, where
+   * a method asks for it.
+   */
   #forwardRows(x: Tensor, names: readonly string[], rest: never[]): Tensor {
     const { inner } = this;
     checkRows(x, names, this.training);
@@ -249,7 +252,10 @@ function baseBias(within: Module): Tensor | null {
   return within.ownParameters.get('bias')?.tensor ?? null;
 }
 
-/** Methods see weights as [out, in], whichever way the base stores them (embeddings and GPT-2's Conv1D: [in, out]). */
+/**
+ * Methods see weights as [out, in], whichever way the base stores them (embeddings and GPT-2's
+ * Conv1D: [in, out]).
+ */
 function turner(slot: AdaptedLinear): (weight: Tensor) => Tensor {
   const base = original(slot);
   const isTurned = base instanceof Embedding || (base as LinearLike).weightLayout === 'inOut';

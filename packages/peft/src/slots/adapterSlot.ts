@@ -2,7 +2,9 @@ import type { Tensor } from '@attune/core';
 import { Module, type Parameter, type QuantizedLinear } from '@attune/core/nn';
 import type { PlannedParameter } from './plannedSlot.js';
 
-/** Which adapters of a model compute now. One object for all its slots: to switch is to change this. */
+/**
+ * Which adapters of a model compute now. One object for all its slots: to switch is to change this.
+ */
 export class AdapterSwitch {
   /** Chosen with setAdapter. */
   active: readonly string[] = [];
@@ -24,12 +26,18 @@ export class AdapterSwitch {
   }
 }
 
-/** A module that makes one tensor of one tensor, and of what is no tensor (a context): what adapters wrap. */
+/**
+ * A module that makes one tensor of one tensor, and of what is no tensor (a context): what adapters
+ * wrap.
+ */
 export interface UnaryModule extends Module {
   forward(x: Tensor, ...rest: never[]): Tensor;
 }
 
-/** What folding changes: a parameter of the base, or a layer that holds its weight [out, in] in 4 or 8 bits. */
+/**
+ * What folding changes: a parameter of the base, or a layer that holds its weight [out, in] in 4 or
+ * 8 bits.
+ */
 export type FoldTarget = Parameter | QuantizedLinear;
 
 /** The new value that it gets when adapters are folded into it. */
@@ -43,7 +51,9 @@ export interface AttachedParameter extends PlannedParameter {
   readonly parameter: Parameter;
 }
 
-/** A module of a model's tree that belongs to adapters; every adapter's tensors in it are its own. */
+/**
+ * A module of a model's tree that belongs to adapters; every adapter's tensors in it are its own.
+ */
 export abstract class AdapterPart extends Module {
   /** Path of what it is about in the base model. */
   abstract readonly path: string;
@@ -81,17 +91,23 @@ export abstract class AdapterPart extends Module {
     this.#held.delete(adapter);
   }
 
-  /** What folding these adapters makes of the original's parameters. Records ops. @throws PEFT_NOT_MERGEABLE */
+  /**
+   * What folding these adapters makes of the original's parameters. Records ops.
+   *
+   * @throws PEFT_NOT_MERGEABLE
+   */
   abstract folded(adapters: readonly string[]): readonly Folded[];
 }
 
-/** Tensors by the names that their method uses. Read each time: an optimizer may have moved them. */
+/**
+ * Tensors by the names that their method uses. Read each time: an optimizer may have moved them.
+ */
 export const tensorsOf = (held: readonly AttachedParameter[]): Record<string, Tensor> =>
   Object.fromEntries(held.map(({ name, parameter }) => [name, parameter.tensor]));
 
 /**
- * A module in the place of one of the base model's, with what adapters add to it. The original stays
- * inside, unchanged, so that switching adapters off gives the base.
+ * A module in the place of one of the base model's, with what adapters add to it. The original
+ * stays inside, unchanged, so that switching adapters off gives the base.
  */
 export abstract class AdapterSlot extends AdapterPart {
   /** What it wraps: a module of the base, or another slot. */
@@ -105,7 +121,10 @@ export function original(module: Module): Module {
   return found;
 }
 
-/** The modules of the base model by their own paths, slots in the place of what they wrap. The root first, as "". */
+/**
+ * The modules of the base model by their own paths, slots in the place of what they wrap. The root
+ * first, as "".
+ */
 export function* baseModules(module: Module, path = ''): Generator<[string, Module]> {
   yield [path, module];
   for (const [name, child] of original(module).children)
@@ -113,7 +132,10 @@ export function* baseModules(module: Module, path = ''): Generator<[string, Modu
       yield* baseModules(child, path ? `${path}.${name}` : name);
 }
 
-/** Where the outermost slot of a module of the base, or the module, is in the tree: slots around its parents have names too. */
+/**
+ * Where the outermost slot of a module of the base, or the module, is in the tree: slots around its
+ * parents have names too.
+ */
 export function treePath(root: Module, path: string): string {
   const parts: string[] = [];
   let module = root;
@@ -128,7 +150,10 @@ export function treePath(root: Module, path: string): string {
 /** What a slot calls the module that it wraps: its only child. */
 export const innerName = (slot: AdapterSlot): string => [...slot.children.keys()][0]!;
 
-/** What adapters have below: slots, inner ones before those around them, which is the order in which to fold; virtual tokens. */
+/**
+ * What adapters have below: slots, inner ones before those around them, which is the order in which
+ * to fold; virtual tokens.
+ */
 export function partsOf(root: Module): AdapterPart[] {
   return [...root.namedModules()]
     .map(([, module]) => module)

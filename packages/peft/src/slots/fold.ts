@@ -19,15 +19,20 @@ export interface FoldOptions {
   readonly safe: boolean;
   /** Keep what is overwritten, on the host. */
   readonly backup: boolean;
-  /** Leave quantised layers as they are, and give their merged weights in this storage. Default null: quantise them again. */
+  /**
+   * Leave quantised layers as they are, and give their merged weights in this storage. Default
+   * null: quantise them again.
+   */
   readonly dequantize?: DequantizedDType | null;
 }
 
 /**
- * Writes adapters into the base weights: computed in float32, rounded to how each is stored once; codes of 4 or 8
- * bits are made anew on the host, as bitsandbytes makes them. Nothing is written unless all of it can be.
+ * Writes adapters into the base weights: computed in float32, rounded to how each is stored once;
+ * codes of 4 or 8 bits are made anew on the host, as bitsandbytes makes them. Nothing is written
+ * unless all of it can be.
  *
- * @returns with `dequantize` the merged weights [out, in] of quantised layers, which are the caller's
+ * @returns with `dequantize` the merged weights [out, in] of quantised layers, which are the
+ *   caller's
  * @throws PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE
  */
 export async function fold(
@@ -90,7 +95,8 @@ async function tryFold(
     for (const { target, stored } of results) {
       const values = stored && ((await stored.data()) as Float32Array);
       const format = quantize && target instanceof QuantizedLinear ? target.format : null;
-      // No code stands for what is not finite; int8 is made from float16, which rounds 65520 to infinity.
+      // No code stands for what is not finite; int8 is made from float16, which rounds 65520 to
+      // infinity.
       const limit = format?.quantType === 'int8' ? 65520 : Number.POSITIVE_INFINITY;
       if ((safe || format) && !values?.every((value) => Math.abs(value) < limit))
         throw notFinite(part, adapters);

@@ -51,7 +51,8 @@ function sampler(
   init: 'kaimingUniform' | { readonly uniform: number } | { readonly normal: number },
 ): () => number {
   if (typeof init === 'object' && 'normal' in init) return () => init.normal * rng.normal();
-  // kaiming_uniform(a): bound = sqrt(6 / ((1 + a^2) fanIn)), which for a = sqrt 5 is 1 / sqrt(fanIn).
+  // kaiming_uniform(a): bound = sqrt(6 / ((1 + a^2) fanIn)), which for a = sqrt 5 is 1 /
+  // sqrt(fanIn).
   const bound = init === 'kaimingUniform' ? 1 / Math.sqrt(shape.at(-1) ?? 1) : init.uniform;
   return () => bound * (2 * rng.uniform() - 1);
 }

@@ -4,7 +4,10 @@ import type { LayerInfo } from '../contract/layerInfo.js';
 import type { GivenAs, LayerMethod, PromptEncoder, PromptMethod } from '../contract/methodKinds.js';
 import type { Init } from '../contract/paramSpec.js';
 
-/** One tensor of an adapter, as its config means it on one model. All that is known of it by name is here. */
+/**
+ * One tensor of an adapter, as its config means it on one model. All that is known of it by name is
+ * here.
+ */
 export interface PlannedParameter {
   /** The module of the base model that it is about. */
   readonly path: string;
@@ -12,7 +15,10 @@ export interface PlannedParameter {
   readonly name: string;
   /** What it is called in its slot, where the adapter's name is put in: "lora_A.weight". */
   readonly key: string;
-  /** Its name in files, within the base model: `<path>.lora_A.weight`; null: it is made anew instead. */
+  /**
+   * Its name in files, within the base model: `<path>.lora_A.weight`; null: it is made anew
+   * instead.
+   */
   readonly fileName: string | null;
   readonly shape: readonly number[];
   /** Trained while the adapter is active; else it never changes. */
@@ -26,7 +32,10 @@ export interface NewParameter extends PlannedParameter {
   readonly init: Init;
 }
 
-/** The value that a tensor has already, in a file or for all layers; undefined: it starts as it was planned. */
+/**
+ * The value that a tensor has already, in a file or for all layers; undefined: it starts as it was
+ * planned.
+ */
 export type Given = (planned: PlannedParameter) => Tensor | undefined;
 
 /** A layer that a method adapts. */
@@ -47,7 +56,9 @@ export interface PlannedBias {
   readonly parameters: readonly [PlannedParameter];
 }
 
-/** A module of which parameters are trained as copies: of modulesToSave, or selected by the method. */
+/**
+ * A module of which parameters are trained as copies: of modulesToSave, or selected by the method.
+ */
 export interface PlannedCopy {
   readonly kind: 'copy';
   readonly path: string;

@@ -47,7 +47,10 @@ export const withoutEncoder = (plan: PlannedPrompt): PlannedPrompt =>
         ],
       };
 
-/** Where adapters have their virtual tokens: at the root of the model, as `prompt_encoder.<adapter>.embedding.weight`. */
+/**
+ * Where adapters have their virtual tokens: at the root of the model, as
+ * `prompt_encoder.<adapter>.embedding.weight`.
+ */
 export class PromptSlot extends AdapterPart {
   readonly path = PROMPT_SLOT;
   readonly #attached = new Map<string, Attached>();

@@ -12,7 +12,8 @@ export interface RowRun {
 }
 
 /**
- * Neighbouring rows of one adapter, which compute together: a batch that is sorted by adapter has the fewest.
+ * Neighbouring rows of one adapter, which compute together: a batch that is sorted by adapter has
+ * the fewest.
  *
  * @param names of each row
  * @param isHere whether the layer has anything of an adapter

@@ -11,10 +11,12 @@ import {
 import type { Given, PlannedCopy, PlannedParameter } from './plannedSlot.js';
 
 /**
- * A module of which adapters train copies of parameters: all of them (`modulesToSave`), or those that a method
- * selects. The copies are float32 and lie beside the base's own: 4 bytes a number more.
+ * A module of which adapters train copies of parameters: all of them (`modulesToSave`), or those
+ * that a method selects. The copies are float32 and lie beside the base's own: 4 bytes a number
+ * more.
  *
- * The original stays under `original_module`; copies are `modules_to_save.<adapter>.weight`, as in PEFT.
+ * The original stays under `original_module`; copies are `modules_to_save.<adapter>.weight`, as in
+ * PEFT.
  */
 export class SavedModule extends AdapterSlot {
   constructor(
@@ -39,7 +41,9 @@ export class SavedModule extends AdapterSlot {
     return `modules_to_save.${adapter}.${name}`;
   }
 
-  /** What computes now in the place of the original's parameters: of several active copies the last. */
+  /**
+   * What computes now in the place of the original's parameters: of several active copies the last.
+   */
   #current(adapters = this.state.computing): ReadonlyMap<string, Parameter> {
     return new Map(
       adapters.flatMap((adapter) =>

@@ -22,13 +22,17 @@ import {
 export interface PeftKitOptions {
   /** Options of the method, e.g. `{ targetModules: ['q_proj'] }`. Default none. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Changes to the config.json of the model: a Qwen2 of two layers and 16 features. Default none. */
+  /**
+   * Changes to the config.json of the model: a Qwen2 of two layers and 16 features. Default none.
+   */
   readonly model?: object;
-  /** Whether a new adapter leaves the logits as they were. Default true; false leaves the check out. */
+  /**
+   * Whether a new adapter leaves the logits as they were. Default true; false leaves the check out.
+   */
   readonly zeroAtStart?: boolean;
   /**
-   * Whether gradients are those of the whole formula. Default true; false, for a method that holds a part of it
-   * constant on purpose (DoRA's norm), leaves out the check by finite differences.
+   * Whether gradients are those of the whole formula. Default true; false, for a method that holds
+   * a part of it constant on purpose (DoRA's norm), leaves out the check by finite differences.
    */
   readonly exactGradients?: boolean;
 }
@@ -40,13 +44,15 @@ export interface PeftCheck {
 }
 
 /**
- * What every PEFT method must do, as checks for any test framework, on the reference backend in float64:
+ * What every PEFT method must do, as checks for any test framework, on the reference backend in
+ * float64:
  *
  *     for (const { name, run } of peftMethodKit(method, { config })) test(name, run);
  *
- * It starts as the base; its own parameters alone get gradients, those of finite differences, also with gradient
- * checkpointing; saved and loaded it is the same; merged it is the same, or it is PEFT_NOT_MERGEABLE; it trains on
- * a base of 4 bits, or is PEFT_QUANTIZED; it goes together with other adapters, in one batch too, and leaves nothing behind.
+ * It starts as the base; its own parameters alone get gradients, those of finite differences, also
+ * with gradient checkpointing; saved and loaded it is the same; merged it is the same, or it is
+ * PEFT_NOT_MERGEABLE; it trains on a base of 4 bits, or is PEFT_QUANTIZED; it goes together with
+ * other adapters, in one batch too, and leaves nothing behind.
  */
 export function peftMethodKit(method: PeftMethod, options: PeftKitOptions = {}): PeftCheck[] {
   const { peftType } = method;

@@ -50,7 +50,10 @@ async function expectClean(path: string): Promise<void> {
     expect(await checkAdapter(path, { target }), target).toEqual([]);
 }
 
-/** The folder is the one that PEFT read when the fixture was made, and PEFT's logits with it are those of the adapter. */
+/**
+ * The folder is the one that PEFT read when the fixture was made, and PEFT's logits with it are
+ * those of the adapter.
+ */
 async function expectReadByPeft(out: string, name: string, adapter: PeftModel): Promise<void> {
   const read = join(fixtures, 'row57-portable', name);
   const config = async (path: string) =>
@@ -82,7 +85,8 @@ describe('row 57: what PEFT adds to each weight is added by both rules', () => {
       await model.savePretrained(out, { portable: true });
       await expectClean(out);
       const expected = await readTensors(join(fixtures, `row57-portable/${name}.safetensors`));
-      // The first factors of PiSSA and OLoRA are computed by two libraries: row 44 compares them to 1e-5.
+      // The first factors of PiSSA and OLoRA are computed by two libraries: row 44 compares them to
+      // 1e-5.
       const tolerance = path.endsWith('raw') ? 1e-5 : 1e-6;
       for (const [who, rule] of Object.entries(rules)) {
         const found = await deltas(out, rule);

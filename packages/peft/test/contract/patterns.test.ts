@@ -18,7 +18,8 @@ describe("row 405: PEFT's answers for module names", () => {
       if (wrapped === null || /\{1000\}|\{0,100\}|\\N|<=\\1/.test(key)) continue;
       const bits = [...wrapped].map((d) => Number.parseInt(d, 16).toString(2).padStart(4, '0'));
       const expected = bits.join('').slice(0, names.length);
-      // The fast way for plain names knows no line feeds and no characters of two parts: no module has them.
+      // The fast way for plain names knows no line feeds and no characters of two parts: no module
+      // has them.
       const known = names.map((name) => !/\n|😀/.test(name));
       const ours = names.map((name, i) => known[i] && (patternValue({ [key]: 1 }, name) ?? 0));
       const theirs = names.map((_, i) => known[i] && Number(expected[i]));

@@ -36,7 +36,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
-/** Saves in a process that dies before its n-th file operation. @returns how many there were; null: it died */
+/**
+ * Saves in a process that dies before its n-th file operation.
+ *
+ * @returns how many there were; null: it died
+ */
 function run(kind: string, folder: string, n: number): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [script, kind, folder, `${n}`, fixtures], {
@@ -70,7 +74,10 @@ async function load(folder: string): Promise<void> {
   for (const name of weights.names) await weights.get(name);
 }
 
-/** Deaths that are tried: all of the last operations, where files are moved, and some of those before. */
+/**
+ * Deaths that are tried: all of the last operations, where files are moved, and some of those
+ * before.
+ */
 function deaths(count: number): number[] {
   const late = 22;
   return Array.from({ length: count }, (_, i) => i + 1).filter(

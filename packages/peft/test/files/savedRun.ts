@@ -1,6 +1,6 @@
 /**
- * The process that killedSave.test.ts starts: saves something over an older save and kills itself before the n-th
- * file operation.
+ * The process that killedSave.test.ts starts: saves something over an older save and kills itself
+ * before the n-th file operation.
  *
  * usage: node savedRun.mjs KIND FOLDER N FIXTURES
  */

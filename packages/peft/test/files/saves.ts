@@ -4,7 +4,10 @@ import { saveWhole } from '@attune/core/io';
 import { getPeftModel, type PeftConfigInput, peft } from '@attune/peft';
 import { minuteLlama } from '../../../core/test/trainer/support.js';
 
-/** Two saves of a kind, the second over the first. Each is prepared by the first call and done by the second. */
+/**
+ * Two saves of a kind, the second over the first. Each is prepared by the first call and done by
+ * the second.
+ */
 export type Saves = Readonly<Record<string, readonly [older: Prepare, newer: Prepare]>>;
 /** @param fixtures the folder of the fixtures: a bundle does not know where it came from */
 type Prepare = (folder: string, fixtures: string) => Promise<() => Promise<void>>;

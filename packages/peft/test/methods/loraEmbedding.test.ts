@@ -20,7 +20,8 @@ const lora = {
   targetModules: ['embed_tokens', 'q_proj'],
 } as const;
 
-// Logits, gradients, runs, merge and files against PEFT: methods.test.ts, `lora-embedding-*` and `lora-conv1d*`.
+// Logits, gradients, runs, merge and files against PEFT: methods.test.ts, `lora-embedding-*` and
+// `lora-conv1d*`.
 
 describe('LoRA on an embedding', () => {
   test('starts as the base: A is 0, B normal with deviation 1, whatever initLoraWeights says', async () => {

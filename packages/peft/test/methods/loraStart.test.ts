@@ -161,7 +161,8 @@ describe('row 56: adapters that PEFT saved, and the plain LoRA of them', () => {
       expect([...one!].map(([key, t]) => [key, t.shape])).toEqual(
         [...other!].map(([key, t]) => [key, t.shape]),
       );
-      // Their alpha and rank are the same, so the products are; the signs of the start's factors are free.
+      // Their alpha and rank are the same, so the products are; the signs of the start's factors
+      // are free.
       const [a, b] = ['A', 'B'].map((side) => `self_attn.q_proj.lora_${side}.weight`);
       for (const layer of [0, 1]) {
         const product = (tensors: typeof one) => {

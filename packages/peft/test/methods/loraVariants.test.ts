@@ -93,7 +93,8 @@ describe('DoRA', () => {
       'proj.lora_magnitude_vector.default': { shape: [2], data: [10, 6] },
     });
     root.train();
-    // B is 0 and m is twice and three times the norms: y = W x + b + (m/|W| - 1) W x', x' one of 0, 2 each.
+    // B is 0 and m is twice and three times the norms: y = W x + b + (m/|W| - 1) W x', x' one of 0,
+    // 2 each.
     const seen = new Set<string>();
     for (let i = 0; i < 40; i++) seen.add(exact(engine, root.forward(engine.ones([1, 2]))).join());
     expect([...seen].sort()).toEqual(['17,22', '23,22', '25,30', '31,30'].sort());

@@ -10,7 +10,10 @@ const configs = [
   { peftType: 'FULL' },
 ];
 
-/** Other block names, transposed weights, one projection for several, norms of another form, a tied head. */
+/**
+ * Other block names, transposed weights, one projection for several, norms of another form, a tied
+ * head.
+ */
 describe.each(['tiny-gpt2', 'tiny-phi3', 'tiny-gemma3', 'tiny-qwen3'])('%s', (name) => {
   test.each(configs)('%o', async (given) => {
     const attune = await open();

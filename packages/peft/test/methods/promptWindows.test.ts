@@ -14,8 +14,8 @@ import {
   readTensors,
 } from '../support.js';
 
-// Under a sliding window a prompt's answer is what it gives alone: what lies between virtual tokens and a text in one row
-// of a batch, padding or texts packed before, takes no place in the window.
+// Under a sliding window a prompt's answer is what it gives alone: what lies between virtual tokens
+// and a text in one row of a batch, padding or texts packed before, takes no place in the window.
 
 const configs = [
   { peftType: 'PROMPT_TUNING', numVirtualTokens: 4 },
@@ -25,7 +25,9 @@ const configs = [
 
 const families = ['tiny-mistral', 'tiny-gemma2', 'tiny-gemma3', 'tiny-qwen2-window', 'phi3'];
 
-/** Phi-3 without longrope, whose frequencies follow the longest text of a batch, as in transformers. */
+/**
+ * Phi-3 without longrope, whose frequencies follow the longest text of a batch, as in transformers.
+ */
 const phi3 = {
   model_type: 'phi3',
   vocab_size: 64,

@@ -60,7 +60,9 @@ describe.each(prompts)('%s', (name) => {
   });
 });
 
-/** Rows packed into one, or padded on the left: logits of the tokens of `rows`, one after the other. */
+/**
+ * Rows packed into one, or padded on the left: logits of the tokens of `rows`, one after the other.
+ */
 async function together(
   model: LanguageModel,
   rows: readonly (readonly number[])[],

@@ -70,7 +70,10 @@ const near = (ours: readonly number[], theirs: readonly number[], tolerance = 1e
   });
 };
 
-/** A loss that weighs tokens by what they become, as a policy gradient does, and the gradients that it leaves. */
+/**
+ * A loss that weighs tokens by what they become, as a policy gradient does, and the gradients that
+ * it leaves.
+ */
 async function gradients(model: LanguageModel, perToken: Tensor) {
   model.engine.backward(perToken.mul(0.3).exp().sum());
   const found = new Map<string, number[]>();

@@ -14,7 +14,8 @@ import { extractLora, getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { folder, logits, open } from '../support.js';
 
-// A PeftModel whose adapters were taken off would train all weights and save none: no use of it goes through.
+// A PeftModel whose adapters were taken off would train all weights and save none: no use of it
+// goes through.
 
 const lora = { peftType: 'LORA', r: 2, targetModules: ['q_proj'] } as const;
 

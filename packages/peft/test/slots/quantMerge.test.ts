@@ -59,7 +59,8 @@ describe.each(checkpoints)('merging into %s', (name) => {
       const layer = layers.get(key.replace('weight.', ''))!;
       const ours = await attune.engine.noGrad(() => layer.dequantize()).data();
       const size = largestDifference(theirs, new Float32Array(theirs.length));
-      // Sums of float32 in another order may cross the middle between two codes: at most one number in a thousand.
+      // Sums of float32 in another order may cross the middle between two codes: at most one number
+      // in a thousand.
       const other = ours.filter((value, i) => Math.abs(value - theirs[i]!) > 1e-5 * size);
       expect(other.length).toBeLessThanOrEqual(theirs.length / 1000);
       expect(largestDifference(ours, theirs)).toBeLessThan(0.2 * size);

@@ -25,7 +25,10 @@ function deltaStage(out: Operand, g: Operand, deltas: Operand, { b, t, h, d }: S
   });
 }
 
-/** The weights are computed again, once for the gradient of the queries and once for that of keys and values. */
+/**
+ * The weights are computed again, once for the gradient of the queries and once for that of keys
+ * and values.
+ */
 export const attentionGradKernel = defineKernel({
   op: 'attentionGrad',
   // q, k, v, g, lse, delta, dk, dv, and the segments.

@@ -21,7 +21,8 @@ export function sizesOf(q: Operand, k: Operand): Sizes {
 /**
  * The numbers of a stage.
  *
- * @param groups workgroups for each head @param count workgroups that have work: a folded grid may hold more
+ * @param groups workgroups for each head @param count workgroups that have work: a folded grid may
+ *   hold more
  * @param segments of which each batch row has `stride` numbers
  */
 export function paramsOf(
@@ -51,8 +52,8 @@ export function paramsOf(
 export const isEvery = (segment: string) => `${segment} == ${ops.EVERY_SEGMENT}`;
 
 /**
- * WGSL: may the query at `position` see key `j`, whose segment is `other`? With places, the window of keys that
- * every segment sees counts from the query's `place`.
+ * WGSL: may the query at `position` see key `j`, whose segment is `other`? With places, the window
+ * of keys that every segment sees counts from the query's `place`.
  */
 export const visible = (causal: boolean, segments: boolean, placed: boolean) =>
   [
@@ -67,7 +68,10 @@ const capDeclaration = `fn cap(score: f32) -> f32 {
   return p.softcap * select(tanh(x), sign(x), abs(x) > 15.0);
 }`;
 
-/** First key that any lane of the workgroup can see: keys before the sliding window are skipped, unless their place counts. */
+/**
+ * First key that any lane of the workgroup can see: keys before the sliding window are skipped,
+ * unless their place counts.
+ */
 export const windowStart = (causal: boolean, placed: boolean): string =>
   causal && !placed
     ? 'select(0u, p.offset + first + 1u - min(p.window, p.offset + first + 1u), p.window > 0u)'

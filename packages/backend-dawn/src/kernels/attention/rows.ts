@@ -22,8 +22,8 @@ export function registers(d: number) {
 }
 
 /**
- * What moves a lane's own row between memory and registers. On a software device one load or store is
- * a few hundred instructions, which take longer to compile than to run: there `step` of them are
+ * What moves a lane's own row between memory and registers. On a software device one load or store
+ * is a few hundred instructions, which take longer to compile than to run: there `step` of them are
  * written out, and a loop that the compiler cannot see the end of turns the registers round.
  */
 export function ownRow(facts: DeviceFacts, d: number) {
@@ -52,7 +52,10 @@ export function ownRow(facts: DeviceFacts, d: number) {
       .join('\n    '),
   )}`;
     },
-    /** @param stores register name -> the statement that stores `value` as number `i`; the registers are lost */
+    /**
+     * @param stores register name -> the statement that stores `value` as number `i`; the registers
+     *   are lost
+     */
     store(stores: Readonly<Record<string, (i: string, value: string) => string>>): string {
       const entries = Object.entries(stores);
       if (!facts.software)

@@ -4,7 +4,10 @@ import { readAs, stage } from '../stage.js';
 import { type Backward, isEvery, lanesOf, paramsOf } from './problem.js';
 import { overRows, ownRow, registers } from './rows.js';
 
-/** dk = sum over queries of ds q, dv = sum of p g: a lane owns one key, the queries of its heads go by. */
+/**
+ * dk = sum over queries of ds q, dv = sum of p g: a lane owns one key, the queries of its heads go
+ * by.
+ */
 export function keyGradients(
   { call, sizes, form, q, k, v, g, lses, deltas, segments }: Backward,
   [dK, dV]: readonly [Operand, Operand],

@@ -4,7 +4,9 @@ import { readAs, stage } from '../stage.js';
 import { type Backward, lanesOf, paramsOf, visible, windowStart } from './problem.js';
 import { overRows, ownRow, registers } from './rows.js';
 
-/** dq = sum over keys of ds k, ds = p (g v - delta) scale: a lane owns one query, the keys go by. */
+/**
+ * dq = sum over keys of ds k, ds = p (g v - delta) scale: a lane owns one query, the keys go by.
+ */
 export function queryGradients(
   { call, sizes, form, q, k, v, g, lses, deltas, segments }: Backward,
   dQ: Operand,

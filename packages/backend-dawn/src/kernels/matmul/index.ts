@@ -56,7 +56,10 @@ export function productStages(
   return first!.stages(problem, scratch);
 }
 
-/** What the tuner chooses among. Products alike but for their rows, up to the next power of two, share a choice. */
+/**
+ * What the tuner chooses among. Products alike but for their rows, up to the next power of two,
+ * share a choice.
+ */
 export function productVariants(spec: ProductSpec, facts: DeviceFacts) {
   const { m, n, k, batch } = spec;
   const rows = 2 ** Math.ceil(Math.log2(Math.max(1, m)));

@@ -2,10 +2,15 @@ import { type DType, ops } from '@attune/core';
 import type { ComputeDType, OpCall, Operand, OperandSpec } from '@attune/core/backend';
 import { f32, type Param, u32 } from '../kernel.js';
 
-/** a and b as they lie in memory: N not transposed, T transposed. A linear layer is NT, its dX NN, its dW TN. */
+/**
+ * a and b as they lie in memory: N not transposed, T transposed. A linear layer is NT, its dX NN,
+ * its dW TN.
+ */
 export type Layout = 'NN' | 'NT' | 'TN' | 'TT';
 
-/** What a scaled product is added to: nothing, a third operand, a row of it, what the output held. */
+/**
+ * What a scaled product is added to: nothing, a third operand, a row of it, what the output held.
+ */
 export type Plus = 'nothing' | 'addend' | 'bias' | 'output';
 
 /** A product without its memory: all that the choice of a kernel depends on. */
@@ -69,7 +74,8 @@ export function specOf(inputs: readonly OperandSpec[], attrs: ops.MatmulAttrs): 
 export function problemOf(call: OpCall): Problem {
   const [a, b, ...addend] = call.inputs as [Operand, Operand, ...Operand[]];
   const spec = specOf(call.inputs, call.attrs as unknown as ops.MatmulAttrs);
-  // Not a spread of both: this runs for every product of every step, and assign is a tenth of the cost.
+  // Not a spread of both: this runs for every product of every step, and assign is a tenth of the
+  // cost.
   return Object.assign(spec, { a, b, bMore: [], addend, out: call.outputs[0]! });
 }
 

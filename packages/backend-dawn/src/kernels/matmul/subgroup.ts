@@ -62,7 +62,10 @@ export function holderOfA(
   return { lane: e % S, load: Math.floor(e / S), component };
 }
 
-/** WGSL: what is known before the loop, what a turn loads, and the value of a row at the q-th k of a turn. */
+/**
+ * WGSL: what is known before the loop, what a turn loads, and the value of a row at the q-th k of a
+ * turn.
+ */
 function operandA(piece: PieceOfA, S: number) {
   const { layout, rows, depth } = piece;
   const loads = range(loadsOfA(piece, S));
@@ -110,8 +113,8 @@ function operandB({ layout }: ProductSpec, TN: number, depth: number) {
 }
 
 /**
- * WGSL that stores the tile, four rows in each turn of a loop; then the registers of the next four take
- * their place. Four neighbours of the output are stored together where they can be.
+ * WGSL that stores the tile, four rows in each turn of a loop; then the registers of the next four
+ * take their place. Four neighbours of the output are stored together where they can be.
  */
 function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
   const { plus } = spec;
@@ -167,12 +170,12 @@ function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
  * columns. In every turn of a short loop the lanes load a piece of a together, and shuffles hand it
  * round, so that a value of a is loaded once for all lanes; each lane loads its own columns of b.
  *
- * On a software device a vec4 that is loaded or stored is some 300 instructions, 2.5 KB. They decide
- * what a product costs, how long it takes to compile, and whether its loop fits the cache of
+ * On a software device a vec4 that is loaded or stored is some 300 instructions, 2.5 KB. They
+ * decide what a product costs, how long it takes to compile, and whether its loop fits the cache of
  * instructions: hence a tile whose loop fits, and a loop for the stores.
  *
- * `transposed` stores out[col, row]: an NT product with few columns is computed as its transpose, so
- * that the lanes lie along the long side.
+ * `transposed` stores out[col, row]: an NT product with few columns is computed as its transpose,
+ * so that the lanes lie along the long side.
  *
  * Needs float32 a; K a multiple of 4 (NN, NT), N of 4 (NN, TN), M of 4 (TN). Edges are clamped when
  * loading and skipped when storing.

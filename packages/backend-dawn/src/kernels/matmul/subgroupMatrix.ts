@@ -11,7 +11,10 @@ const ROWS = 4;
 const COLUMNS = 2;
 /** k in workgroup memory at a time, in units. */
 const DEPTH = 2;
-/** Halves by which a line of a panel is longer than it needs to be, so that lines start in other banks. */
+/**
+ * Halves by which a line of a panel is longer than it needs to be, so that lines start in other
+ * banks.
+ */
 const PAD = 8;
 
 export interface MatrixTile {
@@ -37,7 +40,10 @@ const strideOf = ({ alongK, size, depth }: Panel): number => (alongK ? depth : s
 const panelHalves = (panel: Panel): number =>
   strideOf(panel) * (panel.alongK ? panel.size : panel.depth);
 
-/** Where the e-th vec4 of a panel lies: x along the tile, k along the depth, and its place in halves. */
+/**
+ * Where the e-th vec4 of a panel lies: x along the tile, k along the depth, and its place in
+ * halves.
+ */
 export function halfSlot(panel: Panel, e: number): { x: number; k: number; at: number } {
   const perLine = (panel.alongK ? panel.depth : panel.size) / 4;
   const line = Math.floor(e / perLine);
@@ -62,7 +68,10 @@ export function matrixBytes(spec: Pick<ProductSpec, 'layout' | 'bBits'>, unit: M
   );
 }
 
-/** Products of numbers rounded to float16, on devices with a matrix unit for them, that fill half a tile. */
+/**
+ * Products of numbers rounded to float16, on devices with a matrix unit for them, that fill half a
+ * tile.
+ */
 export function acceptsMatrixUnit(spec: ProductSpec, facts: DeviceFacts): MatrixUnit | null {
   const { matrixUnit: unit, subgroupSize } = facts;
   if (!unit || spec.compute !== 'float16') return null;

@@ -17,7 +17,10 @@ export interface Panel {
   readonly depth: number;
 }
 
-/** Vec4s from one line of a panel to the next: one more than it holds, so that lanes hit different banks. */
+/**
+ * Vec4s from one line of a panel to the next: one more than it holds, so that lanes hit different
+ * banks.
+ */
 const lineOf = ({ alongK, size, depth }: Panel): number => (alongK ? depth / 4 + 1 : size / 4);
 
 /** Vec4s that a panel takes in workgroup memory, and that filling it loads. */
@@ -25,7 +28,10 @@ export const panelVec4s = (panel: Panel): number =>
   lineOf(panel) * (panel.alongK ? panel.size : panel.depth);
 export const panelLoads = ({ size, depth }: Panel): number => (size * depth) / 4;
 
-/** Where the e-th vec4 of a panel lies: x along the tile, k along the depth, and its place in workgroup memory. */
+/**
+ * Where the e-th vec4 of a panel lies: x along the tile, k along the depth, and its place in
+ * workgroup memory.
+ */
 export function panelSlot(panel: Panel, e: number): { x: number; k: number; at: number } {
   const perLine = (panel.alongK ? panel.depth : panel.size) / 4;
   const line = Math.floor(e / perLine);
@@ -43,8 +49,8 @@ export function panelSlotWgsl(panel: Panel): string {
 }
 
 /**
- * Which of the tile's rows (or columns) a lane makes. Along k, every `lanes`-th one; along the tile,
- * groups of four neighbours: either way the lanes of a subgroup read neighbouring memory.
+ * Which of the tile's rows (or columns) a lane makes. Along k, every `lanes`-th one; along the
+ * tile, groups of four neighbours: either way the lanes of a subgroup read neighbouring memory.
  */
 export function owned(panel: Panel, lane: number, lanes: number, i: number): number {
   return ownedFirst(panel) * lane + ownedStep(panel, lanes, i);
@@ -92,9 +98,9 @@ export interface Source {
 }
 
 /**
- * WGSL `fn loadA4(first, x, k) -> vec4f` (or loadB4): four neighbours along the contiguous dimension,
- * zero outside of the matrix, rounded to what the product computes in.
- * `end` is that of k: a share of the whole when k is split.
+ * WGSL `fn loadA4(first, x, k) -> vec4f` (or loadB4): four neighbours along the contiguous
+ * dimension, zero outside of the matrix, rounded to what the product computes in. `end` is that of
+ * k: a share of the whole when k is split.
  */
 export function panelLoader(panel: Panel, source: Source): string {
   const { side, alongK } = panel;
@@ -165,7 +171,9 @@ function rounded(v: string, compute: ComputeDType): string {
   return `vec4f(${range(4).map(each).join(', ')})`;
 }
 
-/** The same for a b of codes of 4 or 8 bits; their map lies in workgroup memory ({@link codeTable}). */
+/**
+ * The same for a b of codes of 4 or 8 bits; their map lies in workgroup memory ({@link codeTable}).
+ */
 function codeReader(bits: 4 | 8) {
   const [codes, scales] = ['bData', 'bScales'];
   const word = bits === 4 ? `(${codes}[i >> 1u] >> ((i & 1u) * 16u))` : `${codes}[i]`;
@@ -182,7 +190,10 @@ fn code(i: u32) -> f32 { return ${scales}(i / p.bBlock) * codeMap[(${codes}[i / 
   };
 }
 
-/** WGSL for the map of a quantised b in workgroup memory: its declaration, and the code that fills it. */
+/**
+ * WGSL for the map of a quantised b in workgroup memory: its declaration, and the code that fills
+ * it.
+ */
 export function codeTable({ bits }: Source, lanes: number) {
   if (!bits) return { declarations: '', fill: '' };
   const size = 2 ** bits;

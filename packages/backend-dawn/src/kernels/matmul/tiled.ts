@@ -35,7 +35,10 @@ export interface Tile {
   readonly tn: number;
 }
 
-/** From the one that reads least memory a product to the one that keeps most cores busy; then thin ones. */
+/**
+ * From the one that reads least memory a product to the one that keeps most cores busy; then thin
+ * ones.
+ */
 export const tiles: readonly Tile[] = [
   { bm: 128, bn: 128, bk: 16, tm: 8, tn: 8 },
   { bm: 64, bn: 64, bk: 16, tm: 4, tn: 8 },
@@ -184,7 +187,10 @@ ${panelLoader(panelA, sourceA)}
 ${panelLoader(panelB, sourceB)}`;
 }
 
-/** The product as one dispatch or, when k is split, as one that makes parts and one that adds them up. */
+/**
+ * The product as one dispatch or, when k is split, as one that makes parts and one that adds them
+ * up.
+ */
 export function tiledStages(
   problem: Problem,
   tile: Tile,
@@ -217,7 +223,10 @@ export function tiledStages(
   return [product({ ...problem, ...sums }), sumOfParts(problem, parts, splits)];
 }
 
-/** out = scale * sum of the parts + what `plus` says; in their order, so that the sum is the same every time. */
+/**
+ * out = scale * sum of the parts + what `plus` says; in their order, so that the sum is the same
+ * every time.
+ */
 function sumOfParts(problem: Problem, parts: Operand, splits: number): Stage {
   const { m, n, batch, scale, plus, out } = problem;
   return stage({
@@ -254,7 +263,10 @@ const BUSY = 192;
 /** A share of k below this is not worth a pass over the parts. */
 const LEAST_SHARE = 256;
 
-/** A tile and the number of shares of k: the largest tile of which there are enough, k split when there are too few. */
+/**
+ * A tile and the number of shares of k: the largest tile of which there are enough, k split when
+ * there are too few.
+ */
 export function tiling(spec: ProductSpec, facts: DeviceFacts): { tile: Tile; splits: number } {
   const { m, n, k, batch } = spec;
   const count = ({ bm, bn }: Tile) => Math.ceil(m / bm) * Math.ceil(n / bn) * batch;

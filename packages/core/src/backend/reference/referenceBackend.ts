@@ -58,7 +58,10 @@ export class ReferenceBackend implements Backend {
     reservedBytes: 0,
   };
   readonly #ops = new Map<string, NonNullable<OpDef['reference']>>();
-  /** Arrays to be used again, by their kind and length: most of a step's buffers are those of the last. */
+  /**
+   * Arrays to be used again, by their kind and length: most of a step's buffers are those of the
+   * last.
+   */
   readonly #freed = new Map<string, HostValues[]>();
   #nextId = 1;
 

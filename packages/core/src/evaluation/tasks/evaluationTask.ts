@@ -9,16 +9,22 @@ export interface EvaluationTaskContext {
   readonly tokenizer: TextTokenizer;
   /** Requests that go through the model at once. The result does not depend on it. */
   readonly batchSize: number;
-  /** Aborts when the run is to end: look at it between batches (`signal?.throwIfAborted()`), hand it to `generate`. */
+  /**
+   * Aborts when the run is to end: look at it between batches (`signal?.throwIfAborted()`), hand it
+   * to `generate`.
+   */
   readonly signal?: AbortSignal;
 }
 
-/** Numbers of a task by name: `acc`, `accNorm`, `exactMatch`, their standard errors as `accStderr`. */
+/**
+ * Numbers of a task by name: `acc`, `accNorm`, `exactMatch`, their standard errors as `accStderr`.
+ */
 export type TaskMetrics = Readonly<Record<string, number>>;
 
 /**
- * A benchmark of the model as it is: `loglikelihoodTask`, `generateTask`, or your own. A trainer takes
- * tasks by themselves or by name in `evaluationTasks` and logs `acc` of the task "arc" as `evalArcAcc`.
+ * A benchmark of the model as it is: `loglikelihoodTask`, `generateTask`, or your own. A trainer
+ * takes tasks by themselves or by name in `evaluationTasks` and logs `acc` of the task "arc" as
+ * `evalArcAcc`.
  */
 export interface EvaluationTask {
   /** Lower-case letters, digits and _ : part of the metrics' names. */

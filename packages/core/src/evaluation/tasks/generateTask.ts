@@ -21,13 +21,16 @@ export interface GenerateTaskOptions extends ExactMatchOptions {
   readonly maxNewTokens?: number;
   /** Where an answer ends; what follows is cut off, these texts too. Default none. */
   readonly stopStrings?: readonly string[];
-  /** Text of the model -> answer, e.g. the last number in it. Default: without white space at its ends. */
+  /**
+   * Text of the model -> answer, e.g. the last number in it. Default: without white space at its
+   * ends.
+   */
   readonly filter?: (text: string) => string;
 }
 
 /**
- * Questions that the model answers in words: greedy generation, then `exactMatch` with the answer, and its
- * standard error.
+ * Questions that the model answers in words: greedy generation, then `exactMatch` with the answer,
+ * and its standard error.
  *
  * @throws EVALUATION_TASK for no rows
  */

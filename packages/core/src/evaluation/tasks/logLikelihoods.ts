@@ -29,9 +29,9 @@ export interface LogLikelihood {
 /**
  * Log-likelihoods of continuations, in the order of the requests.
  *
- * Tokens are split as lm_eval splits them: white space at the end of the context counts to the continuation, and
- * the continuation is what context + continuation has more tokens than the context. A pair that is longer
- * than the model allows loses the beginning of its context.
+ * Tokens are split as lm_eval splits them: white space at the end of the context counts to the
+ * continuation, and the continuation is what context + continuation has more tokens than the
+ * context. A pair that is longer than the model allows loses the beginning of its context.
  *
  * @throws TASK_REQUEST for a continuation without tokens, or longer than the model allows
  */
@@ -103,7 +103,10 @@ const requestError = (
     { remedy },
   );
 
-/** One forward pass; the head sees the judged positions alone, and no logits outlive a chunk of them. */
+/**
+ * One forward pass; the head sees the judged positions alone, and no logits outlive a chunk of
+ * them.
+ */
 async function scoreBatch(model: LanguageModel, pairs: readonly Pair[]): Promise<LogLikelihood[]> {
   const { engine } = model;
   const examples: TokenExample[] = pairs.map(({ ids, judged }) => ({

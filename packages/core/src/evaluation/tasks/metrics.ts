@@ -82,10 +82,11 @@ export function meansWithErrors(
 }
 
 /**
- * How well texts were predicted: per word and per byte of the texts, so that tokenizers can be compared.
+ * How well texts were predicted: per word and per byte of the texts, so that tokenizers can be
+ * compared.
  *
- * wordPerplexity = exp(-sum ll / sum words), bitsPerByte = -sum ll / sum bytes / ln 2. Words are what lies
- * between white space.
+ * wordPerplexity = exp(-sum ll / sum words), bitsPerByte = -sum ll / sum bytes / ln 2. Words are
+ * what lies between white space.
  */
 export function textPerplexities(
   texts: readonly string[],

@@ -25,7 +25,9 @@ const standard = z.object({
   pad_token_id: z.int().nullish(),
 });
 
-/** The facts of a config.json that uses the standard names; `known` replaces those that it does not. */
+/**
+ * The facts of a config.json that uses the standard names; `known` replaces those that it does not.
+ */
 export function baseConfig(raw: RawConfig, known: Partial<ModelFacts>, where: string): ModelFacts {
   const config = parseConfig(standard, { ...raw, ...namesOf(known) }, where);
   const pad = config.pad_token_id;

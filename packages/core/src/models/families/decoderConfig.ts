@@ -40,7 +40,11 @@ export type DecoderChoices = Pick<
   | 'outputHead'
 >;
 
-/** config.json -> sizes of the blocks. @throws CONFIG_INVALID where sizes do not divide, ROPE_UNSUPPORTED */
+/**
+ * config.json -> sizes of the blocks.
+ *
+ * @throws CONFIG_INVALID where sizes do not divide, ROPE_UNSUPPORTED
+ */
 export function decoderOptions(
   config: z.output<typeof decoderConfig>,
   rest: DecoderChoices,
@@ -62,9 +66,9 @@ export function decoderOptions(
 }
 
 /**
- * The row of the embedding that is not trained by looking it up: that of the padding token, as `nn.Embedding` takes it
- * from transformers: a negative id counts from the end of the table. An id that the table does not have, at
- * which transformers fails, is no row.
+ * The row of the embedding that is not trained by looking it up: that of the padding token, as
+ * `nn.Embedding` takes it from transformers: a negative id counts from the end of the table. An id
+ * that the table does not have, at which transformers fails, is no row.
  */
 export function paddingIndex(config: {
   readonly vocab_size: number;

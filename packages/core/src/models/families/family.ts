@@ -27,7 +27,11 @@ export interface ModelFamily {
   readonly ignoredWeights: readonly RegExp[];
   /** A tensor's name in a checkpoint -> its name in the model. Default: the same. */
   nameInModel?(name: string): string;
-  /** Checks a config.json. @throws CONFIG_INVALID naming the key, what was found, what is allowed */
+  /**
+   * Checks a config.json.
+   *
+   * @throws CONFIG_INVALID naming the key, what was found, what is allowed
+   */
   describe(raw: RawConfig, where: string): ModelFacts;
   /** The module tree, named as in the checkpoint; contents undefined until loaded. */
   build(engine: Engine, raw: RawConfig, options: BuildOptions): CausalDecoder;

@@ -10,7 +10,8 @@ import { embeddingScale, gemmaActivation, gemmaConfig } from './gemmaConfig.js';
 import { longestSequence, rotaryFromConfig, rotaryKeys } from './rotaryConfig.js';
 
 /**
- * Gemma 1: Llama with a GELU gate, embeddings times sqrt(hidden), and norms that multiply by 1 + weight.
+ * Gemma 1: Llama with a GELU gate, embeddings times sqrt(hidden), and norms that multiply by 1 +
+ * weight.
  *
  * @see arXiv:2403.08295; transformers models/gemma/modeling_gemma.py
  */

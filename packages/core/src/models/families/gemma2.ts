@@ -10,8 +10,8 @@ import { longestSequence, rotaryFromConfig, rotaryKeys } from './rotaryConfig.js
 const cap = z.number().positive().nullish();
 
 /**
- * Gemma 2: Gemma with norms after the blocks too, soft caps on scores and logits, and a sliding window
- * in every other layer.
+ * Gemma 2: Gemma with norms after the blocks too, soft caps on scores and logits, and a sliding
+ * window in every other layer.
  *
  * @see arXiv:2408.00118; transformers models/gemma2/modeling_gemma2.py
  */

@@ -36,8 +36,9 @@ const config = gemmaConfig.extend({
 });
 
 /**
- * Frequencies of the layers that see everything, and of those with a window, as transformers 5.23 reads them:
- * `rope_scaling` changes what `rope_parameters` says of the former, or the default type where it says nothing.
+ * Frequencies of the layers that see everything, and of those with a window, as transformers 5.23
+ * reads them: `rope_scaling` changes what `rope_parameters` says of the former, or the default type
+ * where it says nothing.
  *
  * @throws CONFIG_INVALID, ROPE_UNSUPPORTED
  */
@@ -69,8 +70,8 @@ function rotaryOf(keys: z.output<typeof config>) {
 }
 
 /**
- * Gemma 3, text: Gemma 2 with norms of queries and keys in place of the soft caps, five layers with a
- * sliding window to one without, and slower frequencies in that one.
+ * Gemma 3, text: Gemma 2 with norms of queries and keys in place of the soft caps, five layers with
+ * a sliding window to one without, and slower frequencies in that one.
  *
  * @see arXiv:2503.19786; transformers models/gemma3/modeling_gemma3.py
  */

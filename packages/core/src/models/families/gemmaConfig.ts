@@ -4,7 +4,10 @@ import { type ComputeDType, roundTo } from '../../backend/dtype.js';
 
 const size = z.int().positive();
 
-/** Hugging Face's names of the gate's activation. Old files of Gemma say "gelu" and mean the approximation. */
+/**
+ * Hugging Face's names of the gate's activation. Old files of Gemma say "gelu" and mean the
+ * approximation.
+ */
 export const gemmaActivation = z
   .enum(['gelu_pytorch_tanh', 'gelu'])
   .nullish()
@@ -30,7 +33,10 @@ export const gemmaConfig = z.object({
   use_bidirectional_attention: z.literal(false).nullish(),
 });
 
-/** sqrt(hidden), which Gemma multiplies embeddings with, rounded to their storage as in transformers. */
+/**
+ * sqrt(hidden), which Gemma multiplies embeddings with, rounded to their storage as in
+ * transformers.
+ */
 export function embeddingScale(hiddenSize: number, dtype: DType): number {
   const scale = Math.sqrt(hiddenSize);
   return dtype === 'float16' || dtype === 'bfloat16'

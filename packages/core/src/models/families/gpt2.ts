@@ -131,7 +131,9 @@ class Gpt2Block extends Module implements DecoderLayerLike {
   }
 }
 
-/** Embeddings of tokens and positions, blocks, final norm: `transformer` in the checkpoint's names. */
+/**
+ * Embeddings of tokens and positions, blocks, final norm: `transformer` in the checkpoint's names.
+ */
 class Gpt2Body extends Module implements DecoderBody {
   gradientCheckpointing: Checkpointing = false;
 
@@ -164,9 +166,9 @@ const size = z.int().positive();
 const dropoutKey = z.number().min(0).lt(1).default(0.1);
 
 /**
- * GPT-2. Its linear layers are Conv1D: weights [in, out]. While training it has dropout, 0.1 unless the
- * config says otherwise (`resid_pdrop`, `embd_pdrop`, `attn_pdrop`); that of attention's weights costs a
- * [B, H, T, T] buffer a layer.
+ * GPT-2. Its linear layers are Conv1D: weights [in, out]. While training it has dropout, 0.1 unless
+ * the config says otherwise (`resid_pdrop`, `embd_pdrop`, `attn_pdrop`); that of attention's
+ * weights costs a [B, H, T, T] buffer a layer.
  *
  * @see Radford et al. (2019); transformers models/gpt2/modeling_gpt2.py
  */

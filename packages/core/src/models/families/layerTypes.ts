@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { AttuneError } from '../../util/errors.js';
 
-/** `layer_types` of a config.json: which layers see everything before them, and which a sliding window. */
+/**
+ * `layer_types` of a config.json: which layers see everything before them, and which a sliding
+ * window.
+ */
 export const layerTypesKey = z.array(z.enum(['full_attention', 'sliding_attention'])).nullish();
 
 export type LayerTypes = z.output<typeof layerTypesKey>;
@@ -13,7 +16,8 @@ export const slidingWindowKey = z.int().positive().nullish();
  * The sliding window of each layer, 0 for none.
  *
  * @param types as in the config; null: `slides` says which layers slide
- * @throws CONFIG_INVALID where there are not as many types as layers, or a layer slides without a window
+ * @throws CONFIG_INVALID where there are not as many types as layers, or a layer slides without a
+ *   window
  */
 export function windowsOf(
   numLayers: number,

@@ -5,7 +5,8 @@ import { defineModelFamily, type ModelFamily } from './family.js';
 import { slidingWindowKey, windowsOf } from './layerTypes.js';
 
 /**
- * Mistral: Llama whose layers see a sliding window. Later versions have none (`sliding_window: null`).
+ * Mistral: Llama whose layers see a sliding window. Later versions have none
+ * (`sliding_window: null`).
  *
  * @see Jiang et al., arXiv:2310.06825; transformers models/mistral/modeling_mistral.py
  */

@@ -4,7 +4,9 @@ import { AttuneError } from '../../util/errors.js';
 import { isPlainObject } from '../../util/json.js';
 import type { ModelFacts, ModelFamily } from './family.js';
 
-/** A model type with other towers beside its text model, whose config is nested in `text_config`. */
+/**
+ * A model type with other towers beside its text model, whose config is nested in `text_config`.
+ */
 interface NestedType {
   /** The text model's name within `model`. */
   readonly bodyName: string;
@@ -34,7 +36,9 @@ const nestedTypes: Readonly<Record<string, NestedType>> = {
   idefics3: idefics,
 };
 
-/** What transformers' config classes fill in where a text_config leaves a key out, as Gemma 3's do. */
+/**
+ * What transformers' config classes fill in where a text_config leaves a key out, as Gemma 3's do.
+ */
 const textDefaults: Readonly<Record<string, RawConfig>> = {
   gemma3_text: {
     vocab_size: 262_208,
@@ -113,8 +117,8 @@ export function textTypeOf(raw: RawConfig): string | null {
 export const isNestedType = (modelType: string): boolean => Object.hasOwn(nestedTypes, modelType);
 
 /**
- * A model type whose text model is of a known family: its text alone, under the names that the modules have in
- * transformers' class (`model.language_model.layers...`), which are PEFT's.
+ * A model type whose text model is of a known family: its text alone, under the names that the
+ * modules have in transformers' class (`model.language_model.layers...`), which are PEFT's.
  */
 export function nestedFamily(modelType: string, text: ModelFamily): ModelFamily {
   const type = nestedTypes[modelType]!;
@@ -144,8 +148,8 @@ export function nestedFamily(modelType: string, text: ModelFamily): ModelFamily 
 }
 
 /**
- * Keys that stand beside text_config and count before those in it. Not pad_token_id: the embedding's padding row is
- * that of text_config.
+ * Keys that stand beside text_config and count before those in it. Not pad_token_id: the
+ * embedding's padding row is that of text_config.
  */
 const beside = ['eos_token_id', 'bos_token_id'];
 
@@ -167,8 +171,8 @@ function textConfigOf(raw: RawConfig, type: NestedType, textType: string): RawCo
 }
 
 /**
- * A tensor's name in a checkpoint, as transformers 4 or 5 wrote it or of the text model alone -> its name in the
- * model. Those of other towers stay what they are.
+ * A tensor's name in a checkpoint, as transformers 4 or 5 wrote it or of the text model alone ->
+ * its name in the model. Those of other towers stay what they are.
  */
 export function nameInNested(
   name: string,

@@ -99,9 +99,9 @@ class FusedMlp extends Module implements MlpLike {
 const noDropout = z.literal(0).nullish();
 
 /**
- * Phi-3, Phi-3.5 and Phi-4 (mini): Llama with fused projections, a part of each head that turns, and for
- * long contexts other frequencies from `original_max_position_embeddings` tokens on: those of the
- * longest sequence of a batch are those of all.
+ * Phi-3, Phi-3.5 and Phi-4 (mini): Llama with fused projections, a part of each head that turns,
+ * and for long contexts other frequencies from `original_max_position_embeddings` tokens on: those
+ * of the longest sequence of a batch are those of all.
  *
  * @see arXiv:2404.14219; transformers models/phi3/modeling_phi3.py
  */
@@ -167,7 +167,11 @@ export const phi3: ModelFamily = defineModelFamily({
 
 type Keys = Parameters<typeof rotaryFromConfig>[0];
 
-/** The first files of Phi-3 call longrope "su", some "yarn". @throws ROPE_UNSUPPORTED for what Phi-3 has not */
+/**
+ * The first files of Phi-3 call longrope "su", some "yarn".
+ *
+ * @throws ROPE_UNSUPPORTED for what Phi-3 has not
+ */
 function longRope<C extends Keys>(config: C): C {
   const old = config.rope_scaling && Object.keys(config.rope_scaling).length > 0;
   const key = old ? 'rope_scaling' : 'rope_parameters';

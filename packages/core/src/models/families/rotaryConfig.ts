@@ -5,8 +5,9 @@ import { AttuneError } from '../../util/errors.js';
 const positive = z.number().positive();
 
 /**
- * Rotary embeddings in a config.json: `rope_theta` and `rope_scaling` as transformers 4 writes them, or
- * `rope_parameters` with the theta inside, as transformers 5 does. Of both, `rope_scaling` counts.
+ * Rotary embeddings in a config.json: `rope_theta` and `rope_scaling` as transformers 4 writes
+ * them, or `rope_parameters` with the theta inside, as transformers 5 does. Of both, `rope_scaling`
+ * counts.
  */
 export const rotaryKeys = {
   rope_theta: positive.nullish(),
@@ -144,10 +145,12 @@ interface RotaryDefaults {
 }
 
 /**
- * The rotary embeddings of a config as transformers 5.23 reads it: a `rope_scaling` with anything in it takes the
- * place of `rope_parameters`, its theta too; what it lacks stands beside it or has the family's default.
+ * The rotary embeddings of a config as transformers 5.23 reads it: a `rope_scaling` with anything
+ * in it takes the place of `rope_parameters`, its theta too; what it lacks stands beside it or has
+ * the family's default.
  *
- * @throws ROPE_UNSUPPORTED for another type: other frequencies would give another model; CONFIG_INVALID
+ * @throws ROPE_UNSUPPORTED for another type: other frequencies would give another model;
+ *   CONFIG_INVALID
  */
 export function rotaryFromConfig(
   config: RotaryKeys,

@@ -5,9 +5,15 @@
 
 export interface BeamOptions {
   readonly numBeams: number;
-  /** Exponent of the answer's length by which its log-probability is divided: above 0 favours long answers. */
+  /**
+   * Exponent of the answer's length by which its log-probability is divided: above 0 favours long
+   * answers.
+   */
   readonly lengthPenalty: number;
-  /** true: stop as soon as numBeams answers have ended; false: when a better one is unlikely; 'never': when it is impossible. */
+  /**
+   * true: stop as soon as numBeams answers have ended; false: when a better one is unlikely;
+   * 'never': when it is impossible.
+   */
   readonly earlyStopping: boolean | 'never';
   /** Tokens of the longest answer. */
   readonly maxNewTokens: number;

@@ -9,7 +9,10 @@ import type { Rng } from '../../util/rng.js';
 
 const never = Number.NEGATIVE_INFINITY;
 
-/** Scores of tokens already seen: divided by the penalty when positive, multiplied when negative (Keskar et al., arXiv:1909.05858). */
+/**
+ * Scores of tokens already seen: divided by the penalty when positive, multiplied when negative
+ * (Keskar et al., arXiv:1909.05858).
+ */
 export function applyRepetitionPenalty(
   scores: Float64Array,
   seen: Iterable<number>,
@@ -33,7 +36,10 @@ export function applyTopK(scores: Float64Array, k: number): void {
   for (let i = 0; i < scores.length; i++) if (scores[i]! < kth) scores[i] = never;
 }
 
-/** Keeps the fewest most likely tokens whose probabilities reach p (Holtzman et al., arXiv:1904.09751); at least one. */
+/**
+ * Keeps the fewest most likely tokens whose probabilities reach p (Holtzman et al.,
+ * arXiv:1904.09751); at least one.
+ */
 export function applyTopP(scores: Float64Array, p: number): void {
   if (p >= 1) return;
   const probabilities = softmax(scores);
@@ -74,7 +80,9 @@ export function argmax(scores: ArrayLike<number>): number {
   return best;
 }
 
-/** Draws a token by its probability: the first whose cumulative probability passes a uniform number. */
+/**
+ * Draws a token by its probability: the first whose cumulative probability passes a uniform number.
+ */
 export function sample(scores: Float64Array, rng: Rng): number {
   const probabilities = softmax(scores);
   const target = rng.uniform();

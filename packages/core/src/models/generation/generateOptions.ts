@@ -18,14 +18,19 @@ const none = (): never[] => [];
 export const callOptions = {
   /** The prompt, or a batch of prompts of any lengths. */
   inputIds: z.custom<Ids>().meta({ aka: 'ids tokens tokenids' }),
-  /** 0 where a prompt is padding, which is left out; same shape as `inputIds`. Default: all ones. */
+  /**
+   * 0 where a prompt is padding, which is left out; same shape as `inputIds`. Default: all ones.
+   */
   attentionMask: z.custom<Ids>().optional().meta({ aka: 'mask' }),
   /**
-   * Of a model with adapters: the adapter that answers each prompt, "__base__" for none; one name a prompt. Default: the
-   * active ones answer all.
+   * Of a model with adapters: the adapter that answers each prompt, "__base__" for none; one name a
+   * prompt. Default: the active ones answer all.
    */
   adapterNames: z.custom<readonly string[]>().optional().meta({ aka: 'adapter adaptername' }),
-  /** Same seed, same tokens. Each row has a stream of its own. Default: drawn from the Attune's seed. */
+  /**
+   * Same seed, same tokens. Each row has a stream of its own. Default: drawn from the Attune's
+   * seed.
+   */
   seed: kinds.seed.optional().meta({ aka: 'randomseed' }),
   /** Reads `stopStrings`. Default: the tokenizer in the model's own folder. */
   tokenizer: z.custom<Tokenizer>().optional(),
@@ -39,7 +44,10 @@ export const settingOptions = {
   maxNewTokens: kinds.count
     .optional()
     .meta({ aka: 'maxtokens maxnewtoken numtokens maxcompletiontokens numpredict' }),
-  /** Most tokens of prompt and answer together (of the longest prompt); `maxNewTokens` wins over it. Default: prompt + 20. */
+  /**
+   * Most tokens of prompt and answer together (of the longest prompt); `maxNewTokens` wins over it.
+   * Default: prompt + 20.
+   */
   maxLength: kinds.count.optional().meta({ aka: 'maxlen' }),
   /** Draw tokens by their probability instead of taking the likeliest. Default false. */
   doSample: kinds.flag.default(false).meta({ aka: 'sample sampling' }),
@@ -54,15 +62,24 @@ export const settingOptions = {
   /** Above 1 makes tokens of the prompt and of the answer so far less likely. Default 1. */
   repetitionPenalty: kinds.penalty.default(1).meta({ aka: 'repeatpenalty' }),
   /**
-   * Beams of beam search: so many beginnings of the answer are followed at once, and the likeliest whole
-   * answer wins. Without sampling. Default 1: none.
+   * Beams of beam search: so many beginnings of the answer are followed at once, and the likeliest
+   * whole answer wins. Without sampling. Default 1: none.
    */
   numBeams: kinds.beams.default(1).meta({ aka: 'beams beamsize' }),
-  /** Of beam search: the exponent of the length by which an answer's log-probability is divided; above 0 favours long answers. Default 1. */
+  /**
+   * Of beam search: the exponent of the length by which an answer's log-probability is divided;
+   * above 0 favours long answers. Default 1.
+   */
   lengthPenalty: kinds.number.default(1),
-  /** Of beam search: true stops when numBeams answers have ended, false when a better one is unlikely, 'never' when it is impossible. Default false. */
+  /**
+   * Of beam search: true stops when numBeams answers have ended, false when a better one is
+   * unlikely, 'never' when it is impossible. Default false.
+   */
   earlyStopping: kinds.early.default(false),
-  /** Answers for each prompt, one after the other in the output; with beams at most numBeams, else they need doSample. Default 1. */
+  /**
+   * Answers for each prompt, one after the other in the output; with beams at most numBeams, else
+   * they need doSample. Default 1.
+   */
   numReturnSequences: kinds.number.default(1).meta({ aka: 'n numsamples' }),
   /** No end before so many tokens, the prompt's counted (of the longest prompt). Default 0. */
   minLength: kinds.count.default(0),
@@ -76,7 +93,10 @@ export const settingOptions = {
   encoderRepetitionPenalty: kinds.penalty.default(1),
   /** Sequences of tokens that are never written whole. Default none. */
   badWordsIds: kinds.idLists.default(none),
-  /** Pairs of a sequence of tokens and what is added to the score of its last behind the others. Default none. */
+  /**
+   * Pairs of a sequence of tokens and what is added to the score of its last behind the others.
+   * Default none.
+   */
   sequenceBias: kinds.biases.default(none),
   /** Tokens that are never written. Default none. */
   suppressTokens: kinds.idList.default(none),
@@ -86,27 +106,50 @@ export const settingOptions = {
   forcedBosTokenId: kinds.id.optional(),
   /** The token that the last place is given to. Default none. */
   forcedEosTokenId: kinds.ids.optional(),
-  /** [n, f]: after n new tokens an end becomes likelier by f to the power of the tokens since. Default none. */
+  /**
+   * [n, f]: after n new tokens an end becomes likelier by f to the power of the tokens since.
+   * Default none.
+   */
   exponentialDecayLengthPenalty: kinds.decay.optional(),
   /** Scores that are not finite become numbers. Default false. */
   removeInvalidValues: kinds.flag.default(false),
   /** Scores become log-probabilities again after all else. Default false. */
   renormalizeLogits: kinds.flag.default(false),
-  /** Of sampling: the likeliest tokens up to this share of the entropy (arXiv:2509.02510); above 0 to 1. Default none. */
+  /**
+   * Of sampling: the likeliest tokens up to this share of the entropy (arXiv:2509.02510); above 0
+   * to 1. Default none.
+   */
   topH: kinds.entropyShare.optional(),
-  /** Of sampling: the tokens whose information is nearest to the entropy, up to this probability (arXiv:2202.00666). Default 1: all. */
+  /**
+   * Of sampling: the tokens whose information is nearest to the entropy, up to this probability
+   * (arXiv:2202.00666). Default 1: all.
+   */
   typicalP: kinds.typical.default(1),
-  /** Of sampling: leaves out tokens less likely than this (arXiv:2210.15191); 0: none. Usual 3e-4 to 9e-4. Default 0. */
+  /**
+   * Of sampling: leaves out tokens less likely than this (arXiv:2210.15191); 0: none. Usual 3e-4 to
+   * 9e-4. Default 0.
+   */
   epsilonCutoff: kinds.cutoff.default(0),
-  /** Of sampling: the same with a limit that follows the entropy; 0: none. Usual 3e-4 to 4e-3. Default 0. */
+  /**
+   * Of sampling: the same with a limit that follows the entropy; 0: none. Usual 3e-4 to 4e-3.
+   * Default 0.
+   */
   etaCutoff: kinds.cutoff.default(0),
-  /** Seconds after which no further token is begun; what is there is returned, with the reason 'time'. Default: no limit. */
+  /**
+   * Seconds after which no further token is begun; what is there is returned, with the reason
+   * 'time'. Default: no limit.
+   */
   maxTime: kinds.seconds.optional(),
   /** Ends a row; several end it alike. Default: generation_config.json, then config.json. */
   eosTokenId: kinds.ids.nullish().meta({ aka: 'eos stoptokens stoptokenids' }),
-  /** Fed for rows that have ended while others go on; no influence on the result. Default: generation_config.json, then config.json, then eosTokenId. */
+  /**
+   * Fed for rows that have ended while others go on; no influence on the result. Default:
+   * generation_config.json, then config.json, then eosTokenId.
+   */
   padTokenId: kinds.number.nullish().meta({ aka: 'pad' }),
-  /** A row ends when its answer contains one of these. Default: generation_config.json, else none. */
+  /**
+   * A row ends when its answer contains one of these. Default: generation_config.json, else none.
+   */
   stopStrings: kinds.texts.optional().meta({ aka: 'stop stopsequences stopwords' }),
   /** Keep keys and values instead of computing them again at every step. Default true. */
   useCache: kinds.flag.default(true).meta({ aka: 'cache' }),
@@ -129,7 +172,10 @@ export const generateOptions = z.strictObject({
 
 /** What `generate` gives. */
 export interface GenerateOutput {
-  /** For each prompt: its ids, then the answer's, up to and with the token that ended it. No padding. */
+  /**
+   * For each prompt: its ids, then the answer's, up to and with the token that ended it. No
+   * padding.
+   */
   readonly sequences: number[][];
   /** Why each row ended: an eos token, a stop string, its length, or `maxTime`. */
   readonly finishReasons: ('eos' | 'stop' | 'length' | 'time')[];

@@ -66,7 +66,9 @@ export const badSetting = (
     remedy: remedy ?? remedyOf(where, name, expected),
   });
 
-/** Keys that would change what is written and are not built, with the values that switch them off. */
+/**
+ * Keys that would change what is written and are not built, with the values that switch them off.
+ */
 const ABSENT: Readonly<Record<string, readonly unknown[]>> = {
   guidance_scale: [1],
   watermarking_config: [],
@@ -79,7 +81,9 @@ const ABSENT: Readonly<Record<string, readonly unknown[]>> = {
   force_words_ids: [],
 };
 
-/** Says which keys of a generation_config.json change answers in transformers and do nothing here. */
+/**
+ * Says which keys of a generation_config.json change answers in transformers and do nothing here.
+ */
 export function warnOfAbsentSettings(
   saved: Readonly<Record<string, unknown>> | null,
   logger: Logger,

@@ -1,6 +1,6 @@
 /**
- * Logits processors that rule on tokens by what was written so far, in place on one row of scores, each as in
- * transformers' generation/logits_process.py. Minus infinity means: never.
+ * Logits processors that rule on tokens by what was written so far, in place on one row of scores,
+ * each as in transformers' generation/logits_process.py. Minus infinity means: never.
  */
 
 /** Where an answer stands when its next token is chosen. */
@@ -10,7 +10,10 @@ export interface Place {
   readonly prompt: readonly number[];
   /** New tokens so far. */
   readonly step: number;
-  /** Tokens of the longest prompt of the batch, and the new ones: what lengths are counted in, as in transformers. */
+  /**
+   * Tokens of the longest prompt of the batch, and the new ones: what lengths are counted in, as in
+   * transformers.
+   */
   readonly length: number;
 }
 

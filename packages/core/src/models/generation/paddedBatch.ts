@@ -4,9 +4,9 @@ import type { LanguageModel } from '../languageModel.js';
 import type { GenerationPlan } from './planGeneration.js';
 
 /**
- * Rows of different lengths as one batch: padded on the left, so that every row's newest token is in the
- * last column. Padding is a segment of its own and no row looks at it; positions start at each
- * row's first token.
+ * Rows of different lengths as one batch: padded on the left, so that every row's newest token is
+ * in the last column. Padding is a segment of its own and no row looks at it; positions start at
+ * each row's first token.
  */
 export class PaddedBatch {
   readonly cache: StaticKvCache | null;

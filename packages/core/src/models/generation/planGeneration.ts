@@ -53,7 +53,8 @@ export interface GenerationPlan {
 /**
  * Resolves options: the caller's, then generation_config.json's, then transformers' defaults.
  *
- * @throws UNKNOWN_OPTION, GENERATE_OPTION, GENERATE_PROMPT_EMPTY, GENERATE_TOKEN_OUT_OF_RANGE, SEQUENCE_TOO_LONG
+ * @throws UNKNOWN_OPTION, GENERATE_OPTION, GENERATE_PROMPT_EMPTY, GENERATE_TOKEN_OUT_OF_RANGE,
+ *   SEQUENCE_TOO_LONG
  */
 export async function planGeneration(
   model: LanguageModel,
@@ -205,7 +206,8 @@ function checkPrompts(prompts: readonly (readonly number[])[], vocabSize: number
 }
 
 /**
- * How many tokens to add. A number that the caller asked for must fit; a default is cut to what fits.
+ * How many tokens to add. A number that the caller asked for must fit; a default is cut to what
+ * fits.
  *
  * @throws GENERATE_OPTION where maxLength leaves no room behind the prompt, SEQUENCE_TOO_LONG
  */

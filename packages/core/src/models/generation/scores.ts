@@ -6,14 +6,16 @@ import { AttuneError } from '../../util/errors.js';
 import type { GenerationRules } from './generationRules.js';
 
 /**
- * [B, V] -> [2 B]: the best token of each row, then each row's sum, which is finite where all of its
- * logits are: a comparison on the device need not know NaN. Numbers of tokens are exact in float32.
+ * [B, V] -> [2 B]: the best token of each row, then each row's sum, which is finite where all of
+ * its logits are: a comparison on the device need not know NaN. Numbers of tokens are exact in
+ * float32.
  */
 export const bestAndSum = (logits: Tensor): Tensor =>
   concat([cast(argmax(logits), 'float32'), sum(logits, -1)], 0);
 
 /**
- * @param size a sum over the logits of a row, or over their sizes @param step new tokens before this one
+ * @param size a sum over the logits of a row, or over their sizes @param step new tokens before
+ *   this one
  * @throws GENERATE_NON_FINITE
  */
 export function checkLogits(size: number, prompt: number, step: number): void {
@@ -37,7 +39,11 @@ interface Subject {
   readonly rules: Pick<GenerationRules, 'removeInvalidValues'>;
 }
 
-/** Row r of scores [rows, V] in float64. @throws GENERATE_NON_FINITE unless `removeInvalidValues` sees to them */
+/**
+ * Row r of scores [rows, V] in float64.
+ *
+ * @throws GENERATE_NON_FINITE unless `removeInvalidValues` sees to them
+ */
 export function scoresOf(
   values: ArrayLike<number>,
   rows: number,

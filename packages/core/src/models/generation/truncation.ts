@@ -1,8 +1,8 @@
 import { softmax } from './chooseToken.js';
 
 /**
- * Ways beside top-k, top-p and min-p to leave unlikely tokens out before one is drawn, in place on one row of scores;
- * at least one stays. As in transformers' generation/logits_process.py.
+ * Ways beside top-k, top-p and min-p to leave unlikely tokens out before one is drawn, in place on
+ * one row of scores; at least one stays. As in transformers' generation/logits_process.py.
  */
 
 const never = Number.NEGATIVE_INFINITY;
@@ -11,7 +11,10 @@ const never = Number.NEGATIVE_INFINITY;
 const entropyOf = (probabilities: Float64Array): number =>
   -probabilities.reduce((sum, p) => (p > 0 ? sum + p * Math.log(p) : sum), 0);
 
-/** Keeps the tokens whose information is nearest to the entropy, until their probabilities reach `mass` (Meister et al., arXiv:2202.00666). */
+/**
+ * Keeps the tokens whose information is nearest to the entropy, until their probabilities reach
+ * `mass` (Meister et al., arXiv:2202.00666).
+ */
 export function applyTypicalP(scores: Float64Array, mass: number): void {
   const probabilities = softmax(scores);
   const entropy = entropyOf(probabilities);
@@ -47,7 +50,10 @@ function dropBelow(scores: Float64Array, probabilities: Float64Array, limit: num
 /** Tokens that top-h looks at. */
 const MOST = 100;
 
-/** Keeps the likeliest tokens until their part of the entropy passes `share` of it (Potraghloo et al., arXiv:2509.02510). */
+/**
+ * Keeps the likeliest tokens until their part of the entropy passes `share` of it (Potraghloo et
+ * al., arXiv:2509.02510).
+ */
 export function applyTopH(scores: Float64Array, share: number): void {
   const order = Uint32Array.from(scores, (_, i) => i).sort((a, b) =>
     scores[a]! === scores[b]! ? a - b : scores[b]! - scores[a]!,

@@ -6,8 +6,8 @@ import type { Engine } from '../../tensor/engine.js';
 import type { Tensor } from '../../tensor/tensor.js';
 
 /**
- * A decoder with `score` in the place of its output layer: [..., hidden] -> [..., numLabels], without a bias.
- * The modules of the decoder stay under their names.
+ * A decoder with `score` in the place of its output layer: [..., hidden] -> [..., numLabels],
+ * without a bias. The modules of the decoder stay under their names.
  */
 export class DecoderWithScore extends Module implements CausalDecoder {
   readonly #decoder: CausalDecoder;

@@ -19,8 +19,9 @@ export interface HeadContext {
 }
 
 /**
- * What stands on a decoder, and what the model is then: its modules, its tensors in files, its class, which says
- * what it is for (`taskType`). One loader (`autoModel`) serves them all. Heads of core: `causalLmHead`, `classifierHead`, `valueHead`.
+ * What stands on a decoder, and what the model is then: its modules, its tensors in files, its
+ * class, which says what it is for (`taskType`). One loader (`autoModel`) serves them all. Heads of
+ * core: `causalLmHead`, `classifierHead`, `valueHead`.
  */
 export interface HeadDefinition<
   Model extends DecoderModel = DecoderModel,
@@ -28,26 +29,41 @@ export interface HeadDefinition<
 > {
   /** For messages: "classifier". */
   readonly name: string;
-  /** Options of `fromPretrained` and `fromConfig` beside those that every model has. Default: none. */
+  /**
+   * Options of `fromPretrained` and `fromConfig` beside those that every model has. Default: none.
+   */
   readonly options?: z.ZodObject;
   /**
-   * Whether the layer over the vocabulary stays: loaded, and tied as the files have it. Else it is left out, and
-   * passed over in files.
+   * Whether the layer over the vocabulary stays: loaded, and tied as the files have it. Else it is
+   * left out, and passed over in files.
    */
   readonly keepsOutputLayer: boolean;
-  /** Names of the head's own tensors, in the model and in files. A file may lack them: then they start anew. Default: none. */
+  /**
+   * Names of the head's own tensors, in the model and in files. A file may lack them: then they
+   * start anew. Default: none.
+   */
   readonly ownTensors?: readonly string[];
-  /** Whether it goes on the text model of one with other towers (images) beside it. Default false: refused. */
+  /**
+   * Whether it goes on the text model of one with other towers (images) beside it. Default false:
+   * refused.
+   */
   readonly withOtherTowers?: boolean;
-  /** config.json as the model has it, from what was read and what was asked for. Default: as it was read. */
+  /**
+   * config.json as the model has it, from what was read and what was asked for. Default: as it was
+   * read.
+   */
   configure?(raw: RawConfig, options: Options, where: string): RawConfig;
   /**
-   * Puts the head on a decoder, which is quantised by then if it is to be. Default: the decoder as it is.
+   * Puts the head on a decoder, which is quantised by then if it is to be. Default: the decoder as
+   * it is.
    *
    * @returns the root of the model's modules
    */
   attach?(decoder: CausalDecoder, context: HeadContext): CausalDecoder;
-  /** First values of one of `ownTensors`, where no file has them. Default: N(0, initializer_range²), biases 0. */
+  /**
+   * First values of one of `ownTensors`, where no file has them. Default: N(0, initializer_range²),
+   * biases 0.
+   */
   initialize?(name: string, parameter: Parameter, options: InitOptions): void;
   /** The model around these modules. */
   create(parts: DecoderModelParts): Model;

@@ -13,7 +13,10 @@ const MAX_LABELS = 1_000_000;
 
 /** What a classifier tells apart. */
 const labelShape = {
-  /** Outputs of `score`: 1 for a number (a reward, a regression). Default: as the config says, else 2. */
+  /**
+   * Outputs of `score`: 1 for a number (a reward, a regression). Default: as the config says, else
+   * 2.
+   */
   numLabels: z.custom<number>().optional().meta({ aka: 'numclasses' }),
   /** Names of the labels, in order. Default: the config's, else LABEL_0, LABEL_1, ... */
   labels: z.custom<readonly string[]>().optional().meta({ aka: 'labelnames' }),
@@ -28,8 +31,8 @@ export type LabelOptions = OptionsInput<typeof labelShape>;
 const problemTypes = ['regression', 'single_label_classification', 'multi_label_classification'];
 
 /**
- * `score` in the place of the layer over the vocabulary, [hidden] -> [numLabels] without a bias: classifiers, and with one
- * label rewards and regressions.
+ * `score` in the place of the layer over the vocabulary, [hidden] -> [numLabels] without a bias:
+ * classifiers, and with one label rewards and regressions.
  */
 export const classifierHead = defineHead<SequenceClassifier, LabelOptions & NewHeadOptions>({
   name: 'classifier',
@@ -56,7 +59,11 @@ function labelCount(raw: RawConfig): number {
   return typeof raw.num_labels === 'number' ? raw.num_labels : 2;
 }
 
-/** The config with its labels as transformers writes them. @throws CONFIG_INVALID, LABELS_INVALID */
+/**
+ * The config with its labels as transformers writes them.
+ *
+ * @throws CONFIG_INVALID, LABELS_INVALID
+ */
 function withLabels(raw: RawConfig, options: LabelOptions, where: string): RawConfig {
   const count = options.numLabels ?? options.labels?.length ?? labelCount(raw);
   if (!Number.isInteger(count) || count < 1 || count > MAX_LABELS)

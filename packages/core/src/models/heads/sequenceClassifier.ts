@@ -19,9 +19,9 @@ export interface SequenceClassifierParts extends DecoderModelParts {
 /**
  * A decoder that scores whole sequences: `score` at the last token of each row, [B, numLabels].
  *
- * The last token is found by the mask or the length, never by its id: a row that ends with a token which is
- * also used as padding is read at that token (transformers looks for the last id that is not
- * `pad_token_id`, and reads the one before).
+ * The last token is found by the mask or the length, never by its id: a row that ends with a token
+ * which is also used as padding is read at that token (transformers looks for the last id that is
+ * not `pad_token_id`, and reads the one before).
  */
 export class SequenceClassifier extends DecoderModel implements LanguageModel {
   readonly taskType = 'SEQ_CLS';
@@ -40,7 +40,8 @@ export class SequenceClassifier extends DecoderModel implements LanguageModel {
   /**
    * Scores of each row, [B, numLabels].
    *
-   * @throws CLASSIFY_PADDING for segments without a word on where the rows end; INPUT_SHAPE, SEQUENCE_TOO_LONG
+   * @throws CLASSIFY_PADDING for segments without a word on where the rows end; INPUT_SHAPE,
+   *   SEQUENCE_TOO_LONG
    */
   override forward(input: ScoreInput): Tensor {
     const { attentionMask = null, lastTokens = null, ...rest } = input;
@@ -84,7 +85,9 @@ function lastOf(mask: Tensor): Tensor {
   return argmax(mask.cast('float32').mul(places));
 }
 
-/** [B, T, hidden] -> [B, hidden] at the given tokens, or at the last. A product with 0 and 1: exact. */
+/**
+ * [B, T, hidden] -> [B, hidden] at the given tokens, or at the last. A product with 0 and 1: exact.
+ */
 function pool(hidden: Tensor, lastTokens: Tensor | null): Tensor {
   const [batch, length, width] = hidden.shape as [number, number, number];
   if (!lastTokens) return hidden.slice(1, length - 1, length).reshape(batch, width);

@@ -12,7 +12,9 @@ import { convert, storedNames } from '../loading/loadWeights.js';
 
 const HEAD = 'lm_head.weight';
 
-/** The embedding's name where the output layer reads it; null: the layer has a weight of its own. */
+/**
+ * The embedding's name where the output layer reads it; null: the layer has a weight of its own.
+ */
 function tiedEmbedding(model: Pick<CausalDecoder, 'headWeight' | 'cappedHead'>, root: Module) {
   const weight = model.headWeight() ?? model.cappedHead?.()?.weight ?? null;
   if (!weight) return null;
@@ -29,9 +31,9 @@ export interface HeadOfFile {
 }
 
 /**
- * Builds a model with the head that its files have. transformers 5.23 ties only what is the same: a head that
- * differs from the embedding is the model's head, whatever config.json says, and one that stands alone is the
- * embedding too.
+ * Builds a model with the head that its files have. transformers 5.23 ties only what is the same: a
+ * head that differs from the embedding is the model's head, whatever config.json says, and one that
+ * stands alone is the embedding too.
  *
  * @param dtype in which the model stores its weights: what rounds to the same is the same
  * @param build makes the model from a config

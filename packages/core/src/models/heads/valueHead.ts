@@ -7,7 +7,9 @@ import { CausalLM } from '../causalLm.js';
 import type { ForwardInput } from '../languageModel.js';
 import { defineHead, type NewHeadOptions } from './head.js';
 
-/** `summary`: one number of each hidden state, with a bias. TRL's ValueHead, without its dropout. */
+/**
+ * `summary`: one number of each hidden state, with a bias. TRL's ValueHead, without its dropout.
+ */
 export class ValueHead extends Module {
   constructor(engine: Engine, options: { readonly hiddenSize: number; readonly dtype: DType }) {
     super();

@@ -29,14 +29,15 @@ import { checkConfig, familyOf, modelConfig, storageDType } from './readConfig.j
 export interface AutoModel<Model, Options extends object> {
   /**
    * Loads a model in Hugging Face's layout: config.json, model.safetensors (or shards with their
-   * index), generation_config.json. Every parameter is trainable until an adapter freezes it. A head that the files
-   * do not have starts anew.
+   * index), generation_config.json. Every parameter is trainable until an adapter freezes it. A
+   * head that the files do not have starts anew.
    *
-   * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once into
-   * Hugging Face's cache
-   * @throws UNKNOWN_OPTION, LOAD_OPTION, MODEL_NAME, ATTUNE_NEEDED, ATTUNE_DISPOSED, ADAPTER_NOT_MODEL, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE, CONFIG_INVALID,
-   * UNKNOWN_NAME (model_type), WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors),
-   * WEIGHTS_SHAPE, DTYPE_OVERFLOW
+   * @param nameOrPath a folder on this machine, or a Hub id ("owner/name"), which is fetched once
+   *   into Hugging Face's cache
+   * @throws UNKNOWN_OPTION, LOAD_OPTION, MODEL_NAME, ATTUNE_NEEDED, ATTUNE_DISPOSED,
+   *   ADAPTER_NOT_MODEL, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE,
+   *   CONFIG_INVALID, UNKNOWN_NAME (model_type), WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and
+   *   unexpected tensors), WEIGHTS_SHAPE, DTYPE_OVERFLOW
    */
   fromPretrained(nameOrPath: string, options: FromPretrainedOptions & Options): Promise<Model>;
   /**

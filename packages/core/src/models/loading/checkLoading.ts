@@ -35,7 +35,8 @@ const notes: OptionNotes = {
 };
 
 /**
- * Options of loading: an option that nobody reads would be a silent mistake, `quantization` above all.
+ * Options of loading: an option that nobody reads would be a silent mistake, `quantization` above
+ * all.
  *
  * @throws UNKNOWN_OPTION, LOAD_OPTION, ATTUNE_NEEDED, ATTUNE_DISPOSED
  */

@@ -7,7 +7,10 @@ import type { ModelFacts } from '../families/family.js';
 /** Where the names of a decoder begin in a checkpoint. */
 const bodies = ['model.', 'transformer.', ''];
 
-/** What the header of the weights says of the sizes that a config repeats; undefined where it does not say. */
+/**
+ * What the header of the weights says of the sizes that a config repeats; undefined where it does
+ * not say.
+ */
 interface FileSizes {
   readonly prefix: string;
   readonly layers: number | undefined;
@@ -43,10 +46,11 @@ export function sizesInWords(weights: WeightFolder): string {
 }
 
 /**
- * Compares the sizes in config.json with the header of the weights, before anything of such a size is made.
- * Names that it does not know it passes over: loading finds them.
+ * Compares the sizes in config.json with the header of the weights, before anything of such a size
+ * is made. Names that it does not know it passes over: loading finds them.
  *
- * @throws WEIGHTS_MISMATCH for layers that are not there; WEIGHTS_SHAPE naming key, value and tensor
+ * @throws WEIGHTS_MISMATCH for layers that are not there; WEIGHTS_SHAPE naming key, value and
+ *   tensor
  */
 export function checkSizes(
   weights: WeightFolder,

@@ -18,16 +18,17 @@ const pretrainedShape = {
   /** Storage of the weights. Default "auto": as in the checkpoint (config.json's `dtype`). */
   dtype: z.custom<DType | 'auto'>().default('auto').meta({ aka: 'torchdtype precision' }),
   /**
-   * Hold the weights of linear layers in 4 or 8 bits (frozen; train an adapter on them), quantised while they
-   * are read: the model never is in memory in full precision. Default: as the checkpoint is stored.
+   * Hold the weights of linear layers in 4 or 8 bits (frozen; train an adapter on them), quantised
+   * while they are read: the model never is in memory in full precision. Default: as the checkpoint
+   * is stored.
    */
   quantization,
   /** Accept tensors in the checkpoint that the model has no place for. Default false: an error. */
   ignoreUnexpected: z.boolean().default(false).meta({ aka: 'ignoremismatchedsizes' }),
   /**
    * 'weights': the weights of the layers stay in host memory and are uploaded when their layer is
-   * computed, so that a model larger than the device's memory works, slower. For training freeze them
-   * (peftConfig) and set gradientCheckpointing. Default null: everything is on the device.
+   * computed, so that a model larger than the device's memory works, slower. For training freeze
+   * them (peftConfig) and set gradientCheckpointing. Default null: everything is on the device.
    */
   offload: z
     .literal('weights', 'expected "weights"')
@@ -48,9 +49,15 @@ const configShape = {
   seed: z.number().default(0),
   /** Storage of the weights. Default "float32". */
   dtype: z.custom<DType>().default('float32').meta({ aka: 'torchdtype precision' }),
-  /** Hold the weights of linear layers in 4 or 8 bits, as for `fromPretrained`. Default: in full precision. */
+  /**
+   * Hold the weights of linear layers in 4 or 8 bits, as for `fromPretrained`. Default: in full
+   * precision.
+   */
   quantization,
-  /** false: the weights stay as they are, undefined; for a model that is only looked at. Default true. */
+  /**
+   * false: the weights stay as they are, undefined; for a model that is only looked at. Default
+   * true.
+   */
   initialize: z.boolean().default(true),
 };
 export const configOptions = z.strictObject(configShape);

@@ -33,7 +33,10 @@ export interface LoadWeightsOptions {
   readonly aliases?: ReadonlyMap<string, string>;
 }
 
-/** Uploads are let through in portions, so that staging memory does not grow to the size of the model. */
+/**
+ * Uploads are let through in portions, so that staging memory does not grow to the size of the
+ * model.
+ */
 const portionBytes = 64 * 2 ** 20;
 
 /**
@@ -111,8 +114,9 @@ async function floatWeight(
 }
 
 /**
- * Names of the model -> names in the checkpoint. The same, but where it was saved without a head: then
- * the first part is missing ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight"), as in the hub's gpt2.
+ * Names of the model -> names in the checkpoint. The same, but where it was saved without a head:
+ * then the first part is missing ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight"), as in the
+ * hub's gpt2.
  */
 export function storedNames(names: Iterable<string>, weights: WeightFolder): Map<string, string> {
   const withoutFirst = (name: string) => name.slice(name.indexOf('.') + 1);

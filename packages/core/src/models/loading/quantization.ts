@@ -35,15 +35,17 @@ const quantizationShape = {
   loadIn4bit: z.boolean().default(false).meta({ aka: 'bits int4' }),
   /** Hold them in 8 bits, a scale for each row. Default false. */
   loadIn8bit: z.boolean().default(false).meta({ aka: 'int8' }),
-  /** What the 4-bit codes stand for; "nf4" suits weights better. Default "fp4", as in bitsandbytes. */
+  /**
+   * What the 4-bit codes stand for; "nf4" suits weights better. Default "fp4", as in bitsandbytes.
+   */
   bnb4bitQuantType: z.enum(['nf4', 'fp4']).default('fp4').meta({ aka: 'nf4 quanttype type' }),
   /** Quantise the scales as well: 4.13 instead of 4.5 bits a weight. Default false. */
   bnb4bitUseDoubleQuant: z.boolean().default(false).meta({ aka: 'doublequant usedoublequant' }),
   /** What the operands of products are rounded to. Default "float32". */
   bnb4bitComputeDtype: computeDtype.default('float32').meta({ aka: 'computedtype dtype' }),
   /**
-   * Layers that stay as they are: ends of their paths, or regular expressions of Python for the beginning, whole
-   * parts, as in transformers. Default: the output head.
+   * Layers that stay as they are: ends of their paths, or regular expressions of Python for the
+   * beginning, whole parts, as in transformers. Default: the output head.
    */
   llmInt8SkipModules: z
     .array(z.string())
@@ -140,8 +142,9 @@ export function parseQuantization(
 }
 
 /**
- * Whether an entry of llm_int8_skip_modules leaves a layer out, as transformers' `should_convert_module`: a regular
- * expression of Python for the beginning of its path, whole parts of it; or the end of the path, letter by letter.
+ * Whether an entry of llm_int8_skip_modules leaves a layer out, as transformers'
+ * `should_convert_module`: a regular expression of Python for the beginning of its path, whole
+ * parts of it; or the end of the path, letter by letter.
  *
  * @throws QUANTIZATION_INVALID
  */
@@ -171,8 +174,8 @@ function skipPattern(name: string): PythonPattern {
 }
 
 /**
- * Puts a {@link QuantizedLinear} in the place of every linear layer but the output head (or those that
- * `skipModules` names), before anything is loaded: the weights never exist in full precision.
+ * Puts a {@link QuantizedLinear} in the place of every linear layer but the output head (or those
+ * that `skipModules` names), before anything is loaded: the weights never exist in full precision.
  *
  * @throws QUANTIZATION_INVALID when no layer is left
  */

@@ -46,7 +46,11 @@ export const modelConfig = (
   raw,
 });
 
-/** Checks a config by itself, and against the header of its weights. @throws CONFIG_INVALID, WEIGHTS_MISMATCH, WEIGHTS_SHAPE */
+/**
+ * Checks a config by itself, and against the header of its weights.
+ *
+ * @throws CONFIG_INVALID, WEIGHTS_MISMATCH, WEIGHTS_SHAPE
+ */
 export function checkConfig(
   family: ModelFamily,
   raw: RawConfig,
@@ -73,7 +77,9 @@ export function dtypeOf(raw: RawConfig): unknown {
   return raw.dtype ?? raw.torch_dtype ?? text.dtype ?? text.torch_dtype;
 }
 
-/** "auto": what config.json says, else the first float tensor's dtype (float64 is read as float32). */
+/**
+ * "auto": what config.json says, else the first float tensor's dtype (float64 is read as float32).
+ */
 export function storageDType(asked: DType | 'auto', raw: RawConfig, weights: WeightFolder): DType {
   if (asked !== 'auto') {
     if (Object.hasOwn(bytesPerElement, asked) && isFloat(asked)) return asked;

@@ -6,8 +6,8 @@ import { byMagnitude } from './prune.js';
  *
  *     p = (density - epsilon) + 2 epsilon rank / (n - 1)
  *
- * The rank counts up from 0, the smallest magnitude of the row's n values; equal ones rank by their order, the first
- * highest. A row of one value has p = density.
+ * The rank counts up from 0, the smallest magnitude of the row's n values; equal ones rank by their
+ * order, the first highest. A row of one value has p = density.
  *
  * @param matrix [rows, n]; a vector is one row
  * @param density the mean of p, with density - epsilon > 0 and density + epsilon < 1

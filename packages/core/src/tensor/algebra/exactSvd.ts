@@ -7,10 +7,10 @@ import { isSmall, type LowRank, wholeSvd } from './svd.js';
 const FOUND = 1e-8;
 
 /**
- * The nearest matrix of rank r as `truncatedSvd` gives it, but to rounding, by Lanczos: an orthonormal
- * basis Q of q, (M M^T) q, (M M^T)^2 q, ... grows until the r largest singular pairs of Q^T M are pairs
- * of M. Where singular values lie close together, as in the weights of a model, passes of subspace
- * iteration would be hundreds.
+ * The nearest matrix of rank r as `truncatedSvd` gives it, but to rounding, by Lanczos: an
+ * orthonormal basis Q of q, (M M^T) q, (M M^T)^2 q, ... grows until the r largest singular pairs of
+ * Q^T M are pairs of M. Where singular values lie close together, as in the weights of a model,
+ * passes of subspace iteration would be hundreds.
  *
  * A basis from one start holds one direction of each singular value; so what is found counts once a
  * second start, apart from all before, has added nothing.
@@ -49,7 +49,9 @@ export function exactTruncatedSvd(matrix: Dense, rank: number): LowRank {
 
 const same = (a: number, b: number, largest: number): boolean => Math.abs(a - b) <= FOUND * largest;
 
-/** The largest singular pairs within the basis, and how far they are from being pairs of the matrix. */
+/**
+ * The largest singular pairs within the basis, and how far they are from being pairs of the matrix.
+ */
 function pairs(
   values: Float64Array,
   columns: number,
@@ -94,7 +96,9 @@ function pairs(
   };
 }
 
-/** What of a vector the basis does not span, of length 1; null when that is nothing but rounding. */
+/**
+ * What of a vector the basis does not span, of length 1; null when that is nothing but rounding.
+ */
 function apart(vector: Float64Array, basis: readonly Float64Array[]): Float64Array | null {
   const length = Math.sqrt(dot(vector, vector));
   // Twice: the first time leaves rounding errors as large as what was taken out.

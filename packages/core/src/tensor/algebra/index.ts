@@ -1,6 +1,6 @@
 /**
- * What adapters and whole models are combined with, on host arrays: pruning, sign election, low rank. All of it is
- * pure; what is random takes an `Rng`.
+ * What adapters and whole models are combined with, on host arrays: pruning, sign election, low
+ * rank. All of it is pure; what is random takes an `Rng`.
  */
 export { dropAndRescale, dropAtRandom } from './dare.js';
 export { keepProbabilities } from './della.js';

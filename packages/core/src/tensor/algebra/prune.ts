@@ -11,7 +11,10 @@ function keepOnly(tensor: Float64Array, indices: Uint32Array): Float64Array {
   return out;
 }
 
-/** Keeps the `count` values of largest magnitude and sets the others to 0; of equal ones the first stay. */
+/**
+ * Keeps the `count` values of largest magnitude and sets the others to 0; of equal ones the first
+ * stay.
+ */
 export const keepLargest = (tensor: Float64Array, count: number): Float64Array =>
   keepOnly(tensor, byMagnitude(tensor).subarray(0, count));
 
@@ -25,8 +28,9 @@ export const pruneByMagnitude = (tensor: Float64Array, density: number): Float64
   density >= 1 ? tensor : keepLargest(tensor, Math.floor(density * tensor.length));
 
 /**
- * Breadcrumbs: leaves out the floor(gamma n) values of largest magnitude, and keeps the floor(density n) that
- * come next. Where they are more than there are, those of largest magnitude make up for it.
+ * Breadcrumbs: leaves out the floor(gamma n) values of largest magnitude, and keeps the
+ * floor(density n) that come next. Where they are more than there are, those of largest magnitude
+ * make up for it.
  *
  * @param density share of values that are kept, 0 to 1
  * @param gamma share of outliers. mergekit's default 0.01
@@ -46,8 +50,9 @@ const l1 = (tensor: Float64Array): number =>
 const NOTHING = 1e-7;
 
 /**
- * Scales what pruning left so that its sum of magnitudes is that of the whole: pruned |whole| / |pruned|, norms being
- * L1. mergekit's `rescale`. Where one of the sums is below 1e-7, `pruned` is given back.
+ * Scales what pruning left so that its sum of magnitudes is that of the whole: pruned |whole| /
+ * |pruned|, norms being L1. mergekit's `rescale`. Where one of the sums is below 1e-7, `pruned` is
+ * given back.
  */
 export function rescaleToL1(pruned: Float64Array, whole: Float64Array): Float64Array {
   const [left, all] = [l1(pruned), l1(whole)];

@@ -14,10 +14,10 @@ const EXACT_SIZE = 256;
 /**
  * The nearest matrix of rank r: M ~ U_r S_r V_r^T, as B = U_r S_r and A = V_r^T.
  *
- * Up to 256 rows or columns by a whole singular value decomposition; beyond, by subspace iteration with
- * 10 more directions and twice `passes` passes (Halko et al., algorithm 4.4), with a seed of its own: exact for
- * matrices of rank r; for others it holds nearly as much, in directions that may be others ({@link exactTruncatedSvd}
- * finds the directions themselves).
+ * Up to 256 rows or columns by a whole singular value decomposition; beyond, by subspace iteration
+ * with 10 more directions and twice `passes` passes (Halko et al., algorithm 4.4), with a seed of
+ * its own: exact for matrices of rank r; for others it holds nearly as much, in directions that may
+ * be others ({@link exactTruncatedSvd} finds the directions themselves).
  *
  * @param matrix [m, n]
  * @see arXiv:0909.4061
@@ -38,8 +38,8 @@ export function truncatedSvd(matrix: Dense, rank: number, passes = 3): LowRank {
 }
 
 /**
- * {@link truncatedSvd} of left [m, k] x right [k, n], without the [m, n] product: two QR decompositions and the
- * singular values of a [k, k] core.
+ * {@link truncatedSvd} of left [m, k] x right [k, n], without the [m, n] product: two QR
+ * decompositions and the singular values of a [k, k] core.
  */
 export function truncatedSvdOfProduct(left: Dense, right: Dense, rank: number): LowRank {
   const [l, r] = [toMatrix(left), toMatrix(right)];

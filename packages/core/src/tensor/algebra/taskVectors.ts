@@ -1,5 +1,6 @@
 /**
- * sum_i w_i t_i, element by element: task arithmetic, where t_i is what training i added to a tensor.
+ * sum_i w_i t_i, element by element: task arithmetic, where t_i is what training i added to a
+ * tensor.
  *
  * @param tensors all of one length
  * @param weights one for each; may be negative

@@ -2,10 +2,11 @@
 export type MajoritySignMethod = 'total' | 'frequency';
 
 /**
- * The sign of each element that most of the tensors are for: sgn(sum_i t_i) or sgn(sum_i sgn(t_i)); where they
- * balance, +1.
+ * The sign of each element that most of the tensors are for: sgn(sum_i t_i) or sgn(sum_i sgn(t_i));
+ * where they balance, +1.
  *
- * @param tensors all of one length. The paper and PEFT elect before weights apply, mergekit after: give it w_i t_i
+ * @param tensors all of one length. The paper and PEFT elect before weights apply, mergekit after:
+ *   give it w_i t_i
  * @returns 1 or -1 for each element
  * @see arXiv:2306.01708 (Yadav et al.), section 4.1
  */
@@ -26,14 +27,16 @@ export interface DisjointMergeOptions {
   /** w_i, which the values are multiplied by. */
   readonly weights: readonly number[];
   /**
-   * d_i, whose sum over those that agree the result is divided by: 1 for all is the mean of the paper and of PEFT; the
-   * weights are mergekit's `normalize`. Where that sum is 0, nothing is divided. null: it is never.
+   * d_i, whose sum over those that agree the result is divided by: 1 for all is the mean of the
+   * paper and of PEFT; the weights are mergekit's `normalize`. Where that sum is 0, nothing is
+   * divided. null: it is never.
    */
   readonly divisors: readonly number[] | null;
 }
 
 /**
- * In each element the tensors whose sign was elected, A: sum_A w_i t_i / sum_A d_i. Zeros agree with neither sign.
+ * In each element the tensors whose sign was elected, A: sum_A w_i t_i / sum_A d_i. Zeros agree
+ * with neither sign.
  *
  * @param signs of each element, as `electSigns` gives them
  * @see arXiv:2306.01708 (Yadav et al.), section 4.1

@@ -34,8 +34,8 @@ export const isFactored = (shape: readonly number[]): boolean => shape.length >=
 
 /**
  * Inputs: grad, of the parameter's shape, and clip [norm, coefficient, finite]. Updates: parameter
- * [..., R, C], row [..., R] and column [..., C] (of a vector: parameter [n] and second moment [n]), and
- * last, if there is a first moment, that one.
+ * [..., R, C], row [..., R] and column [..., C] (of a vector: parameter [n] and second moment [n]),
+ * and last, if there is a first moment, that one.
  */
 export const adafactorOp = defineOp<AdafactorAttrs>({
   name: 'adafactor',
@@ -136,7 +136,10 @@ function factoredDirection(
   return direction;
 }
 
-/** One Adafactor update in place (Shazeer and Stern 2018, arXiv:1804.04235), skipped where the norm is not finite. */
+/**
+ * One Adafactor update in place (Shazeer and Stern 2018, arXiv:1804.04235), skipped where the norm
+ * is not finite.
+ */
 export function adafactor(
   state: { parameter: Tensor; second: readonly Tensor[]; first: Tensor | null },
   grad: Tensor,

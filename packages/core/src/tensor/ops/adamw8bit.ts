@@ -9,10 +9,10 @@ export const MOMENT_BLOCK = 256;
 /**
  * AdamW whose moments are 8-bit codes between the updates, one scale for each 256.
  *
- * Inputs: grad [n], clip [norm, coefficient, finite], maps [512]: ascending, first what the codes of
- * the first moment stand for, then those of the second. Updates: parameter [n]; codes, uint32 words of
- * four codes, [n / 2]: first those of the first moment, then those of the second; absmax [n / 128],
- * likewise. n is a multiple of 256.
+ * Inputs: grad [n], clip [norm, coefficient, finite], maps [512]: ascending, first what the codes
+ * of the first moment stand for, then those of the second. Updates: parameter [n]; codes, uint32
+ * words of four codes, [n / 2]: first those of the first moment, then those of the second; absmax
+ * [n / 128], likewise. n is a multiple of 256.
  */
 export const adamw8bitOp = defineOp<AdamWAttrs>({
   name: 'adamw8bit',
@@ -87,7 +87,10 @@ function nearest(table: Float64Array, x: number): number {
   return low;
 }
 
-/** One update of AdamW with 8-bit moments in place (Dettmers et al. 2022, arXiv:2110.02861), skipped where the norm is not finite. */
+/**
+ * One update of AdamW with 8-bit moments in place (Dettmers et al. 2022, arXiv:2110.02861), skipped
+ * where the norm is not finite.
+ */
 export function adamw8bit(
   state: { parameter: Tensor; codes: Tensor; absmax: Tensor; maps: Tensor },
   grad: Tensor,

@@ -7,7 +7,10 @@ import { dropout } from './dropout.js';
 import { equal, less, maximum } from './elementwise.js';
 import { concat } from './movement.js';
 
-/** The segment of keys that every query sees, whatever its own: tokens that stand before all segments of a row. */
+/**
+ * The segment of keys that every query sees, whatever its own: tokens that stand before all
+ * segments of a row.
+ */
 export const EVERY_SEGMENT = -2;
 
 export interface AttentionOptions {
@@ -17,24 +20,28 @@ export interface AttentionOptions {
   readonly causal?: boolean;
   /** Position of the first query among the keys: the number of cached tokens. Default 0. */
   readonly queryOffset?: number;
-  /** Sliding window: a query sees at most this many latest keys, itself included. 0: all. Default 0. */
+  /**
+   * Sliding window: a query sees at most this many latest keys, itself included. 0: all. Default 0.
+   */
   readonly window?: number;
   /**
-   * Soft cap c of the scores, as in Gemma 2 (arXiv:2408.00118): c tanh(scale q k^T / c) in their place, before
-   * the mask. 0: none. Default 0.
+   * Soft cap c of the scores, as in Gemma 2 (arXiv:2408.00118): c tanh(scale q k^T / c) in their
+   * place, before the mask. 0: none. Default 0.
    */
   readonly softcap?: number;
   /**
-   * int32 [B, S], one for each key: a query sees only keys of its own segment, and of EVERY_SEGMENT (-2). One
-   * mechanism for right padding, left padding and packed rows: give padding a number of its own.
+   * int32 [B, S], one for each key: a query sees only keys of its own segment, and of EVERY_SEGMENT
+   * (-2). One mechanism for right padding, left padding and packed rows: give padding a number of
+   * its own.
    *
-   * `[B, S + T]`: then each query's place behind the keys of EVERY_SEGMENT, for the window: such a key j is in the window of a
-   * query at place p if j > p - window, whatever lies between in the row: padding, or what is packed before.
+   * `[B, S + T]`: then each query's place behind the keys of EVERY_SEGMENT, for the window: such a
+   * key j is in the window of a query at place p if j > p - window, whatever lies between in the
+   * row: padding, or what is packed before.
    */
   readonly segments?: Tensor | null;
   /**
-   * Probability with which a weight of the softmax is dropped, for training. Above 0 the weights are held
-   * whole, [B, H, T, S], instead of being made again. Default 0.
+   * Probability with which a weight of the softmax is dropped, for training. Above 0 the weights
+   * are held whole, [B, H, T, S], instead of being made again. Default 0.
    */
   readonly dropout?: number;
 }
@@ -70,7 +77,10 @@ function check([q, k, v, segments]: readonly TensorSpec[], attrs: AttentionAttrs
     );
 }
 
-/** 0 where a query may look, -1e30 where not: [B or 1, 1, T, L] with L = queryOffset + T keys; `size`: S. */
+/**
+ * 0 where a query may look, -1e30 where not: [B or 1, 1, T, L] with L = queryOffset + T keys;
+ * `size`: S.
+ */
 function mask(
   engine: Engine,
   [t, size]: readonly [number, number],
@@ -147,7 +157,10 @@ function visiblePairs([q, k]: readonly TensorSpec[], attrs: AttentionAttrs): num
   return b * h * pairs;
 }
 
-/** Inputs: q, k, v, optionally segments. Outputs: out [B, T, H, D], lse [B, H, T] (log-sum-exp of the scores). */
+/**
+ * Inputs: q, k, v, optionally segments. Outputs: out [B, T, H, D], lse [B, H, T] (log-sum-exp of
+ * the scores).
+ */
 export const attentionOp = defineOp<AttentionAttrs>({
   name: 'attention',
   infer: (inputs, attrs) => {
@@ -215,7 +228,8 @@ export const attentionGradOp = defineOp<AttentionAttrs>({
 });
 
 /**
- * softmax(cap(scale * q k^T) + mask) v, for each head; several query heads may share a key-value head.
+ * softmax(cap(scale * q k^T) + mask) v, for each head; several query heads may share a key-value
+ * head.
  *
  * @param q [B, T, H, D]
  * @param k [B, S, Hkv, D], H a multiple of Hkv

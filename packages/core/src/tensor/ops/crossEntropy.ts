@@ -39,7 +39,9 @@ function rowLoss(raw: Float64Array, label: number, options: CrossEntropyOptions)
   return { loss: weight * nll, lse, slope };
 }
 
-/** Inputs: logits [N, V], labels int32 [N]. Outputs: loss [N], lse [N] (log-sum-exp of each row). */
+/**
+ * Inputs: logits [N, V], labels int32 [N]. Outputs: loss [N], lse [N] (log-sum-exp of each row).
+ */
 export const crossEntropyOp = defineOp<CrossEntropyOptions>({
   name: 'crossEntropy',
   infer: (inputs) => {
@@ -72,7 +74,9 @@ export const crossEntropyOp = defineOp<CrossEntropyOptions>({
   saves: { inputs: [0, 1], outputs: [1] },
 });
 
-/** dlogits = g dLoss/dlogits, zero where the label is negative. Inputs: logits, labels, lse, g [N]. */
+/**
+ * dlogits = g dLoss/dlogits, zero where the label is negative. Inputs: logits, labels, lse, g [N].
+ */
 export const crossEntropyGradOp = defineOp<CrossEntropyOptions>({
   name: 'crossEntropyGrad',
   infer: ([logits]) => [{ shape: logits!.shape, dtype: 'float32' }],
@@ -88,9 +92,9 @@ export const crossEntropyGradOp = defineOp<CrossEntropyOptions>({
 });
 
 /**
- * Loss and gradient at once, in place. Input: labels int32 [N]. Outputs: logits [N, V], which become
- * scale dLoss/dlogits, and the loss [N]; both zero where the label is negative. A third output [N], where
- * it is given, becomes what `labelIsTop` says of the logits.
+ * Loss and gradient at once, in place. Input: labels int32 [N]. Outputs: logits [N, V], which
+ * become scale dLoss/dlogits, and the loss [N]; both zero where the label is negative. A third
+ * output [N], where it is given, becomes what `labelIsTop` says of the logits.
  */
 export const crossEntropyIntoOp = defineOp<CrossEntropyOptions & { readonly scale: number }>({
   name: 'crossEntropyInto',

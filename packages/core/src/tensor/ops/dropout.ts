@@ -9,7 +9,10 @@ export interface DropoutAttrs extends Record<string, number> {
   readonly draw: number;
 }
 
-/** Element i keeps its value when word i mod 4 of philox(counter [i div 4, draw, 0, 1], key [seed, 0]) is >= p. */
+/**
+ * Element i keeps its value when word i mod 4 of philox(counter [i div 4, draw, 0, 1], key [seed,
+ * 0]) is >= p.
+ */
 export const dropoutOp: OpDef<DropoutAttrs> = defineOp({
   name: 'dropout',
   infer: ([x]) => [{ shape: x!.shape, dtype: 'float32' }],
@@ -26,7 +29,10 @@ export const dropoutOp: OpDef<DropoutAttrs> = defineOp({
   saves: {},
 });
 
-/** Zeroes each element with probability p and scales the rest by 1/(1-p). The mask follows the engine's seed. */
+/**
+ * Zeroes each element with probability p and scales the rest by 1/(1-p). The mask follows the
+ * engine's seed.
+ */
 export function dropout(x: Tensor, p: number): Tensor {
   if (p === 0) return x;
   const { engine } = x;

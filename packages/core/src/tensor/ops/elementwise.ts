@@ -24,8 +24,8 @@ export function broadcastStrides(from: Shape, to: Shape): number[] {
 }
 
 /**
- * Visits the rows of a contiguous tensor, which are its last axis: where a row starts in it, how long
- * it is, and where it starts in operands that are read with the given steps.
+ * Visits the rows of a contiguous tensor, which are its last axis: where a row starts in it, how
+ * long it is, and where it starts in operands that are read with the given steps.
  */
 export function forEachRow(
   shape: Shape,
@@ -312,6 +312,9 @@ export const castOp = defineOp<{ dtype: DType }>({
   saves: {},
 });
 
-/** The same numbers in another storage dtype: nearest even for 16-bit floats, truncation to integers. */
+/**
+ * The same numbers in another storage dtype: nearest even for 16-bit floats, truncation to
+ * integers.
+ */
 export const cast = (x: Tensor, dtype: DType): Tensor =>
   x.dtype === dtype ? x : x.engine.run(castOp, [x], { dtype })[0]!;

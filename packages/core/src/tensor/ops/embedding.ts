@@ -6,7 +6,10 @@ import type { Tensor } from '../tensor.js';
 import { affine, equal } from './elementwise.js';
 
 export interface EmbeddingAttrs extends Record<string, AttrValue> {
-  /** The row of the weight that looking up gives no gradient; {@link NO_PADDING}: all rows get theirs. */
+  /**
+   * The row of the weight that looking up gives no gradient; {@link NO_PADDING}: all rows get
+   * theirs.
+   */
   readonly paddingIdx: number;
 }
 
@@ -37,7 +40,10 @@ export const embeddingOp = defineOp<EmbeddingAttrs>({
   saves: { inputs: [1] },
 });
 
-/** out[v] = sum of g over the positions whose id is v, 0 for v = paddingIdx. Inputs: ids [...], g [..., D]; out [rows, D]. */
+/**
+ * out[v] = sum of g over the positions whose id is v, 0 for v = paddingIdx. Inputs: ids [...], g
+ * [..., D]; out [rows, D].
+ */
 export const embeddingGradOp = defineOp<EmbeddingAttrs & { readonly rows: number }>({
   name: 'embeddingGrad',
   infer: ([, g], { rows }) => [{ shape: [rows, g!.shape.at(-1)!], dtype: 'float32' }],
@@ -63,8 +69,8 @@ export const embeddingGradOp = defineOp<EmbeddingAttrs & { readonly rows: number
 });
 
 /**
- * Rows [..., D] -> [count, D]: row i of the result is the sum of those whose id is i, 0 where there is none; what
- * `embedding` looks up, put back.
+ * Rows [..., D] -> [count, D]: row i of the result is the sum of those whose id is i, 0 where there
+ * is none; what `embedding` looks up, put back.
  *
  * @param ids int32 [...], each in 0..count-1
  */

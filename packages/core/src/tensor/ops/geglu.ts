@@ -36,7 +36,8 @@ export const gegluGradOp = defineOp<GegluAttrs>({
 });
 
 /**
- * gelu(gate) * up (Shazeer, arXiv:2002.05202): the gate of Gemma's feed-forward block. Equal shapes.
+ * gelu(gate) * up (Shazeer, arXiv:2002.05202): the gate of Gemma's feed-forward block. Equal
+ * shapes.
  *
  * @param approximate as torch's gelu. Default 'none'
  */

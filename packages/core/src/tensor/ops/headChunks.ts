@@ -23,7 +23,11 @@ export function chunkRows(rows: number, vocabSize: number, maxBytes: number): nu
 /** The rows of a chunk of a tensor [R, ...]: a view. */
 export type RowWindow = (x: Tensor) => Tensor;
 
-/** Runs `visit` for each chunk of rows, in order, in a scope of its own. @param visit is given the first row, too */
+/**
+ * Runs `visit` for each chunk of rows, in order, in a scope of its own.
+ *
+ * @param visit is given the first row, too
+ */
 export function forEachChunk(
   engine: Engine,
   rows: number,
@@ -47,8 +51,8 @@ const rowWindow =
   };
 
 /**
- * The factor on the slopes of a loss while products multiply them. Probabilities of 1e-5 are too small for
- * float16; 4096 times as large they are not, and the largest is still far from its limit. A power of two:
- * undone without rounding.
+ * The factor on the slopes of a loss while products multiply them. Probabilities of 1e-5 are too
+ * small for float16; 4096 times as large they are not, and the largest is still far from its limit.
+ * A power of two: undone without rounding.
  */
 export const slopeScale = (compute: ComputeDType): number => (compute === 'float16' ? 4096 : 1);

@@ -8,8 +8,8 @@ export const isFirstLargest = (row: Float64Array, label: number): boolean =>
   label >= 0 && !row.some((v, i) => v > row[label]! || (v === row[label]! && i < label));
 
 /**
- * Inputs: logits [N, V], labels int32 [N]. Output [N]: 1 where the label's logit is the first largest of its
- * row, else 0; 0 where the label is negative.
+ * Inputs: logits [N, V], labels int32 [N]. Output [N]: 1 where the label's logit is the first
+ * largest of its row, else 0; 0 where the label is negative.
  */
 export const labelIsTopOp = defineOp({
   name: 'labelIsTop',
@@ -34,8 +34,8 @@ export const labelIsTopOp = defineOp({
 });
 
 /**
- * Whether greedy decoding would have chosen the label: 1 or 0 for each row. Their sum over the count of
- * labels >= 0 is the token accuracy.
+ * Whether greedy decoding would have chosen the label: 1 or 0 for each row. Their sum over the
+ * count of labels >= 0 is the token accuracy.
  *
  * @param logits [N, V]
  * @param labels int32 [N]; negative ones are never chosen

@@ -17,8 +17,8 @@ type LinearCrossEntropyAttrs = CrossEntropyOptions & {
 
 /**
  * Inputs: hidden [R, D], weight [V, D], labels int32 [R]. Outputs: the summed loss [1], then the
- * gradients of that sum to hidden [R, D] and to weight [V, D], then the count of correct labels [1], as the
- * attributes ask.
+ * gradients of that sum to hidden [R, D] and to weight [V, D], then the count of correct labels
+ * [1], as the attributes ask.
  */
 export const linearCrossEntropyOp = defineOp<LinearCrossEntropyAttrs>({
   name: 'linearCrossEntropy',
@@ -115,8 +115,8 @@ export const linearCrossEntropy = (
 ): Tensor => runFused([hidden, weight, labels], options, false)[0]!;
 
 /**
- * The same with how many labels have the largest logit of their row (`labelIsTop`): the numerator of the
- * token accuracy, from the logits that are there anyway. Not differentiable.
+ * The same with how many labels have the largest logit of their row (`labelIsTop`): the numerator
+ * of the token accuracy, from the logits that are there anyway. Not differentiable.
  *
  * @returns both [1]
  */

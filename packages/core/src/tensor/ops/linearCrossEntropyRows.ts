@@ -18,12 +18,13 @@ export type LinearCrossEntropyRowsAttrs = CrossEntropyOptions & {
 };
 
 /**
- * Inputs: hidden [R, D], weight [V, D], labels int32 [R]. Outputs: the loss of each row [R]; then, as the
- * attributes ask, its gradient to hidden [R, D], and `labelIsTop` [R].
+ * Inputs: hidden [R, D], weight [V, D], labels int32 [R]. Outputs: the loss of each row [R]; then,
+ * as the attributes ask, its gradient to hidden [R, D], and `labelIsTop` [R].
  *
- * A row's loss reads its own hidden state alone, so one pass makes the gradients to `hidden` with the losses,
- * and an upstream gradient multiplies rows. The gradient to `weight` mixes rows by their upstream gradients,
- * which are not known before: the backward pass computes the logits again, chunk by chunk.
+ * A row's loss reads its own hidden state alone, so one pass makes the gradients to `hidden` with
+ * the losses, and an upstream gradient multiplies rows. The gradient to `weight` mixes rows by
+ * their upstream gradients, which are not known before: the backward pass computes the logits
+ * again, chunk by chunk.
  */
 export const linearCrossEntropyRowsOp = defineOp<LinearCrossEntropyRowsAttrs>({
   name: 'linearCrossEntropyRows',
@@ -89,9 +90,9 @@ const logitsOf = (engine: Engine, hidden: Tensor, weight: Tensor, compute: Compu
   engine.withCompute(compute, () => hidden.matmul(weight, { transposeB: true }));
 
 /**
- * sum over rows of g dLoss/dLogits hidden^T, [V, D]. The upstream gradients multiply hidden states, of which
- * there are fewer numbers than logits. For float16 they are brought to at most 1 before and back after: a
- * loss scale is among them.
+ * sum over rows of g dLoss/dLogits hidden^T, [V, D]. The upstream gradients multiply hidden states,
+ * of which there are fewer numbers than logits. For float16 they are brought to at most 1 before
+ * and back after: a loss scale is among them.
  */
 function weightGradient(
   engine: Engine,
@@ -126,15 +127,15 @@ export interface RowLosses {
 }
 
 /**
- * -log softmax(hidden weight^T)[label] of each row, 0 where the label is negative: `linearCrossEntropy` before
- * the sum, for losses that weigh rows by what they become (preference losses, policy gradients). The logits
- * [R, V] never exist.
+ * -log softmax(hidden weight^T)[label] of each row, 0 where the label is negative:
+ * `linearCrossEntropy` before the sum, for losses that weigh rows by what they become (preference
+ * losses, policy gradients). The logits [R, V] never exist.
  *
  * @param hidden float32 [R, D]
  * @param weight [V, D], any float dtype
  * @param labels int32 [R]
- * @param options forms of the loss; `ranked`: also say whether each label has the largest logit, from the
- *   logits that are there anyway
+ * @param options forms of the loss; `ranked`: also say whether each label has the largest logit,
+ *   from the logits that are there anyway
  */
 export function linearCrossEntropyRows(
   hidden: Tensor,

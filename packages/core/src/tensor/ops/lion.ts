@@ -10,7 +10,9 @@ export interface LionAttrs extends Record<string, number> {
   readonly weightDecay: number;
 }
 
-/** Inputs: grad [n], clip [norm, coefficient, finite]. Updates: parameter and momentum, each [n]. */
+/**
+ * Inputs: grad [n], clip [norm, coefficient, finite]. Updates: parameter and momentum, each [n].
+ */
 export const lionOp = defineOp<LionAttrs>({
   name: 'lion',
   infer: (specs) => {
@@ -34,7 +36,10 @@ export const lionOp = defineOp<LionAttrs>({
   },
 });
 
-/** One Lion update in place (Chen et al. 2023, arXiv:2302.06675), skipped where the norm is not finite. */
+/**
+ * One Lion update in place (Chen et al. 2023, arXiv:2302.06675), skipped where the norm is not
+ * finite.
+ */
 export function lion(
   state: { parameter: Tensor; momentum: Tensor },
   grad: Tensor,

@@ -39,7 +39,9 @@ export function matmulSizes(
 const batchOf = (shape: Shape): Shape => shape.slice(0, -2);
 const allButLast = (x: Tensor) => x.shape.slice(0, -1).map((_, i) => i);
 
-/** scale * a b (+ addend). Inputs: a, b, optionally an addend of the output's shape, or a bias [N]. */
+/**
+ * scale * a b (+ addend). Inputs: a, b, optionally an addend of the output's shape, or a bias [N].
+ */
 export const matmulOp = defineOp<MatmulAttrs>({
   name: 'matmul',
   infer: (specs, attrs) => {

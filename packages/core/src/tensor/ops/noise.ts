@@ -10,7 +10,10 @@ export interface NoiseAttrs extends Record<string, number> {
   readonly draw: number;
 }
 
-/** out[i] = x[i] + magnitude (2 u - 1), u from word i mod 4 of philox(counter [i div 4, draw, 0, 2], key [seed, 0]). */
+/**
+ * out[i] = x[i] + magnitude (2 u - 1), u from word i mod 4 of philox(counter [i div 4, draw, 0, 2],
+ * key [seed, 0]).
+ */
 export const addNoiseOp: OpDef<NoiseAttrs> = defineOp({
   name: 'addNoise',
   infer: ([x]) => [{ shape: x!.shape, dtype: 'float32' }],
@@ -25,7 +28,9 @@ export const addNoiseOp: OpDef<NoiseAttrs> = defineOp({
   saves: { inputs: [], outputs: [] },
 });
 
-/** x plus noise uniform in [-magnitude, magnitude), which follows the engine's seed as dropout does. */
+/**
+ * x plus noise uniform in [-magnitude, magnitude), which follows the engine's seed as dropout does.
+ */
 export function addNoise(x: Tensor, magnitude: number): Tensor {
   const { engine } = x;
   const attrs = { magnitude, seed: engine.seed, draw: engine.nextDropoutDraw() };

@@ -20,7 +20,9 @@ function check(op: string, inputs: readonly TensorSpec[]): void {
 const byRow = (statistic: Tensor, x: Tensor) => statistic.reshape(...x.shape.slice(0, -1), 1);
 const allButLast = (x: Tensor) => x.shape.slice(0, -1).map((_, i) => i);
 
-/** Root-mean-square norm (Zhang and Sennrich, arXiv:1910.07467). Outputs: y [..., D], rstd [rows]. */
+/**
+ * Root-mean-square norm (Zhang and Sennrich, arXiv:1910.07467). Outputs: y [..., D], rstd [rows].
+ */
 export const rmsNormOp = defineOp<NormAttrs>({
   name: 'rmsNorm',
   infer: (inputs) => {
@@ -75,7 +77,9 @@ export const addRmsNormOp = defineOp<NormAttrs>({
   saves: { inputs: [2], outputs: [0, 2] },
 });
 
-/** dx = r (g w) - x r^3 mean(g w x) + carry, r = rstd. Inputs: x, weight, rstd, g, optionally carry. */
+/**
+ * dx = r (g w) - x r^3 mean(g w x) + carry, r = rstd. Inputs: x, weight, rstd, g, optionally carry.
+ */
 export const rmsNormGradOp = defineOp({
   name: 'rmsNormGrad',
   infer: ([x]) => [{ shape: x!.shape, dtype: 'float32' }],

@@ -12,10 +12,11 @@ export const sumSquaresOp = defineOp({
 export const sumSquares = (x: Tensor): Tensor => x.engine.run(sumSquaresOp, [x], {})[0]!;
 
 /**
- * From sums of squares [n] to [norm, coefficient, finite]: coefficient = min(1, maxNorm / (norm + 1e-6))
- * as torch.nn.utils.clip_grad_norm_ (1 when maxNorm is 0: no clipping); finite is 1, or 0 when the norm is not;
- * the coefficient then means nothing. With a loss scale [scale, ...] as second input the gradients are
- * taken as that many times too large: norm is the true one, and the coefficient divides by the scale.
+ * From sums of squares [n] to [norm, coefficient, finite]: coefficient = min(1, maxNorm / (norm +
+ * 1e-6)) as torch.nn.utils.clip_grad_norm_ (1 when maxNorm is 0: no clipping); finite is 1, or 0
+ * when the norm is not; the coefficient then means nothing. With a loss scale [scale, ...] as
+ * second input the gradients are taken as that many times too large: norm is the true one, and the
+ * coefficient divides by the scale.
  */
 export const clipFactorOp = defineOp<{ maxNorm: number }>({
   name: 'clipFactor',
@@ -35,13 +36,16 @@ export const clipFactor = (sums: Tensor, maxNorm: number, lossScale?: Tensor | n
 export interface GuardAttrs extends Record<string, number> {
   /** 1: after the first update that is not finite, no other one changes anything. */
   readonly sticky: number;
-  /** 1: gradients carry a loss scale, whose overflows are expected: then the loss alone decides what sticks. */
+  /**
+   * 1: gradients carry a loss scale, whose overflows are expected: then the loss alone decides what
+   * sticks.
+   */
   readonly scaled: number;
 }
 
 /**
- * Input: the loss [1]. Updates: clip [norm, coefficient, finite] and halted [1]. finite becomes 0 where the
- * loss is not finite or halted is 1; halted becomes 1 as `sticky` says.
+ * Input: the loss [1]. Updates: clip [norm, coefficient, finite] and halted [1]. finite becomes 0
+ * where the loss is not finite or halted is 1; halted becomes 1 as `sticky` says.
  */
 export const guardFiniteOp = defineOp<GuardAttrs>({
   name: 'guardFinite',
@@ -70,7 +74,9 @@ export interface LossScaleAttrs extends Record<string, number> {
   readonly interval: number;
 }
 
-/** Input: clip [norm, coefficient, finite]. Updates the loss scale [scale, finite updates in a row]. */
+/**
+ * Input: clip [norm, coefficient, finite]. Updates the loss scale [scale, finite updates in a row].
+ */
 export const updateLossScaleOp = defineOp<LossScaleAttrs>({
   name: 'updateLossScale',
   infer: (specs) => {
@@ -87,7 +93,10 @@ export const updateLossScaleOp = defineOp<LossScaleAttrs>({
   },
 });
 
-/** The rule of torch.amp.GradScaler: halve after an overflow, double after `interval` updates without one. */
+/**
+ * The rule of torch.amp.GradScaler: halve after an overflow, double after `interval` updates
+ * without one.
+ */
 export function updateLossScale(lossScale: Tensor, clip: Tensor, attrs: LossScaleAttrs): void {
   lossScale.engine.runInto(updateLossScaleOp, [clip], [lossScale], attrs);
 }
@@ -105,7 +114,10 @@ export interface AdamWAttrs extends Record<string, number> {
   readonly biasCorrection2: number;
 }
 
-/** Inputs: grad [n], clip [norm, coefficient, finite]. Updates: parameter, first and second moment, each [n]. */
+/**
+ * Inputs: grad [n], clip [norm, coefficient, finite]. Updates: parameter, first and second moment,
+ * each [n].
+ */
 export const adamwOp = defineOp<AdamWAttrs>({
   name: 'adamw',
   infer: (specs) => {
@@ -132,7 +144,10 @@ export const adamwOp = defineOp<AdamWAttrs>({
   },
 });
 
-/** One AdamW update in place (Loshchilov and Hutter, arXiv:1711.05101), skipped where the norm is not finite. */
+/**
+ * One AdamW update in place (Loshchilov and Hutter, arXiv:1711.05101), skipped where the norm is
+ * not finite.
+ */
 export function adamw(
   state: { parameter: Tensor; first: Tensor; second: Tensor },
   grad: Tensor,

@@ -44,8 +44,8 @@ export const partCount = ({ nested }: Pick<QuantizedAttrs, 'nested'>): 3 | 5 => 
  * Codes, scales and map of `size` numbers, or why they are not that.
  *
  * codes: uint32 words whose bytes (little-endian) are those of bitsandbytes; absmax: float32, one a
- * block, or uint32 words of 8-bit codes; map: float32 [16] or [256]; if nested, float32 scales of the
- * scales and their map [256].
+ * block, or uint32 words of 8-bit codes; map: float32 [16] or [256]; if nested, float32 scales of
+ * the scales and their map [256].
  */
 function holds(parts: readonly TensorSpec[], size: number, attrs: QuantizedAttrs): boolean {
   const { bits, blockSize, nested } = attrs;
@@ -68,8 +68,8 @@ const partsText =
   'codes (uint32, 32 bits of codes a word), absmax (one a block; nested: 8-bit codes in uint32), map [16 or 256], and, if nested, a scale for each 256 scales and a map [256]';
 
 /**
- * Numbers from codes: map[code] * absmax[i / blockSize] for the i-th in row-major order. With nested
- * scales, absmax[b] = nestedMap[absmaxCode[b]] * nestedAbsmax[b / 256] + offset.
+ * Numbers from codes: map[code] * absmax[i / blockSize] for the i-th in row-major order. With
+ * nested scales, absmax[b] = nestedMap[absmaxCode[b]] * nestedAbsmax[b / 256] + offset.
  *
  * The formats differ in their map alone: NF4 and FP4 are 4 bits in blocks of 64, int8 by rows is 8
  * bits in blocks of a row. Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
@@ -105,8 +105,9 @@ const byte = (words: ArrayLike<number>, i: number): number =>
 /**
  * scale * x W^T (+ addend), W [out, in] quantised; or scale * x W, which is its own gradient.
  *
- * Inputs: x, the parts of W as for {@link dequantizeOp}, optionally an addend of the product's shape
- * or a bias. W is dequantised on the way into the product and never held; it takes no gradient.
+ * Inputs: x, the parts of W as for {@link dequantizeOp}, optionally an addend of the product's
+ * shape or a bias. W is dequantised on the way into the product and never held; it takes no
+ * gradient.
  */
 export const quantizedMatmulOp: OpDef<QuantizedMatmulAttrs> = defineOp({
   name: 'quantizedMatmul',

@@ -5,7 +5,10 @@ import type { Tensor } from '../tensor.js';
 import { embedding } from './embedding.js';
 import { concat } from './movement.js';
 
-/** Inputs: x [B, T, H, D], cos and sin [positions, R/2], positions int32 [B, T]; R <= D features turn. */
+/**
+ * Inputs: x [B, T, H, D], cos and sin [positions, R/2], positions int32 [B, T]; R <= D features
+ * turn.
+ */
 export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({
   name: 'rope',
   infer: (inputs) => {
@@ -47,7 +50,10 @@ export const ropeOp: OpDef<{ inverse: boolean }> = defineOp({
   saves: { inputs: [1, 2, 3] },
 });
 
-/** {@link ropeOp} of queries and keys in one pass. Inputs: q, k, cos, sin, positions. Outputs: q, k, turned. */
+/**
+ * {@link ropeOp} of queries and keys in one pass. Inputs: q, k, cos, sin, positions. Outputs: q, k,
+ * turned.
+ */
 export const ropePairOp: OpDef<{ inverse: boolean }> = defineOp({
   name: 'ropePair',
   infer: ([q, k, ...rest], attrs) => [

@@ -15,7 +15,10 @@ export interface SgdAttrs extends Record<string, number> {
   readonly first: number;
 }
 
-/** Inputs: grad [n], clip [norm, coefficient, finite]. Updates: parameter [n] and, with momentum, its buffer [n]. */
+/**
+ * Inputs: grad [n], clip [norm, coefficient, finite]. Updates: parameter [n] and, with momentum,
+ * its buffer [n].
+ */
 export const sgdOp = defineOp<SgdAttrs>({
   name: 'sgd',
   infer: (specs) => {

@@ -28,6 +28,9 @@ export const swigluGradOp = defineOp({
   },
 });
 
-/** silu(gate) * up (Shazeer, arXiv:2002.05202): the gate of Llama's feed-forward block. Equal shapes. */
+/**
+ * silu(gate) * up (Shazeer, arXiv:2002.05202): the gate of Llama's feed-forward block. Equal
+ * shapes.
+ */
 export const swiglu = (gate: Tensor, up: Tensor): Tensor =>
   gate.engine.run(swigluOp, [gate, up], {})[0]!;

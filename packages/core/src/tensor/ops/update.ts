@@ -87,7 +87,10 @@ export const writeRowsOp = defineOp<{ start: number }>({
   },
 });
 
-/** target[:, start : start + T] = source; source [B, T, ...], target [B, S, ...]. For key/value caches. */
+/**
+ * target[:, start : start + T] = source; source [B, T, ...], target [B, S, ...]. For key/value
+ * caches.
+ */
 export function writeRows(target: Tensor, source: Tensor, start: number): void {
   target.engine.runInto(writeRowsOp, [source], [target], { start });
 }

@@ -1,6 +1,8 @@
 import { defineOp } from '../op.js';
 
-/** A reshape shares memory, so nothing is ever dispatched; the tape only needs its backward rule. */
+/**
+ * A reshape shares memory, so nothing is ever dispatched; the tape only needs its backward rule.
+ */
 export const reshapeOp = defineOp({
   name: 'reshape',
   infer: (inputs) => inputs,

@@ -22,7 +22,10 @@ interface Sizes {
   readonly queryOffset?: number;
   /** Rows of k and v beyond queryOffset + t: a cache with room left. They must not be read. */
   readonly spare?: number;
-  /** `shared`: packed, behind keys that all segments see. `placed`: so, with the queries' places in their segments. */
+  /**
+   * `shared`: packed, behind keys that all segments see. `placed`: so, with the queries' places in
+   * their segments.
+   */
   readonly segments?: 'right-padding' | 'left-padding' | 'packed' | 'shared' | 'placed';
 }
 

@@ -21,7 +21,9 @@ import {
 /** Around one workgroup of 64, odd lengths, more than one axis, nothing at all. */
 const shapes: readonly Shape[] = [[1], [63], [64], [65], [3, 5, 7], [0], [1031]];
 
-/** [left, right]: equal, a row, a column, one number, both ways, an inner axis, other ranks, empty. */
+/**
+ * [left, right]: equal, a row, a column, one number, both ways, an inner axis, other ranks, empty.
+ */
 const pairs: readonly (readonly [Shape, Shape])[] = [
   [[1], [1]],
   [[63], [63]],

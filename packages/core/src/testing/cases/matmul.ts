@@ -17,7 +17,9 @@ const layouts: readonly Layout[] = [
 
 type Sizes = readonly [m: number, k: number, n: number];
 
-/** Each of 1, 3, 8, 32, 33, 64, 172 in each place; tiles that fit, that overhang, that are one line. */
+/**
+ * Each of 1, 3, 8, 32, 33, 64, 172 in each place; tiles that fit, that overhang, that are one line.
+ */
 const sizes: readonly Sizes[] = [
   [1, 1, 1],
   [1, 64, 33],

@@ -141,8 +141,8 @@ const atStep = (step: number) => ({
 const maps = f32([512], () => [...dynamicMap(), ...dynamicMap({ signed: false })]);
 const words = (rng: Rng, size: number) => Uint32Array.from({ length: size }, () => rng.next());
 /**
- * AdamW's ten roundings. Codes are exact: that a quotient lies within a rounding of the limit between
- * two codes happens once in a hundred thousand elements, and not in these.
+ * AdamW's ten roundings. Codes are exact: that a quotient lies within a rounding of the limit
+ * between two codes happens once in a hundred thousand elements, and not in these.
  */
 const adam8Tolerances = [{ abs: 1e-6, rel: 1e-5 }, exact, { abs: 1e-9, rel: 1e-5 }];
 const adam8Cases: OpCase[] = [

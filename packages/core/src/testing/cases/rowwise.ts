@@ -17,7 +17,10 @@ import {
   uniform,
 } from '../opCase.js';
 
-/** Rows of one element, around one workgroup, longer than one, of no multiple of 4; many and few rows. */
+/**
+ * Rows of one element, around one workgroup, longer than one, of no multiple of 4; many and few
+ * rows.
+ */
 const shapes: readonly Shape[] = [
   [1, 1],
   [3, 63],
@@ -32,7 +35,9 @@ const shapes: readonly Shape[] = [
 const label = (shape: Shape) => shape.join('x');
 const last = (shape: Shape) => shape.at(-1)!;
 
-/** Logits up to 100: exp overflows unless the maximum is taken off; one ulp of such a logit is 8e-6. */
+/**
+ * Logits up to 100: exp overflows unless the maximum is taken off; one ulp of such a logit is 8e-6.
+ */
 const large = uniform(-100, 100);
 const largeTolerance = { abs: 2e-5, rel: 1e-5 };
 
@@ -236,7 +241,10 @@ const linearCrossEntropyCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
   ),
 );
 
-/** Rows below, at and above a chunk; each form of the loss; with and without what the backward pass needs. */
+/**
+ * Rows below, at and above a chunk; each form of the loss; with and without what the backward pass
+ * needs.
+ */
 const linearCrossEntropyRowsCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
   [
     { toHidden: false, ranked: n !== 64 },

@@ -11,7 +11,8 @@ import { type PreflightFacts, PreflightReport } from './preflightReport.js';
  * - `no-trained-token`: a row of several tokens teaches nothing, though nothing of it was cut off;
  * - `no-stop-token`: no prompt + completion or conversation teaches a token that ends an answer;
  * - `doubled-bos`: a row begins with two BOS tokens;
- * - `prompt-mismatch`: the chat template renders a prompt alone otherwise than before its completion.
+ * - `prompt-mismatch`: the chat template renders a prompt alone otherwise than before its
+ *   completion.
  */
 export const PREFLIGHT_CHECKS = [
   'no-trained-token',
@@ -48,7 +49,10 @@ export interface PreflightContext extends PreflightOptions {
   readonly eosTokenIds: readonly number[];
   /** Tokens beyond which rows are cut off. */
   readonly maxLength: number;
-  /** Rows of an evaluation teach nothing: how they end is not looked at, and they are not shown. Default 'training'. */
+  /**
+   * Rows of an evaluation teach nothing: how they end is not looked at, and they are not shown.
+   * Default 'training'.
+   */
   readonly use?: 'training' | 'evaluation';
   /** What the rows are called. Default "training rows". */
   readonly title?: string;
@@ -67,8 +71,8 @@ export interface Noted {
 }
 
 /**
- * The proof of the mask: sees each row once after it was tokenised, and keeps counts and the first rows,
- * for a report that shows what is trained and refuses what cannot be meant.
+ * The proof of the mask: sees each row once after it was tokenised, and keeps counts and the first
+ * rows, for a report that shows what is trained and refuses what cannot be meant.
  */
 export class Preflight {
   /** These are the first rows of a stream, not all. */
@@ -159,7 +163,8 @@ export class Preflight {
   }
 
   /**
-   * Shows the report before the first step, of evaluation rows without samples; nothing once it has passed.
+   * Shows the report before the first step, of evaluation rows without samples; nothing once it has
+   * passed.
    *
    * @throws NO_TRAINED_TOKEN, NO_STOP_TOKEN, DOUBLED_BOS, PROMPT_MISMATCH
    */
@@ -202,7 +207,8 @@ export class Preflight {
     const { tokenizer } = this.#context;
     const { inputIds, labels } = row.tokens;
     const bos = tokenizer?.bosTokenId ?? null;
-    // Ids made elsewhere may be padded on the left, or separated, with a token that is also the BOS.
+    // Ids made elsewhere may be padded on the left, or separated, with a token that is also the
+    // BOS.
     const isElse =
       kind === 'tokens' && (bos === tokenizer?.eosTokenId || bos === tokenizer?.padTokenId);
     if (bos !== null && !isElse && inputIds[0] === bos && inputIds[1] === bos)
@@ -229,8 +235,8 @@ export class Preflight {
   }
 
   /**
-   * The token that teaches to stop: an eos token, or what ends a stretch of trained tokens, white space
-   * aside, and is an added token of the tokenizer, as <|im_end|> is. null: none is trained.
+   * The token that teaches to stop: an eos token, or what ends a stretch of trained tokens, white
+   * space aside, and is an added token of the tokenizer, as <|im_end|> is. null: none is trained.
    */
   #stopOf({ tokens: { labels }, truncated }: TokenizedRow): number | null {
     const added = this.#context.tokenizer?.addedTokenIds;

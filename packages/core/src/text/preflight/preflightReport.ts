@@ -66,7 +66,10 @@ export interface PreviewedRow {
 
 /** How a {@link PreflightReport} is printed. */
 export interface FormatOptions {
-  /** Trained text in green, the rest dimmed; without, trained text stands in ⟦ ⟧. Default: as the terminal allows. */
+  /**
+   * Trained text in green, the rest dimmed; without, trained text stands in ⟦ ⟧. Default: as the
+   * terminal allows.
+   */
   readonly color?: boolean;
   /** List the problems. Default true. */
   readonly problems?: boolean;

@@ -14,8 +14,8 @@ export const textOf = (tokenizer: TextTokenizer | null, ids: ArrayLike<number>):
   tokenizer?.decode?.(ids, { skipSpecialTokens: false }) ?? Array.from(ids).join(' ');
 
 /**
- * A row cut where training begins and ends. The text of a token depends on those before it, so pieces
- * are what the text grows by, not what each piece decodes to.
+ * A row cut where training begins and ends. The text of a token depends on those before it, so
+ * pieces are what the text grows by, not what each piece decodes to.
  */
 export function segmentsOf(
   tokenizer: TextTokenizer | null,
@@ -59,7 +59,10 @@ export function cropped(segment: Segment): Segment {
   };
 }
 
-/** Segments as lines behind a rule: trained text green or within ⟦ ⟧, a line break that it ends with as ↵. */
+/**
+ * Segments as lines behind a rule: trained text green or within ⟦ ⟧, a line break that it ends with
+ * as ↵.
+ */
 export function indented(segments: readonly Segment[], color: boolean): string {
   const text = segments
     .map(({ text, trained }) => {

@@ -20,7 +20,10 @@ export interface AddedToken {
   readonly special: boolean;
 }
 
-/** An added token in a text: [begin, end), with the white space that it takes; id -1 for text between. */
+/**
+ * An added token in a text: [begin, end), with the white space that it takes; id -1 for text
+ * between.
+ */
 export interface Found {
   readonly id: number;
   readonly begin: number;
@@ -59,8 +62,8 @@ export class AddedTokens {
   ) {}
 
   /**
-   * Adds tokens in order. One that the vocabulary or an added token has keeps its id; a new one gets the
-   * number of the model's tokens, or the one behind the highest added id.
+   * Adds tokens in order. One that the vocabulary or an added token has keeps its id; a new one
+   * gets the number of the model's tokens, or the one behind the highest added id.
    *
    * @throws TOKENIZER_INVALID for one that normalising makes empty
    */

@@ -6,8 +6,8 @@ export interface CharSet {
 const PAGE = 256;
 
 /**
- * A set by a rule, which is asked once for each code point: answers are kept in pages of 256, which exist
- * only where text has been.
+ * A set by a rule, which is asked once for each code point: answers are kept in pages of 256, which
+ * exist only where text has been.
  */
 export class RuleSet implements CharSet {
   readonly #pages: (Uint8Array | undefined)[] = [];
@@ -33,7 +33,9 @@ export class RuleSet implements CharSet {
 export const setOf = (oneCharacter: RegExp): CharSet =>
   new RuleSet((code) => oneCharacter.test(String.fromCodePoint(code)));
 
-/** Spaces as Unicode and Rust have them: U+0085 is one, U+FEFF is none (JavaScript's \s differs). */
+/**
+ * Spaces as Unicode and Rust have them: U+0085 is one, U+FEFF is none (JavaScript's \s differs).
+ */
 export const whiteSpace: RegExp = /^\p{White_Space}$/u;
 
 /** The width in UTF-16 units of a code point. */

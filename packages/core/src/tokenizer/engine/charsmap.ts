@@ -2,9 +2,10 @@ import type { Fields } from './fields.js';
 import { type Piece, Rewriter } from './piece.js';
 
 /**
- * SentencePiece's `Precompiled` normaliser: a map from texts to texts as a double array trie (Darts) over
- * UTF-8, then the texts, each ended by a zero. A cluster of characters of less than six bytes is looked up
- * as a whole first, then each of its characters; of several beginnings that the map knows, the shortest counts.
+ * SentencePiece's `Precompiled` normaliser: a map from texts to texts as a double array trie
+ * (Darts) over UTF-8, then the texts, each ended by a zero. A cluster of characters of less than
+ * six bytes is looked up as a whole first, then each of its characters; of several beginnings that
+ * the map knows, the shortest counts.
  */
 export class Charsmap {
   readonly #trie: Uint32Array;
@@ -32,7 +33,8 @@ export class Charsmap {
       changed = true;
       const before = Array.from(old).length;
       const after = Array.from(found);
-      // What is too much belongs to the last character; more characters belong to the last one replaced.
+      // What is too much belongs to the last character; more characters belong to the last one
+      // replaced.
       for (const [i, char] of after.entries())
         if (i >= before) rewriter.insert(char);
         else rewriter.replace(char, i === after.length - 1 ? before - after.length : 0);

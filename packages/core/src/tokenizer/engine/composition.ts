@@ -2,8 +2,8 @@ import type { Piece } from './piece.js';
 import { Rewriter } from './piece.js';
 
 /**
- * Characters with a decomposition that Unicode gave them after version 9: the Rust library's tables, which
- * are older than JavaScript's, leave them as they are.
+ * Characters with a decomposition that Unicode gave them after version 9: the Rust library's
+ * tables, which are older than JavaScript's, leave them as they are.
  */
 const younger =
   /([\u32ff\ua7f1-\ua7f4\uab69\u{105c9}\u{105e4}\u{10781}-\u{10785}\u{10787}-\u{107b0}\u{107b2}-\u{107ba}\u{11383}\u{11385}\u{1138e}\u{11391}\u{113c5}\u{113c7}\u{113c8}\u{11938}\u{16121}-\u{16128}\u{16d68}-\u{16d6a}\u{1ccd6}-\u{1ccf9}\u{1e030}-\u{1e06d}\u{1f16c}\u{1fbf0}-\u{1fbf9}])/u;
@@ -19,8 +19,8 @@ const normalize = (text: string, form: Form): string =>
 type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
 /**
- * One of Unicode's normal forms. Where each character comes from is followed within a letter and the marks
- * on it: characters made of one belong to it, the last of several to all that is left.
+ * One of Unicode's normal forms. Where each character comes from is followed within a letter and
+ * the marks on it: characters made of one belong to it, the last of several to all that is left.
  */
 export const composed =
   (form: Form) =>
@@ -38,7 +38,8 @@ export const composed =
       else if (!spread(rewriter, before, form, after)) align(rewriter, before.length, after);
     }
     const done = rewriter.done();
-    // Clusters that act on one another (Hangul, rare scripts): positions of the old text no longer fit.
+    // Clusters that act on one another (Hangul, rare scripts): positions of the old text no longer
+    // fit.
     return done.text === whole ? done : fit(done, whole);
   };
 

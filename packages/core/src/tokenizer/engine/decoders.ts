@@ -52,7 +52,10 @@ const byteLevel: Decoder = (tokens) => {
   return [lossy(bytes)];
 };
 
-/** Runs of "<0x..>" become their text; a run that is no UTF-8 becomes a replacement character for each byte. */
+/**
+ * Runs of "<0x..>" become their text; a run that is no UTF-8 becomes a replacement character for
+ * each byte.
+ */
 const byteFallback: Decoder = (tokens) => {
   const texts: string[] = [];
   let bytes: number[] = [];

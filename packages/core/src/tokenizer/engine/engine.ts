@@ -15,7 +15,10 @@ import { PatternError } from './regexSyntax.js';
 /** A text as tokens. */
 export interface Encoding {
   readonly ids: number[];
-  /** [begin, end) of each token in the text, in UTF-16 units; [0, 0] for tokens that were put around it. */
+  /**
+   * [begin, end) of each token in the text, in UTF-16 units; [0, 0] for tokens that were put around
+   * it.
+   */
   readonly offsets: readonly (readonly [number, number])[];
 }
 

@@ -5,7 +5,10 @@ import { PatternError } from './regexSyntax.js';
 
 const MAX_DEPTH = 100;
 
-/** One object of tokenizer.json: its fields are read with their types, and errors say where they stand. */
+/**
+ * One object of tokenizer.json: its fields are read with their types, and errors say where they
+ * stand.
+ */
 export class Fields {
   private constructor(
     /** The file, for messages. */
@@ -92,7 +95,10 @@ export class Fields {
     return new Fields(this.file, this.#at(key), value, this.depth + 1);
   }
 
-  /** `{ "String": "..." }`, a text as it is, or `{ "Regex": "..." }`. An empty text matches everywhere. */
+  /**
+   * `{ "String": "..." }`, a text as it is, or `{ "Regex": "..." }`. An empty text matches
+   * everywhere.
+   */
   pattern(key: string): Pattern {
     const fields = this.object(key);
     const literal = fields.optionalString('String');

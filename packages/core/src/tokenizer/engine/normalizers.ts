@@ -139,7 +139,10 @@ const mapped =
     return rewriter.done();
   };
 
-/** Each character alone: Rust does not look at its neighbours, so that a final sigma is as any other. */
+/**
+ * Each character alone: Rust does not look at its neighbours, so that a final sigma is as any
+ * other.
+ */
 const lowercase: Normalizer = (piece) => {
   const { text } = piece;
   if (!/[^\0-\x7f]/.test(text)) return { ...piece, text: text.toLowerCase() };

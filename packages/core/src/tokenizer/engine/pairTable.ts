@@ -1,4 +1,7 @@
-/** Numbers by pairs of numbers: (a, b) -> value, all from 0 to 2^32 - 2. A hash table with open addressing. */
+/**
+ * Numbers by pairs of numbers: (a, b) -> value, all from 0 to 2^32 - 2. A hash table with open
+ * addressing.
+ */
 export class PairTable {
   #keys: Uint32Array; // a, b, a, b, ...
   #values: Uint32Array; // value + 1; 0 is free

@@ -3,9 +3,9 @@ import { widthOf } from './charSet.js';
 /**
  * A part of a text on its way through a tokenizer: what it has become, and where it came from.
  *
- * Positions are UTF-16 units of the text that was given. `from` and `to` say, for each unit of `text`,
- * which characters of the original it stands for; without them the piece is the original's own text (or
- * nobody asked where things are).
+ * Positions are UTF-16 units of the text that was given. `from` and `to` say, for each unit of
+ * `text`, which characters of the original it stands for; without them the piece is the original's
+ * own text (or nobody asked where things are).
  */
 export interface Piece {
   readonly text: string;
@@ -53,9 +53,9 @@ export function originOf(piece: Piece, begin: number, end: number): readonly [nu
 }
 
 /**
- * Writes a piece anew, character by character, following where each came from as Rust tokenizers does:
- * `replace` stands for the next character of the old text and removes further ones behind it, `insert`
- * belongs to what was taken last.
+ * Writes a piece anew, character by character, following where each came from as Rust tokenizers
+ * does: `replace` stands for the next character of the old text and removes further ones behind it,
+ * `insert` belongs to what was taken last.
  */
 export class Rewriter {
   #text = '';

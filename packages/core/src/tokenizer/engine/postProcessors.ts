@@ -9,7 +9,10 @@ export interface Token {
   readonly end: number;
 }
 
-/** Puts tokens around a text. Each step takes lists of tokens: the text, and what earlier steps put beside it. */
+/**
+ * Puts tokens around a text. Each step takes lists of tokens: the text, and what earlier steps put
+ * beside it.
+ */
 export type PostProcessor = (parts: Token[][], addSpecialTokens: boolean) => Token[][];
 
 const added = (id: number): Token => ({ id, begin: 0, end: 0 });

@@ -13,7 +13,10 @@ export type PreTokenizer = (piece: Piece, out: Piece[]) => void;
 /** What splits a text before the model sees it. */
 export interface PreTokenization {
   readonly steps: readonly PreTokenizer[];
-  /** Whether pieces are spelt in byte letters at the end: left to the model, which keeps what it has seen. */
+  /**
+   * Whether pieces are spelt in byte letters at the end: left to the model, which keeps what it has
+   * seen.
+   */
   readonly inLetters: boolean;
   /** Whether a step asks where a piece began in the text. */
   readonly asksStart: boolean;

@@ -3,11 +3,11 @@ import { compilePattern, type Option, type Program, type Step } from './regexPro
 import { type Assertion, PatternError, parsePattern } from './regexSyntax.js';
 
 /**
- * A pattern of tokenizer.json, searched as Oniguruma does: leftmost, first way first. Backtracking is
- * counted, so that a pattern that explodes is an error within a second, not a hang.
+ * A pattern of tokenizer.json, searched as Oniguruma does: leftmost, first way first. Backtracking
+ * is counted, so that a pattern that explodes is an error within a second, not a hang.
  *
- * JavaScript's own expressions are not used for this: they know neither `(?i:...)` on every Node nor
- * possessive repetition, and cannot be stopped.
+ * JavaScript's own expressions are not used for this: they know neither `(?i:...)` on every Node
+ * nor possessive repetition, and cannot be stopped.
  */
 export class Pattern {
   readonly #program: Program;
@@ -31,8 +31,8 @@ export class Pattern {
   }
 
   /**
-   * Matches from left to right, as start and end after another: [s0, e0, s1, e1, ...]. An empty match right
-   * behind another is none.
+   * Matches from left to right, as start and end after another: [s0, e0, s1, e1, ...]. An empty
+   * match right behind another is none.
    *
    * @throws PatternError when it backtracks without end
    */
@@ -169,7 +169,10 @@ export class Pattern {
 
   #at = 0;
 
-  /** Takes the last other way from the stack: its step, with its place in #at; -1 when there is none. */
+  /**
+   * Takes the last other way from the stack: its step, with its place in #at; -1 when there is
+   * none.
+   */
   #backtrack(text: string, base: number): number {
     while (this.#top > base) {
       const stack = this.#stack;

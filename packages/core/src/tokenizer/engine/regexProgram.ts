@@ -32,7 +32,10 @@ export type Step =
 
 type Mode = 'greedy' | 'lazy' | 'possessive';
 
-/** A way of a choice: where it begins, and which characters it can begin with (null: any, or none at all). */
+/**
+ * A way of a choice: where it begins, and which characters it can begin with (null: any, or none at
+ * all).
+ */
 export interface Option {
   readonly start: number;
   readonly first: readonly CharSet[] | null;
@@ -157,7 +160,9 @@ function firstSets(node: Node): readonly CharSet[] | null {
   }
 }
 
-/** Of an item that may be empty: what it begins with where it is not; null where that is not known. */
+/**
+ * Of an item that may be empty: what it begins with where it is not; null where that is not known.
+ */
 function beginnings(node: Node): readonly CharSet[] | null {
   if (node.kind === 'assert' || node.kind === 'look' || node.kind === 'empty') return [];
   if (node.kind === 'repeat') return node.max === 0 ? [] : firstSets(node.item);

@@ -25,8 +25,8 @@ const classes: Readonly<Record<string, string>> = {
 const plain = (name: string): string => name.toLowerCase().replaceAll(/[ _-]/g, '');
 
 /**
- * The set of a character property by its name in a pattern: a general category, a script, a binary property
- * or a POSIX class. Names are compared without case, spaces and underscores.
+ * The set of a character property by its name in a pattern: a general category, a script, a binary
+ * property or a POSIX class. Names are compared without case, spaces and underscores.
  *
  * @returns null when there is none of that name; blocks (`InBasic_Latin`) are not among them
  */

@@ -51,11 +51,11 @@ const exactly = (code: number): CharSet => new RuleSet((c) => c === code);
 const invert = (set: CharSet): CharSet => new RuleSet((code) => !set.has(code));
 
 /**
- * Reads a pattern in Oniguruma's syntax, which tokenizer.json is written in: `^` and `$` are about lines,
- * `(?m)` lets the dot match newlines, `\h` is a hexadecimal digit, `++` gives nothing back.
+ * Reads a pattern in Oniguruma's syntax, which tokenizer.json is written in: `^` and `$` are about
+ * lines, `(?m)` lets the dot match newlines, `\h` is a hexadecimal digit, `++` gives nothing back.
  *
- * @throws PatternError for what is not a pattern, and for back references, `\\K`, `\\X`, absent operators,
- * conditions and calls
+ * @throws PatternError for what is not a pattern, and for back references, `\\K`, `\\X`, absent
+ *   operators, conditions and calls
  */
 export function parsePattern(source: string): Node {
   const parser = new Parser(source);

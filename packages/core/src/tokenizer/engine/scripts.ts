@@ -4,7 +4,10 @@ const scripts =
     .split(' ')
     .map((name) => ({ name, test: new RegExp(`\\p{Script=${name}}`, 'u') }));
 
-/** The script of a character as the `UnicodeScripts` pre-tokeniser sees it: Kana counts as Han, a space as any. */
+/**
+ * The script of a character as the `UnicodeScripts` pre-tokeniser sees it: Kana counts as Han, a
+ * space as any.
+ */
 export function scriptOf(code: number): string {
   if (code === 0x30fc) return 'Han';
   if (code === 0x20) return 'Any';

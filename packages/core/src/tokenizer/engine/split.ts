@@ -70,8 +70,9 @@ export function partsBySet(text: string, set: CharSet): Parts {
 }
 
 /**
- * The pieces that parts make: delimiters on their own (`Isolated`), left out (`Removed`), with what is
- * before or behind them (one delimiter each; a run of them stays apart), or in runs (`Contiguous`).
+ * The pieces that parts make: delimiters on their own (`Isolated`), left out (`Removed`), with what
+ * is before or behind them (one delimiter each; a run of them stays apart), or in runs
+ * (`Contiguous`).
  */
 export function splitInto(piece: Piece, parts: Parts, behavior: Behavior, out: Piece[]): void {
   const { ends, delimiter } = parts;

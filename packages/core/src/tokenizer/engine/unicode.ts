@@ -1,6 +1,9 @@
 import { type CharSet, setOf } from './charSet.js';
 
-/** Sets of characters as the Rust library has them. They are made for each tokenizer: a set keeps what it was asked. */
+/**
+ * Sets of characters as the Rust library has them. They are made for each tokenizer: a set keeps
+ * what it was asked.
+ */
 export const charSets = {
   whiteSpace: (): CharSet => setOf(/^\p{White_Space}$/u),
   numeric: (): CharSet => setOf(/^\p{N}$/u),
@@ -16,7 +19,10 @@ export const charSets = {
     ),
 };
 
-/** What each byte is written as by byte-level vocabularies (GPT-2): printable bytes of Latin-1 are themselves. */
+/**
+ * What each byte is written as by byte-level vocabularies (GPT-2): printable bytes of Latin-1 are
+ * themselves.
+ */
 export const byteLetters: readonly string[] = letters();
 
 function letters(): string[] {
@@ -32,7 +38,9 @@ const byteOfLetter: ReadonlyMap<string, number> = new Map(
   byteLetters.map((letter, byte) => [letter, byte]),
 );
 
-/** The bytes that a token of a byte-level vocabulary stands for; null when it has other characters. */
+/**
+ * The bytes that a token of a byte-level vocabulary stands for; null when it has other characters.
+ */
 export function bytesOfLetters(token: string): number[] | null {
   const bytes: number[] = [];
   for (const letter of token) {

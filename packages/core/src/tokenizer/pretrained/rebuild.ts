@@ -16,8 +16,9 @@ const byteLevel = (addPrefixSpace: boolean, useRegex: boolean): Json => ({
 const replaceMark: Json = { type: 'Replace', pattern: { String: '▁' }, content: ' ' };
 
 /**
- * tokenizer.json as a class of transformers builds it: the vocabulary, the merges and the post-processor of
- * the file, and the normaliser, pre-tokeniser, decoder and flags of the class. Added tokens are left to the caller.
+ * tokenizer.json as a class of transformers builds it: the vocabulary, the merges and the
+ * post-processor of the file, and the normaliser, pre-tokeniser, decoder and flags of the class.
+ * Added tokens are left to the caller.
  *
  * @param named unk_token and the like, by name
  * @throws TOKENIZER_INVALID when the file has no model

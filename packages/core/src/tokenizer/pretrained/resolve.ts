@@ -20,7 +20,10 @@ type Json = Readonly<Record<string, unknown>>;
 /** A tokenizer as transformers' AutoTokenizer makes it of a folder. */
 export interface ResolvedTokenizer {
   readonly engine: TokenizerEngine;
-  /** The class that tokenizer_config.json has to name where it stands without config.json; null where it need not. */
+  /**
+   * The class that tokenizer_config.json has to name where it stands without config.json; null
+   * where it need not.
+   */
   readonly classToName: TokenizerClass | null;
   /** tokenizer.json as the class builds it. */
   readonly json: Json;
@@ -34,8 +37,8 @@ export interface PretrainedFiles extends TokenFiles {
 }
 
 /**
- * Chooses the class, builds its tokenizer.json, and adds what the folder names beyond it, so that ids are
- * those of transformers 5.23.
+ * Chooses the class, builds its tokenizer.json, and adds what the folder names beyond it, so that
+ * ids are those of transformers 5.23.
  *
  * @throws TOKENIZER_INVALID
  */
@@ -86,8 +89,8 @@ function addedOf(json: Json): AddedToken[] {
 }
 
 /**
- * What is added to a tokenizer, in order: added tokens by id that it has not, or has with other properties,
- * then special tokens that are not there yet.
+ * What is added to a tokenizer, in order: added tokens by id that it has not, or has with other
+ * properties, then special tokens that are not there yet.
  */
 function tokensToAdd(
   present: readonly AddedToken[],

@@ -68,8 +68,9 @@ export interface TokenFiles {
 
 /**
  * Collects the tokens that tokenizer_config.json, special_tokens_map.json, added_tokens.json and
- * tokenizer.json name, as transformers 5.23 does: with `added_tokens_decoder` in tokenizer_config.json the
- * other files are not asked; without, special_tokens_map.json comes before tokenizer_config.json.
+ * tokenizer.json name, as transformers 5.23 does: with `added_tokens_decoder` in
+ * tokenizer_config.json the other files are not asked; without, special_tokens_map.json comes
+ * before tokenizer_config.json.
  *
  * @throws TOKENIZER_INVALID naming the file and the key
  */
@@ -172,7 +173,8 @@ class Reader {
     const special = new Set<string | null>(this.#countedNames.values());
     const { extra_special_tokens: extra } = this.files.config;
     const mapped = map?.additional_special_tokens;
-    // Beside an object of extra tokens, the list of additional ones is this file's, unless it has both.
+    // Beside an object of extra tokens, the list of additional ones is this file's, unless it has
+    // both.
     const replaces = isPlainObject(extra) && !Array.isArray(map?.extra_special_tokens);
     if (mapped && (replaces || (this.#extra === null && extra !== null)))
       this.extras(file, undefined, mapped);

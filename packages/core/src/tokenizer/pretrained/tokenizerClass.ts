@@ -1,6 +1,9 @@
 type Json = Readonly<Record<string, unknown>>;
 
-/** How transformers builds a tokenizer: from tokenizer.json as it lies, or anew from its vocabulary and merges. */
+/**
+ * How transformers builds a tokenizer: from tokenizer.json as it lies, or anew from its vocabulary
+ * and merges.
+ */
 export type TokenizerClass =
   | 'TokenizersBackend'
   | 'LlamaTokenizer'
@@ -15,7 +18,9 @@ const rebuilt: readonly TokenizerClass[] = [
   'GPT2Tokenizer',
 ];
 
-/** The class that transformers registers for a model_type; model types that are not here have none. */
+/**
+ * The class that transformers registers for a model_type; model types that are not here have none.
+ */
 const registered: Readonly<Record<string, TokenizerClass>> = {
   gemma: 'GemmaTokenizer',
   gemma2: 'GemmaTokenizer',
@@ -29,12 +34,15 @@ const registered: Readonly<Record<string, TokenizerClass>> = {
   qwen3: 'Qwen2Tokenizer',
 };
 
-/** Model types whose registered class counts, whatever tokenizer_class says: transformers mistrusts it there. */
+/**
+ * Model types whose registered class counts, whatever tokenizer_class says: transformers mistrusts
+ * it there.
+ */
 const mistrusted: ReadonlySet<string> = new Set(['phi3', 'qwen2']);
 
 /**
- * The class that transformers 5.23's AutoTokenizer takes, without mistral-common installed. A tokenizer_class
- * that is not one of the four that are built anew leaves tokenizer.json as it is.
+ * The class that transformers 5.23's AutoTokenizer takes, without mistral-common installed. A
+ * tokenizer_class that is not one of the four that are built anew leaves tokenizer.json as it is.
  *
  * @param config tokenizer_config.json
  * @param modelConfig config.json, where the folder has one
@@ -61,7 +69,10 @@ export function tokenizerClass(
 const nameOf = (value: unknown): string | null =>
   typeof value === 'string' && value !== '' ? value.replace(/Fast$/, '') : null;
 
-/** Whether some part is ByteLevel. Parts nest; those that nest too deep are refused where they are read. */
+/**
+ * Whether some part is ByteLevel. Parts nest; those that nest too deep are refused where they are
+ * read.
+ */
 function hasByteLevel(value: unknown, depth = 0): boolean {
   if (typeof value !== 'object' || value === null || depth > 100) return false;
   if ('type' in value && value.type === 'ByteLevel') return true;

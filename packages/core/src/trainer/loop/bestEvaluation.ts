@@ -33,7 +33,10 @@ export function noteBest(
   return true;
 }
 
-/** Which weights `loadBestModelAtEnd` brings back; a warning where they are not those of the best evaluation. */
+/**
+ * Which weights `loadBestModelAtEnd` brings back; a warning where they are not those of the best
+ * evaluation.
+ */
 export function sayWhatIsLoaded(
   state: TrainerState,
   { outputDir, metricForBestModel, evalSteps }: TrainingArguments,

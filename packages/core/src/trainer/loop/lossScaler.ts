@@ -10,9 +10,9 @@ export interface LossScalerState {
 
 /**
  * Dynamic loss scaling for float16: the loss is multiplied before the backward pass, so that small
- * gradients stay above what float16 can hold, and the gradients are divided before the update. After
- * an update that overflowed, which the device skips, the scale is halved; after 2000 without one it is
- * doubled. The scale lives on the device: nothing waits for it.
+ * gradients stay above what float16 can hold, and the gradients are divided before the update.
+ * After an update that overflowed, which the device skips, the scale is halved; after 2000 without
+ * one it is doubled. The scale lives on the device: nothing waits for it.
  *
  * Numbers of torch.amp.GradScaler; Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740
  */

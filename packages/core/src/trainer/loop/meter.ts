@@ -24,8 +24,8 @@ export interface StepRow {
 }
 
 /**
- * Follows the updates without waiting for them: sums of the micro-batches lie in one-element tensors,
- * each update leaves a row in a table on the device, and `take` reads the table.
+ * Follows the updates without waiting for them: sums of the micro-batches lie in one-element
+ * tensors, each update leaves a row in a table on the device, and `take` reads the table.
  */
 export class StepMeter {
   readonly #records: DeviceTable;
@@ -40,7 +40,10 @@ export class StepMeter {
   #layouts: Layout[] = [];
   #rows: StepRow[] = [];
 
-  /** @param guard whether an update that is not finite is the last one, and whether gradients carry a loss scale */
+  /**
+   * @param guard whether an update that is not finite is the last one, and whether gradients carry
+   *   a loss scale
+   */
   constructor(
     private readonly engine: Engine,
     private readonly guardAttrs = { sticky: 0, scaled: 0 },
@@ -96,12 +99,17 @@ export class StepMeter {
     }
   }
 
-  /** The update whose clip [norm, coefficient, finite] this is changes nothing if its loss is not finite. */
+  /**
+   * The update whose clip [norm, coefficient, finite] this is changes nothing if its loss is not
+   * finite.
+   */
   guard(clip: Tensor): void {
     guardFinite(this.#loss, clip, this.#halted, this.guardAttrs);
   }
 
-  /** Before `endStep`: waits for the device where the table is full, or metrics have come or gone. */
+  /**
+   * Before `endStep`: waits for the device where the table is full, or metrics have come or gone.
+   */
   async makeRoom(): Promise<void> {
     await this.#records.makeRoom(ROW_WIDTH + this.#sums.size);
   }
@@ -121,7 +129,9 @@ export class StepMeter {
     return rows;
   }
 
-  /** Puts rows back in front, for the next `take`: a checkpoint has looked at them, or was loaded. */
+  /**
+   * Puts rows back in front, for the next `take`: a checkpoint has looked at them, or was loaded.
+   */
   putBack(rows: readonly StepRow[]): void {
     this.#rows = [...rows, ...this.#rows];
   }
@@ -153,7 +163,10 @@ function sumsByName(
 const write = ({ engine, storage, byteOffset }: Tensor, value: number): void =>
   engine.backend.write(storage.buffer, byteOffset, Float32Array.of(value));
 
-/** Which metrics stand in a row of the table, with their counts; and what the host knows beside them. */
+/**
+ * Which metrics stand in a row of the table, with their counts; and what the host knows beside
+ * them.
+ */
 interface Layout {
   readonly counts: ReadonlyMap<string, number>;
   readonly host: HostMetrics;

@@ -5,8 +5,8 @@ import type { HostBatch } from '../../training/batch.js';
 import { AttuneError } from '../../util/errors.js';
 
 /**
- * NEFTune (Jain et al. 2023, https://arxiv.org/abs/2310.05914): until it is disposed, noise uniform in
- * [-1, 1) times alpha / sqrt(L D) on the input embeddings; L: tokens of the longest row of the
+ * NEFTune (Jain et al. 2023, https://arxiv.org/abs/2310.05914): until it is disposed, noise uniform
+ * in [-1, 1) times alpha / sqrt(L D) on the input embeddings; L: tokens of the longest row of the
  * batch, padding left out, D: features. The noise follows the run's seed, also across a resume.
  *
  * @param alpha null or 0: no noise

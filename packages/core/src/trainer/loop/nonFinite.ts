@@ -38,7 +38,10 @@ export function checkFinite(
   }
 }
 
-/** So many updates after each other that the device skipped end a run: what is wrong does not pass by itself. */
+/**
+ * So many updates after each other that the device skipped end a run: what is wrong does not pass
+ * by itself.
+ */
 export const MAX_SKIPPED = 5;
 
 /**
@@ -47,7 +50,8 @@ export const MAX_SKIPPED = 5;
  * @param rows of the updates loggedStep + 1, ...
  * @param before updates skipped in a row up to loggedStep
  * @returns updates skipped in a row up to the last of the rows
- * @throws NON_FINITE at the fifth; an overflow under fp16 is the loss scaler's affair and does not count
+ * @throws NON_FINITE at the fifth; an overflow under fp16 is the loss scaler's affair and does not
+ *   count
  */
 export function countSkipped(
   rows: readonly StepRow[],
@@ -80,9 +84,9 @@ export interface Return {
 }
 
 /**
- * `nonFinite: "rollback"`: the run goes back to its last checkpoint and on with the rows after the bad
- * update. The rows between are passed over, the good ones too: with the same rows the same would
- * happen again. Chowdhery et al. 2022 (PaLM), section 5.1, https://arxiv.org/abs/2204.02311
+ * `nonFinite: "rollback"`: the run goes back to its last checkpoint and on with the rows after the
+ * bad update. The rows between are passed over, the good ones too: with the same rows the same
+ * would happen again. Chowdhery et al. 2022 (PaLM), section 5.1, https://arxiv.org/abs/2204.02311
  */
 export class Rollback {
   readonly #returns = new Map<string, number>();

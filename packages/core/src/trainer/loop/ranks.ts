@@ -15,8 +15,9 @@ const flags = [
 ] as const satisfies readonly (keyof TrainerControl)[];
 
 /**
- * What the ranks of a run tell one another, so that all make the same updates from the same numbers, and stop, evaluate
- * and save at the same ones. A run of one rank has none of it: its context has null in this place.
+ * What the ranks of a run tell one another, so that all make the same updates from the same
+ * numbers, and stop, evaluate and save at the same ones. A run of one rank has none of it: its
+ * context has null in this place.
  */
 export class Ranks {
   /** Others do not answer any more: what was learned is still to be saved. */
@@ -50,8 +51,8 @@ export class Ranks {
   }
 
   /**
-   * The gradient of all rows, its loss and metrics in place of those of the rank's own. All ranks then clip by the same
-   * norm, and skip the same updates.
+   * The gradient of all rows, its loss and metrics in place of those of the rank's own. All ranks
+   * then clip by the same norm, and skip the same updates.
    *
    * @throws RANKS_OPTIMIZER where the optimizer does not say where its gradients lie
    */

@@ -19,9 +19,9 @@ export type UpdateMoment = 'substepEnd' | 'gradients' | 'preOptimizerStep' | 'st
 type Recorded = Pick<TrainingContext, 'model' | 'objective' | 'args'>;
 
 /**
- * One update: forward and backward of each micro-batch, clipping, the optimizer. Records only, and is
- * the one body of training, of rehearsals and of planning: whoever drains it waits, or does not, at the
- * moments that it yields. See "One training step" in docs/architecture.md.
+ * One update: forward and backward of each micro-batch, clipping, the optimizer. Records only, and
+ * is the one body of training, of rehearsals and of planning: whoever drains it waits, or does not,
+ * at the moments that it yields. See "One training step" in docs/architecture.md.
  *
  * @param items what every loss is divided by: of all micro-batches together
  */

@@ -5,8 +5,8 @@ export type StopReason = 'callback' | 'abort' | 'SIGINT' | 'SIGTERM';
 
 /**
  * Requests from outside to end a run: an AbortSignal, Ctrl-C (SIGINT) and SIGTERM. The first one is
- * noted, and the run ends after the update in progress, an evaluation after the batch in progress; a
- * second Ctrl-C finds the process without our handler and does what it always does.
+ * noted, and the run ends after the update in progress, an evaluation after the batch in progress;
+ * a second Ctrl-C finds the process without our handler and does what it always does.
  */
 export class StopRequest {
   #controller = new AbortController();
@@ -15,7 +15,8 @@ export class StopRequest {
 
   /**
    * @param onStop is told of the first request of a run
-   * @param isShared other ranks must stop at the same update: a request counts when all know of it (`end`)
+   * @param isShared other ranks must stop at the same update: a request counts when all know of it
+   *   (`end`)
    */
   constructor(
     private readonly onStop: (reason: StopReason) => void,

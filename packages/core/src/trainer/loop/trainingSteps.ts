@@ -46,11 +46,11 @@ export interface TrainingSession extends AsyncDisposable {
 }
 
 /**
- * The one training loop: epochs, groups of micro-batches, their updates, and after each what is due: a
- * log, an evaluation, a checkpoint. See "One training step" in docs/architecture.md.
+ * The one training loop: epochs, groups of micro-batches, their updates, and after each what is
+ * due: a log, an evaluation, a checkpoint. See "One training step" in docs/architecture.md.
  *
- * What is due is done before an update is yielded. Whoever leaves the loop ends the run: all that it
- * holds is let go, and its last checkpoint stays.
+ * What is due is done before an update is yielded. Whoever leaves the loop ends the run: all that
+ * it holds is let go, and its last checkpoint stays.
  *
  * @param open readies rows and outputDir
  */

@@ -5,7 +5,8 @@ import type { TrainingContext } from '../trainingContext.js';
 import { checkItems, recordUpdate, sumItems } from './recordUpdate.js';
 
 /**
- * One update of a run, with everything that waits in it: see "One training step" in docs/architecture.md.
+ * One update of a run, with everything that waits in it: see "One training step" in
+ * docs/architecture.md.
  *
  * @throws NO_ITEMS, ADAPTERS_CHANGED, CALLBACK_FAILED
  */

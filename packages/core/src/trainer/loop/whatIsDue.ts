@@ -13,8 +13,8 @@ export interface Done {
 /**
  * What callbacks asked for after an update or an epoch, in this order: log, evaluate, save.
  *
- * @param isGroupDone false: more updates of the group are to come. All but the log waits for the last of
- *   them, so that nothing of a group that is half used has to be in a checkpoint
+ * @param isGroupDone false: more updates of the group are to come. All but the log waits for the
+ *   last of them, so that nothing of a group that is half used has to be in a checkpoint
  */
 export async function doWhatIsDue(
   context: TrainingContext,
@@ -47,8 +47,8 @@ export async function endIfAsked(context: TrainingContext, run: TrainingRun): Pr
 }
 
 /**
- * The evaluation that is due. One that a request to end cuts short gives no metrics; the run that goes
- * on from the checkpoint begins with it.
+ * The evaluation that is due. One that a request to end cuts short gives no metrics; the run that
+ * goes on from the checkpoint begins with it.
  *
  * @returns its metrics, and whether they are the best so far
  */
@@ -64,7 +64,8 @@ export async function evaluate(
     run.noteEvaluation(null);
     return { metrics: null, isBest: false };
   }
-  // After the callbacks, so that they see what the best was. evalOnStart looks, and decides nothing.
+  // After the callbacks, so that they see what the best was. evalOnStart looks, and decides
+  // nothing.
   const { state } = callbacks.context;
   const isBest = state.globalStep > 0 && noteBest(state, args, metrics);
   run.noteEvaluation(metrics);

@@ -7,11 +7,12 @@ import { checkpointJson } from '../run/checkpoint/checkpointJson.js';
 const TOO_MUCH = new Set(['OUT_OF_MEMORY', 'TENSOR_TOO_LARGE', 'MEMORY_BUDGET']);
 
 /**
- * `autoFindBatchSize`: halves the batch size until an update of the longest rows fits the device, before
- * training begins. So it does not depend on when a long row comes, and no weight has changed when the
- * run starts.
+ * `autoFindBatchSize`: halves the batch size until an update of the longest rows fits the device,
+ * before training begins. So it does not depend on when a long row comes, and no weight has changed
+ * when the run starts.
  *
- * @param attempt an update with batches of that size; rejects with OUT_OF_MEMORY where it does not fit
+ * @param attempt an update with batches of that size; rejects with OUT_OF_MEMORY where it does not
+ *   fit
  * @param recover makes the device usable again
  * @returns the size that fits
  * @throws OUT_OF_MEMORY when one row does not fit either, or the device cannot recover

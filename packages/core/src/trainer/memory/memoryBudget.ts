@@ -124,7 +124,9 @@ const hasFrozenLayers = ({ context }: PlanSubject): boolean =>
 
 const held = (subject: PlanSubject): number => planMemory(subject).reservedBytes;
 
-/** Every array of an example cut to `length`: what a smaller maxLength does to token ids and labels. */
+/**
+ * Every array of an example cut to `length`: what a smaller maxLength does to token ids and labels.
+ */
 const shortened = (subject: PlanSubject, length: number): PlanSubject => ({
   ...subject,
   trainExamples: subject.trainExamples.map((example) =>
@@ -149,7 +151,9 @@ const longestArray = (example: unknown): number =>
     ? Math.max(0, ...Object.values(example).map((v) => (isArrayLike(v) ? v.length : 0)))
     : 0;
 
-/** What would make training smaller, the cheapest first; until all of it together fits, if it can. */
+/**
+ * What would make training smaller, the cheapest first; until all of it together fits, if it can.
+ */
 export function waysOut(subject: PlanSubject, plan: MemoryPlan, budget: number): WayOut[] {
   const ways: WayOut[] = [];
   let together = subject;
@@ -168,7 +172,9 @@ export function waysOut(subject: PlanSubject, plan: MemoryPlan, budget: number):
   return ways;
 }
 
-/** @throws MEMORY_BUDGET with what would make it fit, computed by planning again with each change */
+/**
+ * @throws MEMORY_BUDGET with what would make it fit, computed by planning again with each change
+ */
 export function checkBudget(subject: PlanSubject, budget: number): void {
   const plan = planMemory(subject);
   if (plan.reservedBytes <= budget) return;

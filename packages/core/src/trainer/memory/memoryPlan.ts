@@ -44,7 +44,10 @@ export interface GenerationShape {
 
 /** Options of `trainer.planMemory`. */
 export interface PlanMemoryOptions {
-  /** Also what `model.generate` holds for so many tokens, key-value cache included. Default: not planned. */
+  /**
+   * Also what `model.generate` holds for so many tokens, key-value cache included. Default: not
+   * planned.
+   */
   readonly generation?: GenerationShape;
   /** Plan with these rows. Default: the trainer's. */
   readonly rows?: readonly unknown[];
@@ -55,7 +58,10 @@ export interface MemoryPlan {
   readonly device: string;
   /** Most bytes handed out at one time: `backend.stats.peakBytes` of the run. */
   readonly peakBytes: number;
-  /** Bytes that the device holds then, buffers kept for reuse among them: `backend.stats.reservedBytes`. */
+  /**
+   * Bytes that the device holds then, buffers kept for reuse among them:
+   * `backend.stats.reservedBytes`.
+   */
   readonly reservedBytes: number;
   /** What is there at the peak; the sum is `reservedBytes`. Largest first. */
   readonly entries: readonly MemoryEntry[];

@@ -36,13 +36,16 @@ export interface PlanSubject {
 }
 
 /**
- * What training will hold, counted: optimizer, two updates of the largest batch, an evaluation of the
- * largest batch, a generation, recorded on a backend that takes memory as the device does and computes
- * nothing. So it is right for every model, objective, adapter and plugin without knowing any of them.
+ * What training will hold, counted: optimizer, two updates of the largest batch, an evaluation of
+ * the largest batch, a generation, recorded on a backend that takes memory as the device does and
+ * computes nothing. So it is right for every model, objective, adapter and plugin without knowing
+ * any of them.
  *
- * The largest batch is of the rows with the most tokens; of a stream, among the first thousand. What is on the device beside the model
- * counts, too. Not counted: buffers of other sizes, which rows of other lengths leave in the pool: it holds them while there is room within
- * `maxMemory`, or without one up to half of the peak; what `objective.updates` and evaluation tasks do, and reading weights back while saving.
+ * The largest batch is of the rows with the most tokens; of a stream, among the first thousand.
+ * What is on the device beside the model counts, too. Not counted: buffers of other sizes, which
+ * rows of other lengths leave in the pool: it holds them while there is room within `maxMemory`, or
+ * without one up to half of the peak; what `objective.updates` and evaluation tasks do, and reading
+ * weights back while saving.
  *
  * @throws whatever the update would throw before its first result
  */
@@ -191,7 +194,8 @@ function largestBatch(objective: Objective, examples: readonly unknown[], rows: 
   const batch = objective.standIn?.(collated) ?? collated;
   const { positions } = batch;
   if (positions?.reach === undefined) return batch;
-  // The longest text may be in another row than the fullest: frequencies of rotary embeddings follow it.
+  // The longest text may be in another row than the fullest: frequencies of rotary embeddings
+  // follow it.
   const reach = examples.reduce<number>(
     (most, example) => Math.max(most, longestText(example)),
     positions.reach,
@@ -199,14 +203,17 @@ function largestBatch(objective: Objective, examples: readonly unknown[], rows: 
   return { ...batch, positions: { ...positions, reach } };
 }
 
-/** The tokens of the longest text in an example: of a packed one, the longest in it; of others 0. */
+/**
+ * The tokens of the longest text in an example: of a packed one, the longest in it; of others 0.
+ */
 function longestText(example: unknown): number {
   const { seqLengths } = example as Partial<TokenExample>;
   return seqLengths ? Math.max(0, ...seqLengths) : (exampleLength(example) ?? 0);
 }
 
 /**
- * The rows with the most tokens, of those with several texts the longest text: what they are padded to.
+ * The rows with the most tokens, of those with several texts the longest text: what they are padded
+ * to.
  *
  * @param rules which may say how long an example is
  */

@@ -12,13 +12,15 @@ interface TwinOptions {
   readonly offload?: boolean;
 }
 
-/** Host memory that is only counted: nobody reads its values while a counting backend is the device. */
+/**
+ * Host memory that is only counted: nobody reads its values while a counting backend is the device.
+ */
 export const sizeOnly = (byteLength: number): HostArray => ({ byteLength }) as unknown as HostArray;
 
 /**
- * Runs `fn` with every weight of a model exchanged for a twin without contents, counted in the place of
- * the weight. What `fn` does to the weights (an optimizer moves them, gives them gradients) happens
- * to the twins; afterwards the model is what it was.
+ * Runs `fn` with every weight of a model exchanged for a twin without contents, counted in the
+ * place of the weight. What `fn` does to the weights (an optimizer moves them, gives them
+ * gradients) happens to the twins; afterwards the model is what it was.
  */
 export function withStandIns<T>(
   counter: CountingBackend,

@@ -10,10 +10,11 @@ import { RowStream } from './rowStream.js';
 
 /**
  * Every row through `encode` and `pack` of its rules. Rows with nothing to learn from are left out,
- * and said so once with their count and the first of them. The rows of a stream go through while they
- * are used: its notes come with the first such row.
+ * and said so once with their count and the first of them. The rows of a stream go through while
+ * they are used: its notes come with the first such row.
  *
- * @throws NO_ROWS when no row is left, or what the preflight refuses them for; whatever `encode` throws for a bad row
+ * @throws NO_ROWS when no row is left, or what the preflight refuses them for; whatever `encode`
+ *   throws for a bad row
  */
 export async function prepareRows<Example>(
   source: RowSource,

@@ -64,7 +64,9 @@ export class PreparedRows {
     this.#preflights[use].get(source)?.check(this.model.attune.logger);
   }
 
-  /** The examples of an evaluation set, checked before they are needed; of a stream its beginning. */
+  /**
+   * The examples of an evaluation set, checked before they are needed; of a stream its beginning.
+   */
   async checkAhead(source: RowSource, name: string | undefined): Promise<void> {
     const examples = await this.examples(source, 'evaluation', name);
     if (isStream(examples)) await firstExamples(examples, BEGINNING);

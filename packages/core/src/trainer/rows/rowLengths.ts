@@ -2,8 +2,8 @@ import { LENGTH_COLUMN } from '../../training/arguments/choices.js';
 import { AttuneError } from '../../util/errors.js';
 
 /**
- * Lengths that rows bring with them, for `groupByLength`: those of a column that every row has. Where no
- * row has it, lengths are counted in tokens.
+ * Lengths that rows bring with them, for `groupByLength`: those of a column that every row has.
+ * Where no row has it, lengths are counted in tokens.
  */
 export class RowLengths {
   readonly #lengths = new WeakMap<object, number>();
@@ -32,7 +32,11 @@ export class RowLengths {
     this.#lengths.set(example as object, length);
   }
 
-  /** When all rows have been noted. @throws ROW_LENGTH when some have a length and some have none */
+  /**
+   * When all rows have been noted.
+   *
+   * @throws ROW_LENGTH when some have a length and some have none
+   */
   check(): void {
     if (this.#without !== null && (this.#some || this.column !== LENGTH_COLUMN))
       throw new AttuneError(

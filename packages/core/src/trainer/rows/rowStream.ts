@@ -18,7 +18,9 @@ export class RowStream<Example> implements ExampleStream<Example> {
     private readonly context: PrepareContext,
   ) {}
 
-  /** @throws NO_ROWS when an epoch has nothing to learn from; whatever `encode` throws for a bad row */
+  /**
+   * @throws NO_ROWS when an epoch has nothing to learn from; whatever `encode` throws for a bad row
+   */
   async *examples(epoch: number): AsyncGenerator<Example> {
     const { rules, context } = this;
     if (!isPacked(rules, context.use)) yield* this.#encoded(epoch);

@@ -8,8 +8,8 @@ import { AttuneError } from '../../util/errors.js';
 import type { RowLengths } from './rowLengths.js';
 
 /**
- * The training rows in the order that the arguments ask for, as the objective collates them. A stream
- * comes in its own order.
+ * The training rows in the order that the arguments ask for, as the objective collates them. A
+ * stream comes in its own order.
  *
  * @param given lengths that rows brought with them
  * @param ranks how many share the rows, and which of them this is

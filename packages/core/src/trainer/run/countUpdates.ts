@@ -18,7 +18,8 @@ export interface TrainingPlan {
 /**
  * @param batchesPerEpoch null: of a stream; then `maxSteps` decides, whatever the epochs
  * @param updatesPerGroup that the objective makes of a group of micro-batches
- * @throws NO_TRAINING_ROWS when dropLast leaves no batch; ARGUMENTS_INVALID for a stream without maxSteps
+ * @throws NO_TRAINING_ROWS when dropLast leaves no batch; ARGUMENTS_INVALID for a stream without
+ *   maxSteps
  */
 export function planTraining(
   batchesPerEpoch: number | null,

@@ -47,8 +47,9 @@ export class DataCursor {
   }
 
   /**
-   * The groups of an epoch from the position on. The time that the loop waits for all but the first of a
-   * run is counted: groups are ready when they are needed, unless tokenising is slower than training.
+   * The groups of an epoch from the position on. The time that the loop waits for all but the first
+   * of a run is counted: groups are ready when they are needed, unless tokenising is slower than
+   * training.
    *
    * @param what names the wait, in a run that stands still
    * @throws NO_TRAINING_ROWS when an epoch has none
@@ -73,7 +74,9 @@ export class DataCursor {
     this.#nextEpoch();
   }
 
-  /** The rows of the group that came last count as used: with its first update, or if it gives none. */
+  /**
+   * The rows of the group that came last count as used: with its first update, or if it gives none.
+   */
   use(): void {
     const group = this.#fresh;
     if (!group) return;

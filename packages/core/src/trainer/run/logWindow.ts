@@ -41,7 +41,8 @@ export class LogWindow {
   }
 
   /**
-   * Closes the window: what its updates were like. The only wait for the device between evaluations.
+   * Closes the window: what its updates were like. The only wait for the device between
+   * evaluations.
    *
    * @throws NON_FINITE
    */
@@ -57,7 +58,11 @@ export class LogWindow {
     return summary;
   }
 
-  /** Before anything is measured or saved. Waits for the device, unless `nonFinite` is "skip". @throws NON_FINITE */
+  /**
+   * Before anything is measured or saved. Waits for the device, unless `nonFinite` is "skip".
+   *
+   * @throws NON_FINITE
+   */
   async checkFinite(): Promise<void> {
     if (this.args.nonFinite === 'skip') return;
     checkFinite(await this.#look(), this.#loggedStep, this.#positions, this.args);

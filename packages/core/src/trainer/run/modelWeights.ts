@@ -11,8 +11,8 @@ import { AttuneError } from '../../util/errors.js';
  * Reads the weights that a checkpoint of this model holds back into it, in place: the adapter's, or
  * all of the model's where it has no adapter.
  *
- * @throws CHECKPOINT_MISMATCH when the folder lacks a parameter, has it in another shape, or has a head that the
- *   model has not
+ * @throws CHECKPOINT_MISMATCH when the folder lacks a parameter, has it in another shape, or has a
+ *   head that the model has not
  */
 export async function loadModelWeights(model: LanguageModel, folder: string): Promise<void> {
   if (model.adapters) return model.adapters.loadWeights(folder);

@@ -17,11 +17,11 @@ import { tryFolder } from './outputProbe.js';
 import { RunLock } from './runLock.js';
 
 /**
- * The folder of a run while it trains: which run that is, where it begins, and which checkpoints are its
- * own.
+ * The folder of a run while it trains: which run that is, where it begins, and which checkpoints
+ * are its own.
  *
- * A run has an identity, which its checkpoints carry. It goes on with it when it is resumed from its
- * latest checkpoint; resumed from an earlier one, or started anew, it is another run.
+ * A run has an identity, which its checkpoints carry. It goes on with it when it is resumed from
+ * its latest checkpoint; resumed from an earlier one, or started anew, it is another run.
  */
 export class OutputFolder implements AsyncDisposable {
   #isClaimed = false;
@@ -41,9 +41,10 @@ export class OutputFolder implements AsyncDisposable {
   }
 
   /**
-   * @param saves whether the run means to save: then the folder is made, tried, and kept from other runs
-   * @param resume true: the latest whole checkpoint of the run that used the folder last; "if-present": so,
-   *   or anew where there is none; a folder: that one; false: anew
+   * @param saves whether the run means to save: then the folder is made, tried, and kept from other
+   *   runs
+   * @param resume true: the latest whole checkpoint of the run that used the folder last;
+   *   "if-present": so, or anew where there is none; a folder: that one; false: anew
    * @throws CHECKPOINT_NONE, CHECKPOINT_TORN, OUTPUT_DIR_IN_USE, DISK_WRITE
    */
   static async open(
@@ -65,7 +66,11 @@ export class OutputFolder implements AsyncDisposable {
     }
   }
 
-  /** As a rank that writes nothing knows it. @param run, start what the rank that writes has found */
+  /**
+   * As a rank that writes nothing knows it.
+   *
+   * @param run, start what the rank that writes has found
+   */
   static follow(
     path: string,
     run: RunIdentity,
@@ -76,8 +81,8 @@ export class OutputFolder implements AsyncDisposable {
   }
 
   /**
-   * Makes this the run that used the folder last; says which checkpoints of others are there. Before the
-   * first save.
+   * Makes this the run that used the folder last; says which checkpoints of others are there.
+   * Before the first save.
    */
   async claim(): Promise<void> {
     if (this.#isClaimed) return;

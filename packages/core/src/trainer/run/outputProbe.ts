@@ -8,7 +8,11 @@ import { trainedRoot } from '../../training/trainedRoot.js';
 import { writing } from '../../util/diskError.js';
 import { AttuneError } from '../../util/errors.js';
 
-/** Makes the folder if it is missing, and writes, syncs and removes a small file in it. @throws DISK_WRITE */
+/**
+ * Makes the folder if it is missing, and writes, syncs and removes a small file in it.
+ *
+ * @throws DISK_WRITE
+ */
 export async function tryFolder(folder: string): Promise<void> {
   await writing(folder, async () => {
     await mkdir(folder, { recursive: true });
@@ -27,7 +31,10 @@ export async function tryFolder(folder: string): Promise<void> {
   });
 }
 
-/** Bytes of a checkpoint's large files: weights (those of the adapter where there is one), optimizer. */
+/**
+ * Bytes of a checkpoint's large files: weights (those of the adapter where there is one),
+ * optimizer.
+ */
 export function checkpointBytes(
   model: LanguageModel,
   objective: Pick<Objective, 'modules'>,

@@ -31,8 +31,8 @@ export class RunDevice {
   }
 
   /**
-   * What must be waited for between the optimizer and the end of an update: state that lies in host memory
-   * and, once in 256 updates, the numbers of those before, which fill their table.
+   * What must be waited for between the optimizer and the end of an update: state that lies in host
+   * memory and, once in 256 updates, the numbers of those before, which fill their table.
    */
   async settle(): Promise<void> {
     await this.optimizer.settle?.();

@@ -108,7 +108,11 @@ async function readLock(file: string): Promise<string | null> {
   }
 }
 
-/** Removes the lock that says `text`. @returns false when another run was quicker: then its lock stays */
+/**
+ * Removes the lock that says `text`.
+ *
+ * @returns false when another run was quicker: then its lock stays
+ */
 async function takeAway(file: string, text: string): Promise<boolean> {
   const away = `${file}.${crypto.randomUUID()}`;
   try {

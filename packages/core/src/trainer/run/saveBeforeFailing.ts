@@ -17,8 +17,8 @@ const NO_SAVE = new Set(['NON_FINITE', 'WEIGHTS_NON_FINITE', 'DISK_WRITE']);
 const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
 
 /**
- * The error with which a run ends. Where the weights are as good as they were (a callback, a row, an
- * evaluation failed, or code of the caller's), what has been learned is saved first, even with
+ * The error with which a run ends. Where the weights are as good as they were (a callback, a row,
+ * an evaluation failed, or code of the caller's), what has been learned is saved first, even with
  * saveStrategy "no"; a lost device is told with what is left.
  */
 export async function saveBeforeFailing(
@@ -43,7 +43,10 @@ export async function saveBeforeFailing(
   });
 }
 
-/** Says what the run left behind, where another save has no sense: not finite any more, or the disk refuses. */
+/**
+ * Says what the run left behind, where another save has no sense: not finite any more, or the disk
+ * refuses.
+ */
 function withCheckpoint(error: AttuneError, { checkpoint }: TrainingRun): AttuneError {
   const left = checkpoint
     ? `The checkpoint ${checkpoint} is intact.`

@@ -56,8 +56,9 @@ function* trainedParameters({
 const toJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 /**
- * What changes while a run lasts: its place in the data, the rate, the window of the log, what is on the
- * device. All of it goes into a checkpoint (`save`) and comes back (`start`). Nobody else writes it.
+ * What changes while a run lasts: its place in the data, the rate, the window of the log, what is
+ * on the device. All of it goes into a checkpoint (`save`) and comes back (`start`). Nobody else
+ * writes it.
  */
 export class TrainingRun implements AsyncDisposable {
   readonly state: TrainerState;
@@ -80,7 +81,9 @@ export class TrainingRun implements AsyncDisposable {
   #savedStep: number;
   #checkpoint: string | null;
   #hasBestWeights = false;
-  /** Asked for once: a model whose adapters are gone when the run ends has nothing to say of itself. */
+  /**
+   * Asked for once: a model whose adapters are gone when the run ends has nothing to say of itself.
+   */
   readonly #root: Module;
 
   private constructor(
@@ -205,14 +208,20 @@ export class TrainingRun implements AsyncDisposable {
     this.#window.add(state.globalStep, this.data.position);
   }
 
-  /** The rows of the group that came last count as used: with its first update, or if it gives none. */
+  /**
+   * The rows of the group that came last count as used: with its first update, or if it gives none.
+   */
   useGroup(): void {
     this.data.use();
     this.state.epoch = this.data.epochs;
     this.#drawsBefore = null;
   }
 
-  /** What the updates since the last row of the log were like. Waits for the device. @throws NON_FINITE */
+  /**
+   * What the updates since the last row of the log were like. Waits for the device.
+   *
+   * @throws NON_FINITE
+   */
   async closeWindow(): Promise<WindowSummary & { readonly learningRate: number }> {
     const from = this.#window.loggedStep + 1;
     const summary = await this.#window.close(this.state.globalStep);
@@ -255,8 +264,8 @@ export class TrainingRun implements AsyncDisposable {
   }
 
   /**
-   * Writes checkpoint-N, deletes what saveTotalLimit no longer allows. Of several ranks the first writes, and the
-   * others wait for it.
+   * Writes checkpoint-N, deletes what saveTotalLimit no longer allows. Of several ranks the first
+   * writes, and the others wait for it.
    *
    * @param whole false: weights only, nothing to resume from. Default: as `saveOnlyModel` says
    * @returns its folder

@@ -17,9 +17,9 @@ const group = (names: string, off: readonly unknown[], why: string) =>
   names.split(' ').map((name): [string, Absent] => [name, { off, why }]);
 
 /**
- * Options of transformers and TRL that are absent on purpose. A script that sets one to a value that means "off", or
- * says what happens anyway, runs as it stands; any other value is an error, so that nobody trains with less than they
- * asked for.
+ * Options of transformers and TRL that are absent on purpose. A script that sets one to a value
+ * that means "off", or says what happens anyway, runs as it stands; any other value is an error, so
+ * that nobody trains with less than they asked for.
  */
 const absent: ReadonlyMap<string, Absent> = new Map([
   ...group('tf32', [false, null], 'products are float32, or bf16 or fp16'),

@@ -5,8 +5,8 @@ import { sameValue } from '../../util/sameValue.js';
 type Named = Readonly<Record<string, unknown>>;
 
 /**
- * Names of the arguments that the user wrote and that are not what the trainer would have taken anyway:
- * what makes this run different from others.
+ * Names of the arguments that the user wrote and that are not what the trainer would have taken
+ * anyway: what makes this run different from others.
  *
  * @param written as the user wrote them, in either spelling
  * @param parsed what became of them

@@ -1,4 +1,7 @@
-/** What to do about an update whose loss or gradient is not finite: see `nonFinite` of the arguments. */
+/**
+ * What to do about an update whose loss or gradient is not finite: see `nonFinite` of the
+ * arguments.
+ */
 export const NON_FINITE = ['skip', 'stop', 'rollback'] as const;
 export type NonFinite = (typeof NON_FINITE)[number];
 

@@ -18,15 +18,23 @@ export const evaluation = {
   }),
   /** Evaluate before the first update too. Default false. */
   evalOnStart: z.boolean().default(false),
-  /** No evaluation before this many updates (evalStrategy "steps") or epochs ("epoch"). Default 0. */
+  /**
+   * No evaluation before this many updates (evalStrategy "steps") or epochs ("epoch"). Default 0.
+   */
   evalDelay: z.number().min(0).default(0),
-  /** Which evaluation metric decides what is best: "loss", "evalLoss" and "eval_loss" are the same. Default: the loss, if loadBestModelAtEnd. */
+  /**
+   * Which evaluation metric decides what is best: "loss", "evalLoss" and "eval_loss" are the same.
+   * Default: the loss, if loadBestModelAtEnd.
+   */
   metricForBestModel: z
     .string()
     .min(1)
     .nullable()
     .default(null)
     .meta({ aka: 'metric bestmetric monitor' }),
-  /** Whether more of that metric is better. Default: true, unless its name ends in "loss" or "perplexity". */
+  /**
+   * Whether more of that metric is better. Default: true, unless its name ends in "loss" or
+   * "perplexity".
+   */
   greaterIsBetter: z.boolean().optional().meta({ noneIsDefault: true }),
 };

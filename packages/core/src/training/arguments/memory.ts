@@ -13,7 +13,10 @@ const checkpointing = z
 
 /** What is held, and in how many bits products are computed. */
 export const memory = {
-  /** Keep the input of each layer alone and compute the layer again in the backward pass: less memory, more time. Default false. */
+  /**
+   * Keep the input of each layer alone and compute the layer again in the backward pass: less
+   * memory, more time. Default false.
+   */
   gradientCheckpointing: z.boolean().default(false).meta({
     aka: 'checkpointing gradcheckpointing gradientcheckpoint usegradientcheckpointing activationcheckpointing',
   }),
@@ -23,8 +26,8 @@ export const memory = {
     .meta({ noneIsDefault: true }),
   /**
    * Bytes that training may hold on the device, or text such as "8GiB" or "8GB". Checked before the
-   * first update against `planMemory()`: an error says what would make it fit. WebGPU does not say how
-   * much memory a device has. Default null: no limit.
+   * first update against `planMemory()`: an error says what would make it fit. WebGPU does not say
+   * how much memory a device has. Default null: no limit.
    */
   maxMemory: z
     .union([z.number().positive(), z.string().min(1)])
@@ -37,6 +40,9 @@ export const memory = {
    * trained weights too, is float32. Also in evaluation. Default false.
    */
   bf16: z.boolean().default(false).meta({ noneIsDefault: true }),
-  /** The same with float16, which matrix units are fastest at, and a dynamic loss scale (LossScaler). Default false. */
+  /**
+   * The same with float16, which matrix units are fastest at, and a dynamic loss scale
+   * (LossScaler). Default false.
+   */
   fp16: z.boolean().default(false),
 };

@@ -1,6 +1,8 @@
 import { camelToSnake, snakeToCamel } from '../../util/json.js';
 
-/** ("eval", "loss") -> "evalLoss"; ("evalMath", "rewards/margins") -> "eval_math_rewards/margins". */
+/**
+ * ("eval", "loss") -> "evalLoss"; ("evalMath", "rewards/margins") -> "eval_math_rewards/margins".
+ */
 export function metricName(prefix: string, metric: string): string {
   if (metric.includes('/')) return `${camelToSnake(prefix)}_${metric}`;
   const name = snakeToCamel(metric);

@@ -13,7 +13,8 @@ type Input = Readonly<Record<string, unknown>>;
  * that speak the user's spelling.
  *
  * @param refused what is wrong with other options of the call: all of it is one error
- * @throws UNKNOWN_OPTION where a name is unknown, else ARGUMENTS_INVALID; OPTION_ABSENT where `refused` is all
+ * @throws UNKNOWN_OPTION where a name is unknown, else ARGUMENTS_INVALID; OPTION_ABSENT where
+ *   `refused` is all
  */
 export function parseArguments<S extends z.ZodObject>(
   schema: S,

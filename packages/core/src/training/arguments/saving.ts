@@ -9,7 +9,9 @@ export const saving = {
     aka: 'output outdir outputpath outputfolder dir folder path savedir savepath checkpointdir',
     noneIsDefault: true,
   }),
-  /** When to write a checkpoint; "best": when an evaluation was the best so far. Default "steps". */
+  /**
+   * When to write a checkpoint; "best": when an evaluation was the best so far. Default "steps".
+   */
   saveStrategy: z.enum(['no', 'steps', 'epoch', 'best']).default('steps'),
   /** Updates between two checkpoints. Default 500. */
   saveSteps: count
@@ -20,7 +22,10 @@ export const saving = {
     .nullable()
     .default(null)
     .meta({ aka: 'keepcheckpoints maxcheckpoints savelimit savetopk' }),
-  /** Checkpoints without optimizer, schedule and random numbers: small, but nothing to resume from. Default false. */
+  /**
+   * Checkpoints without optimizer, schedule and random numbers: small, but nothing to resume from.
+   * Default false.
+   */
   saveOnlyModel: z.boolean().default(false),
   /** Load the weights of the best evaluation when the run is over. Default false. */
   loadBestModelAtEnd: z
@@ -28,8 +33,8 @@ export const saving = {
     .default(false)
     .meta({ aka: 'loadbest loadbestmodel restorebestweights' }),
   /**
-   * What `train()` without options resumes from: a checkpoint folder, true for the latest, "if-present" for the
-   * latest if there is one, false for none. Default false.
+   * What `train()` without options resumes from: a checkpoint folder, true for the latest,
+   * "if-present" for the latest if there is one, false for none. Default false.
    */
   resumeFromCheckpoint: z
     .custom<Resume>((v) => typeof v === 'boolean' || (typeof v === 'string' && v !== ''), {

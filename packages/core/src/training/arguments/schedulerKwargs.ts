@@ -4,9 +4,11 @@ import { hintsOf, problemError, problemsOf } from '../../util/options.js';
 import { explainUnknown } from '../../util/unknownOptions.js';
 
 /**
- * `lrSchedulerKwargs` through the schema of the schedule: camelCase or snake_case, defaults filled in.
+ * `lrSchedulerKwargs` through the schema of the schedule: camelCase or snake_case, defaults filled
+ * in.
  *
- * @throws UNKNOWN_OPTION with what the schedule takes; ARGUMENTS_INVALID with the option and its value
+ * @throws UNKNOWN_OPTION with what the schedule takes; ARGUMENTS_INVALID with the option and its
+ *   value
  */
 export function readSchedulerKwargs(
   { name, options }: ScheduleDefinition,

@@ -18,8 +18,9 @@ import { saving } from './saving.js';
 import { readSchedulerKwargs } from './schedulerKwargs.js';
 
 /**
- * How to train, every argument filled in. Names and defaults are those of transformers' TrainingArguments. An
- * "update" is one change of the parameters, after `gradientAccumulationSteps` micro-batches.
+ * How to train, every argument filled in. Names and defaults are those of transformers'
+ * TrainingArguments. An "update" is one change of the parameters, after `gradientAccumulationSteps`
+ * micro-batches.
  */
 export type TrainingArguments = FilledOptions<typeof optimization> &
   FilledOptions<typeof memory> &
@@ -56,8 +57,9 @@ export const computeDTypeOf = ({ bf16, fp16 }: TrainingArguments): ComputeDType 
  * @param schema `trainingArgumentsSchema`, or an extension of it
  * @param defaults what this trainer has instead of the general defaults
  * @param schedules what `lrSchedulerType` may name. Default: those of core
- * @throws UNKNOWN_OPTION with the right name; ARGUMENTS_INVALID with the option in the user's spelling, its value and
- *   what is allowed; UNKNOWN_NAME for a schedule that nobody added; OPTION_ABSENT for an option of transformers that is not here yet
+ * @throws UNKNOWN_OPTION with the right name; ARGUMENTS_INVALID with the option in the user's
+ *   spelling, its value and what is allowed; UNKNOWN_NAME for a schedule that nobody added;
+ *   OPTION_ABSENT for an option of transformers that is not here yet
  */
 export function parseTrainingArguments<S extends z.ZodObject>(
   schema: S,
@@ -91,7 +93,10 @@ export function parseTrainingArguments<S extends z.ZodObject>(
 
 type Parsed = z.output<typeof trainingArgumentsSchema>;
 
-/** Where the default is None in transformers (`noneIsDefault` in the schema), null leaves an option out. */
+/**
+ * Where the default is None in transformers (`noneIsDefault` in the schema), null leaves an option
+ * out.
+ */
 const withoutNone = (
   input: Readonly<Record<string, unknown>>,
   { shape }: z.ZodObject,

@@ -2,7 +2,10 @@ import type { CharTest, Flags, PlaceTest, SameTest } from './syntax.js';
 
 const test = (pattern: RegExp) => (code: number) => pattern.test(String.fromCodePoint(code));
 
-/** The classes of Python's `re`, of `str.isdecimal`, `isspace`, `isalnum`; with the flag `a` those of ASCII. */
+/**
+ * The classes of Python's `re`, of `str.isdecimal`, `isspace`, `isalnum`; with the flag `a` those
+ * of ASCII.
+ */
 const UNICODE: Readonly<Record<string, CharTest>> = {
   d: test(/^\p{Nd}$/u),
   // Beside JavaScript's: the four separators of ASCII and the next line, but no byte order mark.

@@ -13,8 +13,8 @@ const CONTROL: Readonly<Record<string, number>> = {
 const HEX: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 
 /**
- * The character that an escape means, its backslash and letter being read: `\n`, `\x41`, `\.`; null for what is no
- * character (classes, places, references), which the caller knows.
+ * The character that an escape means, its backslash and letter being read: `\n`, `\x41`, `\.`; null
+ * for what is no character (classes, places, references), which the caller knows.
  *
  * @throws REGEX_INVALID for letters without a meaning, as Python
  */
@@ -38,7 +38,10 @@ export function escapedCharacter(reader: Reader, letter: string): number | null 
   return /[0-9]/.test(letter) ? null : letter.codePointAt(0)!;
 }
 
-/** Three octal digits, of which `first` is read already, mean a character; else null and nothing is read. */
+/**
+ * Three octal digits, of which `first` is read already, mean a character; else null and nothing is
+ * read.
+ */
 export function octalCharacter(reader: Reader, first: string): number | null {
   const start = reader.at;
   const digits = first + reader.takeWhile(/[0-7]/, 2);

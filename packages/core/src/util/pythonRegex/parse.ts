@@ -34,7 +34,8 @@ const FLAG_NAMES: Readonly<Record<string, keyof Flags | null>> = {
 /**
  * Reads an expression of Python's `re` for texts (3.11).
  *
- * @throws REGEX_INVALID for what Python refuses, and for `\N{...}` and references in a look-behind, which are not here
+ * @throws REGEX_INVALID for what Python refuses, and for `\N{...}` and references in a look-behind,
+ *   which are not here
  */
 export const parse = (source: string): Parsed => new Parser(source).parse();
 
@@ -159,7 +160,10 @@ class Parser {
     return { kind: 'repeat', node: possessive ? { type: 'atomic', item: repeat } : repeat };
   }
 
-  /** `*`, `+`, `?`, `{m}`, `{m,}`, `{,n}`, `{m,n}`; null, and nothing read, for anything else: `{` is then a letter. */
+  /**
+   * `*`, `+`, `?`, `{m}`, `{m,}`, `{,n}`, `{m,n}`; null, and nothing read, for anything else: `{`
+   * is then a letter.
+   */
   #bounds(): { min: number; max: number } | null {
     const reader = this.#reader;
     if (reader.skip('*')) return { min: 0, max: Number.POSITIVE_INFINITY };
@@ -374,7 +378,9 @@ class Parser {
     return { type: 'conditional', group, yes, no };
   }
 
-  /** `(?i:...)`, `(?s-i:...)`; null for `(?i)`, which stands at the start of the expression alone. */
+  /**
+   * `(?i:...)`, `(?s-i:...)`; null for `(?i)`, which stands at the start of the expression alone.
+   */
   #flagged(): Node | null {
     const reader = this.#reader;
     const on = reader.takeWhile(/[A-Za-z]/);

@@ -6,20 +6,23 @@ import { type Budget, run } from './run.js';
 const STEPS = 50_000_000;
 const STEPS_OF_ONE = 2_000_000;
 
-/** What a match found: the whole, and groups by name or number; undefined for one that took no part. */
+/**
+ * What a match found: the whole, and groups by name or number; undefined for one that took no part.
+ */
 export interface PythonMatch {
   readonly text: string;
   group(name: string | number): string | undefined;
 }
 
 /**
- * A regular expression of Python's `re` for texts, with its syntax and its meaning: `\Z`, `{,n}`, `(?i)`, `++`,
- * `(?>...)`, `(?P<name>...)`, `(?(1)a|b)`, look-around, letters of Unicode in `\w`.
+ * A regular expression of Python's `re` for texts, with its syntax and its meaning: `\Z`, `{,n}`,
+ * `(?i)`, `++`, `(?>...)`, `(?P<name>...)`, `(?(1)a|b)`, look-around, letters of Unicode in `\w`.
  *
- * For expressions from files: where it has no references to groups its time is linear, and one with them ends with an
- * error after a second at most, over all the texts that it is tried on.
+ * For expressions from files: where it has no references to groups its time is linear, and one with
+ * them ends with an error after a second at most, over all the texts that it is tried on.
  *
- * @throws REGEX_INVALID where Python's compile raises, and for `\N{...}` and references in a look-behind
+ * @throws REGEX_INVALID where Python's compile raises, and for `\N{...}` and references in a
+ *   look-behind
  */
 export class PythonPattern {
   readonly #program: Program;

@@ -22,7 +22,9 @@ export type Instruction =
 export interface Program {
   readonly instructions: readonly Instruction[];
   readonly slots: number;
-  /** What comes later does not depend on what groups hold: a place that failed once fails always. */
+  /**
+   * What comes later does not depend on what groups hold: a place that failed once fails always.
+   */
   readonly isMemoryless: boolean;
 }
 
@@ -47,7 +49,9 @@ export function compile(source: string, node: Node, groups: number): Program {
   };
   const here = () => instructions.length;
 
-  /** A way in, tried first unless `lazy`, and a way past it; `to` of both is set when it is known. */
+  /**
+   * A way in, tried first unless `lazy`, and a way past it; `to` of both is set when it is known.
+   */
   const choose = (lazy: boolean) => {
     const split = emit({ op: 'split', first: 0, second: 0 });
     const set = (isFirst: boolean, to: number) => {

@@ -1,7 +1,10 @@
 import { AttuneError } from '../errors.js';
 import type { Program } from './program.js';
 
-/** Steps that are left to an expression, over all the texts that it is tried on: a text takes a part of it. */
+/**
+ * Steps that are left to an expression, over all the texts that it is tried on: a text takes a part
+ * of it.
+ */
 export interface Budget {
   steps: number;
 }
@@ -20,8 +23,8 @@ type Slots = Int32Array;
 /**
  * The first match from the start of the text, in Python's order of preference: slots, or null.
  *
- * A backtracking machine. Where what follows does not depend on groups, each instruction is tried once at each place:
- * the time is linear in the length of expression times text.
+ * A backtracking machine. Where what follows does not depend on groups, each instruction is tried
+ * once at each place: the time is linear in the length of expression times text.
  *
  * @throws REGEX_TOO_SLOW when the budget is used up
  */
@@ -41,7 +44,10 @@ class Machine {
     private readonly options: RunOptions,
   ) {}
 
-  /** From instruction `pc` at the place `at` up to an `accept`: where that is, or null and the slots as they were. */
+  /**
+   * From instruction `pc` at the place `at` up to an `accept`: where that is, or null and the slots
+   * as they were.
+   */
   run(pc: number, at: number, slots: Slots, whole: boolean): number | null {
     const { text, program } = this;
     const { instructions, isMemoryless } = program;
@@ -49,7 +55,8 @@ class Machine {
     const width = text.length + 1;
     const tried = isMemoryless ? new Uint8Array(instructions.length * width) : null;
     budget.steps -= (tried?.length ?? 0) >> 7; // clearing it takes its time too
-    // Places to go on from, as pairs (instruction, place); and slots to put back, as (-1 - slot, what it held).
+    // Places to go on from, as pairs (instruction, place); and slots to put back, as (-1 - slot,
+    // what it held).
     const stack: number[] = [];
     let failed = false;
     for (;;) {

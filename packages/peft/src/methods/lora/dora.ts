@@ -3,10 +3,12 @@ import type { AdapterContext, LayerInfo } from '../../contract/layerInfo.js';
 import type { ParamSpec } from '../../contract/paramSpec.js';
 
 /**
- * DoRA: y = m (W + s B A) x / ||W + s B A|| + b, with one magnitude m and one norm for each output (row of the
- * weight). The norm follows A and B, but no gradient flows through it (section 4.3 of the paper).
+ * DoRA: y = m (W + s B A) x / ||W + s B A|| + b, with one magnitude m and one norm for each output
+ * (row of the weight). The norm follows A and B, but no gradient flows through it (section 4.3 of
+ * the paper).
  *
- * m starts at the norms, so that step 0 is the base model; in files it is `lora_magnitude_vector` [out].
+ * m starts at the norms, so that step 0 is the base model; in files it is `lora_magnitude_vector`
+ * [out].
  *
  * @see arXiv:2402.09353 (Liu et al.), eq. 5 and 11
  */
@@ -70,7 +72,10 @@ export function doraForward(
   return bias ? changed(x, y.sub(bias)).add(bias) : changed(x, y);
 }
 
-/** (m / ||W + s B A||) (W' + s B A): the norm is that of the base, W' may hold adapters that were merged before. */
+/**
+ * (m / ||W + s B A||) (W' + s B A): the norm is that of the base, W' may hold adapters that were
+ * merged before.
+ */
 export function doraMergedWeight(
   weight: Tensor,
   { A, B, magnitude }: DoraTensors,

@@ -12,10 +12,11 @@ interface EmbeddingTensors {
 }
 
 /**
- * LoRA of an embedding E [V, D] that multiplies what it looks up by c: y = c (E[ids] + s A^T[ids] B^T), of DoRA times
- * m / ||E^T + s B A||. No dropout: ids have none.
+ * LoRA of an embedding E [V, D] that multiplies what it looks up by c: y = c (E[ids] + s A^T[ids]
+ * B^T), of DoRA times m / ||E^T + s B A||. No dropout: ids have none.
  *
- * A tied head reads E alone, as in PEFT; and the row of E that its own lookups do not train, those of A^T do not either.
+ * A tied head reads E alone, as in PEFT; and the row of E that its own lookups do not train, those
+ * of A^T do not either.
  *
  * @param ids int32 [..., T]
  * @returns [..., T, D]

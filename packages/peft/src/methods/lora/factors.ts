@@ -7,13 +7,16 @@ import { type StartFromBase, startsFromBase } from './start.js';
 
 export type InitLoraWeights = boolean | 'gaussian' | 'orthogonal' | StartFromBase;
 
-/** What A or B is called in files, after the layer's path: an embedding has them as plain parameters. */
+/**
+ * What A or B is called in files, after the layer's path: an embedding has them as plain
+ * parameters.
+ */
 export const factorKey = ({ embedding }: LayerInfo, side: 'A' | 'B'): string =>
   embedding ? `lora_embedding_${side}` : `lora_${side}.weight`;
 
 /**
- * A [r, in] and B [out, r] before training. For an embedding, whose `in` is the size of its table, A is 0 and B is
- * N(0, 1) whatever `init` says, as in PEFT (false: both are N(0, 1)).
+ * A [r, in] and B [out, r] before training. For an embedding, whose `in` is the size of its table,
+ * A is 0 and B is N(0, 1) whatever `init` says, as in PEFT (false: both are N(0, 1)).
  *
  * @throws PEFT_RANK
  */
@@ -52,7 +55,10 @@ export function factorSpecs(
   return { A: spec('A', first), B: spec('B', random ? 'kaimingUniform' : 'zeros') };
 }
 
-/** @throws PEFT_RANK for a rank above both sizes of a layer, which is a mistake: any weight of it has at most the smaller */
+/**
+ * @throws PEFT_RANK for a rank above both sizes of a layer, which is a mistake: any weight of it
+ *   has at most the smaller
+ */
 export function refuseLargeRank(
   { path, inFeatures, outFeatures }: LayerInfo,
   { r }: { readonly r: number },
@@ -69,8 +75,9 @@ export function refuseLargeRank(
 }
 
 /**
- * A = Q_o^T X / 10 and B = Y Q_e / 10, with Q_o, Q_e the first, third, ... and the second, fourth, ... rows of a
- * random orthogonal Q [r, r], X [r/2, in] and Y [out, r/2] normal: neither is 0, and B A = Y (Q_e Q_o^T) X = 0.
+ * A = Q_o^T X / 10 and B = Y Q_e / 10, with Q_o, Q_e the first, third, ... and the second, fourth,
+ * ... rows of a random orthogonal Q [r, r], X [r/2, in] and Y [out, r/2] normal: neither is 0, and
+ * B A = Y (Q_e Q_o^T) X = 0.
  *
  * @returns draws the pair with the first random numbers that it is given, and keeps it
  * @see https://datta0.github.io/posts/rethink-lora-init, PEFT's orthogonal_init

@@ -4,8 +4,9 @@ interface LoraPlusOptions {
 }
 
 /**
- * LoRA+: B learns `loraplusLrRatio` times as fast as A, adapted embeddings at a rate of their own. Biases,
- * magnitudes and other vectors learn as fast as B, as PEFT's create_loraplus_optimizer has it.
+ * LoRA+: B learns `loraplusLrRatio` times as fast as A, adapted embeddings at a rate of their own.
+ * Biases, magnitudes and other vectors learn as fast as B, as PEFT's create_loraplus_optimizer has
+ * it.
  *
  * @see arXiv:2402.12354 (Hayou et al.)
  */

@@ -4,11 +4,11 @@ import type { AdapterContext, LayerInfo } from '../../contract/layerInfo.js';
 import type { ParamSpecs } from '../../contract/paramSpec.js';
 
 /**
- * Starts of A and B that take a part of the base's weight over: y = (W - s B0 A0) x + s B A x, with A = A0 and
- * B = B0 in the beginning, so that step 0 is the base model.
+ * Starts of A and B that take a part of the base's weight over: y = (W - s B0 A0) x + s B A x, with
+ * A = A0 and B = B0 in the beginning, so that step 0 is the base model.
  *
- * PEFT writes the residual W - s B0 A0 into the base. Here A0 and B0 are kept, frozen, beside A and B: the base
- * stays what it is, with the adapter off, for other adapters and in 4 bits too.
+ * PEFT writes the residual W - s B0 A0 into the base. Here A0 and B0 are kept, frozen, beside A and
+ * B: the base stays what it is, with the adapter off, for other adapters and in 4 bits too.
  */
 const names = /^(pissa(_niter_(?<passes>\d+))?|olora)$/;
 
@@ -18,10 +18,10 @@ export const startsFromBase = (init: unknown): init is StartFromBase =>
   typeof init === 'string' && names.test(init);
 
 /**
- * PiSSA: s B0 A0 is the nearest matrix of rank r, B0 = U sqrt(S / s), A0 = sqrt(S / s) V^T. `pissa` is exact, as
- * in PEFT, which takes the same part out of the base again when it loads the file; `pissa_niter_k` takes k passes of
- * subspace iteration for weights of more than 256 rows and columns.
- * OLoRA: B0 = Q and A0 = R, the first r columns and rows of W = Q R.
+ * PiSSA: s B0 A0 is the nearest matrix of rank r, B0 = U sqrt(S / s), A0 = sqrt(S / s) V^T. `pissa`
+ * is exact, as in PEFT, which takes the same part out of the base again when it loads the file;
+ * `pissa_niter_k` takes k passes of subspace iteration for weights of more than 256 rows and
+ * columns. OLoRA: B0 = Q and A0 = R, the first r columns and rows of W = Q R.
  *
  * @param weight [out, in]
  * @see arXiv:2404.02948 (Meng et al.), arXiv:2406.01775 (Büyükakyüz)

@@ -12,8 +12,9 @@ export interface LstmSizes {
 const directions = ['', '_reverse'] as const;
 
 /**
- * Parameters of torch.nn.LSTM(bidirectional=True), in its names and with its start, uniform in +-1/sqrt(H):
- * weight_ih [4H, in], weight_hh [4H, H], bias_ih and bias_hh [4H] of each layer and direction, gates in the order i, f, g, o.
+ * Parameters of torch.nn.LSTM(bidirectional=True), in its names and with its start, uniform in
+ * +-1/sqrt(H): weight_ih [4H, in], weight_hh [4H, H], bias_ih and bias_hh [4H] of each layer and
+ * direction, gates in the order i, f, g, o.
  */
 export function lstmParams(
   prefix: string,
@@ -39,9 +40,11 @@ export function lstmParams(
 }
 
 /**
- * A bidirectional LSTM over one sequence, as torch.nn.LSTM (Hochreiter and Schmidhuber 1997, with forget gates):
+ * A bidirectional LSTM over one sequence, as torch.nn.LSTM (Hochreiter and Schmidhuber 1997, with
+ * forget gates):
  *
- *     i, f, o = sigmoid(W x_t + U h_{t-1} + b), g = tanh(...), c_t = f c_{t-1} + i g, h_t = o tanh(c_t)
+ *     i, f, o = sigmoid(W x_t + U h_{t-1} + b), g = tanh(...), c_t = f c_{t-1} + i g, h_t = o
+ *     tanh(c_t)
  *
  * One step after the other: some fifteen small ops for each, which the few steps of a prompt allow.
  *

@@ -1,7 +1,10 @@
 import { ops, type Tensor } from '@attune/core';
 import type { ParamSpec } from '../../contract/paramSpec.js';
 
-/** Weight [out, in] and bias [out] of a torch.nn.Linear, started as torch does: uniform in +-1/sqrt(in). */
+/**
+ * Weight [out, in] and bias [out] of a torch.nn.Linear, started as torch does: uniform in
+ * +-1/sqrt(in).
+ */
 export const linearParams = (
   name: string,
   inFeatures: number,

@@ -1,6 +1,7 @@
 /**
- * The numbers that torch.Tensor.uniform_(-bound, bound) draws on the CPU after manual_seed(seed): MT19937 (Matsumoto and
- * Nishimura 1998), one 32-bit word for each float32, of which the low 24 bits count.
+ * The numbers that torch.Tensor.uniform_(-bound, bound) draws on the CPU after manual_seed(seed):
+ * MT19937 (Matsumoto and Nishimura 1998), one 32-bit word for each float32, of which the low 24
+ * bits count.
  */
 export class TorchUniform {
   readonly #state = new Uint32Array(624);

@@ -10,12 +10,15 @@ export interface Symbols {
   readonly previous: Int32Array;
 }
 
-/** Words up to this many symbols are searched for their best pair again and again; longer ones keep a heap. */
+/**
+ * Words up to this many symbols are searched for their best pair again and again; longer ones keep
+ * a heap.
+ */
 const SHORT = 24;
 
 /**
- * Merges neighbours, the pair of lowest rank first and of equal ones the leftmost, until none is left.
- * Afterwards the symbols are those that `next` leads through, from 0.
+ * Merges neighbours, the pair of lowest rank first and of equal ones the leftmost, until none is
+ * left. Afterwards the symbols are those that `next` leads through, from 0.
  */
 export function mergeWord(
   symbols: Symbols,

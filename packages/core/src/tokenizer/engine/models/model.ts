@@ -6,6 +6,9 @@ export type Emit = (id: number, begin: number, end: number) => void;
 /** Turns a word, which is not empty, into tokens. */
 export interface Model {
   readonly vocabulary: Vocabulary;
-  /** @throws AttuneError TOKENIZER_UNKNOWN where a word is unknown and the model has no token for that */
+  /**
+   * @throws AttuneError TOKENIZER_UNKNOWN where a word is unknown and the model has no token for
+   *   that
+   */
   tokenize(word: string, emit: Emit): void;
 }

@@ -23,7 +23,10 @@ export class WordLevel implements Model {
   }
 }
 
-/** The longest token from the left, again and again (BERT); a word that does not come out is unknown as a whole. */
+/**
+ * The longest token from the left, again and again (BERT); a word that does not come out is unknown
+ * as a whole.
+ */
 export class WordPiece implements Model {
   readonly vocabulary: Vocabulary;
   readonly #heads = new Trie();

@@ -23,8 +23,8 @@ export const checkpointFolder = (outputDir: string, step: number): string =>
   join(outputDir, `checkpoint-${step}`);
 
 /**
- * Writes a checkpoint whole or not at all: adapter or model files, optimizer.safetensors, JSON files
- * under transformers' names, and a manifest of their sizes and hashes.
+ * Writes a checkpoint whole or not at all: adapter or model files, optimizer.safetensors, JSON
+ * files under transformers' names, and a manifest of their sizes and hashes.
  */
 export async function writeCheckpoint(folder: string, contents: CheckpointContents): Promise<void> {
   const { model, objective, optimizer, texts, run } = contents;

@@ -24,9 +24,9 @@ export async function listCheckpoints(outputDir: string): Promise<Checkpoint[]> 
 }
 
 /**
- * The checkpoint that `resumeFromCheckpoint: true` takes: the latest whole one of the run that used the
- * folder last. null where there is none; transformers' `get_last_checkpoint` takes the highest number,
- * whoever wrote it and whole or not.
+ * The checkpoint that `resumeFromCheckpoint: true` takes: the latest whole one of the run that used
+ * the folder last. null where there is none; transformers' `get_last_checkpoint` takes the highest
+ * number, whoever wrote it and whole or not.
  *
  * @example const last = await lastCheckpoint('out'); // "out/checkpoint-500"
  * @param logger is told of damaged ones that are passed over. Default: the console
@@ -102,8 +102,8 @@ export async function checkWhole(folder: string): Promise<void> {
 }
 
 /**
- * What a process that died in a save left beside the checkpoints (`writeFolderAtomic`): a half-written
- * folder goes; a checkpoint that was just being replaced comes back.
+ * What a process that died in a save left beside the checkpoints (`writeFolderAtomic`): a
+ * half-written folder goes; a checkpoint that was just being replaced comes back.
  */
 export async function clearInterruptedSaves(outputDir: string, logger: Logger): Promise<void> {
   for (const name of await readdir(outputDir).catch(() => [])) {
@@ -122,9 +122,9 @@ export async function clearInterruptedSaves(outputDir: string, logger: Logger): 
 }
 
 /**
- * Deletes this run's oldest checkpoints beyond `limit`: never one of another run, never the one just
- * written and never the best. transformers' `rotate_checkpoints` counts whatever lies there, so that an
- * older run's higher numbers cost the new run its own.
+ * Deletes this run's oldest checkpoints beyond `limit`: never one of another run, never the one
+ * just written and never the best. transformers' `rotate_checkpoints` counts whatever lies there,
+ * so that an older run's higher numbers cost the new run its own.
  *
  * @param written the checkpoint just written
  */

@@ -36,8 +36,8 @@ const manifestSchema = z.object({
 });
 
 /**
- * Writes the manifest of a checkpoint whose other files are there: schema, run, size and SHA-256 of each
- * file.
+ * Writes the manifest of a checkpoint whose other files are there: schema, run, size and SHA-256 of
+ * each file.
  */
 export async function writeManifest(folder: string, run: RunIdentity): Promise<void> {
   const files: Record<string, { bytes: number; sha256: string }> = {};

@@ -13,8 +13,9 @@ const MODULES_FILE = 'objective.safetensors';
 const STATE_FILE = 'objective_state.safetensors';
 
 /**
- * What an objective has beside JSON: the weights of its modules and, in a checkpoint from which a run is
- * to go on, the tensors of its state. Files of which nothing would be in them are not written.
+ * What an objective has beside JSON: the weights of its modules and, in a checkpoint from which a
+ * run is to go on, the tensors of its state. Files of which nothing would be in them are not
+ * written.
  *
  * @param whole with the state
  * @throws WEIGHTS_NON_FINITE
