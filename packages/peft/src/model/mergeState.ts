@@ -1,6 +1,6 @@
 import { type AdapterHost, AttuneError, type LanguageModel } from '@attune/core';
 import type { AdapterSwitch } from '../slots/adapterSlot.js';
-import { type Backup, type FoldOptions, fold, restore } from '../slots/fold.js';
+import { type Backup, type Folded, type FoldOptions, fold, restore } from '../slots/fold.js';
 import { quoted } from './attachedAdapters.js';
 
 type Unloading = 'mergeAndUnload' | 'unload';
@@ -39,7 +39,7 @@ export class MergeState {
   }
 
   /** Nobody else changes the weights or the adapters while this waits for the device. */
-  async fold(options: Omit<FoldOptions, 'logger'>) {
+  async fold(options: Omit<FoldOptions, 'logger'>): Promise<Folded> {
     const { engine, root, attune } = this.base;
     this.#isMerging = true;
     try {

@@ -26,6 +26,14 @@ export interface FoldOptions {
   readonly dequantize?: DequantizedDType | null;
 }
 
+/** What folding leaves. */
+export interface Folded {
+  /** What was overwritten. */
+  readonly backup: Backup;
+  /** With `dequantize`, the merged weights [out, in] of quantised layers. */
+  readonly weights: ReadonlyMap<QuantizedLinear, Tensor>;
+}
+
 /**
  * Writes adapters into the base weights: computed in float32, rounded to how each is stored once;
  * codes of 4 or 8 bits are made anew on the host, as bitsandbytes makes them. Nothing is written
@@ -40,7 +48,7 @@ export async function fold(
   root: Module,
   adapters: readonly string[],
   { logger, safe, backup, dequantize = null }: FoldOptions,
-): Promise<{ readonly backup: Backup; readonly weights: ReadonlyMap<QuantizedLinear, Tensor> }> {
+): Promise<Folded> {
   const parts = partsOf(root);
   const undo = new Map<FoldTarget, () => void>();
   const requantized = new Map<QuantizedLinear, QuantizedWeight>();
