@@ -1,5 +1,6 @@
 import type { ops } from '@attune/core';
 import type { OpCall, Operand } from '@attune/core/backend';
+import type { CrossEntropyOptions } from '@attune/core/tensor';
 import {
   type DeviceFacts,
   defineKernel,
@@ -82,7 +83,7 @@ function rowStage(
   facts: DeviceFacts,
   { logits, reads, writes, source, body }: RowShader,
 ): Stage[] {
-  const attrs = call.attrs as unknown as ops.CrossEntropyOptions & { readonly scale?: number };
+  const attrs = call.attrs as unknown as CrossEntropyOptions & { readonly scale?: number };
   const { smoothing = 0, softcap = 0, dft = false, scale = 1 } = attrs;
   const form: Form = {
     smoothed: smoothing > 0,

@@ -5,6 +5,7 @@
  */
 export * as quant from '../quant/index.js';
 export * as algebra from '../tensor/algebra/index.js';
+export type { CrossEntropyOptions } from '../tensor/crossEntropyOptions.js';
 export { Engine } from '../tensor/engine.js';
 export type { MatmulOptions } from '../tensor/matmulOptions.js';
 export * from '../tensor/op.js';

@@ -1,5 +1,6 @@
 import type { LanguageModel } from '../models/languageModel.js';
-import { type CrossEntropyOptions, crossEntropy } from '../tensor/ops/crossEntropy.js';
+import type { CrossEntropyOptions } from '../tensor/crossEntropyOptions.js';
+import { crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { labelIsTop } from '../tensor/ops/labelIsTop.js';
 import { linearCrossEntropyAndCorrect } from '../tensor/ops/linearCrossEntropy.js';
 import type { Tensor } from '../tensor/tensor.js';

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Engine, numel, ops, type Tensor } from '@attune/core';
 import { ReferenceBackend } from '@attune/core/backend';
+import type { CrossEntropyOptions } from '@attune/core/tensor';
 import { describe, expect, it } from 'vitest';
 
 // What torch, transformers and TRL compute (parity/README.md), against our ops in float64.
@@ -136,7 +137,7 @@ describe('row05-entropy', () => {
 
 describe('row07-loss-forms', () => {
   for (const { name, inputs, attrs, outputs, grads } of row('row07-loss-forms').cases) {
-    const { numItems, ...form } = attrs as { numItems: number } & ops.CrossEntropyOptions;
+    const { numItems, ...form } = attrs as { numItems: number } & CrossEntropyOptions;
     const [b, t, v] = inputs.logits!.shape as [number, number, number];
     // Each position predicts the next label; the last one predicts nothing.
     const shifted = Int32Array.from(inputs.labels!.data, (_, i) =>

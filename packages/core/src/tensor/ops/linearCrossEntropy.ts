@@ -1,7 +1,8 @@
+import type { CrossEntropyOptions } from '../crossEntropyOptions.js';
 import { defineOp, type TensorSpec } from '../op.js';
 import { requireFit } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import { type CrossEntropyOptions, crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
+import { crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
 import { forEachChunk, slopeScale } from './headChunks.js';
 import { labelIsTopOp } from './labelIsTop.js';
 import { matmulOp } from './matmul.js';

@@ -1,4 +1,5 @@
 import type { DType } from '../../backend/dtype.js';
+import type { CrossEntropyOptions } from '../../tensor/crossEntropyOptions.js';
 import * as ops from '../../tensor/ops/index.js';
 import type { Shape } from '../../tensor/shape.js';
 import type { Tensor } from '../../tensor/tensor.js';
@@ -113,7 +114,7 @@ const crossEntropyCases: OpCase[] = [
 ];
 
 /** Every form of the loss, and two at once. */
-const lossForms: readonly (readonly [string, ops.CrossEntropyOptions])[] = [
+const lossForms: readonly (readonly [string, CrossEntropyOptions])[] = [
   ['smoothed', { smoothing: 0.1 }],
   ['capped', { softcap: 1.5 }],
   ['dft', { dft: true }],
