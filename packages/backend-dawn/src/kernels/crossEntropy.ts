@@ -1,4 +1,3 @@
-import type { ops } from '@attune/core';
 import type { OpCall, Operand } from '@attune/core/backend';
 import type { CrossEntropyOptions } from '@attune/core/tensor';
 import {
