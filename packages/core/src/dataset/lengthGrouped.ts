@@ -28,7 +28,7 @@ export function lengthGroupedOrder(
       { length: Math.min(size, count - start) },
       (_, i) => permutation[start + i]!,
     ).sort((a, b) => lengths[b]! - lengths[a]!);
-    order.push(...megabatch);
+    for (const at of megabatch) order.push(at);
     if (lengths[order[start]!]! > lengths[order[longest]!]!) longest = start;
   }
   if (count > 0) [order[0], order[longest]] = [order[longest]!, order[0]!];

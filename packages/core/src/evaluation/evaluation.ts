@@ -120,12 +120,10 @@ export class Evaluation {
 
   /** The examples of every set, of a stream the first thousand. */
   async examples(dataset: EvalDataset): Promise<unknown[]> {
-    const examples = [];
+    const sets = [];
     for (const [name, source] of setsOf(dataset))
-      examples.push(
-        ...(await sampleExamples(await this.parts.rows.examples(source, 'evaluation', name))),
-      );
-    return examples;
+      sets.push(await sampleExamples(await this.parts.rows.examples(source, 'evaluation', name)));
+    return sets.flat();
   }
 
   /** @throws COMPUTE_METRICS, PREDICTIONS */

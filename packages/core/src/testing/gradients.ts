@@ -87,7 +87,7 @@ export function checkGradients(
       put(value);
       return (above - below) / (value + h - (value - h));
     });
-    const scale = Math.max(1, ...numeric.map(Math.abs));
+    const scale = numeric.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
     numeric.forEach((n, i) => {
       const error = Math.abs(analytic[i]! - n) / scale;
       if (error <= maxError) return;

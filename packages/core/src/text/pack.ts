@@ -42,18 +42,22 @@ export function packExamples(
   const packed: TokenExample[] = [];
   for (let start = 0; start < examples.length; start += PACKING_WINDOW) {
     const window = examples.slice(start, start + PACKING_WINDOW);
-    if (strategy === 'wrapped') packed.push(...pieces(join(window), maxLength));
-    else
-      packed.push(
-        ...bestFit(
-          strategy === 'bfd'
-            ? window.map((example) => cut(example, 0, maxLength))
-            : window.flatMap((example) => pieces(example, maxLength)),
-          maxLength,
-        ),
-      );
+    for (const row of packWindow(window, maxLength, strategy)) packed.push(row);
   }
   return packed;
+}
+
+function packWindow(
+  window: readonly TokenExample[],
+  maxLength: number,
+  strategy: PackingStrategy,
+): TokenExample[] {
+  if (strategy === 'wrapped') return pieces(join(window), maxLength);
+  const whole =
+    strategy === 'bfd'
+      ? window.map((example) => cut(example, 0, maxLength))
+      : window.flatMap((example) => pieces(example, maxLength));
+  return bestFit(whole, maxLength);
 }
 
 function bestFit(examples: readonly TokenExample[], maxLength: number): TokenExample[] {

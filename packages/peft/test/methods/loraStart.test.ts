@@ -4,6 +4,7 @@ import { algebra } from '@attune/core/tensor';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { Matrix, SingularValueDecomposition } from 'ml-matrix';
 import { describe, expect, test } from 'vitest';
+import { firstFactors } from '../../src/methods/lora/start.js';
 
 import {
   disturb,
@@ -234,4 +235,14 @@ describe('a start with a part of the base', () => {
       lora.addWeightedAdapter({ adapters: ['default'], weights: [1], adapterName: 'b' }),
     ).rejects.toThrow(/PEFT_COMBINATION: .*initLoraWeights "pissa"/);
   });
+});
+
+test('a weight has more outputs than a call takes arguments', () => {
+  const rows = 200_000;
+  const weight = { rows, columns: 1, data: new Float64Array(rows).fill(0.5) };
+  const { a, b } = firstFactors('pissa_niter_1', 1, 2, weight);
+  // The singular value is sqrt(rows) / 2; B and A have its root each, and the scale is taken out.
+  const root = Math.sqrt(Math.sqrt(rows) / 2 / 2);
+  expect(Math.abs(a.data[0]!)).toBeCloseTo(root, 9);
+  expect(2 * a.data[0]! * b.data[rows - 1]!).toBeCloseTo(0.5, 9);
 });

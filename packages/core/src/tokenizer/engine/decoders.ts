@@ -60,7 +60,7 @@ const byteFallback: Decoder = (tokens) => {
   const texts: string[] = [];
   let bytes: number[] = [];
   const flush = () => {
-    if (bytes.length > 0) texts.push(...textsOf(bytes));
+    if (bytes.length > 0) for (const text of textsOf(bytes)) texts.push(text);
     bytes = [];
   };
   for (const token of tokens) {

@@ -105,7 +105,10 @@ const knobs: readonly Knob[] = [
   {
     cost: 'the end of long rows is not learned',
     turn: (subject, budget) => {
-      const longest = Math.max(...subject.trainExamples.map(longestArray));
+      const longest = subject.trainExamples.reduce<number>(
+        (most, example) => Math.max(most, longestArray(example)),
+        0,
+      );
       let length = longest;
       do length = Math.floor(length / 2);
       while (length > 32 && held(shortened(subject, length)) > budget);

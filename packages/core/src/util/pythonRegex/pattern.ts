@@ -57,7 +57,10 @@ export class PythonPattern {
       const [start, end] = [slots[2 * group]!, slots[2 * group + 1]!];
       return start < 0 || end < 0
         ? undefined
-        : String.fromCodePoint(...codePoints.slice(start, end));
+        : codePoints
+            .slice(start, end)
+            .map((codePoint) => String.fromCodePoint(codePoint))
+            .join('');
     };
     return {
       text: part(0)!,

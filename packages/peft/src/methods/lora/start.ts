@@ -47,8 +47,9 @@ export function firstFactors(
       ? algebra.exactTruncatedSvd(weight, rank)
       : algebra.truncatedSvd(weight, rank, Number(passes));
   for (let i = 0; i < rank; i++) {
-    const column = Float64Array.from({ length: rows }, (_, row) => b.data[row * rank + i]!);
-    const singular = Math.hypot(...column);
+    let squares = 0;
+    for (let row = 0; row < rows; row++) squares += b.data[row * rank + i]! ** 2;
+    const singular = Math.sqrt(squares);
     const root = Math.sqrt(singular / scale);
     for (let j = 0; j < columns; j++) a.data[i * columns + j]! *= root;
     const share = singular > 0 ? 1 / Math.sqrt(singular * scale) : 0;
