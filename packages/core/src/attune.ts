@@ -122,7 +122,7 @@ export class Attune implements AsyncDisposable {
   }
 
   /** What plugins added to an extension point. @throws DUPLICATE_NAME */
-  registry<T>(point: ExtensionPoint<T>): Registry<T> {
+  registry<T, Facts extends object>(point: ExtensionPoint<T, Facts>): Registry<T, Facts> {
     return this.services.registry(point);
   }
 

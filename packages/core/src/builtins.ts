@@ -46,10 +46,11 @@ export const builtins = definePlugin({
     for (const reader of builtinReaders) context.add(DatasetReaders, reader);
     context.add(Callbacks, { name: 'progress', useClass: ProgressCallback });
     // The names of transformers' report_to, and two of our own.
-    context.add(Trackers, { name: 'tensorboard', useClass: TensorBoardCallback });
-    context.add(Trackers, { name: 'wandb', useClass: WandbCallback });
-    context.add(Trackers, { name: 'mlflow', useClass: MlflowCallback });
-    context.add(Trackers, { name: 'jsonl', useClass: JsonlCallback });
-    context.add(Trackers, { name: 'html', useClass: HtmlReportCallback });
+    const file = { writesFiles: true };
+    context.add(Trackers, { name: 'tensorboard', useClass: TensorBoardCallback, ...file });
+    context.add(Trackers, { name: 'wandb', useClass: WandbCallback, ...file });
+    context.add(Trackers, { name: 'mlflow', useClass: MlflowCallback, writesFiles: false });
+    context.add(Trackers, { name: 'jsonl', useClass: JsonlCallback, ...file });
+    context.add(Trackers, { name: 'html', useClass: HtmlReportCallback, ...file });
   },
 });

@@ -11,6 +11,7 @@ export {
   EarlyStoppingCallback,
   ProgressCallback,
   type Tracker,
+  type TrackerFacts,
   Trackers,
 } from './callbacks/index.js';
 export {

@@ -12,7 +12,7 @@ import { Activity } from '../util/activity.js';
 import { AttuneError } from '../util/errors.js';
 import { flowCallback } from './flow.js';
 import { Callbacks, Trackers } from './points.js';
-import { checkNames, isReporter, type NamedCallbacks, reporters } from './reporters.js';
+import { checkNames, type NamedCallbacks, reporters } from './reporters.js';
 
 /** How `removeCallback` and `popCallback` find a callback: itself, its name or its class. */
 export type CallbackKey = TrainerCallback | string | (new (...args: never) => TrainerCallback);
@@ -47,8 +47,8 @@ export class CallbackHandler {
     checkNames(this.#known);
     const callbacks = given.map((callback) => this.#resolve(callback));
     const all = [flowCallback(), ...callbacks, ...reporters(args, callbacks, this.#known)];
-    // Of several ranks the first reports.
-    this.#callbacks = attune.communicator.rank === 0 ? all : all.filter((c) => !isReporter(c));
+    const isFirst = attune.communicator.rank === 0;
+    this.#callbacks = isFirst ? all : all.filter(({ firstRankOnly }) => !firstRankOnly);
   }
 
   get callbacks(): readonly TrainerCallback[] {

@@ -10,14 +10,21 @@ export const Callbacks: ExtensionPoint<TrainerCallback> = extensionPoint('callba
 
 /** A callback that tells others about the run: a file, a server. `reportTo` finds it by name. */
 export interface Tracker extends TrainerCallback {
-  /** Writes files and needs nothing else: then `reportTo: "all"` means it, too. */
+  readonly firstRankOnly: true;
+}
+
+/** What is known of a tracker before it is made. */
+export interface TrackerFacts {
+  /** It writes files and needs nothing else: then `reportTo: "all"` means it, too. */
   readonly writesFiles: boolean;
 }
 
 /**
- * What `reportTo` may name: `ctx.add(Trackers, { name: 'acme', useClass: AcmeTracker })`. A class
- * is made anew for each Trainer. The built-in ones come in the same way.
+ * What `reportTo` may name:
+ * `ctx.add(Trackers, { name: 'acme', writesFiles: true, useClass: AcmeTracker })`. A class is made
+ * anew for each Trainer that asks for it, and for no other. The built-in ones come in the same way.
  */
-export const Trackers: ExtensionPoint<Tracker> = extensionPoint('tracker', (tracker: Tracker) =>
-  callbackName(tracker),
+export const Trackers: ExtensionPoint<Tracker, TrackerFacts> = extensionPoint(
+  'tracker',
+  (tracker) => callbackName(tracker),
 );

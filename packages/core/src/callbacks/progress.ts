@@ -30,6 +30,7 @@ const rate = (perSecond: number): string =>
  */
 export class ProgressCallback implements TrainerCallback {
   readonly name = 'ProgressCallback';
+  readonly firstRankOnly = true;
   readonly #stream: ProgressStream;
   #startedMs = 0;
   #startedStep = 0;

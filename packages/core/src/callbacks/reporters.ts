@@ -2,18 +2,13 @@ import type { Registry } from '../di/registry.js';
 import type { TrainingArguments } from '../training/arguments/trainingArguments.js';
 import { callbackName, type TrainerCallback } from '../training/callback.js';
 import { AttuneError } from '../util/errors.js';
-import type { Tracker } from './points.js';
-import { ProgressCallback } from './progress.js';
+import type { Tracker, TrackerFacts } from './points.js';
 
 /** Callbacks and trackers by name. */
 export interface NamedCallbacks {
   readonly callbacks: Registry<TrainerCallback>;
-  readonly trackers: Registry<Tracker>;
+  readonly trackers: Registry<Tracker, TrackerFacts>;
 }
-
-/** Trackers and the progress bar: what tells people about a run. */
-export const isReporter = (callback: TrainerCallback): boolean =>
-  'writesFiles' in callback || callback instanceof ProgressCallback;
 
 /**
  * @throws DUPLICATE_NAME where a callback and a tracker have one name: either may stand in either
@@ -42,8 +37,9 @@ export function reporters(
   { callbacks, trackers }: NamedCallbacks,
 ): TrainerCallback[] {
   const asked = [...new Set(args.reportTo)].flatMap((name): TrainerCallback[] => {
-    if (name === 'all') return trackers.values().filter(({ writesFiles }) => writesFiles);
-    return [callbacks.has(name) ? callbacks.get(name) : trackers.get(name)];
+    if (name !== 'all') return [callbacks.has(name) ? callbacks.get(name) : trackers.get(name)];
+    const writers = trackers.names.filter((tracker) => trackers.facts(tracker).writesFiles);
+    return writers.map((tracker) => trackers.get(tracker));
   });
   if (!args.disableTqdm) asked.push(callbacks.get('progress'));
   const taken = new Set(given.map(callbackName));

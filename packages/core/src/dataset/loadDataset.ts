@@ -36,10 +36,7 @@ const loadOptions = z.strictObject(loadShape);
 export type LoadDatasetOptions = OptionsInput<typeof loadShape>;
 
 /** The readers of a program without plugins. */
-const coreReaders = new Registry(
-  DatasetReaders.name,
-  new Map(builtinReaders.map((reader) => [reader.name, () => reader])),
-);
+const coreReaders = Registry.of(DatasetReaders, builtinReaders);
 
 /** A reader of core, or one that a plugin of `attune` added to `DatasetReaders`. */
 type Format = 'json' | 'text' | (string & {});

@@ -6,13 +6,12 @@ import {
   isClassContribution,
 } from './extensionPoint.js';
 import { checkApiVersion, type Plugin } from './plugin.js';
-import { Registry } from './registry.js';
+import { Registry, type RegistryEntry } from './registry.js';
 import type { Token } from './tokens.js';
 
-interface Entry {
+interface Entry extends RegistryEntry<unknown> {
   readonly plugin: string;
   readonly key: string;
-  readonly make: () => unknown;
 }
 
 const isClass = (value: unknown): value is new () => never =>
@@ -42,7 +41,11 @@ export class Services {
           const entry = isClassContribution(contribution)
             ? { key: contribution.name, make: this.#factory(bind, contribution.useClass) }
             : { key: point.keyOf(contribution), make: () => contribution };
-          bind<Entry>(point.id).toConstantValue({ plugin: plugin.name, ...entry });
+          bind<Entry>(point.id).toConstantValue({
+            plugin: plugin.name,
+            facts: contribution,
+            ...entry,
+          });
         },
         provide: (token, service) => {
           this.#claim(token, plugin.name);
@@ -89,10 +92,10 @@ export class Services {
   }
 
   /** @throws DUPLICATE_NAME when two plugins add the same name. */
-  registry<T>(point: ExtensionPoint<T>): Registry<T> {
-    const entries = new Map<string, () => T>();
+  registry<T, Facts extends object>(point: ExtensionPoint<T, Facts>): Registry<T, Facts> {
+    const entries = new Map<string, RegistryEntry<T, Facts>>();
     const owners = new Map<string, string>();
-    for (const { plugin, key, make } of this.#container.getAll<Entry>(point.id)) {
+    for (const { plugin, key, make, facts } of this.#container.getAll<Entry>(point.id)) {
       if (entries.has(key))
         throw new AttuneError(
           'DUPLICATE_NAME',
@@ -100,7 +103,7 @@ export class Services {
           { remedy: 'Leave one of them out, or rename its contribution.' },
         );
       owners.set(key, plugin);
-      entries.set(key, make as () => T);
+      entries.set(key, { make, facts } as RegistryEntry<T, Facts>);
     }
     return new Registry(point.name, entries);
   }

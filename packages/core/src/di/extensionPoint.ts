@@ -2,13 +2,15 @@
  * A named place where plugins add things of one type: PEFT methods, model families, callbacks, ...
  * A package that owns such a place exports its point; the symbol is global, so two copies agree.
  */
-export interface ExtensionPoint<T> {
+export interface ExtensionPoint<T, Facts extends object = object> {
   readonly id: symbol;
   readonly name: string;
   /** What users call a contribution: its `peftType`, `modelType`, ... */
   keyOf(value: T): string;
   /** Never set: carries the type. */
   readonly type?: T;
+  /** Never set: carries the type of what a contribution says of itself before it is made. */
+  readonly facts?: Facts;
 }
 
 /**
@@ -17,7 +19,10 @@ export interface ExtensionPoint<T> {
  * @param name of the point, e.g. "acme.samplers"
  * @param keyOf what users call a contribution
  */
-export function extensionPoint<T>(name: string, keyOf: (value: T) => string): ExtensionPoint<T> {
+export function extensionPoint<T, Facts extends object = object>(
+  name: string,
+  keyOf: (value: T) => string,
+): ExtensionPoint<T, Facts> {
   return { id: Symbol.for(`attune.point.${name}`), name, keyOf };
 }
 
@@ -27,9 +32,11 @@ export interface ClassContribution<T> {
   readonly useClass: new (...dependencies: never[]) => T;
 }
 
-/** A value as it is, or a class with the name under which it is found. */
-export type Contribution<T> = T | ClassContribution<T>;
+/** A value as it is, or a class with the name under which it is found; beside it, its facts. */
+export type Contribution<T, Facts extends object = object> = (T | ClassContribution<T>) & Facts;
 
 /** Whether a contribution is a class that the container builds. */
-export const isClassContribution = <T>(value: Contribution<T>): value is ClassContribution<T> =>
+export const isClassContribution = <T>(
+  value: T | ClassContribution<T>,
+): value is ClassContribution<T> =>
   typeof value === 'object' && value !== null && 'useClass' in value;

@@ -9,9 +9,12 @@ export const PLUGIN_API_VERSION = 1;
 export interface PluginContext {
   /**
    * Adds one thing to an extension point: a value, or `{ name, useClass }` for the container to
-   * build.
+   * build, with what the point asks to know of it beforehand.
    */
-  add<T>(point: ExtensionPoint<T>, contribution: Contribution<NoInfer<T>>): void;
+  add<T, Facts extends object>(
+    point: ExtensionPoint<T, Facts>,
+    contribution: Contribution<NoInfer<T>, NoInfer<Facts>>,
+  ): void;
   /** Provides a service under a token: an object, or a class that the container builds once. */
   provide<T>(
     token: Token<T>,

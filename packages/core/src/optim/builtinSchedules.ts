@@ -64,7 +64,7 @@ export const builtinSchedules: readonly ScheduleDefinition[] = [
 ];
 
 /** The schedules of a program without plugins: for arguments that are read without an Attune. */
-export const coreSchedules: Registry<ScheduleDefinition> = new Registry(
-  LearningRateSchedules.name,
-  new Map(builtinSchedules.map((definition) => [definition.name, () => definition])),
+export const coreSchedules: Registry<ScheduleDefinition> = Registry.of(
+  LearningRateSchedules,
+  builtinSchedules,
 );

@@ -9,6 +9,8 @@ import { inFolder, kitAttune, kitLlama, kitRows } from './trainingKit.js';
 
 /** Options of the kit for trackers. */
 export interface TrackerKitOptions {
+  /** What its entry in `Trackers` says of it. */
+  readonly writesFiles: boolean;
   /**
    * What it has written of a run: [step, value] of each training loss, in the order of the steps.
    * `folder` is the loggingDir of the run. Default none: what is written is not looked at.
@@ -19,8 +21,8 @@ export interface TrackerKitOptions {
 /**
  * What every tracker must do, as checks for any test framework:
  *
- *     for (const { name, run } of trackerKit(() => new AcmeTracker(), { readLosses })) test(name,
- *     run);
+ *     for (const { name, run } of trackerKit(() => new AcmeTracker(), { writesFiles: true }))
+ *       test(name, run);
  *
  * It bears every moment of a run, values that are not finite, and rows outside of a run; it changes
  * no number; a resumed run goes on in it; one that writes files writes into loggingDir; two runs do
@@ -28,10 +30,10 @@ export interface TrackerKitOptions {
  *
  * @param make a new tracker, as each Trainer gets one
  */
-export function trackerKit(make: () => Tracker, options: TrackerKitOptions = {}): KitCheck[] {
+export function trackerKit(make: () => Tracker, options: TrackerKitOptions): KitCheck[] {
   const first = make();
   const { check, fail } = kitOf(`tracker "${first.name ?? first.constructor.name}"`);
-  const { readLosses } = options;
+  const { readLosses, writesFiles } = options;
 
   const train = async (
     callbacks: readonly TrainerCallback[],
@@ -116,18 +118,16 @@ export function trackerKit(make: () => Tracker, options: TrackerKitOptions = {})
           fail('the loss of an evaluation is not finite with it', 'Look for writes to the model.');
       });
     }),
-    check(
-      first.writesFiles ? 'writes into loggingDir' : 'writes no files, as writesFiles says',
-      () =>
-        inFolder(async (folder) => {
-          await train([make()], folder, { saveStrategy: 'no' });
-          const files = await readdir(join(folder, 'logs')).catch(() => []);
-          if (files.length > 0 !== first.writesFiles)
-            fail(
-              `writesFiles is ${first.writesFiles}, and after a run ${files.length} files are in loggingDir`,
-              'Write into args.loggingDir ?? args.outputDir; say so with writesFiles.',
-            );
-        }),
+    check(writesFiles ? 'writes into loggingDir' : 'writes no files, as its entry says', () =>
+      inFolder(async (folder) => {
+        await train([make()], folder, { saveStrategy: 'no' });
+        const files = await readdir(join(folder, 'logs')).catch(() => []);
+        if (files.length > 0 !== writesFiles)
+          fail(
+            `writesFiles is ${writesFiles}, and after a run ${files.length} files are in loggingDir`,
+            'Write into args.loggingDir ?? args.outputDir; say so where you add it to Trackers.',
+          );
+      }),
     ),
     check('two trainers at once have a tracker each, and do not meet', () =>
       inFolder(async (folder) => {

@@ -20,7 +20,7 @@ const LONGEST_VALUE = 1000;
  */
 export class HtmlReportCallback implements Tracker {
   readonly name = 'HtmlReportCallback';
-  readonly writesFiles = true;
+  readonly firstRankOnly = true;
 
   async onTrainEnd(context: CallbackContext, metrics: Logs): Promise<void> {
     const { args, state, logger, changedArguments, objective } = context;

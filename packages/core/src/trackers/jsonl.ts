@@ -14,7 +14,7 @@ import { trackerFolder } from './runFolder.js';
  */
 export class JsonlCallback implements Tracker {
   readonly name = 'JsonlCallback';
-  readonly writesFiles = true;
+  readonly firstRankOnly = true;
   #file: string | null = null;
 
   async onTrainBegin({ args, state }: CallbackContext): Promise<void> {

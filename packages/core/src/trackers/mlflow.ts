@@ -41,7 +41,7 @@ interface Metric {
  */
 export class MlflowCallback implements Tracker {
   readonly name = 'MLflowCallback';
-  readonly writesFiles = false;
+  readonly firstRankOnly = true;
   readonly #options: MlflowOptions;
   #runId: string | null = null;
   #unsent: Metric[] = [];

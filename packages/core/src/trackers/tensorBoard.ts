@@ -33,7 +33,7 @@ export interface TensorBoardOptions {
  */
 export class TensorBoardCallback implements Tracker {
   readonly name = 'TensorBoardCallback';
-  readonly writesFiles = true;
+  readonly firstRankOnly = true;
   readonly #logDir: string | undefined;
   #file: string | null = null;
 

@@ -69,7 +69,7 @@ export interface WandbOptions {
  */
 export class WandbCallback implements Tracker {
   readonly name = 'WandbCallback';
-  readonly writesFiles = true;
+  readonly firstRankOnly = true;
   readonly #options: WandbOptions;
   #file: string | null = null;
   /** Bytes in the file: records are framed by their place in it. */

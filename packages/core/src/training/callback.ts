@@ -111,6 +111,10 @@ export type AsyncHook = keyof HookValues;
 export interface TrainerCallback {
   /** How messages and a checkpoint's saved state call it. Default: the name of its class. */
   readonly name?: string;
+  /**
+   * It tells people about the run: then, of several ranks, the first alone has it. Default false.
+   */
+  readonly firstRankOnly?: boolean;
   /** When the Trainer has been made, before anything else. Must not wait: constructors cannot. */
   onInitEnd?(context: CallbackContext): void;
   /** @param maxSteps updates of the whole run */

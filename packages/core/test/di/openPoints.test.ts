@@ -227,7 +227,7 @@ describe('trackers', () => {
   /** `<step> <loss>` on each line of loggingDir/acme.txt. */
   class AcmeTracker implements Tracker {
     readonly name = 'AcmeTracker';
-    readonly writesFiles = true;
+    readonly firstRankOnly = true;
     #file: string | null = null;
     async onTrainBegin({ args, state }: Parameters<NonNullable<Tracker['onTrainBegin']>>[0]) {
       const folder = args.loggingDir ?? args.outputDir;
@@ -254,7 +254,11 @@ describe('trackers', () => {
       .trimEnd()
       .split('\n')
       .map((line) => line.split(' ').map(Number) as [number, number]);
-  for (const { name, run } of trackerKit(() => new AcmeTracker(), { readLosses })) test(name, run);
+  for (const { name, run } of trackerKit(() => new AcmeTracker(), {
+    writesFiles: true,
+    readLosses,
+  }))
+    test(name, run);
 
   test('the kit finds a tracker that forgets where a run was resumed', async () => {
     class Forgetful extends AcmeTracker {
@@ -263,7 +267,7 @@ describe('trackers', () => {
         return super.onTrainBegin({ ...context, state });
       }
     }
-    const [moments, resumed] = trackerKit(() => new Forgetful(), { readLosses });
+    const [moments, resumed] = trackerKit(() => new Forgetful(), { writesFiles: true, readLosses });
     await moments!.run();
     await expect(resumed!.run()).rejects.toThrow(/after a resumed run it has the losses/);
   });
@@ -280,13 +284,39 @@ describe('trackers', () => {
     return { outputDir, trainer };
   };
   const add = (context: PluginContext) =>
-    context.add(Trackers, { name: 'acme', useClass: AcmeTracker });
+    context.add(Trackers, { name: 'acme', writesFiles: true, useClass: AcmeTracker });
 
   test("a plugin's writes, by its name and with all", async () => {
     for (const reportTo of ['acme', 'all']) {
       const { outputDir } = await train(add, reportTo);
       expect(await readLosses(outputDir)).toHaveLength(2);
     }
+  });
+
+  test('those that nobody asks for are never made', async () => {
+    const made: string[] = [];
+    const counted = (name: string, writesFiles: boolean) => ({
+      name,
+      writesFiles,
+      useClass: class extends AcmeTracker {
+        constructor() {
+          super();
+          made.push(name);
+        }
+      },
+    });
+    const addAll = (context: PluginContext) => {
+      for (const tracker of [counted('file', true), counted('server', false)])
+        context.add(Trackers, tracker);
+    };
+    await train(addAll, []);
+    expect(made).toEqual([]);
+    await train(addAll, 'jsonl');
+    expect(made).toEqual([]);
+    await train(addAll, 'all');
+    expect(made).toEqual(['file']);
+    await train(addAll, 'server');
+    expect(made).toEqual(['file', 'server']);
   });
 
   test('names of callbacks go, too; one name for both is refused', async () => {
