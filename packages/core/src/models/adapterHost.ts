@@ -9,10 +9,21 @@ import type { LanguageModel } from './languageModel.js';
  * saves through it, an alignment objective switches adapters off for its reference model.
  */
 export interface AdapterHost {
-  /** Names of the adapters that take part in `forward`. */
+  /** Names of the chosen adapters: `forward` computes with them, `loadWeights` reads them. */
   readonly activeAdapters: readonly string[];
-  /** Runs `fn` with the base model alone. Works for recording functions and for async ones. */
+  /**
+   * Runs `fn` with these adapters instead of the chosen ones; with none, the base model alone. The
+   * innermost call decides. What is chosen, trained and saved stays as it is. Works for recording
+   * functions and for async ones; until an async `fn` settles, everybody has these adapters.
+   */
+  withAdapters<T>(names: string | readonly string[], fn: () => T): T;
+  /** `withAdapters([], fn)`: the base model alone. */
   withAdaptersDisabled<T>(fn: () => T): T;
+  /**
+   * Adds a frozen copy of an adapter, which is not active: the reference of a model whose adapter
+   * was trained before.
+   */
+  copyAdapter(name: string, copyName: string): Promise<void>;
   /**
    * Runs `fn` with an adapter of its own for each row of the batch, "__base__" for none; for
    * inference. Works for recording functions and for async ones. Absent: it cannot.

@@ -9,7 +9,8 @@ import type { LanguageModel } from './languageModel.js';
  * what they were before, after an error as well.
  *
  * Tensors of the result pass to the enclosing scope; others end with `fn`. Adapters stay as they
- * are: a reference without them is `adapters.withAdaptersDisabled(() => inference(model, fn))`.
+ * are: `adapters.withAdaptersDisabled(() => inference(model, fn))` is a reference without them, and
+ * `adapters.withAdapters('reference', ...)` one of a frozen copy.
  *
  * @throws SCOPE_ASYNC for an async `fn`: others would record in its place while it waits
  */

@@ -1,7 +1,7 @@
 import { isFloat } from '../backend/dtype.js';
 import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
-import type { Engine } from './engine.js';
+import type { Engine, Setting } from './engine.js';
 import type { GradientPlace, OpDef } from './op.js';
 import { accumulate, assign } from './ops/update.js';
 import { formatShape, sameShape } from './shape.js';
@@ -173,7 +173,7 @@ export function checkpoint(
   inputs: readonly Tensor[],
   fn: (inputs: readonly Tensor[]) => Tensor,
 ): Tensor {
-  const { computeDType, dropoutDraws } = engine;
+  const { computeDType, dropoutDraws, settings } = engine;
   const start = engine.tape.length;
   const output = engine.scope('checkpoint', () => {
     const made = fn(inputs);
@@ -192,7 +192,9 @@ export function checkpoint(
       const grads = new Map<number, Tensor>();
       const length = engine.tape.length;
       const repeated = engine.enableGrad(() =>
-        engine.withCompute(computeDType, () => engine.scope('again', () => fn(roots))),
+        engine.withCompute(computeDType, () =>
+          engine.scope('again', () => withSettings(settings, () => fn(roots))),
+        ),
       );
       engine.dropoutDraws = drawsAfter;
       grads.set(repeated.id, engine.alias(grad!));
@@ -202,6 +204,13 @@ export function checkpoint(
   };
   engine.tape.record(engine, again, inputs, [output], {});
   return output;
+}
+
+/** Runs `fn` under settings as they were: the last one of them is the innermost. */
+function withSettings<T>([first, ...rest]: readonly Setting[], fn: () => T): T {
+  if (!first) return fn();
+  using _ = first();
+  return withSettings(rest, fn);
 }
 
 /**

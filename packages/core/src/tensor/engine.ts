@@ -24,6 +24,9 @@ import { formatShape, numel, type Shape } from './shape.js';
 import { Storage } from './storage.js';
 import { Tensor } from './tensor.js';
 
+/** Sets something; disposing what it returns takes it back. Each call sets it once more. */
+export type Setting = () => Disposable;
+
 /**
  * Runs ops on one backend: allocates, records, follows gradients, owns lifetimes.
  *
@@ -35,6 +38,7 @@ export class Engine {
   readonly #random: Randomness;
   #gradEnabled = true;
   #computeDType: ComputeDType = 'float32';
+  #settings: readonly Setting[] = [];
   #nextId = 1;
 
   readonly #inferred = new InferCache();
@@ -193,6 +197,26 @@ export class Engine {
         this.#computeDType = before;
       },
     };
+  }
+
+  /**
+   * Sets something that modules compute by until what this returns is disposed, and again while a
+   * {@link checkpoint} that was recorded in between is computed for the second time.
+   */
+  during(setting: Setting): Disposable {
+    const undo = setting();
+    this.#settings = [...this.#settings, setting];
+    return {
+      [Symbol.dispose]: () => {
+        this.#settings = this.#settings.filter((other) => other !== setting);
+        undo[Symbol.dispose]();
+      },
+    };
+  }
+
+  /** What is set now, in the order in which it was set. */
+  get settings(): readonly Setting[] {
+    return this.#settings;
   }
 
   // Creation

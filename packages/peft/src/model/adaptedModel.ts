@@ -2,6 +2,7 @@ import type { AdapterHost, LanguageModel } from '@attune/core';
 import type { GenerativeModel } from '@attune/core/models';
 import type { Parameter, VirtualTokens } from '@attune/core/nn';
 import type { PeftConfig } from '../contract/config.js';
+import type { OpenCall } from '../slots/adapterSlot.js';
 import { PromptSlot } from '../slots/promptSlot.js';
 import { checkAdapterRows } from './adapterRows.js';
 import { AttachedAdapters } from './attachedAdapters.js';
@@ -27,6 +28,7 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
   }
 
   abstract loadWeights(folder: string): Promise<void>;
+  abstract copyAdapter(name: string, copyName: string): Promise<void>;
 
   /** Itself: how the Trainer finds the adapters. @throws PEFT_UNLOADED */
   get adapters(): AdapterHost {
@@ -77,17 +79,35 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
   }
 
   /**
-   * Runs `fn` with the base model alone, trained biases and modulesToSave included. Until an async
-   * `fn` settles, everybody who uses the model sees the base.
+   * Runs `fn` with these adapters instead of those of `setAdapter`; with none, the base alone,
+   * without trained biases and modulesToSave. The innermost call decides. What is trained and saved
+   * stays what `setAdapter` chose: an adapter that only this call names gets no gradient.
+   *
+   * Until an async `fn` settles, everybody who uses the model has these adapters.
+   *
+   * @example const reference = model.withAdapters('reference', () => inference(model, logProbs));
+   * @param names one adapter, several whose effects add up, or []
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED, PEFT_CONFLICT
+   */
+  withAdapters<T>(names: string | readonly string[], fn: () => T): T {
+    return this.#within('withAdapters', names, fn);
+  }
+
+  /**
+   * Runs `fn` with the base model alone, trained biases and modulesToSave included:
+   * `withAdapters([], fn)`.
    *
    * @throws PEFT_MERGED
    */
   withAdaptersDisabled<T>(fn: () => T): T {
-    this.state.refuseMerged('withAdaptersDisabled');
-    this.attached.switch.disabled++;
-    return finallyDo(fn, () => {
-      this.attached.switch.disabled--;
-    });
+    return this.#within('withAdaptersDisabled', [], fn);
+  }
+
+  #within<T>(caller: string, given: string | readonly string[], fn: () => T): T {
+    this.state.refuseMerged(caller);
+    const names = typeof given === 'string' ? [given] : [...given];
+    this.attached.checkTogether(caller, names);
+    return this.#open({ names, isPerRow: false }, fn);
   }
 
   /**
@@ -103,10 +123,17 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
   withAdapterPerRow<T>(names: readonly string[], fn: () => T): T {
     this.state.refuseMerged('withAdapterPerRow');
     checkAdapterRows(this.attached, names);
-    this.attached.switch.rows = [...names];
-    return finallyDo(fn, () => {
-      this.attached.switch.rows = null;
+    return this.#open({ names: [...names], isPerRow: true }, fn);
+  }
+
+  /** Layers that gradient checkpointing computes again have the adapters of this call again. */
+  #open<T>(call: OpenCall, fn: () => T): T {
+    const { open } = this.attached.switch;
+    const setting = this.engine.during(() => {
+      open.push(call);
+      return { [Symbol.dispose]: () => void open.splice(open.lastIndexOf(call), 1) };
     });
+    return finallyDo(fn, () => setting[Symbol.dispose]());
   }
 
   /**

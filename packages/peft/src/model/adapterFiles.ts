@@ -1,4 +1,5 @@
 import type { Engine, LanguageModel } from '@attune/core';
+import type { HostTensorData } from '@attune/core/io';
 import { plainLora } from '../combine/plainLora.js';
 import { portableLora } from '../combine/portableLora.js';
 import { adapterFolder, hasAdapter, readAdapterConfig } from '../files/adapterFolder.js';
@@ -17,6 +18,15 @@ const inFiles = ({ held }: AttachedAdapter) =>
       fileName === null ? [] : [[fileName, parameter] as const],
     ),
   );
+
+/** The values of an adapter by its names in files, as they are now. */
+export async function hostTensors(adapter: AttachedAdapter): Promise<Map<string, HostTensorData>> {
+  const read = [...inFiles(adapter)].map(async ([name, { shape, dtype, tensor }]) => {
+    const data = { shape, dtype, data: await tensor.data() } as HostTensorData;
+    return [name, data] as const;
+  });
+  return new Map(await Promise.all(read));
+}
 
 /** What is written of an adapter: with an encoder, what it gives as well. */
 function savedTensors({ root }: LanguageModel, name: string, adapter: AttachedAdapter) {

@@ -11,7 +11,7 @@ import type { AttachedAdapters } from './attachedAdapters.js';
  * @throws PEFT_ADAPTER_UNKNOWN, PEFT_ROWS
  */
 export function checkAdapterRows(adapters: AttachedAdapters, names: readonly string[]): void {
-  if (adapters.switch.rows)
+  if (adapters.switch.open.some(({ isPerRow }) => isPerRow))
     throw refused('the rows of this model have adapters already.', 'Await the other call first.');
   for (const name of new Set(names)) {
     if (name === BASE_ROW) continue;

@@ -72,15 +72,35 @@ export class AttachedAdapters {
 
   /** @throws PEFT_ADAPTER_UNKNOWN, PEFT_CONFLICT */
   activate(names: readonly string[]): void {
-    const prompts = names.filter((name) => this.get(name).method.kind === 'prompt');
-    if (prompts.length > 1)
-      throw new AttuneError(
-        'PEFT_CONFLICT',
-        `setAdapter: ${prompts.map((name) => `"${name}"`).join(' and ')} both give virtual tokens.`,
-        { remedy: 'Activate one of them; adapters of layers may be active beside it.' },
-      );
+    this.checkTogether('setAdapter', names);
     this.switch.active = names;
     this.#markTrainable();
+  }
+
+  /** Whether these can compute together. @throws PEFT_ADAPTER_UNKNOWN, PEFT_CONFLICT */
+  checkTogether(caller: string, names: readonly string[]): void {
+    const prompts = names.filter((name) => this.get(name).method.kind === 'prompt');
+    if (prompts.length < 2) return;
+    throw new AttuneError(
+      'PEFT_CONFLICT',
+      `${caller}: ${prompts.map((name) => `"${name}"`).join(' and ')} both give virtual tokens.`,
+      { remedy: 'Activate one of them; adapters of layers may be active beside it.' },
+    );
+  }
+
+  /**
+   * Whether adapters can go: not while a call computes with them, which would go on without.
+   *
+   * @param name the one that goes; undefined: all, or into the base
+   * @throws PEFT_IN_USE
+   */
+  checkUnused(caller: string, name?: string): void {
+    const call = this.switch.open.find(({ names }) => name === undefined || names.includes(name));
+    if (!call) return;
+    const by = call.isPerRow ? 'withAdapterPerRow' : 'withAdapters';
+    throw new AttuneError('PEFT_IN_USE', `${caller}: ${by}([${quoted(call.names)}]) is open.`, {
+      remedy: `Call ${caller} behind it; await it where its function is async.`,
+    });
   }
 
   /** Frees an adapter. When it was the only active one, the first of the others becomes active. */

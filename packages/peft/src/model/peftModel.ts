@@ -12,10 +12,11 @@ import {
 } from '../files/options.js';
 import { type NewAdapter, readAdapter } from '../files/readAdapter.js';
 import type { PeftConfigInput } from '../methods/peftConfigInput.js';
+import { planAdapter } from '../plan/planAdapter.js';
 import { planFrom } from '../plan/planFrom.js';
 import { baseModules, original } from '../slots/adapterSlot.js';
 import { AdaptedModel } from './adaptedModel.js';
-import { reloadAdapter, saveAdapters } from './adapterFiles.js';
+import { hostTensors, reloadAdapter, saveAdapters } from './adapterFiles.js';
 import { quoted } from './attachedAdapters.js';
 import { checkAdapterPath, checkBase, checkConfig } from './checkCall.js';
 import type { MergeAndUnloadOptions, MergeOptions } from './mergeOptions.js';
@@ -146,9 +147,32 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     this.attachTensors(adapterName, fields, tensors);
   }
 
-  /** Frees an adapter. When it was the only active one, the first of the others becomes active. */
+  /**
+   * A frozen copy of an adapter, beside those that are there and not active: what `withAdapters`
+   * makes the reference of a preference loss, where the adapter was trained before.
+   *
+   * @example await model.copyAdapter('default', 'reference');
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_ADAPTER_EXISTS, PEFT_ADAPTER_NAME
+   */
+  override async copyAdapter(name: string, copyName: string): Promise<void> {
+    await this.ready();
+    const adapter = this.attached.get(name);
+    this.#checkFree(copyName);
+    const tensors = await hostTensors(adapter);
+    const plan = planAdapter(this.used, adapter.method, adapter.config);
+    const { source } = adapter;
+    this.#attach(copyName, { plan, tensors, ...(source !== undefined && { source }) }, false);
+    await this.ready();
+  }
+
+  /**
+   * Frees an adapter. When it was the only active one, the first of the others becomes active.
+   *
+   * @throws PEFT_ADAPTER_UNKNOWN, PEFT_MERGED; PEFT_IN_USE within a `withAdapters` that names it
+   */
   deleteAdapter(adapterName: string): void {
     this.state.refuseMerged('deleteAdapter');
+    this.attached.checkUnused('deleteAdapter', adapterName);
     this.attached.delete(adapterName);
   }
 
@@ -175,6 +199,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     await this.#making;
     await this.ready();
     this.state.refuseMerged('mergeAdapter');
+    this.attached.checkUnused('mergeAdapter');
     this.attached.checkActive('mergeAdapter');
     await this.state.merge({ safe: safeMerge });
   }
@@ -196,6 +221,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     await this.#making;
     await this.ready();
     this.state.refuseMerging('mergeAndUnload');
+    this.attached.checkUnused('mergeAndUnload');
     this.attached.checkActive('mergeAndUnload');
     // What was merged is rounded: in full precision it is merged anew.
     if (dequantize !== false) this.unmergeAdapter();
@@ -212,6 +238,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
    * PeftModel is not to be used any more.
    */
   unload(): Base {
+    this.attached.checkUnused('unload');
     this.unmergeAdapter();
     return this.#detach('unload');
   }

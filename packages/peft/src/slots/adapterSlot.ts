@@ -10,20 +10,29 @@ export class AdapterSwitch {
   active: readonly string[] = [];
   /** Folded into the base weights, which then compute alone. */
   merged: readonly string[] = [];
-  /** Open calls of withAdaptersDisabled. */
-  disabled = 0;
-  /** Of an open call of withAdapterPerRow: the adapter of each row, "__base__" for none. */
-  rows: readonly string[] | null = null;
+  /** Calls that are open, in the order in which they began: the last one decides. */
+  readonly open: OpenCall[] = [];
 
   /** What computes on all rows alike. */
   get computing(): readonly string[] {
-    return this.disabled > 0 || this.merged.length > 0 || this.rows ? [] : this.active;
+    if (this.merged.length > 0) return [];
+    const call = this.open.at(-1);
+    if (!call) return this.active;
+    return call.isPerRow ? [] : call.names;
   }
 
   /** What computes on each row by itself; null: all rows are alike. */
   get computingRows(): readonly string[] | null {
-    return this.disabled > 0 ? null : this.rows;
+    const call = this.open.at(-1);
+    return call?.isPerRow ? call.names : null;
   }
+}
+
+/** A call of withAdapters or withAdapterPerRow that has not ended. */
+export interface OpenCall {
+  /** Adapters of all rows; or the adapter of each row, "__base__" for none. */
+  readonly names: readonly string[];
+  readonly isPerRow: boolean;
 }
 
 /**

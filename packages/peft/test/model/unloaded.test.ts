@@ -71,6 +71,8 @@ const uses: Readonly<Record<string, (p: PeftModel, out: string) => unknown>> = {
   setAdapter: (p) => p.setAdapter('default'),
   'setAdapter of none': (p) => p.setAdapter([]),
   deleteAdapter: (p) => p.deleteAdapter('default'),
+  copyAdapter: (p) => p.copyAdapter('default', 'more'),
+  withAdapters: (p) => p.withAdapters('default', () => 0),
   withAdaptersDisabled: (p) => p.withAdaptersDisabled(() => 0),
   withAdapterPerRow: (p) => p.withAdapterPerRow(['__base__'], () => 0),
   mergeAdapter: (p) => p.mergeAdapter(),
