@@ -62,8 +62,8 @@ export class Trainer<
   #isBusy = false;
 
   /**
-   * @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a
-   *   callback), MAX_LENGTH
+   * @throws UNKNOWN_OPTION, TRAINER_OPTION, OBJECTIVE_INVALID, ARGUMENTS_INVALID, PEFT_MISSING,
+   *   UNKNOWN_NAME (a callback), MAX_LENGTH
    */
   constructor(options: TrainerOptions<Args, ArgsInput>, flavor: TrainerFlavor = {}) {
     const { context, evaluation, schema } = wireTrainer(new.target.name, options, flavor, () =>

@@ -10,6 +10,8 @@ import {
   trainingArgumentsSchema,
 } from '../training/arguments/trainingArguments.js';
 import type { EvalMetrics } from '../training/callback.js';
+import { checkObjective } from '../training/checkObjective.js';
+import type { Objective } from '../training/objective.js';
 import { TrainerState } from '../training/trainerState.js';
 import { AttuneError } from '../util/errors.js';
 import { applyPeft } from './applyPeft.js';
@@ -39,8 +41,8 @@ export interface TrainerParts {
  *
  * @param name of the trainer's class, for errors
  * @param evaluate the trainer's own
- * @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, PEFT_MISSING, UNKNOWN_NAME (a
- *   callback), MAX_LENGTH
+ * @throws UNKNOWN_OPTION, TRAINER_OPTION, OBJECTIVE_INVALID, ARGUMENTS_INVALID, PEFT_MISSING,
+ *   UNKNOWN_NAME (a callback), MAX_LENGTH
  */
 export function wireTrainer<Args extends TrainingArguments, ArgsInput extends object>(
   name: string,
@@ -72,10 +74,11 @@ export function wireTrainer<Args extends TrainingArguments, ArgsInput extends ob
     throw new AttuneError('TRAINER_OPTION', `${name}: objective is not given.`, {
       remedy: 'Pass objective: causalLmObjective({ ... }), or use SFTTrainer, which brings one.',
     });
-  const objective =
+  const objective: Objective =
     typeof options.objective === 'function'
       ? options.objective(args as unknown as Args, model)
       : chooseObjective(options.objective, options.objectiveOptions, { model, args });
+  checkObjective(name, objective);
   checkSmoothing(parsed.labelSmoothingFactor, objective);
   if (!options.computeMetrics) checkPerplexity(parsed.metricForBestModel, objective);
   const callbacks = new CallbackHandler(

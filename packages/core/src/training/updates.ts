@@ -2,6 +2,7 @@ import type { ComputeDType } from '../backend/dtype.js';
 import { inference } from '../models/inference.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { describeValue } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import { philox } from '../util/rng.js';
@@ -100,8 +101,8 @@ export interface UpdateFacts extends Omit<UpdateContext, 'inference'> {
 /**
  * The updates that an objective makes of a group: by default one, of the group as it is.
  *
- * @throws the reason of the signal, whatever `updates` throws, once the signal has aborted and
- *   there was no update
+ * @throws OBJECTIVE_UPDATES; the reason of the signal, whatever `updates` throws, once the signal has
+ *   aborted and there was no update
  */
 export async function* updatesOf(
   objective: Objective,
@@ -125,7 +126,7 @@ export async function* updatesOf(
       signal: making.signal,
       inference: reader(objective, facts),
     };
-    for await (const update of objective.updates(batches, context)) {
+    for await (const update of asUpdates(objective, batches, context)) {
       isFirst = false;
       signal.removeEventListener('abort', stop);
       yield update;
@@ -140,6 +141,26 @@ export async function* updatesOf(
     throw signal.reason;
   } finally {
     signal.removeEventListener('abort', stop);
+  }
+}
+
+/** What `updates` of an objective gives. @throws OBJECTIVE_UPDATES for what is no update */
+async function* asUpdates(
+  objective: Objective,
+  batches: readonly HostBatch[],
+  context: UpdateContext,
+): AsyncGenerator<Update> {
+  const given: unknown = objective.updates!(batches, context);
+  const wrong = (found: string) =>
+    new AttuneError('OBJECTIVE_UPDATES', `objective "${objective.name}": updates() ${found}.`, {
+      remedy: 'Write async *updates(group, context) { yield { batches: group }; }.',
+    });
+  if (typeof given !== 'object' || given === null || !(Symbol.asyncIterator in given))
+    throw wrong(`gave ${describeValue(given)}`);
+  for await (const update of given as AsyncIterable<Update>) {
+    if (!Array.isArray(update?.batches)) throw wrong(`yielded ${describeValue(update)}`);
+    if (update.batches.length === 0) throw wrong('yielded an update without batches');
+    yield update;
   }
 }
 

@@ -7,6 +7,7 @@ import { type RunStart, TrainingRun } from '../run/trainingRun.js';
 import type { TrainOutput } from '../trainerOptions.js';
 import type { TrainingContext } from '../trainingContext.js';
 import { sayWhatIsLoaded } from './bestEvaluation.js';
+import { EmptyGroups } from './emptyGroups.js';
 import { GroupUpdates } from './groupUpdates.js';
 import { Rollback } from './nonFinite.js';
 import type { Ranks } from './ranks.js';
@@ -65,6 +66,7 @@ export async function* trainingSteps(
   await using session = await open();
   const { loader, output } = session;
   const rollback = new Rollback(args, logger);
+  const empty = new EmptyGroups(context.objective.name, logger);
   let from: Pick<RunStart, 'checkpoint' | 'position'> = {
     checkpoint: output.start,
     position: null,
@@ -87,6 +89,7 @@ export async function* trainingSteps(
         for await (const group of run.groups()) {
           session.checkRows(); // those of a stream are known now
           clearFlags(control);
+          const { globalStep } = state;
           await using updates = new GroupUpdates(context, run, group.batches);
           let next = await updates.next();
           while (next) {
@@ -101,7 +104,10 @@ export async function* trainingSteps(
             if (metrics) yield evaluated(run, metrics);
             if (control.shouldTrainingStop) break;
           }
-          if (!stop.reason) run.useGroup();
+          if (!stop.reason) {
+            run.useGroup();
+            empty.note(state.globalStep > globalStep);
+          }
           await endIfAsked(context, run);
           if (control.shouldTrainingStop || control.shouldEpochStop) break;
         }
@@ -115,6 +121,7 @@ export async function* trainingSteps(
         }
         await endIfAsked(context, run);
       }
+      if (!control.shouldTrainingStop) empty.checkEnd(state.globalStep);
       await run.device.pacer.drain();
       const output = await finish(context, run);
       presence?.leave();
