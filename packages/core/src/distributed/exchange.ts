@@ -62,3 +62,23 @@ export async function broadcastJson<T>(communicator: Communicator, value: T): Pr
   const own = communicator.rank === 0 ? toBytes(value) : null;
   return fromBytes<T>(await communicator.broadcast(own));
 }
+
+/**
+ * What `score` makes of each row, on every rank, in the order of the rows: each rank scores its
+ * share of them.
+ *
+ * @param communicator undefined: this rank scores all, and asks nobody
+ * @param score of as many rows, a value of JSON for each; of none it is not called
+ */
+export async function shareRows<Row, Score>(
+  communicator: Communicator | undefined,
+  rows: readonly Row[],
+  score: (own: readonly Row[]) => Promise<readonly Score[]>,
+): Promise<Score[]> {
+  const { rank, worldSize } = communicator ?? { rank: 0, worldSize: 1 };
+  const own = rows.filter((_, i) => i % worldSize === rank);
+  const scores = own.length > 0 ? await score(own) : [];
+  if (!communicator || worldSize === 1) return [...scores];
+  const all = await gatherJson(communicator, scores);
+  return rows.map((_, i) => all[i % worldSize]![Math.floor(i / worldSize)]!);
+}

@@ -1,2 +1,2 @@
 export * from './communicator.js';
-export { gatherJson, rankSeed, sumNumbers, sumTensors } from './exchange.js';
+export { gatherJson, rankSeed, shareRows, sumNumbers, sumTensors } from './exchange.js';

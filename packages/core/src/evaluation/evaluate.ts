@@ -72,6 +72,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   let host: EvaluationSums['metrics'] = new Map();
   const batches = loader.batchesPerEpoch;
   let batchesDone = 0;
+  let place = -1;
   let items = 0;
   let tokens = 0;
   let samples = 0;
@@ -97,6 +98,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   try {
     for await (const { batches: group, rows } of loader.groups(0, 1)) {
       signal.throwIfAborted();
+      place++;
       samples += rows;
       if (group.length === 0) continue; // other ranks have rows of it
       const waits = `objective "${objective.name}" in updates, of evaluation batch ${batchesDone + 1}`;
@@ -111,7 +113,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
         await records.add(sums);
         for (const sum of sums) sum.dispose();
         engine.backend.flush();
-        await collector?.add(model, objective, batch);
+        await collector?.add(model, objective, batch, place);
         await pacer.admit();
       }
       await options.onStep({ batch: ++batchesDone, batches });

@@ -102,6 +102,8 @@ export class Evaluation {
   async runTasks(): Promise<Record<string, number>> {
     const { tasks, callbacks, stop } = this.parts;
     const { model, args, state } = callbacks.context;
+    const { communicator } = model.attune;
+    const shared = communicator.worldSize > 1 && { communicator };
     const metrics: Record<string, number> = {};
     for (const task of tasks) {
       const prefix = setPrefix(task.name);
@@ -111,7 +113,7 @@ export class Evaluation {
       signal.throwIfAborted();
       const own = await callbacks.activity.during(
         `evaluation task "${task.name}" at update ${state.globalStep}`,
-        runEvaluationTask(task, { model, tokenizer, batchSize, signal }),
+        runEvaluationTask(task, { model, tokenizer, batchSize, signal, ...shared }),
       );
       for (const [name, value] of Object.entries(own)) metrics[metricName(prefix, name)] = value;
     }
@@ -157,8 +159,7 @@ export class Evaluation {
     const collector =
       given ?? (computeMetrics ? new PredictionCollector(preprocessLogits, compute) : null);
     const { communicator } = model.attune;
-    // Outputs are wanted whole and in their order: then every rank looks at all rows.
-    const isShared = communicator.worldSize > 1 && !collector;
+    const isShared = communicator.worldSize > 1;
     const own = await evaluate({
       objective,
       loader: new Loader(await this.parts.rows.examples(rows, 'evaluation', name), {
@@ -183,6 +184,7 @@ export class Evaluation {
       onStep: (progress) => callbacks.call('onPredictionStep', progress),
     });
     const sums = isShared ? await sumOverRanks(communicator, own) : own;
+    if (isShared) await collector?.gather(communicator);
     const computed =
       computeMetrics && collector
         ? await callbacks.activity.during('computeMetrics', custom(computeMetrics, collector))

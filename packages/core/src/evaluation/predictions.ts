@@ -1,9 +1,13 @@
 import type { ComputeDType } from '../backend/dtype.js';
+import type { Communicator } from '../distributed/communicator.js';
+import { gatherJson } from '../distributed/exchange.js';
 import type { LanguageModel } from '../models/languageModel.js';
+import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { HostBatch, HostTensor } from '../training/batch.js';
 import type { Objective } from '../training/objective.js';
 import { upload } from '../training/upload.js';
+import { concatBytes } from '../util/byteArrays.js';
 import { AttuneError } from '../util/errors.js';
 
 /** Numbers on the host, row-major. */
@@ -43,10 +47,15 @@ export type PreprocessLogits = (logits: Tensor, labels: Tensor) => Tensor;
 const MOST_ELEMENTS = 2 ** 30;
 const PADDING = -100;
 
+/** Outputs and labels of one batch. */
+interface Collected extends EvalPrediction {
+  /** Of which batch: of several ranks each has a part of it. */
+  readonly place: number;
+}
+
 /** Keeps the outputs of an evaluation on the host, batch by batch. */
 export class PredictionCollector {
-  readonly #predictions: EvalArray[] = [];
-  readonly #labelIds: EvalArray[] = [];
+  #collected: Collected[] = [];
   #elements = 0;
 
   constructor(
@@ -54,8 +63,18 @@ export class PredictionCollector {
     private readonly compute: ComputeDType,
   ) {}
 
-  /** One batch: a forward pass and a wait for the device. @throws PREDICTIONS */
-  async add(model: LanguageModel, objective: Objective, batch: HostBatch): Promise<void> {
+  /**
+   * One batch: a forward pass and a wait for the device.
+   *
+   * @param place which batch of the rows it is
+   * @throws PREDICTIONS
+   */
+  async add(
+    model: LanguageModel,
+    objective: Objective,
+    batch: HostBatch,
+    place: number,
+  ): Promise<void> {
     const { prediction } = objective;
     if (!prediction)
       throw new AttuneError(
@@ -76,22 +95,85 @@ export class PredictionCollector {
       }),
     );
     this.#elements += outputs.size;
-    if (this.#elements > MOST_ELEMENTS)
-      throw new AttuneError(
-        'PREDICTIONS',
-        `the predictions have more than ${MOST_ELEMENTS} elements; the last batch alone is [${outputs.shape.join(', ')}].`,
-        { remedy: 'Pass preprocessLogitsForMetrics: (logits) => ops.argmax(logits).' },
-      );
+    checkElements(this.#elements, outputs.shape);
     const { shape } = outputs;
-    const data = await outputs.data();
+    const data = (await outputs.data()) as EvalArray['data'];
     outputs.dispose();
-    this.#predictions.push({ data: data as Float32Array | Int32Array, shape });
-    this.#labelIds.push(labels as HostTensor & EvalArray);
+    const labelIds = labels as HostTensor & EvalArray;
+    this.#collected.push({ place, predictions: { data, shape }, labelIds });
+  }
+
+  /** What every rank has collected of its part of the rows, in the order of the rows. */
+  async gather(communicator: Communicator): Promise<void> {
+    const own = this.#collected;
+    const places = await gatherJson(
+      communicator,
+      own.map(({ place }) => place),
+    );
+    const arraysOf = (name: keyof EvalPrediction) =>
+      gatherArrays(
+        communicator,
+        own.map((one) => one[name]),
+      );
+    const predictions = await arraysOf('predictions');
+    const labelIds = await arraysOf('labelIds');
+    const collected = places.flatMap((of, rank) =>
+      of.map((place, i) => ({
+        place,
+        predictions: predictions[rank]![i]!,
+        labelIds: labelIds[rank]![i]!,
+      })),
+    );
+    // The parts of one batch stay in the order of the ranks.
+    this.#collected = collected.sort((a, b) => a.place - b.place);
   }
 
   all(): EvalPrediction {
-    return { predictions: stack(this.#predictions), labelIds: stack(this.#labelIds) };
+    return {
+      predictions: stack(this.#collected.map(({ predictions }) => predictions)),
+      labelIds: stack(this.#collected.map(({ labelIds }) => labelIds)),
+    };
   }
+}
+
+/** The arrays of each rank. @throws PREDICTIONS */
+async function gatherArrays(
+  communicator: Communicator,
+  arrays: readonly EvalArray[],
+): Promise<EvalArray[][]> {
+  const facts = await gatherJson(
+    communicator,
+    arrays.map(({ data, shape }) => ({ shape, isInteger: data instanceof Int32Array })),
+  );
+  const shapes = facts.flat().map(({ shape }) => shape);
+  checkElements(
+    shapes.reduce((n, shape) => n + numel(shape), 0),
+    shapes.at(-1) ?? [],
+  );
+  const bytes = await communicator.allGather(
+    concatBytes(
+      arrays.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
+    ),
+  );
+  return facts.map((of, rank) => {
+    let end = 0;
+    return of.map(({ shape, isInteger }) => {
+      const start = end;
+      end += 4 * numel(shape);
+      const { buffer } = bytes[rank]!.slice(start, end); // a copy: at a multiple of 4 bytes
+      return { data: isInteger ? new Int32Array(buffer) : new Float32Array(buffer), shape };
+    });
+  });
+}
+
+/** @throws PREDICTIONS */
+function checkElements(count: number, last: readonly number[]): void {
+  if (count > MOST_ELEMENTS)
+    throw new AttuneError(
+      'PREDICTIONS',
+      `the predictions have more than ${MOST_ELEMENTS} elements; the last batch alone is [${last.join(', ')}].`,
+      { remedy: 'Pass preprocessLogitsForMetrics: (logits) => ops.argmax(logits).' },
+    );
 }
 
 /** Along the first axis; the other axes padded to the longest. */

@@ -101,8 +101,8 @@ export interface UpdateFacts extends Omit<UpdateContext, 'inference'> {
 /**
  * The updates that an objective makes of a group: by default one, of the group as it is.
  *
- * @throws OBJECTIVE_UPDATES; the reason of the signal, whatever `updates` throws, once the signal has
- *   aborted and there was no update
+ * @throws OBJECTIVE_UPDATES; the reason of the signal, whatever `updates` throws, once the signal
+ *   has aborted and there was no update
  */
 export async function* updatesOf(
   objective: Objective,

@@ -1,4 +1,5 @@
 import { type ExtensionPoint, extensionPoint } from '../../di/extensionPoint.js';
+import type { Communicator } from '../../distributed/communicator.js';
 import type { LanguageModel } from '../../models/languageModel.js';
 import type { TextTokenizer } from '../../text/tokenizeRow.js';
 import { AttuneError } from '../../util/errors.js';
@@ -14,6 +15,11 @@ export interface EvaluationTaskContext {
    * to `generate`.
    */
   readonly signal?: AbortSignal;
+  /**
+   * How the ranks of a run share the work: `shareRows(communicator, rows, score)` lets each score
+   * its part of the rows, and gives all of them the scores. Absent: this rank looks at all rows.
+   */
+  readonly communicator?: Communicator;
 }
 
 /**

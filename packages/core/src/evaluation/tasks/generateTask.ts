@@ -1,3 +1,4 @@
+import { shareRows } from '../../distributed/exchange.js';
 import { generative } from '../../models/languageModel.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import { AttuneError } from '../../util/errors.js';
@@ -43,34 +44,37 @@ export function generateTask(options: GenerateTaskOptions): EvaluationTask {
     });
   return {
     name,
-    async evaluate({ model, tokenizer, batchSize, signal }) {
+    async evaluate({ model, tokenizer, batchSize, signal, communicator }) {
       const decode = tokenizer.decode?.bind(tokenizer);
       if (!decode)
         throw new AttuneError('EVALUATION_TASK', 'the tokenizer cannot decode.', {
           remedy: 'Give one of AutoTokenizer.',
         });
       const writer = generative(model, 'generateTask');
-      const scores: { exactMatch: number }[] = [];
-      for (let at = 0; at < rows.length; at += batchSize) {
-        signal?.throwIfAborted();
-        const batch = rows.slice(at, at + batchSize);
-        const inputIds = batch.map(({ prompt }) => [...tokenizer.encode(prompt)]);
-        const { sequences } = await writer.generate({
-          inputIds,
-          maxNewTokens,
-          doSample: false,
-          ...(signal && { signal }),
-          // Others cannot watch a stream: their answers are cut when they are whole.
-          ...(stopStrings.length > 0 &&
-            tokenizer instanceof Tokenizer && { stopStrings, tokenizer }),
-        });
-        batch.forEach(({ answer }, i) => {
-          const text = cut(decode(sequences[i]!.slice(inputIds[i]!.length)), stopStrings);
-          const hits = [answer].flat().map((one) => exactMatch(filter(text), one, options));
-          scores.push({ exactMatch: Math.max(...hits) });
-        });
-      }
-      return meansWithErrors(scores);
+      const score = async (own: readonly GenerateRow[]) => {
+        const scores: { exactMatch: number }[] = [];
+        for (let at = 0; at < own.length; at += batchSize) {
+          signal?.throwIfAborted();
+          const batch = own.slice(at, at + batchSize);
+          const inputIds = batch.map(({ prompt }) => [...tokenizer.encode(prompt)]);
+          const { sequences } = await writer.generate({
+            inputIds,
+            maxNewTokens,
+            doSample: false,
+            ...(signal && { signal }),
+            // Others cannot watch a stream: their answers are cut when they are whole.
+            ...(stopStrings.length > 0 &&
+              tokenizer instanceof Tokenizer && { stopStrings, tokenizer }),
+          });
+          batch.forEach(({ answer }, i) => {
+            const text = cut(decode(sequences[i]!.slice(inputIds[i]!.length)), stopStrings);
+            const hits = [answer].flat().map((one) => exactMatch(filter(text), one, options));
+            scores.push({ exactMatch: Math.max(...hits) });
+          });
+        }
+        return scores;
+      };
+      return meansWithErrors(await shareRows(communicator, rows, score));
     },
   };
 }

@@ -1,7 +1,8 @@
+import { shareRows } from '../../distributed/exchange.js';
 import { AttuneError } from '../../util/errors.js';
-import type { EvaluationTask } from './evaluationTask.js';
+import type { EvaluationTask, EvaluationTaskContext } from './evaluationTask.js';
 import { logLikelihoods } from './logLikelihoods.js';
-import { meansWithErrors, scoreChoices } from './metrics.js';
+import { type ChoiceScore, meansWithErrors, scoreChoices } from './metrics.js';
 
 /** A question with its choices. */
 export interface ChoiceRow {
@@ -47,27 +48,29 @@ export function loglikelihoodTask(options: LoglikelihoodTaskOptions): Evaluation
   return {
     name,
     async evaluate(context) {
-      const requests = rows.flatMap((row) =>
-        row.choices.map((choice) => ({
-          context: row.context,
-          continuation: targetDelimiter + choice,
-        })),
-      );
-      const scored = await logLikelihoods(context, requests);
-      let at = 0;
-      return meansWithErrors(
-        rows.map(({ choices, answer }) => {
-          const own = scored.slice(at, at + choices.length);
-          at += choices.length;
-          return {
-            ...scoreChoices(
-              own.map((s) => s.logLikelihood),
-              choices,
-              answer,
-            ),
-          };
-        }),
-      );
+      const score = (own: readonly ChoiceRow[]) => scoreRows(context, own, targetDelimiter);
+      return meansWithErrors(await shareRows(context.communicator, rows, score));
     },
   };
+}
+
+/** The scores of each row; all choices go through the model together. */
+async function scoreRows(
+  context: EvaluationTaskContext,
+  rows: readonly ChoiceRow[],
+  targetDelimiter: string,
+): Promise<Record<keyof ChoiceScore, number>[]> {
+  const requests = rows.flatMap((row) =>
+    row.choices.map((choice) => ({
+      context: row.context,
+      continuation: targetDelimiter + choice,
+    })),
+  );
+  const scored = (await logLikelihoods(context, requests)).map((s) => s.logLikelihood);
+  let at = 0;
+  return rows.map(({ choices, answer }) => {
+    const own = scored.slice(at, at + choices.length);
+    at += choices.length;
+    return { ...scoreChoices(own, choices, answer) };
+  });
 }
