@@ -8,7 +8,7 @@ import { PADDING_SEGMENT } from '../text/collator.js';
 import { metricName } from '../training/arguments/metricName.js';
 import type { HostBatch } from '../training/batch.js';
 import type { PredictionStep } from '../training/callback.js';
-import type { Objective } from '../training/objective.js';
+import type { LossOutput, Objective } from '../training/objective.js';
 import { trainedRoot } from '../training/trainedRoot.js';
 import {
   checkNames,
@@ -61,7 +61,7 @@ export interface EvaluationSums {
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums> {
   const { objective, loader, context, collector, activity } = options;
-  const { model, signal, computeDType } = context;
+  const { model, signal } = context;
   const { engine } = model;
   const root = trainedRoot(model, objective);
   const started = performance.now();
@@ -78,22 +78,14 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
   let samples = 0;
   /** The sums of a batch: loss, then metrics. */
   const sumsOf = (batch: HostBatch): Tensor[] =>
-    engine.scope('evaluate', () =>
-      engine.noGrad(() => {
-        const {
-          loss,
-          metrics = {},
-          extraItems = 0,
-        } = engine.withCompute(computeDType, () =>
-          objective.loss(model, upload(engine, batch, model)),
-        );
-        const all = objective.countItems(batch) + extraItems;
-        items += all;
-        for (const [name, { count = all }] of Object.entries(metrics))
-          counts.set(name, (counts.get(name) ?? 0) + count);
-        return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
-      }),
-    );
+    engine.scope('evaluate', () => {
+      const { loss, metrics = {}, extraItems = 0 } = recordEvaluation(context, objective, batch);
+      const all = objective.countItems(batch) + extraItems;
+      items += all;
+      for (const [name, { count = all }] of Object.entries(metrics))
+        counts.set(name, (counts.get(name) ?? 0) + count);
+      return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
+    });
   root.eval();
   try {
     for await (const { batches: group, rows } of loader.groups(0, 1)) {
@@ -137,6 +129,18 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
     records.dispose();
     root.train(wasTraining);
   }
+}
+
+/** The loss of one batch as an evaluation has it. Records only: `planMemory` counts it so, too. */
+export function recordEvaluation(
+  { model, computeDType }: Pick<UpdateFacts, 'model' | 'computeDType'>,
+  objective: Objective,
+  batch: HostBatch,
+): LossOutput {
+  const { engine } = model;
+  return engine.noGrad(() =>
+    engine.withCompute(computeDType, () => objective.loss(model, upload(engine, batch, model))),
+  );
 }
 
 /**

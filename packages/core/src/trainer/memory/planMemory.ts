@@ -1,3 +1,4 @@
+import { recordEvaluation } from '../../evaluation/evaluate.js';
 import { cacheFor } from '../../models/kvCache.js';
 import type { LanguageModel } from '../../models/languageModel.js';
 import type { Module } from '../../nn/module.js';
@@ -11,7 +12,6 @@ import { exampleLength } from '../../training/exampleLength.js';
 import type { Objective } from '../../training/objective.js';
 import type { RowRules } from '../../training/rowRules.js';
 import { trainedRoot } from '../../training/trainedRoot.js';
-import { upload } from '../../training/upload.js';
 import { recordUpdate } from '../loop/recordUpdate.js';
 import { RunDevice } from '../run/runDevice.js';
 import type { TrainingContext } from '../trainingContext.js';
@@ -103,10 +103,10 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
           if (evalBatch)
             phase('evaluate', () =>
               engine.scope('forward', () =>
-                engine.noGrad(() =>
-                  engine.withCompute(computeDTypeOf(args), () =>
-                    objective.loss(model, upload(engine, evalBatch, model)),
-                  ),
+                recordEvaluation(
+                  { model, computeDType: computeDTypeOf(args) },
+                  objective,
+                  evalBatch,
                 ),
               ),
             );
