@@ -45,35 +45,49 @@ export type TrainerEvents = {
   [E in EventName]: (event: Moment & EventPayloads[E]) => void;
 };
 
+type Report = (error: unknown) => void;
+
+/** What `Events` emits: the event, and where the listener's errors go. */
+type Emitted = {
+  [E in EventName]: (event: Moment & EventPayloads[E], report: Report) => void;
+};
+
 /**
  * Listeners watch; they cannot change or end a run. One that throws, or whose promise rejects, is
  * reported to the logger and the run goes on. Callbacks are for everything else.
+ *
+ * eventemitter3 holds the listeners and calls them in their order: also where one adds or takes off
+ * others meanwhile. It would let an error of one through to the run and leave a rejection
+ * unhandled; so what it calls is `deliver`, with the listener as its `this`.
  */
 export class Events {
-  readonly #emitter = new EventEmitter<EventName>();
+  readonly #emitter = new EventEmitter<Emitted>();
 
   constructor(private readonly logger: Logger) {}
 
   on<E extends EventName>(name: E, listener: TrainerEvents[E]): void {
-    this.#emitter.on(name, listener);
+    this.#emitter.on(name as EventName, deliver, listener);
   }
 
+  /** Takes a listener off, as often as it was added. */
   off<E extends EventName>(name: E, listener: TrainerEvents[E]): void {
-    this.#emitter.off(name, listener);
+    this.#emitter.off(name as EventName, deliver, listener);
   }
 
   emit<E extends EventName>(name: E, event: Moment & EventPayloads[E]): void {
-    const report = (error: unknown) =>
+    const report: Report = (error) =>
       this.logger.error(
         `a listener of "${name}" failed: ${error instanceof Error ? error.message : error}`,
       );
-    for (const listener of this.#emitter.listeners(name)) {
-      try {
-        const result: unknown = (listener as (e: unknown) => unknown)(event);
-        if (result instanceof Promise) result.catch(report);
-      } catch (error) {
-        report(error);
-      }
-    }
+    this.#emitter.emit(name as EventName, event as never, report);
+  }
+}
+
+function deliver(this: (event: unknown) => unknown, event: unknown, report: Report): void {
+  try {
+    const result = this(event);
+    if (result instanceof Promise) result.catch(report);
+  } catch (error) {
+    report(error);
   }
 }
