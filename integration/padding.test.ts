@@ -114,8 +114,8 @@ test('the gradient of the other rows is as without it, and that of a product wit
     });
     return [...(await weight.grad!.data())];
   };
-  // Of sum(E[ids] E^T): each row gets the sum of the rows that were looked up, (12, 16); and for
-  // each time that it was looked up the sum of all rows, (9, 12).
+  // The gradient of sum(E[ids] E^T): each row gets the sum of the rows that were looked up, (12,
+  // 16); and for each time that it was looked up the sum of all rows, (9, 12).
   expect(await gradient(null)).toEqual([21, 28, 30, 40, 21, 28]);
   expect(await gradient(1)).toEqual([21, 28, 12, 16, 21, 28]);
 });

@@ -127,7 +127,7 @@ test('the loss is that of the tokens behind virtual ones that have a label, the 
   expect(hidden.shape).toEqual([1, 4, 8]);
   const scores = await engine.noGrad(() => model.head(hidden).logSoftmax()).data();
   expect(await loss.item()).toBeCloseTo(-(scores[5]! + scores[17 + 8]!), 5);
-  // Of an adapter without an output before the row, and with none, nothing is added.
+  // An adapter without an output before the row adds nothing, nor does none.
   const plain = await minuteLlama(attune);
   const prefix = getPeftModel(await minuteLlama(attune), {
     peftType: 'PREFIX_TUNING',

@@ -57,3 +57,23 @@ test('prose has at most 100 columns', () => {
   );
   expect(long).toEqual([]);
 });
+
+/** Sentences of comments and of prose that begin with "Of", which hides their subject. */
+test('no sentence begins with "Of"', () => {
+  const opening = /(?:^|[\s(*/"|])Of\s/;
+  const isComment = /^\s*(?:\/\*\*|\*|\/\/|#)/;
+  const files = ['packages', 'docs', 'examples', 'integration', 'bench', 'parity'].flatMap(
+    (folder) => filesIn(folder, /\.(?:ts|md|py)$/),
+  );
+  const found = [...files, 'README.md', 'CONTRIBUTING.md'].flatMap((file) =>
+    readFileSync(join(root, file), 'utf8')
+      .split('\n')
+      .flatMap((line, i) =>
+        opening.test(line) && (file.endsWith('.md') || isComment.test(line))
+          ? [`${file}:${i + 1}`]
+          : [],
+      ),
+  );
+  expect(files.length).toBeGreaterThan(500);
+  expect(found).toEqual([]);
+});

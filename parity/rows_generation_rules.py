@@ -34,7 +34,7 @@ def scored(model, logits, options, ids, prompt):
     return processors(torch.tensor([ids]), logits.clone()[None])[0]
 
 
-# Of whole answers; eos is what the greedy answers contain.
+# For whole answers; eos is what the greedy answers contain.
 ANSWERS = [
     dict(min_length=18), dict(min_new_tokens=15), dict(no_repeat_ngram_size=2), dict(no_repeat_ngram_size=3), dict(encoder_no_repeat_ngram_size=1),
     dict(suppress="first"), dict(begin_suppress="first"), dict(bad_words="pairs"), dict(forced_eos=True), dict(forced_bos_token_id=33),

@@ -10,7 +10,7 @@ import type { Tfjs } from './peers/tfjs.js';
 interface Sizes {
   readonly rows: number;
   readonly vocab: number;
-  /** Of the hidden states; 0: the bench starts from logits. */
+  /** Width of the hidden states; 0: the bench starts from logits. */
   readonly width: number;
 }
 

@@ -8,8 +8,9 @@ import { Rng } from './rng.js';
 const ROWS_PER_DOCUMENT = 2;
 
 /**
- * Draws families until `numRows` rows are full. Of each family it takes the versions whose classes
- * have the fewest rows so far, which keeps the classes level without throwing a family away.
+ * Draws families until `numRows` rows are full. It takes those versions of each family whose
+ * classes have the fewest rows so far, which keeps the classes level without throwing a family
+ * away.
  */
 function* balancedSamples(
   rng: Rng,

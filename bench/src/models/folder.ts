@@ -19,7 +19,7 @@ export interface DecoderConfig extends RawConfig {
 
 export interface ModelFolder extends AsyncDisposable {
   readonly path: string;
-  /** Of the weights. */
+  /** Bytes of the weights. */
   readonly bytes: number;
 }
 

@@ -35,9 +35,8 @@ const YOUNG = 12;
 
 /**
  * Keeps freed buffers for reuse. Recorded commands run in order, so a buffer may be handed out
- * again as soon as it is freed. Of the free buffers of a class the one with the lowest id is taken:
- * the same calls then get the same buffers in every step, and their bind groups are found in the
- * cache.
+ * again as soon as it is freed. A class gives the free buffer with the lowest id: the same calls
+ * then get the same buffers in every step, and their bind groups are found in the cache.
  *
  * Where rows have many lengths, buffers of sizes that are gone would pile up: before another is
  * made, those that were unused for longest are destroyed, as far as the limit asks for it.

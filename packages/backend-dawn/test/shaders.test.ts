@@ -55,7 +55,7 @@ const large: Pick<OpCase, 'name' | 'op' | 'inputs' | 'targets' | 'attrs'> = {
   })),
 };
 
-/** Of ops that are not named here, the first case. */
+/** Ops that are not named here have their first case. */
 const chosen: readonly Chosen[] = [
   ['add/64-64'],
   ['add/4x33-33'],

@@ -232,7 +232,7 @@ function llamaOf(parameters: number, maxLength: number): RawConfig {
   };
   let layers = 1;
   while (of(layers + 1).size <= parameters) layers++;
-  // Of that width, and as many layers as come nearest; the smallest models are nothing but a
+  // That width, with as many layers as come nearest; the smallest models are nothing but a
   // vocabulary.
   const { width } = of(layers);
   const rest = parameters - 2 * VOCABULARY * width;

@@ -83,7 +83,7 @@ export async function extractLora<M extends LanguageModel>(
       r: rank,
       loraAlpha: rank,
       rankPattern,
-      // Of a smaller layer too, B A counts once.
+      // B A counts once in a smaller layer, too.
       alphaPattern: { ...rankPattern },
       targetModules: [...layers.keys()],
       inferenceMode: true,

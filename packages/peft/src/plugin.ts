@@ -7,7 +7,7 @@ import { getPeftModel } from './model/getPeftModel.js';
 import { PeftModel } from './model/peftModel.js';
 
 const adapterService: AdapterService = {
-  // Of any shape: what it holds is checked when the adapter is made.
+  // It may have any shape: what it holds is checked when the adapter is made.
   apply: (model, config) => getPeftModel(model, config as object as PeftConfigInput),
   load: (model, nameOrPath, options) => PeftModel.fromPretrained(model, nameOrPath, options),
   openDeltas: openAdapterDeltas,

@@ -140,7 +140,7 @@ fn held(word: u32, map: u32, scale: f32) -> vec4f {
   let c = vec4u(word & 255u, (word >> 8u) & 255u, (word >> 16u) & 255u, word >> 24u);
   return vec4f(values(map + c.x), values(map + c.y), values(map + c.z), values(map + c.w)) * scale;
 }
-// Of the 256 ascending values from \`map\` on, the nearest to x; of two equally near, the lower.
+// The nearest to x of the 256 ascending values from \`map\` on; the lower of two equally near.
 fn nearest(x: f32, map: u32) -> u32 {
   var low = 0u;
   var high = 255u;

@@ -33,7 +33,7 @@ function dequantizeStage(q: Quantized, out: Operand): Stage {
   const size = numel(out.shape);
   const count = 32 / bits;
   const mask = 2 ** bits - 1;
-  // Of two 4-bit codes in a byte the first is the high one.
+  // The first of two 4-bit codes in a byte is the high one.
   const shift = (i: number) => (bits === 4 ? (i ^ 1) * 4 : i * 8);
   const value = (i: number) =>
     `codeMap[(word >> ${shift(i)}u) & ${mask}u] * absmax((first + ${i}u) / p.blockSize) + p.offset`;

@@ -16,7 +16,7 @@ export interface Group<Batch> {
   readonly batches: readonly Batch[];
   /** Micro-batches of all ranks together: what a position in the data counts. */
   readonly microBatches: number;
-  /** Of all ranks together. */
+  /** Examples of all ranks together. */
   readonly rows: number;
 }
 
@@ -36,7 +36,7 @@ export interface LoaderOptions<Example = unknown, Batch = readonly Example[]> {
   readonly dropLast: boolean;
   /** Shuffled, but with examples of about the same length together: `lengthGroupedOrder`. */
   readonly grouping?: {
-    /** Of each example. */
+    /** The length of each example. */
     readonly lengths: ArrayLike<number>;
     /** Examples of an update. */
     readonly size: number;

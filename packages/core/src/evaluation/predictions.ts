@@ -49,7 +49,7 @@ const PADDING = -100;
 
 /** Outputs and labels of one batch. */
 interface Collected extends EvalPrediction {
-  /** Of which batch: of several ranks each has a part of it. */
+  /** Which batch it is. Each rank of several has a part of it. */
   readonly place: number;
 }
 

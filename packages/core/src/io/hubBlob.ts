@@ -108,7 +108,7 @@ async function append(
 const sizeOf = async (path: string): Promise<number> =>
   (await stat(path).catch(() => null))?.size ?? 0;
 
-/** Of large files the sha256, of others git's: sha1 of "blob <size>\0" and the content. */
+/** Large files have the sha256, others git's hash: sha1 of "blob <size>\0" and the content. */
 async function contentHash(path: string, { isLarge, size }: RemoteFile): Promise<string> {
   const hash = createHash(isLarge ? 'sha256' : 'sha1');
   if (!isLarge) hash.update(`blob ${size}\0`);

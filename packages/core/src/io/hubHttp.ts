@@ -289,7 +289,9 @@ function decoded(part: string): string {
   }
 }
 
-/** Of a number of seconds or a date; null when there is neither. */
+/**
+ * Milliseconds to wait, which the header says as seconds or as a date; null where it says neither.
+ */
 function retryAfter(response: Response): number | null {
   const text = response.headers.get('retry-after');
   if (text === null) return null;

@@ -16,8 +16,8 @@ export const ownerPattern = '[0-9a-f]{8}-\\d+-[0-9a-f]{8}';
 export const orphanTag = (): string => `${host()}-0-${randomHex(4)}`;
 
 /**
- * Whether the process that wrote a temporary file is known to be no more. Of another machine that
- * cannot be known.
+ * Whether the process that wrote a temporary file is known to be no more. A process of another
+ * machine is not known to be.
  *
  * @param path ends with an `ownerTag`
  * @param file whose time is that of the writing. Default the path

@@ -91,7 +91,7 @@ export async function finishSave(folder: string): Promise<void> {
     const name = (await readdir(folder).catch(() => [])).find((entry) => journal.test(entry));
     if (name === undefined) return;
     const path = join(folder, name);
-    // Of a link to nothing one would try for ever; another's target would be touched.
+    // A link to nothing would be tried for ever; the target of another one would be touched.
     const found = await lstat(path).catch(() => null);
     if (found?.isFile() === false) throw noJournal(path);
     try {
@@ -133,7 +133,7 @@ interface Journal {
   readonly from: string;
   /** Below it. */
   readonly files: readonly string[];
-  /** Of before, that do not belong to the new ones. */
+  /** Files of before that do not belong to the new ones. */
   readonly remove: readonly string[];
 }
 

@@ -71,7 +71,7 @@ export type Target =
 
 export interface Signature {
   readonly names: readonly string[];
-  /** Of the last names. */
+  /** Those of the last names. */
   readonly defaults: readonly Expression[];
   /** Which of caller, varargs and kwargs the body reads. */
   readonly uses: ReadonlySet<string>;

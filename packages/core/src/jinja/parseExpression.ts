@@ -8,7 +8,7 @@ const special = ['caller', 'varargs', 'kwargs'];
 /** Jinja's grammar of expressions, by recursive descent. Each method reads what its name says. */
 export class ExpressionParser {
   protected at = 0;
-  /** Of the macros around, which special names they read. */
+  /** Which special names the macros around read. */
   protected readonly reads: Set<string>[] = [];
   /** Filters and tests that do not exist, where nothing around says that they may never run. */
   protected readonly unknown: JinjaError[] = [];

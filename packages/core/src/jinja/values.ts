@@ -55,7 +55,7 @@ export class Markup extends PyObject {
   constructor(readonly text: string) {
     super();
   }
-  /** Of a text, escaped; of HTML, as it is. */
+  /** Escapes a text; HTML stays as it is. */
   static from(value: Value, show: (value: Value) => string): Markup {
     return value instanceof Markup ? value : new Markup(escapeHtml(show(value)));
   }

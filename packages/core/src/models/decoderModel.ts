@@ -83,8 +83,8 @@ export abstract class DecoderModel implements LanguageModel {
   }
 
   /**
-   * Of the tokens alone: virtual tokens of an adapter are added here, and their part of the result
-   * taken off.
+   * The hidden states of the tokens alone. Virtual tokens of an adapter are put before them, and
+   * their part of the result is taken off.
    *
    * @throws SEQUENCE_TOO_LONG when default positions pass maxPositionEmbeddings (positions that are
    * given are the caller's to keep below it), INPUT_SHAPE, VIRTUAL_TOKENS_UNSUPPORTED
@@ -188,8 +188,8 @@ export abstract class DecoderModel implements LanguageModel {
   /**
    * Writes config.json, generation_config.json and model.safetensors (shards with an index above
    * `maxShardSize`) as transformers does: a tied head is not written twice. With adapters on it,
-   * writes the adapters (as PEFT does): merge them first to save a whole model. Of a model with
-   * other towers beside the text, writes the text model alone.
+   * writes the adapters (as PEFT does): merge them first to save a whole model. Other towers beside
+   * the text are not written.
    */
   async savePretrained(folder: string, options: ShardOptions = {}): Promise<void> {
     requireFolder(folder, 'savePretrained');

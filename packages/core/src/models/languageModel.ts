@@ -75,10 +75,9 @@ export interface ForwardInput {
   /** int32 [B, T] */
   readonly inputIds: Tensor;
   /**
-   * int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. Of the
-   * tokens: where virtual ones stand before them, their count is added. Their `reach`, where the
-   * host knows it, is the length that frequencies of type dynamic and longrope follow; else it is
-   * the width of the rows.
+   * int32 [B, T]; default 0..T-1 (after what is cached). Packed rows start again at 0. Virtual
+   * tokens are not counted: the model adds their number. Frequencies of type dynamic and longrope
+   * follow `reach` where the host knows it, else the width of the rows.
    */
   readonly positions?: Tensor | null;
   /**
@@ -88,8 +87,8 @@ export interface ForwardInput {
   readonly segments?: Tensor | null;
   readonly cache?: KvCache | null;
   /**
-   * Of `hiddenStates`: gives the last virtual token too, before the tokens, where virtual tokens
-   * are embeddings: [B, 1 + T, hidden]. Default false.
+   * Asks `hiddenStates` for the last virtual token too, before the tokens: [B, 1 + T, hidden]. Only
+   * virtual tokens that are embeddings have one. Default false.
    */
   readonly withLastVirtual?: boolean;
 }

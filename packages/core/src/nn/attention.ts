@@ -40,8 +40,8 @@ export interface AttentionContext {
   readonly segments: Tensor | null;
   readonly cache: KvCache | null;
   /**
-   * Of each layer, what virtual tokens put before the keys and values of this pass; none: there are
-   * none, or they are cached.
+   * What virtual tokens put before the keys and values of this pass, for each layer. None: there
+   * are none, or they are cached.
    */
   readonly virtual?: readonly KeyValues[] | null;
   /**

@@ -10,7 +10,7 @@ import { AttuneError, nearest } from '../util/errors.js';
  * scope: with that scope (a layer's) the copy ends, and the next reading uploads it again.
  */
 export class Parameter {
-  /** Of an offloaded parameter the last copy, mostly disposed. */
+  /** The last copy of an offloaded parameter is mostly disposed. */
   #tensor: Tensor;
   #host: HostArray | null = null;
 

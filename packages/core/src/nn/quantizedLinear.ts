@@ -40,7 +40,7 @@ export interface QuantizedWeight {
   readonly codes: Uint8Array;
   /** float32 scales, or with double quantisation their 8-bit codes. */
   readonly absmax: Float32Array | Uint8Array;
-  /** Of double quantisation: a scale for each 256 scales, and what is added to all. */
+  /** Double quantisation has a scale for each 256 scales, and an offset that is added to all. */
   readonly nestedAbsmax?: Float32Array;
   readonly offset?: number;
 }
@@ -95,7 +95,7 @@ export class QuantizedLinear extends Module implements LinearLike {
       readonly inFeatures: number;
       readonly outFeatures: number;
       readonly bias: boolean;
-      /** Of the bias. */
+      /** What the bias is stored in. */
       readonly dtype: DType;
       readonly format: QuantizedFormat;
       readonly maps: QuantizationMaps;
@@ -115,7 +115,7 @@ export class QuantizedLinear extends Module implements LinearLike {
       'weight.absmax',
       this.format.nested ? words(blocks) : engine.empty([blocks]),
     );
-    // Of all layers alike, so they share the memory.
+    // All layers have the same one and share its memory.
     this.#map = this.addBuffer('weight.quant_map', engine.alias(options.maps.codes));
     this.#nested = this.format.nested
       ? {

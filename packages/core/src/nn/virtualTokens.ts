@@ -28,7 +28,7 @@ export type VirtualTokens =
   | {
       readonly count: number;
       readonly embeddings?: never;
-      /** Of each layer, [V, Hkv, D]. */
+      /** Keys and values of each layer, [V, Hkv, D]. */
       readonly layers: readonly KeyValues[];
     };
 

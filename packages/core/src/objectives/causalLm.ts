@@ -93,7 +93,7 @@ export function causalLmLoss(
   return { loss, metrics: { meanTokenAccuracy: { sum: correct } }, extraItems: numFirst };
 }
 
-/** Of a head that is more than a product. */
+/** The loss of a head that is more than a product. */
 function lossOfLogits(
   logits: Tensor,
   targets: Tensor,

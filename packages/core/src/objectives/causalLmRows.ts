@@ -10,7 +10,7 @@ export interface CausalLmRowOptions {
   readonly maxLength: number;
   /** Learn completions only; null: where a row has one. Default null. */
   readonly completionOnlyLoss?: boolean | null;
-  /** Of conversations, learn only what the assistant says. Default false. */
+  /** Learn only what the assistant says in conversations. Default false. */
   readonly assistantOnlyLoss?: boolean;
   /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
   readonly formattingFunc?: ((row: never) => string) | undefined;

@@ -8,7 +8,7 @@ import { AttuneError } from '../util/errors.js';
 export interface NamedParameter {
   readonly name: string;
   readonly parameter: Parameter;
-  /** Of a table of embeddings, whose rows see few gradients each. */
+  /** Whether it is a table of embeddings, whose rows see few gradients each. Default false. */
   readonly isEmbedding?: boolean;
 }
 

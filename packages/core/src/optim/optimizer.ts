@@ -22,8 +22,8 @@ export type ReadState = (name: string) => Promise<Float32Array | Uint8Array | un
 export interface Optimizer {
   /**
    * The gradients that lie ready, as flat float32 tensors that may be read and written in place:
-   * what ranks add up between the last `backward` and `clipGradNorm`. Of a parameter that no loss
-   * reached they are zero. The same sizes in the same order on every rank. Absent: this optimizer
+   * what ranks add up between the last `backward` and `clipGradNorm`. Those of a parameter that no
+   * loss reached are zero. The same sizes in the same order on every rank. Absent: this optimizer
    * works on one rank only.
    */
   gradients?(): readonly Tensor[];

@@ -36,7 +36,7 @@ export interface ScheduleOptions {
   /** The rate that the factor multiplies; only polynomial decay and `minLr` need it. */
   readonly learningRate: number;
   /**
-   * Waves of a cosine. Default 0.5: one fall from 1 to 0. Of restarts: how many falls. Default 1.
+   * Waves of a cosine. Default 0.5: one fall from 1 to 0. With restarts: how many falls; default 1.
    */
   readonly numCycles?: number | undefined;
   /** Exponent of polynomial decay. Default 1. */

@@ -18,7 +18,7 @@ export interface Platform {
   readParts(path: string): AsyncIterable<Uint8Array>;
   /** Follows links. */
   stat(path: string): Promise<FileStats>;
-  /** Of a link, the link itself. */
+  /** Does not follow links: a link is what it tells about. */
   lstat(path: string): Promise<FileStats>;
   /** A second name of a file. */
   link(path: string, name: string): Promise<void>;

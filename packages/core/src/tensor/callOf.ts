@@ -37,7 +37,7 @@ function operandsOf(engine: Engine, op: string, tensors: readonly Tensor[]): Ope
   return operands;
 }
 
-/** Of tensors that an op writes into. @throws UPDATE_ALIASED, WEIGHT_OFFLOADED */
+/** Checks the tensors that an op writes into. @throws UPDATE_ALIASED, WEIGHT_OFFLOADED */
 export function checkWritten(
   op: string,
   inputs: readonly Tensor[],

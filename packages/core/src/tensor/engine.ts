@@ -80,7 +80,7 @@ export class Engine {
 
   // Randomness
 
-  /** Of initialisation and dropout. */
+  /** The seed of initialisation and dropout. */
   get seed(): number {
     return this.#random.seed;
   }

@@ -32,7 +32,7 @@ export class Tensor {
   gradIsStale = false;
   /** A copy of something that lies in host memory: writing it would change nothing. */
   readOnly = false;
-  /** Of positions that the host made: see `HostTensor.reach`. Null: the host does not know. */
+  /** Positions that the host made have it: see `HostTensor.reach`. Null: the host does not know. */
   reach: number | null = null;
 
   #storage: Storage | null;

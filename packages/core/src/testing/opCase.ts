@@ -34,7 +34,7 @@ export interface OpCase {
   readonly targets: readonly CaseOperand[];
   readonly attrs: Attrs;
   readonly tolerance: Tolerance;
-  /** Of each output by itself, where they differ. Default: `tolerance` for all. */
+  /** The tolerance of each output, where they differ. Default: `tolerance` for all. */
   readonly tolerances?: readonly Tolerance[];
   /** Whether element i of the outputs has a defined value. Default: all have. */
   readonly defined?: (i: number) => boolean;

@@ -17,7 +17,7 @@ export interface IdArray {
   readonly data: Int32Array;
   readonly shape: readonly [number, number];
   readonly dtype: 'int32';
-  /** Of positions: tokens of the longest example. */
+  /** Positions have it: the tokens of the longest example. */
   readonly reach?: number;
 }
 

@@ -73,10 +73,7 @@ export function assistantMask(
   return { ids, mask: maskByPrefix(tokenizer, text, ids, spans) };
 }
 
-/**
- * Of spans that the template marks, those of learned messages; null where it is not known which is
- * whose.
- */
+/** The marked spans that belong to learned messages; null where it is not known which is whose. */
 function learnedSpans(
   marked: readonly Span[],
   messages: Messages,

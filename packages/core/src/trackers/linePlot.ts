@@ -4,7 +4,7 @@ import { type Panel, type Series, thin } from './curve.js';
 import { cut, escapeXml } from './escapeXml.js';
 
 /**
- * Of one panel, in units of its viewBox: a phone shows it at nearly this width, so text stays
+ * Width of one panel, in units of its viewBox. A phone shows it at nearly this width, so text stays
  * readable.
  */
 export const PANEL_WIDTH = 400;

@@ -6,7 +6,7 @@ import { words } from './words.js';
 const MOST_METRICS = 12;
 /** Evaluation sets beyond these have no curve: nobody could tell them apart. */
 const MOST_SETS = 10;
-/** Of the largest to the smallest: beyond it a linear axis shows one of both only. */
+/** Ratio of the largest to the smallest beyond which a linear axis shows one of both only. */
 const SPREAD = 50;
 
 /** What every training row has, and counters. The rest are metrics of the objective. */

@@ -34,7 +34,7 @@ const MIDDLE = 3;
 const LAST = 4;
 /** ":W&B", a magic number, a version. */
 const FILE_HEADER = Uint8Array.from([0x3a, 0x57, 0x26, 0x42, 0xe1, 0xbe, 0x00]);
-/** Of the client whose file format this is; readers compare it with their own. */
+/** Version of the client whose file format this is. Readers compare it with their own. */
 const PRODUCER = '0.31.0';
 const MIN_CONSUMER = '0.70.0';
 

@@ -68,7 +68,7 @@ export async function beginTraining(
   }
 }
 
-/** Of several ranks the first opens the folder, and says to the others where the run begins. */
+/** The first of several ranks opens the folder, and tells the others where the run begins. */
 async function openOutput(
   { args, logger, ranks }: TrainingContext,
   options: { readonly saves: boolean; readonly resume: Resume },

@@ -50,7 +50,7 @@ export interface TrainingProfile {
   readonly steps: number;
   /** Milliseconds an update takes without the clock. */
   readonly stepMs: number;
-  /** Of them, what the host is busy recording. */
+  /** Those of them in which the host is busy recording. */
   readonly hostMs: number;
   /** Milliseconds of kernels in an update. */
   readonly deviceMs: number;

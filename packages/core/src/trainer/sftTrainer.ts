@@ -36,9 +36,7 @@ const sftOnly = {
   completionOnlyLoss: z.boolean().nullable().default(null).meta({
     aka: 'completiononly trainonresponsesonly trainoncompletions trainoninputs maskprompt masking',
   }),
-  /**
-   * Of conversations, learn only what the assistant says, with any chat template. Default false.
-   */
+  /** Learn only what the assistant says in conversations, with any chat template. Default false. */
   assistantOnlyLoss: z.boolean().default(false).meta({ aka: 'assistantonly trainonassistant' }),
   /**
    * Fill rows of `maxLength` tokens with several examples each: less padding, the same loss. They

@@ -288,7 +288,7 @@ export class Trainer<
 
   /**
    * The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out.
-   * Default: outputDir. Of several ranks the first writes.
+   * Default: outputDir. Rank 0 alone writes.
    */
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
     this.#checkModel();

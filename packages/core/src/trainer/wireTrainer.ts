@@ -31,7 +31,7 @@ import type { TrainingContext } from './trainingContext.js';
 export interface TrainerParts {
   readonly context: TrainingContext;
   readonly evaluation: Evaluation;
-  /** Of its arguments. */
+  /** What its arguments are checked by. */
   readonly schema: z.ZodObject;
 }
 

@@ -7,8 +7,9 @@ export interface HostTensor {
   readonly shape: readonly number[];
   readonly dtype: 'float32' | 'int32';
   /**
-   * Of positions: one more than the highest that a token has, padding left out. Rotary embeddings
-   * of type dynamic and longrope take their frequencies from it. Default: the width of the rows.
+   * Positions have it: one more than the highest that a token has, padding left out. Rotary
+   * embeddings of type dynamic and longrope take their frequencies from it. Default: the width of
+   * the rows.
    */
   readonly reach?: number;
   /**

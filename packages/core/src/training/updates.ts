@@ -90,9 +90,9 @@ export interface UpdateContext {
 
 /** Where in a run a group stands. */
 export interface UpdateFacts extends Omit<UpdateContext, 'inference'> {
-  /** Of the run. */
+  /** The seed of the run. */
   readonly seed: number;
-  /** Of the run. */
+  /** Aborts when the run is to end. */
   readonly signal: AbortSignal;
   /** In an evaluation, which batch it is. Default 0. */
   readonly place?: number;

@@ -41,7 +41,7 @@ export const isSystemError = (error: unknown): error is SystemError =>
  * @returns DISK_WRITE
  */
 export function diskError(error: unknown, path: string): unknown {
-  // Of a part of what is written: the whole has the name that the user knows.
+  // One may be about a part of what is written; the whole has the name that the user knows.
   const cause = AttuneError.isInstance(error) && error.code === 'DISK_WRITE' ? error.cause : error;
   if (!isSystemError(cause)) return error;
   const code = cause.code!;

@@ -55,7 +55,7 @@ const nested = (open: string, close: string, n: number, inner = '') =>
   open.repeat(n) + inner + close.repeat(n);
 const utf16 = (text: string) => Buffer.from(text, 'utf16le');
 
-/** Of any text that is to be read. */
+/** For any text that is to be read. */
 export const encodings: readonly (readonly [string, Buffer, RegExp])[] = [
   ['UTF-16', utf16('\uFEFF{"a":1}'), /UTF-16/],
   ['UTF-16, big endian', utf16('\uFEFF{"a":1}').swap16(), /UTF-16/],
@@ -69,7 +69,7 @@ export const encodings: readonly (readonly [string, Buffer, RegExp])[] = [
   ['a zip archive', Buffer.from('PK\x03\x04abc'), /zip/],
 ];
 
-/** Of any file that is to hold a JSON object. */
+/** For any file that is to hold a JSON object. */
 export const badJson: readonly (readonly [string, Buffer, RegExp])[] = [
   ...encodings,
   ...(

@@ -27,8 +27,8 @@ interface RunOptions {
   readonly resume?: boolean;
   readonly optimizers?: SftTrainerOptions['optimizers'];
   /**
-   * Of the config: 512 x 8 of a larger embedding are the 4096 numbers from which states have 8
-   * bits.
+   * Changes of the config: 512 x 8 of a larger embedding are the 4096 numbers from which states
+   * have 8 bits.
    */
   readonly changes?: object;
 }

@@ -30,8 +30,8 @@ export interface WeightedAdapterOptions {
    */
   readonly density?: number;
   /**
-   * Of "ties" and "dare_ties": elect signs by the sum of the values or by their number. Default
-   * "total".
+   * How "ties" and "dare_ties" elect signs: by the sum of the values ("total") or by their number
+   * ("frequency"). Default "total".
    */
   readonly majoritySignMethod?: algebra.MajoritySignMethod;
   /**
@@ -45,7 +45,7 @@ export interface WeightedAdapterOptions {
    * cross terms. Default false.
    */
   readonly peftCompat?: boolean;
-  /** Of the random masks of "dare_*". Default: the Attune's seed. */
+  /** Seed of the random masks of "dare_*". Default: the Attune's seed. */
   readonly seed?: number;
 }
 

@@ -9,7 +9,7 @@ export interface BaseParameter {
 
 /** The model that an adapter is for. */
 export interface BaseModel {
-  /** Of config.json, e.g. "llama". */
+  /** As config.json says, e.g. "llama". */
   readonly modelType: string;
   readonly vocabSize: number;
   readonly hiddenSize: number;

@@ -5,15 +5,15 @@ export interface LayerInfo {
   /** e.g. `model.layers.0.self_attn.q_proj` */
   readonly path: string;
   /**
-   * Of modules that are no linear layers (`targets: 'module'`): the model's hidden size, as
-   * outFeatures.
+   * Modules that are no linear layers (`targets: 'module'`) have the model's hidden size here and
+   * as outFeatures.
    */
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly hasBias: boolean;
   /**
-   * Of an embedding, which is given ids: inFeatures is the size of its table, the weight [out, in]
-   * its transpose.
+   * An embedding, which is given ids, has it: inFeatures is the size of its table, the weight
+   * [out, in] its transpose.
    */
   readonly embedding?: {
     /** What it multiplies its rows by, e.g. sqrt(hidden) in Gemma. */

@@ -119,8 +119,8 @@ export interface LayerPart<
   ): Tensor;
   /**
    * First values that take the host: null where there are none. The adapter computes with those of
-   * `params` until they come, which should give the same function. Of a loaded adapter only frozen
-   * ones are written.
+   * `params` until they come, which should give the same function. Only the frozen ones of a loaded
+   * adapter are written.
    *
    * @param weight reads the layer's weight [out, in], float32
    * @returns by the names of `params`

@@ -19,8 +19,8 @@ export type Init =
   | { readonly values: (rng: Rng) => Float32Array }
   | {
       /**
-       * Of virtual tokens: what the model's embedding gives for these ids. `uniform` draws from [0,
-       * 1).
+       * Virtual tokens start as what the model's embedding gives for these ids. `uniform` draws
+       * from [0, 1).
        */
       readonly tokens: (uniform: () => number) => readonly number[];
     }

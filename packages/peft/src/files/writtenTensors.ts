@@ -7,7 +7,7 @@ import { formatShape, sameShape } from '@attune/core/tensor';
 interface Meant {
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** Of the bytes that were handed to the writer. */
+  /** Hash of the bytes that were handed to the writer. */
   hash: string | null;
 }
 

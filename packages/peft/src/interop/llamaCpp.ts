@@ -21,7 +21,7 @@ const isPassedOver = (name: string): boolean =>
  * The rules of llama.cpp: `convert_lora_to_gguf.py` (commit 0b03ada), `src/llama-adapter.cpp`
  * (0650ea8) and `llama-adapter.h` (215841f), the converter of GPT-2, issue 9065.
  *
- * Of the config the converter reads lora_alpha alone; the scale is lora_alpha / rank of the tensor.
+ * The converter reads lora_alpha alone of the config; the scale is lora_alpha / rank of the tensor.
  */
 export function llamaCppProblems(adapter: SavedAdapter): AdapterProblem[] {
   const target = 'llama.cpp';

@@ -63,7 +63,7 @@ const isFeedforward = (names: Names | null, path: string): boolean =>
     ? fullMatch(names, path)
     : (names ?? []).some((name) => path.endsWith(name));
 
-/** Of a layer, by its factors: [1, in] scale what it takes, [out, 1] what it gives. */
+/** Factors [1, in] scale what a layer takes, [out, 1] what it gives. */
 const scalesInput = (l: Tensor, { inFeatures }: LayerInfo): boolean =>
   l.shape[0] === 1 && l.shape[1] === inFeatures;
 

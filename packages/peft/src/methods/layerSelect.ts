@@ -11,7 +11,7 @@ const shape = {
   lastLayers: z.int().min(1).nullable().default(null).meta({ aka: 'lastnlayers numlayers' }),
   /** Train the final norm too. Default false. */
   finalNorm: z.boolean().default(false),
-  /** Train the output head too. Of a model that ties it, that is the embedding. Default false. */
+  /** Train the output head too. A tied head is the embedding. Default false. */
   head: z.boolean().default(false),
   /** Train the embedding too. Default false. */
   embedding: z.boolean().default(false),

@@ -12,12 +12,13 @@ const own = {
    */
   promptTuningInit: z.enum(['RANDOM', 'SAMPLE_VOCAB', 'TEXT']).default('RANDOM'),
   /**
-   * The text. Its tokens are repeated, or cut off, to numVirtualTokens. Of promptTuningInit "TEXT";
-   * default none.
+   * The text. Its tokens are repeated, or cut off, to numVirtualTokens. Only with promptTuningInit
+   * "TEXT". Default none.
    */
   promptTuningInitText: z.string().nullable().default(null),
   /**
-   * A folder or a Hub id: its tokenizer reads the text. Of promptTuningInit "TEXT"; default none.
+   * A folder or a Hub id: its tokenizer reads the text. Only with promptTuningInit "TEXT". Default
+   * none.
    */
   tokenizerNameOrPath: z.string().nullable().default(null),
   /** Only `revision`, of a Hub id. Default none. */

@@ -49,7 +49,7 @@ export function inject(
               shared.set(planned.name, inFile(planned) ?? initialised(engine, planned));
       const given: Given = (planned) =>
         planned.isShared ? engine.alias(shared.get(planned.name)!) : inFile(planned);
-      // Of virtual tokens a file may hold what the encoder gave, without the encoder.
+      // A file of virtual tokens may hold what the encoder gave, without the encoder.
       const isWhole = !values || isEncoderIn(values.keys());
       for (const slot of slots) {
         const own = slot.kind === 'prompt' && !isWhole ? withoutEncoder(slot) : slot;

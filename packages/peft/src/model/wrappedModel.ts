@@ -106,14 +106,14 @@ export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
   forward(input: ForwardInput): Tensor {
     return this.used.forward(input);
   }
-  /** Of a base that writes text. @throws GENERATE_OPTION */
+  /** As the base writes text. @throws GENERATE_OPTION */
   generate(
     this: WrappedModel<GenerativeModel>,
     options: GenerateOptions,
   ): ReturnType<GenerativeModel['generate']> {
     return generative(this.used, 'generate').generate(options);
   }
-  /** Of a base that writes text. @throws GENERATE_OPTION */
+  /** As the base writes text, token by token. @throws GENERATE_OPTION */
   generateStream(
     this: WrappedModel<GenerativeModel>,
     options: GenerateOptions,

@@ -49,7 +49,7 @@ interface Place {
 /** PEFT's rule for feedforwardModules. */
 const plainEnd = (path: string, name: string): boolean => path.endsWith(name);
 
-/** Of a list the entries, of a regular expression the whole. */
+/** The entries of a list, or the whole of a regular expression, that match nothing. */
 function strayNames(
   option: string,
   value: unknown,

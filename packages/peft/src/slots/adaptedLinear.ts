@@ -118,7 +118,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
     }
   }
 
-  /** Of an embedding: a tied head reads the weight without its adapters, as in PEFT. */
+  /** A head that is tied to an embedding reads the weight without its adapters, as in PEFT. */
   get weight(): Parameter | undefined {
     const { inner } = this;
     return inner instanceof SavedModule ? inner.weight : original(this).ownParameters.get('weight');

@@ -76,7 +76,7 @@ export interface PlannedPrompt {
   readonly parameters: readonly NewParameter[];
   /** [V, width] */
   readonly shape: readonly [number, number];
-  /** Of one key or value in the layers: `keyValues` are [V, layers, 2, kvHeads, headDim]. */
+  /** Sizes of keys and values in the layers: `keyValues` are [V, layers, 2, kvHeads, headDim]. */
   readonly heads: { readonly layers: number; readonly kvHeads: number; readonly headDim: number };
 }
 

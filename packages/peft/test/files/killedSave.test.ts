@@ -58,7 +58,7 @@ function run(kind: string, folder: string, n: number): Promise<number | null> {
   });
 }
 
-/** Of all files that others see, names and contents. */
+/** Names and contents of all files that others see. */
 async function fingerprint(folder: string): Promise<string> {
   const hash = createHash('sha256');
   for (const name of (await readdir(folder)).sort())

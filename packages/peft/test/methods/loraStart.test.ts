@@ -92,7 +92,7 @@ describe('row 45: "orthogonal": A and B are random, and B A = 0', () => {
     expect(size(exact(engine, b.matmul(a)))).toBeLessThan(1e-7);
     expect(size(exact(engine, a))).toBeGreaterThan(0.01);
     expect(size(exact(engine, b))).toBeGreaterThan(0.01);
-    // Of rank r / 2 each: with half of the orthogonal rows.
+    // Each has rank r / 2: half of the orthogonal rows.
     const rank = (rows: number, columns: number, data: readonly number[]) =>
       new SingularValueDecomposition(Matrix.from1DArray(rows, columns, [...data]), {
         autoTranspose: true,

@@ -48,14 +48,14 @@ async function windowed(family: string): Promise<CausalLM> {
     : load(attune, family, 'float32');
 }
 
-/** Of the given rows alone, one after the other. */
+/** Logits of the given rows alone, one after the other. */
 async function alone(model: PeftModel, rows: readonly (readonly number[])[]): Promise<number[]> {
   const all: number[] = [];
   for (const row of rows) all.push(...(await logits(model, [row])));
   return all;
 }
 
-/** Of rows in one, behind `pad` columns of padding. */
+/** Logits of rows in one batch, behind `pad` columns of padding. */
 async function together(model: PeftModel, rows: readonly (readonly number[])[], pad: number) {
   const { engine } = model;
   const ids = [...new Array<number>(pad).fill(0), ...rows.flat()];

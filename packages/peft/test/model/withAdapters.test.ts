@@ -59,7 +59,7 @@ describe('withAdapters', () => {
     ]);
     expect(inner).toEqual([other, before, own, other]);
     expect(await model.withAdaptersDisabled(() => model.withAdapters('other', now))).toEqual(other);
-    // Of two that wait at once the later one decides, and each takes away its own.
+    // Where two wait at once the later one decides, and each takes away its own.
     let end = () => {};
     const first = model.withAdapters('other', () => new Promise<void>((done) => (end = done)));
     const second = model.withAdaptersDisabled(async () => {

@@ -177,7 +177,7 @@ function rounded(v: string, compute: ComputeDType): string {
 function codeReader(bits: 4 | 8) {
   const [codes, scales] = ['bData', 'bScales'];
   const word = bits === 4 ? `(${codes}[i >> 1u] >> ((i & 1u) * 16u))` : `${codes}[i]`;
-  // Of two 4-bit codes in a byte the first is the high one.
+  // The first of two 4-bit codes in a byte is the high one.
   const shifts = bits === 4 ? [4, 0, 12, 8] : [0, 8, 16, 24];
   const mask = bits === 4 ? '15u' : '255u';
   const four = shifts.map((shift) => `codeMap[(word >> ${shift}u) & ${mask}]`);

@@ -6,8 +6,8 @@ const positive = z.number().positive();
 
 /**
  * Rotary embeddings in a config.json: `rope_theta` and `rope_scaling` as transformers 4 writes
- * them, or `rope_parameters` with the theta inside, as transformers 5 does. Of both, `rope_scaling`
- * counts.
+ * them, or `rope_parameters` with the theta inside, as transformers 5 does. Where both are there,
+ * `rope_scaling` counts.
  */
 export const rotaryKeys = {
   rope_theta: positive.nullish(),
@@ -166,7 +166,7 @@ export function rotaryFromConfig(
   });
   if (!found.success) throw invalid(key, type, found.error);
   const { theta, partial_rotary_factor: share } = found.data;
-  // Of a family that turns whole heads, transformers passes over it where there is no scaling.
+  // Transformers passes over it in a family that turns whole heads, where there is no scaling.
   const isPart = share !== 1 && type !== 'default' && type !== 'proportional';
   if (isPart && !partial)
     throw new AttuneError(

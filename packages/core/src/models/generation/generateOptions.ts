@@ -23,8 +23,8 @@ export const callOptions = {
    */
   attentionMask: z.custom<Ids>().optional().meta({ aka: 'mask' }),
   /**
-   * Of a model with adapters: the adapter that answers each prompt, "__base__" for none; one name a
-   * prompt. Default: the active ones answer all.
+   * The adapter that answers each prompt, "__base__" for none: one name a prompt. Default: the
+   * active adapters answer all.
    */
   adapterNames: z.custom<readonly string[]>().optional().meta({ aka: 'adapter adaptername' }),
   /**
@@ -67,13 +67,13 @@ export const settingOptions = {
    */
   numBeams: kinds.beams.default(1).meta({ aka: 'beams beamsize' }),
   /**
-   * Of beam search: the exponent of the length by which an answer's log-probability is divided;
-   * above 0 favours long answers. Default 1.
+   * Beam search divides the log-probability of an answer by its length to this power; above 0
+   * favours long answers. Default 1.
    */
   lengthPenalty: kinds.number.default(1),
   /**
-   * Of beam search: true stops when numBeams answers have ended, false when a better one is
-   * unlikely, 'never' when it is impossible. Default false.
+   * When beam search stops. true: numBeams answers have ended; false: a better one is unlikely;
+   * 'never': it is impossible. Default false.
    */
   earlyStopping: kinds.early.default(false),
   /**
@@ -116,23 +116,23 @@ export const settingOptions = {
   /** Scores become log-probabilities again after all else. Default false. */
   renormalizeLogits: kinds.flag.default(false),
   /**
-   * Of sampling: the likeliest tokens up to this share of the entropy (arXiv:2509.02510); above 0
+   * Samples among the likeliest tokens up to this share of the entropy (arXiv:2509.02510); above 0
    * to 1. Default none.
    */
   topH: kinds.entropyShare.optional(),
   /**
-   * Of sampling: the tokens whose information is nearest to the entropy, up to this probability
+   * Samples among the tokens whose information is nearest to the entropy, up to this probability
    * (arXiv:2202.00666). Default 1: all.
    */
   typicalP: kinds.typical.default(1),
   /**
-   * Of sampling: leaves out tokens less likely than this (arXiv:2210.15191); 0: none. Usual 3e-4 to
-   * 9e-4. Default 0.
+   * Samples no token that is less likely than this (arXiv:2210.15191); 0: all. Usual 3e-4 to 9e-4.
+   * Default 0.
    */
   epsilonCutoff: kinds.cutoff.default(0),
   /**
-   * Of sampling: the same with a limit that follows the entropy; 0: none. Usual 3e-4 to 4e-3.
-   * Default 0.
+   * As epsilonCutoff, with a limit that follows the entropy; 0: none. Usual 3e-4 to 4e-3. Default
+   * 0.
    */
   etaCutoff: kinds.cutoff.default(0),
   /**
@@ -179,6 +179,6 @@ export interface GenerateOutput {
   readonly sequences: number[][];
   /** Why each row ended: an eos token, a stop string, its length, or `maxTime`. */
   readonly finishReasons: ('eos' | 'stop' | 'length' | 'time')[];
-  /** Of beam search: the log-probability of each answer, divided by length^lengthPenalty. */
+  /** Beam search has it: the log-probability of each answer, divided by length^lengthPenalty. */
   readonly sequencesScores?: number[];
 }

@@ -26,7 +26,7 @@ const notes: OptionNotes = {
 /** Options with every default filled in and checked against the model. */
 export interface GenerationPlan {
   readonly prompts: readonly (readonly number[])[];
-  /** Of each prompt; null: the active ones. */
+  /** The adapter of each prompt; null: the active ones answer all. */
   readonly adapterNames: readonly string[] | null;
   readonly maxNewTokens: number;
   readonly doSample: boolean;

@@ -71,7 +71,7 @@ export interface HeadDefinition<
 
 /** For a head that files may lack. */
 const newHeadShape = {
-  /** Of the head's own tensors, where the checkpoint does not have them. Default 0. */
+  /** Seed of the head's own tensors, where the checkpoint does not have them. Default 0. */
   seed: z.number().default(0),
 };
 export const newHeadOptions = z.strictObject(newHeadShape);

@@ -103,7 +103,7 @@ function architecture({ architectures, model_type }: RawConfig): { architectures
   const first: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
   if (typeof first !== 'string') return {};
   const stem = first.replace(/(For[A-Z]\w+|LMHeadModel|Model)$/, '');
-  // Of Gemma 3 there is one class with images and one without.
+  // Gemma 3 has one class with images and one without.
   const name = model_type === 'gemma3_text' ? 'Gemma3Text' : stem;
   return { architectures: [`${name}ForSequenceClassification`] };
 }

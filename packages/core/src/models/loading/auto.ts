@@ -5,13 +5,13 @@ import { valueHead } from '../heads/valueHead.js';
 import { autoModel } from './autoModel.js';
 import type { FromConfigOptions, FromPretrainedOptions } from './loadOptions.js';
 
-/** Of `AutoModelForSequenceClassification.fromPretrained`. */
+/** Options of `AutoModelForSequenceClassification.fromPretrained`. */
 export interface ClassifierFromPretrainedOptions
   extends FromPretrainedOptions,
     LabelOptions,
     NewHeadOptions {}
 
-/** Of `AutoModelForSequenceClassification.fromConfig`. */
+/** Options of `AutoModelForSequenceClassification.fromConfig`. */
 export interface ClassifierFromConfigOptions extends FromConfigOptions, LabelOptions {}
 
 /**

@@ -159,7 +159,7 @@ async function fromConfig<Model extends DecoderModel, Options extends object>(
   return finish(attune, head, root, { config: facts, dtype, quantization, ...source });
 }
 
-/** Of most models with towers transformers has the causal language model alone. */
+/** Most models with towers have a causal language model alone in transformers. */
 function refuseTowers(
   { name, withOtherTowers = false }: Pick<HeadDefinition, 'name' | 'withOtherTowers'>,
   { modelType, nameInModel }: ModelFamily,

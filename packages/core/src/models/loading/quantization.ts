@@ -62,7 +62,7 @@ export type QuantizationConfig = OptionsInput<typeof quantizationShape>;
 /** With what else a config.json has. */
 const schema = quantizationOptions.extend({
   bnb4bitQuantStorage: z.literal('uint8').nullish(),
-  /** Of bitsandbytes alone: activations stay float32 here, so nothing is split off. */
+  /** Bitsandbytes alone needs it: activations stay float32 here, so nothing is split off. */
   llmInt8Threshold: z.number().nullish(),
   llmInt8EnableFp32CpuOffload: z.literal(false).nullish(),
   llmInt8HasFp16Weight: z.literal(false).nullish(),

@@ -9,7 +9,7 @@ export interface SgdAttrs extends Record<string, number> {
   readonly dampening: number;
   /** 1: the gradient plus `momentum` times the buffer; 0: the buffer. */
   readonly nesterov: number;
-  /** Of the gradient: g += weightDecay * parameter. */
+  /** Added to the gradient: g += weightDecay * parameter. */
   readonly weightDecay: number;
   /** 1 in the first update: the buffer becomes the gradient, whole. */
   readonly first: number;

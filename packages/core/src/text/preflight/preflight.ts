@@ -78,7 +78,7 @@ export class Preflight {
   /** These are the first rows of a stream, not all. */
   isStart = false;
   #isPassed = false;
-  /** Of a stream: its beginning may be read more than once. */
+  /** Rows of a stream, whose beginning may be read more than once. */
   readonly #seen = new Set<string>();
   readonly #context: PreflightContext;
   readonly #stops: ReadonlySet<number>;
@@ -119,7 +119,7 @@ export class Preflight {
     this.#stops = new Set([...context.eosTokenIds, ...(own === null ? [] : [own])]);
   }
 
-  /** Of a stream, rows count until the check has passed. */
+  /** Counts a row. Those of a stream count until the check has passed. */
   add(origin: string, row: TokenizedRow): void {
     if (this.#isPassed || (this.isStart && this.#seen.has(origin))) return;
     if (this.isStart) this.#seen.add(origin);

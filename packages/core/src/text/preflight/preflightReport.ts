@@ -37,7 +37,7 @@ export interface PreflightFacts {
   readonly answersTruncated: number;
   /** Rows in which the end of the prompt and the completion are one token. */
   readonly boundaryMerged: number;
-  /** Of all rows, those that the chat template renders. */
+  /** Rows that the chat template renders. */
   readonly throughTemplate: number;
   /** Which tokens end answers, and in how many rows. */
   readonly stopCounts: ReadonlyMap<number, number>;

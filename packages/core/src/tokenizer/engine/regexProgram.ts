@@ -160,9 +160,7 @@ function firstSets(node: Node): readonly CharSet[] | null {
   }
 }
 
-/**
- * Of an item that may be empty: what it begins with where it is not; null where that is not known.
- */
+/** What an item that may be empty begins with where it is not; null where that is not known. */
 function beginnings(node: Node): readonly CharSet[] | null {
   if (node.kind === 'assert' || node.kind === 'look' || node.kind === 'empty') return [];
   if (node.kind === 'repeat') return node.max === 0 ? [] : firstSets(node.item);

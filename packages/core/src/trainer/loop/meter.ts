@@ -36,7 +36,7 @@ export class StepMeter {
   #counts = new Map<string, number>();
   /** What the host knows of the update in progress. */
   #host: HostMetrics = {};
-  /** Of each row that is still on the device. */
+  /** How each row that is still on the device is laid out. */
   #layouts: Layout[] = [];
   #rows: StepRow[] = [];
 
@@ -76,7 +76,7 @@ export class StepMeter {
     this.#host = metrics;
   }
 
-  /** The sums of all ranks in place of this one's. Of a NaN on one rank comes a NaN on all. */
+  /** The sums of all ranks in place of this one's. A NaN on one rank becomes a NaN on all. */
   async sumOver(communicator: Communicator): Promise<void> {
     const read = async (sum: Tensor) => (await sum.data())[0]!;
     const metrics = [];

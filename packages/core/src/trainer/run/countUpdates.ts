@@ -3,7 +3,7 @@ import { AttuneError } from '../../util/errors.js';
 
 /** How many updates a run has, counted as transformers' Trainer counts them. */
 export interface TrainingPlan {
-  /** Of a stream, whose end is not known: those of the whole run. */
+  /** Micro-batches of an epoch. A stream, whose end is not known, has those of the whole run. */
   readonly batchesPerEpoch: number;
   /**
    * ceil(batches / gradientAccumulationSteps) times the updates of a group: a last group with fewer

@@ -8,7 +8,7 @@ import type { TrainingContext } from '../trainingContext.js';
 /** What a run holds on the device beside the model, and how far it may get ahead of it. */
 export class RunDevice {
   readonly optimizer: Optimizer;
-  /** Of float16 arithmetic alone: bfloat16 has the range of float32. */
+  /** Float16 arithmetic alone has one: bfloat16 has the range of float32. */
   readonly lossScaler: LossScaler | null;
   readonly meter: StepMeter;
   readonly pacer: Pacer;

@@ -264,8 +264,8 @@ export class TrainingRun implements AsyncDisposable {
   }
 
   /**
-   * Writes checkpoint-N, deletes what saveTotalLimit no longer allows. Of several ranks the first
-   * writes, and the others wait for it.
+   * Writes checkpoint-N and deletes what saveTotalLimit no longer allows. Rank 0 writes; other
+   * ranks wait for it.
    *
    * @param whole false: weights only, nothing to resume from. Default: as `saveOnlyModel` says
    * @returns its folder

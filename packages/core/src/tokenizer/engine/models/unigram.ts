@@ -31,7 +31,7 @@ export class Unigram implements Model {
       this.#scores[id] = score;
       lowest = Math.min(lowest, score);
     }
-    // Of tokens that stand there twice the last counts.
+    // The last counts of tokens that stand there twice.
     for (const [token, id] of ids) if (token !== '') this.#trie.add(token, id);
     this.vocabulary = { ids, tokens };
     this.#unknownScore = lowest - UNKNOWN_PENALTY;
