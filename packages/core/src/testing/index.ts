@@ -4,6 +4,7 @@ export * from './datasetReaderKit.js';
 export * from './gradients.js';
 export * from './inProcessWorld.js';
 export * from './kit.js';
+export * from './modelFamilyKit.js';
 export * from './opCase.js';
 export { opCases } from './opCases.js';
 export * from './scheduleKit.js';
