@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { adafactor, isFactored } from '../tensor/ops/adafactor.js';
-import { numel, type Shape } from '../tensor/shape.js';
+import type { Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { ArenaOptimizer, type ArenaOptions, type UpdateRule } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
@@ -105,7 +105,5 @@ export const adafactorDefinition = defineOptimizer({
     beta1: z.number().min(0).lt(1).nullable().default(null),
     scaleParameter: z.boolean().default(false),
   }),
-  stateBytes: (shape, _, { beta1 }) =>
-    4 * secondShapes(shape).reduce((n, part) => n + numel(part), beta1 === null ? 0 : numel(shape)),
   create: (engine, groups, _, options) => new Adafactor(engine, groups, options),
 });

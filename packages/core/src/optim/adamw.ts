@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { adamw } from '../tensor/ops/optimizer.js';
-import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
@@ -53,7 +52,6 @@ export function adamwRule(options: AdamWOptions): ElementwiseRule {
 export const adamwDefinition = defineOptimizer({
   name: 'adamw_torch',
   options: z.strictObject({}),
-  stateBytes: (shape) => 8 * numel(shape),
   create: (engine, groups, { adamBeta1, adamBeta2, adamEpsilon }) =>
     new AdamW(engine, groups, { beta1: adamBeta1, beta2: adamBeta2, eps: adamEpsilon }),
 });

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { dynamicMap } from '../quant/codeMaps.js';
 import type { Engine } from '../tensor/engine.js';
 import { adamw8bit, MOMENT_BLOCK } from '../tensor/ops/adamw8bit.js';
-import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AdamWOptions, adamwRule } from './adamw.js';
 import type { NamedParameter } from './arena.js';
@@ -137,10 +136,6 @@ function eightBitRule({
 export const adamw8bitDefinition = defineOptimizer({
   name: 'adamw_bnb_8bit',
   options: z.strictObject({}),
-  stateBytes: (shape) => {
-    const size = numel(shape);
-    return size < MIN_SIZE ? 8 * size : 2 * size + 8 * Math.ceil(size / MOMENT_BLOCK);
-  },
   create: (engine, groups, { adamBeta1, adamBeta2, adamEpsilon }) =>
     new AdamW8bit(engine, groups, { beta1: adamBeta1, beta2: adamBeta2, eps: adamEpsilon }),
 });
@@ -149,7 +144,6 @@ export const adamw8bitDefinition = defineOptimizer({
 export const pagedAdamw8bitDefinition = defineOptimizer({
   name: 'paged_adamw_8bit',
   options: z.strictObject({}),
-  stateBytes: () => 0,
   create: (engine, groups, { adamBeta1, adamBeta2, adamEpsilon }) =>
     new PagedAdamW8bit(engine, groups, { beta1: adamBeta1, beta2: adamBeta2, eps: adamEpsilon }),
 });

@@ -1,6 +1,5 @@
 import type { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
-import type { Shape } from '../tensor/shape.js';
 import type { Optimizer } from './optimizer.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
@@ -21,11 +20,6 @@ export interface OptimizerDefinition<Options = Readonly<Record<string, unknown>>
   readonly name: string;
   /** Checks and completes `optimArgs`, camelCase: a z.strictObject. */
   readonly options: z.ZodObject;
-  /**
-   * Bytes of state on the device for one float32 parameter of this shape: for the plan of the
-   * memory.
-   */
-  stateBytes(shape: Shape, settings: OptimizerSettings, options: Options): number;
   create(
     engine: Engine,
     groups: readonly ParameterGroup[],

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { lion } from '../tensor/ops/lion.js';
-import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
@@ -48,7 +47,6 @@ export function lionRule({ beta1 = 0.9, beta2 = 0.99 }: LionOptions): Elementwis
 export const lionDefinition = defineOptimizer({
   name: 'lion_32bit',
   options: z.strictObject({}),
-  stateBytes: (shape) => 4 * numel(shape),
   create: (engine, groups, { adamBeta1, adamBeta2 }) =>
     new Lion(engine, groups, { beta1: adamBeta1, beta2: adamBeta2 }),
 });

@@ -209,7 +209,6 @@ const putOff = (
 export const pagedAdamwDefinition = defineOptimizer({
   name: 'paged_adamw_32bit',
   options: z.strictObject({}),
-  stateBytes: () => 0,
   create: (engine, groups, { adamBeta1, adamBeta2, adamEpsilon }) =>
     new PagedOptimizer(
       engine,
@@ -222,7 +221,6 @@ export const pagedAdamwDefinition = defineOptimizer({
 export const pagedLionDefinition = defineOptimizer({
   name: 'paged_lion_32bit',
   options: z.strictObject({}),
-  stateBytes: () => 0,
   create: (engine, groups, { adamBeta1, adamBeta2 }) =>
     new PagedOptimizer(
       engine,

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { sgd } from '../tensor/ops/sgd.js';
-import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
@@ -54,6 +53,5 @@ export const sgdDefinition = defineOptimizer({
     dampening: z.number().min(0).max(1).default(0),
     nesterov: z.boolean().default(false),
   }),
-  stateBytes: (shape, _, { momentum }) => (momentum > 0 ? 4 * numel(shape) : 0),
   create: (engine, groups, _, options) => new SGD(engine, groups, options),
 });

@@ -7,5 +7,6 @@ export * from './kit.js';
 export * from './modelFamilyKit.js';
 export * from './opCase.js';
 export { opCases } from './opCases.js';
+export * from './optimizerKit.js';
 export * from './scheduleKit.js';
 export * from './trackerKit.js';

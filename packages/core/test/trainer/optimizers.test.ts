@@ -116,7 +116,6 @@ describe('optim', () => {
           defineOptimizer({
             name: 'half_lion',
             options: z.strictObject({ share: z.number().default(0.5) }),
-            stateBytes: () => 0,
             create: (engine, groups, { adamBeta1 }, { share }) =>
               new Lion(
                 engine,
