@@ -1,10 +1,13 @@
+export * from './callbackKit.js';
 export * from './communicatorKit.js';
 export * from './conformance.js';
 export * from './datasetReaderKit.js';
+export * from './evaluationTaskKit.js';
 export * from './gradients.js';
 export * from './inProcessWorld.js';
 export * from './kit.js';
 export * from './modelFamilyKit.js';
+export * from './objectiveKit.js';
 export * from './opCase.js';
 export { opCases } from './opCases.js';
 export * from './optimizerKit.js';

@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Attune } from '../attune.js';
 import { ReferenceBackend } from '../backend/reference/referenceBackend.js';
-import { definePlugin, PLUGIN_API_VERSION } from '../di/plugin.js';
 import type { RawConfig } from '../io/hfConfig.js';
 import type { CausalLM } from '../models/causalLm.js';
 import { ModelFamilies, type ModelFamily } from '../models/families/family.js';
@@ -13,7 +12,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import { type KitCheck, kitOf } from './kit.js';
 import { distance, gradientsOf, largest, move, valuesOf, wrongGradients } from './numbers.js';
-import { inFolder, kitAttune } from './trainingKit.js';
+import { inFolder, kitAttune, kitPlugin } from './trainingKit.js';
 
 /** Options of the kit for model families. */
 export interface ModelFamilyKitOptions {
@@ -53,14 +52,7 @@ export function modelFamilyKit(
   const { check: plainCheck, fail, rejected } = kitOf(`model family "${modelType}"`);
   const raw: RawConfig = { initializer_range: 0.3, ...config, model_type: modelType };
   const open = () =>
-    kitAttune([
-      definePlugin({
-        name: 'model-family-kit',
-        version: '1.0.0',
-        apiVersion: PLUGIN_API_VERSION,
-        register: (context) => context.add(ModelFamilies, { ...family, modelType: own }),
-      }),
-    ]);
+    kitAttune([kitPlugin((context) => context.add(ModelFamilies, { ...family, modelType: own }))]);
   // Beside the built-in family of that name, if it is one.
   const own = `kit ${modelType}`;
   const check = (name: string, body: (model: CausalLM) => Promise<void> | void) =>

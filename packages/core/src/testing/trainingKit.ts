@@ -2,10 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Attune, createAttune } from '../attune.js';
-import type { Plugin } from '../di/plugin.js';
+import { definePlugin, PLUGIN_API_VERSION, type Plugin, type PluginContext } from '../di/plugin.js';
 import type { CausalLM } from '../models/causalLm.js';
 import { AutoModelForCausalLM } from '../models/loading/auto.js';
+import { Backends } from '../points.js';
+import type { TextTokenizer } from '../text/tokenizeRow.js';
 import { silentLogger } from '../util/logger.js';
+import { Float32Backend } from './float32Backend.js';
 
 /** A Llama of one layer with 8 features and 17 tokens: an update takes milliseconds. */
 export const kitLlama = (attune: Attune, seed = 0): Promise<CausalLM> =>
@@ -30,9 +33,38 @@ export const kitRows = (count: number): { input_ids: number[] }[] =>
     input_ids: Array.from({ length: 3 + (i % 4) }, (_, t) => (i * 5 + t * 3) % 17),
   }));
 
-/** An Attune on the reference backend, quiet. */
-export const kitAttune = (plugins: readonly Plugin[] = []): Promise<Attune> =>
-  createAttune({ plugins, backend: 'reference', logger: silentLogger });
+const LETTERS = 'abcdefghijklmno .';
+
+/** A token for each of 15 letters, space and full stop; others are as "a". */
+export const kitTokenizer: TextTokenizer = {
+  eosToken: null,
+  encode: (text) => Array.from(text, (letter) => Math.max(0, LETTERS.indexOf(letter))),
+  decode: (ids) => Array.from(ids, (id) => LETTERS[id] ?? '').join(''),
+  applyChatTemplate: (messages) => messages.map(({ content }) => String(content)).join(' '),
+};
+
+/** A plugin that adds what a kit checks. */
+export const kitPlugin = (register: (context: PluginContext) => void): Plugin =>
+  definePlugin({ name: 'kit', version: '1.0.0', apiVersion: PLUGIN_API_VERSION, register });
+
+const float32 = definePlugin({
+  name: 'kit float32',
+  version: '1.0.0',
+  apiVersion: PLUGIN_API_VERSION,
+  register: (context) =>
+    context.add(Backends, { name: 'kit float32', create: async () => new Float32Backend() }),
+});
+
+/** An Attune on the reference backend, quiet; "float32" rounds as a device does. */
+export const kitAttune = (
+  plugins: readonly Plugin[] = [],
+  numbers: 'float64' | 'float32' = 'float64',
+): Promise<Attune> =>
+  createAttune({
+    plugins: [...plugins, float32],
+    backend: numbers === 'float32' ? float32.name : 'reference',
+    logger: silentLogger,
+  });
 
 /** A folder that is gone afterwards. */
 export async function inFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {

@@ -50,15 +50,19 @@ describe('the kit', () => {
       };
     },
   });
-  const failures = async (definition: OptimizerDefinition) => {
-    const found: string[] = [];
+  /** What the first check that fails says. */
+  const failure = async (definition: OptimizerDefinition) => {
     for (const { run } of optimizerKit(definition))
-      await run().catch((error: Error) => found.push(error.message));
-    return found.join();
+      try {
+        await run();
+      } catch (error) {
+        return (error as Error).message;
+      }
+    return '';
   };
 
   test('passes a sound optimizer', async () => {
-    expect(await failures(own())).toBe('');
+    expect(await failure(own())).toBe('');
   });
 
   test.each<[string, OptimizerDefinition, RegExp]>([
@@ -85,7 +89,7 @@ describe('the kit', () => {
     [
       'gradients that stay',
       own(() => ({ zeroGrad: () => undefined })),
-      /the norm after zeroGrad is/,
+      /20 updates at 0.1 bring a loss/,
     ],
     [
       'memory that stays',
@@ -98,6 +102,6 @@ describe('the kit', () => {
       /the norm of a scaled loss/,
     ],
   ])('finds %s', async (_, definition, message) => {
-    expect(await failures(definition)).toMatch(message);
+    expect(await failure(definition)).toMatch(message);
   });
 });

@@ -12,22 +12,13 @@ import {
   type Plugin,
   silentLogger,
 } from '@attune/core';
-import { type OpCall, ReferenceBackend } from '@attune/core/backend';
+import type { ReferenceBackend } from '@attune/core/backend';
+import { Float32Backend } from '../../src/testing/float32Backend.js';
 import { fixture } from '../models/support.js';
 
 export { fixture, fixtureJson, largestDifference } from '../models/support.js';
 
-/**
- * The reference backend, rounding every result to float32 as a device does: what is saved is all
- * there is.
- */
-export class Float32Backend extends ReferenceBackend {
-  override dispatch(call: OpCall): void {
-    super.dispatch(call);
-    for (const out of call.outputs)
-      if (out.dtype === 'float32') this.poke(out, this.peek(out).map(Math.fround));
-  }
-}
+export { Float32Backend };
 
 export const backendPlugin = (name: string, create: () => ReferenceBackend): Plugin =>
   definePlugin({

@@ -115,14 +115,16 @@ async function scoreBatch(model: LanguageModel, pairs: readonly Pair[]): Promise
   }));
   const batch = collatePredictions(examples, longestInput(model));
   const { perToken, correct } = engine.scope('logLikelihoods', () =>
-    inference(model, () =>
-      sequenceLogProbs(model, upload(engine, batch, model), { perToken: true, withCorrect: true }),
-    ),
+    inference(model, () => {
+      const options = { perToken: true, withCorrect: true };
+      const found = sequenceLogProbs(model, upload(engine, batch, model), options);
+      return { perToken: found.perToken!, correct: found.correct! };
+    }),
   );
-  const logProbs = await perToken!.data();
-  const numCorrect = await correct!.data();
-  perToken!.dispose();
-  correct!.dispose();
+  const logProbs = await perToken.data();
+  const numCorrect = await correct.data();
+  perToken.dispose();
+  correct.dispose();
   const width = batch.labels.shape[1];
   return pairs.map(({ judged }, row) => {
     // Added up in float64: scores of long answers are compared by small differences.
