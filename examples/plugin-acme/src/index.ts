@@ -1,57 +1,21 @@
 import {
-  type CallbackContext,
   Callbacks,
+  DatasetReaders,
   definePlugin,
-  type EvalMetrics,
-  inject,
-  injectable,
-  type Logger,
-  TOKENS,
-  type TrainerCallback,
+  LearningRateSchedules,
+  Objectives,
+  Trackers,
 } from '@attune/core';
-import { definePeftMethod, type PeftConfigBase, PeftMethods } from '@attune/peft';
-import { z } from 'zod';
+import { PeftMethods } from '@attune/peft';
+import { channelScale } from './channelScale.js';
+import { CsvTracker } from './csvTracker.js';
+import { restarts } from './restarts.js';
+import { StopBelow } from './stopBelow.js';
+import { tsvReader } from './tsvReader.js';
+import { zLoss } from './zLoss.js';
 
-/**
- * y = s * (W x + b): one scale per output feature, starting at 1, so that step 0 equals the base
- * model.
- */
-export const channelScale = definePeftMethod({
-  peftType: 'CHANNEL_SCALE',
-  config: z.object({ init: z.number().default(1) }), // targetModules, modulesToSave, ... come with every method
-  params: (layer, config) => ({
-    scale: { shape: [layer.outFeatures], init: { constant: config.init } },
-  }),
-  forward: (x, base, p) => base(x).mul(p.scale), // [.., out] * [out]; base may be quantised
-  mergedWeight: (weight, p) => weight.mul(p.scale.unsqueeze(1)), // [out, in] * [out, 1]
-  mergedBias: (bias, p) => bias.mul(p.scale), // the scale is on W x + b
-});
-
-/**
- * What a user may write for it: editors then know the options, and a wrong one does not compile.
- */
-export interface ChannelScaleConfig extends PeftConfigBase {
-  /** One learned scale for each output feature. */
-  readonly peftType: 'CHANNEL_SCALE';
-  /** What the scales start at; 1 is the base model. Default 1. */
-  readonly init?: number;
-}
-
-declare global {
-  interface AttunePeftConfigs {
-    CHANNEL_SCALE: ChannelScaleConfig;
-  }
-}
-
-@injectable()
-export class StopBelow implements TrainerCallback {
-  constructor(@inject(TOKENS.Logger) private readonly logger: Logger) {}
-  // TypeScript infers no parameter types from `implements`; JavaScript needs neither.
-  onEvaluate({ state, control }: CallbackContext, metrics: EvalMetrics) {
-    this.logger.info(`step ${state.globalStep}: ${metrics.evalLoss}`);
-    if (metrics.evalLoss < 1) control.shouldTrainingStop = true;
-  }
-}
+export { type ChannelScaleConfig, channelScale } from './channelScale.js';
+export { CsvTracker, restarts, StopBelow, tsvReader, zLoss };
 
 export const acme = () =>
   definePlugin({
@@ -61,5 +25,9 @@ export const acme = () =>
     register: (ctx) => {
       ctx.add(PeftMethods, channelScale);
       ctx.add(Callbacks, { name: 'stop-below', useClass: StopBelow });
+      ctx.add(LearningRateSchedules, restarts);
+      ctx.add(DatasetReaders, tsvReader);
+      ctx.add(Objectives, zLoss);
+      ctx.add(Trackers, { name: 'acme-csv', writesFiles: true, useClass: CsvTracker });
     },
   });

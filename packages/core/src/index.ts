@@ -128,7 +128,7 @@ export {
 } from './training/callback.js';
 export type { TrainerEvents } from './training/events.js';
 export type { LossOutput, Objective } from './training/objective.js';
-export { Objectives } from './training/objectiveDefinition.js';
+export { defineObjective, Objectives } from './training/objectiveDefinition.js';
 export type { RowRules } from './training/rowRules.js';
 export { TrainerState } from './training/trainerState.js';
 export type { Update, UpdateContext } from './training/updates.js';

@@ -121,8 +121,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   di: ['util', 'di contract'],
   // Beside all of it, on what users have: the kits run whole trainings.
   testing: [
-    ...['util', 'quant', 'backend', 'tensor', 'backend/reference', 'di contract', 'optim'],
-    ...['dataset', 'text', 'models', 'training', 'objectives', 'callbacks', 'evaluation'],
+    ...['util', 'quant', 'backend', 'tensor', 'backend/reference', 'di contract', 'nn', 'optim'],
+    ...['io', 'dataset', 'text', 'models', 'training', 'objectives', 'callbacks', 'evaluation'],
     ...['trainer', 'distributed', 'di', 'top'],
   ],
 };

@@ -77,7 +77,7 @@ export function objectiveKit(
       objective: own,
       ...(options && { objectiveOptions: options }),
       trainDataset: rows,
-      args: { perDeviceTrainBatchSize: 2, saveStrategy: 'no', weightDecay: 0.1, ...args },
+      args: { perDeviceTrainBatchSize: 2, saveStrategy: 'no', weightDecay: 0.1, ...args } as object,
     });
     return { attune, model, trainer, objective: trainer.objective };
   };

@@ -1,12 +1,12 @@
-import type { Engine } from '@attune/core';
 import {
   type DType,
   decoderConfig,
   decoderOptions,
   defineModelFamily,
-  type ModelFamily,
+  type Engine,
   RotaryDecoder,
 } from '@attune/core';
+import type { ModelFamily } from '@attune/core/models';
 import { Module } from '@attune/core/nn';
 import { modelFamilyKit } from '@attune/core/testing';
 import { describe, expect, test } from 'vitest';
@@ -40,7 +40,8 @@ const sizes = {
   rms_norm_eps: 1e-5,
 };
 
-const runs: readonly (readonly [ModelFamily, object, object[]?])[] = [
+type Config = Readonly<Record<string, unknown>>;
+const runs: readonly (readonly [ModelFamily, Config, Config[]?])[] = [
   [llama, sizes, [{ hidden_act: 'relu' }, { num_key_value_heads: 3 }]],
   [llama, { ...sizes, attention_bias: true, mlp_bias: true, tie_word_embeddings: true }],
   [mistral, { ...sizes, sliding_window: 3 }],

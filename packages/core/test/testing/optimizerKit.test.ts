@@ -1,6 +1,5 @@
-import type { OptimizerDefinition } from '@attune/core';
 import { optimizerKit } from '@attune/core/testing';
-import { type Optimizer, SGD } from '@attune/core/training';
+import { type Optimizer, type OptimizerDefinition, SGD } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { builtinOptimizers } from '../../src/optim/builtin.js';
