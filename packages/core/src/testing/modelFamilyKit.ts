@@ -26,7 +26,7 @@ export interface ModelFamilyKitOptions {
   readonly refused?: readonly RawConfig[];
 }
 
-/** Two texts; a token at which a family pads has no gradient in an embedding, so 0 is in neither. */
+/** Two texts. A token at which a family pads has no gradient in an embedding: 0 is in neither. */
 const TEXTS = [
   [3, 9, 2, 7, 11, 4],
   [5, 1, 8],
@@ -39,8 +39,8 @@ const TEXTS = [
  *     for (const { name, run } of modelFamilyKit(family, { config })) test(name, run);
  *
  * A config that it cannot build is refused with the name of the key. The facts that it gives are
- * those of the model. Saved and loaded, a model is the same. A text has the same logits alone, in a
- * batch, padded on either side, packed with another, and token by token through a cache; a later
+ * those of the model. Saved and loaded, a model is the same. A text has the same logits alone, in
+ * a batch, padded on either side, packed with another, and token by token through a cache; a later
  * token changes no earlier one. Every parameter has the gradient of finite differences, with
  * gradient checkpointing too, and nothing of a model is left behind.
  */

@@ -48,10 +48,10 @@ export interface ObjectiveKitOptions {
  *
  * Unknown options are refused, and rows that are none named. Encoding and collating are pure, and
  * batches are what they say. The loss is a SUM over the items: split into micro-batches it has the
- * loss, the metrics and the gradients of the whole; gradients are those of finite differences, those
- * of its own modules too; nothing that it records is left behind. Each group gives the updates that
- * are promised, with the arrays that `standIn` has. A fingerprint tells options apart; a resumed run
- * is bit for bit the uninterrupted one; the plan is the memory that is taken.
+ * loss, the metrics and the gradients of the whole; gradients are those of finite differences,
+ * those of its own modules too; nothing that it records is left behind. Each group gives the
+ * updates that are promised, with the arrays that `standIn` has. A fingerprint tells options
+ * apart; a resumed run is bit for bit the uninterrupted one; the plan is the memory that is taken.
  */
 export function objectiveKit(
   definition: ObjectiveDefinition,

@@ -57,10 +57,11 @@ interface UpdateOptions {
  *     for (const { name, run } of optimizerKit(definition, { options })) test(name, run);
  *
  * Unknown options are refused. Updates go down a quadratic; a rate of 0 changes nothing; weight
- * decay pulls its group to 0, and no other; a group's `lrScale` multiplies the rate. A gradient that
- * is not finite changes neither parameters nor state. Gradients add up until `zeroGrad`, those of
- * parameters that no loss reached are zero, and they lie flat, to be written in place. The state of
- * a checkpoint goes on bit for bit. What is planned is what is taken, and nothing is left behind.
+ * decay pulls its group to 0, and no other; a group's `lrScale` multiplies the rate. A gradient
+ * that is not finite changes neither parameters nor state. Gradients add up until `zeroGrad`,
+ * those of parameters that no loss reached are zero, and they lie flat, to be written in place.
+ * The state of a checkpoint goes on bit for bit. What is planned is what is taken, and nothing is
+ * left behind.
  */
 export function optimizerKit(
   definition: OptimizerDefinition,
