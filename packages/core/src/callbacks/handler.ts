@@ -46,8 +46,9 @@ export class CallbackHandler {
     };
     checkNames(this.#known);
     const callbacks = given.map((callback) => this.#resolve(callback));
-    const all = [flowCallback(), ...callbacks, ...reporters(args, callbacks, this.#known)];
     const isFirst = attune.communicator.rank === 0;
+    const asked = reporters(args, callbacks, this.#known, isFirst);
+    const all = [flowCallback(), ...callbacks, ...asked];
     this.#callbacks = isFirst ? all : all.filter(({ firstRankOnly }) => !firstRankOnly);
   }
 

@@ -35,11 +35,14 @@ export function reporters(
   args: TrainingArguments,
   given: readonly TrainerCallback[],
   { callbacks, trackers }: NamedCallbacks,
+  isFirst: boolean,
 ): TrainerCallback[] {
   const asked = [...new Set(args.reportTo)].flatMap((name): TrainerCallback[] => {
-    if (name !== 'all') return [callbacks.has(name) ? callbacks.get(name) : trackers.get(name)];
-    const writers = trackers.names.filter((tracker) => trackers.facts(tracker).writesFiles);
-    return writers.map((tracker) => trackers.get(tracker));
+    if (name !== 'all' && callbacks.has(name)) return [callbacks.get(name)];
+    const meant =
+      name === 'all' ? trackers.names.filter((each) => trackers.facts(each).writesFiles) : [name];
+    for (const tracker of meant) trackers.facts(tracker); // an unknown name ends every rank
+    return isFirst ? meant.map((tracker) => trackers.get(tracker)) : [];
   });
   if (!args.disableTqdm) asked.push(callbacks.get('progress'));
   const taken = new Set(given.map(callbackName));

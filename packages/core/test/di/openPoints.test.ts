@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   AutoModelForCausalLM,
   Callbacks,
+  type Communicator,
   causalLmObjective,
   createAttune,
   DatasetReaders,
@@ -19,18 +20,19 @@ import {
   Trackers,
   Trainer,
 } from '@attune/core';
-import { datasetReaderKit, scheduleKit, trackerKit } from '@attune/core/testing';
+import { datasetReaderKit, inProcessWorld, scheduleKit, trackerKit } from '@attune/core/testing';
 import { defineObjective } from '@attune/core/training';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { builtinReaders } from '../../src/dataset/readRows.js';
 import { idRows, minuteLlama, temporaryFolder } from '../trainer/support.js';
 
-const open = (register: (context: PluginContext) => void) =>
+const open = (register: (context: PluginContext) => void, communicator?: Communicator) =>
   createAttune({
     plugins: [definePlugin({ name: 'acme', version: '1.0.0', apiVersion: 1, register })],
     backend: 'reference',
     logger: silentLogger,
+    ...(communicator && { communicator }),
   });
 
 describe('learning-rate schedules', () => {
@@ -130,6 +132,22 @@ describe('dataset readers', () => {
     left = [...rows];
     await expect(passes!.run()).rejects.toThrow(
       /KIT: dataset reader "acme": .* rows are read of 3/,
+    );
+  });
+
+  test('the kit finds a reader that does not say which file is torn', async () => {
+    const loose = {
+      ...acme,
+      async *read(file: string) {
+        const text = await readFile(file, 'utf8');
+        for (const row of JSON.parse(`[${text.replace(/\n(?=.)/g, ',')}]`))
+          yield { row, place: row.text };
+      },
+    };
+    const content = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+    const torn = datasetReaderKit(loose, { content, rows }).at(-1)!;
+    await expect(torn.run()).rejects.toThrow(
+      /the error of a file cut after .* does not name the file/,
     );
   });
 
@@ -317,6 +335,14 @@ describe('trackers', () => {
     expect(made).toEqual(['file']);
     await train(addAll, 'server');
     expect(made).toEqual(['file', 'server']);
+    // Of several ranks the first alone has them.
+    const attune = await open(addAll, inProcessWorld(2)[1]);
+    const model = await minuteLlama(attune);
+    const trainer = (reportTo: string) => new SFTTrainer({ model, args: { reportTo } });
+    trainer('all');
+    trainer('server');
+    expect(made).toEqual(['file', 'server']);
+    expect(() => trainer('serve')).toThrow(/unknown tracker "serve"/);
   });
 
   test('names of callbacks go, too; one name for both is refused', async () => {
