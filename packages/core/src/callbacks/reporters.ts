@@ -29,6 +29,7 @@ export function checkNames({ callbacks, trackers }: NamedCallbacks): void {
  * `disableTqdm: false`, the progress bar. One that is among the given ones already is not added
  * again.
  *
+ * @param isFirst whether this is the first rank, which alone has trackers
  * @throws UNKNOWN_NAME
  */
 export function reporters(

@@ -335,7 +335,7 @@ describe('trackers', () => {
     expect(made).toEqual(['file']);
     await train(addAll, 'server');
     expect(made).toEqual(['file', 'server']);
-    // Of several ranks the first alone has them.
+    // Where there are several ranks, the first alone has them.
     const attune = await open(addAll, inProcessWorld(2)[1]);
     const model = await minuteLlama(attune);
     const trainer = (reportTo: string) => new SFTTrainer({ model, args: { reportTo } });
