@@ -45,10 +45,10 @@ const createShape = {
     .default(() => consoleLogger)
     .meta({ aka: 'log' }),
   /**
-   * How this Attune, one rank of several, reaches the others: then its trainers take their share of
-   * the rows, and all ranks make the same updates. It stands here, not among the arguments of a
-   * run, because an Attune is one device and so one rank, whatever it trains. Default: that of a
-   * plugin (`TOKENS.Communicator`), else one rank.
+   * How this Attune, one rank of several, reaches the others. Its trainers then take their share of
+   * the rows, and all ranks make the same updates. It is no argument of a run, because an Attune is
+   * one device and so one rank, whatever it trains. Default: that of a plugin
+   * (`TOKENS.Communicator`), else one rank.
    */
   communicator: z
     .custom<Communicator>(
@@ -91,7 +91,7 @@ function checkPlugins(plugins: unknown): void {
 }
 
 /**
- * One device with its plugins: the owner of everything that `fromPretrained`, trainers and adapters
+ * One device with its plugins. It owns everything that `fromPretrained`, trainers and adapters
  * allocate. Two Attunes in one process share nothing.
  */
 export class Attune implements AsyncDisposable {
@@ -116,7 +116,7 @@ export class Attune implements AsyncDisposable {
     return this.#disposed;
   }
 
-  /** How the ranks of a run reach one another; `localCommunicator` where there is one. */
+  /** How the ranks of a run reach one another. `localCommunicator` where there is one rank. */
   get communicator(): Communicator {
     return this.service(TOKENS.Communicator) ?? localCommunicator;
   }
@@ -132,11 +132,11 @@ export class Attune implements AsyncDisposable {
   }
 
   /**
-   * One run at a time: dropout's draws, the memory limit and the pace of the device are of the
-   * whole Attune, so that two runs would change each other's numbers.
+   * Takes the Attune for one run. Draws of dropout, the memory limit and the pace of the device
+   * belong to the whole Attune, so two runs at once would change each other's numbers.
    *
-   * @param by who, for the error of the next: "SFTTrainer.train()"
-   * @returns disposed when the run is over
+   * @param by who takes it, for the error of the next one: "SFTTrainer.train()"
+   * @returns to be disposed when the run is over
    * @throws ATTUNE_BUSY
    */
   occupy(by: string): Disposable {
@@ -171,7 +171,7 @@ export class Attune implements AsyncDisposable {
 }
 
 /**
- * Loads plugins, opens the device.
+ * Loads plugins and opens the device.
  *
  * @example await using attune = await createAttune({ plugins: [dawn(), peft()] });
  * @throws NO_BACKEND when no plugin brings a device; PLUGIN_TWICE; PLUGIN_API_VERSION;

@@ -51,11 +51,11 @@ const estimateOptions = z.strictObject(estimateShape);
 export type EstimateMemoryOptions = OptionsInput<typeof estimateShape>;
 
 /**
- * What fine-tuning a model will hold on a device, from its config.json: no device, no weights,
- * nothing downloaded. The model is built on a backend that counts, and an update recorded on it.
+ * Plans what fine-tuning a model will hold on a device, from its config.json alone. No device is
+ * opened, nothing is downloaded. The model is built, and an update recorded, on a backend that
+ * counts.
  *
- * The default device is one as Dawn has it, where kernels borrow nothing: a share of a per cent
- * off.
+ * The default device takes memory as Dawn does, but for what kernels borrow: less than a per cent.
  *
  * @example console.log(String(await estimateMemory({ config, args: { perDeviceTrainBatchSize: 4, maxLength: 2048 } })));
  * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type), ARGUMENTS_INVALID, PEFT_MISSING

@@ -25,7 +25,7 @@ const metricNote = 'args: { metricForBestModel, greaterIsBetter } say which metr
  * Ends a run when `metricForBestModel` has stopped improving, as transformers'
  * EarlyStoppingCallback. The counter is part of a checkpoint.
  *
- * Needs `evalStrategy` and `metricForBestModel` (which `loadBestModelAtEnd` sets to the loss).
+ * It needs `evalStrategy` and `metricForBestModel`, which `loadBestModelAtEnd` sets to the loss.
  */
 export class EarlyStoppingCallback implements TrainerCallback {
   readonly name = 'EarlyStoppingCallback';

@@ -22,9 +22,9 @@ const rate = (perSecond: number): string =>
   perSecond < 1000 ? perSecond.toFixed(0) : `${(perSecond / 1000).toFixed(1)}k`;
 
 /**
- * A progress bar with the time that is left and tokens a second, on standard error, never wider
- * than the terminal; plain lines at each log where that is no terminal. What others print while it
- * stands comes above it.
+ * A progress bar on standard error, with the time that is left and tokens a second. It is never
+ * wider than the terminal, and what others print appears above it. Where there is no terminal, each
+ * log is a plain line.
  *
  * @example new SFTTrainer({ ..., callbacks: [new ProgressCallback()] })
  */

@@ -9,8 +9,8 @@ export type Row = Readonly<Record<string, unknown>>;
 const SHUFFLE_STREAM = 0x5f1e;
 
 /**
- * Rows in memory, each with the place that it came from. Immutable: every method returns a new
- * Dataset that shares the rows.
+ * Rows in memory, each with the place that it came from. A Dataset never changes: every method
+ * returns a new one that shares the rows.
  *
  * Iterating starts from the beginning each time, with `for` as well as `for await`.
  */
@@ -61,7 +61,8 @@ export class Dataset<R = Row> implements Iterable<R>, AsyncIterable<R> {
   }
 
   /**
-   * The first `count` rows (all, if there are fewer), or the rows at `indices` in that order.
+   * The first `count` rows, or all if there are fewer. With indices: the rows at these, in that
+   * order.
    *
    * @throws ROW_OUT_OF_RANGE
    */
@@ -98,9 +99,9 @@ export class Dataset<R = Row> implements Iterable<R>, AsyncIterable<R> {
   }
 
   /**
-   * The same rows as a stream: a trainer tokenises them while the device works, not all of them
-   * before the first update, so that a large set begins to train at once. In exchange a bad row
-   * shows when it comes, and `maxSteps` is needed.
+   * The same rows as a stream. A trainer tokenises them while the device works, so a large set
+   * begins to train at once. In exchange a bad row shows only when it comes, and `maxSteps` is
+   * needed.
    *
    * @example trainDataset: dataset.toIterableDataset().shuffle(42, { bufferSize: 10_000 })
    */

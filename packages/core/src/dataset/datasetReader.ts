@@ -20,8 +20,8 @@ export interface DatasetReader {
   /** Ends of the names of its files, e.g. [".jsonl"]: for messages. Default none. */
   readonly extensions?: readonly string[];
   /**
-   * The rows of one file, one after another: those of a stream are never all in memory. It is
-   * called for each pass, and may be left before its end.
+   * The rows of one file, one after another. It is called for each pass, and may be left before its
+   * end. Rows of a stream are never all in memory.
    *
    * @throws an error that names the file, and the place where it has one
    */

@@ -12,11 +12,11 @@ export interface OriginRow<R> {
 const BUFFER_STREAM = 0x5b0f;
 
 /**
- * Rows that are read while they are used and never held all at once. Immutable: every method
- * returns a new one, and nothing is read before it is iterated.
+ * Rows that are read while they are used and never held all at once. It never changes: every method
+ * returns a new one. Nothing is read before it is iterated.
  *
- * Iterating starts again from the beginning each time, so the same rows come in each epoch, and a
- * resumed run skips what it has had.
+ * Iterating starts from the beginning each time. So the same rows come in each epoch, and a resumed
+ * run skips those that it has had.
  *
  * @example (await loadDataset('json', { dataFiles: 'train.jsonl', streaming: true })).shuffle(42).take(10_000)
  */
@@ -93,9 +93,9 @@ export class IterableDataset<R = Row> implements AsyncIterable<R> {
   }
 
   /**
-   * An order that depends on the seed and the epoch alone: of `bufferSize` rows that are held, one
-   * drawn at random comes next and the row read after them takes its place. A buffer as large as
-   * the data shuffles it wholly; a small one mixes near rows.
+   * An order that depends on the seed and the epoch alone. `bufferSize` rows are held; one of them,
+   * drawn at random, comes next, and the next row read takes its place. A buffer as large as the
+   * data shuffles it wholly; a small one mixes near rows.
    *
    * @param seed default 0
    * @throws ROW_OUT_OF_RANGE

@@ -14,5 +14,5 @@ export const multiInject = inversify.multiInject;
 /** Asks for the service of a token that was provided under a name. */
 export const named = inversify.named;
 
-/** The service may be missing: then the argument is undefined. */
+/** Lets a service be missing: its argument is undefined then. */
 export const optional = inversify.optional;

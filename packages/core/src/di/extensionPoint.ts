@@ -1,6 +1,7 @@
 /**
- * A named place where plugins add things of one type: PEFT methods, model families, callbacks, ...
- * A package that owns such a place exports its point; the symbol is global, so two copies agree.
+ * A named place where plugins add things of one type: PEFT methods, model families, callbacks. The
+ * package that owns the place exports its point. The symbol is global, so two copies of a package
+ * agree.
  */
 export interface ExtensionPoint<T, Facts extends object = object> {
   readonly id: symbol;

@@ -9,7 +9,7 @@ export const PLUGIN_API_VERSION = 1;
 export interface PluginContext {
   /**
    * Adds one thing to an extension point: a value, or `{ name, useClass }` for the container to
-   * build, with what the point asks to know of it beforehand.
+   * build. What the point asks to know beforehand stands beside it.
    */
   add<T, Facts extends object>(
     point: ExtensionPoint<T, Facts>,

@@ -9,7 +9,9 @@ import type { Logger } from '../util/logger.js';
 /** A name of a service, with the type of what it stands for. */
 export type Token<T> = ServiceIdentifier<T> & symbol;
 
-/** A typed injection token; `Symbol.for`, so that two copies of core agree. */
+/**
+ * Makes a typed injection token. It is made with `Symbol.for`, so that two copies of core agree.
+ */
 export const token = <T>(name: string): Token<T> => Symbol.for(`attune.${name}`) as Token<T>;
 
 /** Services that a plugin's classes may `@inject`. */
@@ -21,8 +23,7 @@ export const TOKENS = {
   /** Applies a `peftConfig` to a model; a PEFT plugin provides it. */
   AdapterService: token<AdapterService>('AdapterService'),
   /**
-   * How the ranks of a run reach one another: of createAttune, or of the one plugin that provides
-   * it.
+   * How the ranks of a run reach one another. `createAttune` takes it, or one plugin provides it.
    */
   Communicator: token<Communicator>('Communicator'),
 } as const;

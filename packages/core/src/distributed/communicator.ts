@@ -6,13 +6,12 @@ export type Sendable = Summable | Uint8Array<ArrayBuffer>;
 
 /**
  * How the ranks of a run reach one another. A rank is one Attune on one device, in a process of its
- * own or not; all ranks run the same script, and call the same methods in the same order with
+ * own or not. All ranks run the same script, and call the same methods in the same order with
  * arrays of the same type.
  *
- * Arrays lie in host memory: WebGPU has no way from one device to another, so gradients are read
- * back, added and uploaded ({@link sumTensors}). A result is the same bits on every rank, whatever
- * the order in which ranks arrive, and may be the memory of the argument, which the call takes
- * over.
+ * Arrays lie in host memory. WebGPU has no way from one device to another, so gradients are read
+ * back, added and uploaded ({@link sumTensors}). A result has the same bits on every rank, in
+ * whatever order ranks arrive. It may be the memory of the argument, which the call takes over.
  *
  * Every method rejects with COMMUNICATOR_LOST when another rank has called `abort`, or is gone.
  * `communicatorKit` of `@attune/core/testing` checks one.
@@ -39,7 +38,7 @@ export interface Communicator {
   abort(reason: unknown): void;
 }
 
-/** One rank: what it has is the sum, and nobody is waited for. */
+/** The communicator of one rank: what it has is the sum, and nobody is waited for. */
 export const localCommunicator: Communicator = {
   rank: 0,
   worldSize: 1,

@@ -17,12 +17,11 @@ export interface EvalArray {
 }
 
 /**
- * What `computeMetrics` gets: outputs and labels of all examples in their order, N of them along
- * the first axis; other axes are padded with -100 to the longest, as in Hugging Face's
- * EvalPrediction.
+ * What `computeMetrics` gets: outputs and labels of all N examples in their order, along the first
+ * axis. Other axes are padded with -100 to the longest, as in Hugging Face's EvalPrediction.
  *
- * For a language model `predictions[n, t]` is about token t + 1, and `labelIds[n, t]` is token t:
- * compare predictions[:, :-1] with labelIds[:, 1:]. The first token is never predicted, its label
+ * In a language model `predictions[n, t]` is about token t + 1, and `labelIds[n, t]` is token t. So
+ * compare predictions[:, :-1] with labelIds[:, 1:]. The first token is never predicted; its label
  * is -100.
  */
 export interface EvalPrediction {
@@ -32,7 +31,7 @@ export interface EvalPrediction {
   readonly labelIds: EvalArray;
 }
 
-/** Metrics by name, e.g. `{ accuracy: 0.9 }`; they are logged as `evalAccuracy`. */
+/** Computes metrics by name, e.g. `{ accuracy: 0.9 }`, which are logged as `evalAccuracy`. */
 export type ComputeMetrics = (
   prediction: EvalPrediction,
 ) => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>;

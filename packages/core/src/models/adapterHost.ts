@@ -5,8 +5,8 @@ import type { VirtualTokens } from '../nn/virtualTokens.js';
 import type { LanguageModel } from './languageModel.js';
 
 /**
- * How the rest of the SDK reaches the adapters of a model without knowing any method: the Trainer
- * saves through it, an alignment objective switches adapters off for its reference model.
+ * How the rest of the SDK reaches the adapters of a model without knowing any method. The Trainer
+ * saves through it; an alignment objective switches adapters off for its reference.
  */
 export interface AdapterHost {
   /** Names of the chosen adapters: `forward` computes with them, `loadWeights` reads them. */
@@ -32,12 +32,13 @@ export interface AdapterHost {
   /** Virtual tokens that the active adapters put before the tokens of every row: V. Absent: 0. */
   readonly numVirtualTokens?: number;
   /**
-   * Makes them, recorded; null: there are none. A model asks once for each pass that begins rows.
+   * Records the virtual tokens; null: there are none. A model asks once for each pass that begins
+   * rows.
    */
   virtualTokens?(): VirtualTokens | null;
   /**
-   * Whether the last of them predicts the first token of a row, which is then learned: so where
-   * they are embeddings; keys and values have no output. Absent: false.
+   * Whether the last of them predicts the first token of a row, which is then learned. Embeddings
+   * do; keys and values have no output. Absent: false.
    */
   readonly predictsFirstToken?: boolean;
   /** Writes adapter_config.json and adapter_model.safetensors. */
@@ -45,8 +46,9 @@ export interface AdapterHost {
   /** Reads the weights of the active adapter back from such a folder (best checkpoint, resume). */
   loadWeights(folder: string): Promise<void>;
   /**
-   * Asked before an update: throws where nothing would be learned, or what is learned would be in
-   * no file that `savePretrained` writes. Absent: there is nothing to say.
+   * Throws where nothing would be learned, or where what is learned would be in no file that
+   * `savePretrained` writes. A run asks for it before its first update. Absent: there is nothing to
+   * say.
    *
    * @param options.saves whether the run writes checkpoints
    */

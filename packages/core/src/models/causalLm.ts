@@ -8,7 +8,7 @@ import {
 import type { GenerativeModel } from './languageModel.js';
 
 /**
- * A causal language model of any family: its head gives logits over the vocabulary, and it writes
+ * A causal language model of any family. Its head gives logits over the vocabulary, and it writes
  * text.
  */
 export class CausalLM extends DecoderModel implements GenerativeModel {

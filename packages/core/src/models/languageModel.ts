@@ -52,9 +52,9 @@ export interface ModelConfig {
 /** Options of `gradientCheckpointingEnable`. */
 export interface CheckpointingOptions {
   /**
-   * Keep the input of every n-th layer: fewer inputs, but n layers at one time in the backward
-   * pass. The least memory is near the root of the number of layers where inputs dominate, else at
-   * 1. Default 1.
+   * Keep the input of every n-th layer: fewer inputs are kept, but n layers are computed again at
+   * one time. Where inputs dominate, the least memory is near the root of the number of layers;
+   * else 1 takes the least. Default 1.
    */
   readonly everyNLayers?: number | undefined;
 }
@@ -81,8 +81,9 @@ export interface ForwardInput {
    */
   readonly positions?: Tensor | null;
   /**
-   * int32 [B, S]: tokens attend only within their own segment, and to virtual tokens. Padding has
-   * one of its own; numbers are not -2. With a cache, S is what fits beside the virtual tokens.
+   * int32 [B, S]. Tokens attend only within their own segment, and to virtual tokens. Padding has a
+   * segment of its own. The number -2 is taken. With a cache, S is what fits beside the virtual
+   * tokens.
    */
   readonly segments?: Tensor | null;
   readonly cache?: KvCache | null;
@@ -118,10 +119,9 @@ export interface ScoreInput extends ForwardInput {
 }
 
 /**
- * A language model as the Trainer, objectives and adapters see it, whatever its head is for:
- * `CausalLM`, a `SequenceClassifier`, or a PeftModel, which is one of them with adapters. What a
- * head adds is said by what is there: a model that scores has `scores`, one that writes text is a
- * `GenerativeModel`.
+ * A language model as the Trainer, objectives and adapters see it. `CausalLM` and
+ * `SequenceClassifier` are ones; a PeftModel is one of them with adapters. What a head adds shows
+ * by what is there: a model that scores has `scores`, one that writes text is a `GenerativeModel`.
  */
 export interface LanguageModel {
   readonly taskType: TaskType;
@@ -132,11 +132,11 @@ export interface LanguageModel {
   readonly root: Module;
   /** The adapters on it, if any. */
   adapters: AdapterHost | null;
-  /** Where it was loaded from; PEFT's base_model_name_or_path. */
+  /** Where it was loaded from: PEFT's base_model_name_or_path. */
   readonly nameOrPath: string;
   /**
-   * Its files on this machine: that folder, or where the Hub's cache has them; null: made from a
-   * config.
+   * The folder of its files on this machine, in the Hub's cache where it was fetched. Null: the
+   * model was made from a config.
    */
   readonly folder: string | null;
   /** The last hidden states after the final norm, [B, T, hidden]: what the head reads. */
@@ -144,28 +144,29 @@ export interface LanguageModel {
   /** Hidden states [..., hidden] -> logits [..., V]. */
   head(hidden: Tensor): Tensor;
   /**
-   * [V, hidden], when `head` is nothing but the product with it; null when there is more to it (a
-   * bias, an adapter). A loss may then take head and cross-entropy in one.
+   * The weight [V, hidden] where `head` is nothing but the product with it; then a loss may take
+   * head and cross-entropy in one. Null where there is more to it, such as a bias or an adapter.
    */
   headWeight(): Tensor | null;
   /**
-   * Weight and c where `head` is c tanh(x / c) of the product x with a weight [V, hidden], as in
-   * Gemma 2; else null. `headWeight` is null then. A loss may take product, cap and cross-entropy
-   * in one.
+   * Weight [V, hidden] and c where `head` is c tanh(x / c) of the product x with the weight, as in
+   * Gemma 2; then `headWeight` is null, and a loss may take product, cap and cross-entropy in one.
+   * Else null.
    */
   cappedHead?(): CappedHead | null;
   /** head(hiddenStates(input)): [B, T, V]. */
   forward(input: ForwardInput): Tensor;
   /**
-   * From now on the backward pass computes the layers again instead of keeping what is in it: about
-   * a third more time, a fraction of the memory. `gradientCheckpointing` of the Trainer calls it.
+   * From now on the backward pass computes the layers again instead of keeping what is in them. It
+   * takes about a third more time and a fraction of the memory. `gradientCheckpointing` of a
+   * Trainer calls it.
    */
   gradientCheckpointingEnable(options?: CheckpointingOptions): void;
   gradientCheckpointingDisable(): void;
   readonly isGradientCheckpointing: boolean;
   /**
-   * Puts full-precision layers in the place of those that hold their weights in 4 or 8 bits: four
-   * to eight times the memory. Nothing happens to a model without any.
+   * Puts full-precision layers in the place of those that hold their weights in 4 or 8 bits. They
+   * take four to eight times the memory. Nothing happens to a model without any.
    *
    * @throws MODEL_HAS_ADAPTERS
    */
@@ -173,7 +174,7 @@ export interface LanguageModel {
   /** What `scores` gives. Absent: the model scores nothing. */
   readonly scoring?: Scoring | undefined;
   /**
-   * Scores of whole sequences, [B, numLabels]: of a classifier, of a reward model. Absent: the
+   * Scores of whole sequences, [B, numLabels]. Classifiers and reward models have it. Absent: the
    * model has none.
    */
   readonly scores?: ((input: ScoreInput) => Tensor) | undefined;
@@ -183,11 +184,11 @@ export interface LanguageModel {
    */
   readonly values?: ((input: ForwardInput) => Tensor) | undefined;
   /**
-   * Paths of the modules of a head that is not the language model's: adapters leave them as they
-   * are and train them whole (PEFT's `modules_to_save`). Absent: none.
+   * Paths of the modules of a head that is not the language model's. Adapters do not wrap them but
+   * train them whole (PEFT's `modules_to_save`). Absent: none.
    */
   readonly headModules?: readonly string[] | undefined;
-  /** Writes config.json, generation_config.json and model.safetensors, or shards of it. */
+  /** Writes config.json, generation_config.json and model.safetensors, or its shards. */
   savePretrained(folder: string): Promise<void>;
 }
 

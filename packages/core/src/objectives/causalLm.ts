@@ -23,13 +23,14 @@ export interface CausalLmOptions extends CausalLmRowOptions {
 }
 
 /**
- * Predicting the next token: loss = sum over the labelled positions of -log p(label). Items are
- * those positions, so that every token weighs the same, however rows fall into batches.
+ * The objective of predicting the next token: loss = sum over the labelled positions of -log
+ * p(label), in nats. Items are those positions, so that every token weighs the same, however rows
+ * fall into batches.
  *
- * A row's first token is not predicted and not counted, as in transformers since 5.x; but behind
+ * A row's first token is not predicted and not counted, as in transformers since 5.x. Behind
  * virtual tokens that are embeddings (prompt tuning, P-tuning) the last of them predicts it, as in
- * PEFT: then it is learned. The loss of an update is divided without it, as transformers counts
- * items; accuracy and evaluation count it, as TRL and PEFT's own loss do.
+ * PEFT, and it is learned. The loss of an update is divided without it, as transformers counts
+ * items. Accuracy and evaluation count it, as TRL and PEFT's own loss do.
  */
 export function causalLmObjective(options: CausalLmOptions): Objective<TokenExample> {
   const { maxLength, labelSmoothing = 0, lossType = 'nll' } = options;

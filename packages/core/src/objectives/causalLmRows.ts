@@ -28,9 +28,9 @@ export interface CausalLmRowOptions {
 }
 
 /**
- * Rows of text, prompt + completion or conversations -> tokens and which of them are learned, as
- * TRL tokenises them for SFT. Objectives of other losses over such rows share these rules, and
- * those over several texts a row call `encode` for each: `{ prompt, completion: row.chosen }`.
+ * Rules for rows of text, of prompt and completion, or of conversations: their tokens, and which of
+ * these are learned, as TRL tokenises them for SFT. Objectives with other losses share these rules.
+ * One with several texts a row calls `encode` for each: `{ prompt, completion: row.chosen }`.
  */
 export function causalLmRows(options: CausalLmRowOptions): RowRules<TokenExample> {
   const {

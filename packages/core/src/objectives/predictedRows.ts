@@ -11,8 +11,8 @@ import {
 import type { DeviceBatch, HostBatch, HostTensor } from '../training/batch.js';
 
 /**
- * Examples -> the batch that `causalLmLoss` and `sequenceLogProbs` read: `collateTokens`, and which
- * rows of hidden states the head is needed for.
+ * Makes the batch that `causalLmLoss` and `sequenceLogProbs` read: what `collateTokens` gives, and
+ * for which rows of hidden states the head is needed.
  *
  * @param maxLength up to which padded lengths are rounded up
  * @throws SEQ_LENGTHS

@@ -26,7 +26,8 @@ export interface SequenceClassificationOptions {
 }
 
 /**
- * Training a sequence classifier, with the losses of transformers by the model's problem type:
+ * The objective of a sequence classifier. Its loss is that of transformers for the model's problem
+ * type:
  * - `regression`: mean squared error over the outputs;
  * - `single_label_classification`: cross-entropy, labels are class numbers or names;
  * - `multi_label_classification`: binary cross-entropy of each output, labels are lists of 0 and 1.

@@ -43,15 +43,15 @@ export interface SequenceLogProbs {
 }
 
 /**
- * Log-probabilities that a model gives to the labels of a batch: what preference losses, policy
- * gradients and evaluation are made of. The logits [B * T, V] never exist, forwards or backwards:
- * the head and the softmax are one, a few rows at a time; a head that is more than a product (a
- * bias, an adapter, 4 bits) is computed again for the backward pass.
+ * Log-probabilities that a model gives to the labels of a batch. Preference losses, policy
+ * gradients and evaluation are made of them. The logits [B * T, V] never exist, forwards or
+ * backwards: head and softmax are one op over a few rows at a time. A head that is more than a
+ * product (a bias, an adapter, 4 bits) is computed again for the backward pass.
  *
  * A packed row is one row: its sums are over all its examples, and `perToken` tells them apart.
  * First tokens that a virtual token predicts count as in `causalLmLoss`; they have no place in
- * `perToken`. It records, and waits for nothing: gradients, dropout and the dtype of products are
- * those of where it is called (`inference` turns the first two off).
+ * `perToken`. It records and waits for nothing. Gradients, dropout and the dtype of products are
+ * those of where it is called; `inference` turns the first two off.
  *
  * @param batch as `collatePredictions` makes it: `inputIds`, `labels` [B, T], which are shifted (at
  *   t the id that follows, -100 where nothing is asked), and what goes with them

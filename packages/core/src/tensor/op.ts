@@ -45,8 +45,8 @@ export interface VjpContext<A extends Attrs = Attrs> {
 }
 
 /**
- * A rule may make an input's gradient in its place, with `engine.runInto`, and return `tensor`
- * itself: one tensor and one pass over memory less than returning a tensor of its own.
+ * Where a rule may make an input's gradient in place: it writes with `engine.runInto` and returns
+ * `tensor` itself. That saves a tensor and a pass over memory.
  */
 export interface GradientPlace {
   readonly tensor: Tensor;
@@ -58,10 +58,10 @@ export interface GradientPlace {
  * One row of the op table.
  *
  * - `infer` is the shape rule: it checks the inputs and says what comes out. It depends on its
- *   arguments alone: for equal ones it is asked once.
- * - the meaning is `reference` (float64 arithmetic, for the primitives) or `decompose` (the same in
- *   simpler ops, for everything fused). A backend without a kernel of that name runs `decompose`,
- *   so an op from another package works everywhere on the day it is written; a kernel makes it
+ *   arguments alone, and is asked once for equal ones.
+ * - The meaning of a primitive is `reference`, float64 arithmetic; that of everything fused is
+ *   `decompose`, the same in simpler ops. A backend without a kernel of that name runs `decompose`.
+ *   So an op from another package works everywhere on the day it is written, and a kernel makes it
  *   faster.
  * - `vjp` is the backward rule, itself written in ops. Without it, gradients flow through
  *   `decompose`.
@@ -73,7 +73,8 @@ export interface OpDef<A extends Attrs = Attrs> {
   decompose?(inputs: readonly Tensor[], attrs: A, engine: Engine): readonly Tensor[];
   vjp?(context: VjpContext<A>): readonly (Tensor | null)[];
   /**
-   * Multiplications and additions of one call, for the profiler; for ops in which they dominate.
+   * Multiplications and additions of one call, for the profiler. Ops in which they dominate have
+   * it.
    */
   flops?(inputs: readonly TensorSpec[], attrs: A): number;
   /** Indices of what the tape keeps for `vjp`. Default: every input, no output. */

@@ -18,8 +18,8 @@ import type { Storage } from './storage.js';
 /**
  * A contiguous row-major array on the device.
  *
- * Methods record work and return at once; nothing waits for the device but `data()` and `item()`. A
- * tensor belongs to the scope in which it was made and is disposed with it; gradients are recorded
+ * Methods record work and return at once. Nothing waits for the device but `data()` and `item()`. A
+ * tensor belongs to the scope in which it was made and is disposed with it. Gradients are recorded
  * when any input has `requiresGrad`.
  */
 export class Tensor {
@@ -107,7 +107,7 @@ export class Tensor {
     this.dispose();
   }
 
-  /** Copies the values to the host: a wait for the device. */
+  /** Copies the values to the host. It waits for the device. */
   async data(): Promise<Float32Array | Int32Array | Uint32Array> {
     if (this.size === 0) return decode(new ArrayBuffer(0), this.dtype, 0);
     const bytes = await this.engine.backend.read(
@@ -118,7 +118,7 @@ export class Tensor {
     return decode(bytes, this.dtype, this.size);
   }
 
-  /** The value of a one-element tensor: a wait for the device. @throws NOT_A_SCALAR */
+  /** The value of a one-element tensor. It waits for the device. @throws NOT_A_SCALAR */
   async item(): Promise<number> {
     if (this.size !== 1)
       throw new AttuneError(

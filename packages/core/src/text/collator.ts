@@ -1,6 +1,6 @@
 import { AttuneError } from '../util/errors.js';
 
-/** A tokenised row. */
+/** A tokenised row of n tokens, or a packed one of several examples. */
 export interface TokenExample {
   /** [n] */
   readonly inputIds: ArrayLike<number>;

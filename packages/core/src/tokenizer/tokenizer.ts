@@ -68,7 +68,8 @@ export interface ChatTokensWithMask {
 }
 
 /**
- * Text to token ids and back, by a tokenizer.json. Open one with `AutoTokenizer.fromPretrained`.
+ * Turns text into token ids and back, as a tokenizer.json says. `AutoTokenizer.fromPretrained`
+ * opens one.
  */
 export class Tokenizer {
   readonly bosToken: string | null;
@@ -162,9 +163,9 @@ export class Tokenizer {
   }
 
   /**
-   * The text that a token adds to those passed before: for printing while a model generates. Bytes
-   * of an unfinished character are held back. `null` ends the text (returns what was held back) and
-   * starts anew; so does an eos token.
+   * The text that a token adds to those passed before, for printing while a model generates. Bytes
+   * of an unfinished character are held back. `null` ends the text: it returns what was held back
+   * and starts anew. So does an eos token.
    */
   decodeStream(token: number | null): string {
     this.#stream ??= this.createDecodeStream();
@@ -191,9 +192,9 @@ export class Tokenizer {
   }
 
   /**
-   * The chat template, if there is one (the one called "default" of several; with tools the one
-   * called "tool_use" is used where it exists). Assign a template, or several under names, to
-   * change it.
+   * The chat template, if there is one; the one called "default" of several. With tools the one
+   * called "tool_use" is used where it exists. Assign a template, or several under names, to change
+   * it.
    */
   get chatTemplate(): string | null {
     return chooseTemplate(this.#chatTemplate, false);
@@ -204,8 +205,8 @@ export class Tokenizer {
   }
 
   /**
-   * A conversation as the model was taught to see it. The template writes special tokens itself, so
-   * none are added when its text is tokenised.
+   * Renders a conversation as the model was taught to see it. The template writes special tokens
+   * itself, so none are added when its text is tokenised.
    *
    * @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE, TEMPLATE_PREFIX (for the mask)
    */

@@ -14,9 +14,9 @@ import { runSummary } from './runSummary.js';
 const LONGEST_VALUE = 1000;
 
 /**
- * `loss.svg` and `report.html` in loggingDir or outputDir when the run is over: what was trained on
- * which device and how fast, curves of loss, perplexity, accuracy, learning rate and gradient norm,
- * and the arguments, those that are not defaults first.
+ * Writes `loss.svg` and `report.html` into loggingDir or outputDir when the run is over. The report
+ * says what was trained, on which device and how fast. It has curves of loss, perplexity, accuracy,
+ * learning rate and gradient norm, and the arguments, changed ones first.
  */
 export class HtmlReportCallback implements Tracker {
   readonly name = 'HtmlReportCallback';

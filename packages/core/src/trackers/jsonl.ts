@@ -7,10 +7,10 @@ import { keysToSnake } from '../util/json.js';
 import { trackerFolder } from './runFolder.js';
 
 /**
- * `log.jsonl` in loggingDir or outputDir: each row of the log as one line of JSON, as it stands in
- * `log_history` of trainer_state.json (a number that is not finite is null). A resumed run writes
- * on where its checkpoint was; the log of an earlier run is kept as `log.1.jsonl`, `log.2.jsonl`,
- * ...
+ * Writes `log.jsonl` into loggingDir or outputDir: each row of the log as one line of JSON, as it
+ * stands in `log_history` of trainer_state.json. A number that is not finite is null. A resumed run
+ * writes on where its checkpoint was. The log of an earlier run is kept as `log.1.jsonl`,
+ * `log.2.jsonl`, ...
  */
 export class JsonlCallback implements Tracker {
   readonly name = 'JsonlCallback';

@@ -33,8 +33,8 @@ interface Metric {
 }
 
 /**
- * A run on an MLflow tracking server, through its REST API: arguments and model config as
- * parameters, metrics under transformers' names (`loss`, `eval_loss`).
+ * Writes a run to an MLflow tracking server, through its REST API. Arguments and model config are
+ * parameters; metrics have transformers' names (`loss`, `eval_loss`).
  *
  * Training does not wait for the server: rows are sent in the background, and again with the next
  * ones when the server did not answer. At the end of the run what could not be sent is reported.

@@ -26,10 +26,10 @@ export interface TensorBoardOptions {
 }
 
 /**
- * Event files for TensorBoard: `tensorboard --logdir out/runs`. Scalars under transformers' names
- * (`train/loss`, `eval/loss`), the arguments and the model's config as texts. A resumed run begins
- * its file with the mark at which TensorBoard forgets what an interrupted run wrote beyond that
- * step.
+ * Writes event files for TensorBoard: `tensorboard --logdir out/runs` shows them. Scalars have
+ * transformers' names (`train/loss`, `eval/loss`); the arguments and the model's config are texts.
+ * A resumed run begins its file with a mark, at which TensorBoard forgets what an interrupted run
+ * wrote beyond that step.
  */
 export class TensorBoardCallback implements Tracker {
   readonly name = 'TensorBoardCallback';

@@ -62,10 +62,10 @@ export interface WandbOptions {
 }
 
 /**
- * A run for Weights & Biases, written as its client writes runs in offline mode: a folder
- * `offline-run-<time>-<id>` that `wandb sync <folder>` uploads. Names are those of transformers'
- * own integration (`train/loss`, `eval/loss`, `train/global_step` as the x-axis). Nothing is sent
- * from here.
+ * Writes a run for Weights & Biases as its client does in offline mode: a folder
+ * `offline-run-<time>-<id>`, which `wandb sync <folder>` uploads. Nothing is sent from here. Names
+ * are those of transformers' own integration (`train/loss`, `eval/loss`, `train/global_step` as the
+ * x-axis).
  */
 export class WandbCallback implements Tracker {
   readonly name = 'WandbCallback';

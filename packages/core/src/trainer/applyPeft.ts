@@ -7,15 +7,15 @@ import { AttuneError } from '../util/errors.js';
 declare global {
   /**
    * Types that other packages bring for options of core, which imports none of them. `@attune/peft`
-   * sets `peftConfig`. Global, because a bundled declaration file cannot be augmented by its
+   * sets `peftConfig`. It is global, because a bundled declaration file cannot be augmented by its
    * module's name.
    */
   interface AttuneTypes {}
 }
 
 /**
- * A `peftConfig`: of the methods that `@attune/peft` and other packages declare; any object where
- * none does.
+ * What `peftConfig` takes: configs of the methods that `@attune/peft` and other packages declare.
+ * Without such a package, any object.
  */
 export type PeftConfigInput = AttuneTypes extends { readonly peftConfig: infer Config }
   ? Config

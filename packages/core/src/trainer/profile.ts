@@ -34,7 +34,7 @@ export interface ProfileRow {
    */
   readonly gflops: number | null;
   readonly gigabytesPerSecond: number;
-  /** The least time the limits allow, over the time taken; 0 to 1. */
+  /** The least time that the limits allow, divided by the time taken; 0 to 1. */
   readonly shareOfLimit: number;
 }
 
@@ -48,7 +48,7 @@ export interface DeviceLimits {
 export interface TrainingProfile {
   readonly device: string;
   readonly steps: number;
-  /** Milliseconds an update takes without the clock. */
+  /** Milliseconds that an update takes without the clock. */
   readonly stepMs: number;
   /** Those of them in which the host is busy recording. */
   readonly hostMs: number;

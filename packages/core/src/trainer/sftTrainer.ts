@@ -94,15 +94,15 @@ export type SftTrainerOptions = Omit<
   OptionsInput<typeof sftOptions>;
 
 /**
- * Supervised fine-tuning: next-token prediction on rows of text, prompt + completion or
- * conversations.
+ * Supervised fine-tuning: a Trainer that learns to predict the next token of texts, of completions
+ * of prompts, or of conversations.
  *
  * @example
  * const trainer = new SFTTrainer({ model, tokenizer, trainDataset, peftConfig: { peftType: 'LORA' }, args: { outputDir: 'out' } });
  * await trainer.train();
  */
 export class SFTTrainer extends Trainer<SftArguments, SftArgumentsInput> {
-  /** As it was given, with the adapter of `peftConfig`. */
+  /** The model as it was given, with the adapter of `peftConfig`. */
   declare readonly model: GenerativeModel;
 
   constructor(options: SftTrainerOptions) {

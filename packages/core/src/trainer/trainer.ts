@@ -37,8 +37,8 @@ import type { TrainingContext } from './trainingContext.js';
 import { wireTrainer } from './wireTrainer.js';
 
 /**
- * Trains a model. What is learned is the objective's affair: SFTTrainer, DPOTrainer, ... are this
- * with an objective and its defaults. The loop itself: loop/trainingSteps.ts.
+ * Trains a model. The objective says what is learned: SFTTrainer is this with an objective and its
+ * defaults. The loop itself is in loop/trainingSteps.ts.
  *
  * @example
  * const trainer = new Trainer({ model, objective, trainDataset, args: { outputDir: 'out', maxSteps: 100 } });
@@ -82,7 +82,8 @@ export class Trainer<
   }
 
   /**
-   * Watches the run: every moment at which a callback is called has an event. Cannot disturb it.
+   * Watches the run. Every moment at which a callback is called has an event. A listener cannot
+   * disturb the run.
    */
   on<E extends keyof TrainerEvents>(name: E, listener: TrainerEvents[E]): this {
     this.#context.callbacks.events.on(name, listener);
@@ -94,7 +95,7 @@ export class Trainer<
     return this;
   }
 
-  /** A callback more, after the others. @throws UNKNOWN_NAME for a name that no plugin added */
+  /** Adds a callback, after the others. @throws UNKNOWN_NAME for a name that no plugin added */
   addCallback(callback: TrainerCallback | string): void {
     this.#context.callbacks.add(callback);
   }
@@ -110,10 +111,10 @@ export class Trainer<
   }
 
   /**
-   * Trains from the start, or on from a checkpoint: then every number is that of the uninterrupted
-   * run.
+   * Trains from the start, or goes on from a checkpoint. Then every number is that of the
+   * uninterrupted run.
    *
-   * One at a time on an Attune: dropout draws and the memory limit are the Attune's.
+   * An Attune trains one run at a time, because draws of dropout and the memory limit belong to it.
    *
    * @throws ALREADY_TRAINING, ATTUNE_BUSY, NO_ROWS, ROW_FORMAT, NO_TRAINABLE, CHECKPOINT_NONE,
    *   CHECKPOINT_MISMATCH, DEVICE_LOST, ...
@@ -127,12 +128,13 @@ export class Trainer<
   }
 
   /**
-   * `train` as a loop: tells of each update and each evaluation when it is done, with the log,
+   * `train` as a loop. It tells of each update and each evaluation when it is done, with the log,
    * evaluation and checkpoint that were due at it, and returns what `train` returns. Nothing waits
-   * for the device to tell of an update: the numbers of most are still there (`logs` is null).
+   * for the device to tell of an update: the numbers of most are still there, and `logs` is null.
    *
-   * Leaving the loop ends the run: outputDir is free for others, and the last checkpoint is what it
-   * was. An iterator that is neither run to its end nor returned (`break` does) holds both.
+   * Leaving the loop with `break` ends the run: outputDir is free for others, and the last
+   * checkpoint is what it was. An iterator that is neither run to its end nor returned holds both
+   * the Attune and outputDir.
    *
    * @example
    * for await (const update of trainer.steps())
@@ -153,8 +155,8 @@ export class Trainer<
   }
 
   /**
-   * What will be trained on: decoded rows, the share of trained tokens, end tokens, what is cut off
-   * or left out, and what `train()` would refuse. Prints as `train()` shows it.
+   * Looks at what will be trained on: decoded rows, the share of trained tokens, end tokens, what
+   * is cut off or left out, and what `train()` would refuse. It prints as `train()` shows it.
    *
    * @example console.log(String(await trainer.preview({ rows: 5 })));
    * @param options.rows to show, at most 100. Default: args.preflight.rows, else 3
@@ -165,9 +167,9 @@ export class Trainer<
   }
 
   /**
-   * Where the time of an update goes: a table by op, and a trace file. The first batch of the
-   * training rows, again and again, with learning rate 0: the weights stay as they are. No callback
-   * is called.
+   * Measures where the time of an update goes: a table by op, and a trace file. It repeats the
+   * first batch of the training rows with learning rate 0, so the weights stay as they are. No
+   * callback is called.
    *
    * @example console.log(String(await trainer.profile({ steps: 3 })));
    * @throws NO_ROWS, ALREADY_TRAINING, PROFILE_UNSUPPORTED
@@ -181,7 +183,8 @@ export class Trainer<
 
   /**
    * Lets the backend choose among its kernels by measuring them in an update of this trainer, and
-   * keep the choice for later runs on this device. Rehearsed as in `profile`: no weight changes.
+   * keep the choice for later runs on this device. Updates are repeated as in `profile`: no weight
+   * changes.
    *
    * @example await trainer.tune({ maxSeconds: 30 });
    * @throws NO_ROWS, ALREADY_TRAINING, TUNING_UNSUPPORTED, PROFILE_UNSUPPORTED, TUNING_FILE
@@ -199,8 +202,8 @@ export class Trainer<
   }
 
   /**
-   * What training will hold on the device, by purpose, before it begins: nothing is allocated or
-   * computed. Prints as a table.
+   * Plans what training will hold on the device, by purpose, before it begins. Nothing is allocated
+   * or computed. The plan prints as a table.
    *
    * @example console.log(String(await trainer.planMemory()));
    * @throws NO_ROWS, ALREADY_TRAINING
@@ -256,9 +259,9 @@ export class Trainer<
   }
 
   /**
-   * The objective's loss over `dataset`, every item weighing the same, and what `computeMetrics`
-   * says. Several sets by name give the metrics of each (`evalMathLoss`) and of all together
-   * (`evalLoss`).
+   * Measures the objective's loss over `dataset`, every item weighing the same, and what
+   * `computeMetrics` says. Several sets by name give the metrics of each (`evalMathLoss`) and of
+   * all together (`evalLoss`).
    *
    * @param dataset default: the trainer's evaluationTasks, and its evalDataset where it has one
    * @throws NO_ROWS, EVAL_SET_NAME, COMPUTE_METRICS, EVALUATION_TASK
@@ -275,8 +278,8 @@ export class Trainer<
   }
 
   /**
-   * Outputs of the model for every row, with labels and metrics (`testLoss`, ...). The outputs lie
-   * in host memory: `preprocessLogitsForMetrics` makes them small.
+   * Gives the outputs of the model for every row, with labels and metrics (`testLoss`, ...). The
+   * outputs lie in host memory; `preprocessLogitsForMetrics` makes them small.
    *
    * @param metricKeyPrefix what metrics begin with. Default "test"
    * @throws NO_ROWS, PREDICTIONS, COMPUTE_METRICS
@@ -287,8 +290,10 @@ export class Trainer<
   }
 
   /**
-   * The adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them out.
-   * Default: outputDir. Rank 0 alone writes.
+   * Writes the adapter (or, without one, the model) and the tokenizer, as Hugging Face lays them
+   * out. Rank 0 alone writes.
+   *
+   * @param folder default: outputDir
    */
   async saveModel(folder: string = this.args.outputDir): Promise<void> {
     this.#checkModel();

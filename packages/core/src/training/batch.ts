@@ -19,8 +19,8 @@ export interface HostTensor {
   readonly ofFirstTokens?: boolean;
 }
 
-/** What `collate` makes of a few examples: named arrays that the Trainer uploads. */
+/** What `collate` makes of the examples of a micro-batch: named arrays that the Trainer uploads. */
 export type HostBatch = Readonly<Record<string, HostTensor>>;
 
-/** The same names on the device, alive for one micro-batch. */
+/** A batch on the device, under the same names. It lives for one micro-batch. */
 export type DeviceBatch = Readonly<Record<string, Tensor>>;

@@ -5,11 +5,11 @@ import type { Objective } from './objective.js';
 import type { TrainerState } from './trainerState.js';
 
 /**
- * What a callback may ask the Trainer for. The Trainer takes the flags back at the next step. Where
- * an objective makes several updates of a group, evaluating and saving wait for the last of them.
+ * What a callback may ask the Trainer for. The Trainer takes the flags back at the next step.
+ * Evaluating and saving wait for the last update of a group, where an objective makes several.
  */
 export interface TrainerControl {
-  /** Ends the run after this step; evaluation and saving that are due still happen. */
+  /** Ends the run after this step. Evaluation and saving that are due still happen. */
   shouldTrainingStop: boolean;
   /** Goes on with the next epoch. */
   shouldEpochStop: boolean;
@@ -23,9 +23,9 @@ export interface CallbackContext {
   readonly args: TrainingArguments;
   /** Names of the arguments that the user wrote and that are not the defaults of this trainer. */
   readonly changedArguments: readonly string[];
-  /** What is: step, epoch, log history, best metric. */
+  /** Where the run stands: step, epoch, log history, best metric. */
   readonly state: TrainerState;
-  /** What shall be: set a flag to ask for it. */
+  /** What the run shall do: set a flag to ask for it. */
   readonly control: TrainerControl;
   readonly model: LanguageModel;
   /** What the run trains for. */
@@ -36,9 +36,9 @@ export interface CallbackContext {
 /** Numbers by name, as they are logged. */
 export type Logs = Readonly<Record<string, number>>;
 
-/** The row of the training log, full precision. */
+/** A row of the training log, in full precision. */
 export interface TrainLogs {
-  /** Mean over the updates since the last log: per item, e.g. nats per token. */
+  /** Mean loss of an item over the updates since the last log, e.g. nats per token. */
   readonly loss: number;
   /** L2 norm of the gradient before clipping, of the last update. */
   readonly gradNorm: number;
@@ -49,13 +49,13 @@ export interface TrainLogs {
 }
 
 /**
- * What an evaluation measured: these, the metrics of the objective, and `evalPerplexity` =
- * exp(evalLoss) where the objective says that its loss is a log-likelihood (SFT does). The metrics
- * with a name here are of rows: a trainer that has `evaluationTasks` and no evalDataset gives those
- * of its tasks alone.
+ * What an evaluation measured. Beside these there are the metrics of the objective, and
+ * `evalPerplexity` = exp(evalLoss) where the objective says that its loss is a log-likelihood (SFT
+ * does). The metrics with a name here are about rows: a trainer with `evaluationTasks` and without
+ * evalDataset gives those of its tasks alone.
  */
 export interface EvalMetrics {
-  /** Mean over all items (tokens for a language model), whatever the batch size. */
+  /** Mean loss over all items (tokens of a language model), whatever the batch size. */
   readonly evalLoss: number;
   /** Seconds. */
   readonly evalRuntime: number;
@@ -99,7 +99,7 @@ export type AsyncHook = keyof HookValues;
 /**
  * Named moments of a run, as in Hugging Face's Trainer. Each is awaited, callbacks in their order.
  * Implement the ones that you need. One that throws ends the run with CALLBACK_FAILED, which names
- * the callback and the hook; what has been learned is saved as a checkpoint first.
+ * the callback and the hook. What has been learned is saved as a checkpoint first.
  *
  * At an update: clip, onPreOptimizerStep, step, onOptimizerStep, onStepEnd, then what is due of
  * log, evaluate, save.
@@ -132,9 +132,9 @@ export interface TrainerCallback {
   /** The parameters have changed; gradients are still there. */
   onOptimizerStep?: Hook;
   onStepEnd?: Hook;
-  /** Each set of rows by itself, where there are several; then the evaluation tasks. */
+  /** After the evaluation of each set of rows, and of the tasks. */
   onEvaluate?(context: CallbackContext, metrics: EvalMetrics): void | Promise<void>;
-  /** `trainer.predict` is done. */
+  /** After `trainer.predict`. */
   onPredict?(context: CallbackContext, metrics: Logs): void | Promise<void>;
   /** A checkpoint has been written to `folder`. */
   onSave?(context: CallbackContext, folder: string): void | Promise<void>;
@@ -142,7 +142,7 @@ export interface TrainerCallback {
   onLog?(context: CallbackContext, logs: Logs): void | Promise<void>;
   /** A batch of an evaluation or a prediction is done. */
   onPredictionStep?(context: CallbackContext, progress: PredictionStep): void | Promise<void>;
-  /** What a checkpoint must keep of this callback: JSON. */
+  /** What a checkpoint must keep of this callback, as JSON. */
   exportState?(): Readonly<Record<string, unknown>>;
   /** Called on resume with what `exportState` gave. */
   importState?(state: Readonly<Record<string, unknown>>): void;

@@ -2,7 +2,7 @@ import { EventEmitter } from 'eventemitter3';
 import type { Logger } from '../util/logger.js';
 import type { EvalMetrics, Logs, PredictionStep, TrainLogs } from './callback.js';
 
-/** Where the run stands: part of every event. */
+/** Where the run stands. It is part of every event. */
 export interface Moment {
   /** Updates done. */
   readonly step: number;
@@ -40,7 +40,7 @@ export interface EventPayloads {
 /** The name of an event: `on("log", ...)`. */
 export type EventName = keyof EventPayloads;
 
-/** What `trainer.on(name, listener)` tells, after the callbacks of the same moment. */
+/** What `trainer.on(name, listener)` tells a listener, after the callbacks of the same moment. */
 export type TrainerEvents = {
   [E in EventName]: (event: Moment & EventPayloads[E]) => void;
 };

@@ -8,31 +8,31 @@ import type { Update, UpdateContext } from './updates.js';
 
 /** What an objective records of one micro-batch. */
 export interface LossOutput {
-  /** One element: the SUM of the loss over the batch's items, never its mean. */
+  /** The SUM of the loss over the items of the batch, never its mean. One element. */
   readonly loss: Tensor;
   /**
-   * Further sums to log as `sum / count`, e.g. correct tokens. One element each; count is by
-   * default the batch's items.
+   * Further sums, of one element each, which are logged as `sum / count`: correct tokens, for one.
+   * The count is by default that of the batch's items.
    */
   readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count?: number }>>;
   /**
    * Items of the sums beside those that `countItems` counts: first tokens of rows that a virtual
-   * token predicts. Training divides the loss without them, as transformers counts; evaluation with
-   * them, and so all metrics. Default 0.
+   * token predicts. Training divides the loss without them, as transformers does. Evaluation and
+   * all metrics are divided with them. Default 0.
    */
   readonly extraItems?: number;
 }
 
 /**
- * What is trained for: SFT, a preference loss, a reward model. There is one Trainer; methods differ
- * in this.
+ * What a model is trained for: SFT, a preference loss, a reward model. There is one Trainer;
+ * methods differ in their objective.
  *
- * `loss` returns a sum over items and the Trainer divides by the items of the whole accumulated
- * batch, so k micro-batches of b rows give the gradient of one batch of k*b rows.
+ * `loss` returns a sum over items, and the Trainer divides by the items of the whole accumulated
+ * batch. So k micro-batches of b rows give the gradient of one batch of k b rows.
  */
 export interface Objective<Example = unknown> {
   readonly name: string;
-  /** Rows of a data set -> examples. Without them, rows are examples as they are. */
+  /** How rows of a data set become examples. Without rules, rows are examples as they are. */
   readonly rows?: RowRules<Example>;
   /**
    * What defines the objective beside its name and its rows: coefficients, the kind of loss. A
@@ -46,43 +46,46 @@ export interface Objective<Example = unknown> {
    */
   readonly isLogLikelihood?: boolean;
   /**
-   * The label smoothing of its loss, if it has any: what `labelSmoothingFactor` asks for must be
-   * this.
+   * The label smoothing of its loss. What `labelSmoothingFactor` asks for must be this. Default 0.
    */
   readonly labelSmoothing?: number;
-  /** Examples -> padded arrays. Pure host work; called ahead of the step by the loader. */
+  /**
+   * Makes padded arrays of examples. It is work of the host alone, and the loader calls it ahead of
+   * the step.
+   */
   collate(examples: readonly Example[]): HostBatch;
   /** How many items `loss` sums over in this batch (tokens for SFT, pairs for DPO). */
   countItems(batch: HostBatch): number;
   /**
-   * The updates that are made of a group of micro-batches. May await: rollouts, reference
-   * log-probs. Each is asked for when the one before it has been recorded; what stands behind the
-   * last `yield` runs before a checkpoint of the group's end. Checkpoints are written at the ends
-   * of groups only. Default: one update, of the group as it is.
+   * Makes the updates of a group of micro-batches. It may await rollouts or reference log-probs.
+   * Each update is asked for when the one before it has been recorded. What stands behind the last
+   * `yield` runs before a checkpoint of the group's end; there are none within a group. Default:
+   * one update, of the group as it is.
    *
-   * An evaluation asks for the first update of each batch, and evaluates that. Where the signal
-   * makes it throw, `state` must be what it was before the group.
+   * An evaluation asks for the first update of each batch, and evaluates it. Where the signal makes
+   * this throw, `state` must be what it was before the group.
    */
   updates?(group: readonly HostBatch[], context: UpdateContext): AsyncIterable<Update>;
-  /** How many updates a group gives: from it the updates of an epoch are counted. Default 1. */
+  /** How many updates a group gives. The updates of an epoch are counted by it. Default 1. */
   readonly updatesPerGroup?: number;
   /**
-   * The batch with what `updates` would add to it, contents aside, so that `planMemory` can record
-   * the loss without waiting. Only where the loss reads arrays that `collate` does not make.
+   * Gives a batch the arrays that `updates` would add to it, whatever they hold, so that
+   * `planMemory` can record the loss without waiting. Needed where the loss reads arrays that
+   * `collate` does not make.
    */
   standIn?(batch: HostBatch): HostBatch;
   /** Records the forward pass. Must not wait for the device. */
   loss(model: LanguageModel, batch: DeviceBatch): LossOutput;
-  /** For `computeMetrics` and `trainer.predict`; without it they are refused. */
+  /** What `computeMetrics` and `trainer.predict` ask for. Without it they are refused. */
   readonly prediction?: PredictionParts | undefined;
   /**
-   * Modules of its own by name, e.g. a value head. Their trainable parameters are trained with the
-   * model's, counted by `planMemory`, and lie in each checkpoint (`objective.safetensors`).
-   * `saveModel` does not write them: it writes what inference needs. They are the caller's to
-   * dispose.
+   * Modules of its own by name, e.g. a value head. Their trainable parameters are trained with
+   * those of the model, counted by `planMemory`, and written into each checkpoint
+   * (`objective.safetensors`). `saveModel` does not write them: it writes what inference needs.
+   * Whoever made them disposes them.
    */
   readonly modules?: Readonly<Record<string, Module>>;
-  /** What else changes: checkpoints hold it, and a resumed run finds it as it was, bit for bit. */
+  /** What else changes. Checkpoints hold it, and a resumed run finds it as it was, bit for bit. */
   readonly state?: ObjectiveState;
 }
 

@@ -33,17 +33,17 @@ export interface EncodedRow<Example> {
 }
 
 /**
- * How rows of a data set become examples: formats, tokens, masks, packing. They say nothing about
- * the loss, so that objectives share them: `causalLmRows` is what SFT, distillation and the
- * completions of a preference pair are tokenised by.
+ * How rows of a data set become examples: formats, tokens, masks, packing. The rules say nothing
+ * about the loss, so that objectives share them. `causalLmRows` tokenises for SFT, for distillation
+ * and for the answers of a preference pair.
  */
 export interface RowRules<Example = unknown> {
   /** What defines the rules: lengths, masks, packing. It is part of the objective's. Default {}. */
   readonly fingerprint?: Fingerprint;
   /**
-   * Row of a data set -> example: formats, tokens, masks, truncation. It is called once for each
-   * row before the first step, and for a row of a stream each time that it comes. Without it, rows
-   * are examples as they are.
+   * Makes an example of a row: formats, tokens, masks, truncation. It is called once for each row
+   * before the first step, and for a row of a stream each time that it comes. Without it, rows are
+   * examples as they are.
    */
   encode?(row: unknown, context: EncodeContext): EncodedRow<Example>;
   /**
@@ -63,16 +63,16 @@ export interface RowRules<Example = unknown> {
    */
   readonly isPreflightOn?: boolean;
   /**
-   * Examples in their order -> fewer and fuller ones. It is called with at most `PACKING_WINDOW` of
-   * them at a time. Without it examples stay as they are.
+   * Makes fewer and fuller examples of those in their order. It is called with at most
+   * `PACKING_WINDOW` of them at a time. Without it examples stay as they are.
    */
   pack?(examples: readonly Example[]): readonly Example[];
   /** Whether rows of this use go through `pack`. Default: all do. */
   isPacked?(use: RowUse): boolean;
   /**
-   * Tokens of an example, by which `groupByLength` orders and the memory plan finds the largest
-   * batch: of one with several texts, the longest. Without it, the length of its `inputIds`; the
-   * plan takes all numbers in an example.
+   * Tokens of an example; of its longest text, where it has several. `groupByLength` orders by
+   * them, and the memory plan finds the largest batch. Without it, the length of its `inputIds`
+   * counts, and the plan takes all numbers in an example.
    */
   lengthOf?(example: Example): number;
 }

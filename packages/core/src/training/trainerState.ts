@@ -8,7 +8,7 @@ export interface LogEntry {
   readonly [name: string]: number;
 }
 
-/** Where a run stands: what transformers keeps in trainer_state.json. */
+/** Where a run stands. It is what transformers keeps in trainer_state.json. */
 export class TrainerState {
   /** Epochs done, fractional. */
   epoch = 0;

@@ -13,9 +13,8 @@ import { trainedRoot } from './trainedRoot.js';
 import { upload } from './upload.js';
 
 /**
- * Numbers that the host knows, e.g. the mean reward of a rollout. They are logged as sum / count
- * over the updates since the last log, as the sums of the device are; a number by itself counts
- * once.
+ * Numbers that the host knows, e.g. the mean reward of a rollout. As sums of the device, they are
+ * logged as sum / count over the updates since the last log. A number by itself counts once.
  */
 export type HostMetrics = Readonly<
   Record<string, number | { readonly sum: number; readonly count: number }>
@@ -50,25 +49,25 @@ export function checkNames(metrics: HostMetrics, device: ReadonlyMap<string, unk
 export interface Update {
   /** Its micro-batches. */
   readonly batches: readonly HostBatch[];
-  /** What is known about it beforehand. */
+  /** Numbers to log that are known before it is made. */
   readonly metrics?: HostMetrics;
 }
 
 /** What `Objective.updates` is told. */
 export interface UpdateContext {
   readonly model: LanguageModel;
-  /** The first update that the group gives, from 1; in an evaluation, updates done. */
+  /** Number of the first update that the group gives, from 1. In an evaluation: updates done. */
   readonly step: number;
   /**
-   * For what is drawn for this group. It follows from the seed of the run and `step`, in an
-   * evaluation from the seed and the place of the batch: a resumed run draws the same.
+   * Seed of what is drawn for this group. It follows from the seed of the run and `step`; in an
+   * evaluation from the seed and the place of the batch. So a resumed run draws the same.
    */
   readonly seed: number;
   readonly use: RowUse;
   /**
    * Aborts when the run is to end (Ctrl-C, `train({ signal })`) while the group's first update is
-   * being made. Pass it on, or call `throwIfAborted()` between pieces of work: what is thrown then
-   * ends the run with a checkpoint of before this group. After its first update a group is
+   * being made. Pass it on, or call `throwIfAborted()` between pieces of work. What is thrown then
+   * ends the run with a checkpoint of before this group. A group whose first update was made is
    * finished.
    */
   readonly signal: AbortSignal;

@@ -3,9 +3,9 @@ import type { Engine } from '../tensor/engine.js';
 import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
 
 /**
- * Host arrays -> tensors of the current scope, in order with the dispatches that read them.
+ * Uploads host arrays as tensors of the current scope, in order with the dispatches that read them.
  *
- * @param model whose adapters decide whether arrays about rows' first tokens are needed; default:
+ * @param model its adapters decide whether arrays about first tokens of rows are needed. Default:
  *   they are not
  */
 export const upload = (

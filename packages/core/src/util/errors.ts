@@ -10,10 +10,11 @@ export interface AttuneErrorOptions {
 const mark = Symbol.for('attune.error');
 
 /**
- * Every error that Attune throws on purpose: a stable `code` for programs, a message that says what
- * was found and what was expected, and a `remedy`.
+ * Every error that Attune throws on purpose. It has a stable `code` for programs, a message that
+ * says what was found and what was expected, and a `remedy`.
  *
- * `AttuneError.isInstance` works across two copies of the package (a symbol, not `instanceof`).
+ * `AttuneError.isInstance` asks for a symbol, so it knows errors of another copy of the package,
+ * too.
  */
 export class AttuneError extends Error {
   readonly [mark] = true;

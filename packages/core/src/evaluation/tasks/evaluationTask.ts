@@ -23,14 +23,15 @@ export interface EvaluationTaskContext {
 }
 
 /**
- * Numbers of a task by name: `acc`, `accNorm`, `exactMatch`, their standard errors as `accStderr`.
+ * Numbers of a task by name: `acc`, `accNorm`, `exactMatch`. The standard error of `acc` is
+ * `accStderr`.
  */
 export type TaskMetrics = Readonly<Record<string, number>>;
 
 /**
- * A benchmark of the model as it is: `loglikelihoodTask`, `generateTask`, or your own. A trainer
- * takes tasks by themselves or by name in `evaluationTasks` and logs `acc` of the task "arc" as
- * `evalArcAcc`.
+ * A benchmark of the model as it is. `loglikelihoodTask` and `generateTask` make one, or it is your
+ * own. A trainer takes tasks by themselves or by name in `evaluationTasks`, and logs `acc` of the
+ * task "arc" as `evalArcAcc`.
  */
 export interface EvaluationTask {
   /** Lower-case letters, digits and _ : part of the metrics' names. */
@@ -45,7 +46,7 @@ export const EvaluationTasks: ExtensionPoint<EvaluationTask> = extensionPoint(
 );
 
 /**
- * A task by hand.
+ * Runs a task by hand.
  *
  * @example await runEvaluationTask(task, { model, tokenizer }) // { acc: 0.61, accNorm: 0.64, ... }
  * @throws EVALUATION_TASK with the name of the task when it fails

@@ -30,8 +30,8 @@ export interface GenerateTaskOptions extends ExactMatchOptions {
 }
 
 /**
- * Questions that the model answers in words: greedy generation, then `exactMatch` with the answer,
- * and its standard error.
+ * A task of questions that the model answers in words. It generates greedily, and gives
+ * `exactMatch` with the answers and its standard error.
  *
  * @throws EVALUATION_TASK for no rows
  */

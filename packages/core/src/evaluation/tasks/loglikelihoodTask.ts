@@ -24,9 +24,9 @@ export interface LoglikelihoodTaskOptions {
 }
 
 /**
- * Multiple choice by likelihood: each choice is judged as a continuation of the context, and the
- * likeliest is the model's answer. Metrics as in lm_eval: `acc`, `accNorm` (per character of the
- * choice), `accBytes` (per byte) and their standard errors.
+ * A task of multiple choice by likelihood. Each choice is judged as a continuation of the context,
+ * and the likeliest is the model's answer. Metrics are those of lm_eval: `acc`, `accNorm` (per
+ * character of the choice), `accBytes` (per byte) and their standard errors.
  *
  * @throws EVALUATION_TASK for no rows, or an answer that is none of the choices
  */

@@ -19,7 +19,7 @@ export interface BuildOptions {
 /** What `ModelConfig` says of a model, but what is the same for every family. */
 export type ModelFacts = Omit<ModelConfig, 'modelType' | 'raw' | 'generation' | 'sources'>;
 
-/** An architecture as the SDK uses it. Make one with {@link defineModelFamily}. */
+/** An architecture as the SDK uses it. {@link defineModelFamily} makes one. */
 export interface ModelFamily {
   /** `model_type` of config.json. */
   readonly modelType: string;
@@ -50,7 +50,8 @@ export interface ModelFamilyDefinition<S extends z.ZodType> {
 }
 
 /**
- * An architecture: the schema of its config.json, and the function that builds it from blocks.
+ * Makes an architecture of the schema of its config.json and the function that builds it from
+ * blocks.
  *
  * @example context.add(ModelFamilies, defineModelFamily({ modelType: 'llama', config, build }))
  */

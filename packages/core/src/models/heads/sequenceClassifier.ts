@@ -17,11 +17,12 @@ export interface SequenceClassifierParts extends DecoderModelParts {
 }
 
 /**
- * A decoder that scores whole sequences: `score` at the last token of each row, [B, numLabels].
+ * A decoder that scores whole sequences, [B, numLabels]: its `score` layer reads the last token of
+ * each row.
  *
- * The last token is found by the mask or the length, never by its id: a row that ends with a token
- * which is also used as padding is read at that token (transformers looks for the last id that is
- * not `pad_token_id`, and reads the one before).
+ * The last token is found by the mask or the length, never by its id. So a row that ends with the
+ * id of padding is read at that token; transformers looks for the last id that is not
+ * `pad_token_id`, and reads the one before.
  */
 export class SequenceClassifier extends DecoderModel implements LanguageModel {
   readonly taskType = 'SEQ_CLS';
@@ -66,7 +67,7 @@ export class SequenceClassifier extends DecoderModel implements LanguageModel {
     return { numLabels: this.numLabels, problemType: this.problemType };
   }
 
-  /** The same, by the name that every model that scores has it under. */
+  /** The same as `forward`: every model that scores has it under this name. */
   scores(input: ScoreInput): Tensor {
     return this.forward(input);
   }

@@ -15,21 +15,21 @@ export interface ClassifierFromPretrainedOptions
 export interface ClassifierFromConfigOptions extends FromConfigOptions, LabelOptions {}
 
 /**
- * Causal language models of every family that is registered, by `model_type` of their config.json.
+ * Loads causal language models of every registered family, by `model_type` of their config.json.
  */
 export const AutoModelForCausalLM = autoModel(causalLmHead);
 
 /**
- * Sequence classifiers of every family that is registered: a decoder with `score` as its head.
- * `fromPretrained` loads a classifier, or a causal language model to make one of: `score` then
- * starts as N(0, initializer_range²), and the output layer is left out. WEIGHTS_SHAPE for a `score`
- * of another numLabels.
+ * Loads sequence classifiers of every registered family: a decoder with `score` as its head.
+ * `fromPretrained` takes a classifier, or a causal language model to make one of. Then `score`
+ * starts as N(0, initializer_range²), and the output layer is left out. A `score` of another
+ * numLabels is refused with WEIGHTS_SHAPE.
  */
 export const AutoModelForSequenceClassification = autoModel(classifierHead);
 
 /**
- * Causal language models with a value head as TRL has it (`v_head.summary`): `values(input)`, [B,
- * T]. A checkpoint without the head gets a new one, which starts as N(0, initializer_range²) with
- * bias 0.
+ * Loads causal language models with a value head as TRL has it (`v_head.summary`): `values(input)`
+ * gives [B, T]. A checkpoint without the head gets a new one, which starts as N(0,
+ * initializer_range²) with bias 0.
  */
 export const AutoModelForCausalLMWithValueHead = autoModel(valueHead);

@@ -78,7 +78,10 @@ export interface FormatOptions {
 /** Columns that are named at most. */
 const MOST_COLUMNS = 12;
 
-/** What rows will be trained on. `String(report)` is for people, the fields are for programs. */
+/**
+ * What will be trained on, and what is wrong with it. `String(report)` is for people, the fields
+ * are for programs.
+ */
 export class PreflightReport {
   readonly problems: readonly PreflightProblem[];
   /** The first rows, decoded. */

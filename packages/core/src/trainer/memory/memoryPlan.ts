@@ -53,7 +53,7 @@ export interface PlanMemoryOptions {
   readonly rows?: readonly unknown[];
 }
 
-/** What a training run will hold on the device. See `trainer.planMemory()`. */
+/** What a training run will hold on the device, as `trainer.planMemory()` counts it. */
 export interface MemoryPlan {
   readonly device: string;
   /** Most bytes handed out at one time: `backend.stats.peakBytes` of the run. */
@@ -63,7 +63,7 @@ export interface MemoryPlan {
    * `backend.stats.reservedBytes`.
    */
   readonly reservedBytes: number;
-  /** What is there at the peak; the sum is `reservedBytes`. Largest first. */
+  /** What is there at the peak, the largest first. The sum is `reservedBytes`. */
   readonly entries: readonly MemoryEntry[];
   readonly phases: readonly MemoryPhase[];
   /** Numbers in parameters, all and trained. */
@@ -73,7 +73,7 @@ export interface MemoryPlan {
   readonly batch: Readonly<Record<string, readonly number[]>>;
   /** Bytes of one category at the peak. */
   bytesOf(category: MemoryCategory): number;
-  /** A table. */
+  /** The plan as a table, for a terminal. */
   toString(): string;
 }
 

@@ -24,9 +24,9 @@ export async function listCheckpoints(outputDir: string): Promise<Checkpoint[]> 
 }
 
 /**
- * The checkpoint that `resumeFromCheckpoint: true` takes: the latest whole one of the run that used
- * the folder last. null where there is none; transformers' `get_last_checkpoint` takes the highest
- * number, whoever wrote it and whole or not.
+ * Finds the checkpoint that `resumeFromCheckpoint: true` takes: the latest whole one of the run
+ * that used the folder last. It is null where there is none. transformers' `get_last_checkpoint`
+ * takes the highest number, whoever wrote it, whole or not.
  *
  * @example const last = await lastCheckpoint('out'); // "out/checkpoint-500"
  * @param logger is told of damaged ones that are passed over. Default: the console
