@@ -7,6 +7,7 @@ export * from './gradients.js';
 export * from './inProcessWorld.js';
 export * from './kit.js';
 export * from './modelFamilyKit.js';
+export type { ObjectiveKitOptions } from './objectiveBench.js';
 export * from './objectiveKit.js';
 export * from './opCase.js';
 export { opCases } from './opCases.js';
