@@ -6,8 +6,10 @@ export interface DawnBuffer extends BufferHandle {
   readonly gpu: GPUBuffer;
   /** Capacity in bytes: `byteLength` rounded up to its size class. */
   readonly capacity: number;
-  /** Flushes that had been asked for when it was last given back. */
+  /** Flushes that had been asked for when it was last in use. */
   freedAt: number;
+  /** Another number for each time that it is handed out; 0: it is free; -1: it is destroyed. */
+  tenant: number;
 }
 
 /** How far the device has been told of what was recorded. */
@@ -45,6 +47,7 @@ export class BufferPool {
   readonly #free = new Map<number, DawnBuffer[]>();
   readonly #handedOut = new Set<DawnBuffer>();
   #nextId = 1;
+  #nextTenant = 1;
   /** Bytes in buffers, in use or free. */
   #held = 0;
   /** Most bytes in use at one time. */
@@ -86,15 +89,32 @@ export class BufferPool {
     const capacity = this.capacity(byteLength);
     const buffer = this.#free.get(capacity)?.shift() ?? this.#create(capacity);
     this.#handedOut.add(buffer);
+    buffer.tenant = this.#nextTenant++;
     this.stats.liveBytes += capacity;
-    this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.liveBytes);
-    this.#peak = Math.max(this.#peak, this.stats.liveBytes);
+    this.#notePeak(this.stats.liveBytes);
     return buffer;
+  }
+
+  /**
+   * Free buffers are used by commands that were recorded earlier, as if they had been taken and
+   * given back.
+   *
+   * @param bytes of them in use at one time
+   */
+  noteUse(bytes: number, buffers: readonly DawnBuffer[]): void {
+    this.#notePeak(this.stats.liveBytes + bytes);
+    for (const buffer of buffers) buffer.freedAt = this.submissions.asked;
+  }
+
+  #notePeak(bytes: number): void {
+    this.stats.peakBytes = Math.max(this.stats.peakBytes, bytes);
+    this.#peak = Math.max(this.#peak, bytes);
   }
 
   give(buffer: DawnBuffer): void {
     if (!this.#handedOut.delete(buffer)) return;
     this.stats.liveBytes -= buffer.capacity;
+    buffer.tenant = 0;
     buffer.freedAt = this.submissions.asked;
     const free = this.#free.get(buffer.capacity);
     if (!free) {
@@ -112,7 +132,7 @@ export class BufferPool {
     this.stats.buffersCreated++;
     this.stats.reservedBytes += capacity;
     this.#held += capacity;
-    return { id: this.#nextId++, byteLength: capacity, capacity, gpu, freedAt: 0 };
+    return { id: this.#nextId++, byteLength: capacity, capacity, gpu, freedAt: 0, tenant: 0 };
   }
 
   /** Destroys what was unused for longest where `capacity` bytes more would be too many. */
@@ -153,6 +173,7 @@ export class BufferPool {
   #destroy(buffer: DawnBuffer): void {
     this.stats.reservedBytes -= buffer.capacity;
     this.#held -= buffer.capacity;
+    buffer.tenant = -1;
     buffer.gpu.destroy();
   }
 

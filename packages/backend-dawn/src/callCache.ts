@@ -10,6 +10,7 @@ import {
   sameSpec,
 } from '@attune/core/backend';
 import type { DawnBuffer } from './bufferPool.js';
+import type { Source } from './kernels/kernel.js';
 import type { CachedPipeline } from './pipelineCache.js';
 
 /** One dispatch as Dawn is told of it. */
@@ -23,7 +24,24 @@ export interface Command {
    * none.
    */
   readonly words: ArrayBuffer | null;
+  /** Which of the words come from attributes alone; null: none. */
+  readonly numbers: readonly LiveNumber[] | null;
   readonly grid: readonly [number, number, number];
+}
+
+/** A word that comes from attributes of the call, which nothing else of its plan depends on. */
+export interface LiveNumber extends Source {
+  readonly word: number;
+  readonly type: 'u32' | 'f32';
+}
+
+/** Puts the numbers of a call among the words of a command that was planned for another. */
+export function renumber({ words, numbers }: Command, attrs: Attrs): void {
+  if (!numbers) return;
+  const view = new DataView(words!);
+  for (const number of numbers)
+    if (number.type === 'u32') view.setUint32(4 * number.word, number.of(attrs), true);
+    else view.setFloat32(4 * number.word, number.of(attrs), true);
 }
 
 /** Memory that a kernel borrows for one call. */
@@ -38,6 +56,8 @@ export interface CachedCall {
   readonly operands: readonly Operand[];
   readonly inputs: number;
   readonly attrs: Attrs;
+  /** Attributes in which another call may differ: its numbers go into the same commands. */
+  readonly live: ReadonlySet<string> | null;
   readonly commands: readonly Command[];
   readonly lent: readonly Lent[];
 }
@@ -48,11 +68,15 @@ export interface CachedCall {
  *
  * A call is looked up without the numbers among its attributes and then compared in full. One that
  * differs in a number is planned as if it were new and takes the place of the one before: nothing
- * freezes, and a number that is another in each step leaves one entry, not one for each step.
+ * freezes, and a number that is another in each step leaves one entry, not one for each step. But
+ * where a kernel says that a number is nothing but data (`Param`), the call is the one before, and
+ * the number is told anew.
  */
 export class CallCache {
   readonly #ops = new Map<string, Map<number, CachedCall>>();
   #size = 0;
+  /** Grows when all are forgotten. */
+  #epoch = 0;
 
   /**
    * @param capacity above this many all are forgotten: shapes that never come back must not pile up
@@ -64,8 +88,12 @@ export class CallCache {
   }
 
   find(call: OpCall): CachedCall | undefined {
+    const memo = call.memo as Memo | undefined;
+    if (memo?.planned?.epoch === this.#epoch) return memo.planned.call;
     const found = this.#ops.get(call.op)?.get(hashOf(call));
-    return found && isOf(found, call) ? found : undefined;
+    if (!found || !isOf(found, call)) return undefined;
+    if (memo) memo.planned = { epoch: this.#epoch, call: found };
+    return found;
   }
 
   set(call: OpCall, commands: readonly Command[], lent: readonly Lent[]): void {
@@ -76,21 +104,31 @@ export class CallCache {
       this.#ops.set(call.op, calls);
     }
     const before = calls.size;
-    calls.set(hashOf(call), {
+    const cached: CachedCall = {
       operands: [...call.inputs, ...call.outputs].map(copyOf),
       inputs: call.inputs.length,
       attrs: copyOfAttrs(call.attrs),
+      live: liveOf(commands),
       commands,
       lent,
-    });
+    };
+    calls.set(hashOf(call), cached);
     this.#size += calls.size - before;
+    const memo = call.memo as Memo | undefined;
+    if (memo) memo.planned = { epoch: this.#epoch, call: cached };
   }
 
   /** When the same call would be planned in another way from now on. */
   clear(): void {
     this.#ops.clear();
     this.#size = 0;
+    this.#epoch++;
   }
+}
+
+/** What lies in `OpCall.memo`. */
+interface Memo {
+  planned?: { readonly epoch: number; readonly call: CachedCall };
 }
 
 const copyOf = ({ buffer, byteOffset, shape, dtype }: Operand): Operand => ({
@@ -110,13 +148,18 @@ function hashOf({ inputs, outputs, attrs }: OpCall): number {
 const hashOperand = (hash: number, { buffer, byteOffset, shape }: Operand): number =>
   hashShape(Math.imul(Math.imul(hash, 31) + buffer.id, 31) + byteOffset, shape);
 
-function isOf({ operands, inputs: count, attrs }: CachedCall, call: OpCall): boolean {
+function liveOf(commands: readonly Command[]): ReadonlySet<string> | null {
+  const names = commands.flatMap(({ numbers }) => (numbers ?? []).flatMap(({ attrs }) => attrs));
+  return names.length > 0 ? new Set(names) : null;
+}
+
+function isOf({ operands, inputs: count, attrs, live }: CachedCall, call: OpCall): boolean {
   const { inputs, outputs } = call;
   if (inputs.length !== count || count + outputs.length !== operands.length) return false;
   for (let i = 0; i < count; i++) if (!sameOperand(operands[i]!, inputs[i]!)) return false;
   for (let i = 0; i < outputs.length; i++)
     if (!sameOperand(operands[count + i]!, outputs[i]!)) return false;
-  return sameAttrs(attrs, call.attrs);
+  return sameAttrs(attrs, call.attrs, live);
 }
 
 const sameOperand = (a: Operand, b: Operand): boolean =>

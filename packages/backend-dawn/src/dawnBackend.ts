@@ -10,6 +10,7 @@ import type {
   OpCall,
   OpSpec,
   OpTiming,
+  Recording,
   TuningOptions,
   TuningReport,
 } from '@attune/core/backend';
@@ -18,7 +19,7 @@ import { Tuner } from './autotune/tuner.js';
 import type { TuningFile } from './autotune/tuningFile.js';
 import { BindGroupCache } from './bindGroupCache.js';
 import { BufferPool, type DawnBuffer } from './bufferPool.js';
-import { type CachedCall, CallCache, type Command, type Lent } from './callCache.js';
+import { type CachedCall, CallCache, type Command, type Lent, renumber } from './callCache.js';
 import { Deferral } from './deferral.js';
 import { adapterName, factsOf, infoOf, limitsOf } from './deviceFacts.js';
 import { DispatchTimer } from './dispatchTimer.js';
@@ -28,6 +29,7 @@ import { PipelineCache } from './pipelineCache.js';
 import { Planner } from './planner.js';
 import { Readback } from './readback.js';
 import { Recorder } from './recorder.js';
+import { DawnRecording, type Player } from './recording.js';
 import { Uploads } from './uploads.js';
 import { Waiter } from './waiter.js';
 
@@ -67,7 +69,11 @@ export class DawnBackend implements Backend {
   readonly #waiter: Waiter;
   readonly #deferral: Deferral;
   readonly #tuner: Tuner;
+  readonly #player: Player;
   #timer: DispatchTimer | null = null;
+  #recording: DawnRecording | null = null;
+  /** Grows when known calls would be planned in another way from now on. */
+  #epoch = 0;
 
   constructor(
     readonly device: GPUDevice,
@@ -105,6 +111,7 @@ export class DawnBackend implements Backend {
     this.#tuner = new Tuner(facts, adapterName(choice), tuningFile);
     const [tuner, pipelines, bindGroups] = [this.#tuner, this.#pipelines, this.#bindGroups];
     this.#planner = new Planner({ facts, extraKernels, tuner, pipelines, bindGroups });
+    this.#player = this.#makePlayer();
   }
 
   supports(call: OpSpec): boolean {
@@ -113,7 +120,9 @@ export class DawnBackend implements Backend {
 
   alloc(byteLength: number, _dtype: DType): BufferHandle {
     this.#health.check();
-    return this.#pool.take(byteLength);
+    const buffer = this.#pool.take(byteLength);
+    this.#recording?.take(buffer);
+    return buffer;
   }
 
   free(buffer: BufferHandle): void {
@@ -122,6 +131,7 @@ export class DawnBackend implements Backend {
 
   write(buffer: BufferHandle, byteOffset: number, data: HostArray, lasting = false): void {
     this.#health.check();
+    this.#recording?.spoil();
     this.#uploads.write((buffer as DawnBuffer).gpu, byteOffset, data, lasting);
   }
 
@@ -145,23 +155,29 @@ export class DawnBackend implements Backend {
     };
   }
 
+  /** While kernels are timed, tuned or compiled every call takes the long way. */
+  get #isPlain(): boolean {
+    return !this.#timer && !this.#deferral.isActive && !this.#tuner.isTrying;
+  }
+
   dispatch(call: OpCall): void {
     this.#health.check();
-    // While kernels are timed, tuned or compiled every call takes the long way.
-    const isPlain = !this.#timer && !this.#deferral.isActive && !this.#tuner.isTrying;
+    const isPlain = this.#isPlain;
     const cached = isPlain ? this.#calls.find(call) : undefined;
-    if (!cached || !this.#repeat(cached)) this.#plan(call, isPlain);
+    if (!cached || !this.#repeat(call, cached)) this.#plan(call, isPlain);
     this.stats.dispatches++;
   }
 
   /** @returns false, and does nothing, when the memory that the call borrowed is in use */
-  #repeat({ commands, lent }: CachedCall): boolean {
+  #repeat(call: OpCall, { commands, lent, live }: CachedCall): boolean {
     if (lent.length > 0) {
       const now = lent.map(({ bytes, dtype }) => this.alloc(bytes, dtype));
       for (const buffer of now) this.free(buffer); // later work alone can get it
       if (now.some((buffer, i) => buffer !== lent[i]!.buffer)) return false;
     }
+    if (live) for (const command of commands) renumber(command, call.attrs);
     for (let i = 0; i < commands.length; i++) this.#recorder.encode(commands[i]!);
+    if (this.#recording) this.#note(call, commands, lent);
     return true;
   }
 
@@ -180,6 +196,50 @@ export class DawnBackend implements Backend {
     this.#timer?.begin(call);
     for (const command of commands) this.#encodeWhenReady(command);
     if (isPlain) this.#calls.set(call, commands, lent);
+    if (this.#recording) this.#note(call, commands, lent);
+  }
+
+  #note(call: OpCall, commands: readonly Command[], lent: readonly Lent[]): void {
+    if (this.#deferral.isActive) this.#recording!.spoil();
+    const buffers = [...call.inputs, ...call.outputs, ...lent].map(({ buffer }) => buffer);
+    this.#recording!.add(commands, buffers, call.attrs);
+  }
+
+  record(work: () => void, known: ReadonlySet<BufferHandle>): Recording | null {
+    if (!this.#isPlain || this.#recording) {
+      work();
+      return null;
+    }
+    const { stats } = this;
+    const recording = new DawnRecording(this.#player, known);
+    const [before, live] = [stats.peakBytes, stats.liveBytes];
+    stats.peakBytes = live;
+    this.#recording = recording;
+    try {
+      work();
+    } finally {
+      this.#recording = null;
+      recording.close(stats.peakBytes - live);
+      stats.peakBytes = Math.max(before, stats.peakBytes);
+    }
+    return recording.isWhole ? recording : null;
+  }
+
+  #makePlayer(): Player {
+    const backend = this;
+    return {
+      get epoch() {
+        return backend.#epoch;
+      },
+      get isPlain() {
+        return backend.#isPlain && !backend.#recording && !backend.#health.hasFailed;
+      },
+      encode: (command) => this.#recorder.encode(command),
+      noteUse: (bytes, buffers) => this.#pool.noteUse(bytes, buffers),
+      noteDispatches: (count) => {
+        this.stats.dispatches += count;
+      },
+    };
   }
 
   #encodeWhenReady(command: Command): void {
@@ -194,6 +254,7 @@ export class DawnBackend implements Backend {
   }
 
   flush(): void {
+    this.#recording?.spoil(); // others wait for what was sent
     const flush = ++this.#submissions.asked;
     const submit = () => {
       this.#recorder.submit();
@@ -213,7 +274,7 @@ export class DawnBackend implements Backend {
     await this.sync();
     while (this.#deferral.isActive) await this.#deferral.settle();
     this.#recorder.submit(); // what was recorded while this waited: no one may come between here and the end
-    this.#calls.clear();
+    this.#forgetCalls();
     this.#bindGroups.clear();
     this.#pool.trim();
   }
@@ -228,6 +289,11 @@ export class DawnBackend implements Backend {
     await this.#waiter.wait(this.device.queue.onSubmittedWorkDone());
     this.#health.forgive();
     await this.trim();
+  }
+
+  #forgetCalls(): void {
+    this.#calls.clear();
+    this.#epoch++;
   }
 
   async sync(): Promise<void> {
@@ -264,7 +330,7 @@ export class DawnBackend implements Backend {
     try {
       return await this.#tuner.tune((timed) => this.profile(timed), work, options);
     } finally {
-      this.#calls.clear(); // planned with what was chosen before
+      this.#forgetCalls(); // planned with what was chosen before
     }
   }
 
@@ -279,7 +345,7 @@ export class DawnBackend implements Backend {
     this.#recorder.destroy();
     this.#readback.destroy();
     // Whoever still holds this backend holds no more than itself.
-    this.#calls.clear();
+    this.#forgetCalls();
     this.#bindGroups.clear();
     this.#pipelines.clear();
     this.#health.stopListening();

@@ -3,7 +3,7 @@ import { bytesPerElement, type OpCall, type Operand, type OpSpec } from '@attune
 import type { Tuner } from './autotune/tuner.js';
 import type { BindGroupCache, Binding } from './bindGroupCache.js';
 import type { DawnBuffer } from './bufferPool.js';
-import type { Command } from './callCache.js';
+import type { Command, LiveNumber } from './callCache.js';
 import { kernels as builtinKernels } from './kernels/index.js';
 import type { DeviceFacts, Kernel, Param, Stage } from './kernels/kernel.js';
 import type { PipelineCache } from './pipelineCache.js';
@@ -76,7 +76,7 @@ export class Planner {
     const bindings = operands.map(bindingOf);
     const layoutKey = `${reads}/${operands.length}`;
     const group = this.#parts.bindGroups.get(pipeline.layout, layoutKey, bindings);
-    return { key, pipeline, group, words: wordsOf(params), grid };
+    return { key, pipeline, group, words: wordsOf(params), numbers: liveNumbers(params), grid };
   }
 }
 
@@ -88,6 +88,14 @@ function wordsOf(params: readonly Param[]): ArrayBuffer | null {
     else words.setFloat32(4 * i, value, true);
   });
   return words.buffer as ArrayBuffer;
+}
+
+function liveNumbers(params: readonly Param[]): LiveNumber[] | null {
+  const numbers: LiveNumber[] = [];
+  params.forEach(([type, , source], word) => {
+    if (source) numbers.push({ word, type, attrs: source.attrs, of: source.of });
+  });
+  return numbers.length > 0 ? numbers : null;
 }
 
 function bindingOf(operand: Operand): Binding {

@@ -1,6 +1,6 @@
 import { type DType, numel, ops } from '@attune/core';
 import { isFloat } from '@attune/core/backend';
-import { defineKernel, f32, type Kernel } from './kernel.js';
+import { defineKernel, f32, type Kernel, u32 } from './kernel.js';
 import { isVec4, pointwise } from './pointwise.js';
 import { named } from './stage.js';
 import { mergeAxes, stridedOffsets } from './strides.js';
@@ -14,7 +14,10 @@ const affineKernel = defineKernel({
     pointwise(call, 'affine', {
       vec4: isVec4(call),
       reads: named(call.inputs, 'input'),
-      params: { scale: f32(call.attrs.scale as number), shift: f32(call.attrs.shift as number) },
+      params: {
+        scale: f32(call.attrs.scale as number, 'scale'),
+        shift: f32(call.attrs.shift as number, 'shift'),
+      },
       declarations: 'fn value(i: u32) -> T { return T(input(i)) * T(p.scale) + T(p.shift); }',
     }),
 });
@@ -41,11 +44,11 @@ const fillKernel = defineKernel({
   op: 'fill',
   plan: (call) => {
     const { dtype } = call.outputs[0]!;
-    const type = isFloat(dtype) ? 'f32' : 'u32'; // an integer beyond 2^24 has no float32
+    const number = isFloat(dtype) ? f32 : u32; // an integer beyond 2^24 has no float32
     return pointwise(call, 'fill', {
       vec4: isVec4(call),
       reads: {},
-      params: { number: [type, call.attrs.value as number] },
+      params: { number: number(call.attrs.value as number, 'value') },
       declarations: isVec4(call)
         ? 'fn value(i: u32) -> T { return T(p.number); }'
         : `fn value(i: u32) -> ${scalarType(dtype)} { return ${scalarType(dtype)}(p.number); }`,
@@ -59,7 +62,7 @@ const accumulateKernel = defineKernel({
     pointwise(call, 'accumulate', {
       vec4: isVec4(call),
       reads: named(call.inputs, 'input'),
-      params: { scale: f32(call.attrs.scale as number) },
+      params: { scale: f32(call.attrs.scale as number, 'scale') },
       declarations: 'fn value(i: u32) -> T { return out[i] + T(p.scale) * T(input(i)); }',
     }),
 });

@@ -1,5 +1,5 @@
 import type { DType } from '@attune/core';
-import type { OpCall, Operand, OpSpec } from '@attune/core/backend';
+import type { Attrs, OpCall, Operand, OpSpec } from '@attune/core/backend';
 
 /** A product that the hardware makes at once: M x K by K x N in float16, added up in float32. */
 export interface MatrixUnit {
@@ -24,8 +24,18 @@ export interface DeviceFacts {
   readonly matrixUnit: MatrixUnit | null;
 }
 
-/** A number that travels with a dispatch: `['u32', n]`. */
-export type Param = readonly ['u32' | 'f32', number];
+/**
+ * A number that travels with a dispatch: `['u32', n]`. A third member says which attributes it comes
+ * from, where nothing else of the plan depends on them: a call that differs from an earlier one in
+ * such attributes alone is not planned again.
+ */
+export type Param = readonly ['u32' | 'f32', number, (Source | undefined)?];
+
+/** How a number comes from attributes of the call. */
+export interface Source {
+  readonly attrs: readonly string[];
+  of(attrs: Attrs): number;
+}
 
 /** One dispatch: which shader, over which operands, with which numbers, on which grid. */
 export interface Stage {
@@ -80,7 +90,17 @@ export function grid1d(count: number, perGroup: number): [number, number, number
   return [Math.ceil(groups / y), y, 1];
 }
 
-/** A parameter of a shader: an unsigned integer. */
-export const u32 = (value: number): Param => ['u32', value];
-/** A parameter of a shader: a float. */
-export const f32 = (value: number): Param => ['f32', value];
+/** A parameter of a shader: an unsigned integer. @param attr the attribute that it is, see Param */
+export const u32 = (value: number, attr?: string): Param => ['u32', value, itself(attr)];
+/** A parameter of a shader: a float. @param attr the attribute that it is, see Param */
+export const f32 = (value: number, attr?: string): Param => ['f32', value, itself(attr)];
+
+/** A float that is computed of attributes, see Param. @param names all attributes that `of` reads */
+export const computed = <A extends Attrs>(
+  attrs: A,
+  names: readonly (keyof A & string)[],
+  of: (attrs: A) => number,
+): Param => ['f32', of(attrs), { attrs: names, of: of as Source['of'] }];
+
+const itself = (attr: string | undefined): Source | undefined =>
+  attr === undefined ? undefined : { attrs: [attr], of: (attrs) => attrs[attr] as number };

@@ -1,5 +1,5 @@
 import { numel, ops } from '@attune/core';
-import type { OpCall, Operand } from '@attune/core/backend';
+import type { Attrs, OpCall, Operand } from '@attune/core/backend';
 import { strides } from '@attune/core/tensor';
 import { defineKernel, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
 import { perLane, storeEach } from './shader.js';
@@ -108,7 +108,8 @@ const writeRowsKernel = defineKernel({
   plan: (call) => {
     const [source, out] = [call.inputs[0]!, call.outputs[0]!];
     const block = numel(source.shape.slice(1));
-    const start = (call.attrs.start as number) * numel(source.shape.slice(2));
+    const width = numel(source.shape.slice(2));
+    const startOf = (attrs: Attrs) => (attrs.start as number) * width;
     // 16-bit targets are written word by word, by a lane each, so that halves of a word never race.
     const pairs = perLane(out.dtype) === 2;
     const n = pairs ? Math.ceil(numel(out.shape) / 2) : numel(source.shape);
@@ -122,7 +123,7 @@ const writeRowsKernel = defineKernel({
           n: u32(n),
           block: u32(block),
           targetBlock: u32(numel(out.shape.slice(1))),
-          start: u32(start),
+          start: ['u32', startOf(call.attrs), { attrs: ['start'], of: startOf }],
           size: u32(numel(out.shape)),
         },
         workgroup: 64,

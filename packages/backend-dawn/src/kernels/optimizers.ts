@@ -1,6 +1,15 @@
 import { numel, ops } from '@attune/core';
 import type { OpCall, Operand } from '@attune/core/backend';
-import { defineKernel, f32, grid1d, type Kernel, type Param, type Stage, u32 } from './kernel.js';
+import {
+  computed,
+  defineKernel,
+  f32,
+  grid1d,
+  type Kernel,
+  type Param,
+  type Stage,
+  u32,
+} from './kernel.js';
 import { laneReductions } from './shader.js';
 import { named, readAs, stage } from './stage.js';
 
@@ -51,10 +60,12 @@ const sgdKernel = defineKernel({
   plan: (call) => {
     const { lr, momentum, dampening, nesterov, weightDecay, first } =
       call.attrs as unknown as ops.SgdAttrs;
-    const numbers = floats({
-      ...{ lr, weightDecay, momentum },
-      ...{ take: 1 - dampening, first, nesterov },
-    });
+    const numbers = {
+      lr: f32(lr, 'lr'),
+      ...floats({ weightDecay, momentum, take: 1 - dampening }),
+      first: f32(first, 'first'),
+      ...floats({ nesterov }),
+    };
     const decayed = '  let d = g + T(p.weightDecay) * w[i];\n';
     return elementwiseUpdate(call, numbers, {
       state: ['velocity'],
@@ -73,16 +84,14 @@ const sgdKernel = defineKernel({
 const lionKernel = defineKernel({
   op: 'lion',
   plan: (call) => {
-    const { lr, beta1, beta2, weightDecay } = call.attrs as unknown as ops.LionAttrs;
+    const a = call.attrs as unknown as ops.LionAttrs;
+    const { lr, beta1, beta2 } = a;
     // Differences from one are taken in float64 here.
-    const numbers = floats({
-      lr,
-      beta1,
-      take1: 1 - beta1,
-      beta2,
-      take2: 1 - beta2,
-      keep: 1 - lr * weightDecay,
-    });
+    const numbers = {
+      lr: f32(lr, 'lr'),
+      ...floats({ beta1, take1: 1 - beta1, beta2, take2: 1 - beta2 }),
+      keep: computed(a, ['lr', 'weightDecay'], (of) => 1 - of.lr * of.weightDecay),
+    };
     return elementwiseUpdate(call, numbers, {
       state: ['moment'],
       body: `  let m = moment[i];
@@ -95,17 +104,24 @@ const lionKernel = defineKernel({
 /**
  * Differences from one are taken in float64 here: 1 - 0.999 in float32 is off in the fifth digit.
  */
-const adamwNumbers = (a: ops.AdamWAttrs) =>
-  floats({
+const adamwNumbers = (a: ops.AdamWAttrs): Record<string, Param> => ({
+  ...floats({
     beta1: a.beta1,
     beta2: a.beta2,
     take1: 1 - a.beta1,
     take2: 1 - a.beta2,
     eps: a.eps,
-    keep: 1 - a.lr * a.weightDecay,
-    stepSize: a.lr / a.biasCorrection1,
-    rootCorrection2: Math.sqrt(a.biasCorrection2),
-  });
+  }),
+  keep: computed(a, ['lr', 'weightDecay'], ({ lr, weightDecay }) => 1 - lr * weightDecay),
+  stepSize: computed(
+    a,
+    ['lr', 'biasCorrection1'],
+    ({ lr, biasCorrection1 }) => lr / biasCorrection1,
+  ),
+  rootCorrection2: computed(a, ['biasCorrection2'], ({ biasCorrection2 }) =>
+    Math.sqrt(biasCorrection2),
+  ),
+});
 
 const adamwKernel = defineKernel({
   op: 'adamw',

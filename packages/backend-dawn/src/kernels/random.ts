@@ -54,7 +54,12 @@ const dropoutKernel = defineKernel({
   op: 'dropout',
   plan: (call) => {
     const { p, seed, draw } = call.attrs as { p: number; seed: number; draw: number };
-    const numbers = { seed: u32(seed), draw: u32(draw), p: f32(p), scale: f32(1 / (1 - p)) };
+    const numbers = {
+      seed: u32(seed),
+      draw: u32(draw, 'draw'),
+      p: f32(p),
+      scale: f32(1 / (1 - p)),
+    };
     return drawing(call, numbers, {
       stream: 1,
       body: `    let keep = f32(words[j] >> 8u) * 5.9604644775390625e-8 >= p.p;
@@ -67,7 +72,7 @@ const addNoiseKernel = defineKernel({
   op: 'addNoise',
   plan: (call) => {
     const { magnitude, seed, draw } = call.attrs as unknown as ops.NoiseAttrs;
-    const numbers = { seed: u32(seed), draw: u32(draw), magnitude: f32(magnitude) };
+    const numbers = { seed: u32(seed), draw: u32(draw, 'draw'), magnitude: f32(magnitude) };
     return drawing(call, numbers, {
       stream: 2,
       body: '    out[first + j] = input(first + j) + p.magnitude * (f32(words[j] >> 8u) * 1.1920928955078125e-7 - 1.0);',

@@ -46,6 +46,20 @@ export interface OpTiming extends OpSpec {
   }[];
 }
 
+/** Dispatches that were made once and can be made again at once; see {@link Backend.record}. */
+export interface Recording {
+  readonly dispatches: number;
+  /**
+   * Makes all of them again, in the memory of the first time. What was taken and given back
+   * meanwhile is used again, as if it had been taken.
+   *
+   * @param drawsLater added to every attribute `draw` (a place in a random stream)
+   * @returns false, having done nothing, where memory is used in another way by now, or kernels are
+   *   being timed or compiled
+   */
+  repeat(drawsLater: number): boolean;
+}
+
 /** How a backend takes memory: enough to count what work would hold without doing it. */
 export interface MemoryModel {
   readonly info: BackendInfo;
@@ -115,6 +129,14 @@ export interface Backend extends AsyncDisposable {
    */
   write(buffer: BufferHandle, byteOffset: number, data: HostArray, lasting?: boolean): void;
   dispatch(call: OpCall): void;
+  /**
+   * Runs `work`, and keeps what it dispatched. Null where that is not all that it did (it wrote
+   * from the host, flushed, waited for a shader). Absent: dispatches are made one by one.
+   *
+   * @param known memory that is in use now and that the caller answers for: whoever repeats the
+   *   recording has seen that it holds the same things again. Other memory is compared by its owner.
+   */
+  record?(work: () => void, known: ReadonlySet<BufferHandle>): Recording | null;
   /** Sends what was recorded to the device. */
   flush(): void;
   /**

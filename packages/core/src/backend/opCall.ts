@@ -43,4 +43,9 @@ export interface OpSpec {
 export interface OpCall extends OpSpec {
   readonly inputs: readonly Operand[];
   readonly outputs: readonly Operand[];
+  /**
+   * There where this very object will be dispatched again, unchanged: the backend may keep in it
+   * what it made of the call.
+   */
+  readonly memo?: { planned?: unknown };
 }

@@ -1,5 +1,5 @@
 import { isFloat } from '../backend/dtype.js';
-import type { Attrs } from '../backend/opCall.js';
+import type { Attrs, BufferHandle } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import type { Engine, Setting } from './engine.js';
 import type { GradientPlace, OpDef } from './op.js';
@@ -10,6 +10,8 @@ import type { Tensor } from './tensor.js';
 /** One recorded op: what its backward rule needs, held by views of its own. */
 interface TapeNode {
   readonly def: OpDef;
+  /** The backward rule: the op's, or one for this node alone. */
+  readonly rule: Rule | undefined;
   readonly attrs: Attrs;
   /** The tensors as they were given, for shapes, ids and leaves; their memory may be gone. */
   readonly inputs: readonly Tensor[];
@@ -20,6 +22,8 @@ interface TapeNode {
   /** Those views. */
   readonly views: readonly Tensor[];
 }
+
+type Rule = NonNullable<OpDef['vjp']>;
 
 /** The list of recorded ops, in order. Walked backwards once, then cleared. */
 export class Tape {
@@ -35,11 +39,13 @@ export class Tape {
     inputs: readonly Tensor[],
     outputs: readonly Tensor[],
     attrs: A,
+    rule: Rule | undefined = def.vjp as unknown as Rule | undefined,
   ): void {
     const views: Tensor[] = [];
     const { saves } = def;
     this.#nodes.push({
       def: def as unknown as OpDef,
+      rule,
       attrs,
       inputs,
       outputs,
@@ -51,6 +57,21 @@ export class Tape {
 
   get last(): TapeNode | undefined {
     return this.#nodes.at(-1);
+  }
+
+  /** The memory that the tape keeps. */
+  buffers(): Set<BufferHandle> {
+    const buffers = new Set<BufferHandle>();
+    for (const { views } of this.#nodes) for (const view of views) buffers.add(view.storage.buffer);
+    return buffers;
+  }
+
+  /** How often it is kept, by anyone: a sum over the views. */
+  get references(): number {
+    let sum = 0;
+    for (const { views } of this.#nodes)
+      for (let i = 0; i < views.length; i++) sum += views[i]!.storage.references;
+    return sum;
   }
 
   /** Forgets the nodes from `length` on and lets go of what they hold. */
@@ -109,22 +130,26 @@ export function backward(engine: Engine, loss: Tensor, options: BackwardOptions)
       if (loss.isLeaf) addToLeaf(engine, loss, seed);
       else grads.set(loss.id, seed);
       try {
-        walkBack(engine, grads, 0);
-        if (grads.size > 0)
-          throw new AttuneError(
-            'HISTORY_GONE',
-            `backward: the ops that made ${grads.size} of the tensors that the loss depends on are no longer on the tape.`,
-            {
-              remedy:
-                'Call backward once for each forward pass, inside of the scope that recorded it; what leaves a scope must be returned from it.',
-            },
-          );
+        engine.walks.walk(loss, seed, () => {
+          walkBack(engine, grads, 0);
+          if (grads.size > 0) throw historyGone(grads.size);
+        });
       } finally {
         engine.tape.truncate(0); // after an error, too
       }
     }),
   );
 }
+
+const historyGone = (count: number): AttuneError =>
+  new AttuneError(
+    'HISTORY_GONE',
+    `backward: the ops that made ${count} of the tensors that the loss depends on are no longer on the tape.`,
+    {
+      remedy:
+        'Call backward once for each forward pass, inside of the scope that recorded it; what leaves a scope must be returned from it.',
+    },
+  );
 
 function firstGradient(engine: Engine, loss: Tensor, options: BackwardOptions): Tensor {
   const { scale = 1, lossScale } = options;
@@ -175,34 +200,33 @@ export function checkpoint(
 ): Tensor {
   const { computeDType, dropoutDraws, settings } = engine;
   const start = engine.tape.length;
-  const output = engine.scope('checkpoint', () => {
-    const made = fn(inputs);
-    engine.tape.truncate(start); // recorded only to see whether something in it is trainable
-    return made;
-  });
+  const output = engine.walks.everything(() =>
+    engine.scope('checkpoint', () => {
+      const made = fn(inputs);
+      engine.tape.truncate(start); // recorded only to see whether something in it is trainable
+      return made;
+    }),
+  );
   if (!output.requiresGrad || inputs.includes(output)) return output;
-  const again: OpDef = {
-    name: 'checkpoint',
-    infer: () => [output],
-    vjp: ({ inputs: held, needs, grads: [grad] }) => {
-      const drawsAfter = engine.dropoutDraws;
-      engine.dropoutDraws = dropoutDraws;
-      // Tensors that take gradients but have no history: the walk ends at them.
-      const roots = held.map((t, i) => (needs[i] ? engine.root(t) : t));
-      const grads = new Map<number, Tensor>();
-      const length = engine.tape.length;
-      const repeated = engine.enableGrad(() =>
-        engine.withCompute(computeDType, () =>
-          engine.scope('again', () => withSettings(settings, () => fn(roots))),
-        ),
-      );
-      engine.dropoutDraws = drawsAfter;
-      grads.set(repeated.id, engine.alias(grad!));
-      walkBack(engine, grads, length);
-      return roots.map((t) => grads.get(t.id) ?? null);
-    },
+  const again: Rule = ({ inputs: held, needs, grads: [grad] }) => {
+    const drawsAfter = engine.dropoutDraws;
+    engine.dropoutDraws = dropoutDraws;
+    // Tensors that take gradients but have no history: the walk ends at them.
+    const roots = held.map((t, i) => (needs[i] ? engine.root(t) : t));
+    const grads = new Map<number, Tensor>();
+    const length = engine.tape.length;
+    const repeated = engine.enableGrad(() =>
+      engine.withCompute(computeDType, () =>
+        engine.scope('again', () => withSettings(settings, () => fn(roots))),
+      ),
+    );
+    engine.dropoutDraws = drawsAfter;
+    grads.set(repeated.id, engine.alias(grad!));
+    walkBack(engine, grads, length);
+    return roots.map((t) => grads.get(t.id) ?? null);
   };
-  engine.tape.record(engine, again, inputs, [output], {});
+  engine.tape.record(engine, checkpointOp, inputs, [output], {}, again);
+  engine.walks.paths.follow(checkpointOp, inputs, [output], {});
   return output;
 }
 
@@ -212,6 +236,9 @@ function withSettings<T>([first, ...rest]: readonly Setting[], fn: () => T): T {
   using _ = first();
   return withSettings(rest, fn);
 }
+
+/** A node that runs its ops again. The same for all: what tells two apart are the ops in them. */
+const checkpointOp: OpDef = { name: 'checkpoint', infer: (inputs) => inputs.slice(0, 1) };
 
 /**
  * Runs one backward rule. @returns for each input its gradient, a tensor of its own (views are
@@ -223,8 +250,7 @@ function inputGradients(
   outputGrads: readonly (Tensor | null)[],
   grads: ReadonlyMap<number, Tensor>,
 ): (Tensor | null)[] {
-  const { def, attrs, inputs } = node;
-  const rule = def.vjp;
+  const { def, rule, attrs, inputs } = node;
   if (!rule)
     throw new AttuneError('OP_NOT_DIFFERENTIABLE', `op "${def.name}" has no backward rule.`, {
       remedy: 'Give it `vjp`, or call it inside engine.noGrad().',
@@ -264,7 +290,10 @@ function ownGradient(
   const input = inputs[at]!;
   if (!grad || !isFloat(input.dtype)) return null;
   if (grad === place?.tensor) {
-    if (input.isLeaf) input.gradIsStale = false;
+    if (input.isLeaf) {
+      engine.walks.touch(input);
+      input.gradIsStale = false;
+    }
     return null;
   }
   if (!sameShape(grad.shape, input.shape))
@@ -309,6 +338,7 @@ function addTo(grads: Map<number, Tensor>, input: Tensor, grad: Tensor): void {
 }
 
 function addToLeaf(engine: Engine, leaf: Tensor, grad: Tensor): void {
+  engine.walks.touch(leaf);
   if (!leaf.grad) {
     // A gradient that nobody else sees is adopted as it is; a view is copied.
     const own = grad.storage.references === 1 && grad.byteOffset === 0;

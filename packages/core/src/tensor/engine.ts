@@ -8,12 +8,18 @@ import {
   type HostArray,
   isFloat,
 } from '../backend/dtype.js';
-import type { Attrs } from '../backend/opCall.js';
+import type { Attrs, OpCall } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import type { Rng } from '../util/rng.js';
 import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
 import { callOf, checkWritten } from './callOf.js';
-import { InferCache, type Inferred, type OutputSpec, outputSpec } from './inferCache.js';
+import {
+  InferCache,
+  type Inferred,
+  type Known,
+  type OutputSpec,
+  outputSpec,
+} from './inferCache.js';
 import { Lifetimes } from './lifetimes.js';
 import type { OpDef, TensorSpec } from './op.js';
 import { fill } from './ops/update.js';
@@ -23,6 +29,7 @@ import type { Scope } from './scope.js';
 import { formatShape, numel, type Shape } from './shape.js';
 import { Storage } from './storage.js';
 import { Tensor } from './tensor.js';
+import { Walks } from './walks.js';
 
 /** Sets something; disposing what it returns takes it back. Each call sets it once more. */
 export type Setting = () => Disposable;
@@ -44,10 +51,12 @@ export class Engine {
   readonly #inferred = new InferCache();
   readonly #checked = new InferCache();
   #backend: Backend;
+  #walks: Walks;
 
   constructor(backend: Backend, seed = 0) {
     this.#backend = backend;
     this.#random = new Randomness(seed);
+    this.#walks = new Walks(this);
   }
 
   /** The device; within {@link rehearse} the one that counts in its place. */
@@ -65,17 +74,30 @@ export class Engine {
     const device = this.#backend;
     const { draws } = this.#random;
     const counter = new CountingBackend(memoryModelOf(device));
+    const walks = this.#walks;
     this.#backend = counter;
+    this.#walks = new Walks(this);
     try {
       return this.scope('rehearse', () => fn(counter));
     } finally {
       this.#backend = device;
+      this.#walks = walks;
       this.#random.draws = draws;
     }
   }
 
+  /** Backward passes that were walked before. */
+  get walks(): Walks {
+    return this.#walks;
+  }
+
   nextId(): number {
     return this.#nextId++;
+  }
+
+  /** Of the tensors made so far. */
+  get lastId(): number {
+    return this.#nextId - 1;
   }
 
   // Randomness
@@ -326,6 +348,7 @@ export class Engine {
       !recorded,
     );
     if (recorded) this.tape.record(this, reshapeOp, [tensor], [view], {});
+    this.#follow(recorded, reshapeOp, [tensor], [view], {});
     return view;
   }
 
@@ -366,9 +389,11 @@ export class Engine {
 
   /** Runs an op: shape rule, kernel or decomposition, tape. */
   run<A extends Attrs>(def: OpDef<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-    const known = this.#inferred.get(def, inputs, attrs, this.#infer);
+    const hasHistory = this.#gradEnabled && anyRequiresGrad(inputs);
+    const place = this.#nextPlace(hasHistory, def, inputs, attrs);
+    const known = place?.ran?.known ?? this.#inferred.get(def, inputs, attrs, this.#infer);
     const { outputs: specs, hasFloat, isSupported } = known;
-    const recorded = this.#gradEnabled && hasFloat && anyRequiresGrad(inputs);
+    const recorded = hasHistory && hasFloat;
     const { decompose } = def;
     // An output has a lifetime of its own, even where it is an input passed through.
     if (recorded && !def.vjp && decompose)
@@ -391,10 +416,36 @@ export class Engine {
     }
     const outputs: Tensor[] = [];
     for (let i = 0; i < specs.length; i++) outputs.push(this.#allocate(specs[i]!, recorded));
-    const call = callOf(this, def.name, inputs, outputs, known.attrs);
+    const isThere = place?.ran && this.#walks.paths.goTo(place, outputs);
+    const call = isThere ? place.ran!.call : callOf(this, def.name, inputs, outputs, known.attrs);
     if (call) this.backend.dispatch(call);
     if (recorded) this.tape.record(this, def, inputs, outputs, attrs);
+    if (!isThere)
+      this.#follow(recorded, def, inputs, outputs, known.attrs, call && { known, call });
     return outputs;
+  }
+
+  /** Where the path of the step goes with an op, if it is one that is followed. */
+  #nextPlace<A extends Attrs>(
+    hasHistory: boolean,
+    def: OpDef<A>,
+    inputs: readonly Tensor[],
+    attrs: A,
+  ): ReturnType<Walks['paths']['next']> {
+    if (!hasHistory && !this.#walks.followsEverything) return null;
+    return this.#walks.paths.next(def as unknown as OpDef, inputs, attrs);
+  }
+
+  #follow<A extends Attrs>(
+    recorded: boolean,
+    def: OpDef<A>,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    attrs: Attrs,
+    ran: { known: Known; call: OpCall } | null = null,
+  ): void {
+    if (recorded || this.#walks.followsEverything)
+      this.#walks.paths.follow(def as unknown as OpDef, inputs, outputs, attrs, ran);
   }
 
   /**
@@ -413,6 +464,7 @@ export class Engine {
     checkWritten(def.name, inputs, outputs);
     const call = callOf(this, def.name, inputs, outputs, known.attrs);
     if (call) this.backend.dispatch(call);
+    this.#follow(false, def, inputs, outputs, known.attrs);
   }
 
   #withHistory<A extends Attrs>(
@@ -434,6 +486,7 @@ export class Engine {
       return out;
     });
     this.tape.record(this, def, inputs, tracked, attrs);
+    this.#follow(true, def, inputs, tracked, attrs);
     return tracked;
   }
 
