@@ -63,8 +63,9 @@ export interface GradientPlace {
  *   `decompose`, the same in simpler ops. A backend without a kernel of that name runs `decompose`.
  *   So an op from another package works everywhere on the day it is written, and a kernel makes it
  *   faster.
- * - `vjp` is the backward rule, itself written in ops. Without it, gradients flow through
- *   `decompose`.
+ * - `vjp` is the backward rule, itself written in ops. It depends on its argument alone: where a
+ *   step repeats an earlier one, what the rule dispatched is repeated without asking it. Without it,
+ *   gradients flow through `decompose`.
  */
 export interface OpDef<A extends Attrs = Attrs> {
   readonly name: string;
