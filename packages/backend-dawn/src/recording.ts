@@ -16,7 +16,10 @@ export interface Player {
   /** Whether commands may be given at once, in the way in which they were planned. */
   readonly isPlain: boolean;
   encode(command: Command): void;
-  /** @param bytes in use at most, beside what is in use now @param buffers that are used meanwhile */
+  /**
+   * @param bytes in use at most, beside what is in use now
+   * @param buffers that are used meanwhile
+   */
   noteUse(bytes: number, buffers: readonly DawnBuffer[]): void;
   noteDispatches(count: number): void;
 }
@@ -39,7 +42,9 @@ export class DawnRecording implements Recording {
   #peakBytes = 0;
   #isWhole = true;
 
-  /** @param known in use, and in the same role when the recording is repeated: the caller sees to it */
+  /**
+   * @param known in use, and in the same role when the recording is repeated: the caller sees to it
+   */
   constructor(
     private readonly player: Player,
     private readonly known: ReadonlySet<BufferHandle>,

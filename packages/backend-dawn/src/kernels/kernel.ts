@@ -25,9 +25,9 @@ export interface DeviceFacts {
 }
 
 /**
- * A number that travels with a dispatch: `['u32', n]`. A third member says which attributes it comes
- * from, where nothing else of the plan depends on them: a call that differs from an earlier one in
- * such attributes alone is not planned again.
+ * A number that travels with a dispatch: `['u32', n]`. A third member says which attributes it
+ * comes from, where nothing else of the plan depends on them: a call that differs from an earlier
+ * one in such attributes alone is not planned again.
  */
 export type Param = readonly ['u32' | 'f32', number, (Source | undefined)?];
 
@@ -95,7 +95,11 @@ export const u32 = (value: number, attr?: string): Param => ['u32', value, itsel
 /** A parameter of a shader: a float. @param attr the attribute that it is, see Param */
 export const f32 = (value: number, attr?: string): Param => ['f32', value, itself(attr)];
 
-/** A float that is computed of attributes, see Param. @param names all attributes that `of` reads */
+/**
+ * A float that is computed of attributes, see Param.
+ *
+ * @param names all attributes that `of` reads
+ */
 export const computed = <A extends Attrs>(
   attrs: A,
   names: readonly (keyof A & string)[],

@@ -134,7 +134,8 @@ export interface Backend extends AsyncDisposable {
    * from the host, flushed, waited for a shader). Absent: dispatches are made one by one.
    *
    * @param known memory that is in use now and that the caller answers for: whoever repeats the
-   *   recording has seen that it holds the same things again. Other memory is compared by its owner.
+   *   recording has seen that it holds the same things again. Other memory is compared by its
+   *   owner.
    */
   record?(work: () => void, known: ReadonlySet<BufferHandle>): Recording | null;
   /** Sends what was recorded to the device. */

@@ -95,7 +95,7 @@ export class Engine {
     return this.#nextId++;
   }
 
-  /** Of the tensors made so far. */
+  /** The id of the tensor that was made last. */
   get lastId(): number {
     return this.#nextId - 1;
   }

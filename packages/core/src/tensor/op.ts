@@ -64,8 +64,8 @@ export interface GradientPlace {
  *   So an op from another package works everywhere on the day it is written, and a kernel makes it
  *   faster.
  * - `vjp` is the backward rule, itself written in ops. It depends on its argument alone: where a
- *   step repeats an earlier one, what the rule dispatched is repeated without asking it. Without it,
- *   gradients flow through `decompose`.
+ *   step repeats an earlier one, what the rule dispatched is repeated without asking it. Without
+ *   it, gradients flow through `decompose`.
  */
 export interface OpDef<A extends Attrs = Attrs> {
   readonly name: string;

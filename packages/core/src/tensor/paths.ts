@@ -202,7 +202,9 @@ export class Paths<T> {
     return true;
   }
 
-  /** A leaf by its id; a value that was computed by how many tensors after the first it was made. */
+  /**
+   * A leaf by its id; a value that was computed by how many tensors after the first it was made.
+   */
   #nameOf({ requiresGrad, isLeaf, id }: Tensor): number {
     if (!requiresGrad) return NOBODY;
     return isLeaf ? 2 * id + 1 : 2 * (id - this.#firstId); // odd and even

@@ -13,7 +13,7 @@ interface Touched {
 
 /** What a walk begins with, beside the path that leads to it. */
 interface Begin {
-  /** Of all tensors of the path, which. */
+  /** Which tensor of the path: its id, counted from the first. */
   readonly loss: number;
   readonly seed: number;
   /** Ops on the tape. */
@@ -44,10 +44,10 @@ const WALKS = 4;
  * Backward passes that were walked before.
  *
  * A backward pass depends on what the tape recorded alone: rules depend on their arguments
- * ({@link OpDef}). So the ops are followed along a tree of the ways that they took in earlier steps,
- * and at the end of a way that comes for the third time the pass is not walked, rule by rule, but
- * dispatched again at once as the backend recorded it the second time. A step that differs in a
- * shape, a number, a place in memory goes another way, and is walked.
+ * ({@link OpDef}). So the ops are followed along a tree of the ways that they took in earlier
+ * steps, and at the end of a way that comes for the third time the pass is not walked, rule by
+ * rule, but dispatched again at once as the backend recorded it the second time. A step that
+ * differs in a shape, a number, a place in memory goes another way, and is walked.
  */
 export class Walks {
   readonly paths: Paths<Seen>;
