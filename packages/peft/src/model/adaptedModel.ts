@@ -140,11 +140,13 @@ export abstract class AdaptedModel<Base extends LanguageModel = GenerativeModel>
    * What a Trainer asks before it trains: that something is learned, and that what is learned is in
    * what is saved.
    *
-   * @throws PEFT_UNLOADED, PEFT_MERGED, PEFT_NO_ADAPTER, PEFT_TRAINED_BESIDE
+   * @throws PEFT_UNLOADED, PEFT_MERGED, PEFT_NO_ADAPTER, PEFT_TRAINED_BESIDE; PEFT_IN_USE within a
+   *   `withAdapters`, in which others would compute than are trained
    */
   checkTraining({ saves }: { readonly saves: boolean }): void {
     this.state.refuseMerged('training');
     this.attached.checkActive('training');
+    this.attached.checkUnused('training');
     if (saves) this.attached.checkNothingBeside();
   }
 

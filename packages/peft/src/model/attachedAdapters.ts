@@ -99,7 +99,7 @@ export class AttachedAdapters {
     if (!call) return;
     const by = call.isPerRow ? 'withAdapterPerRow' : 'withAdapters';
     throw new AttuneError('PEFT_IN_USE', `${caller}: ${by}([${quoted(call.names)}]) is open.`, {
-      remedy: `Call ${caller} behind it; await it where its function is async.`,
+      remedy: 'Do it behind that call; await the call where its function is async.',
     });
   }
 

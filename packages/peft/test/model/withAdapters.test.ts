@@ -135,6 +135,7 @@ describe('withAdapters', () => {
       expect(() => model.unload()).toThrow(/PEFT_IN_USE: unload/);
     });
     await model.withAdaptersDisabled(async () => {
+      expect(() => model.checkTraining({ saves: true })).toThrow(/PEFT_IN_USE: training/);
       await expect(model.mergeAdapter()).rejects.toThrow(/PEFT_IN_USE: mergeAdapter/);
       await expect(model.mergeAndUnload()).rejects.toThrow(/PEFT_IN_USE: mergeAndUnload/);
     });
