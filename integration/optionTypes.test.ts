@@ -1,12 +1,15 @@
-import { existsSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { trainingArgumentsSchema } from '@attune/core/training';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
+import { optionCalls, unchecked } from './optionCalls.js';
+import { optionTaking } from './optionTaking.js';
 
 // What an editor shows: the language service is asked as an editor asks it, over the sources as in
-// this repository, and over their declarations as where the packages are installed.
+// this repository, and over their declarations as where the packages are installed. A service
+// checks types anew for each set of files, which takes seconds: three of them answer everything.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile);
@@ -51,6 +54,17 @@ function editor(files: ReadonlyMap<string, string>, disk: Disk = sources): ts.La
   };
   return ts.createLanguageService(host, parsed);
 }
+
+/** What people import, as `package.json` names it. */
+const entryFiles = [
+  ...['index', 'testing/index', ...readdirSync(join(root, 'packages/core/src/entries'))].map(
+    (name) =>
+      `packages/core/src/${name.endsWith('.ts') ? 'entries/' : ''}${name.replace(/\.ts$/, '')}.ts`,
+  ),
+  ...['peft/src/index', 'peft/src/testing/index', 'backend-dawn/src/index', 'cli/src/index'].map(
+    (name) => `packages/${name}.ts`,
+  ),
+].map((name) => join(root, name));
 
 const here = join(root, 'integration');
 const imports = `
@@ -118,10 +132,25 @@ const optionTypes = [
   ...['PromptTuning', 'PTuning', 'PrefixTuning'].map((name) => `peft.${name}Config`),
 ];
 
-const listFile = join(here, 'virtual-list.ts');
-const list = editor(
+const virtual = (name: string) => join(here, `virtual-${name}.ts`);
+const listFile = virtual('list');
+const useFile = virtual('use');
+const compiled = join(here, 'optionTypes.ts');
+const use = `${imports}
+declare const model: core.LanguageModel;
+new core.SFTTrainer({ model, args: { /*hover*/learningRate: 1e-3, /*args*/ } });
+new core.SFTTrainer({ model, peftConfig: { peftType: 'LORA', /*hover*/loraAlpha: 8, /*lora*/ } });
+new core.SFTTrainer({ model, peftConfig: { peftType: 'IA3', /*ia3*/ } });
+new core.SFTTrainer({ model, peftConfig: { peft_type: 'LORA', /*snake*/ } });
+new core.SFTTrainer({ model, peftConfig: { peftType: '' } });
+`;
+/** What there is, and how it is used. */
+const written = editor(
   new Map([
     [listFile, imports + optionTypes.map((type, i) => `export type T${i} = ${type};`).join('\n')],
+    [useFile, use],
+    [compiled, readFileSync(compiled, 'utf8')],
+    ...entryFiles.map((name) => [name, readFileSync(name, 'utf8')] as const),
   ]),
 );
 
@@ -136,7 +165,7 @@ const declarations: Disk = {
   readFile(name) {
     if (!ofPackages.test(name)) return ts.sys.readFile(name);
     if (!this.fileExists(name)) return undefined;
-    return list.getEmitOutput(name.replace(/\.d\.ts$/, '.ts'), true, true).outputFiles[0]?.text;
+    return written.getEmitOutput(name.replace(/\.d\.ts$/, '.ts'), true, true).outputFiles[0]?.text;
   },
 };
 
@@ -147,7 +176,7 @@ interface OptionOf {
 
 /** The options of a type, by the compiler. */
 function optionsOf(index: number): OptionOf[] {
-  const program = list.getProgram()!;
+  const program = written.getProgram()!;
   const checker = program.getTypeChecker();
   const source = program.getSourceFile(listFile)!;
   const alias = source.statements.find(
@@ -160,20 +189,28 @@ function optionsOf(index: number): OptionOf[] {
     .map(({ name, flags }) => ({ name, isOptional: (flags & ts.SymbolFlags.Optional) !== 0 }));
 }
 
-describe.each([
-  ['sources', sources],
-  ['declarations', declarations],
-])('hovering over an option shows what it does and its default: %s', (_, disk) => {
-  const all = optionTypes.map((type, i) => ({ type, options: optionsOf(i) }));
-  const file = join(here, 'virtual-hover.ts');
-  /** `({ seed: null! }) satisfies T`: as a user writes it, so that its type is the context. */
-  const lines = all.map(
+const all = optionTypes.map((type, i) => ({ type, options: optionsOf(i) }));
+const shape = trainingArgumentsSchema.shape as Readonly<
+  Record<string, { safeParse(value: unknown): { data?: unknown } }>
+>;
+const argumentNames = Object.keys(shape);
+const hoverFile = virtual('hover');
+/** `const t: T = { seed: null! }`: as a user writes it, so that its type is the context. */
+const hovered = [
+  imports,
+  ...all.map(
     ({ type, options: own }, i) =>
       `const t${i}: ${type} = { ${own.map(({ name }) => `${JSON.stringify(name)}: null!`).join(', ')} };`,
-  );
-  const text = `${imports}${lines.join('\n')}`;
-  const hover = editor(new Map([[file, text]]), disk);
+  ),
+  `const defaults: core.TrainingArgumentsInput = { ${argumentNames.map((name) => `${name}: null!`).join(', ')} };`,
+].join('\n');
+const hoverIn = (disk: Disk) => editor(new Map([[hoverFile, hovered]]), disk);
+const inSources = hoverIn(sources);
 
+describe.each([
+  ['sources', sources, inSources],
+  ['declarations', declarations, hoverIn(declarations)],
+])('hovering over an option shows what it does and its default: %s', (_, disk, hover) => {
   test('of every type', () => {
     const files = hover.getProgram()!.getSourceFiles();
     const emitted = files.filter(({ fileName }) => fileName.endsWith('core/src/util/options.d.ts'));
@@ -183,10 +220,10 @@ describe.each([
   });
 
   test.each(all)('$type', ({ type, options: own }) => {
-    const line = text.indexOf(`: ${type} = {`);
+    const line = hovered.indexOf(`: ${type} = {`);
     const bad = own.flatMap(({ name, isOptional }) => {
-      const at = text.indexOf(`${JSON.stringify(name)}: null!`, line) + 1;
-      const info = hover.getQuickInfoAtPosition(file, at);
+      const at = hovered.indexOf(`${JSON.stringify(name)}: null!`, line) + 1;
+      const info = hover.getQuickInfoAtPosition(hoverFile, at);
       const shown = ts.displayPartsToString(info?.documentation);
       if (shown === '') return [`${name}: nothing`];
       return isOptional && !/default/i.test(shown) ? [`${name}: no default in "${shown}"`] : [];
@@ -196,15 +233,10 @@ describe.each([
 });
 
 test('the default that is shown is the one that is taken', () => {
-  const file = join(here, 'virtual-defaults.ts');
-  const shape = trainingArgumentsSchema.shape as Readonly<
-    Record<string, { safeParse(value: unknown): { data?: unknown } }>
-  >;
-  const names = Object.keys(shape);
-  const text = `${imports}const t: core.TrainingArgumentsInput = { ${names.map((name) => `${name}: null!`).join(', ')} };`;
-  const service = editor(new Map([[file, text]]));
-  const compared = names.flatMap((name) => {
-    const info = service.getQuickInfoAtPosition(file, text.indexOf(` ${name}: null!`) + 1);
+  const line = hovered.indexOf('const defaults:');
+  const compared = argumentNames.flatMap((name) => {
+    const at = hovered.indexOf(` ${name}: null!`, line) + 1;
+    const info = inSources.getQuickInfoAtPosition(hoverFile, at);
     const shown = ts.displayPartsToString(info?.documentation);
     const literal = /Default:? ("[^"]*"|-?[\d.]+(?:e-?\d+)?|true|false|null)(?=[\s.:(]|$)/.exec(
       shown,
@@ -218,22 +250,12 @@ test('the default that is shown is the one that is taken', () => {
 });
 
 describe('where a trainer is made', () => {
-  const file = join(here, 'virtual-use.ts');
-  const text = `${imports}
-declare const model: core.LanguageModel;
-new core.SFTTrainer({ model, args: { /*hover*/learningRate: 1e-3, /*args*/ } });
-new core.SFTTrainer({ model, peftConfig: { peftType: 'LORA', /*hover*/loraAlpha: 8, /*lora*/ } });
-new core.SFTTrainer({ model, peftConfig: { peftType: 'IA3', /*ia3*/ } });
-new core.SFTTrainer({ model, peftConfig: { peft_type: 'LORA', /*snake*/ } });
-new core.SFTTrainer({ model, peftConfig: { peftType: '' } });
-`;
-  const use = editor(new Map([[file, text]]));
   const offered = (at: number) =>
-    (use.getCompletionsAtPosition(file, at, {})?.entries ?? []).map(({ name }) => name);
+    (written.getCompletionsAtPosition(useFile, at, {})?.entries ?? []).map(({ name }) => name);
 
   test('hovering works in the call', () => {
-    const shown = [...text.matchAll(/\/\*hover\*\//g)].map(({ index, 0: mark }) => {
-      const info = use.getQuickInfoAtPosition(file, index + mark.length);
+    const shown = [...use.matchAll(/\/\*hover\*\//g)].map(({ index, 0: mark }) => {
+      const info = written.getQuickInfoAtPosition(useFile, index + mark.length);
       return ts.displayPartsToString(info?.documentation);
     });
     expect(shown).toEqual([
@@ -243,34 +265,47 @@ new core.SFTTrainer({ model, peftConfig: { peftType: '' } });
   });
 
   test('options are offered, and those of the other methods are not', () => {
-    expect(offered(text.indexOf('/*args*/'))).toEqual(
+    expect(offered(use.indexOf('/*args*/'))).toEqual(
       expect.arrayContaining(['numTrainEpochs', 'packing', 'evalStrategy']),
     );
-    const lora = offered(text.indexOf('/*lora*/'));
+    const lora = offered(use.indexOf('/*lora*/'));
     expect(lora).toEqual(expect.arrayContaining(['r', 'targetModules', 'useDora']));
     expect(lora).not.toContain('feedforwardModules');
-    const ia3 = offered(text.indexOf('/*ia3*/'));
+    const ia3 = offered(use.indexOf('/*ia3*/'));
     expect(ia3).toEqual(expect.arrayContaining(['feedforwardModules', 'targetModules']));
     for (const other of ['r', 'loraAlpha', 'numVirtualTokens', 'bias', 'lora_alpha'])
       expect(ia3).not.toContain(other);
-    const snake = offered(text.indexOf('/*snake*/'));
+    const snake = offered(use.indexOf('/*snake*/'));
     expect(snake).toEqual(expect.arrayContaining(['r', 'lora_alpha', 'target_modules']));
     expect(snake).not.toContain('loraAlpha');
   });
 
   test('the methods are offered', () => {
-    expect(offered(text.indexOf("''") + 1)).toEqual(
+    expect(offered(use.indexOf("''") + 1)).toEqual(
       expect.arrayContaining(['LORA', 'IA3', 'VERA', 'PREFIX_TUNING', 'LAYER_SELECT']),
     );
   });
 });
 
 test('what must not compile does not, and what must does', () => {
-  const file = join(here, 'optionTypes.ts');
-  expect(existsSync(file)).toBe(true);
-  const service = editor(new Map([[file, ts.sys.readFile(file)!]]));
-  const problems = service
-    .getSemanticDiagnostics(file)
+  const problems = written
+    .getSemanticDiagnostics(compiled)
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
   expect(problems).toEqual([]);
+});
+
+test('every exported call that takes options is in the table of those that refuse unknown ones', () => {
+  const program = written.getProgram()!;
+  const checker = program.getTypeChecker();
+  const names = entryFiles
+    .map((name) => program.getSourceFile(name))
+    .flatMap((file) => {
+      const symbol = file && checker.getSymbolAtLocation(file);
+      return symbol ? checker.getExportsOfModule(symbol) : [];
+    });
+  const exported = names.map((symbol) =>
+    symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol,
+  );
+  const taking = [...optionTaking(checker, exported)].sort();
+  expect(taking).toEqual([...Object.keys(optionCalls), ...Object.keys(unchecked)].sort());
 });

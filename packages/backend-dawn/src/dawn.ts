@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { AttuneError, Backends, definePlugin, PLUGIN_API_VERSION, type Plugin } from '@attune/core';
+import { type OptionsInput, parseOptions, z } from '@attune/core/util';
 import { type AdapterChoice, type AdapterKind, chooseAdapter, matrixFeatures } from './adapter.js';
 import { TuningFile } from './autotune/tuningFile.js';
 import { cacheFolder } from './cacheFolder.js';
@@ -7,28 +8,38 @@ import { DawnBackend } from './dawnBackend.js';
 import type { Kernel } from './kernels/kernel.js';
 import { matrixUnitWorks } from './matrixProbe.js';
 
-/** Options of {@link dawn}. */
-export interface DawnOptions {
+const dawnShape = {
   /**
    * Which device. 'auto': a GPU, else an installed software Vulkan, else SwiftShader from npm.
    * Default: the environment variable ATTUNE_VULKAN, else 'auto'.
    */
-  readonly adapter?: AdapterKind | 'auto';
+  adapter: z.custom<AdapterKind | 'auto'>().optional().meta({ aka: 'device gpu backend' }),
   /** Kernels of your own; one for an op that has one already replaces it. Default none. */
-  readonly kernels?: readonly Kernel[];
+  kernels: z
+    .custom<readonly Kernel[]>(Array.isArray, 'expected an array of kernels')
+    .default([])
+    .meta({ aka: 'kernel' }),
   /**
    * The file with the kernels' measured choices (see `trainer.tune`), or false to neither read nor
    * write one. Default: tuning.json in the cache folder.
    */
-  readonly tuning?: string | false;
-}
+  tuning: z
+    .union([z.string().min(1), z.literal(false)], 'expected the path of a file, or false')
+    .optional()
+    .meta({ aka: 'tuningfile tune' }),
+};
+const dawnOptions = z.strictObject(dawnShape);
+
+/** Options of {@link dawn}. */
+export type DawnOptions = OptionsInput<typeof dawnShape>;
 
 /**
  * Opens the device. Most people use the plugin, {@link dawn}.
  *
- * @throws NO_ADAPTER, ADAPTER_KIND, NO_DEVICE
+ * @throws UNKNOWN_OPTION, INVALID_OPTION, NO_ADAPTER, ADAPTER_KIND, NO_DEVICE
  */
 export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
+  parseOptions(dawnOptions, options, { where: 'createDawnBackend' });
   const choice = await chooseAdapter(options.adapter);
   const backend = await open(choice, options);
   if (!choice.matrixUnit || (await matrixUnitWorks(backend))) return backend;
@@ -69,9 +80,14 @@ async function open(choice: AdapterChoice, options: DawnOptions): Promise<DawnBa
   return new DawnBackend(device, choice, options.kernels, file);
 }
 
-/** The plugin that computes on WebGPU: `createAttune({ plugins: [dawn()] })`. */
-export const dawn = (options: DawnOptions = {}): Plugin =>
-  definePlugin({
+/**
+ * The plugin that computes on WebGPU: `createAttune({ plugins: [dawn()] })`.
+ *
+ * @throws UNKNOWN_OPTION, INVALID_OPTION
+ */
+export function dawn(options: DawnOptions = {}): Plugin {
+  parseOptions(dawnOptions, options, { where: 'dawn' });
+  return definePlugin({
     name: 'backend-dawn',
     version: '0.1.0',
     apiVersion: PLUGIN_API_VERSION,
@@ -79,3 +95,4 @@ export const dawn = (options: DawnOptions = {}): Plugin =>
       context.add(Backends, { name: 'dawn', create: () => createDawnBackend(options) });
     },
   });
+}

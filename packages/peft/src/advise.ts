@@ -6,32 +6,43 @@ import {
 } from '@attune/core';
 import { type RawConfig, readHfConfig } from '@attune/core/io';
 import { stat } from '@attune/core/platform';
-import { formatBytes, parseBytes } from '@attune/core/util';
+import { formatBytes, type OptionsInput, parseBytes, parseOptions } from '@attune/core/util';
+import { z } from 'zod';
 import { peft } from './plugin.js';
 
 /** Ways to fine-tune, from the one that changes most to the one that holds least. */
 export type TrainingMethod = 'full' | 'lora' | 'qlora';
 
-/** Options of {@link advise}. */
-export interface AdviseOptions {
+const isObject = (value: unknown) => typeof value === 'object' && value !== null;
+
+const adviseShape = {
   /** What the device may hold, in bytes or as text: "24GB" (10^9 each), "24GiB" (2^30). */
-  readonly gpuMemory: number | string;
+  gpuMemory: z.union([z.number(), z.string()]).meta({ aka: 'memory vram maxmemory gpu' }),
   /** How many tasks the model is to be trained for, each by itself. Default 1. */
-  readonly tasks?: number;
+  tasks: z.number().default(1).meta({ aka: 'numtasks' }),
   /**
    * The model itself: its folder, or its config.json as an object. Or how many parameters it has,
    * as a number or as text ("7B", "360M"): then a Llama of that size stands for it, with a
    * vocabulary of 32,000.
    */
-  readonly modelSize: number | string | RawConfig;
+  modelSize: z
+    .union(
+      [z.number(), z.string(), z.custom<RawConfig>(isObject)],
+      'expected a number, text or a config',
+    )
+    .meta({ aka: 'model size parameters params numparameters config' }),
   /** Tokens of a row. Default 1024, the Trainer's. */
-  readonly maxLength?: number;
+  maxLength: z.number().default(1024).meta({ aka: 'maxseqlength length seqlen' }),
   /**
    * Rows that are on the device at a time. Default 1: gradientAccumulationSteps makes a larger
    * batch of them.
    */
-  readonly perDeviceTrainBatchSize?: number;
-}
+  perDeviceTrainBatchSize: z.number().default(1).meta({ aka: 'batchsize batch trainbatchsize' }),
+};
+const adviseOptions = z.strictObject(adviseShape);
+
+/** Options of {@link advise}. */
+export type AdviseOptions = OptionsInput<typeof adviseShape>;
 
 /** What one way of fine-tuning would hold. */
 export interface MethodEstimate {
@@ -90,10 +101,12 @@ const names: Readonly<Record<TrainingMethod, string>> = {
  * Several tasks: an adapter for each, on one base, unless none fits.
  *
  * @example console.log(String(await advise({ gpuMemory: '24GB', tasks: 3, modelSize: '7B' })));
- * @throws SIZE_INVALID, ADVISE_INVALID, and what estimateMemory throws for a config
+ * @throws UNKNOWN_OPTION, INVALID_OPTION, SIZE_INVALID, ADVISE_INVALID, and what estimateMemory
+ *   throws for a config
  */
 export async function advise(options: AdviseOptions): Promise<Advice> {
-  const { tasks = 1, maxLength = 1024, perDeviceTrainBatchSize = 1, modelSize } = options;
+  const checked = parseOptions(adviseOptions, options, { where: 'advise' });
+  const { tasks, maxLength, perDeviceTrainBatchSize, modelSize } = checked;
   const memory = parseBytes(options.gpuMemory, 'gpuMemory');
   for (const [name, value] of Object.entries({ tasks, maxLength, perDeviceTrainBatchSize }))
     if (!Number.isSafeInteger(value) || value < 1)

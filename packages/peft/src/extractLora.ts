@@ -3,20 +3,28 @@ import type { HostTensorData } from '@attune/core/io';
 import type { GenerativeModel } from '@attune/core/models';
 import type { LinearLike, Module } from '@attune/core/nn';
 import { algebra, sameShape } from '@attune/core/tensor';
+import { type OptionsInput, parseOptions } from '@attune/core/util';
+import { z } from 'zod';
 import { PeftModel } from './model/peftModel.js';
 import type { BaseOf } from './model/wrappedModel.js';
 import { planFrom } from './plan/planFrom.js';
 import { baseModules, original } from './slots/adapterSlot.js';
 
-/** Options of {@link extractLora}. */
-export interface ExtractLoraOptions {
+const extractShape = {
   /** Rank of every layer; a layer that is smaller has its own. Usual 8-128. */
-  readonly rank: number;
+  rank: z.number().meta({ aka: 'r maxrank' }),
   /** As in an adapter's config. Default "all-linear": every linear layer but the output head. */
-  readonly targetModules?: readonly string[] | string;
-  /** Default "default". */
-  readonly adapterName?: string;
-}
+  targetModules: z
+    .union([z.string(), z.array(z.string()).readonly()])
+    .default('all-linear')
+    .meta({ aka: 'modules targets' }),
+  /** What to call the adapter. Default "default". */
+  adapterName: z.string().min(1).default('default').meta({ aka: 'name' }),
+};
+const extractOptions = z.strictObject(extractShape);
+
+/** Options of {@link extractLora}. */
+export type ExtractLoraOptions = OptionsInput<typeof extractShape>;
 
 /** What the adapter holds of what was learned. */
 export interface ExtractedLora<Base extends LanguageModel = GenerativeModel> {
@@ -36,7 +44,8 @@ export interface ExtractedLora<Base extends LanguageModel = GenerativeModel> {
  *
  * @param base the model before, without adapters; the adapter is put on it
  * @param tuned the same model after training; it is only read
- * @throws PEFT_OTHER_BASE when the models have other layers, PEFT_NO_TARGET, PEFT_CONFIG_INVALID
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; PEFT_OTHER_BASE when the models have other layers,
+ *   PEFT_NO_TARGET, PEFT_CONFIG_INVALID
  * @see mergekit `scripts/extract_lora.py` with --distribute-scale
  */
 export async function extractLora<M extends LanguageModel>(
@@ -44,7 +53,9 @@ export async function extractLora<M extends LanguageModel>(
   tuned: LanguageModel,
   options: ExtractLoraOptions,
 ): Promise<ExtractedLora<BaseOf<M>>> {
-  const { rank, targetModules = 'all-linear', adapterName = 'default' } = options;
+  const { rank, targetModules, adapterName } = parseOptions(extractOptions, options, {
+    where: 'extractLora',
+  });
   if (!Number.isInteger(rank) || rank < 1)
     throw new AttuneError('PEFT_CONFIG_INVALID', `extractLora: rank is ${rank}.`, {
       remedy: 'Give a positive integer, e.g. 16.',

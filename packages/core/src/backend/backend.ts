@@ -1,5 +1,8 @@
 import type { DType, HostArray } from './dtype.js';
 import type { BufferHandle, OpCall, OpSpec } from './opCall.js';
+import type { TuningOptions } from './tuningOptions.js';
+
+export type { TuningOptions } from './tuningOptions.js';
 
 /** What a backend says about itself and its device. */
 export interface BackendInfo {
@@ -81,12 +84,6 @@ export interface MemoryModel {
     /** Pooled buffers: how many of each capacity. */
     readonly free: ReadonlyMap<number, number>;
   };
-}
-
-/** Options of `trainer.tune`. */
-export interface TuningOptions {
-  /** No new trial starts after this. Default 60. */
-  readonly maxSeconds?: number;
 }
 
 /** What `trainer.tune` measured and chose. */

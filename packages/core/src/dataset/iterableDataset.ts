@@ -1,4 +1,6 @@
+import { z } from 'zod';
 import { AttuneError } from '../util/errors.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { Rng } from '../util/rng.js';
 import type { Row } from './dataset.js';
 
@@ -98,9 +100,10 @@ export class IterableDataset<R = Row> implements AsyncIterable<R> {
    * data shuffles it wholly; a small one mixes near rows.
    *
    * @param seed default 0
-   * @throws ROW_OUT_OF_RANGE
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, ROW_OUT_OF_RANGE
    */
-  shuffle(seed = 0, { bufferSize = 1000 }: ShuffleOptions = {}): IterableDataset<R> {
+  shuffle(seed = 0, options: ShuffleOptions = {}): IterableDataset<R> {
+    const { bufferSize } = parseOptions(shuffleOptions, options, { where: 'shuffle' });
     checkCount('shuffle with bufferSize', bufferSize, 1);
     return this.#then(async function* (rows, epoch) {
       const rng = new Rng(seed, BUFFER_STREAM + epoch);
@@ -129,11 +132,14 @@ export class IterableDataset<R = Row> implements AsyncIterable<R> {
   }
 }
 
-/** How a stream is shuffled. */
-export interface ShuffleOptions {
+const shuffleShape = {
   /** Rows that are held in memory. Default 1000. */
-  readonly bufferSize?: number;
-}
+  bufferSize: z.number().default(1000).meta({ aka: 'buffer size' }),
+};
+const shuffleOptions = z.strictObject(shuffleShape);
+
+/** How a stream is shuffled. */
+export type ShuffleOptions = OptionsInput<typeof shuffleShape>;
 
 function checkCount(method: string, count: number, least: number): void {
   if (Number.isInteger(count) && count >= least) return;

@@ -15,7 +15,7 @@ export type {
 } from '../evaluation/predictions.js';
 export * from '../evaluation/tasks/index.js';
 export * from '../objectives/causalLm.js';
-export * from '../objectives/causalLmRows.js';
+export { type CausalLmRowOptions, causalLmRows } from '../objectives/causalLmRows.js';
 export { collatePredictions } from '../objectives/predictedRows.js';
 export * from '../objectives/sequenceClassification.js';
 export * from '../objectives/sequenceLogProbs.js';

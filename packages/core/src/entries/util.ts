@@ -4,6 +4,9 @@
  *
  * @module
  */
+
+/** What schemas of options are made with: of the copy that reads them. */
+export { z } from 'zod';
 export { formatBytes, parseBytes } from '../util/bytes.js';
 export { describeValue, isPromise } from '../util/describeValue.js';
 export * from '../util/errors.js';

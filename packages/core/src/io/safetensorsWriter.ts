@@ -1,8 +1,10 @@
+import { z } from 'zod';
 import type { FileHandle } from '#platform';
 import { type DType, encode, type HostArray } from '../backend/dtype.js';
 import { formatShape, numel } from '../tensor/shape.js';
 import { compareBytes, utf8Bytes } from '../util/byteArrays.js';
 import { AttuneError } from '../util/errors.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { writeFileAtomic } from './atomic.js';
 import { findNonFinite } from './nonFinite.js';
 import {
@@ -61,14 +63,17 @@ export function safetensorsDType(dtype: DType | SafetensorsDType): SafetensorsDT
   return isSafetensorsDType(dtype) ? dtype : formatNames[dtype];
 }
 
-/** Options of {@link writeSafetensors}. */
-export interface WriteSafetensorsOptions {
+const writeShape = {
   /**
    * Writes NaN and infinity (of float32, float16, bfloat16) like other numbers. Default false:
    * weights that hold them are broken.
    */
-  readonly allowNonFinite?: boolean;
-}
+  allowNonFinite: z.boolean().default(false).meta({ aka: 'nonfinite allownan' }),
+};
+const writeOptions = z.strictObject(writeShape);
+
+/** Options of {@link writeSafetensors}. */
+export type WriteSafetensorsOptions = OptionsInput<typeof writeShape>;
 
 /**
  * Writes a `.safetensors` file as Python's `save_file` does: the same bytes for the same tensors,
@@ -84,8 +89,9 @@ export async function writeSafetensors(
   path: string,
   tensors: Iterable<TensorToWrite> | AsyncIterable<TensorToWrite>,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
-  { allowNonFinite = false }: WriteSafetensorsOptions = {},
+  options: WriteSafetensorsOptions = {},
 ): Promise<void> {
+  const { allowNonFinite } = parseOptions(writeOptions, options, { where: 'writeSafetensors' });
   const entries = await collect(path, tensors);
   await writeFileAtomic(path, async (file) => {
     await writeFully(file, header(entries, metadata));

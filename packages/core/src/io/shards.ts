@@ -1,19 +1,24 @@
+import { z } from 'zod';
 import { join } from '#platform';
 import { numel } from '../tensor/shape.js';
 import { parseBytes } from '../util/bytes.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { writeJson } from './hfConfig.js';
 import { safetensorsBytes } from './safetensorsHeader.js';
 import { safetensorsDType, type TensorToWrite, writeSafetensors } from './safetensorsWriter.js';
 import { saveWhole } from './saveWhole.js';
 
-/** How weights are cut into files. */
-export interface ShardOptions {
+const shardShape = {
   /**
    * Largest file; a single tensor above it has a file of its own. Bytes, or "5GB". Default "50GB",
    * as in transformers 5.
    */
-  readonly maxShardSize?: number | string;
-}
+  maxShardSize: z.union([z.number(), z.string()]).default('50GB').meta({ aka: 'shardsize' }),
+};
+export const shardOptions = z.strictObject(shardShape);
+
+/** How weights are cut into files. */
+export type ShardOptions = OptionsInput<typeof shardShape>;
 
 /**
  * Weights of a model as transformers writes them: `model.safetensors`, or where they are larger
@@ -25,8 +30,9 @@ export interface ShardOptions {
 export async function writeWeights(
   folder: string,
   tensors: Iterable<TensorToWrite>,
-  { maxShardSize = '50GB' }: ShardOptions = {},
+  options: ShardOptions = {},
 ): Promise<void> {
+  const { maxShardSize } = parseOptions(shardOptions, options, { where: 'writeWeights' });
   const shards = split([...tensors], parseBytes(maxShardSize, 'maxShardSize'));
   const total = `${shards.length}`.padStart(5, '0');
   const nameOf = (i: number) =>

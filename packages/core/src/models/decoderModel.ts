@@ -4,7 +4,7 @@ import type { DType } from '../backend/dtype.js';
 import { type RawConfig, writeJson } from '../io/hfConfig.js';
 import type { TensorToWrite } from '../io/safetensorsWriter.js';
 import { saveWhole } from '../io/saveWhole.js';
-import { type ShardOptions, writeWeights } from '../io/shards.js';
+import { type ShardOptions, shardOptions, writeWeights } from '../io/shards.js';
 import type { AttentionLike } from '../nn/attention.js';
 import type { CappedHead, CausalDecoder } from '../nn/decoder.js';
 import type { Module, Parameter } from '../nn/module.js';
@@ -15,6 +15,7 @@ import { concat } from '../tensor/ops/movement.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import { checkNames, parseOptions } from '../util/options.js';
 import { requireFolder } from '../util/requireFolder.js';
 import type { AdapterHost } from './adapterHost.js';
 import { type NestedFacts, nameInText } from './families/nestedFamily.js';
@@ -29,6 +30,7 @@ import {
   virtualOnes,
 } from './languageModel.js';
 import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './loading/quantization.js';
+import { checkpointingOptions, dequantizeOptions } from './modelOptions.js';
 
 /** Keys of config.json where transformers refuses an int; its other numbers may be either. */
 const FLOATS: ReadonlySet<string> = new Set([
@@ -158,7 +160,9 @@ export abstract class DecoderModel implements LanguageModel {
   }
 
   /** @throws CHECKPOINTING_LAYERS */
-  gradientCheckpointingEnable({ everyNLayers = 1 }: CheckpointingOptions = {}): void {
+  gradientCheckpointingEnable(options: CheckpointingOptions = {}): void {
+    const { everyNLayers = 1 } = options;
+    checkNames(checkpointingOptions, options, { where: 'gradientCheckpointingEnable' });
     if (!Number.isSafeInteger(everyNLayers) || everyNLayers < 1)
       throw new AttuneError('CHECKPOINTING_LAYERS', `everyNLayers is ${everyNLayers}.`, {
         remedy: 'Give a whole number of layers, 1 or more.',
@@ -174,7 +178,9 @@ export abstract class DecoderModel implements LanguageModel {
     return this.root.gradientCheckpointing !== false;
   }
 
-  dequantize({ dtype, weights = new Map() }: DequantizeOptions = {}): void {
+  dequantize(options: DequantizeOptions = {}): void {
+    const { dtype, weights = new Map() } = options;
+    checkNames(dequantizeOptions, options, { where: 'dequantize' });
     if (this.adapters)
       throw new AttuneError('MODEL_HAS_ADAPTERS', 'dequantize: the layers have adapters.', {
         remedy: 'Merge them with mergeAndUnload({ dequantize: true }), or unload them first.',
@@ -193,6 +199,7 @@ export abstract class DecoderModel implements LanguageModel {
    */
   async savePretrained(folder: string, options: ShardOptions = {}): Promise<void> {
     requireFolder(folder, 'savePretrained');
+    parseOptions(shardOptions, options, { where: 'savePretrained' });
     if (this.adapters) return this.adapters.savePretrained(folder);
     const { raw, generation, sources, nested } = this.config;
     const tensors = [

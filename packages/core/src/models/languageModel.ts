@@ -2,7 +2,6 @@ import type { Attune } from '../attune.js';
 import type { ConfigSources } from '../io/hfConfig.js';
 import type { CappedHead } from '../nn/decoder.js';
 import type { Module } from '../nn/module.js';
-import type { DequantizedDType, QuantizedLinear } from '../nn/quantizedLinear.js';
 import type { Engine } from '../tensor/engine.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
@@ -10,6 +9,9 @@ import type { AdapterHost } from './adapterHost.js';
 import type { NestedFacts } from './families/nestedFamily.js';
 import type { GenerateOptions, GenerateOutput } from './generation/generate.js';
 import type { KvCache } from './kvCache.js';
+import type { CheckpointingOptions, DequantizeOptions } from './modelOptions.js';
+
+export type { CheckpointingOptions, DequantizeOptions } from './modelOptions.js';
 
 /** The facts of a config.json that code outside of a model family relies on. */
 export interface ModelConfig {
@@ -47,27 +49,6 @@ export interface ModelConfig {
    * How the two files are spelt, so that `50.0` is not written back as 50. Null: made from values.
    */
   readonly sources?: ConfigSources | null;
-}
-
-/** Options of `gradientCheckpointingEnable`. */
-export interface CheckpointingOptions {
-  /**
-   * Keep the input of every n-th layer: fewer inputs are kept, but n layers are computed again at
-   * one time. Where inputs dominate, the least memory is near the root of the number of layers;
-   * else 1 takes the least. Default 1.
-   */
-  readonly everyNLayers?: number | undefined;
-}
-
-/** Options of `dequantize`. */
-export interface DequantizeOptions {
-  /** Storage of the new weights. Default: that of the model's other weights. */
-  readonly dtype?: DequantizedDType | undefined;
-  /**
-   * Weights [out, in] in that storage, in the place of what a layer's codes stand for; the model
-   * takes them over. Default none.
-   */
-  readonly weights?: ReadonlyMap<QuantizedLinear, Tensor>;
 }
 
 /** What a model computes hidden states and logits from. */

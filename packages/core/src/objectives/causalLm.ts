@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { CrossEntropyOptions } from '../tensor/crossEntropyOptions.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
@@ -8,19 +9,28 @@ import { countLabels, IGNORE_INDEX, type TokenExample } from '../text/collator.j
 import type { DeviceBatch, HostTensor } from '../training/batch.js';
 import type { LossOutput, Objective } from '../training/objective.js';
 import { AttuneError } from '../util/errors.js';
-import { type CausalLmRowOptions, causalLmRows } from './causalLmRows.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
+import { type CausalLmRowOptions, causalLmRowShape, causalLmRows } from './causalLmRows.js';
 import { collatePredictions, predictedRows } from './predictedRows.js';
 
-/** Options of {@link causalLmObjective}. */
-export interface CausalLmOptions extends CausalLmRowOptions {
+const causalLmShape = {
   /** Label smoothing, see `labelSmoothingFactor`. Default 0. */
-  readonly labelSmoothing?: number;
+  labelSmoothing: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0)
+    .meta({ aka: 'labelsmoothingfactor smoothing' }),
   /**
    * "dft": dynamic fine-tuning, each token's loss times its probability (arXiv:2508.05629). Default
    * "nll".
    */
-  readonly lossType?: 'nll' | 'dft';
-}
+  lossType: z.enum(['nll', 'dft']).default('nll').meta({ aka: 'loss' }),
+};
+const causalLmOptions = z.strictObject({ ...causalLmRowShape, ...causalLmShape });
+
+/** Options of {@link causalLmObjective}. */
+export type CausalLmOptions = CausalLmRowOptions & OptionsInput<typeof causalLmShape>;
 
 /**
  * The objective of predicting the next token: loss = sum over the labelled positions of -log
@@ -31,9 +41,14 @@ export interface CausalLmOptions extends CausalLmRowOptions {
  * virtual tokens that are embeddings (prompt tuning, P-tuning) the last of them predicts it, as in
  * PEFT, and it is learned. The loss of an update is divided without it, as transformers counts
  * items. Accuracy and evaluation count it, as TRL and PEFT's own loss do.
+ *
+ * @throws UNKNOWN_OPTION, INVALID_OPTION, ARGUMENTS_INVALID
  */
 export function causalLmObjective(options: CausalLmOptions): Objective<TokenExample> {
-  const { maxLength, labelSmoothing = 0, lossType = 'nll' } = options;
+  const { labelSmoothing, lossType, ...rows } = parseOptions(causalLmOptions, options, {
+    where: 'causalLmObjective',
+  });
+  const { maxLength } = rows;
   if (lossType === 'dft' && labelSmoothing > 0)
     throw new AttuneError(
       'ARGUMENTS_INVALID',
@@ -46,7 +61,7 @@ export function causalLmObjective(options: CausalLmOptions): Objective<TokenExam
   };
   return {
     name: 'causal-lm',
-    rows: causalLmRows(options),
+    rows: causalLmRows(rows),
     fingerprint: { lossType, labelSmoothing },
     labelSmoothing,
     // exp of a smoothed or weighted -log p is no perplexity.

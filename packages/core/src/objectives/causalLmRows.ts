@@ -1,48 +1,52 @@
+import { z } from 'zod';
 import { IGNORE_INDEX, type TokenExample } from '../text/collator.js';
-import { type PackingStrategy, packExamples } from '../text/pack.js';
-import { Preflight, type PreflightSetting } from '../text/preflight/preflight.js';
-import { tokenizeSft } from '../text/tokenizeRow.js';
+import { PACKING_STRATEGIES, packExamples } from '../text/pack.js';
+import { Preflight, preflightSetting } from '../text/preflight/preflight.js';
+import { numTokens, tokenizeSft } from '../text/tokenizeRow.js';
 import type { RowRules, RowUse } from '../training/rowRules.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 
-/** Options of {@link causalLmRows}. */
-export interface CausalLmRowOptions {
+/** What rules about rows of text take. */
+export const causalLmRowShape = {
   /** Tokens of a row beyond which its end is cut off. */
-  readonly maxLength: number;
+  maxLength: numTokens.meta({ aka: 'maxseqlength' }),
   /** Learn completions only; null: where a row has one. Default null. */
-  readonly completionOnlyLoss?: boolean | null;
+  completionOnlyLoss: z.boolean().nullable().default(null),
   /** Learn only what the assistant says in conversations. Default false. */
-  readonly assistantOnlyLoss?: boolean;
+  assistantOnlyLoss: z.boolean().default(false),
   /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
-  readonly formattingFunc?: ((row: never) => string) | undefined;
+  formattingFunc: z
+    .custom<(row: never) => string>((value) => typeof value === 'function', 'expected a function')
+    .optional(),
   /**
    * Several rows in each one of `maxLength` tokens, apart for attention (`packExamples`). Default
    * false.
    */
-  readonly packing?: boolean;
-  /** Default 'bfd'. */
-  readonly packingStrategy?: PackingStrategy;
+  packing: z.boolean().default(false),
+  /** How: 'bfd', 'bfd_split' or 'wrapped', as in TRL. Default 'bfd'. */
+  packingStrategy: z.enum(PACKING_STRATEGIES).default('bfd'),
   /** Pack evaluation rows too; null: as `packing`. Default null. */
-  readonly evalPacking?: boolean | null;
+  evalPacking: z.boolean().nullable().default(null),
   /** What is shown and refused before the first step. Default 'on'. */
-  readonly preflight?: PreflightSetting;
-}
+  preflight: preflightSetting.default('on'),
+};
+const causalLmRowOptions = z.strictObject(causalLmRowShape);
+
+/** Options of {@link causalLmRows}. */
+export type CausalLmRowOptions = OptionsInput<typeof causalLmRowShape>;
 
 /**
  * Rules for rows of text, of prompt and completion, or of conversations: their tokens, and which of
  * these are learned, as TRL tokenises them for SFT. Objectives with other losses share these rules.
  * One with several texts a row calls `encode` for each: `{ prompt, completion: row.chosen }`.
+ *
+ * @throws UNKNOWN_OPTION, INVALID_OPTION
  */
 export function causalLmRows(options: CausalLmRowOptions): RowRules<TokenExample> {
-  const {
-    maxLength,
-    completionOnlyLoss = null,
-    assistantOnlyLoss = false,
-    formattingFunc,
-    packing = false,
-    packingStrategy = 'bfd',
-    preflight: setting = 'on',
-  } = options;
-  const evalPacking = options.evalPacking ?? packing;
+  const checked = parseOptions(causalLmRowOptions, options, { where: 'causalLmRows' });
+  const { maxLength, completionOnlyLoss, assistantOnlyLoss, formattingFunc } = checked;
+  const { packing, packingStrategy, preflight: setting } = checked;
+  const evalPacking = checked.evalPacking ?? packing;
   const isPacked = (use: RowUse) => (use === 'training' ? packing : evalPacking);
   return {
     fingerprint: {

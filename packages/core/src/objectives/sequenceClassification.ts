@@ -1,14 +1,17 @@
+import { z } from 'zod';
 import type { LanguageModel, ProblemType, Scoring } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { equal } from '../tensor/ops/elementwise.js';
 import { argmax } from '../tensor/ops/reduce.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { collateTokens } from '../text/collator.js';
+import { numTokens } from '../text/tokenizeRow.js';
 import type { DeviceBatch } from '../training/batch.js';
 import type { LossOutput, Objective } from '../training/objective.js';
 import type { EncodeContext } from '../training/rowRules.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 
 /**
  * A tokenised row with its label: one number, or one for each label (regression, several labels at
@@ -19,11 +22,14 @@ export interface ClassifierExample {
   readonly label: number | readonly number[];
 }
 
-/** Options of {@link sequenceClassificationObjective}. */
-export interface SequenceClassificationOptions {
+const classificationShape = {
   /** Tokens of a row beyond which its end is cut off. */
-  readonly maxLength: number;
-}
+  maxLength: numTokens.meta({ aka: 'maxseqlength' }),
+};
+const classificationOptions = z.strictObject(classificationShape);
+
+/** Options of {@link sequenceClassificationObjective}. */
+export type SequenceClassificationOptions = OptionsInput<typeof classificationShape>;
 
 /**
  * The objective of a sequence classifier. Its loss is that of transformers for the model's problem
@@ -35,12 +41,15 @@ export interface SequenceClassificationOptions {
  * Rows are `{ text, label }` or `{ input_ids, label }` (`labels` is read, too). Items are rows,
  * times outputs where the loss is a mean over both. Classes log `accuracy`.
  *
- * @throws CLASSIFIER_NEEDED for a model that scores no sequences
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; CLASSIFIER_NEEDED for a model that scores no sequences
  */
 export function sequenceClassificationObjective(
   model: LanguageModel,
-  { maxLength }: SequenceClassificationOptions,
+  options: SequenceClassificationOptions,
 ): Objective<ClassifierExample> {
+  const { maxLength } = parseOptions(classificationOptions, options, {
+    where: 'sequenceClassificationObjective',
+  });
   const scoring = scoringOf(model);
   const { numLabels, problemType } = scoring;
   const isClasses = problemType === 'single_label_classification';

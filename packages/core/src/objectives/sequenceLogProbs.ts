@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { LanguageModel } from '../models/languageModel.js';
 import { crossEntropy } from '../tensor/ops/crossEntropy.js';
 import { greater } from '../tensor/ops/elementwise.js';
@@ -9,17 +10,21 @@ import { concat } from '../tensor/ops/movement.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { DeviceBatch } from '../training/batch.js';
 import { AttuneError } from '../util/errors.js';
+import { checkNames, type OptionsInput } from '../util/options.js';
 import { predictedRows } from './predictedRows.js';
 
-/** Options of {@link sequenceLogProbs}. */
-export interface LogProbsOptions {
+const logProbsShape = {
   /** Divides the logits, as where tokens are sampled with this temperature. Default 1. */
-  readonly temperature?: number;
+  temperature: z.number().default(1).meta({ aka: 'temp' }),
   /** Also give `perToken`. Default false. */
-  readonly perToken?: boolean;
+  perToken: z.boolean().default(false),
   /** Also give `correct`. Default false. */
-  readonly withCorrect?: boolean;
-}
+  withCorrect: z.boolean().default(false).meta({ aka: 'correct' }),
+};
+const logProbsOptions = z.strictObject(logProbsShape);
+
+/** Options of {@link sequenceLogProbs}. */
+export type LogProbsOptions = OptionsInput<typeof logProbsShape>;
 
 /** What {@link sequenceLogProbs} gives. */
 export interface SequenceLogProbs {
@@ -55,13 +60,14 @@ export interface SequenceLogProbs {
  *
  * @param batch as `collatePredictions` makes it: `inputIds`, `labels` [B, T], which are shifted (at
  *   t the id that follows, -100 where nothing is asked), and what goes with them
- * @throws LOG_PROBS_INPUT
+ * @throws UNKNOWN_OPTION, LOG_PROBS_INPUT
  */
 export function sequenceLogProbs(
   model: LanguageModel,
   batch: DeviceBatch,
   options: LogProbsOptions = {},
 ): SequenceLogProbs {
+  checkNames(logProbsOptions, options, { where: 'sequenceLogProbs' });
   const { labels, targetRows } = batch;
   const { temperature = 1, perToken = false, withCorrect = false } = options;
   checkInput(batch, temperature);

@@ -3,29 +3,45 @@ import type { Engine } from '../tensor/engine.js';
 import { adafactor, isFactored } from '../tensor/ops/adafactor.js';
 import type { Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { ArenaOptimizer, type ArenaOptions, type UpdateRule } from './arenaOptimizer.js';
+import { type OptionsInput, type OptionsOutput, parseOptions } from '../util/options.js';
+import {
+  ArenaOptimizer,
+  type ArenaOptions,
+  arenaShape,
+  type UpdateRule,
+} from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
-/** Options of {@link Adafactor}, with torch's and transformers' defaults. */
-export interface AdafactorOptions extends ArenaOptions {
+const adafactorShape = {
   /** Added to each squared gradient. Default 1e-30. */
-  readonly eps1?: number;
+  eps1: z.number().positive().default(1e-30),
   /** Least root mean square of a parameter that its rate is scaled by. Default 1e-3. */
-  readonly eps2?: number;
+  eps2: z.number().positive().default(1e-3),
   /** Largest root mean square of an update. Default 1. */
-  readonly clipThreshold?: number;
+  clipThreshold: z.number().positive().default(1),
   /** The second moment's decay rate is 1 - step^decayRate. Default -0.8. */
-  readonly decayRate?: number;
+  decayRate: z.number().lt(0).default(-0.8),
   /** Decay rate of a first moment; null: none is kept. Default null. */
-  readonly beta1?: number | null;
+  beta1: z.number().min(0).lt(1).nullable().default(null),
   /** Scale the rate by the root mean square of the parameter. Default false. */
-  readonly scaleParameter?: boolean;
+  scaleParameter: z.boolean().default(false),
+};
+
+/** A rate of its own, for those who make it by hand: the Trainer has its schedules. */
+const relativeShape = {
   /** A rate of its own, min(1e-2, 1/sqrt(step)); `lr` is not read then. Default false. */
-  readonly relativeStep?: boolean;
+  relativeStep: z.boolean().default(false),
   /** With relativeStep: a rise to it, min(1e-6 step, 1/sqrt(step)). Default false. */
-  readonly warmupInit?: boolean;
-}
+  warmupInit: z.boolean().default(false),
+};
+const adafactorOptions = z.strictObject({ ...adafactorShape, ...relativeShape, ...arenaShape });
+type Checked = OptionsOutput<typeof adafactorOptions>;
+
+/** Options of {@link Adafactor}, with torch's and transformers' defaults. */
+export type AdafactorOptions = OptionsInput<typeof adafactorShape> &
+  OptionsInput<typeof relativeShape> &
+  ArenaOptions;
 
 interface SlotState {
   /** Row and column of a matrix, or the second moment of a vector. */
@@ -46,15 +62,16 @@ const secondShapes = (shape: Shape): readonly Shape[] =>
  *     lr u, lr times max(eps2, RMS(p)) with scaleParameter
  */
 export class Adafactor extends ArenaOptimizer<readonly SlotState[]> {
-  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION, OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: AdafactorOptions = {}) {
-    super(engine, groups, adafactorRule(options), options);
+    const checked = parseOptions(adafactorOptions, options, { where: 'Adafactor' });
+    super(engine, groups, adafactorRule(checked), checked);
   }
 }
 
-function adafactorRule(options: AdafactorOptions): UpdateRule<readonly SlotState[]> {
-  const { eps1 = 1e-30, eps2 = 1e-3, clipThreshold = 1, decayRate = -0.8, beta1 = null } = options;
-  const { scaleParameter = false, relativeStep = false, warmupInit = false } = options;
+function adafactorRule(options: Checked): UpdateRule<readonly SlotState[]> {
+  const { eps1, eps2, clipThreshold, decayRate, beta1, scaleParameter } = options;
+  const { relativeStep, warmupInit } = options;
   const rateOf = (lr: number, step: number) =>
     relativeStep ? Math.min(warmupInit ? 1e-6 * step : 1e-2, 1 / Math.sqrt(step)) : lr;
   return {
@@ -97,13 +114,6 @@ function adafactorRule(options: AdafactorOptions): UpdateRule<readonly SlotState
 /** `optim: "adafactor"`, at the learning rate of the schedule, as in transformers' Trainer. */
 export const adafactorDefinition = defineOptimizer({
   name: 'adafactor',
-  options: z.strictObject({
-    eps1: z.number().positive().default(1e-30),
-    eps2: z.number().positive().default(1e-3),
-    clipThreshold: z.number().positive().default(1),
-    decayRate: z.number().lt(0).default(-0.8),
-    beta1: z.number().min(0).lt(1).nullable().default(null),
-    scaleParameter: z.boolean().default(false),
-  }),
+  options: z.strictObject(adafactorShape),
   create: (engine, groups, _, options) => new Adafactor(engine, groups, options),
 });

@@ -2,20 +2,25 @@ import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { adamw } from '../tensor/ops/optimizer.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
+import { ArenaOptimizer, type ArenaOptions, arenaShape } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import { type ElementwiseRule, elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
-/** Options of {@link AdamW}, with torch's defaults. */
-export interface AdamWOptions extends ArenaOptions {
+/** What AdamW takes, with torch's defaults. */
+export const adamwShape = {
   /** Decay rate of the first moment. Default 0.9. */
-  readonly beta1?: number;
+  beta1: z.number().min(0).lt(1).default(0.9).meta({ aka: 'adambeta1' }),
   /** Decay rate of the second moment. Default 0.999. */
-  readonly beta2?: number;
+  beta2: z.number().min(0).lt(1).default(0.999).meta({ aka: 'adambeta2' }),
   /** Added to the root of the second moment. Default 1e-8. */
-  readonly eps?: number;
-}
+  eps: z.number().min(0).default(1e-8).meta({ aka: 'epsilon adamepsilon' }),
+};
+const adamwOptions = z.strictObject({ ...adamwShape, ...arenaShape });
+
+/** Options of {@link AdamW}, with torch's defaults. */
+export type AdamWOptions = OptionsInput<typeof adamwShape> & ArenaOptions;
 
 /**
  * AdamW (Loshchilov and Hutter, arXiv:1711.05101), as torch.optim.AdamW:
@@ -24,9 +29,10 @@ export interface AdamWOptions extends ArenaOptions {
  *     p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
  */
 export class AdamW extends ArenaOptimizer<readonly Tensor[]> {
-  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION, OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
-    super(engine, groups, adamwRule(options), options);
+    const checked = parseOptions(adamwOptions, options, { where: 'AdamW' });
+    super(engine, groups, adamwRule(checked), checked);
   }
 }
 

@@ -3,9 +3,10 @@ import { dynamicMap } from '../quant/codeMaps.js';
 import type { Engine } from '../tensor/engine.js';
 import { adamw8bit, MOMENT_BLOCK } from '../tensor/ops/adamw8bit.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type AdamWOptions, adamwRule } from './adamw.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
+import { type AdamWOptions, adamwRule, adamwShape } from './adamw.js';
 import type { NamedParameter } from './arena.js';
-import { ArenaOptimizer } from './arenaOptimizer.js';
+import { ArenaOptimizer, arenaShape } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import {
   chosenRule,
@@ -17,11 +18,14 @@ import {
 import { PagedOptimizer } from './paged.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
-/** Options of {@link AdamW8bit}, with the defaults of bitsandbytes. */
-export interface AdamW8bitOptions extends AdamWOptions {
+const adamw8bitShape = {
   /** Elements of a parameter below which its moments stay float32. Default 4096. */
-  readonly min8bitSize?: number;
-}
+  min8bitSize: z.number().min(0).default(4096).meta({ aka: 'minsize' }),
+};
+const adamw8bitOptions = z.strictObject({ ...adamw8bitShape, ...adamwShape, ...arenaShape });
+
+/** Options of {@link AdamW8bit}, with the defaults of bitsandbytes. */
+export type AdamW8bitOptions = OptionsInput<typeof adamw8bitShape> & AdamWOptions;
 
 /** Codes and scales of the first moments, then of the second; the maps of both. */
 interface Codes {
@@ -42,22 +46,24 @@ const MIN_SIZE = 4096;
  * embeddings, as in transformers' Trainer.
  */
 export class AdamW8bit extends ArenaOptimizer<unknown> {
-  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION, OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: AdamW8bitOptions = {}) {
-    super(engine, splitBySize(groups, options), chosenRule(adamw8bitRules(options)), options);
+    const checked = parseOptions(adamw8bitOptions, options, { where: 'AdamW8bit' });
+    super(engine, splitBySize(groups, checked), chosenRule(adamw8bitRules(checked)), checked);
   }
 }
 
 /** `optim: "paged_adamw_8bit"`: AdamW8bit with its moments in host memory. */
 export class PagedAdamW8bit extends PagedOptimizer {
-  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION, OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(
     engine: Engine,
     groups: readonly ParameterGroup[],
     options: AdamW8bitOptions = {},
     pageElements?: number,
   ) {
-    super(engine, splitBySize(groups, options), adamw8bitRules(options), pageElements);
+    const checked = parseOptions(adamw8bitOptions, options, { where: 'PagedAdamW8bit' });
+    super(engine, splitBySize(groups, checked), adamw8bitRules(checked), pageElements);
   }
 }
 

@@ -1,9 +1,11 @@
+import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { concat } from '../tensor/ops/movement.js';
 import { clipFactor, sumSquares } from '../tensor/ops/optimizer.js';
 import { numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import type { OptionsInput } from '../util/options.js';
 import { type ArenaChunk, ParameterArena } from './arena.js';
 import type { Optimizer, ReadState, StateTensor } from './optimizer.js';
 import type { ParameterGroup } from './parameterGroups.js';
@@ -47,11 +49,14 @@ export interface UpdateRule<State> {
   arrays(chunk: OptimizerChunk, state: State): readonly StateArray[];
 }
 
-/** Options of an {@link ArenaOptimizer}. */
-export interface ArenaOptions {
+/** What every optimizer of arenas takes. */
+export const arenaShape = {
   /** Largest flat tensor in bytes. Default 64 MiB, or what the device binds if that is less. */
-  readonly maxChunkBytes?: number | undefined;
-}
+  maxChunkBytes: z.number().positive().optional().meta({ aka: 'chunkbytes' }),
+};
+
+/** Options of an {@link ArenaOptimizer}. */
+export type ArenaOptions = OptionsInput<typeof arenaShape>;
 
 /**
  * What all optimizers share: parameters moved into flat float32 arenas, a set for each group, with

@@ -1,33 +1,23 @@
 import { z } from 'zod';
 import { Registry } from '../di/registry.js';
-import type { MetricSchedulerType } from './metricSchedule.js';
+import { type MetricSchedulerType, metricScheduleShape } from './metricSchedule.js';
 import {
   defineSchedule,
   LearningRateSchedules,
   type ScheduleDefinition,
 } from './scheduleDefinition.js';
-import { metricSchedule, type StepSchedulerType, schedule } from './schedulers.js';
+import { metricSchedule, type StepSchedulerType, schedule, scheduleShape } from './schedulers.js';
 
-const number = z.number();
-const ramp = z.enum(['linear', 'cosine', '1-sqrt']);
-const numCycles = number;
-const minimum = { numCycles, minLr: number, minLrRate: number };
-const plateau = {
-  mode: z.enum(['min', 'max']),
-  factor: number.positive().lt(1),
-  patience: number.min(0),
-  threshold: number.min(0),
-  thresholdMode: z.enum(['rel', 'abs']),
-  cooldown: number.min(0),
-  minLr: number,
-  eps: number.min(0),
-};
+const { numCycles, minLr, minLrRate, warmupLrRate, power, lrEnd, timescale } = scheduleShape;
+const { numDecaySteps, numStableSteps, warmupType, decayType, minLrRatio } = scheduleShape;
+const { warmup, maxLr, smooth, windowSize, resetStart, ...plateau } = metricScheduleShape;
+const minimum = { numCycles, minLr, minLrRate };
 
 const byUpdates = (name: StepSchedulerType, options: z.ZodRawShape = {}): ScheduleDefinition =>
   defineSchedule({
     name,
     follows: 'updates',
-    options: z.strictObject(options).partial(),
+    options: z.strictObject(options),
     create: (run, given) => schedule(name, { ...given, ...run }),
   });
 
@@ -35,7 +25,7 @@ const byMetric = (name: MetricSchedulerType, options: z.ZodRawShape): ScheduleDe
   defineSchedule({
     name,
     follows: 'metric',
-    options: z.strictObject(options).partial(),
+    options: z.strictObject(options),
     create: ({ mode, learningRate }, given) =>
       metricSchedule(name, { mode, ...given, learningRate }),
   });
@@ -46,20 +36,19 @@ export const builtinSchedules: readonly ScheduleDefinition[] = [
   byUpdates('cosine', { numCycles }),
   byUpdates('cosine_with_restarts', { numCycles }),
   byUpdates('cosine_with_min_lr', minimum),
-  byUpdates('cosine_warmup_with_min_lr', { ...minimum, warmupLrRate: number }),
-  byUpdates('polynomial', { power: number, lrEnd: number }),
+  byUpdates('cosine_warmup_with_min_lr', { ...minimum, warmupLrRate }),
+  byUpdates('polynomial', { power, lrEnd }),
   byUpdates('constant'),
   byUpdates('constant_with_warmup'),
-  byUpdates('inverse_sqrt', { timescale: number }),
+  byUpdates('inverse_sqrt', { timescale }),
   byUpdates('warmup_stable_decay', {
-    ...{ numDecaySteps: number, numStableSteps: number, warmupType: ramp, decayType: ramp },
-    ...{ minLrRatio: number, numCycles },
+    ...{ numDecaySteps, numStableSteps, warmupType, decayType },
+    ...{ minLrRatio, numCycles },
   }),
   byMetric('reduce_lr_on_plateau', plateau),
   byMetric('greedy', {
     ...plateau,
-    ...{ warmup: number.min(0), maxLr: number, smooth: z.boolean(), windowSize: number.min(1) },
-    resetStart: number.min(1),
+    ...{ warmup, maxLr, smooth, windowSize, resetStart },
   }),
 ];
 

@@ -1,7 +1,9 @@
+import { checkNames } from '../util/options.js';
 import {
   isImproved,
   type MetricSchedule,
   type MetricScheduleOptions,
+  metricScheduleOptions,
   worst,
 } from './metricSchedule.js';
 
@@ -28,7 +30,9 @@ export class GreedyLr implements MetricSchedule {
   #state: GreedyState;
   readonly #options: ReturnType<typeof complete>;
 
+  /** @throws UNKNOWN_OPTION */
   constructor(options: MetricScheduleOptions) {
+    checkNames(metricScheduleOptions, options, { where: 'GreedyLr' });
     this.#options = complete(options);
     this.#state = this.#fresh();
   }

@@ -1,12 +1,25 @@
 export * from './adafactor.js';
-export * from './adamw.js';
+export { AdamW, type AdamWOptions, adamwDefinition, adamwRule } from './adamw.js';
 export * from './adamw8bit.js';
 export type { NamedParameter } from './arena.js';
-export * from './arenaOptimizer.js';
+export {
+  ArenaOptimizer,
+  type ArenaOptions,
+  type OptimizerChunk,
+  type StateArray,
+  type UpdateRule,
+  type UpdateStep,
+} from './arenaOptimizer.js';
 export * from './definition.js';
 export * from './greedy.js';
 export * from './lion.js';
-export * from './metricSchedule.js';
+export {
+  isImproved,
+  type MetricSchedule,
+  type MetricScheduleOptions,
+  type MetricSchedulerType,
+  worst,
+} from './metricSchedule.js';
 export * from './optimizer.js';
 export {
   type ElementwiseRule,
@@ -22,5 +35,13 @@ export * from './parameterGroups.js';
 export * from './plateau.js';
 export * from './points.js';
 export * from './scheduleDefinition.js';
-export * from './schedulers.js';
+export {
+  metricSchedule,
+  resolveWarmupSteps,
+  type ScheduleOptions,
+  type SchedulerKwargs,
+  type SchedulerType,
+  type StepSchedulerType,
+  schedule,
+} from './schedulers.js';
 export * from './sgd.js';

@@ -2,18 +2,22 @@ import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { lion } from '../tensor/ops/lion.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
+import { ArenaOptimizer, type ArenaOptions, arenaShape } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import { type ElementwiseRule, elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
-/** Options of {@link Lion}, with the defaults of bitsandbytes. */
-export interface LionOptions extends ArenaOptions {
+const lionShape = {
   /** How much of the momentum is in the direction of an update. Default 0.9. */
-  readonly beta1?: number;
+  beta1: z.number().min(0).lt(1).default(0.9),
   /** Decay rate of the momentum. Default 0.99. */
-  readonly beta2?: number;
-}
+  beta2: z.number().min(0).lt(1).default(0.99),
+};
+const lionOptions = z.strictObject({ ...lionShape, ...arenaShape });
+
+/** Options of {@link Lion}, with the defaults of bitsandbytes. */
+export type LionOptions = OptionsInput<typeof lionShape> & ArenaOptions;
 
 /**
  * Lion (Chen et al. 2023, arXiv:2302.06675): the sign of a momentum, half of Adam's memory. Wants a
@@ -22,9 +26,10 @@ export interface LionOptions extends ArenaOptions {
  *     p *= 1 - lr wd;  p -= lr sign(b1 m + (1-b1) g);  m = b2 m + (1-b2) g
  */
 export class Lion extends ArenaOptimizer<readonly Tensor[]> {
-  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION, OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: LionOptions = {}) {
-    super(engine, groups, lionRule(options), options);
+    const checked = parseOptions(lionOptions, options, { where: 'Lion' });
+    super(engine, groups, lionRule(checked), checked);
   }
 }
 

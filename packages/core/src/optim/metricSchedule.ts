@@ -1,43 +1,54 @@
+import { z } from 'zod';
+import type { OptionsInput } from '../util/options.js';
+
 /** Schedules that follow an evaluation metric instead of counting updates. */
 export type MetricSchedulerType = 'reduce_lr_on_plateau' | 'greedy';
 
-/** Options of a schedule that looks at a metric. */
-export interface MetricScheduleOptions {
+const startShape = {
   /** The rate at the start. */
-  readonly learningRate: number;
+  learningRate: z.number(),
+};
+
+/** What schedules that look at a metric take. */
+export const metricScheduleShape = {
   /** Whether less ("min") or more ("max") of the metric is better. Default "min". */
-  readonly mode?: 'min' | 'max' | undefined;
+  mode: z.enum(['min', 'max']).optional(),
   /**
    * What the rate is multiplied by when the metric stays where it is; below 1. Default 0.1; greedy
    * 0.95.
    */
-  readonly factor?: number | undefined;
+  factor: z.number().positive().lt(1).optional(),
   /** Evaluations in a row without an improvement that are borne. Default 10. */
-  readonly patience?: number | undefined;
+  patience: z.number().min(0).optional(),
   /** Least improvement that counts. Default 1e-4; greedy 1e-6. */
-  readonly threshold?: number | undefined;
+  threshold: z.number().min(0).optional(),
   /**
    * Whether the threshold is a share of the best value ("rel") or a difference ("abs"). Default
    * "rel"; greedy "abs".
    */
-  readonly thresholdMode?: 'rel' | 'abs' | undefined;
+  thresholdMode: z.enum(['rel', 'abs']).optional(),
   /** Evaluations after a reduction that do not count. Default 0. */
-  readonly cooldown?: number | undefined;
+  cooldown: z.number().min(0).optional(),
   /** Lowest rate of reduce_lr_on_plateau and greedy. Default 0; greedy 1e-3. */
-  readonly minLr?: number | undefined;
+  minLr: z.number().optional(),
   /** A change of the rate smaller than this is left out. Default 1e-8. */
-  readonly eps?: number | undefined;
+  eps: z.number().min(0).optional(),
   /** greedy: evaluations after a rise that do not count. Default 0. */
-  readonly warmup?: number | undefined;
+  warmup: z.number().min(0).optional(),
   /** greedy: highest rate. Default 1. */
-  readonly maxLr?: number | undefined;
+  maxLr: z.number().optional(),
   /** greedy: take the mean of the last `windowSize` values for the metric. Default false. */
-  readonly smooth?: boolean | undefined;
+  smooth: z.boolean().optional(),
   /** greedy: values in the mean of `smooth`. Default 50. */
-  readonly windowSize?: number | undefined;
+  windowSize: z.number().min(1).optional(),
   /** greedy: reductions at the lowest rate after which it starts anew. Default 500. */
-  readonly resetStart?: number | undefined;
-}
+  resetStart: z.number().min(1).optional(),
+};
+export const metricScheduleOptions = z.strictObject({ ...startShape, ...metricScheduleShape });
+
+/** Options of a schedule that looks at a metric. */
+export type MetricScheduleOptions = OptionsInput<typeof startShape> &
+  OptionsInput<typeof metricScheduleShape>;
 
 /** A learning rate that changes when an evaluation has spoken. Its state goes into checkpoints. */
 export interface MetricSchedule {

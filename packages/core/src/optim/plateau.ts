@@ -1,7 +1,9 @@
+import { checkNames } from '../util/options.js';
 import {
   isImproved,
   type MetricSchedule,
   type MetricScheduleOptions,
+  metricScheduleOptions,
   worst,
 } from './metricSchedule.js';
 
@@ -17,7 +19,9 @@ export class ReduceLrOnPlateau implements MetricSchedule {
   #cooldown = 0;
   readonly #options: ReturnType<typeof complete>;
 
+  /** @throws UNKNOWN_OPTION */
   constructor(options: MetricScheduleOptions) {
+    checkNames(metricScheduleOptions, options, { where: 'ReduceLrOnPlateau' });
     this.#options = complete(options);
     this.#learningRate = options.learningRate;
     this.#best = worst(this.#options.mode);

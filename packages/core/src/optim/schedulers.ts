@@ -1,9 +1,12 @@
+import { z } from 'zod';
 import { AttuneError } from '../util/errors.js';
+import { checkNames, type OptionsInput } from '../util/options.js';
 import { GreedyLr } from './greedy.js';
 import type {
   MetricSchedule,
   MetricScheduleOptions,
   MetricSchedulerType,
+  metricScheduleShape,
 } from './metricSchedule.js';
 import { ReduceLrOnPlateau } from './plateau.js';
 import type { Schedule } from './scheduleDefinition.js';
@@ -23,58 +26,65 @@ export type StepSchedulerType =
 /** The built-in schedules; the others follow a metric, see {@link metricSchedule}. */
 export type SchedulerType = StepSchedulerType | MetricSchedulerType;
 
-type Ramp = 'linear' | 'cosine' | '1-sqrt';
+const ramp = z.enum(['linear', 'cosine', '1-sqrt']);
 
-/** What a schedule is made from. */
-export interface ScheduleOptions {
+const runShape = {
   /**
    * Updates of linear rise from 0. The first update then has rate 0, as in Hugging Face's Trainer.
    */
-  readonly warmupSteps: number;
+  warmupSteps: z.number(),
   /** Updates in the whole run. */
-  readonly totalSteps: number;
+  totalSteps: z.number(),
   /** The rate that the factor multiplies; only polynomial decay and `minLr` need it. */
-  readonly learningRate: number;
+  learningRate: z.number(),
+};
+
+/** What the built-in schedules take, each its own. */
+export const scheduleShape = {
   /**
    * Waves of a cosine. Default 0.5: one fall from 1 to 0. With restarts: how many falls; default 1.
    */
-  readonly numCycles?: number | undefined;
+  numCycles: z.number().optional(),
   /** Exponent of polynomial decay. Default 1. */
-  readonly power?: number | undefined;
+  power: z.number().optional(),
   /** Rate at the end of polynomial decay. Default 1e-7. */
-  readonly lrEnd?: number | undefined;
+  lrEnd: z.number().optional(),
   /** Lowest rate of cosine_with_min_lr; give this or minLrRate. No default. */
-  readonly minLr?: number | undefined;
+  minLr: z.number().optional(),
   /**
    * The lowest rate of cosine_with_min_lr as a share of the learning rate, in the place of minLr.
    * No default.
    */
-  readonly minLrRate?: number | undefined;
+  minLrRate: z.number().optional(),
   /**
    * First rate of cosine_warmup_with_min_lr as a share of the learning rate. Default 1 /
    * warmupSteps.
    */
-  readonly warmupLrRate?: number | undefined;
+  warmupLrRate: z.number().optional(),
   /** Updates in which warmup_stable_decay falls. It has no default. */
-  readonly numDecaySteps?: number | undefined;
+  numDecaySteps: z.number().optional(),
   /** Updates in which it stays at 1. Default: what warmup and decay leave of the run. */
-  readonly numStableSteps?: number | undefined;
+  numStableSteps: z.number().optional(),
   /** How it rises. Default "linear". */
-  readonly warmupType?: Ramp | undefined;
+  warmupType: ramp.optional(),
   /** How it falls. Default "cosine". */
-  readonly decayType?: Ramp | undefined;
+  decayType: ramp.optional(),
   /** Its lowest rate, at both ends, as a share of the learning rate. Default 0. */
-  readonly minLrRatio?: number | undefined;
+  minLrRatio: z.number().optional(),
   /** Time scale of inverse_sqrt. Default: warmupSteps, or 10,000 without warmup. */
-  readonly timescale?: number | undefined;
-}
+  timescale: z.number().optional(),
+};
+const scheduleOptions = z.strictObject({ ...runShape, ...scheduleShape });
+
+/** What a schedule is made from. */
+export type ScheduleOptions = OptionsInput<typeof runShape> & OptionsInput<typeof scheduleShape>;
 
 /**
  * What `lrSchedulerKwargs` may hold for the built-in schedules; each takes its own, and a plugin's
  * others.
  */
-export type SchedulerKwargs = Omit<ScheduleOptions, 'warmupSteps' | 'totalSteps' | 'learningRate'> &
-  Omit<MetricScheduleOptions, 'learningRate'>;
+export type SchedulerKwargs = OptionsInput<typeof scheduleShape> &
+  OptionsInput<typeof metricScheduleShape>;
 
 type MakeSchedule = (options: ScheduleOptions) => Schedule;
 
@@ -200,12 +210,14 @@ const schedules: Readonly<Record<StepSchedulerType, MakeSchedule>> = {
  * The factor that multiplies the learning rate, by Hugging Face's formulas.
  *
  * @see transformers `optimization.py`
- * @throws SCHEDULE_INVALID
+ * @throws UNKNOWN_OPTION, SCHEDULE_INVALID
  */
-export const schedule = (type: StepSchedulerType, options: ScheduleOptions): Schedule =>
-  schedules[type](options);
+export function schedule(type: StepSchedulerType, options: ScheduleOptions): Schedule {
+  checkNames(scheduleOptions, options, { where: `schedule("${type}")` });
+  return schedules[type](options);
+}
 
-/** The learning rate that follows an evaluation metric. */
+/** The learning rate that follows an evaluation metric. @throws UNKNOWN_OPTION */
 export const metricSchedule = (
   type: MetricSchedulerType,
   options: MetricScheduleOptions,

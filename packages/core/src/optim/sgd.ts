@@ -2,20 +2,24 @@ import { z } from 'zod';
 import type { Engine } from '../tensor/engine.js';
 import { sgd } from '../tensor/ops/sgd.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { ArenaOptimizer, type ArenaOptions } from './arenaOptimizer.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
+import { ArenaOptimizer, type ArenaOptions, arenaShape } from './arenaOptimizer.js';
 import { defineOptimizer } from './definition.js';
 import { elementwiseRule } from './pageableRule.js';
 import type { ParameterGroup } from './parameterGroups.js';
 
-/** Options of {@link SGD}, with torch's defaults. */
-export interface SgdOptions extends ArenaOptions {
+const sgdShape = {
   /** How much of the last direction goes on. Default 0: no buffer is kept. */
-  readonly momentum?: number;
+  momentum: z.number().min(0).lt(1).default(0),
   /** What the gradient loses on its way into the buffer, but for the first. Default 0. */
-  readonly dampening?: number;
+  dampening: z.number().min(0).max(1).default(0),
   /** Look ahead: the gradient plus momentum times the buffer. Default false. */
-  readonly nesterov?: boolean;
-}
+  nesterov: z.boolean().default(false),
+};
+const sgdOptions = z.strictObject({ ...sgdShape, ...arenaShape });
+
+/** Options of {@link SGD}, with torch's defaults. */
+export type SgdOptions = OptionsInput<typeof sgdShape> & ArenaOptions;
 
 /**
  * Stochastic gradient descent, as torch.optim.SGD. Weight decay is part of the gradient here (L2):
@@ -26,9 +30,10 @@ export interface SgdOptions extends ArenaOptions {
  * Sutskever et al. 2013, http://proceedings.mlr.press/v28/sutskever13.html
  */
 export class SGD extends ArenaOptimizer<readonly Tensor[]> {
-  /** @throws OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION, OPTIMIZER_DTYPE, OPTIMIZER_EMPTY */
   constructor(engine: Engine, groups: readonly ParameterGroup[], options: SgdOptions = {}) {
-    const { momentum = 0, dampening = 0, nesterov = false } = options;
+    const checked = parseOptions(sgdOptions, options, { where: 'SGD' });
+    const { momentum, dampening, nesterov } = checked;
     const rule = elementwiseRule(
       momentum > 0 ? ['momentum_buffer'] : [],
       ({ values, grads, weightDecay }, [buffer = null], { lr, step, clip }) =>
@@ -41,17 +46,13 @@ export class SGD extends ArenaOptimizer<readonly Tensor[]> {
           first: Number(step === 1),
         }),
     );
-    super(engine, groups, rule, options);
+    super(engine, groups, rule, checked);
   }
 }
 
 /** `optim: "sgd"`, `optimArgs: "momentum=0.9"`. */
 export const sgdDefinition = defineOptimizer({
   name: 'sgd',
-  options: z.strictObject({
-    momentum: z.number().min(0).lt(1).default(0),
-    dampening: z.number().min(0).max(1).default(0),
-    nesterov: z.boolean().default(false),
-  }),
+  options: z.strictObject(sgdShape),
   create: (engine, groups, _, options) => new SGD(engine, groups, options),
 });

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Backend } from '../backend/backend.js';
 import { encode, type HostArray } from '../backend/dtype.js';
 import { ReferenceBackend } from '../backend/reference/referenceBackend.js';
@@ -5,6 +6,7 @@ import { Engine } from '../tensor/engine.js';
 import { formatShape, numel, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { type CaseOperand, caseRng, type OpCase } from './opCase.js';
 import { opCases } from './opCases.js';
 
@@ -22,11 +24,17 @@ export interface CaseResult {
   readonly message: string;
 }
 
+const compareShape = {
+  /**
+   * The oracle. Give one made with `extraOps` to judge primitives of your own. Default: one of the
+   * built-in ops.
+   */
+  reference: z.instanceof(ReferenceBackend).optional().meta({ aka: 'oracle' }),
+};
+const compareOptions = z.strictObject(compareShape);
+
 /** What a case is compared with. */
-export interface CompareOptions {
-  /** The oracle. Give one made with `extraOps` to judge primitives of your own. */
-  readonly reference?: ReferenceBackend;
-}
+export type CompareOptions = OptionsInput<typeof compareShape>;
 
 /** An operand on the host, in its storage form. */
 interface HostOperand {
@@ -50,6 +58,7 @@ export async function compareCase(
   testCase: OpCase,
   options: CompareOptions = {},
 ): Promise<CaseResult> {
+  parseOptions(compareOptions, options, { where: 'compareCase' });
   const reference = options.reference ?? new ReferenceBackend();
   const host = await operands(testCase, reference);
   const kernel = backend.supports({
@@ -170,14 +179,24 @@ function indexOf(flat: number, shape: Shape): number[] {
   return index;
 }
 
+const isFunction = (value: unknown): boolean => typeof value === 'function';
+
+const suiteShape = {
+  /** What is run; add cases of your own ops. Default: `opCases`. */
+  cases: z
+    .custom<readonly OpCase[]>(Array.isArray, 'expected an array of cases')
+    .default(() => opCases),
+  /** Which of them to run. Default all. */
+  filter: z
+    .custom<(testCase: OpCase) => boolean>(isFunction, 'expected a function')
+    .default(() => () => true),
+  /** Told of each result. Default: nobody is. */
+  onResult: z.custom<(result: CaseResult) => void>(isFunction, 'expected a function').optional(),
+};
+const suiteOptions = z.strictObject({ ...compareShape, ...suiteShape });
+
 /** Options of the conformance suite. */
-export interface ConformanceOptions extends CompareOptions {
-  /** Default: {@link opCases}. Add cases of your own ops. */
-  readonly cases?: readonly OpCase[];
-  /** Which of them to run. */
-  readonly filter?: (testCase: OpCase) => boolean;
-  readonly onResult?: (result: CaseResult) => void;
-}
+export type ConformanceOptions = CompareOptions & OptionsInput<typeof suiteShape>;
 
 /** What the conformance suite found. */
 export interface ConformanceReport {
@@ -192,12 +211,14 @@ export async function conformanceSuite(
   createBackend: () => Promise<Backend>,
   options: ConformanceOptions = {},
 ): Promise<ConformanceReport> {
-  const { cases = opCases, filter = () => true, onResult } = options;
+  const { cases, filter, onResult, ...compare } = parseOptions(suiteOptions, options, {
+    where: 'conformanceSuite',
+  });
   const backend = await createBackend();
   const results: CaseResult[] = [];
   try {
     for (const testCase of cases.filter(filter)) {
-      const result = await compareCase(backend, testCase, options);
+      const result = await compareCase(backend, testCase, compare);
       results.push(result);
       onResult?.(result);
     }

@@ -2,16 +2,22 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
 import type { Row } from '../dataset/dataset.js';
 import type { DatasetReader, PlacedRow } from '../dataset/datasetReader.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { type KitCheck, kitOf } from './kit.js';
 
+const kitShape = {
+  /** A file of the format with three rows or more. */
+  content: z.union([z.string(), z.instanceof(Uint8Array)], 'expected text or bytes'),
+  /** Its rows, in their order. */
+  rows: z.custom<readonly Row[]>(Array.isArray, 'expected an array of rows'),
+};
+const kitOptions = z.strictObject(kitShape);
+
 /** Options of the kit for dataset readers. */
-export interface DatasetReaderKitOptions {
-  /** A file of the format with three rows or more, and what they are. */
-  readonly content: string | Uint8Array;
-  readonly rows: readonly Row[];
-}
+export type DatasetReaderKitOptions = OptionsInput<typeof kitShape>;
 
 /**
  * What every dataset reader must do, as checks for any test framework:
@@ -24,8 +30,9 @@ export interface DatasetReaderKitOptions {
  */
 export function datasetReaderKit(
   reader: DatasetReader,
-  { content, rows }: DatasetReaderKitOptions,
+  options: DatasetReaderKitOptions,
 ): KitCheck[] {
+  const { content, rows } = parseOptions(kitOptions, options, { where: 'datasetReaderKit' });
   const subject = `dataset reader "${reader.name}"`;
   const { check: plainCheck, fail, rejected } = kitOf(subject);
   const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;

@@ -1,9 +1,11 @@
+import { z } from 'zod';
 import { ReferenceBackend } from '../backend/reference/referenceBackend.js';
 import { Engine } from '../tensor/engine.js';
 import type { OpDef } from '../tensor/op.js';
 import { formatShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { Rng } from '../util/rng.js';
 
 /** What `checkGradients` differentiates by: a float32 leaf (kept in float64) with these values. */
@@ -12,18 +14,21 @@ export interface GradientInput {
   readonly values: ArrayLike<number>;
 }
 
-/** Options of the gradient check. */
-export interface GradientOptions {
+const gradientShape = {
   /** Step of the central differences, relative to max(1, |x|). Default 1e-5. */
-  readonly step?: number;
+  step: z.number().positive().default(1e-5).meta({ aka: 'eps epsilon' }),
   /**
    * Allowed |analytic - numeric| relative to max(1, |numeric|, largest gradient of the input).
    * Default 1e-7.
    */
-  readonly tolerance?: number;
-  /** Ops of other packages, beside the built-in table. */
-  readonly extraOps?: readonly OpDef[];
-}
+  tolerance: z.number().positive().default(1e-7).meta({ aka: 'tol atol rtol' }),
+  /** Ops of other packages, beside the built-in table. Default none. */
+  extraOps: z.custom<readonly OpDef[]>(Array.isArray, 'expected an array of ops').default([]),
+};
+const gradientOptions = z.strictObject(gradientShape);
+
+/** Options of the gradient check. */
+export type GradientOptions = OptionsInput<typeof gradientShape>;
 
 /** How far a backward rule was from central differences. */
 export interface GradientResult {
@@ -47,7 +52,9 @@ export function checkGradients(
   inputs: readonly GradientInput[],
   options: GradientOptions = {},
 ): GradientResult {
-  const { step = 1e-5, tolerance = 1e-7, extraOps = [] } = options;
+  const { step, tolerance, extraOps } = parseOptions(gradientOptions, options, {
+    where: 'checkGradients',
+  });
   const backend = new ReferenceBackend(extraOps);
   const engine = new Engine(backend);
   const leaves = inputs.map(({ shape, values }) => {

@@ -1,16 +1,21 @@
+import { z } from 'zod';
 import type {
   MetricScheduleDefinition,
   ScheduleDefinition,
   ScheduleRun,
   StepScheduleDefinition,
 } from '../optim/scheduleDefinition.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { type KitCheck, kitOf } from './kit.js';
 
-/** Options of the kit for schedules. */
-export interface ScheduleKitOptions {
+const kitShape = {
   /** `lrSchedulerKwargs`, camelCase. Default none. */
-  readonly options?: Readonly<Record<string, unknown>>;
-}
+  options: z.custom<Readonly<Record<string, unknown>>>().optional(),
+};
+const kitOptions = z.strictObject(kitShape);
+
+/** Options of the kit for schedules. */
+export type ScheduleKitOptions = OptionsInput<typeof kitShape>;
 
 const runs: readonly ScheduleRun[] = [
   { learningRate: 1e-3, warmupSteps: 0, totalSteps: 100 },
@@ -32,6 +37,7 @@ export function scheduleKit(
   definition: ScheduleDefinition,
   options: ScheduleKitOptions = {},
 ): KitCheck[] {
+  parseOptions(kitOptions, options, { where: 'scheduleKit' });
   const { check, rejected } = kitOf(`schedule "${definition.name}"`);
   const read = () => definition.options.parse(options.options ?? {});
   const strict = check('an option that it does not have is refused', async () => {

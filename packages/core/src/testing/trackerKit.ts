@@ -1,22 +1,33 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Tracker } from '../callbacks/points.js';
 import { SFTTrainer } from '../trainer/sftTrainer.js';
 import type { TrainingArgumentsInput } from '../training/arguments/trainingArguments.js';
 import type { EvalMetrics, TrainerCallback } from '../training/callback.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { type KitCheck, kitOf } from './kit.js';
 import { inFolder, kitAttune, kitLlama, kitRows } from './trainingKit.js';
 
-/** Options of the kit for trackers. */
-export interface TrackerKitOptions {
+const kitShape = {
   /** What its entry in `Trackers` says of it. */
-  readonly writesFiles: boolean;
+  writesFiles: z.boolean(),
   /**
    * What it has written of a run: [step, value] of each training loss, in the order of the steps.
    * `folder` is the loggingDir of the run. Default none: what is written is not looked at.
    */
-  readonly readLosses?: (folder: string) => Promise<readonly (readonly [number, number])[]>;
-}
+  readLosses: z
+    .custom<(folder: string) => Promise<readonly (readonly [number, number])[]>>(
+      (value) => typeof value === 'function',
+      'expected a function',
+    )
+    .optional()
+    .meta({ aka: 'losses' }),
+};
+const kitOptions = z.strictObject(kitShape);
+
+/** Options of the kit for trackers. */
+export type TrackerKitOptions = OptionsInput<typeof kitShape>;
 
 /**
  * What every tracker must do, as checks for any test framework:
@@ -31,6 +42,7 @@ export interface TrackerKitOptions {
  * @param make a new tracker, as each Trainer gets one
  */
 export function trackerKit(make: () => Tracker, options: TrackerKitOptions): KitCheck[] {
+  parseOptions(kitOptions, options, { where: 'trackerKit' });
   const first = make();
   const { check, fail } = kitOf(`tracker "${first.name ?? first.constructor.name}"`);
   const { readLosses, writesFiles } = options;

@@ -18,4 +18,9 @@ export {
   type PreviewedRow,
 } from './preflight/preflightReport.js';
 export type { Segment } from './preflight/preflightText.js';
-export * from './tokenizeRow.js';
+export {
+  type TextTokenizer,
+  type TokenizedRow,
+  type TokenizeOptions,
+  tokenizeSft,
+} from './tokenizeRow.js';

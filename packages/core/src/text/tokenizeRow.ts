@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import { assistantMask, type ChatTokenizer, commonPrefix } from '../tokenizer/assistantMask.js';
 import { AttuneError } from '../util/errors.js';
+import { checkNames, type OptionsInput } from '../util/options.js';
 import { IGNORE_INDEX, type TokenExample } from './collator.js';
 import { unusedColumns } from './conversationColumns.js';
 import { type Messages, readSftRow, type SftRow, type TemplateInput } from './formats.js';
@@ -19,21 +21,34 @@ export interface TextTokenizer extends ChatTokenizer {
   decode?(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
 }
 
-/** Options of {@link tokenizeSft}. */
-export interface TokenizeOptions {
+/** Tokens of a row; Infinity: any number. */
+export const numTokens = z.custom<number>(
+  (value) => typeof value === 'number' && value >= 1,
+  'expected a number of tokens, 1 or more',
+);
+
+/** What tokenising a row takes. */
+export const tokenizeShape = {
   /** Not needed for rows of `input_ids`. */
-  readonly tokenizer: TextTokenizer | null;
+  tokenizer: z.custom<TextTokenizer>().nullable(),
   /** Tokens beyond this many are cut off at the end. */
-  readonly maxLength: number;
+  maxLength: numTokens.meta({ aka: 'maxseqlength' }),
   /** Rows of the embedding: ids must be below. */
-  readonly vocabSize: number;
+  vocabSize: z.number().min(1),
   /** Learn completions only. null: where a row has a completion. */
-  readonly completionOnlyLoss: boolean | null;
+  completionOnlyLoss: z.boolean().nullable(),
   /** Learn what the assistant says only. */
-  readonly assistantOnlyLoss: boolean;
+  assistantOnlyLoss: z.boolean(),
   /** Row -> text, for rows of a format of your own. Default: rows of the known formats. */
-  readonly formattingFunc?: ((row: never) => string) | undefined;
-}
+  formattingFunc: z
+    .custom<(row: never) => string>((value) => typeof value === 'function', 'expected a function')
+    .optional(),
+};
+const tokenizeOptions = z.strictObject(tokenizeShape);
+const tokenizePlace = { where: 'tokenizeSft' };
+
+/** Options of {@link tokenizeSft}. */
+export type TokenizeOptions = OptionsInput<typeof tokenizeShape>;
 
 /** A row, tokenised. */
 export interface TokenizedRow {
@@ -72,9 +87,11 @@ interface Tokens {
  * ignores it there and learns everything), and on plain text it is an error. Assistant masks need
  * no `{% generation %}` (`assistantMask`).
  *
- * @throws ROW_FORMAT, VOCAB_MISMATCH, TOKENIZER_MISSING, NO_COMPLETION, TEMPLATE_PREFIX
+ * @throws UNKNOWN_OPTION, ROW_FORMAT, VOCAB_MISMATCH, TOKENIZER_MISSING, NO_COMPLETION,
+ *   TEMPLATE_PREFIX
  */
 export function tokenizeSft(row: unknown, origin: string, options: TokenizeOptions): TokenizedRow {
+  checkNames(tokenizeOptions, options, tokenizePlace);
   const { formattingFunc, maxLength } = options;
   const parsed: SftRow = formattingFunc
     ? { kind: 'text', text: formattingFunc(row as never) }

@@ -1,17 +1,23 @@
+import { z } from 'zod';
 import { AttuneError } from '../util/errors.js';
-import type { ChatMessage, RenderOptions, Span } from './chatTemplate.js';
+import type { OptionsInput } from '../util/options.js';
+import { type ChatMessage, contextShape, type Span } from './chatTemplate.js';
 import { joinText } from './messageParts.js';
 
 type Messages = readonly ChatMessage[];
 
-/** What a row gives to the chat template beside its messages. */
-export interface TemplateInput extends Pick<RenderOptions, 'tools' | 'documents' | 'variables'> {
+const chatTemplateShape = {
   /**
    * The name of one of the tokenizer's templates, or a template. Default: see
    * `Tokenizer.chatTemplate`.
    */
-  readonly chatTemplate?: string;
-}
+  chatTemplate: z.string().optional().meta({ aka: 'template' }),
+};
+export const templateInputShape = { ...contextShape, ...chatTemplateShape };
+
+/** What a row gives to the chat template beside its messages. */
+export type TemplateInput = OptionsInput<typeof contextShape> &
+  OptionsInput<typeof chatTemplateShape>;
 
 /** What finding the assistant's tokens asks of a tokenizer. */
 export interface ChatTokenizer {

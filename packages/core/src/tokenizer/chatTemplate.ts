@@ -1,6 +1,8 @@
+import { z } from 'zod';
 import { JinjaError, Template } from '../jinja/index.js';
 import { AttuneError } from '../util/errors.js';
 import { isPlainObject } from '../util/json.js';
+import type { OptionsInput } from '../util/options.js';
 import { remembering } from '../util/readAs.js';
 import { continued, markFinalMessage } from './continueMessage.js';
 import { joinText, showsParts } from './messageParts.js';
@@ -22,22 +24,35 @@ export interface ChatMessage {
 /** Several templates under names, or the only one. */
 export type ChatTemplates = string | ReadonlyMap<string, string>;
 
-/** How a chat template is rendered. */
-export interface RenderOptions {
+/** How the end of a rendered conversation is made. */
+export const endShape = {
   /** End with the words that open the assistant's turn. Default false. */
-  readonly addGenerationPrompt?: boolean;
+  addGenerationPrompt: z.boolean().default(false).meta({ aka: 'generationprompt' }),
   /**
    * Leave the last message open, so that the model goes on with it. A text names the field to go on
    * with; true is `content`. Default false.
    */
-  readonly continueFinalMessage?: boolean | string;
+  continueFinalMessage: z
+    .union([z.boolean(), z.string()])
+    .default(false)
+    .meta({ aka: 'prefill continue' }),
+};
+
+/** What a template is given beside the messages. */
+export const contextShape = {
   /** Functions that the model may call, as JSON schemas. Default none. */
-  readonly tools?: readonly unknown[];
+  tools: z.array(z.unknown()).readonly().optional().meta({ aka: 'functions' }),
   /** Texts that the answer may rest on, as `{ title, text }`. Default none. */
-  readonly documents?: readonly unknown[];
+  documents: z.array(z.unknown()).readonly().optional(),
   /** Further variables for the template. Default none. */
-  readonly variables?: Readonly<Record<string, unknown>>;
-}
+  variables: z
+    .custom<Readonly<Record<string, unknown>>>(isPlainObject, 'expected an object of variables')
+    .optional()
+    .meta({ aka: 'chattemplatekwargs templatekwargs kwargs' }),
+};
+
+/** How a chat template is rendered. */
+export type RenderOptions = OptionsInput<typeof endShape> & OptionsInput<typeof contextShape>;
 
 /** [start, end) in a text, in UTF-16 units. */
 export type Span = readonly [start: number, end: number];

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { copyFile, join, readdir } from '#platform';
 import { readJsonFile, writeJson } from '../io/hfConfig.js';
 import { tokenizerFiles } from '../io/savedFiles.js';
@@ -5,13 +6,15 @@ import { saveWhole } from '../io/saveWhole.js';
 import { describeValue, isPromise } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import type { JsonValue } from '../util/losslessJson.js';
+import { checkNames, type OptionsInput, parseOptions } from '../util/options.js';
 import { requireFolder } from '../util/requireFolder.js';
-import { assistantMask, type TemplateInput } from './assistantMask.js';
+import { assistantMask, type TemplateInput, templateInputShape } from './assistantMask.js';
 import {
   type ChatMessage,
   ChatTemplate,
   type ChatTemplates,
   chooseTemplate,
+  endShape,
   type RenderOptions,
   type Span,
 } from './chatTemplate.js';
@@ -36,29 +39,52 @@ export interface TokenizerFiles {
   readonly chatTemplate: ChatTemplates | null;
 }
 
-/** How a text becomes ids. */
-export interface EncodeOptions {
+const encodeShape = {
   /** Add what the tokenizer puts around a text (a bos token, often). Default true. */
-  readonly addSpecialTokens?: boolean;
-}
+  addSpecialTokens: z.boolean().default(true).meta({ aka: 'specialtokens addbos' }),
+};
+const encodeOptions = z.strictObject(encodeShape);
+const encodePlace = { where: 'encode' };
+
+/** How a text becomes ids. */
+export type EncodeOptions = OptionsInput<typeof encodeShape>;
+
+const decodeShape = {
+  /** Leave out bos, eos and the like. Default true (transformers: false). */
+  skipSpecialTokens: z.boolean().default(true).meta({ aka: 'skipspecial' }),
+};
+const decodeOptions = z.strictObject(decodeShape);
+const decodePlace = { where: 'decode' };
 
 /** How ids become a text. */
-export interface DecodeOptions {
-  /** Leave out bos, eos and the like. Default true (transformers: false). */
-  readonly skipSpecialTokens?: boolean;
-}
+export type DecodeOptions = OptionsInput<typeof decodeShape>;
 
-/** Options of `tokenizer.applyChatTemplate`. */
-export interface ApplyChatTemplateOptions extends RenderOptions, TemplateInput {
+const applyShape = {
   /** Return ids; false returns the text. Default true. */
-  readonly tokenize?: boolean;
+  tokenize: z.boolean().default(true),
   /**
    * Return `{ inputIds, assistantMasks }`: 1 for each token that the assistant wrote. From
    * `{% generation %}` where the template has it, else by comparing what the messages before
    * render. Default false.
    */
-  readonly returnAssistantTokensMask?: boolean;
-}
+  returnAssistantTokensMask: z
+    .boolean()
+    .default(false)
+    .meta({ aka: 'returnassistantmask assistantmask' }),
+};
+const applyOptions = z.strictObject({ ...applyShape, ...endShape, ...templateInputShape });
+const toVariables =
+  'variables for the template go into one object: { variables: { enable_thinking: false } }';
+const applyPlace = {
+  where: 'applyChatTemplate',
+  notes: { enablethinking: toVariables, thinking: toVariables },
+};
+const spansOptions = z.strictObject(templateInputShape);
+
+/** Options of `tokenizer.applyChatTemplate`. */
+export type ApplyChatTemplateOptions = OptionsInput<typeof applyShape> &
+  RenderOptions &
+  TemplateInput;
 
 /** A rendered conversation as ids, with the tokens that the assistant wrote. */
 export interface ChatTokensWithMask {
@@ -136,7 +162,10 @@ export class Tokenizer {
       typeof length === 'number' && length < 1e15 ? length : Number.POSITIVE_INFINITY;
   }
 
-  encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
+  /** @throws UNKNOWN_OPTION, TOKENIZER_INPUT */
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    checkNames(encodeOptions, options, encodePlace);
+    const { addSpecialTokens = true } = options;
     if (typeof text !== 'string')
       throw new AttuneError(
         'TOKENIZER_INPUT',
@@ -148,7 +177,10 @@ export class Tokenizer {
     return this.#engine.encode(text, addSpecialTokens);
   }
 
-  decode(ids: ArrayLike<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
+  /** @throws UNKNOWN_OPTION, TOKENIZER_INPUT */
+  decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
+    checkNames(decodeOptions, options, decodePlace);
+    const { skipSpecialTokens = true } = options;
     if (typeof ids !== 'object' || ids === null || isPromise(ids))
       throw new AttuneError(
         'TOKENIZER_INPUT',
@@ -176,7 +208,10 @@ export class Tokenizer {
   }
 
   /** A stream of its own, for several texts at once. Special tokens are left out by default. */
-  createDecodeStream({ skipSpecialTokens = true }: DecodeOptions = {}): DecodeStream {
+  createDecodeStream(options: DecodeOptions = {}): DecodeStream {
+    const { skipSpecialTokens } = parseOptions(decodeOptions, options, {
+      where: 'createDecodeStream',
+    });
     // Without cleaning up: it would shorten text that is out already.
     const decode = (ids: readonly number[]) => this.#decode(ids, skipSpecialTokens, false);
     return new DecodeStream({ decode }, { skipSpecialTokens });
@@ -208,7 +243,8 @@ export class Tokenizer {
    * Renders a conversation as the model was taught to see it. The template writes special tokens
    * itself, so none are added when its text is tokenised.
    *
-   * @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE, TEMPLATE_PREFIX (for the mask)
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE, TEMPLATE_PREFIX
+   *   (for the mask)
    */
   applyChatTemplate(
     messages: readonly ChatMessage[],
@@ -233,6 +269,7 @@ export class Tokenizer {
     messages: readonly ChatMessage[],
     options: ApplyChatTemplateOptions = {},
   ): number[] | string | ChatTokensWithMask {
+    parseOptions(applyOptions, options, applyPlace);
     if (options.returnAssistantTokensMask) {
       if (options.continueFinalMessage)
         throw new AttuneError(
@@ -255,6 +292,7 @@ export class Tokenizer {
     messages: readonly ChatMessage[],
     options: TemplateInput = {},
   ): readonly Span[] | null {
+    parseOptions(spansOptions, options, { where: 'generationSpans' });
     const template = this.#template(options);
     if (!template.hasGeneration) return null;
     return template.renderSpans(messages, this.#specialTokens(), {

@@ -1,8 +1,10 @@
+import { z } from 'zod';
 import type { Tracker } from '../callbacks/points.js';
 import type { CallbackContext, Logs } from '../training/callback.js';
 import { AttuneError } from '../util/errors.js';
 import { camelToSnake, keysToSnake } from '../util/json.js';
 import type { Logger } from '../util/logger.js';
+import { type OptionsInput, type OptionsOutput, parseOptions } from '../util/options.js';
 
 /** What a server takes in one `log-batch`. */
 const MOST_METRICS = 1000;
@@ -11,19 +13,22 @@ const MOST_PARAMS = 100;
 const LONGEST_PARAM = 500;
 const TIMEOUT_MS = 30_000;
 
-/** Options of {@link MlflowCallback}. */
-export interface MlflowOptions {
+const mlflowShape = {
   /** The server. Default "http://127.0.0.1:5000", where `mlflow server` listens. */
-  readonly trackingUri?: string;
+  trackingUri: z.string().min(1).default('http://127.0.0.1:5000').meta({ aka: 'uri url host' }),
   /** The experiment that the run belongs to. Default "Default"; made if it is not there. */
-  readonly experimentName?: string;
+  experimentName: z.string().min(1).default('Default').meta({ aka: 'experiment project' }),
   /** What the run is called. Default: `runName` of the arguments. */
-  readonly runName?: string;
+  runName: z.string().min(1).optional().meta({ aka: 'name run' }),
   /** Tags of the run. Default none. */
-  readonly tags?: Readonly<Record<string, string>>;
+  tags: z.record(z.string(), z.string()).readonly().default({}),
   /** Sent as a bearer token. Default none. */
-  readonly token?: string;
-}
+  token: z.string().optional().meta({ aka: 'apikey' }),
+};
+const mlflowOptions = z.strictObject(mlflowShape);
+
+/** Options of {@link MlflowCallback}. */
+export type MlflowOptions = OptionsInput<typeof mlflowShape>;
 
 interface Metric {
   readonly key: string;
@@ -42,19 +47,20 @@ interface Metric {
 export class MlflowCallback implements Tracker {
   readonly name = 'MLflowCallback';
   readonly firstRankOnly = true;
-  readonly #options: MlflowOptions;
+  readonly #options: OptionsOutput<typeof mlflowOptions>;
   #runId: string | null = null;
   #unsent: Metric[] = [];
   #sending: Promise<void> = Promise.resolve();
   #problem: string | null = null;
 
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION */
   constructor(options: MlflowOptions = {}) {
-    this.#options = options;
+    this.#options = parseOptions(mlflowOptions, options, { where: 'MlflowCallback' });
   }
 
   /** @throws MLFLOW when the server is not there or refuses the run */
   async onTrainBegin({ args, model }: CallbackContext): Promise<void> {
-    const { experimentName = 'Default', runName = args.runName, tags = {} } = this.#options;
+    const { experimentName, runName = args.runName, tags } = this.#options;
     this.#unsent = [];
     this.#problem = null;
     const { run } = await this.#post<{ run: { info: { run_id: string } } }>('runs/create', {

@@ -1,9 +1,11 @@
+import { z } from 'zod';
 import { hostname, join, mkdir, open, processId } from '#platform';
 import type { Tracker } from '../callbacks/points.js';
 import type { CallbackContext, Logs } from '../training/callback.js';
 import { concatBytes } from '../util/byteArrays.js';
 import { writing } from '../util/diskError.js';
 import { keysToSnake } from '../util/json.js';
+import { type OptionsInput, parseOptions } from '../util/options.js';
 import { crc32c } from './crc.js';
 import { ProtoMessage } from './protobuf.js';
 import { rewriteLogs } from './rewriteLogs.js';
@@ -16,14 +18,17 @@ const TENSOR = { dtype: 1, shape: 2, stringVal: 8 };
 const DT_STRING = 7;
 const SESSION_START = 1;
 
-/** Options of {@link TensorBoardCallback}. */
-export interface TensorBoardOptions {
+const tensorBoardShape = {
   /**
    * Folder of the event file. Default: `loggingDir`, else `runs/<date>_<host>` below outputDir, as
    * transformers.
    */
-  readonly logDir?: string;
-}
+  logDir: z.string().min(1).optional().meta({ aka: 'loggingdir dir folder' }),
+};
+const tensorBoardOptions = z.strictObject(tensorBoardShape);
+
+/** Options of {@link TensorBoardCallback}. */
+export type TensorBoardOptions = OptionsInput<typeof tensorBoardShape>;
 
 /**
  * Writes event files for TensorBoard: `tensorboard --logdir out/runs` shows them. Scalars have
@@ -37,8 +42,10 @@ export class TensorBoardCallback implements Tracker {
   readonly #logDir: string | undefined;
   #file: string | null = null;
 
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION */
   constructor(options: TensorBoardOptions = {}) {
-    this.#logDir = options.logDir;
+    const place = { where: 'TensorBoardCallback' };
+    this.#logDir = parseOptions(tensorBoardOptions, options, place).logDir;
   }
 
   async onTrainBegin({ args, state, model }: CallbackContext): Promise<void> {

@@ -1,9 +1,11 @@
+import { z } from 'zod';
 import { appendFile, hostname, join, mkdir, writeFile } from '#platform';
 import type { Tracker } from '../callbacks/points.js';
 import type { CallbackContext, Logs } from '../training/callback.js';
 import { concatBytes } from '../util/byteArrays.js';
 import { writing } from '../util/diskError.js';
 import { camelToSnake, keysToSnake } from '../util/json.js';
+import { type OptionsInput, type OptionsOutput, parseOptions } from '../util/options.js';
 import { crc32 } from './crc.js';
 import { ProtoMessage } from './protobuf.js';
 import { rewriteLogs } from './rewriteLogs.js';
@@ -47,19 +49,22 @@ const SUMMARY_ONLY = new Set([
   'total_flos',
 ]);
 
-/** Options of {@link WandbCallback}. */
-export interface WandbOptions {
+const wandbShape = {
   /** The project that the run belongs to. Default "huggingface", as in transformers. */
-  readonly project?: string;
+  project: z.string().min(1).default('huggingface').meta({ aka: 'projectname' }),
   /** User or team. Default: the one who syncs. */
-  readonly entity?: string;
+  entity: z.string().min(1).optional().meta({ aka: 'team user' }),
   /** What the run is called. Default: `runName` of the arguments. */
-  readonly name?: string;
+  name: z.string().min(1).optional().meta({ aka: 'runname' }),
   /** Tags of the run. Default none. */
-  readonly tags?: readonly string[];
+  tags: z.array(z.string()).readonly().default([]),
   /** Folder above the runs. Default: `wandb` in `loggingDir`, else in `outputDir`. */
-  readonly dir?: string;
-}
+  dir: z.string().min(1).optional().meta({ aka: 'logdir loggingdir folder' }),
+};
+const wandbOptions = z.strictObject(wandbShape);
+
+/** Options of {@link WandbCallback}. */
+export type WandbOptions = OptionsInput<typeof wandbShape>;
 
 /**
  * Writes a run for Weights & Biases as its client does in offline mode: a folder
@@ -70,7 +75,7 @@ export interface WandbOptions {
 export class WandbCallback implements Tracker {
   readonly name = 'WandbCallback';
   readonly firstRankOnly = true;
-  readonly #options: WandbOptions;
+  readonly #options: OptionsOutput<typeof wandbOptions>;
   #file: string | null = null;
   /** Bytes in the file: records are framed by their place in it. */
   #size = 0;
@@ -78,12 +83,13 @@ export class WandbCallback implements Tracker {
   #step = 0;
   #startedMs = 0;
 
+  /** @throws UNKNOWN_OPTION, INVALID_OPTION */
   constructor(options: WandbOptions = {}) {
-    this.#options = options;
+    this.#options = parseOptions(wandbOptions, options, { where: 'WandbCallback' });
   }
 
   async onTrainBegin({ args, model }: CallbackContext): Promise<void> {
-    const { project = 'huggingface', entity, name = args.runName, tags = [], dir } = this.#options;
+    const { project, entity, name = args.runName, tags, dir } = this.#options;
     const id = runId();
     const now = new Date();
     const stamp = now.toISOString().replace(/[-:]/g, '').replace('T', '_').slice(0, 15);

@@ -13,4 +13,13 @@ export type { DeviceLimits, ProfileOptions, ProfileRow, TrainingProfile } from '
 export { lastCheckpoint } from './run/checkpoint/checkpointFolders.js';
 export * from './sftTrainer.js';
 export * from './trainer.js';
-export * from './trainerOptions.js';
+export {
+  type PreviewOptions,
+  type SavableTokenizer,
+  type TrainerFlavor,
+  type TrainerOptions,
+  type TrainOptions,
+  type TrainOutput,
+  trainerOptions,
+  trainOptions,
+} from './trainerOptions.js';

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Backend, OpTiming } from '../backend/backend.js';
 import { bytesPerElement } from '../backend/dtype.js';
 import { writeFileAtomic } from '../io/atomic.js';
@@ -5,19 +6,23 @@ import type { Engine } from '../tensor/engine.js';
 import { opTable } from '../tensor/opTable.js';
 import { numel } from '../tensor/shape.js';
 import { AttuneError } from '../util/errors.js';
+import type { OptionsInput, OptionsOutput } from '../util/options.js';
 
-/** Options of `trainer.profile`. */
-export interface ProfileOptions {
+const profileShape = {
   /** Updates that are measured. Default 3. */
-  readonly steps?: number;
+  steps: z.int().min(1).default(3).meta({ aka: 'updates active' }),
   /** Updates before them, which compile and allocate. Default 2. */
-  readonly warmupSteps?: number;
+  warmupSteps: z.int().min(0).default(2).meta({ aka: 'warmup wait' }),
   /**
    * A trace for chrome://tracing or ui.perfetto.dev. Default: profile.trace.json in outputDir;
    * null: none.
    */
-  readonly traceFile?: string | null;
-}
+  traceFile: z.string().min(1).nullable().optional().meta({ aka: 'trace file path' }),
+};
+export const profileOptions = z.strictObject(profileShape);
+
+/** Options of `trainer.profile`. */
+export type ProfileOptions = OptionsInput<typeof profileShape>;
 
 /** What one op took, per update. */
 export interface ProfileRow {
@@ -78,7 +83,7 @@ interface HostSpan {
 export async function profileUpdates(
   engine: Engine,
   update: () => Promise<void>,
-  { steps = 3, warmupSteps = 2, traceFile = null }: ProfileOptions,
+  { steps, warmupSteps, traceFile = null }: OptionsOutput<typeof profileOptions>,
 ): Promise<TrainingProfile> {
   const { backend } = engine;
   for (let i = 0; i < warmupSteps; i++) await update();

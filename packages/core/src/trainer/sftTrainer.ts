@@ -2,12 +2,7 @@ import { z } from 'zod';
 import type { GenerativeModel } from '../models/languageModel.js';
 import { causalLmObjective } from '../objectives/causalLm.js';
 import { PACKING_STRATEGIES } from '../text/pack.js';
-import {
-  PREFLIGHT_CHECKS,
-  PREFLIGHT_MAX_ROWS,
-  type PreflightSetting,
-  preflightOptions,
-} from '../text/preflight/preflight.js';
+import { preflightSetting } from '../text/preflight/preflight.js';
 import {
   type TrainingArguments,
   type TrainingArgumentsInput,
@@ -18,14 +13,6 @@ import type { FilledOptions, OptionsInput } from '../util/options.js';
 import { checkTrainerOptions } from './checkInputs.js';
 import { Trainer } from './trainer.js';
 import { type TrainerOptions, trainerOptions } from './trainerOptions.js';
-
-/** Under its name: inlined, the options of it would lose their documentation in declarations. */
-const preflightSetting: z.ZodType<PreflightSetting, PreflightSetting> = z.union(
-  [z.enum(['on', 'off']), preflightOptions],
-  {
-    error: `expected "on", "off", or { rows: 0 to ${PREFLIGHT_MAX_ROWS}, allow: a list of ${PREFLIGHT_CHECKS.map((c) => `"${c}"`).join(', ')} }`,
-  },
-);
 
 /** What SFTTrainer has beside the arguments of every trainer. */
 const sftOnly = {

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import type { TuningOptions, TuningReport } from '../backend/backend.js';
+import { tuningOptions } from '../backend/tuningOptions.js';
 import type { CallbackKey } from '../callbacks/handler.js';
 import type { RowSource } from '../dataset/rowSource.js';
 import type { EvalDataset, Evaluation, PredictionOutput } from '../evaluation/evaluation.js';
@@ -22,11 +23,18 @@ import { beginTraining, loaderOf, planSubject, type TrainerRows } from './beginT
 import { argumentsPlace, checkEvalRows } from './checkInputs.js';
 import { checkSameAdapters } from './checkTraining.js';
 import { type TrainingStep, trainingSteps } from './loop/trainingSteps.js';
-import type { MemoryPlan, PlanMemoryOptions } from './memory/memoryPlan.js';
+import { checkPlanMemory, type MemoryPlan, type PlanMemoryOptions } from './memory/memoryPlan.js';
 import { planMemory } from './memory/planMemory.js';
-import { type ProfileOptions, profileUpdates, type TrainingProfile } from './profile.js';
+import {
+  type ProfileOptions,
+  profileOptions,
+  profileUpdates,
+  type TrainingProfile,
+} from './profile.js';
 import { firstGroup, rehearse } from './rehearsals.js';
 import {
+  type PreviewOptions,
+  previewOptions,
   type TrainerFlavor,
   type TrainerOptions,
   type TrainOptions,
@@ -159,11 +167,12 @@ export class Trainer<
    * is cut off or left out, and what `train()` would refuse. It prints as `train()` shows it.
    *
    * @example console.log(String(await trainer.preview({ rows: 5 })));
-   * @param options.rows to show, at most 100. Default: args.preflight.rows, else 3
-   * @throws NO_ROWS, ALREADY_TRAINING, PREVIEW_UNSUPPORTED, and what a row is refused for
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, NO_ROWS, ALREADY_TRAINING, PREVIEW_UNSUPPORTED, and
+   *   what a row is refused for
    */
-  async preview(options: { readonly rows?: number } = {}): Promise<PreflightReport> {
-    return this.#context.rows.preview(this.#trainRows('preview').train, options.rows);
+  async preview(options: PreviewOptions = {}): Promise<PreflightReport> {
+    const { rows } = parseOptions(previewOptions, options, { where: 'preview' });
+    return this.#context.rows.preview(this.#trainRows('preview').train, rows);
   }
 
   /**
@@ -172,12 +181,13 @@ export class Trainer<
    * callback is called.
    *
    * @example console.log(String(await trainer.profile({ steps: 3 })));
-   * @throws NO_ROWS, ALREADY_TRAINING, PROFILE_UNSUPPORTED
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, NO_ROWS, ALREADY_TRAINING, PROFILE_UNSUPPORTED
    */
-  profile(options: ProfileOptions = {}): Promise<TrainingProfile> {
+  async profile(options: ProfileOptions = {}): Promise<TrainingProfile> {
     const traceFile = `${this.args.outputDir}/profile.trace.json`;
+    const checked = parseOptions(profileOptions, options, { where: 'profile' });
     return this.#rehearse('profile', (update) =>
-      profileUpdates(this.model.engine, update, { traceFile, ...options }),
+      profileUpdates(this.model.engine, update, { traceFile, ...checked }),
     );
   }
 
@@ -187,12 +197,14 @@ export class Trainer<
    * changes.
    *
    * @example await trainer.tune({ maxSeconds: 30 });
-   * @throws NO_ROWS, ALREADY_TRAINING, TUNING_UNSUPPORTED, PROFILE_UNSUPPORTED, TUNING_FILE
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, NO_ROWS, ALREADY_TRAINING, TUNING_UNSUPPORTED,
+   *   PROFILE_UNSUPPORTED, TUNING_FILE
    */
-  tune(options: TuningOptions = {}): Promise<TuningReport> {
+  async tune(options: TuningOptions = {}): Promise<TuningReport> {
+    const checked = parseOptions(tuningOptions, options, { where: 'tune' });
     const { backend } = this.model.engine;
     return this.#rehearse('tune', async (update) => {
-      if (backend.tune) return backend.tune(update, options);
+      if (backend.tune) return backend.tune(update, checked);
       throw new AttuneError(
         'TUNING_UNSUPPORTED',
         `backend "${backend.info.name}" has one kernel for each op.`,
@@ -206,9 +218,10 @@ export class Trainer<
    * or computed. The plan prints as a table.
    *
    * @example console.log(String(await trainer.planMemory()));
-   * @throws NO_ROWS, ALREADY_TRAINING
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, NO_ROWS, ALREADY_TRAINING
    */
   async planMemory(options: PlanMemoryOptions = {}): Promise<MemoryPlan> {
+    checkPlanMemory(options, 'planMemory');
     const rows = options.rows
       ? { train: options.rows, eval: this.#options.evalDataset }
       : this.#trainRows('planMemory');

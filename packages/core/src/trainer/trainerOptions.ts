@@ -5,6 +5,7 @@ import type { ComputeMetrics, PreprocessLogits } from '../evaluation/predictions
 import type { EvaluationTask } from '../evaluation/tasks/evaluationTask.js';
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Schedule } from '../optim/scheduleDefinition.js';
+import { PREFLIGHT_MAX_ROWS } from '../text/preflight/preflight.js';
 import type { TextTokenizer } from '../text/tokenizeRow.js';
 import type { Resume } from '../training/arguments/choices.js';
 import type {
@@ -148,6 +149,15 @@ export const trainOptions = z.strictObject(trainShape);
 
 /** Options of `trainer.train` and `trainer.steps`. */
 export type TrainOptions = OptionsInput<typeof trainShape>;
+
+const previewShape = {
+  /** Rows to show, at most 100. Default: args.preflight.rows, else 3. */
+  rows: z.int().min(0).max(PREFLIGHT_MAX_ROWS).optional().meta({ aka: 'numrows n count' }),
+};
+export const previewOptions = z.strictObject(previewShape);
+
+/** Options of `trainer.preview`. */
+export type PreviewOptions = OptionsInput<typeof previewShape>;
 
 /** What a run ended with. */
 export interface TrainOutput {

@@ -44,9 +44,14 @@ export type Retyped<T, Types> = { [K in keyof T]: K extends keyof Types ? Types[
 export interface OptionPlace extends Omit<OptionHints, 'known' | 'synonyms'> {
   /** What takes them: "createAttune". */
   readonly where: string;
-  /** Code of an error about a value. That of an unknown name is UNKNOWN_OPTION everywhere. */
-  readonly code: string;
+  /**
+   * Code of an error about a value. That of an unknown name is UNKNOWN_OPTION everywhere. Default
+   * "INVALID_OPTION".
+   */
+  readonly code?: string;
 }
+
+const INVALID = 'INVALID_OPTION';
 
 /** Names of a schema, and what they are called elsewhere. */
 export function hintsOf(schema: z.ZodObject): Pick<OptionHints, 'known' | 'synonyms'> {
@@ -125,14 +130,14 @@ export function parseOptions<S extends z.ZodObject>(
   options: unknown,
   place: OptionPlace,
 ): OptionsOutput<S> {
-  const { where, code } = place;
-  const hints: OptionHints = { ...place, ...hintsOf(schema) };
-  checkIsOptions(where, options, code, hints.known);
+  const { where, code = INVALID } = place;
+  checkIsOptions(options, schema, place);
   const values = Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   );
   const parsed = schema.safeParse(values);
   if (parsed.success) return parsed.data as OptionsOutput<S>;
+  const hints: OptionHints = { ...place, ...hintsOf(schema) };
   const label = (path: readonly PropertyKey[]) => path.map(String).join('.');
   const problems = problemsOf(parsed.error, values, schema, {
     label,
@@ -147,36 +152,41 @@ export function parseOptions<S extends z.ZodObject>(
 }
 
 /**
- * The names alone, where the values are checked otherwise.
+ * The names alone, where the values are checked otherwise, or where a call is too frequent for
+ * more: some 100 ns for right ones.
  *
  * @throws UNKNOWN_OPTION; `place.code` for what is no object
  */
 export function checkNames(schema: z.ZodObject, options: unknown, place: OptionPlace): void {
+  checkIsOptions(options, schema, place);
+  let unknown: string[] | null = null;
+  for (const name of Object.keys(options))
+    if (!Object.hasOwn(schema.shape, name) && (options as Values)[name] !== undefined)
+      unknown = [...(unknown ?? []), name];
+  if (unknown === null) return;
+  const { where, code = INVALID } = place;
   const hints: OptionHints = { ...place, ...hintsOf(schema) };
-  const { where, code } = place;
-  checkIsOptions(where, options, code, hints.known);
-  const unknown = Object.entries(options)
-    .filter(([name, value]) => value !== undefined && !Object.hasOwn(schema.shape, name))
-    .map(([name]) => name);
-  if (unknown.length === 0) return;
   const [first, ...rest] = unknown.map((name) => explainUnknown(name, hints));
   const remedies = [optionList(hints.known)];
   throw problemError(code, { unknown, messages: [`${where}: ${first}`, ...rest], remedies });
 }
 
-/** @throws `code` for what is no object of options */
+type Values = Readonly<Record<string, unknown>>;
+
+/** @throws `place.code` for what is no object of options */
 function checkIsOptions(
-  where: string,
   options: unknown,
-  code: string,
-  names: readonly string[],
+  { shape }: z.ZodObject,
+  { where, code = INVALID }: OptionPlace,
 ): asserts options is object {
-  if (typeof options !== 'object' || options === null || Array.isArray(options))
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    const names = Object.keys(shape);
     throw new AttuneError(
       code,
       `${where}: expected its options as an object, found ${describeValue(options)}.`,
       { remedy: `Pass { ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''} }.` },
     );
+  }
   if (isPromise(options))
     throw new AttuneError(code, `${where}: its options are a promise that is not awaited.`, {
       remedy: 'Write await before it.',

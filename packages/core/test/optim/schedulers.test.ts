@@ -32,7 +32,8 @@ for (const [row, tolerance] of [
   describe(`${row}: transformers.optimization`, () => {
     for (const { name, attrs, outputs } of fixtureJson(`${row}.json`).cases as Case[])
       test(name, () => {
-        const factor = schedule(attrs.schedule, { learningRate: 1, ...attrs });
+        const { schedule: type, ...options } = attrs;
+        const factor = schedule(type, { learningRate: 1, ...options });
         outputs.steps.data.forEach((step, i) => {
           expect(Math.abs(factor(step) - outputs.factors.data[i]!)).toBeLessThanOrEqual(tolerance);
         });
@@ -42,13 +43,14 @@ for (const [row, tolerance] of [
 describe('row 25: rates that follow a metric', () => {
   for (const { name, inputs, attrs, outputs } of fixtureJson('row25-schedules-metric.json').cases)
     test(`${name}, also when its state goes out and comes back`, () => {
-      let held = metricSchedule(attrs.schedule, attrs);
+      const { schedule: type, ...options } = attrs;
+      let held = metricSchedule(type, options);
       const rates = numbers(outputs.rates);
       numbers(inputs.metrics).forEach((value, i) => {
         held.observe(value);
         expect(Math.abs(held.learningRate - rates[i]!)).toBeLessThanOrEqual(1e-12 * rates[i]!);
         const state = JSON.parse(JSON.stringify(held.exportState()));
-        held = metricSchedule(attrs.schedule, attrs);
+        held = metricSchedule(type, options);
         held.importState(state);
       });
     });

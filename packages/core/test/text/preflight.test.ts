@@ -325,7 +325,7 @@ describe('what is right stays unrefused', () => {
         { prompt: 'a', completion: 'a longer answer than that' },
       ];
       expect(inspect(rows, { tokenizer: padded }).stopShare).toBe(1);
-      const options = { ...inspectOptions(), tokenizer: padded };
+      const { eosTokenIds: _, ...options } = { ...inspectOptions(), tokenizer: padded };
       const examples = rows.map((row) => tokenizeSft(row, 'row', options).example!);
       const { labels, inputIds } = collateTokens(examples, 64);
       const width = inputIds.shape[1];

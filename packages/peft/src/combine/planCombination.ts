@@ -1,64 +1,79 @@
 import { AttuneError, type Engine } from '@attune/core';
 import type { algebra } from '@attune/core/tensor';
+import type { OptionsInput } from '@attune/core/util';
+import { z } from 'zod';
 import { COMBINATIONS, type Combination } from './combine.js';
 
-/** Options of `addWeightedAdapter`, named as in PEFT. */
-export interface WeightedAdapterOptions {
+/** What `combinationType` may be. */
+export type CombinationType =
+  | 'svd'
+  | 'cat'
+  | Combination
+  | 'ties_svd'
+  | 'dare_linear_svd'
+  | 'dare_ties_svd'
+  | 'magnitude_prune_svd';
+
+const weightedShape = {
   /** LoRA adapters of this model. */
-  readonly adapters: readonly string[];
+  adapters: z.array(z.string()).readonly().meta({ aka: 'adapternames' }),
   /** One for each; may be negative. */
-  readonly weights: readonly number[];
+  weights: z
+    .custom<readonly number[]>(Array.isArray, 'expected an array of numbers')
+    .meta({ aka: 'weight alphas' }),
   /** What to call the new one. */
-  readonly adapterName: string;
+  adapterName: z.string().min(1).meta({ aka: 'name newadaptername' }),
   /**
    * How: "linear" adds the weight differences; "cat" puts the adapters side by side, which is the
    * same sum without any rounding; "svd" is "linear" cut to `svdRank`; "ties", "dare_linear",
    * "dare_ties" and "magnitude_prune" thin them out first (`density`). A name with "_svd" is the
    * same as without. Default "svd".
    */
-  readonly combinationType?:
-    | 'svd'
-    | 'cat'
-    | Combination
-    | 'ties_svd'
-    | 'dare_linear_svd'
-    | 'dare_ties_svd'
-    | 'magnitude_prune_svd';
+  combinationType: z.custom<CombinationType>().default('svd').meta({ aka: 'type method' }),
   /**
    * Share of values that thinning keeps, 0 to 1. Needed by the combinations that thin out; default
    * none.
    */
-  readonly density?: number;
+  density: z.number().optional(),
   /**
    * How "ties" and "dare_ties" elect signs: by the sum of the values ("total") or by their number
    * ("frequency"). Default "total".
    */
-  readonly majoritySignMethod?: algebra.MajoritySignMethod;
+  majoritySignMethod: z
+    .custom<algebra.MajoritySignMethod>(
+      (value) => value === 'total' || value === 'frequency',
+      'expected "total" or "frequency"',
+    )
+    .default('total'),
   /**
    * Rank of the result. Default: the largest of the adapters; for "linear" the sum of their ranks,
    * which loses nothing.
    */
-  readonly svdRank?: number;
+  svdRank: z.number().optional().meta({ aka: 'rank r' }),
   /**
    * Combine A and B each by themselves, as PEFT does for all but the "_svd" types: cheaper, of the
    * same rank, and another function than the sum of the adapters, because (A1 + A2)(B1 + B2) has
    * cross terms. Default false.
    */
-  readonly peftCompat?: boolean;
+  peftCompat: z.boolean().default(false),
   /** Seed of the random masks of "dare_*". Default: the Attune's seed. */
-  readonly seed?: number;
-}
+  seed: z.int().min(0).optional(),
+};
+export const weightedAdapterOptions = z.strictObject(weightedShape);
+
+/** Options of `addWeightedAdapter`, named as in PEFT. */
+export type WeightedAdapterOptions = OptionsInput<typeof weightedShape>;
 
 /** What the options mean for adapters of these ranks. */
-export type CombinationPlan = Required<
-  Pick<WeightedAdapterOptions, 'majoritySignMethod' | 'peftCompat'>
-> & {
+export interface CombinationPlan {
+  readonly majoritySignMethod: algebra.MajoritySignMethod;
+  readonly peftCompat: boolean;
   readonly type: 'svd' | 'cat' | Combination;
   /** 1 where nothing is thinned out. */
   readonly density: number;
   readonly seed: number;
   readonly rank: number;
-};
+}
 
 export const invalid = (found: string, remedy: string): AttuneError =>
   new AttuneError('PEFT_COMBINATION', `addWeightedAdapter: ${found}.`, { remedy });

@@ -1,6 +1,6 @@
 import type { HubOptions } from '@attune/core';
 import { hubOptions } from '@attune/core/io';
-import type { OptionsInput } from '@attune/core/util';
+import { type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
 
 const ofAdapter = {
@@ -16,10 +16,19 @@ const ofAdapter = {
 };
 
 /** An adapter from a folder or the Hub. */
-export const loadAdapterOptions = z.strictObject({ ...ofAdapter, ...hubOptions.shape });
+const loadAdapterOptions = z.strictObject({ ...ofAdapter, ...hubOptions.shape });
 
 /** Options of `PeftModel.fromPretrained` and `loadAdapter`. */
 export type LoadAdapterOptions = OptionsInput<typeof ofAdapter> & HubOptions;
+
+/** @throws UNKNOWN_OPTION, PEFT_CALL */
+export function checkLoadAdapter(options: LoadAdapterOptions): void {
+  parseOptions(loadAdapterOptions, options, {
+    where: 'loading an adapter',
+    code: 'PEFT_CALL',
+    notes: { attune: 'the model brings it', torchdevice: 'the model brings it' },
+  });
+}
 
 const saveAdapterShape = {
   /** Which adapters are written. Default all. */

@@ -1,10 +1,10 @@
 import type { LanguageModel } from '@attune/core';
 import { type HostTensorData, hasNonFinite } from '@attune/core/io';
-import { type JsonValue, parseOptions } from '@attune/core/util';
+import type { JsonValue } from '@attune/core/util';
 import type { AdapterPlan } from '../plan/planAdapter.js';
 import { planFrom } from '../plan/planFrom.js';
 import { readAdapterConfig } from './adapterFolder.js';
-import { type LoadAdapterOptions, loadAdapterOptions } from './options.js';
+import { checkLoadAdapter, type LoadAdapterOptions } from './options.js';
 import { readAdapterTensors, readEncoder } from './readTensors.js';
 import { resolveAdapter } from './resolveAdapter.js';
 
@@ -23,11 +23,7 @@ export async function readAdapter(
   nameOrPath: string,
   options: LoadAdapterOptions,
 ): Promise<NewAdapter> {
-  parseOptions(loadAdapterOptions, options, {
-    where: 'loading an adapter',
-    code: 'PEFT_CALL',
-    notes: { attune: 'the model brings it', torchdevice: 'the model brings it' },
-  });
+  checkLoadAdapter(options);
   const folder = await resolveAdapter(nameOrPath, options);
   const { path, fields, source } = await readAdapterConfig(folder);
   const plan = planFrom(model, { ...fields, ...options.config }, { label: path, isFile: true });

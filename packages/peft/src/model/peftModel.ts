@@ -4,8 +4,9 @@ import type { GenerativeModel } from '@attune/core/models';
 import type { DequantizedDType } from '@attune/core/nn';
 import { parseOptions } from '@attune/core/util';
 import { combineAdapters } from '../combine/combineAdapters.js';
-import type { WeightedAdapterOptions } from '../combine/planCombination.js';
+import { type WeightedAdapterOptions, weightedAdapterOptions } from '../combine/planCombination.js';
 import {
+  checkLoadAdapter,
   type LoadAdapterOptions,
   type SaveAdapterOptions,
   saveAdapterOptions,
@@ -19,7 +20,12 @@ import { AdaptedModel } from './adaptedModel.js';
 import { hostTensors, reloadAdapter, saveAdapters } from './adapterFiles.js';
 import { quoted } from './attachedAdapters.js';
 import { checkAdapterPath, checkBase, checkConfig } from './checkCall.js';
-import type { MergeAndUnloadOptions, MergeOptions } from './mergeOptions.js';
+import {
+  type MergeAndUnloadOptions,
+  type MergeOptions,
+  mergeAndUnloadOptions,
+  mergeOptions,
+} from './mergeOptions.js';
 import type { BaseOf } from './wrappedModel.js';
 
 /**
@@ -113,6 +119,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
    * @throws as fromPretrained
    */
   async loadAdapter(nameOrPath: string, options: LoadAdapterOptions = {}): Promise<void> {
+    checkLoadAdapter(options);
     const { adapterName = 'default', isTrainable = false } = options;
     this.#checkFree(adapterName);
     this.#attach(adapterName, await readAdapter(this.base, nameOrPath, options), isTrainable);
@@ -124,7 +131,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
    * one. It is frozen and not active: `setAdapter(adapterName)` once the promise is fulfilled.
    *
    * @example await model.addWeightedAdapter({ adapters: ['math', 'code'], weights: [0.7, 0.3], adapterName: 'both', combinationType: 'dare_ties', density: 0.5 });
-   * @throws PEFT_COMBINATION, PEFT_ADAPTER_UNKNOWN, PEFT_ADAPTER_EXISTS
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, PEFT_COMBINATION, PEFT_ADAPTER_UNKNOWN,
+   *   PEFT_ADAPTER_EXISTS
    */
   addWeightedAdapter(options: WeightedAdapterOptions): Promise<void> {
     const made = this.#combine(options);
@@ -133,6 +141,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   }
 
   async #combine(options: WeightedAdapterOptions): Promise<void> {
+    parseOptions(weightedAdapterOptions, options, { where: 'addWeightedAdapter' });
     const { adapterName } = options;
     this.#checkFree(adapterName);
     const configs = options.adapters.map((name) => this.attached.get(name).config);
@@ -193,9 +202,11 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
    * weights they overwrite are kept on the host until `unmergeAdapter`. Weights of 4 or 8 bits are
    * dequantised, added to and quantised again, with a warning.
    *
-   * @throws PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE, PEFT_MERGED
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE,
+   *   PEFT_MERGE_NOT_FINITE, PEFT_MERGED
    */
-  async mergeAdapter({ safeMerge = false }: MergeOptions = {}): Promise<void> {
+  async mergeAdapter(options: MergeOptions = {}): Promise<void> {
+    const { safeMerge } = parseOptions(mergeOptions, options, { where: 'mergeAdapter' });
     await this.#making;
     await this.ready();
     this.state.refuseMerged('mergeAdapter');
@@ -214,10 +225,12 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
    * Folds the active adapters in for good and gives the plain model back; all adapters are freed,
    * and this PeftModel is not to be used any more.
    *
-   * @throws PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE, PEFT_MERGE_NOT_FINITE; the model is then as before
+   * @throws UNKNOWN_OPTION, INVALID_OPTION, PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE,
+   *   PEFT_MERGE_NOT_FINITE; the model is then as before
    */
   async mergeAndUnload(options: MergeAndUnloadOptions = {}): Promise<Base> {
-    const { safeMerge: safe = false, dequantize = false } = options;
+    const place = { where: 'mergeAndUnload' };
+    const { safeMerge: safe, dequantize } = parseOptions(mergeAndUnloadOptions, options, place);
     await this.#making;
     await this.ready();
     this.state.refuseMerging('mergeAndUnload');

@@ -2,6 +2,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Attune, AttuneError } from '@attune/core';
+import { type OptionsInput, parseOptions } from '@attune/core/util';
+import { z } from 'zod';
 import type { PeftMethod } from '../contract/methodKinds.js';
 import type { PeftConfigInput } from '../methods/peftConfigInput.js';
 import { getPeftModel } from '../model/getPeftModel.js';
@@ -18,24 +20,27 @@ import {
   trained,
 } from './kitModel.js';
 
-/** Options of {@link peftMethodKit}. */
-export interface PeftKitOptions {
+const kitShape = {
   /** Options of the method, e.g. `{ targetModules: ['q_proj'] }`. Default none. */
-  readonly config?: Readonly<Record<string, unknown>>;
+  config: z.custom<Readonly<Record<string, unknown>>>().optional().meta({ aka: 'options' }),
   /**
    * Changes to the config.json of the model: a Qwen2 of two layers and 16 features. Default none.
    */
-  readonly model?: object;
+  model: z.custom<object>().default({}),
   /**
    * Whether a new adapter leaves the logits as they were. Default true; false leaves the check out.
    */
-  readonly zeroAtStart?: boolean;
+  zeroAtStart: z.boolean().default(true),
   /**
    * Whether gradients are those of the whole formula. Default true; false, for a method that holds
    * a part of it constant on purpose (DoRA's norm), leaves out the check by finite differences.
    */
-  readonly exactGradients?: boolean;
-}
+  exactGradients: z.boolean().default(true),
+};
+const kitOptions = z.strictObject(kitShape);
+
+/** Options of {@link peftMethodKit}. */
+export type PeftKitOptions = OptionsInput<typeof kitShape>;
 
 /** One property. `run` rejects with PEFT_KIT when the method does not have it. */
 export interface PeftCheck {
@@ -55,9 +60,14 @@ export interface PeftCheck {
  * other adapters, in one batch too, and leaves nothing behind.
  */
 export function peftMethodKit(method: PeftMethod, options: PeftKitOptions = {}): PeftCheck[] {
+  const {
+    zeroAtStart,
+    exactGradients,
+    model: changes,
+    config: given,
+  } = parseOptions(kitOptions, options, { where: 'peftMethodKit' });
   const { peftType } = method;
-  const { zeroAtStart = true, exactGradients = true, model: changes = {} } = options;
-  const config = { ...options.config, peftType } as object as PeftConfigInput;
+  const config = { ...given, peftType } as object as PeftConfigInput;
   const fail = (what: string, remedy: string): never => {
     throw new AttuneError('PEFT_KIT', `${peftType}: ${what}.`, { remedy });
   };

@@ -122,7 +122,8 @@ describe.each(['mergeAndUnload', 'unload'] as const)('after %s', (how) => {
     const out = await folder();
     const trainer = trainerOf(p, out);
     await p[how]();
-    await expect((async () => trainer[method](rows as never))()).rejects.toThrow(/PEFT_UNLOADED/);
+    const given = { evaluate: rows, predict: rows, saveModel: out }[method as string];
+    await expect((async () => trainer[method](given as never))()).rejects.toThrow(/PEFT_UNLOADED/);
     expect(await readdir(out)).toEqual([]);
   });
 

@@ -1,9 +1,11 @@
+import { z } from 'zod';
 import { shareRows } from '../../distributed/exchange.js';
 import { generative } from '../../models/languageModel.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import { AttuneError } from '../../util/errors.js';
-import type { EvaluationTask } from './evaluationTask.js';
-import { type ExactMatchOptions, exactMatch, meansWithErrors } from './metrics.js';
+import { type OptionsInput, parseOptions } from '../../util/options.js';
+import { type EvaluationTask, taskRows } from './evaluationTask.js';
+import { type ExactMatchOptions, exactMatch, exactMatchShape, meansWithErrors } from './metrics.js';
 
 /** A prompt and its answer. */
 export interface GenerateRow {
@@ -12,32 +14,40 @@ export interface GenerateRow {
   readonly answer: string | readonly string[];
 }
 
-/** Options of {@link generateTask}. */
-export interface GenerateTaskOptions extends ExactMatchOptions {
+const generateTaskShape = {
   /** What its metrics are called after: "gsm8k" gives evalGsm8kExactMatch. */
-  readonly name: string;
+  name: z.string().min(1),
   /** Prompts with their answers. */
-  readonly rows: readonly GenerateRow[];
+  rows: taskRows<GenerateRow>().meta({ aka: 'dataset data examples' }),
   /** Most tokens of an answer. Default 64. */
-  readonly maxNewTokens?: number;
+  maxNewTokens: z.int().min(1).default(64).meta({ aka: 'maxtokens' }),
   /** Where an answer ends; what follows is cut off, these texts too. Default none. */
-  readonly stopStrings?: readonly string[];
+  stopStrings: z.array(z.string()).readonly().default([]).meta({ aka: 'stop until' }),
   /**
    * Text of the model -> answer, e.g. the last number in it. Default: without white space at its
    * ends.
    */
-  readonly filter?: (text: string) => string;
-}
+  filter: z
+    .custom<(text: string) => string>((value) => typeof value === 'function', 'expected a function')
+    .default(() => (text: string) => text.trim()),
+};
+const generateTaskOptions = z.strictObject({ ...generateTaskShape, ...exactMatchShape });
+
+/** Options of {@link generateTask}. */
+export type GenerateTaskOptions = OptionsInput<typeof generateTaskShape> & ExactMatchOptions;
 
 /**
  * A task of questions that the model answers in words. It generates greedily, and gives
  * `exactMatch` with the answers and its standard error.
  *
- * @throws EVALUATION_TASK for no rows
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; EVALUATION_TASK for no rows
  */
 export function generateTask(options: GenerateTaskOptions): EvaluationTask {
-  const { name, rows, maxNewTokens = 64, stopStrings = [] } = options;
-  const filter = options.filter ?? ((text: string) => text.trim());
+  const { name, rows, maxNewTokens, stopStrings, filter, ...match } = parseOptions(
+    generateTaskOptions,
+    options,
+    { where: 'generateTask' },
+  );
   if (rows.length === 0)
     throw new AttuneError('EVALUATION_TASK', `task "${name}" has no rows.`, {
       remedy: 'Give at least one row { prompt, answer }.',
@@ -68,7 +78,7 @@ export function generateTask(options: GenerateTaskOptions): EvaluationTask {
           });
           batch.forEach(({ answer }, i) => {
             const text = cut(decode(sequences[i]!.slice(inputIds[i]!.length)), stopStrings);
-            const hits = [answer].flat().map((one) => exactMatch(filter(text), one, options));
+            const hits = [answer].flat().map((one) => exactMatch(filter(text), one, match));
             scores.push({ exactMatch: Math.max(...hits) });
           });
         }

@@ -1,6 +1,8 @@
+import { z } from 'zod';
 import { shareRows } from '../../distributed/exchange.js';
 import { AttuneError } from '../../util/errors.js';
-import type { EvaluationTask, EvaluationTaskContext } from './evaluationTask.js';
+import { type OptionsInput, parseOptions } from '../../util/options.js';
+import { type EvaluationTask, type EvaluationTaskContext, taskRows } from './evaluationTask.js';
 import { logLikelihoods } from './logLikelihoods.js';
 import { type ChoiceScore, meansWithErrors, scoreChoices } from './metrics.js';
 
@@ -13,25 +15,31 @@ export interface ChoiceRow {
   readonly answer: number | readonly number[];
 }
 
-/** Options of {@link loglikelihoodTask}. */
-export interface LoglikelihoodTaskOptions {
+const loglikelihoodTaskShape = {
   /** What its metrics are called after: "arc" gives evalArcAcc. */
-  readonly name: string;
+  name: z.string().min(1),
   /** Contexts with their choices and the index of the right one. */
-  readonly rows: readonly ChoiceRow[];
+  rows: taskRows<ChoiceRow>().meta({ aka: 'dataset data examples' }),
   /** Between context and choice. Default " ", as in lm_eval. Not part of what `accNorm` counts. */
-  readonly targetDelimiter?: string;
-}
+  targetDelimiter: z.string().default(' ').meta({ aka: 'delimiter separator' }),
+};
+const loglikelihoodTaskOptions = z.strictObject(loglikelihoodTaskShape);
+
+/** Options of {@link loglikelihoodTask}. */
+export type LoglikelihoodTaskOptions = OptionsInput<typeof loglikelihoodTaskShape>;
 
 /**
  * A task of multiple choice by likelihood. Each choice is judged as a continuation of the context,
  * and the likeliest is the model's answer. Metrics are those of lm_eval: `acc`, `accNorm` (per
  * character of the choice), `accBytes` (per byte) and their standard errors.
  *
- * @throws EVALUATION_TASK for no rows, or an answer that is none of the choices
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; EVALUATION_TASK for no rows, or an answer that is none of
+ *   the choices
  */
 export function loglikelihoodTask(options: LoglikelihoodTaskOptions): EvaluationTask {
-  const { name, rows, targetDelimiter = ' ' } = options;
+  const { name, rows, targetDelimiter } = parseOptions(loglikelihoodTaskOptions, options, {
+    where: 'loglikelihoodTask',
+  });
   if (rows.length === 0)
     throw new AttuneError('EVALUATION_TASK', `task "${name}" has no rows.`, {
       remedy: 'Give at least one row { context, choices, answer }.',

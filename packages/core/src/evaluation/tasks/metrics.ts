@@ -1,4 +1,7 @@
+import { z } from 'zod';
 import { utf8Length } from '../../util/byteArrays.js';
+import { checkNames, type OptionsInput } from '../../util/options.js';
+
 /** One question: which of its choices is right by the log-likelihoods of the choices. */
 export interface ChoiceScore {
   /** 1 when the likeliest choice is the right one. */
@@ -34,25 +37,38 @@ export function scoreChoices(
 }
 
 /** What two answers may differ in and still be the same. */
-export interface ExactMatchOptions {
+export const exactMatchShape = {
   /** Removed from both sides before they are compared, in this order. Default none. */
-  readonly regexesToIgnore?: readonly RegExp[];
+  regexesToIgnore: z
+    .array(z.instanceof(RegExp, { error: 'expected a regular expression' }))
+    .readonly()
+    .default([])
+    .meta({ aka: 'ignore regexes' }),
   /** Compare in lower case. Default false. */
-  readonly ignoreCase?: boolean;
+  ignoreCase: z.boolean().default(false).meta({ aka: 'lowercase casesensitive' }),
   /** Leave out the 32 punctuation characters of ASCII. Default false. */
-  readonly ignorePunctuation?: boolean;
+  ignorePunctuation: z.boolean().default(false),
   /** Leave out digits. Default false. */
-  readonly ignoreNumbers?: boolean;
-}
+  ignoreNumbers: z.boolean().default(false),
+};
+const exactMatchOptions = z.strictObject(exactMatchShape);
+
+/** Options of {@link exactMatch}. */
+export type ExactMatchOptions = OptionsInput<typeof exactMatchShape>;
 
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 
-/** 1 when both are the same text after what the options take away, else 0. */
+/**
+ * 1 when both are the same text after what the options take away, else 0.
+ *
+ * @throws UNKNOWN_OPTION
+ */
 export function exactMatch(
   prediction: string,
   reference: string,
   options: ExactMatchOptions = {},
 ): number {
+  checkNames(exactMatchOptions, options, { where: 'exactMatch' });
   const plain = (text: string) => {
     let out = text;
     for (const { source, flags } of options.regexesToIgnore ?? [])

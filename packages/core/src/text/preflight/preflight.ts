@@ -41,6 +41,14 @@ export type PreflightOptions = OptionsInput<typeof preflightShape>;
 /** 'off': nothing is shown or refused. Default 'on'. */
 export type PreflightSetting = 'on' | 'off' | PreflightOptions;
 
+/** Under its name: inlined, the options of it would lose their documentation in declarations. */
+export const preflightSetting: z.ZodType<PreflightSetting, PreflightSetting> = z.union(
+  [z.enum(['on', 'off']), preflightOptions],
+  {
+    error: `expected "on", "off", or { rows: 0 to ${PREFLIGHT_MAX_ROWS}, allow: a list of ${PREFLIGHT_CHECKS.map((c) => `"${c}"`).join(', ')} }`,
+  },
+);
+
 /** What a {@link Preflight} knows of the model and its tokenizer. */
 export interface PreflightContext extends PreflightOptions {
   /** null: rows of ids, of which nothing is known but their labels. */

@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import { outputHasColors } from '#platform';
 import { AttuneError } from '../../util/errors.js';
+import { type OptionsInput, parseOptions } from '../../util/options.js';
 import type { TextTokenizer } from '../tokenizeRow.js';
 import type { Noted, NotedRow, PreflightCheck } from './preflight.js';
 import { findProblems, type PreflightProblem } from './preflightProblems.js';
@@ -64,16 +66,19 @@ export interface PreviewedRow {
   readonly segments: readonly Segment[];
 }
 
-/** How a {@link PreflightReport} is printed. */
-export interface FormatOptions {
+const formatShape = {
   /**
    * Trained text in green, the rest dimmed; without, trained text stands in ⟦ ⟧. Default: as the
    * terminal allows.
    */
-  readonly color?: boolean;
+  color: z.boolean().optional().meta({ aka: 'colors colour' }),
   /** List the problems. Default true. */
-  readonly problems?: boolean;
-}
+  problems: z.boolean().default(true),
+};
+const formatOptions = z.strictObject(formatShape);
+
+/** How a {@link PreflightReport} is printed. */
+export type FormatOptions = OptionsInput<typeof formatShape>;
 
 /** Columns that are named at most. */
 const MOST_COLUMNS = 12;
@@ -144,7 +149,10 @@ export class PreflightReport {
     );
   }
 
-  format({ color = outputHasColors(), problems = true }: FormatOptions = {}): string {
+  format(options: FormatOptions = {}): string {
+    const { color = outputHasColors(), problems } = parseOptions(formatOptions, options, {
+      where: 'format',
+    });
     const lines = [
       `${this.facts.isStart ? 'a stream, its first ' : ''}${count(this.facts.rows)} ${this.facts.rows === 1 ? this.facts.title.replace('rows', 'row') : this.facts.title}`,
       ...this.#summary(),

@@ -1,7 +1,9 @@
+import { z } from 'zod';
 import type { Ledger } from '../../backend/countingBackend.js';
 import type { Module } from '../../nn/module.js';
 import { QuantizedLinear } from '../../nn/quantizedLinear.js';
 import { formatBytes } from '../../util/bytes.js';
+import { type OptionsInput, parseOptions } from '../../util/options.js';
 
 /** What memory is held for. */
 export type MemoryCategory =
@@ -32,25 +34,45 @@ export interface MemoryPhase {
   readonly peakBytes: number;
 }
 
-/** Tokens of a generation whose memory is planned too. */
-export interface GenerationShape {
+const generationShape = {
   /** Prompts at a time. */
-  readonly batchSize: number;
+  batchSize: z.int().min(1).meta({ aka: 'batch prompts' }),
   /** Tokens of a prompt. */
-  readonly promptLength: number;
+  promptLength: z.int().min(1).meta({ aka: 'prompttokens length' }),
   /** Tokens of an answer. */
-  readonly maxNewTokens: number;
-}
+  maxNewTokens: z.int().min(1).meta({ aka: 'maxtokens' }),
+};
+const generationOptions = z.strictObject(generationShape);
 
-/** Options of `trainer.planMemory`. */
-export interface PlanMemoryOptions {
+/** Tokens of a generation whose memory is planned too. */
+export type GenerationShape = OptionsInput<typeof generationShape>;
+
+const planMemoryShape = {
   /**
    * Also what `model.generate` holds for so many tokens, key-value cache included. Default: not
    * planned.
    */
-  readonly generation?: GenerationShape;
+  generation: z.custom<GenerationShape>().optional().meta({ aka: 'generate' }),
   /** Plan with these rows. Default: the trainer's. */
-  readonly rows?: readonly unknown[];
+  rows: z
+    .array(z.unknown(), 'expected an array of rows')
+    .readonly()
+    .optional()
+    .meta({ aka: 'dataset traindataset' }),
+};
+const planMemoryOptions = z.strictObject(planMemoryShape);
+
+/** Options of `trainer.planMemory`. */
+export type PlanMemoryOptions = OptionsInput<typeof planMemoryShape>;
+
+/**
+ * The options of a plan, and those of the generation in it.
+ *
+ * @throws UNKNOWN_OPTION, INVALID_OPTION
+ */
+export function checkPlanMemory(options: PlanMemoryOptions, where: string): void {
+  const { generation } = parseOptions(planMemoryOptions, options, { where });
+  if (generation) parseOptions(generationOptions, generation, { where: `${where}: generation` });
 }
 
 /** What a training run will hold on the device, as `trainer.planMemory()` counts it. */

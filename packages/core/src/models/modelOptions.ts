@@ -1,0 +1,31 @@
+import { z } from 'zod';
+import type { DequantizedDType, QuantizedLinear } from '../nn/quantizedLinear.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { OptionsInput } from '../util/options.js';
+
+const checkpointingShape = {
+  /**
+   * Keep the input of every n-th layer: fewer inputs, but n layers at one time in the backward
+   * pass. The least memory is near the root of the number of layers where inputs dominate, else at
+   * 1. Default 1.
+   */
+  everyNLayers: z.number().optional().meta({ aka: 'every n layers everyn' }),
+};
+export const checkpointingOptions = z.strictObject(checkpointingShape);
+
+/** Options of `gradientCheckpointingEnable`. */
+export type CheckpointingOptions = OptionsInput<typeof checkpointingShape>;
+
+const dequantizeShape = {
+  /** Storage of the new weights. Default: that of the model's other weights. */
+  dtype: z.custom<DequantizedDType>().optional().meta({ aka: 'torchdtype type' }),
+  /**
+   * Weights [out, in] in that storage, in the place of what a layer's codes stand for; the model
+   * takes them over. Default none.
+   */
+  weights: z.custom<ReadonlyMap<QuantizedLinear, Tensor>>().optional(),
+};
+export const dequantizeOptions = z.strictObject(dequantizeShape);
+
+/** Options of `dequantize`. */
+export type DequantizeOptions = OptionsInput<typeof dequantizeShape>;
