@@ -5,9 +5,9 @@ import type { OptionsInput } from '../util/options.js';
 
 const checkpointingShape = {
   /**
-   * Keep the input of every n-th layer: fewer inputs, but n layers at one time in the backward
-   * pass. The least memory is near the root of the number of layers where inputs dominate, else at
-   * 1. Default 1.
+   * Keep the input of every n-th layer: fewer inputs are kept, but n layers are computed again at
+   * one time. Where inputs dominate, the least memory is near the root of the number of layers;
+   * else 1 takes the least. Default 1.
    */
   everyNLayers: z.number().optional().meta({ aka: 'every n layers everyn' }),
 };
