@@ -15,6 +15,8 @@ export const STAGING_BYTES = 4 * 2 ** 20;
 export class Recorder {
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
+  /** What the open pass has set: setting it again would change nothing and cost a call. */
+  #pipeline: GPUComputePipeline | null = null;
   #staging: GPUBuffer | null = null;
   #stagingUsed = 0;
 
@@ -30,8 +32,11 @@ export class Recorder {
 
   /** @param clock timestamps of a pass of its own */
   encode({ pipeline, group, words, grid }: Command, clock?: GPUComputePassTimestampWrites): void {
-    const pass = this.#openPass(clock);
-    pass.setPipeline(pipeline.pipeline!);
+    const pass = clock || !this.#pass ? this.#openPass(clock) : this.#pass;
+    if (pipeline.pipeline !== this.#pipeline) {
+      this.#pipeline = pipeline.pipeline!;
+      pass.setPipeline(this.#pipeline);
+    }
     pass.setBindGroup(0, group);
     // Newer than the types in use: a proposal that Dawn implements.
     if (words) (pass as unknown as ImmediatesEncoder).setImmediates(0, words);
@@ -113,6 +118,7 @@ export class Recorder {
   #endPass(): void {
     this.#pass?.end();
     this.#pass = null;
+    this.#pipeline = null;
   }
 }
 
