@@ -9,6 +9,6 @@ export class Float32Backend extends ReferenceBackend {
   override dispatch(call: OpCall): void {
     super.dispatch(call);
     for (const out of call.outputs)
-      if (out.dtype === 'float32') this.poke(out, this.peek(out).map(Math.fround));
+      if (out.dtype === 'float32') this.poke(out, new Float32Array(this.peek(out)));
   }
 }

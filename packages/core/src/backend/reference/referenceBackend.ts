@@ -112,7 +112,7 @@ export class ReferenceBackend implements Backend {
 
   /** The float64 values of an operand. For tests. */
   peek(operand: Operand): Float64Array {
-    return Float64Array.from(this.#view(operand).data);
+    return new Float64Array(this.#view(operand).data);
   }
 
   dispatch(call: OpCall): void {

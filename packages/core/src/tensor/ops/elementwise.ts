@@ -1,7 +1,7 @@
 import type { DType } from '../../backend/dtype.js';
 import { erf } from '../../util/erf.js';
 import { AttuneError } from '../../util/errors.js';
-import { defineOp, type OpDef } from '../op.js';
+import { defineOp, type OpDef, type ReferenceArray } from '../op.js';
 import { broadcastShapes, numel, type Shape, sameShape, strides } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { sum } from './reduce.js';
@@ -51,9 +51,40 @@ export function forEachRow(
 
 type Binary = (a: number, b: number) => number;
 
+/** z[at + j] = x[ia + j alongA] op y[ib + j alongB] for j from 0 to length - 1. */
+type BinaryRow = (
+  z: ReferenceArray['data'],
+  at: number,
+  length: number,
+  x: ReferenceArray['data'],
+  ia: number,
+  alongA: number,
+  y: ReferenceArray['data'],
+  ib: number,
+  alongB: number,
+) => void;
+
+const rowOf =
+  (apply: Binary): BinaryRow =>
+  (z, at, length, x, ia, alongA, y, ib, alongB) => {
+    for (let j = 0; j < length; j++) z[at + j] = apply(x[ia + j * alongA]!, y[ib + j * alongB]!);
+  };
+
+// Three of the ops are most of what the reference does beside products, and a function that all
+// ops share cannot inline `apply`: they have loops of their own.
+const addRow: BinaryRow = (z, at, length, x, ia, alongA, y, ib, alongB) => {
+  for (let j = 0; j < length; j++) z[at + j] = x[ia + j * alongA]! + y[ib + j * alongB]!;
+};
+const subRow: BinaryRow = (z, at, length, x, ia, alongA, y, ib, alongB) => {
+  for (let j = 0; j < length; j++) z[at + j] = x[ia + j * alongA]! - y[ib + j * alongB]!;
+};
+const mulRow: BinaryRow = (z, at, length, x, ia, alongA, y, ib, alongB) => {
+  for (let j = 0; j < length; j++) z[at + j] = x[ia + j * alongA]! * y[ib + j * alongB]!;
+};
+
 function binaryOp(
   name: string,
-  apply: Binary,
+  row: BinaryRow,
   vjp: NonNullable<OpDef<Record<never, never>>['vjp']>,
   saves?: { inputs?: readonly number[]; outputs?: readonly number[] },
 ): OpDef<Record<never, never>> {
@@ -66,14 +97,17 @@ function binaryOp(
       },
     ],
     reference: ({ inputs: [a, b], outputs: [out] }) => {
+      const [x, y, z] = [a!.data, b!.data, out!.data];
+      // Of one shape, or one of them a single number: one row.
+      const [wholeA, wholeB] = [x.length === z.length, y.length === z.length];
+      if ((wholeA || x.length === 1) && (wholeB || y.length === 1))
+        return row(z, 0, z.length, x, 0, Number(wholeA), y, 0, Number(wholeB));
       const stepsA = broadcastStrides(a!.shape, out!.shape);
       const stepsB = broadcastStrides(b!.shape, out!.shape);
       const [alongA, alongB] = [stepsA.at(-1) ?? 0, stepsB.at(-1) ?? 0];
-      const [x, y, z] = [a!.data, b!.data, out!.data];
-      forEachRow(out!.shape, [stepsA, stepsB], (at, length, [startA, startB]) => {
-        for (let j = 0, ia = startA!, ib = startB!; j < length; j++, ia += alongA, ib += alongB)
-          z[at + j] = apply(x[ia]!, y[ib]!);
-      });
+      forEachRow(out!.shape, [stepsA, stepsB], (at, length, [startA, startB]) =>
+        row(z, at, length, x, startA!, alongA, y, startB!, alongB),
+      );
     },
     vjp,
     ...(saves && { saves }),
@@ -82,14 +116,14 @@ function binaryOp(
 
 export const addOp = binaryOp(
   'add',
-  (a, b) => a + b,
+  addRow,
   ({ inputs, grads, needs }) => inputs.map((t, i) => (needs[i] ? sumTo(grads[0]!, t.shape) : null)),
   {},
 );
 
 export const subOp = binaryOp(
   'sub',
-  (a, b) => a - b,
+  subRow,
   ({ inputs: [a, b], grads: [g], needs }) => [
     needs[0] ? sumTo(g!, a!.shape) : null,
     needs[1] ? sumTo(g!.neg(), b!.shape) : null,
@@ -97,18 +131,14 @@ export const subOp = binaryOp(
   {},
 );
 
-export const mulOp = binaryOp(
-  'mul',
-  (a, b) => a * b,
-  ({ inputs: [a, b], grads: [g], needs }) => [
-    needs[0] ? sumTo(g!.mul(b!), a!.shape) : null,
-    needs[1] ? sumTo(g!.mul(a!), b!.shape) : null,
-  ],
-);
+export const mulOp = binaryOp('mul', mulRow, ({ inputs: [a, b], grads: [g], needs }) => [
+  needs[0] ? sumTo(g!.mul(b!), a!.shape) : null,
+  needs[1] ? sumTo(g!.mul(a!), b!.shape) : null,
+]);
 
 export const divOp = binaryOp(
   'div',
-  (a, b) => a / b,
+  rowOf((a, b) => a / b),
   ({ inputs: [a, b], grads: [g], needs }) => [
     needs[0] ? sumTo(g!.div(b!), a!.shape) : null,
     needs[1] ? sumTo(g!.mul(a!).div(b!.square()).neg(), b!.shape) : null,
@@ -128,11 +158,26 @@ const winner = (strict: OpDef<Record<never, never>>) =>
 
 const noGradient: NonNullable<OpDef<Record<never, never>>['vjp']> = () => [null, null];
 /** 1 where the comparison holds, else 0. */
-export const equalOp = binaryOp('equal', (a, b) => (a === b ? 1 : 0), noGradient, {});
-export const greaterOp = binaryOp('greater', (a, b) => (a > b ? 1 : 0), noGradient, {});
-export const lessOp = binaryOp('less', (a, b) => (a < b ? 1 : 0), noGradient, {});
-export const maximumOp = binaryOp('maximum', Math.max, winner(greaterOp));
-export const minimumOp = binaryOp('minimum', Math.min, winner(lessOp));
+export const equalOp = binaryOp(
+  'equal',
+  rowOf((a, b) => (a === b ? 1 : 0)),
+  noGradient,
+  {},
+);
+export const greaterOp = binaryOp(
+  'greater',
+  rowOf((a, b) => (a > b ? 1 : 0)),
+  noGradient,
+  {},
+);
+export const lessOp = binaryOp(
+  'less',
+  rowOf((a, b) => (a < b ? 1 : 0)),
+  noGradient,
+  {},
+);
+export const maximumOp = binaryOp('maximum', rowOf(Math.max), winner(greaterOp));
+export const minimumOp = binaryOp('minimum', rowOf(Math.min), winner(lessOp));
 
 const binary = (def: OpDef<Record<never, never>>) => (a: Tensor, b: Tensor) =>
   a.engine.run(def, [a, b], {})[0]!;

@@ -72,12 +72,15 @@ export const matmulOp = defineOp<MatmulAttrs>({
   reference: ({ inputs: [a, b, addend], outputs: [out], attrs }) => {
     const sizes = matmulSizes(a!.shape, b!.shape, attrs);
     const totals = referenceProduct(a!.data, b!.data, { ...sizes, ...attrs });
-    const isBias = addend?.shape.length === 1;
-    for (let i = 0; i < totals.length; i++) {
-      const added = addend ? addend.data[isBias ? i % sizes.n : i]! : 0;
-      const before = attrs.accumulate ? out!.data[i]! : added;
-      out!.data[i] = attrs.scale * totals[i]! + before;
-    }
+    const y = out!.data;
+    const { scale } = attrs;
+    const added = attrs.accumulate ? y : addend?.data;
+    const isBias = !attrs.accumulate && addend?.shape.length === 1;
+    if (!added) for (let i = 0; i < totals.length; i++) y[i] = scale * totals[i]! + 0;
+    else if (!isBias) for (let i = 0; i < totals.length; i++) y[i] = scale * totals[i]! + added[i]!;
+    else
+      for (let row = 0; row < totals.length; row += sizes.n)
+        for (let j = 0; j < sizes.n; j++) y[row + j] = scale * totals[row + j]! + added[j]!;
   },
   vjp: ({ inputs: [a, b, addend], grads: [g], attrs, needs, into }) => {
     const { transposeA, transposeB, scale, compute } = attrs;

@@ -58,7 +58,7 @@ export const sumOp = defineOp<ReduceAttrs>({
   reference: ({ inputs, outputs, attrs }) =>
     forEachGroup(inputs[0]!, attrs, (at, values) => {
       let total = 0;
-      for (const v of values) total += v;
+      for (let i = 0; i < values.length; i++) total += values[i]!;
       outputs[0]!.data[at] = total;
     }),
   vjp: ({ inputs, grads, attrs }) => [restore(grads[0]!, inputs[0]!.shape, attrs)],
@@ -90,8 +90,7 @@ export const argmaxOp = defineOp<ReduceAttrs>({
   reference: ({ inputs, outputs, attrs }) =>
     forEachGroup(inputs[0]!, attrs, (at, values) => {
       let best = 0;
-      const array = [...values];
-      for (let i = 1; i < array.length; i++) if (array[i]! > array[best]!) best = i;
+      for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
       outputs[0]!.data[at] = best;
     }),
   vjp: () => [null],
