@@ -1,19 +1,25 @@
 /**
- * The process that killedSave.test.ts starts: saves something over an older save and kills itself
- * before the n-th file operation.
+ * The process that the tests of killed saves start: saves something over an older save and kills
+ * itself before the n-th file operation. N `never`: it lives. N `copy`: it lives, and before its
+ * n-th operation copies what a death there would leave to FOLDER-n.
  *
- * usage: node savedRun.mjs KIND FOLDER N FIXTURES
+ * usage: node savedRun.mjs KIND FIXTURES N FOLDER...
  */
+import { cpSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { saves } from './saves.js';
 
-const [kind, folder, at, fixtures] = process.argv.slice(2) as [string, string, string, string];
+const [kind, fixtures, at, ...folders] = process.argv.slice(2) as [string, string, string, string];
+const folder = folders[0]!;
 let count = 0;
 const deadly = async () => {
-  if (++count === Number(at)) process.kill(process.pid, 'SIGKILL');
+  count++;
+  if (at === 'copy') cpSync(folder, `${folder}-${count}`, { recursive: true });
+  else if (count === Number(at)) process.kill(process.pid, 'SIGKILL');
 };
-const save = await saves[kind]![1](folder, fixtures);
+const prepared: (() => Promise<void>)[] = [];
+for (const each of folders) prepared.push(await saves[kind]![1](each, fixtures));
 const own = fs as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
 for (const name of ['open', 'rename', 'rm', 'mkdir', 'copyFile', 'writeFile', 'utimes']) {
   const run = own[name]!;
@@ -35,5 +41,5 @@ for (const name of ['open', 'rename', 'rm', 'mkdir', 'copyFile', 'writeFile', 'u
   };
 }
 syncBuiltinESMExports();
-await save();
+for (const save of prepared) await save();
 process.stdout.write(`done ${count}\n`);

@@ -1,0 +1,3 @@
+import { killed, killedSaveTests } from './killedSaveOn.js';
+
+killedSaveTests(killed);
