@@ -5,10 +5,10 @@ import { kernels } from '../src/kernels/index.js';
 import type { DeviceFacts, Kernel } from '../src/kernels/kernel.js';
 
 /**
- * Chooses, of cases from the shortest shader on, those that bring a statement which no shader
- * before them had, and those whose shaders are compiled already. What is left out is the same code
- * at another size, in another unrolling or combination: a software device compiles for seconds what
- * it runs in milliseconds.
+ * Chooses cases that together run every statement of the kernels' shaders, with few and short
+ * shaders, and those whose shaders a device has compiled for them already. What is left out is the
+ * same code at another size, in another unrolling or combination: a software device compiles for
+ * seconds what it runs in milliseconds.
  *
  * Statements are compared without their numbers, and a sum of like terms as one term. Where no
  * kernel takes a case, its decomposition runs: op, ranks, types and options stand for its
@@ -16,7 +16,8 @@ import type { DeviceFacts, Kernel } from '../src/kernels/kernel.js';
  */
 export class KernelPaths {
   readonly #written = new Set<string>();
-  readonly #compiled = new Set<string>();
+  /** Shaders, by device: what was compiled for one is compiled again for another. */
+  readonly #compiled = new Map<string, Set<string>>();
 
   /** @param kernelOf the kernel of an op. Default: the backend's own */
   choose(
@@ -24,28 +25,44 @@ export class KernelPaths {
     facts: DeviceFacts,
     kernelOf: (op: string) => Kernel | undefined = (op) => kernels.find((k) => k.op === op),
   ): OpCase[] {
-    const planned = cases.map((testCase) => {
-      const { op, inputs, attrs } = testCase;
-      const shaders = shadersOf(testCase, facts, kernelOf(op.name));
-      const types = inputs.map(({ dtype, shape }) => [dtype, `${shape.length}d`]);
-      const text = shaders
-        ? shaders.map(({ wgsl }) => wgsl()).join('\n')
-        : JSON.stringify([op.name, types, attrs]);
-      return { testCase, keys: shaders?.map(({ key }) => key), text };
-    });
-    // The shortest first: a long shader is often an unrolled one, with the same statements.
-    const chosen = planned
-      .sort((a, b) => a.text.length - b.text.length)
-      .filter(({ keys, text }) => {
-        if (keys?.every((key) => this.#compiled.has(key))) return true;
-        const before = this.#written.size;
-        for (const statement of text.split(keys ? /[;{}\n]/ : '\n'))
-          this.#written.add(withoutSizes(statement));
-        if (this.#written.size === before) return false;
-        for (const key of keys ?? []) this.#compiled.add(key);
-        return true;
+    const device = JSON.stringify(facts);
+    const compiled = this.#compiled.get(device) ?? new Set<string>();
+    this.#compiled.set(device, compiled);
+    const left = new Set(
+      cases.map((testCase) => {
+        const { op, inputs, attrs } = testCase;
+        const shaders = shadersOf(testCase, facts, kernelOf(op.name))?.map(({ wgsl }) => wgsl());
+        const types = inputs.map(({ dtype, shape }) => [dtype, `${shape.length}d`]);
+        const text = shaders?.join('\n') ?? JSON.stringify([op.name, types, attrs]);
+        const statements = text.split(shaders ? /[;{}\n]/ : '\n').map(withoutSizes);
+        return { testCase, shaders, length: text.length, statements: new Set(statements) };
+      }),
+    );
+    const chosen: OpCase[] = [];
+    for (;;) {
+      // What has the most new statements for its length: seldom an unrolled shader.
+      const worth = [...left].map((planned) => {
+        const news = [...planned.statements].filter((each) => !this.#written.has(each)).length;
+        return { planned, value: news / planned.length };
       });
-    return chosen.map(({ testCase }) => testCase);
+      const best = worth.reduce((a, b) => (b.value > a.value ? b : a), worth[0]!);
+      // Of an op without a statement of its own, the shortest all the same.
+      if (!(best?.value > 0) && chosen.length > 0) break;
+      const least = worth.filter(({ planned }) => planned.length > 0);
+      const next =
+        best.value > 0
+          ? best.planned
+          : least.reduce((a, b) => (b.planned.length < a.planned.length ? b : a), least[0] ?? best)
+              .planned;
+      left.delete(next);
+      chosen.push(next.testCase);
+      for (const statement of next.statements) this.#written.add(statement);
+      for (const wgsl of next.shaders ?? []) compiled.add(wgsl);
+      if (left.size === 0) break;
+    }
+    for (const { testCase, shaders } of left)
+      if (shaders?.every((wgsl) => compiled.has(wgsl))) chosen.push(testCase);
+    return chosen;
   }
 }
 
