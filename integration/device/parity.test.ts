@@ -1,20 +1,10 @@
-import {
-  type Attune,
-  AutoModelForCausalLM,
-  AutoTokenizer,
-  type LanguageModel,
-  loadDataset,
-  type SftArgumentsInput,
-} from '@attune/core';
+import { type Attune, AutoModelForCausalLM, AutoTokenizer, loadDataset } from '@attune/core';
 import { SafetensorsFile } from '@attune/core/io';
 import { PeftModel } from '@attune/peft';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 // How a recorded run is followed is the same in all packages.
-import {
-  argumentsOf,
-  expectUpdates,
-  updatesOf,
-} from '../../packages/core/test/trainer/recordedRun.js';
+import { VARIANT_UPDATES } from '../../packages/core/test/trainer/recordedRun.js';
+import { follow, followQuantized, quantizedRuns } from './recordedRuns.js';
 import { fixture, fixtureJson, hasStories, onDawn, shared } from './support.js';
 
 let attune: Attune;
@@ -22,21 +12,6 @@ beforeAll(async () => {
   attune = await onDawn();
 });
 afterAll(() => attune.dispose());
-
-/**
- * Updates from PEFT's initial adapter; expects transformers + PEFT's loss, norm and rate at each.
- */
-async function follow(
-  name: string,
-  model: LanguageModel,
-  data: Parameters<typeof updatesOf>[1],
-  extra: SftArgumentsInput = {},
-) {
-  const { settings, trace } = fixtureJson(`${name}/run.json`);
-  const updates = await updatesOf(model, data, { ...argumentsOf(settings), ...extra });
-  // 1e-3 and 1e-2 would do; float32 on the device stays far inside.
-  expectUpdates(updates, trace, { loss: 1e-4, gradNorm: 1e-3 });
-}
 
 describe('30 updates of LoRA follow transformers + PEFT', () => {
   for (const name of ['lora-run-tiny', 'lora-run-tiny-2'])
@@ -55,16 +30,9 @@ describe('30 updates of LoRA follow transformers + PEFT', () => {
       await expected.close();
     });
 
-  // On weights of 4 and 8 bits, 20 updates.
-  for (const name of ['tiny-llama-tied-nf4', 'tiny-qwen2-fp4', 'tiny-qwen2-int8'])
-    test(name, async () => {
-      const { rows } = fixtureJson(`${name}/run.json`);
-      const quantized = await AutoModelForCausalLM.fromPretrained(fixture(name), { attune });
-      const model = await PeftModel.fromPretrained(quantized, fixture(`${name}/initial`), {
-        isTrainable: true,
-      });
-      await follow(name, model, { trainDataset: rows });
-    });
+  // quantizedRuns.sizes.test.ts follows them to their ends.
+  for (const name of quantizedRuns)
+    test(`${name}: the first updates`, () => followQuantized(attune, name, VARIANT_UPDATES));
 
   test.skipIf(!hasStories)('lora-run-stories260k (needs the shared model and data)', async () => {
     const folder = shared('models/stories260k');
