@@ -46,7 +46,7 @@ export class KernelPaths {
         return { planned, value: news / planned.length };
       });
       const best = worth.reduce((a, b) => (b.value > a.value ? b : a), worth[0]!);
-      // Of an op without a statement of its own, the shortest all the same.
+      // An op without a statement of its own runs its shortest case all the same.
       if (!(best?.value > 0) && chosen.length > 0) break;
       const least = worth.filter(({ planned }) => planned.length > 0);
       const next =
