@@ -11,7 +11,9 @@ import { fixtures } from '../../../core/test/models/support.js';
 import { hasAdapter } from '../../src/files/adapterFolder.js';
 import { saves } from './saves.js';
 
-/** Deaths of a save that are left to see: in `folder`-n, what is there before the n-th operation. */
+/**
+ * Deaths of a save that are left to see: in `folder`-n, what is there before the n-th operation.
+ */
 interface Deaths {
   /** File operations of the whole save. */
   readonly count: number;

@@ -98,7 +98,7 @@ function binaryOp(
     ],
     reference: ({ inputs: [a, b], outputs: [out] }) => {
       const [x, y, z] = [a!.data, b!.data, out!.data];
-      // Of one shape, or one of them a single number: one row.
+      // Both have one shape, or one is a single number: one row.
       const [wholeA, wholeB] = [x.length === z.length, y.length === z.length];
       if ((wholeA || x.length === 1) && (wholeB || y.length === 1))
         return row(z, 0, z.length, x, 0, Number(wholeA), y, 0, Number(wholeB));
