@@ -15,6 +15,8 @@ import { phi3 } from './models/families/phi3.js';
 import { qwen2 } from './models/families/qwen2.js';
 import { qwen3 } from './models/families/qwen3.js';
 import { smollm3 } from './models/families/smollm3.js';
+import { bitsAndBytes } from './models/quantization/bitsAndBytes.js';
+import { QuantizationFormats } from './models/quantization/quantizationFormat.js';
 import { builtinObjectives } from './objectives/builtin.js';
 import { builtinOptimizers } from './optim/builtin.js';
 import { builtinSchedules } from './optim/builtinSchedules.js';
@@ -44,6 +46,7 @@ export const builtins = definePlugin({
     for (const optimizer of builtinOptimizers) context.add(Optimizers, optimizer);
     for (const schedule of builtinSchedules) context.add(LearningRateSchedules, schedule);
     for (const reader of builtinReaders) context.add(DatasetReaders, reader);
+    context.add(QuantizationFormats, bitsAndBytes);
     context.add(Callbacks, { name: 'progress', useClass: ProgressCallback });
     // The names of transformers' report_to, and two of our own.
     const file = { writesFiles: true };

@@ -7,8 +7,9 @@ import { sizeClass } from './backend/sizeClass.js';
 import { definePlugin, PLUGIN_API_VERSION, type Plugin } from './di/plugin.js';
 import type { RawConfig } from './io/hfConfig.js';
 import { AutoModelForCausalLM } from './models/loading/auto.js';
-import type { QuantizationConfig } from './models/loading/quantization.js';
 import { dtypeOf } from './models/loading/readConfig.js';
+import type { QuantizationConfig } from './models/quantization/bitsAndBytes.js';
+import type { PluginQuantization } from './models/quantization/quantizationFormat.js';
 import { isLayerWeight } from './nn/offload.js';
 import { Backends } from './points.js';
 import { opTable } from './tensor/opTable.js';
@@ -28,8 +29,8 @@ const estimateShape = {
   peftConfig: z.custom<PeftConfigInput>().optional(),
   /** Storage of the weights. Default: with an adapter what the config says, else float32. */
   dtype: z.custom<DType>().optional(),
-  /** As for fromPretrained: the base in 4 or 8 bits. Default: neither. */
-  quantization: z.custom<QuantizationConfig>().optional(),
+  /** As for fromPretrained: the base in 4 or 8 bits. Default: in full precision. */
+  quantization: z.custom<QuantizationConfig | PluginQuantization>().optional(),
   /**
    * 'weights': those of the layers stay in host memory, as for fromPretrained. Default null:
    * everything is on the device.

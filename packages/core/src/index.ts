@@ -61,7 +61,11 @@ export { inference } from './models/inference.js';
 export type { LanguageModel } from './models/languageModel.js';
 export { AutoModelForCausalLM, AutoModelForSequenceClassification } from './models/loading/auto.js';
 export type { FromPretrainedOptions } from './models/loading/loadOptions.js';
-export type { QuantizationConfig } from './models/loading/quantization.js';
+export type { QuantizationConfig } from './models/quantization/bitsAndBytes.js';
+export {
+  defineQuantizationFormat,
+  QuantizationFormats,
+} from './models/quantization/quantizationFormat.js';
 export { RotaryDecoder } from './nn/rotaryDecoder.js';
 export { causalLmObjective } from './objectives/causalLm.js';
 export { causalLmRows } from './objectives/causalLmRows.js';

@@ -34,4 +34,5 @@ export {
 } from '../models/loading/auto.js';
 export { type AutoModel, autoModel } from '../models/loading/autoModel.js';
 export type { FromConfigOptions, FromPretrainedOptions } from '../models/loading/loadOptions.js';
-export type { QuantizationConfig } from '../models/loading/quantization.js';
+export type { QuantizationConfig } from '../models/quantization/bitsAndBytes.js';
+export * from '../models/quantization/quantizationFormat.js';

@@ -4,6 +4,7 @@
  * @module
  */
 export * from '../nn/attention.js';
+export * from '../nn/bitsAndBytesLinear.js';
 export * from '../nn/conv1d.js';
 export * from '../nn/decoder.js';
 export * from '../nn/embedding.js';
@@ -13,7 +14,7 @@ export * from '../nn/mlp.js';
 export * from '../nn/module.js';
 export * from '../nn/norm.js';
 export { offloadWeights } from '../nn/offload.js';
-export * from '../nn/quantizedLinear.js';
+export * from '../nn/quantizedLayer.js';
 export * from '../nn/rotary.js';
 export * from '../nn/rotaryDecoder.js';
 export type { KeyValues, VirtualTokens } from '../nn/virtualTokens.js';

@@ -5,7 +5,7 @@ import { AttuneError, nearest } from '../util/errors.js';
 import type { JsonValue } from '../util/losslessJson.js';
 import { readJsonMap } from './jsonMap.js';
 import { type HostTensorData, SafetensorsFile } from './safetensors.js';
-import type { TensorInfo } from './safetensorsHeader.js';
+import type { SafetensorsDType, TensorInfo } from './safetensorsHeader.js';
 import { finishSave } from './saveWhole.js';
 
 const singleFile = 'model.safetensors';
@@ -118,6 +118,25 @@ export class WeightFolder implements AsyncDisposable {
   /** The bytes as they lie in the file. @throws WEIGHTS_TENSOR_UNKNOWN */
   readBytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
     return this.file(name).readBytes(this.#inFile(name));
+  }
+
+  /**
+   * The bytes of a tensor that are to be so many of this type, checked before they are read.
+   *
+   * @throws WEIGHTS_TENSOR_UNKNOWN, WEIGHTS_SHAPE
+   */
+  async readPart(
+    name: string,
+    dtype: SafetensorsDType,
+    numBytes: number,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const { dtype: found, begin, end } = this.info(name);
+    if (found === dtype && end - begin === numBytes) return this.readBytes(name);
+    throw new AttuneError(
+      'WEIGHTS_SHAPE',
+      `tensor "${name}" is ${found} of ${end - begin} bytes in ${this.file(name).path}, but config.json asks for ${dtype} of ${numBytes} bytes.`,
+      { remedy: 'Use the config.json that belongs to these weights.' },
+    );
   }
 
   /**

@@ -8,7 +8,7 @@ import { type ShardOptions, shardOptions, writeWeights } from '../io/shards.js';
 import type { AttentionLike } from '../nn/attention.js';
 import type { CappedHead, CausalDecoder } from '../nn/decoder.js';
 import type { Module, Parameter } from '../nn/module.js';
-import type { DequantizedDType } from '../nn/quantizedLinear.js';
+import type { DequantizedDType } from '../nn/quantizedLayer.js';
 import { positionsBehind, positionsFromStart, segmentsBehind } from '../nn/virtualTokens.js';
 import type { Engine } from '../tensor/engine.js';
 import { concat } from '../tensor/ops/movement.js';
@@ -29,8 +29,8 @@ import {
   type TaskType,
   virtualOnes,
 } from './languageModel.js';
-import { dequantizeLayers, quantizedLayers, quantizedToWrite } from './loading/quantization.js';
 import { checkpointingOptions, dequantizeOptions } from './modelOptions.js';
+import { dequantizeLayers, quantizedToWrite } from './quantization/quantizeLayers.js';
 
 /** Keys of config.json where transformers refuses an int; its other numbers may be either. */
 const FLOATS: ReadonlySet<string> = new Set([
@@ -204,7 +204,7 @@ export abstract class DecoderModel implements LanguageModel {
     const { raw, generation, sources, nested } = this.config;
     const tensors = [
       ...[...this.root.namedParameters()].map(([name, parameter]) => toWrite(name, parameter)),
-      ...[...quantizedLayers(this.root)].flatMap(([path, layer]) => quantizedToWrite(path, layer)),
+      ...quantizedToWrite(this.attune, this.root, raw),
     ];
     const config = nested ? textAlone(raw, nested) : raw;
     const source = sources?.config;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { DequantizedDType, QuantizedLinear } from '../nn/quantizedLinear.js';
+import type { DequantizedDType, QuantizedLayer } from '../nn/quantizedLayer.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { OptionsInput } from '../util/options.js';
 
@@ -23,7 +23,7 @@ const dequantizeShape = {
    * Weights [out, in] in that storage, in the place of what a layer's codes stand for; the model
    * takes them over. Default none.
    */
-  weights: z.custom<ReadonlyMap<QuantizedLinear, Tensor>>().optional(),
+  weights: z.custom<ReadonlyMap<QuantizedLayer, Tensor>>().optional(),
 };
 export const dequantizeOptions = z.strictObject(dequantizeShape);
 

@@ -6,7 +6,7 @@ import { Rng } from '../util/rng.js';
 import { Embedding } from './embedding.js';
 import type { Module, Parameter } from './module.js';
 import { LayerNorm, RMSNorm } from './norm.js';
-import { QuantizedLinear, quantizeWeight } from './quantizedLinear.js';
+import { QuantizedLayer } from './quantizedLayer.js';
 
 /** Writes host values into a tensor that exists, rounded to its dtype. @throws SHAPE_MISMATCH */
 export function writeValues(tensor: Tensor, values: ArrayLike<number>): void {
@@ -34,14 +34,15 @@ export interface InitOptions {
  * Fills every parameter below `root` as transformers does before pretraining: weights N(0, std²),
  * norms 1 (Gemma's, which are differences from 1: 0), biases and the padding row of an embedding 0.
  * The same seed gives the same model.
+ *
+ * @throws QUANTIZATION_READ_ONLY for layers of a format that makes no codes
  */
 export function initWeights(root: Module, { std, seed }: InitOptions): void {
   const rng = new Rng(seed);
-  for (const [, module] of root.namedModules()) {
-    if (module instanceof QuantizedLinear) {
-      const { weightSize, inFeatures, format } = module;
-      const values = Float32Array.from({ length: weightSize }, () => std * rng.normal());
-      module.load(quantizeWeight(values, inFeatures, format));
+  for (const [path, module] of root.namedModules()) {
+    if (module instanceof QuantizedLayer) {
+      const rows = Float32Array.from({ length: module.weightSize }, () => std * rng.normal());
+      module.quantize(rows, `${path}.weight`);
     }
     const isNorm = module instanceof RMSNorm || module instanceof LayerNorm;
     const gain = module instanceof RMSNorm ? 1 - module.offset : 1;

@@ -3,7 +3,7 @@ export interface BaseParameter {
   /** As in its checkpoint: `model.layers.0.self_attn.q_proj.bias`. */
   readonly name: string;
   readonly shape: readonly number[];
-  /** Held in 4 or 8 bits: cannot be trained. */
+  /** Held as codes of 4 or 8 bits, say: cannot be trained. */
   readonly isQuantized: boolean;
 }
 

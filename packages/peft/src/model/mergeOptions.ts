@@ -18,9 +18,9 @@ export type MergeOptions = OptionsInput<typeof mergeShape>;
 
 const unloadShape = {
   /**
-   * Gives a base that is held in 4 or 8 bits back in full precision, with the merged weights
-   * unrounded. A dtype says how all its layers are stored; true: as the base's other weights.
-   * Default false: merged weights are rounded to 4 or 8 bits again, as in PEFT.
+   * Gives a quantised base back in full precision, with the merged weights unrounded. A dtype says
+   * how all its layers are stored; true: as the base's other weights. Default false: merged weights
+   * are quantised again, as in PEFT.
    */
   dequantize: z
     .union([z.boolean(), z.enum(STORAGES)], `expected true, false or ${STORAGES.join(', ')}`)

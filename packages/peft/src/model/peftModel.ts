@@ -199,7 +199,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
 
   /**
    * Folds the active adapters into the base weights, so that they cost nothing in `forward`. The
-   * weights they overwrite are kept on the host until `unmergeAdapter`. Weights of 4 or 8 bits are
+   * weights they overwrite are kept on the host until `unmergeAdapter`. Quantised weights are
    * dequantised, added to and quantised again, with a warning.
    *
    * @throws UNKNOWN_OPTION, INVALID_OPTION, PEFT_NO_ADAPTER, PEFT_NOT_MERGEABLE,

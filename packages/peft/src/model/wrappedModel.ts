@@ -8,7 +8,7 @@ import {
   type ModelConfig,
   type TaskType,
 } from '@attune/core/models';
-import { type Module, QuantizedLinear } from '@attune/core/nn';
+import { type Module, QuantizedLayer } from '@attune/core/nn';
 
 type GenerateOptions = Parameters<GenerativeModel['generate']>[0];
 
@@ -125,7 +125,7 @@ export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
   }
 
   /**
-   * How many numbers are trained, and how many there are, adapters included; a weight of 4 bits
+   * How many numbers are trained, and how many there are, adapters included; a quantised number
    * counts as one.
    */
   getNbTrainableParameters(): { readonly trainable: number; readonly all: number } {
@@ -137,7 +137,7 @@ export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
       if (parameter.trainable) trainable += parameter.size;
     }
     for (const [, module] of this.root.namedModules())
-      if (module instanceof QuantizedLinear) all += module.weightSize;
+      if (module instanceof QuantizedLayer) all += module.weightSize;
     return { trainable, all };
   }
 

@@ -1,5 +1,5 @@
 import type { LanguageModel } from '@attune/core';
-import { Embedding, type Module, QuantizedLinear } from '@attune/core/nn';
+import { Embedding, type Module, QuantizedLayer } from '@attune/core/nn';
 import type { BaseModel } from '../contract/baseModel.js';
 import { original } from '../slots/adapterSlot.js';
 
@@ -15,7 +15,7 @@ export function baseModel({ config }: LanguageModel, modules: ModuleTable): Base
     const own = [...module.ownParameters].map(([name, { shape }]) => {
       return { name: path ? `${path}.${name}` : name, shape, isQuantized: false };
     });
-    if (!(module instanceof QuantizedLinear)) return own;
+    if (!(module instanceof QuantizedLayer)) return own;
     const shape = [module.outFeatures, module.inFeatures];
     return [{ name: `${path}.weight`, shape, isQuantized: true }, ...own];
   });

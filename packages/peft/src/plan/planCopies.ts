@@ -1,5 +1,5 @@
 import { AttuneError, type LanguageModel } from '@attune/core';
-import { type Module, QuantizedLinear } from '@attune/core/nn';
+import { type Module, QuantizedLayer } from '@attune/core/nn';
 import type { BaseModel } from '../contract/baseModel.js';
 import type { PeftConfig } from '../contract/config.js';
 import type { SelectionMethod } from '../contract/methodKinds.js';
@@ -35,7 +35,7 @@ export function planModulesToSave(
   }
   return [...found].map((path) => {
     const module = original(modules.get(path)!);
-    checkCopy(model, path, module);
+    checkCopy(model, path, module, modules);
     return copyOf(modules, path, [...module.ownParameters.keys()]);
   });
 }
@@ -63,13 +63,13 @@ export function planSelection(
     );
   refuseQuantized(
     method.peftType,
-    chosen.filter((p) => p.isQuantized).map((p) => p.name),
+    modules,
+    chosen.filter((p) => p.isQuantized).map((p) => pathOf(p.name)),
   );
   const parts = new Map<string, string[]>();
   for (const { name } of chosen) {
-    const dot = name.lastIndexOf('.');
-    const path = name.slice(0, Math.max(dot, 0));
-    parts.set(path, [...(parts.get(path) ?? []), name.slice(dot + 1)]);
+    const path = pathOf(name);
+    parts.set(path, [...(parts.get(path) ?? []), lastName(name)]);
   }
   return [...parts].map(([path, names]) => copyOf(modules, path, names));
 }
@@ -88,10 +88,10 @@ function copyOf(modules: ModuleTable, path: string, names: readonly string[]): P
 }
 
 const holdsParameters = (module: Module): boolean =>
-  module.ownParameters.size > 0 || module instanceof QuantizedLinear;
+  module.ownParameters.size > 0 || module instanceof QuantizedLayer;
 
-function checkCopy(model: LanguageModel, path: string, module: Module): void {
-  refuseQuantized('modulesToSave', module instanceof QuantizedLinear ? [`${path}.weight`] : []);
+function checkCopy(model: LanguageModel, path: string, module: Module, modules: ModuleTable): void {
+  refuseQuantized('modulesToSave', modules, module instanceof QuantizedLayer ? [path] : []);
   // PEFT would train the embedding alone and leave the head as it was: the file would mean two
   // things.
   if (model.config.tieWordEmbeddings && path.endsWith('embed_tokens'))
@@ -102,11 +102,17 @@ function checkCopy(model: LanguageModel, path: string, module: Module): void {
     );
 }
 
-function refuseQuantized(what: string, names: readonly string[]): void {
-  if (names.length === 0) return;
+/** The module of a parameter. */
+const pathOf = (name: string): string => name.slice(0, Math.max(name.lastIndexOf('.'), 0));
+
+/** @param paths of layers whose weight shall be trained */
+function refuseQuantized(what: string, modules: ModuleTable, paths: readonly string[]): void {
+  if (paths.length === 0) return;
+  const more = paths.length > 1 ? ` and ${paths.length - 1} more are` : ' is';
+  const { precision } = original(modules.get(paths[0]!)!) as QuantizedLayer;
   throw new AttuneError(
     'PEFT_QUANTIZED',
-    `${what}: ${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''} ${names.length > 1 ? 'are' : 'is'} held in 4 or 8 bits, which cannot be trained.`,
+    `${what}: ${paths[0]}.weight${more} held in ${precision}, which cannot be trained.`,
     { remedy: 'Load the base without quantization, or adapt the layer (LORA, IA3, ...) instead.' },
   );
 }

@@ -4,7 +4,7 @@ import {
   type LinearLike,
   type Module,
   type Parameter,
-  QuantizedLinear,
+  QuantizedLayer,
 } from '@attune/core/nn';
 import type { PeftConfig } from '../contract/config.js';
 import type { AdapterContext, LayerInfo } from '../contract/layerInfo.js';
@@ -193,7 +193,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
   override folded(adapters: readonly string[]): readonly Folded[] {
     if (!adapters.some((adapter) => this.#attached.has(adapter))) return [];
     const base = original(this);
-    const quantized = base instanceof QuantizedLinear ? base : undefined;
+    const quantized = base instanceof QuantizedLayer ? base : undefined;
     const weight = base.ownParameters.get('weight');
     const bias = base.ownParameters.get('bias');
     const turn = turner(this);
@@ -232,7 +232,7 @@ export class AdaptedLinear extends AdapterSlot implements LinearLike {
 
 function baseWeight(slot: AdaptedLinear): Tensor {
   const base = original(slot);
-  if (base instanceof QuantizedLinear) return base.dequantize();
+  if (base instanceof QuantizedLayer) return base.dequantize();
   const weight = base.ownParameters.get('weight');
   if (weight) return turner(slot)(weight.tensor.cast('float32').detach());
   throw new AttuneError(

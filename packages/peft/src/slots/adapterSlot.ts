@@ -1,5 +1,5 @@
 import type { Tensor } from '@attune/core';
-import { Module, type Parameter, type QuantizedLinear } from '@attune/core/nn';
+import { Module, type Parameter, type QuantizedLayer } from '@attune/core/nn';
 import type { PlannedParameter } from './plannedSlot.js';
 
 /**
@@ -44,10 +44,10 @@ export interface UnaryModule extends Module {
 }
 
 /**
- * What folding changes: a parameter of the base, or a layer that holds its weight [out, in] in 4 or
- * 8 bits.
+ * What folding changes: a parameter of the base, or a layer that holds its weight [out, in]
+ * quantised.
  */
-export type FoldTarget = Parameter | QuantizedLinear;
+export type FoldTarget = Parameter | QuantizedLayer;
 
 /** The new value that it gets when adapters are folded into it. */
 export type Folded = readonly [target: FoldTarget, value: Tensor];

@@ -4,9 +4,7 @@ import {
   type DequantizedDType,
   type Module,
   type Parameter,
-  QuantizedLinear,
-  type QuantizedWeight,
-  quantizeWeight,
+  QuantizedLayer,
 } from '@attune/core/nn';
 import { type AdapterPart, type FoldTarget, partsOf } from './adapterSlot.js';
 
@@ -31,13 +29,13 @@ export interface Folded {
   /** What was overwritten. */
   readonly backup: Backup;
   /** With `dequantize`, the merged weights [out, in] of quantised layers. */
-  readonly weights: ReadonlyMap<QuantizedLinear, Tensor>;
+  readonly weights: ReadonlyMap<QuantizedLayer, Tensor>;
 }
 
 /**
  * Writes adapters into the base weights: computed in float32, rounded to how each is stored once;
- * codes of 4 or 8 bits are made anew on the host, as bitsandbytes makes them. Nothing is written
- * unless all of it can be.
+ * quantised weights are quantised again, as their format does. Nothing is written unless all of it
+ * can be.
  *
  * @returns with `dequantize` the merged weights [out, in] of quantised layers, which are the
  *   caller's
@@ -51,7 +49,7 @@ export async function fold(
 ): Promise<Folded> {
   const parts = partsOf(root);
   const undo = new Map<FoldTarget, () => void>();
-  const requantized = new Map<QuantizedLinear, QuantizedWeight>();
+  const requantized = new Map<QuantizedLayer, unknown>();
   // Parts whose values are still to be computed: new codes are there.
   const left: AdapterPart[] = [];
   for (const part of parts) {
@@ -62,11 +60,11 @@ export async function fold(
       for (const target of targets) if (!undo.has(target)) undo.set(target, await putBack(target));
   }
   if (requantized.size > 0) logger.warn(rounding([...requantized.keys()]));
-  const weights = new Map<QuantizedLinear, Tensor>();
+  const weights = new Map<QuantizedLayer, Tensor>();
   for (const part of left)
     inScope(engine, () => {
       for (const [target, value] of part.folded(adapters)) {
-        if (!(target instanceof QuantizedLinear)) ops.assign(target.tensor, value);
+        if (!(target instanceof QuantizedLayer)) ops.assign(target.tensor, value);
         else if (dequantize) weights.set(target, engine.keep(value.mul(1).cast(dequantize)));
       }
     });
@@ -92,24 +90,20 @@ async function tryFold(
 ) {
   const results = inScope(engine, () =>
     part.folded(adapters).map(([target, value]) => {
-      if (target instanceof QuantizedLinear)
+      if (target instanceof QuantizedLayer)
         return { target, stored: safe || quantize ? value.mul(1) : null };
       // A copy as it would be stored: 16-bit weights may overflow only there.
       return { target, stored: safe ? value.mul(1).cast(target.dtype) : null };
     }),
   );
-  const codes = new Map<QuantizedLinear, QuantizedWeight>();
+  const codes = new Map<QuantizedLayer, unknown>();
   try {
     for (const { target, stored } of results) {
       const values = stored && ((await stored.data()) as Float32Array);
-      const format = quantize && target instanceof QuantizedLinear ? target.format : null;
-      // No code stands for what is not finite; int8 is made from float16, which rounds 65520 to
-      // infinity.
-      const limit = format?.quantType === 'int8' ? 65520 : Number.POSITIVE_INFINITY;
-      if ((safe || format) && !values?.every((value) => Math.abs(value) < limit))
+      const layer = quantize && target instanceof QuantizedLayer ? target : null;
+      if ((safe || layer) && !values?.every((value) => Number.isFinite(value)))
         throw notFinite(part, adapters);
-      if (target instanceof QuantizedLinear && format)
-        codes.set(target, quantizeWeight(values!, target.inFeatures, format));
+      if (layer) codes.set(layer, encoded(layer, values!, part, adapters));
     }
   } finally {
     for (const { stored } of results) stored?.dispose();
@@ -117,25 +111,55 @@ async function tryFold(
   return { targets: results.map(({ target }) => target), codes };
 }
 
-function notFinite(part: AdapterPart, adapters: readonly string[]): AttuneError {
+/** @throws PEFT_NOT_MERGEABLE where the format makes no codes; PEFT_MERGE_NOT_FINITE */
+function encoded(
+  layer: QuantizedLayer,
+  values: Float32Array,
+  part: AdapterPart,
+  adapters: readonly string[],
+): unknown {
+  if (!layer.encode)
+    throw new AttuneError(
+      'PEFT_NOT_MERGEABLE',
+      `${part.path} is held in ${layer.precision}, which is read from checkpoints and not made of floats: ${named(adapters)} cannot be merged into it.`,
+      {
+        remedy:
+          'Keep the adapter beside the base; or call mergeAndUnload({ dequantize: true }), which gives the merged weights in full precision.',
+      },
+    );
+  try {
+    return layer.encode(values);
+  } catch (cause) {
+    // No code stands for it: int8 is made from float16, which rounds 65520 to infinity.
+    if (AttuneError.isInstance(cause) && cause.code === 'QUANTIZATION_INVALID')
+      throw notFinite(part, adapters, cause);
+    throw cause;
+  }
+}
+
+const named = (adapters: readonly string[]): string => adapters.map((a) => `"${a}"`).join(', ');
+
+function notFinite(
+  part: AdapterPart,
+  adapters: readonly string[],
+  cause?: AttuneError,
+): AttuneError {
   return new AttuneError(
     'PEFT_MERGE_NOT_FINITE',
-    `merging ${adapters.map((a) => `"${a}"`).join(', ')} makes ${part.path} infinite or not a number; the base model is unchanged.`,
+    `merging ${named(adapters)} makes ${part.path} infinite or not a number; the base model is unchanged.`,
     {
       remedy:
         'The adapter is broken (training diverged), or a float16 weight overflows: load the base as float32 or bfloat16.',
+      cause,
     },
   );
 }
 
-function rounding(layers: readonly QuantizedLinear[]): string {
-  const { quantType } = layers[0]!.format;
-  const bits = quantType === 'int8' ? 8 : 4;
-  return `merging into ${layers.length} layers held in ${bits} bits (${quantType}) rounds their weights to ${bits} bits again: outputs differ from those of the adapter beside the base. mergeAndUnload({ dequantize: true }) keeps the merged weights in full precision.`;
-}
+const rounding = (layers: readonly QuantizedLayer[]): string =>
+  `merging into ${layers.length} layers held in ${layers[0]!.precision} rounds their weights again: outputs differ from those of the adapter beside the base. mergeAndUnload({ dequantize: true }) keeps the merged weights in full precision.`;
 
 async function putBack(target: FoldTarget): Promise<() => void> {
-  if (target instanceof QuantizedLinear) {
+  if (target instanceof QuantizedLayer) {
     const weight = await target.read();
     return () => target.load(weight);
   }

@@ -79,7 +79,7 @@ test('quantised weights cannot be trained', async () => {
     { peftType: 'LORA', targetModules: ['q_proj'], modulesToSave: ['o_proj'] },
   ])
     expect(() => getPeftModel(base, untyped(config))).toThrow(
-      /PEFT_QUANTIZED: .*held in 4 or 8 bits/,
+      /PEFT_QUANTIZED: .*held in 4 bits \(fp4\)/,
     );
   expect(trained(getPeftModel(base, { peftType: 'BITFIT' }))).toHaveLength(6);
 });

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AutoModelForCausalLM } from '@attune/core';
 import { SafetensorsFile } from '@attune/core/io';
-import { QuantizedLinear } from '@attune/core/nn';
+import { BitsAndBytesLinear } from '@attune/core/nn';
 import { decayGroups } from '@attune/core/training';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
@@ -138,7 +138,7 @@ describe('DoRA', () => {
       attune,
     });
     const quantized = model.root.submodule('model.layers.0.self_attn.q_proj');
-    expect(quantized).toBeInstanceOf(QuantizedLinear);
+    expect(quantized).toBeInstanceOf(BitsAndBytesLinear);
     const plain = await logits(model);
     const adapted = getPeftModel(model, dora);
     expect(largestDifference(await logits(adapted), plain)).toBeLessThan(1e-4);
@@ -150,7 +150,7 @@ describe('DoRA', () => {
     const full = await load(attune, 'tiny-llama-tied');
     const { engine } = attune;
     for (const [at, module] of model.root.namedModules())
-      if (module instanceof QuantizedLinear) {
+      if (module instanceof BitsAndBytesLinear) {
         const weight = engine.noGrad(() => module.dequantize());
         full.root
           .submodule(at.replace('.base_layer', ''))

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Attune, AutoModelForCausalLM, type CausalLM } from '@attune/core';
-import { QuantizedLinear } from '@attune/core/nn';
+import { BitsAndBytesLinear } from '@attune/core/nn';
 import { getPeftModel, PeftModel } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { original } from '../../src/slots/adapterSlot.js';
@@ -28,9 +28,9 @@ const load = (attune: Attune, name: string): Promise<CausalLM> =>
   AutoModelForCausalLM.fromPretrained(resolve(fixtures, name), { attune });
 
 function layersOf(model: { readonly root: CausalLM['root'] | PeftModel['root'] }) {
-  const found = new Map<string, QuantizedLinear>();
+  const found = new Map<string, BitsAndBytesLinear>();
   for (const [path, module] of model.root.namedModules())
-    if (module instanceof QuantizedLinear) found.set(path.replaceAll('.base_layer', ''), module);
+    if (module instanceof BitsAndBytesLinear) found.set(path.replaceAll('.base_layer', ''), module);
   return found;
 }
 
@@ -156,7 +156,7 @@ test('what is not finite is refused, and changes nothing', async () => {
       'model.layers.1.mlp.down_proj.lora_B.default.weight',
     )!;
     const slot = model.root.submodule('model.layers.1.mlp.down_proj');
-    expect(original(slot)).toBeInstanceOf(QuantizedLinear);
+    expect(original(slot)).toBeInstanceOf(BitsAndBytesLinear);
     // 1e6 overflows the float16 that int8 rounds to; the others hold it.
     const broken = name.endsWith('int8') ? [Number.NaN, 1e9] : [Number.NaN];
     for (const value of broken) {

@@ -14,6 +14,9 @@ import { warnOfAbsentSettings } from '../generation/generationSettings.js';
 import { type HeadDefinition, type NewHeadOptions, newHeadOptions } from '../heads/head.js';
 import { buildWithHead } from '../heads/tiedHead.js';
 import type { ModelConfig } from '../languageModel.js';
+import { parseQuantization, type Quantization } from '../quantization/parseQuantization.js';
+import { QuantizationFormats } from '../quantization/quantizationFormat.js';
+import { quantizeLayers } from '../quantization/quantizeLayers.js';
 import { parseLoadOptions, refuseAdapterFolder } from './checkLoading.js';
 import {
   configOptions,
@@ -22,7 +25,6 @@ import {
   pretrainedOptions,
 } from './loadOptions.js';
 import { loadWeights } from './loadWeights.js';
-import { parseQuantization, type Quantization, quantizeLayers } from './quantization.js';
 import { checkConfig, familyOf, modelConfig, storageDType } from './readConfig.js';
 
 /** Models with one head, of every family that is registered. */
@@ -36,15 +38,17 @@ export interface AutoModel<Model, Options extends object> {
    *   into Hugging Face's cache
    * @throws UNKNOWN_OPTION, LOAD_OPTION, MODEL_NAME, ATTUNE_NEEDED, ATTUNE_DISPOSED,
    *   ADAPTER_NOT_MODEL, MODEL_FOLDER_MISSING, HUB_NOT_FOUND, HUB_ACCESS, HUB_UNREACHABLE,
-   *   CONFIG_INVALID, UNKNOWN_NAME (model_type), WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and
-   *   unexpected tensors), WEIGHTS_SHAPE, DTYPE_OVERFLOW
+   *   CONFIG_INVALID, UNKNOWN_NAME (model_type), CHECKPOINT_QUANTIZED, QUANTIZATION_INVALID,
+   *   WEIGHTS_MISSING, WEIGHTS_MISMATCH (missing and unexpected tensors), WEIGHTS_SHAPE,
+   *   DTYPE_OVERFLOW
    */
   fromPretrained(nameOrPath: string, options: FromPretrainedOptions & Options): Promise<Model>;
   /**
    * A new model with random weights, for training from scratch: N(0, initializer_range²), norms 1.
    *
    * @param config as in a config.json, with its `model_type`
-   * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type)
+   * @throws CONFIG_INVALID, UNKNOWN_NAME (model_type), CHECKPOINT_QUANTIZED, QUANTIZATION_INVALID,
+   *   QUANTIZATION_READ_ONLY
    */
   fromConfig(config: RawConfig, options: FromConfigOptions & Options): Promise<Model>;
 }
@@ -86,11 +90,12 @@ async function fromPretrained<Model extends DecoderModel, Options extends object
   const given = head.configure?.(files.config, options, where) ?? files.config;
   await using opened = await WeightFolder.open(folder);
   const weights = family.nameInModel ? opened.renamed(family.nameInModel) : opened;
-  checkConfig(family, given, weights, where);
-  const dtype = storageDType(parsed.dtype, given, weights);
+  const formats = attune.registry(QuantizationFormats);
   const quantization =
-    parseQuantization(given.quantization_config, where, true) ??
-    parseQuantization(options.quantization, 'quantization');
+    parseQuantization(formats, given.quantization_config, where, true) ??
+    parseQuantization(formats, options.quantization, 'quantization');
+  checkConfig(family, given, weights, where, quantization);
+  const dtype = storageDType(parsed.dtype, given, weights);
   if (quantization && offload)
     throw new AttuneError(
       'OPTION_CONFLICT',
@@ -119,6 +124,7 @@ async function fromPretrained<Model extends DecoderModel, Options extends object
       ignoreUnexpected,
       optional: new Set(ownTensors),
       aliases,
+      format: quantization?.format ?? null,
     });
     initialize(head, root, missing, { std: deviation(raw), seed });
     for (const name of missing)
@@ -146,14 +152,21 @@ async function fromConfig<Model extends DecoderModel, Options extends object>(
   refuseTowers(head, family, 'config');
   const raw = head.configure?.(config, options, 'config') ?? config;
   const facts = modelConfig(family, raw, null, 'config');
-  const quantization = parseQuantization(options.quantization, 'quantization');
+  const formats = attune.registry(QuantizationFormats);
+  const quantization = parseQuantization(formats, options.quantization, 'quantization');
   const outputHead = head.keepsOutputLayer;
   const decoder = family.build(attune.engine, raw, { dtype, outputHead });
-  const root = assemble(attune, head, decoder, { config: facts, dtype, quantization });
-  if (parsed.initialize) {
-    const std = deviation(raw);
-    initWeights(root, { std, seed });
-    if (head.initialize) initialize(head, root, head.ownTensors ?? [], { std, seed });
+  let root = decoder;
+  try {
+    root = assemble(attune, head, decoder, { config: facts, dtype, quantization });
+    if (parsed.initialize) {
+      const std = deviation(raw);
+      initWeights(root, { std, seed });
+      if (head.initialize) initialize(head, root, head.ownTensors ?? [], { std, seed });
+    }
+  } catch (error) {
+    root.dispose();
+    throw error;
   }
   const source = { nameOrPath: '', folder: null };
   return finish(attune, head, root, { config: facts, dtype, quantization, ...source });

@@ -49,6 +49,7 @@ export function sizesInWords(weights: WeightFolder): string {
  * Compares the sizes in config.json with the header of the weights, before anything of such a size
  * is made. Names that it does not know it passes over: loading finds them.
  *
+ * @param codesToo whether integers are the codes of bitsandbytes, whose sizes are known
  * @throws WEIGHTS_MISMATCH for layers that are not there; WEIGHTS_SHAPE naming key, value and
  *   tensor
  */
@@ -57,6 +58,7 @@ export function checkSizes(
   facts: ModelFacts,
   raw: RawConfig,
   where: string,
+  codesToo = true,
 ): void {
   const { prefix, layers } = sizesOf(weights);
   const key = (name: string, old: string) => (name in raw || !(old in raw) ? name : old);
@@ -102,6 +104,7 @@ export function checkSizes(
   ) => {
     if (tensor === undefined || !weights.has(tensor)) return;
     const { shape, dtype } = weights.info(tensor);
+    if (!codesToo && !/^B?F/.test(dtype)) return;
     const sizes = wanted.map(([size]) => size);
     // Two codes of 4 bits in a byte: the number of bytes is all that the header says.
     const packed = dtype === 'U8' && shape.length === 2 && shape[1] === 1;

@@ -3,11 +3,12 @@ import type { Attune } from '../../attune.js';
 import type { DType } from '../../backend/dtype.js';
 import type { HubOptions } from '../../io/hub.js';
 import type { OptionsInput } from '../../util/options.js';
-import type { QuantizationConfig } from './quantization.js';
+import type { QuantizationConfig } from '../quantization/bitsAndBytes.js';
+import type { PluginQuantization } from '../quantization/quantizationFormat.js';
 
 const attune = z.custom<Attune>().meta({ aka: 'engine backend' });
 const quantization = z
-  .custom<QuantizationConfig>()
+  .custom<QuantizationConfig | PluginQuantization>()
   .optional()
   .meta({ aka: 'quantizationconfig quantize bnbconfig' });
 
@@ -19,8 +20,8 @@ const pretrainedShape = {
   dtype: z.custom<DType | 'auto'>().default('auto').meta({ aka: 'torchdtype precision' }),
   /**
    * Hold the weights of linear layers in 4 or 8 bits (frozen; train an adapter on them), quantised
-   * while they are read: the model never is in memory in full precision. Default: as the checkpoint
-   * is stored.
+   * while they are read: the model never is in memory in full precision. A format of a plugin is
+   * named by its `quantMethod`. Default: as the checkpoint is stored.
    */
   quantization,
   /** Accept tensors in the checkpoint that the model has no place for. Default false: an error. */

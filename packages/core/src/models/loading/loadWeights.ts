@@ -11,13 +11,14 @@ import type { HostTensorData } from '../../io/safetensors.js';
 import type { WeightFolder } from '../../io/weights.js';
 import type { Module } from '../../nn/module.js';
 import { isLayerWeight } from '../../nn/offload.js';
-import { type QuantizedLinear, quantizeWeight } from '../../nn/quantizedLinear.js';
+import type { QuantizedLayer } from '../../nn/quantizedLayer.js';
 import type { Engine } from '../../tensor/engine.js';
 import { numel } from '../../tensor/shape.js';
 import { AttuneError, nearest } from '../../util/errors.js';
 import type { Logger } from '../../util/logger.js';
 import type { ModelConfig } from '../languageModel.js';
-import { quantizedLayers, quantizedNames, readQuantized } from './quantization.js';
+import type { QuantizationFormat } from '../quantization/quantizationFormat.js';
+import { quantizedLayers } from '../quantization/quantizeLayers.js';
 
 export interface LoadWeightsOptions {
   readonly config: ModelConfig;
@@ -31,6 +32,8 @@ export interface LoadWeightsOptions {
   readonly optional?: ReadonlySet<string>;
   /** Names of the model -> other names in the checkpoint. Default: none. */
   readonly aliases?: ReadonlyMap<string, string>;
+  /** How quantised layers are held. Null: there are none. */
+  readonly format: QuantizationFormat | null;
 }
 
 /**
@@ -43,7 +46,8 @@ const portionBytes = 64 * 2 ** 20;
  * Fills every parameter of a model, one tensor in host memory at a time, converting dtypes.
  *
  * @returns names of optional parameters that the checkpoint does not have: left as they were
- * @throws WEIGHTS_MISMATCH, WEIGHTS_SHAPE, DTYPE_OVERFLOW
+ * @throws WEIGHTS_MISMATCH, WEIGHTS_SHAPE, DTYPE_OVERFLOW; of quantised layers what their format
+ *   throws
  */
 export async function loadWeights(
   engine: Engine,
@@ -54,26 +58,26 @@ export async function loadWeights(
   const parameters = new Map(root.namedParameters());
   const absent = [...(options.optional ?? [])].filter((name) => !weights.has(name));
   for (const name of absent) parameters.delete(name);
-  const quantized = quantizedLayers(root);
+  const { format } = options;
+  const quantized = format ? quantizedLayers(root) : new Map<string, QuantizedLayer>();
+  const codes = (path: string) => `${path}.${format?.codes ?? 'weight'}`;
+  const weightNames = [...quantized.keys()].map((path) =>
+    weights.has(codes(path)) ? codes(path) : `${path}.weight`,
+  );
   const stored = new Map([
-    ...storedNames([...parameters.keys(), ...weightNames(quantized)], weights),
+    ...storedNames([...parameters.keys(), ...weightNames], weights),
     ...(options.aliases ?? []),
   ]);
   checkNames(stored, weights, {
     ...options,
-    ignored: [...options.ignored, ...[...quantized.keys()].map(quantizedNames)],
+    isPart: (name) => format !== null && isPartOf(quantized, format, name),
   });
   let pending = 0;
   const broken: string[] = [];
   for (const [path, layer] of quantized) {
-    layer.load(
-      (await readQuantized(weights, path, layer)) ??
-        quantizeWeight(
-          await floatWeight(weights, stored.get(`${path}.weight`)!, layer),
-          layer.inFeatures,
-          layer.format,
-        ),
-    );
+    const held = await format!.read(weights, path, layer);
+    if (held !== null) layer.load(held);
+    else await quantizeFloats(weights, stored.get(`${path}.weight`) ?? codes(path), layer);
     await layer.engine.backend.sync();
   }
   for (const [name, parameter] of parameters) {
@@ -100,17 +104,25 @@ export async function loadWeights(
   return absent;
 }
 
-const weightNames = (layers: ReadonlyMap<string, QuantizedLinear>): string[] =>
-  [...layers.keys()].map((path) => `${path}.weight`);
-
-/** A weight that is to be quantised, in float32: one at a time, so that the model never is. */
-async function floatWeight(
+/** One weight at a time is in float32, so that the model never is. */
+async function quantizeFloats(
   weights: WeightFolder,
   name: string,
-  { outFeatures, inFeatures }: QuantizedLinear,
-): Promise<Float32Array> {
-  const found = await weights.get(name, [outFeatures, inFeatures], configKeys(name));
-  return convert(found, 'float32', weights.file(name).path) as Float32Array;
+  layer: QuantizedLayer,
+): Promise<void> {
+  const found = await weights.get(name, [layer.outFeatures, layer.inFeatures], configKeys(name));
+  layer.quantize(convert(found, 'float32', weights.file(name).path) as Float32Array, name);
+}
+
+/** Whether a tensor belongs to a quantised layer, beside its weight and its bias. */
+function isPartOf(
+  layers: ReadonlyMap<string, QuantizedLayer>,
+  { tensors }: QuantizationFormat,
+  name: string,
+): boolean {
+  for (let dot = name.lastIndexOf('.'); dot > 0; dot = name.lastIndexOf('.', dot - 1))
+    if (layers.has(name.slice(0, dot))) return name.slice(dot + 1).search(tensors) >= 0;
+  return false;
 }
 
 /**
@@ -131,7 +143,12 @@ export function storedNames(names: Iterable<string>, weights: WeightFolder): Map
 function checkNames(
   stored: ReadonlyMap<string, string>,
   weights: WeightFolder,
-  { config, ignored, ignoreUnexpected }: LoadWeightsOptions,
+  {
+    config,
+    ignored,
+    ignoreUnexpected,
+    isPart,
+  }: LoadWeightsOptions & { readonly isPart: (name: string) => boolean },
 ): void {
   const missing = [...stored].filter(([, inFile]) => !weights.has(inFile)).map(([name]) => name);
   const known = new Set(stored.values());
@@ -139,7 +156,8 @@ function checkNames(
   const isExpected = (name: string) =>
     known.has(name) ||
     (config.tieWordEmbeddings && name === 'lm_head.weight') ||
-    ignored.some((pattern) => pattern.test(name));
+    ignored.some((pattern) => pattern.test(name)) ||
+    isPart(name);
   const unexpected = ignoreUnexpected ? [] : weights.names.filter((name) => !isExpected(name));
   if (missing.length === 0 && unexpected.length === 0) return;
   const parts = [
@@ -191,7 +209,7 @@ export function convert(found: HostTensorData, dtype: DType, path: string): Host
       `${path}: tensor "${found.name}" holds ${found.dtype}, expected floats.`,
       {
         remedy:
-          'config.json lacks the quantization_config of this checkpoint, or it was not written by bitsandbytes.',
+          'config.json lacks the quantization_config of this checkpoint, or names another format than that of its weights.',
       },
     );
   const size = numel(found.shape);

@@ -7,6 +7,8 @@ import { isPlainObject } from '../../util/json.js';
 import { type ModelFacts, ModelFamilies, type ModelFamily } from '../families/family.js';
 import { isNestedType, nestedFamily, textTypeOf } from '../families/nestedFamily.js';
 import type { ModelConfig } from '../languageModel.js';
+import { bitsAndBytes } from '../quantization/bitsAndBytes.js';
+import type { Quantization } from '../quantization/parseQuantization.js';
 import { checkSizes, sizesInWords } from './checkSizes.js';
 
 /** The family of a config.json. @throws CONFIG_INVALID, UNKNOWN_NAME */
@@ -56,6 +58,7 @@ export function checkConfig(
   raw: RawConfig,
   weights: WeightFolder,
   where: string,
+  quantization: Quantization | null,
 ): void {
   let facts: ModelFacts;
   try {
@@ -68,7 +71,9 @@ export function checkConfig(
       cause: error,
     });
   }
-  checkSizes(weights, facts, facts.nested?.textConfig ?? raw, where);
+  // Codes of other formats lie as only those know, who check them when they are read.
+  const codesToo = !quantization || quantization.format === bitsAndBytes;
+  checkSizes(weights, facts, facts.nested?.textConfig ?? raw, where, codesToo);
 }
 
 /** `dtype` of a config, as transformers 4 or 5 writes it, or of the text model in it. */

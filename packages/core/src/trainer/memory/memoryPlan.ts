@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Ledger } from '../../backend/countingBackend.js';
 import type { Module } from '../../nn/module.js';
-import { QuantizedLinear } from '../../nn/quantizedLinear.js';
+import { QuantizedLayer } from '../../nn/quantizedLayer.js';
 import { formatBytes } from '../../util/bytes.js';
 import { type OptionsInput, parseOptions } from '../../util/options.js';
 
@@ -142,7 +142,7 @@ function countParameters(root: Module) {
     if (trainable) trainedParameters += size;
   }
   for (const [, module] of root.namedModules())
-    if (module instanceof QuantizedLinear) parameters += module.weightSize;
+    if (module instanceof QuantizedLayer) parameters += module.weightSize;
   return { parameters, trainedParameters };
 }
 

@@ -130,7 +130,7 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
   }
 }
 
-/** The memory of buffers: weights in 4 or 8 bits. */
+/** The memory of buffers: what quantised layers hold. */
 function bufferStorages(root: Module): ReadonlySet<Storage> {
   const storages = new Set<Storage>();
   for (const [, module] of root.namedModules())

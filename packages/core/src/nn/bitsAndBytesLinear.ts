@@ -1,4 +1,4 @@
-import { type ComputeDType, type DType, decode, encode } from '../backend/dtype.js';
+import { type ComputeDType, decode, encode } from '../backend/dtype.js';
 import {
   type BlockwiseCodes,
   type CodeMap,
@@ -19,11 +19,15 @@ import {
 } from '../tensor/ops/quantized.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
-import type { LinearLike } from './linear.js';
-import { Module, type Parameter } from './module.js';
+import type { Parameter } from './module.js';
+import {
+  type DequantizedDType,
+  QuantizedLayer,
+  type QuantizedLayerSpec,
+} from './quantizedLayer.js';
 
-/** How a linear layer's weight is held. Names are those of bitsandbytes. */
-export interface QuantizedFormat {
+/** How bitsandbytes holds a linear layer's weight. Names are its own. */
+export interface BitsAndBytesFormat {
   readonly quantType: 'nf4' | 'fp4' | 'int8';
   /** Numbers that share a scale; int8 has one scale for each row. Default 64. */
   readonly blockSize: number;
@@ -35,8 +39,8 @@ export interface QuantizedFormat {
   readonly compute: ComputeDType;
 }
 
-/** A quantised weight on the host, as it lies in a file of bitsandbytes. */
-export interface QuantizedWeight {
+/** A weight on the host, as it lies in a file of bitsandbytes. */
+export interface BitsAndBytesWeight {
   readonly codes: Uint8Array;
   /** float32 scales, or with double quantisation their 8-bit codes. */
   readonly absmax: Float32Array | Uint8Array;
@@ -45,7 +49,7 @@ export interface QuantizedWeight {
   readonly offset?: number;
 }
 
-const maps: Readonly<Record<QuantizedFormat['quantType'], () => CodeMap>> = {
+const maps: Readonly<Record<BitsAndBytesFormat['quantType'], () => CodeMap>> = {
   nf4: nf4Map,
   fp4: fp4Map,
   int8: int8Map,
@@ -55,11 +59,11 @@ const maps: Readonly<Record<QuantizedFormat['quantType'], () => CodeMap>> = {
  * float32 [out * in] -> codes and scales, as bitsandbytes quantises: float32 arithmetic; for int8
  * the numbers are rounded to float16 first.
  */
-export function quantizeWeight(
+function quantizeWeight(
   values: Float32Array,
   inFeatures: number,
-  { quantType, blockSize, nested }: QuantizedFormat,
-): QuantizedWeight {
+  { quantType, blockSize, nested }: BitsAndBytesFormat,
+): BitsAndBytesWeight {
   if (quantType === 'int8') {
     const bits = Uint16Array.from(encode(values, 'float16'));
     const half = decode(bits.buffer, 'float16', values.length);
@@ -78,11 +82,8 @@ export function quantizeWeight(
  * Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; int8 holds what LLM.int8() holds,
  * and multiplies it unrounded: activations stay float32.
  */
-export class QuantizedLinear extends Module implements LinearLike {
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-  readonly format: QuantizedFormat;
-  readonly bias: Parameter | null;
+export class BitsAndBytesLinear extends QuantizedLayer<BitsAndBytesWeight> {
+  readonly format: BitsAndBytesFormat;
   readonly #codes: Parameter;
   readonly #absmax: Parameter;
   readonly #map: Parameter;
@@ -90,21 +91,14 @@ export class QuantizedLinear extends Module implements LinearLike {
   #offset = 0;
 
   constructor(
-    readonly engine: Engine,
-    options: {
-      readonly inFeatures: number;
-      readonly outFeatures: number;
-      readonly bias: boolean;
-      /** What the bias is stored in. */
-      readonly dtype: DType;
-      readonly format: QuantizedFormat;
+    engine: Engine,
+    options: QuantizedLayerSpec & {
+      readonly format: BitsAndBytesFormat;
       readonly maps: QuantizationMaps;
     },
   ) {
-    super();
-    const { inFeatures, outFeatures, bias, dtype, format } = options;
-    this.inFeatures = inFeatures;
-    this.outFeatures = outFeatures;
+    super(engine, options);
+    const { inFeatures, outFeatures, format } = options;
     this.format =
       format.quantType === 'int8' ? { ...format, blockSize: inFeatures, nested: false } : format;
     const size = outFeatures * inFeatures;
@@ -126,16 +120,14 @@ export class QuantizedLinear extends Module implements LinearLike {
           map: this.addBuffer('weight.nested_quant_map', engine.alias(options.maps.nested)),
         }
       : null;
-    this.bias = bias ? this.addParameter('bias', engine.empty([outFeatures], dtype)) : null;
+  }
+
+  get precision(): string {
+    return `${this.#bits} bits (${this.format.quantType})`;
   }
 
   get #bits(): 4 | 8 {
     return this.format.quantType === 'int8' ? 8 : 4;
-  }
-
-  /** Numbers of the weight: what a count of parameters counts. */
-  get weightSize(): number {
-    return this.outFeatures * this.inFeatures;
   }
 
   /** Bytes on the device, without the maps that all layers share and without the bias. */
@@ -151,16 +143,18 @@ export class QuantizedLinear extends Module implements LinearLike {
     return this.#offset;
   }
 
-  /** @throws SHAPE_MISMATCH when a part has another length than the layer's shape asks for */
-  load({ codes, absmax, nestedAbsmax, offset = 0 }: QuantizedWeight): void {
+  override encode(rows: Float32Array): BitsAndBytesWeight {
+    return quantizeWeight(rows, this.inFeatures, this.format);
+  }
+
+  load({ codes, absmax, nestedAbsmax, offset = 0 }: BitsAndBytesWeight): void {
     this.#write('codes', this.#codes, codes);
     this.#write('absmax', this.#absmax, absmax);
     if (this.#nested) this.#write('nested absmax', this.#nested.absmax, nestedAbsmax);
     this.#offset = offset;
   }
 
-  /** What `load` takes, as it lies on the device: a wait for it. */
-  async read(): Promise<QuantizedWeight> {
+  async read(): Promise<BitsAndBytesWeight> {
     const blocks = Math.ceil(this.weightSize / this.format.blockSize);
     const floats = async (part: Parameter) => new Float32Array(bufferOf(await part.read()));
     const codes = (await this.#codes.read()).slice(
@@ -176,8 +170,7 @@ export class QuantizedLinear extends Module implements LinearLike {
     };
   }
 
-  /** [..., in] -> [..., out] */
-  forward(x: Tensor): Tensor {
+  override forward(x: Tensor): Tensor {
     const { outFeatures, inFeatures, bias, format, engine } = this;
     const inputs = [x, ...this.#parts, ...(bias ? [bias.tensor] : [])];
     return engine.run(quantizedMatmulOp, inputs, {
@@ -191,7 +184,6 @@ export class QuantizedLinear extends Module implements LinearLike {
     })[0]!;
   }
 
-  /** The weight [out, in] as the products see it. */
   dequantize(dtype: DequantizedDType = 'float32'): Tensor {
     const shape = [this.outFeatures, this.inFeatures];
     return this.engine.run(dequantizeOp, this.#parts, { ...this.#attrs, shape, dtype })[0]!;
@@ -221,22 +213,19 @@ export class QuantizedLinear extends Module implements LinearLike {
   }
 }
 
-/** What quantised weights may become again. */
-export type DequantizedDType = 'float32' | 'float16' | 'bfloat16';
-
-/** The tables that codes stand for, once on the device for all layers. The caller disposes them. */
+/** The tables that codes stand for, once on the device for all layers, which share the memory. */
 export interface QuantizationMaps {
   readonly codes: Tensor;
   readonly nested: Tensor;
 }
 
-/** The code maps of a backend: made once, shared by all quantised layers. */
+/** The code maps of a backend. They end with the scope: layers hold on to the memory. */
 export const quantizationMaps = (
   engine: Engine,
-  quantType: QuantizedFormat['quantType'],
+  quantType: BitsAndBytesFormat['quantType'],
 ): QuantizationMaps => ({
-  codes: engine.keep(engine.tensor(maps[quantType]())),
-  nested: engine.keep(engine.tensor(dynamicMap())),
+  codes: engine.tensor(maps[quantType]()),
+  nested: engine.tensor(dynamicMap()),
 });
 
 /** The bytes alone, wherever they lie in theirs. */
