@@ -122,11 +122,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   // Beside all of it, on what users have: the kits run whole trainings.
   testing: [
     ...['util', 'quant', 'backend', 'tensor', 'backend/reference', 'di contract', 'nn', 'optim'],
-<<<<<<< HEAD
     ...['io', 'dataset', 'text', 'models', 'training', 'objectives', 'callbacks', 'evaluation'],
-=======
-    ...['dataset', 'text', 'models', 'training', 'objectives', 'callbacks', 'evaluation'],
->>>>>>> 327739e (core: quantisation formats are an extension point; that of bitsandbytes comes through it)
     ...['trainer', 'distributed', 'di', 'top'],
   ],
 };

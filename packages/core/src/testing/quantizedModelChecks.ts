@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Attune } from '../attune.js';
 import type { ReferenceBackend } from '../backend/reference/referenceBackend.js';
-import { definePlugin, PLUGIN_API_VERSION } from '../di/plugin.js';
 import { estimateMemory } from '../estimateMemory.js';
 import type { CausalLM } from '../models/causalLm.js';
 import { AutoModelForCausalLM } from '../models/loading/auto.js';
@@ -18,7 +17,7 @@ import type { QuantizedLayer } from '../nn/quantizedLayer.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import type { KitCheck, kitOf } from './kit.js';
-import { inFolder, kitAttune } from './trainingKit.js';
+import { inFolder, kitAttune, kitPlugin } from './trainingKit.js';
 
 /** A Qwen2 of one layer, since its projections have biases; every width is a multiple of 64. */
 const config = {
@@ -44,13 +43,8 @@ export function quantizedModelChecks(
   const quantization = { quantMethod: format.method, ...options };
   // That of core is there already.
   const plugins = [
-    definePlugin({
-      name: 'quantization-format-kit',
-      version: '1.0.0',
-      apiVersion: PLUGIN_API_VERSION,
-      register: (context) => {
-        if (format !== bitsAndBytes) context.add(QuantizationFormats, format);
-      },
+    kitPlugin((context) => {
+      if (format !== bitsAndBytes) context.add(QuantizationFormats, format);
     }),
   ];
   const open = () => kitAttune(plugins);
