@@ -284,7 +284,7 @@ export const unchecked: Readonly<Record<string, string>> = {
   'new Embedding': parts,
   'new GatedMlp': parts,
   'new Linear': parts,
-  'new QuantizedLinear': parts,
+  'new BitsAndBytesLinear': parts,
   'new RotaryDecoder': parts,
   'new RotaryTables': parts,
   'new SelfAttention': parts,
