@@ -299,6 +299,7 @@ export const unchecked: Readonly<Record<string, string>> = {
   modelFamilyKit: kit,
   objectiveKit: kit,
   optimizerKit: kit,
+  quantizationFormatKit: kit,
   adamwRule: helper,
   lionRule: helper,
   'new ArenaOptimizer': 'its subclasses hand their own options on to it',
