@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { build } from 'tsup';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bundleScript } from '../../core/test/bundleScript.js';
 
 // Row 125: one seed gives one run on a device, and nearly the same run on another. A process has
 // one driver, so each gets a process of its own.
@@ -20,25 +19,7 @@ let script: string;
 beforeAll(async () => {
   // Below the package, so that the script finds Dawn's bindings.
   folder = await mkdtemp(fileURLToPath(new URL('../node_modules/.drivers-', import.meta.url)));
-  await build({
-    entry: [fileURLToPath(new URL('./driverRun.ts', import.meta.url))],
-    outDir: folder,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    config: false,
-    silent: true,
-    external: ['webgpu'],
-    noExternal: [/^(?!webgpu$)/],
-    esbuildOptions: (options) => {
-      options.conditions = ['attune-source', 'import', 'node'];
-    },
-    banner: {
-      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
-    },
-    outExtension: () => ({ js: '.mjs' }),
-  });
-  script = join(folder, 'driverRun.mjs');
+  script = await bundleScript(new URL('./driverRun.ts', import.meta.url), folder);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

@@ -226,7 +226,7 @@ export function checkpoint(
     return roots.map((t) => grads.get(t.id) ?? null);
   };
   engine.tape.record(engine, checkpointOp, inputs, [output], {}, again);
-  engine.walks.paths.follow(checkpointOp, inputs, [output], {});
+  engine.walks.follow(true, checkpointOp, inputs, [output], {});
   return output;
 }
 

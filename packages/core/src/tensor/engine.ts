@@ -8,18 +8,12 @@ import {
   type HostArray,
   isFloat,
 } from '../backend/dtype.js';
-import type { Attrs, OpCall } from '../backend/opCall.js';
+import type { Attrs } from '../backend/opCall.js';
 import { AttuneError } from '../util/errors.js';
 import type { Rng } from '../util/rng.js';
 import { type BackwardOptions, backward, checkpoint, Tape } from './autograd.js';
 import { callOf, checkWritten } from './callOf.js';
-import {
-  InferCache,
-  type Inferred,
-  type Known,
-  type OutputSpec,
-  outputSpec,
-} from './inferCache.js';
+import { InferCache, type Inferred, type OutputSpec, outputSpec } from './inferCache.js';
 import { Lifetimes } from './lifetimes.js';
 import type { OpDef, TensorSpec } from './op.js';
 import { fill } from './ops/update.js';
@@ -348,7 +342,7 @@ export class Engine {
       !recorded,
     );
     if (recorded) this.tape.record(this, reshapeOp, [tensor], [view], {});
-    this.#follow(recorded, reshapeOp, [tensor], [view], {});
+    this.#walks.follow(recorded, reshapeOp, [tensor], [view], {});
     return view;
   }
 
@@ -390,7 +384,7 @@ export class Engine {
   /** Runs an op: shape rule, kernel or decomposition, tape. */
   run<A extends Attrs>(def: OpDef<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
     const hasHistory = this.#gradEnabled && anyRequiresGrad(inputs);
-    const place = this.#nextPlace(hasHistory, def, inputs, attrs);
+    const place = this.#walks.next(hasHistory, def, inputs, attrs);
     const known = place?.ran?.known ?? this.#inferred.get(def, inputs, attrs, this.#infer);
     const { outputs: specs, hasFloat, isSupported } = known;
     const recorded = hasHistory && hasFloat;
@@ -421,31 +415,8 @@ export class Engine {
     if (call) this.backend.dispatch(call);
     if (recorded) this.tape.record(this, def, inputs, outputs, attrs);
     if (!isThere)
-      this.#follow(recorded, def, inputs, outputs, known.attrs, call && { known, call });
+      this.#walks.follow(recorded, def, inputs, outputs, known.attrs, call && { known, call });
     return outputs;
-  }
-
-  /** Where the path of the step goes with an op, if it is one that is followed. */
-  #nextPlace<A extends Attrs>(
-    hasHistory: boolean,
-    def: OpDef<A>,
-    inputs: readonly Tensor[],
-    attrs: A,
-  ): ReturnType<Walks['paths']['next']> {
-    if (!hasHistory && !this.#walks.followsEverything) return null;
-    return this.#walks.paths.next(def as unknown as OpDef, inputs, attrs);
-  }
-
-  #follow<A extends Attrs>(
-    recorded: boolean,
-    def: OpDef<A>,
-    inputs: readonly Tensor[],
-    outputs: readonly Tensor[],
-    attrs: Attrs,
-    ran: { known: Known; call: OpCall } | null = null,
-  ): void {
-    if (recorded || this.#walks.followsEverything)
-      this.#walks.paths.follow(def as unknown as OpDef, inputs, outputs, attrs, ran);
   }
 
   /**
@@ -464,7 +435,7 @@ export class Engine {
     checkWritten(def.name, inputs, outputs);
     const call = callOf(this, def.name, inputs, outputs, known.attrs);
     if (call) this.backend.dispatch(call);
-    this.#follow(false, def, inputs, outputs, known.attrs);
+    this.#walks.follow(false, def, inputs, outputs, known.attrs);
   }
 
   #withHistory<A extends Attrs>(
@@ -486,7 +457,7 @@ export class Engine {
       return out;
     });
     this.tape.record(this, def, inputs, tracked, attrs);
-    this.#follow(true, def, inputs, tracked, attrs);
+    this.#walks.follow(true, def, inputs, tracked, attrs);
     return tracked;
   }
 

@@ -104,7 +104,7 @@ export class Paths<T> {
     inputs: readonly Tensor[],
     outputs: readonly Tensor[],
     attrs: Attrs,
-    ran: { readonly known: Known; readonly call: OpCall } | null = null,
+    ran: Place<T>['ran'] = null,
   ): void {
     if (!this.#isBegun()) return;
     const found = this.#find(def, inputs, attrs, outputs);

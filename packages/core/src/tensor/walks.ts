@@ -1,6 +1,8 @@
 import type { Recording } from '../backend/backend.js';
+import type { Attrs } from '../backend/opCall.js';
 import type { Engine } from './engine.js';
-import { Paths } from './paths.js';
+import type { OpDef } from './op.js';
+import { Paths, type Place } from './paths.js';
 import type { Tensor } from './tensor.js';
 
 /** A leaf whose gradient a walk wrote, as it was before. */
@@ -60,12 +62,42 @@ export class Walks {
     if (!engine.backend.record) this.paths.pause();
   }
 
-  /** Whether ops are followed that the tape does not record: they will run again in the walk. */
-  get followsEverything(): boolean {
-    return this.#everything > 0;
+  /**
+   * Where the path goes with an op that has not run; null: it is not known, or not followed.
+   *
+   * @param hasHistory whether an input takes a gradient, as far as that is recorded
+   */
+  next<A extends Attrs>(
+    hasHistory: boolean,
+    def: OpDef<A>,
+    inputs: readonly Tensor[],
+    attrs: A,
+  ): Place<Seen> | null {
+    if (!hasHistory && this.#everything === 0) return null;
+    return this.paths.next(def as unknown as OpDef, inputs, attrs);
   }
 
-  /** Every op in `fn` is followed. */
+  /**
+   * An op has run.
+   *
+   * @param isRecorded whether the tape has it: else it is followed only where everything is
+   * @param ran what need not be asked again where it comes again
+   */
+  follow<A extends Attrs>(
+    isRecorded: boolean,
+    def: OpDef<A>,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    attrs: Attrs,
+    ran: Place<Seen>['ran'] = null,
+  ): void {
+    if (isRecorded || this.#everything > 0)
+      this.paths.follow(def as unknown as OpDef, inputs, outputs, attrs, ran);
+  }
+
+  /**
+   * Every op in `fn` is followed, also those that the tape does not record: they will run again.
+   */
   everything<T>(fn: () => T): T {
     this.#everything++;
     try {

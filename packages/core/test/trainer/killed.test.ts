@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { Rng } from '@attune/core/util';
-import { build } from 'tsup';
 import { beforeAll, expect, test } from 'vitest';
+import { bundleScript } from '../bundleScript.js';
 import { temporaryFolder } from './support.js';
 
 interface Outcome {
@@ -14,28 +12,9 @@ interface Outcome {
   readonly warnings: string[];
 }
 
-/** One file, so that a process starts in half a second. */
 let script: string;
 beforeAll(async () => {
-  const folder = await temporaryFolder();
-  await build({
-    entry: [fileURLToPath(new URL('./killedRun.ts', import.meta.url))],
-    outDir: folder,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    config: false,
-    silent: true,
-    noExternal: [/.*/],
-    esbuildOptions: (options) => {
-      options.conditions = ['attune-source', 'import', 'node'];
-    },
-    banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-    },
-    outExtension: () => ({ js: '.mjs' }),
-  });
-  script = join(folder, 'killedRun.mjs');
+  script = await bundleScript(new URL('./killedRun.ts', import.meta.url), await temporaryFolder());
 });
 
 const isTorn = (name: string) => /^\.checkpoint-\d+\.(tmp|old)-/.test(name);

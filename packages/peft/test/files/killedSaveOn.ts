@@ -3,10 +3,9 @@ import { createHash } from 'node:crypto';
 import { cp, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { readHfConfig, WeightFolder } from '@attune/core/io';
-import { build } from 'tsup';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bundleScript } from '../../../core/test/bundleScript.js';
 import { fixtures } from '../../../core/test/models/support.js';
 import { hasAdapter } from '../../src/files/adapterFolder.js';
 import { saves } from './saves.js';
@@ -111,24 +110,7 @@ export function killedSaveTests(die: (kind: string, folder: string) => Promise<D
   let root: string;
   beforeAll(async () => {
     root = await mkdtemp(join(tmpdir(), 'attune-killed-'));
-    await build({
-      entry: [fileURLToPath(new URL('./savedRun.ts', import.meta.url))],
-      outDir: root,
-      format: 'esm',
-      platform: 'node',
-      target: 'node20',
-      config: false,
-      silent: true,
-      noExternal: [/.*/],
-      esbuildOptions: (options) => {
-        options.conditions = ['attune-source', 'import', 'node'];
-      },
-      banner: {
-        js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-      },
-      outExtension: () => ({ js: '.mjs' }),
-    });
-    script = join(root, 'savedRun.mjs');
+    script = await bundleScript(new URL('./savedRun.ts', import.meta.url), root);
   });
   afterAll(() => rm(root, { recursive: true, force: true }));
 
