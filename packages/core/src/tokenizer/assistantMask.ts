@@ -11,7 +11,7 @@ const chatTemplateShape = {
    * The name of one of the tokenizer's templates, or a template. Default: see
    * `Tokenizer.chatTemplate`.
    */
-  chatTemplate: z.string().optional().meta({ aka: 'template' }),
+  chatTemplate: z.string().nullish().meta({ aka: 'template' }),
 };
 export const templateInputShape = { ...contextShape, ...chatTemplateShape };
 

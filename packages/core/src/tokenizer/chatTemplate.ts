@@ -41,13 +41,13 @@ export const endShape = {
 /** What a template is given beside the messages. */
 export const contextShape = {
   /** Functions that the model may call, as JSON schemas. Default none. */
-  tools: z.array(z.unknown()).readonly().optional().meta({ aka: 'functions' }),
+  tools: z.array(z.unknown()).readonly().nullish().meta({ aka: 'functions' }),
   /** Texts that the answer may rest on, as `{ title, text }`. Default none. */
-  documents: z.array(z.unknown()).readonly().optional(),
+  documents: z.array(z.unknown()).readonly().nullish(),
   /** Further variables for the template. Default none. */
   variables: z
     .custom<Readonly<Record<string, unknown>>>(isPlainObject, 'expected an object of variables')
-    .optional()
+    .nullish()
     .meta({ aka: 'chattemplatekwargs templatekwargs kwargs' }),
 };
 

@@ -315,7 +315,8 @@ export class Tokenizer {
 
   /** @throws CHAT_TEMPLATE_MISSING, CHAT_TEMPLATE */
   #template({ tools, chatTemplate }: TemplateInput): ChatTemplate {
-    const source = chooseTemplate(this.#chatTemplate, tools !== undefined, chatTemplate);
+    const hasTools = (tools ?? null) !== null;
+    const source = chooseTemplate(this.#chatTemplate, hasTools, chatTemplate ?? undefined);
     if (source === null)
       throw new AttuneError(
         'CHAT_TEMPLATE_MISSING',

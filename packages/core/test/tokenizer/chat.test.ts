@@ -286,3 +286,16 @@ describe('row 115: ids and text of Python tokenizers', () => {
       expect(tokenizer.decode(expected.ids[i]!)).toBe(text);
   });
 });
+
+it('null is what Python says for nothing: no tools, no documents, no template of its own', async () => {
+  const tokenizer = await open('bpe-llama3');
+  tokenizer.chatTemplate = new Map([
+    ['default', "plain{{ 'x' if tools is none and documents is none }}"],
+    ['tool_use', 'tools'],
+  ]);
+  const messages = [{ role: 'user', content: 'hi' }];
+  const text = { tokenize: false } as const;
+  const nothing = { tools: null, documents: null, variables: null, chatTemplate: null, ...text };
+  expect(tokenizer.applyChatTemplate(messages, nothing)).toBe('plainx');
+  expect(tokenizer.applyChatTemplate(messages, { tools: [], ...text })).toBe('tools');
+});
