@@ -80,6 +80,30 @@ def train_step(config, batch_size, length, lora_rank, bf16):
     return run
 
 
+def generate(config, batch_size, length, new, options):
+    """The `generate` of transformers for a Llama of these sizes; no token ends a row."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**config)).to(device).eval()
+    model.generation_config.eos_token_id = None
+    names = {"doSample": "do_sample", "topK": "top_k", "topP": "top_p", "minP": "min_p"}
+    settings = {names.get(key, key): value for key, value in options.items()}
+    ids = torch.randint(3, config["vocab_size"], (batch_size, length), device=device)
+
+    def run():
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new,
+            pad_token_id=0,
+            **settings,
+        )
+        assert out.shape == (batch_size, length + new)
+
+    return run
+
+
 def rope(x, cos, sin):
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
@@ -172,7 +196,7 @@ if torch:
 
 
 prepared = None
-operations = {"matmul": matmul, "train_step": train_step}
+operations = {"matmul": matmul, "train_step": train_step, "generate": generate}
 for line in sys.stdin:
     question = json.loads(line)
     op = question.pop("op")
