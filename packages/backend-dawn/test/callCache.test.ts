@@ -102,6 +102,27 @@ describe('on the device', () => {
     expect(seen).toEqual([1, 1, 2, 3, 3, 1].map((k) => [1, 2, 3, 4].map((v) => v * k + k)));
   });
 
+  test.each([1, 3])(
+    'a cache of keys that grows by a token a step: %i queries see what is before them',
+    async (queries) => {
+      await using backend = await createDawnBackend({ tuning: false });
+      const engine = new Engine(backend);
+      const [length, width] = [12, 4];
+      // Equal scores: what comes out is the mean of the values so far, and values are places.
+      const q = engine.zeros([1, queries, 1, width]);
+      const k = engine.ones([1, length, 1, width]);
+      const places = Float32Array.from({ length: length * width }, (_, i) => Math.floor(i / width));
+      const v = engine.tensor(places, [1, length, 1, width]);
+      for (const queryOffset of [0, 1, 2, 2, 8, 3]) {
+        const out = engine.scope('step', () => ops.attention(q, k, v, { queryOffset }));
+        const got = await out.data();
+        out.dispose();
+        for (let t = 0; t < queries; t++)
+          expect(got[t * width], `${queryOffset}`).toBeCloseTo((queryOffset + t) / 2, 5);
+      }
+    },
+  );
+
   test('each call of dropout draws anew', async () => {
     await using backend = await createDawnBackend({ tuning: false });
     const engine = new Engine(backend, 3);

@@ -90,6 +90,8 @@ const chosen: readonly Chosen[] = [
   ['rmsNormGrad/1x1-carry'],
   ['attention/T1-D8-H4-gqa1', 'least'],
   ['attention/T1-D8-H4-gqa1', 'software'],
+  ['attention/T5-D8-H4-gqa1-offset12-spare3', 'software'],
+  ['attention/T1-D48-H6-gqa3-window9-offset20-spare3', 'gpu'],
   ['attention/T17-D8-H4-gqa1-placed', 'gpu'],
   ['attention/T70-D8-H2-gqa1-window9-softcap2-packed', 'gpu'],
   ['attentionGrad/T1-D8-H4-gqa1', 'software'],

@@ -1,16 +1,22 @@
 import type { Operand } from '@attune/core/backend';
 import { defineKernel, grid1d } from '../kernel.js';
 import { readAs, stage } from '../stage.js';
+import { oneQueryStage } from './oneQuery.js';
 import { lanesOf, paramsOf, sizesOf, structure, visible, windowStart } from './problem.js';
 import { overRows, ownRow, registers } from './rows.js';
 
-/** A lane owns one query and takes the softmax while the keys go by. */
+/**
+ * A lane owns one query and takes the softmax while the keys go by. Where a row has one query, the
+ * subgroup owns it.
+ */
 export const attentionKernel = defineKernel({
   op: 'attention',
   plan: (call, facts) => {
     const [q, k, v, segments] = call.inputs as [Operand, Operand, Operand, Operand?];
     const [out, lses] = call.outputs as [Operand, Operand];
     const sizes = sizesOf(q, k);
+    if (sizes.t === 1 && facts.subgroupSize > 0)
+      return [oneQueryStage(call, sizes, { q, k, v, segments, out, lses }, facts)];
     const form = structure(call, sizes, segments);
     const { causal, access, placed, capOf } = form;
     const { type, count, each, dot } = registers(sizes.d);

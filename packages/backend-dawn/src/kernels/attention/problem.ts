@@ -39,7 +39,7 @@ export function paramsOf(
     hKey: u32(hKey),
     groups: u32(groups),
     count: u32(count),
-    offset: u32(queryOffset!),
+    offset: u32(queryOffset!, 'queryOffset'),
     window: u32(window!),
     scale: f32(scale!),
     width: u32(registers(d).count),

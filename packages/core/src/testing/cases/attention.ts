@@ -143,6 +143,12 @@ export const attentionCases: readonly OpCase[] = [
   // Decoding: one new token, a chunk of new tokens, a cache with room left.
   ...pair({ t: 1, d: 16, group: 2, queryOffset: 6 }),
   ...pair({ t: 1, d: 64, group: 4, queryOffset: 69, spare: 10 }),
+  ...pair({ t: 1, d: 48, h: 6, group: 3, queryOffset: 20, spare: 3, window: 9 }),
+  ...pair({ t: 1, d: 8, queryOffset: 33, spare: 4, segments: 'left-padding' }),
+  ...pair({ t: 1, d: 6, h: 2, queryOffset: 11, spare: 1, segments: 'packed' }),
+  ...pair({ t: 1, d: 16, queryOffset: 9, spare: 2, causal: false, window: 4, softcap: 1 }),
+  // Forward alone: the shader of so wide a gradient is long, and no other code.
+  pair({ t: 1, d: 128, h: 8, group: 8, b: 1, queryOffset: 10, spare: 1 })[0]!,
   ...pair({ t: 5, d: 8, queryOffset: 12, spare: 3 }),
   ...pair({ t: 17, d: 32, h: 2, queryOffset: 50, spare: 61, window: 20 }),
   ...pair({ t: 3, d: 8, group: 2, queryOffset: 9, spare: 4, segments: 'left-padding' }),
