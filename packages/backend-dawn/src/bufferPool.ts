@@ -30,10 +30,10 @@ export interface Submissions {
 const SLACK = 1.5;
 const SMALL = 64 * 2 ** 20;
 /**
- * ... and what was in use since so many flushes: about four updates. Equal steps then destroy
+ * ... and what was in use since so many flushes, one for each update. Equal steps then destroy
  * nothing.
  */
-const YOUNG = 12;
+const YOUNG = 6;
 
 /**
  * Keeps freed buffers for reuse. Recorded commands run in order, so a buffer may be handed out

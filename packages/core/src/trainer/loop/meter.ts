@@ -34,6 +34,8 @@ export class StepMeter {
   /** [1]: 1 once an update was not finite and nothing shall change after it. */
   readonly #halted: Tensor;
   #counts = new Map<string, number>();
+  /** False: an update that did not end has left something in the sums. */
+  #isZero = true;
   /** What the host knows of the update in progress. */
   #host: HostMetrics = {};
   /** How each row that is still on the device is laid out. */
@@ -54,14 +56,20 @@ export class StepMeter {
   }
 
   beginStep(): void {
-    fill(this.#loss, 0);
+    if (!this.#isZero) this.#reset();
     this.#host = {};
-    for (const sum of this.#sums.values()) fill(sum, 0);
     this.#counts = new Map([...this.#sums.keys()].map((name) => [name, 0]));
+  }
+
+  #reset(): void {
+    fill(this.#loss, 0);
+    for (const sum of this.#sums.values()) fill(sum, 0);
+    this.#isZero = true;
   }
 
   /** One micro-batch. @param scale 1 / items of the update @param items of the micro-batch */
   add({ loss, metrics = {}, extraItems = 0 }: LossOutput, scale: number, items: number): void {
+    this.#isZero = false;
     accumulate(this.#loss, loss, scale);
     for (const [name, { sum, count = items + extraItems }] of Object.entries(metrics)) {
       if (!this.#sums.has(name)) this.#sums.set(name, this.engine.keep(this.engine.zeros([1])));
@@ -114,10 +122,16 @@ export class StepMeter {
     await this.#records.makeRoom(ROW_WIDTH + this.#sums.size);
   }
 
-  /** @param clip [norm, coefficient, finite] */
+  /**
+   * The sums begin anew here, not with the next update: that one then begins with the upload of its
+   * batch, which needs no detour while nothing else is recorded.
+   *
+   * @param clip [norm, coefficient, finite]
+   */
   endStep(clip: Tensor): void {
     this.#records.write([this.#loss, clip, ...this.#sums.values()]);
     this.#layouts.push({ counts: this.#counts, host: this.#host });
+    this.#reset();
   }
 
   /** The rows since the last `take`: a wait for the device. */

@@ -40,7 +40,6 @@ export function* recordUpdate(
     if (i > 0) yield 'substepEnd';
     engine.scope('micro', recordMicroBatch, context, device, batch, items);
   }
-  engine.backend.flush(); // the device works while the host records on
   yield 'gradients';
   const clip = optimizer.clipGradNorm(args.maxGradNorm, lossScaler?.scale); // [norm, coefficient, finite]
   meter.guard(clip);
