@@ -185,6 +185,18 @@ describe('what the tuner chooses among', () => {
       subgroupTiles.map((tile) => `subgroup${tile}`),
     );
   });
+
+  test.each([
+    [1, '1x4'],
+    [2, '2x4'],
+    [3, '4x4'],
+    [8, '8x4'],
+    [9, '16x4'],
+    [17, '32x4'],
+  ])('of %i rows no tile of the subgroup kernel makes many more: %s', (m, tile) => {
+    const facts = { ...gpu, software: true, subgroupSize: 8 };
+    expect(productVariants(spec(m), facts).names[0]).toBe(`subgroup${tile}`);
+  });
 });
 
 productTests(new KernelPaths());

@@ -98,6 +98,7 @@ const chosen: readonly Chosen[] = [
   ['attentionGrad/T70-D8-H2-gqa1-window9-softcap2-packed', 'gpu'],
   ['matmul/nn-33x64x172-plus-output', 'software', 'subgroup8x4'],
   ['matmul/nt-64x32x8-plus-bias-bfloat16', 'software', 'subgroup8x4'],
+  ['matmul/nt-1x140x33-bfloat16-plus-bias', 'software', 'subgroup1x4'],
   ['matmul/tn-64x33x172-scale0.25-plus-output', 'software', 'subgroup8x4'],
   ['matmul/nt-33x64x172-plus-bias-in-float16', 'least', '32x32x16/1'],
   ['matmul/tn-2x33x1024x8-plus-output', 'gpu', '32x32x16/4'],

@@ -1,7 +1,10 @@
 import type { DType } from '@attune/core';
 
-/** How a buffer is declared and read. `vec4`: four float32 at a time. */
-export type Access = DType | 'vec4';
+/**
+ * How a buffer is declared and read. `vec4`: four float32 at a time; `words2`: four 16-bit floats,
+ * two to a word.
+ */
+export type Access = DType | 'vec4' | 'words2';
 
 /** A buffer under the name that a shader gives it. */
 export interface Declared {
@@ -32,14 +35,13 @@ const element: Readonly<Record<Access, string>> = {
   float16: 'u32', // two in a word
   bfloat16: 'u32',
   vec4: 'vec4f',
+  words2: 'vec2u',
 };
 
 /** `name(i)`: element i of an input, 16-bit floats widened. The array itself is `nameData`. */
 function loader({ name, access }: Declared): string {
   const word = `${name}Data[i >> 1u]`;
   switch (access) {
-    case 'vec4':
-      return `fn ${name}(i: u32) -> vec4f { return ${name}Data[i]; }`;
     case 'float16':
       return `fn ${name}(i: u32) -> f32 { return unpack2x16float(${word})[i & 1u]; }`;
     case 'bfloat16':

@@ -25,7 +25,7 @@ export interface SubgroupTile {
 /** Four neighbouring elements of b at vec4 index i, widened. */
 function vec4Loader(dtype: DType): string {
   if (dtype === 'float32') return 'fn loadB4(i: u32) -> vec4f { return bData[i]; }';
-  return `fn loadB4(i: u32) -> vec4f { let w = vec2u(bData[i * 2u], bData[i * 2u + 1u]); return ${widened(dtype, 'w.x', 'w.y')}; }`;
+  return `fn loadB4(i: u32) -> vec4f { let w = bData[i]; return ${widened(dtype, 'w.x', 'w.y')}; }`;
 }
 
 /** Whether four neighbours of the output, and of what is added to it, are one vec4. */
@@ -113,8 +113,9 @@ function operandB({ layout }: ProductSpec, TN: number, depth: number) {
 }
 
 /**
- * WGSL that stores the tile, four rows in each turn of a loop; then the registers of the next four
- * take their place. Four neighbours of the output are stored together where they can be.
+ * WGSL that stores the tile, four rows (or all, of fewer) in each turn of a loop; then the registers
+ * of the next four take their place. Four neighbours of the output are stored together where they
+ * can be.
  */
 function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
   const { plus } = spec;
@@ -133,6 +134,7 @@ function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
     return `if (${first} + ${quad * 4}u < ${end}) { out[${at}] = ${value}; }`;
   };
   const four = range(4);
+  const rows = range(Math.min(4, TM));
   const lines = transposed
     ? range(TN).map((n) => {
         const puts = wide
@@ -140,10 +142,10 @@ function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
               four.map((m) => `c${m}_${n}`),
               0,
             )
-          : four.map((m) => put(m, n)).join(' ');
+          : rows.map((m) => put(m, n)).join(' ');
         return `if (col + ${n}u < p.n) { let at = (z * p.n + col + ${n}u) * p.m + r; ${puts} }`;
       })
-    : four.map((m) => {
+    : rows.map((m) => {
         const puts = wide
           ? range(TN / 4).map((quad) =>
               putFour(
@@ -154,13 +156,13 @@ function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
           : range(TN).map((n) => put(m, n));
         return `if (r + ${m}u < p.m) { let at = (z * p.m + r + ${m}u) * p.n + col; ${puts.join(' ')} }`;
       });
-  const turned = range(TM - 4).map((m) =>
+  const turned = range(TM - rows.length).map((m) =>
     range(TN)
-      .map((n) => `c${m}_${n} = c${m + 4}_${n};`)
+      .map((n) => `c${m}_${n} = c${m + rows.length}_${n};`)
       .join(' '),
   );
   return `  let end = min(row + ${TM}u, p.m);
-  for (var r = row; r < end; r += 4u) {
+  for (var r = row; r < end; r += ${rows.length}u) {
     ${[...lines, ...turned].join('\n    ')}
   }`;
 }
@@ -228,11 +230,14 @@ export function acceptsSubgroups(p: ProductSpec, facts: DeviceFacts): boolean {
   );
 }
 
-/** The tile that is best more often than others; few rows (a LoRA's rank) take a lower one. */
+/** Rows of a tile for products of few rows: a LoRA's rank, tokens that are generated. */
+const heights = [1, 2, 4, 8, 16];
+
+/** The tile that is best more often than others; a lower one where it holds all rows. */
 export function subgroupTile(p: ProductSpec, lanes: number): SubgroupTile {
   const transposed = p.layout === 'NT' && p.n <= 2 * lanes && p.m > p.n && p.bDtype === 'float32';
   const m = transposed ? p.n : p.m;
-  return { TM: m <= 8 ? 8 : m <= 16 ? 16 : 32, TN: 4, transposed };
+  return { TM: heights.find((rows) => m <= rows) ?? 32, TN: 4, transposed };
 }
 
 /** Other tiles that may be faster; the transposition stays. */
@@ -263,7 +268,7 @@ export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: Devic
     key: `matmul:${layout}${transposed ? ':transposed' : ''}:subgroup${S}:${TM}x${TN}:k${depthOf(spec)}:${bDtype}:${epilogueKey(spec)}${wide ? ':x4' : ''}`,
     reads: {
       ...readAs('vec4', { a }),
-      ...readAs(bDtype === 'float32' ? 'vec4' : bDtype, { b }),
+      ...readAs(bDtype === 'float32' ? 'vec4' : 'words2', { b }),
       ...(wide ? readAs('vec4', addend) : addend),
     },
     writes: wide ? readAs('vec4', { out }) : { out },

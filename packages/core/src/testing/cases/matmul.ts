@@ -109,6 +109,17 @@ const epilogues: readonly OpCase[] = [
     matmulCase([7, 33, 65], tn, { compute, scale: 2 }),
     matmulCase([5, 17, 70], tt, { compute, batch: [2], plus: 'addend' }),
   ]),
+  // Few rows, as when tokens are generated; few columns are the same, transposed.
+  ...[1, 2, 4, 5, 8].flatMap((m) => [
+    matmulCase([m, 172, 68], nt, { plus: 'addend', scale: 2 }),
+    matmulCase([m, 140, 33], nt, { dtype: 'bfloat16', plus: 'bias' }),
+    matmulCase([m, 72, 36], nn, { dtype: 'float16', plus: 'output' }),
+    matmulCase([m, 33, 40], nn, { plus: 'bias' }),
+  ]),
+  matmulCase([4, 32, 36], tn, { scale: 2 }),
+  matmulCase([65, 172, 1], nt, { plus: 'bias' }),
+  matmulCase([65, 64, 2], nt, { plus: 'output' }),
+  matmulCase([65, 64, 4], nt, { plus: 'addend', addendDtype: 'float16' }),
   // Few rows and columns, many terms: k is split.
   matmulCase([8, 2050, 33], nt, { plus: 'addend', scale: 2 }),
   matmulCase([33, 1024, 8], tn, { plus: 'output', batch: [2] }),
