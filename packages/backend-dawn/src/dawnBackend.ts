@@ -44,7 +44,7 @@ const COPY_SRC = 0x04;
  */
 export class DawnBackend implements Backend {
   readonly info: BackendInfo;
-  readonly limits: BackendLimits;
+  readonly limits: Required<BackendLimits>;
   readonly stats: BackendStats = {
     dispatches: 0,
     submits: 0,
@@ -82,10 +82,12 @@ export class DawnBackend implements Backend {
     extraKernels: readonly Kernel[] = [],
     /** Where choices among kernels are kept; null: nowhere. */
     tuningFile: TuningFile | null = null,
+    /** Bytes that a kernel shall bind at most. Default: what the device can. */
+    maxBindingBytes?: number,
   ) {
     const { stats } = this;
     this.info = infoOf(device, choice);
-    this.limits = limitsOf(device);
+    this.limits = limitsOf(device, maxBindingBytes);
     const facts = factsOf(device, choice);
     this.#health = new DeviceHealth(device, stats, () => this.#deferral.clear());
     const { refused } = this.#health;
@@ -110,7 +112,10 @@ export class DawnBackend implements Backend {
     this.#bindGroups = new BindGroupCache(device, stats);
     this.#tuner = new Tuner(facts, adapterName(choice), tuningFile);
     const [tuner, pipelines, bindGroups] = [this.#tuner, this.#pipelines, this.#bindGroups];
-    this.#planner = new Planner({ facts, extraKernels, tuner, pipelines, bindGroups });
+    this.#planner = new Planner({
+      ...{ facts, extraKernels, tuner, pipelines, bindGroups },
+      maxBindingBytes: this.limits.maxBindingBytes,
+    });
     this.#player = this.#makePlayer();
   }
 

@@ -10,10 +10,18 @@ export const infoOf = (device: GPUDevice, choice: AdapterChoice): BackendInfo =>
   features: [...device.features].sort(),
 });
 
-/** Bindings are whole 16 bytes, and some devices stop at 2^31 - 4. */
-export function limitsOf({ limits }: GPUDevice): BackendLimits {
-  const largest = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
-  return { maxBufferBytes: Math.floor(largest / 16) * 16 };
+/**
+ * Bindings are whole 16 bytes, and some devices stop at 2^31 - 4.
+ *
+ * @param most bytes that a kernel shall bind, if that is less than the device can
+ */
+export function limitsOf({ limits }: GPUDevice, most = Infinity): Required<BackendLimits> {
+  const whole = (bytes: number) => Math.floor(bytes / 16) * 16;
+  const { maxBufferSize, maxStorageBufferBindingSize } = limits;
+  return {
+    maxBufferBytes: whole(maxBufferSize),
+    maxBindingBytes: whole(Math.min(most, maxStorageBufferBindingSize, maxBufferSize)),
+  };
 }
 
 /** The device and its driver: what a measurement holds for. */

@@ -7,12 +7,16 @@ import type { Command, LiveNumber } from './callCache.js';
 import { kernels as builtinKernels } from './kernels/index.js';
 import type { DeviceFacts, Kernel, Param, Stage } from './kernels/kernel.js';
 import type { PipelineCache } from './pipelineCache.js';
+import { fits, splitCall } from './split/index.js';
+import { bytesOf } from './split/window.js';
 
 /** Lends memory for the length of a call. */
 type Lend = (byteLength: number, dtype: DType) => Operand['buffer'];
 
 export interface PlannerParts {
   readonly facts: DeviceFacts;
+  /** Bytes of a buffer that a kernel can bind at most. */
+  readonly maxBindingBytes: number;
   /** Beside the built-in ones; one that comes later replaces an earlier one of the same op. */
   readonly extraKernels: readonly Kernel[];
   readonly tuner: Tuner;
@@ -50,7 +54,21 @@ export class Planner {
     return lent;
   }
 
+  /** @throws TENSOR_TOO_LARGE too */
   #stages(call: OpCall, lend: Lend): readonly Stage[] {
+    const limits = { limit: this.#parts.maxBindingBytes, isStaged: this.#parts.facts.software };
+    if (fits(call, limits)) return this.#planned(call, lend);
+    const parts = splitCall(call, { ...limits, scratch: scratchOf(lend) });
+    if (!parts) throw tooLarge(call, limits.limit);
+    const shared: Operand['buffer'][] = [];
+    return parts.flatMap((part) => {
+      const stages = this.#stages(part, sharing(lend, shared));
+      // Numbers of later calls are those of this call, not of what it became.
+      return part.attrs === call.attrs ? stages : stages.map(settled);
+    });
+  }
+
+  #planned(call: OpCall, lend: Lend): readonly Stage[] {
     const kernel = this.#kernels.get(call.op);
     if (!kernel)
       throw new AttuneError(
@@ -59,11 +77,7 @@ export class Planner {
         { remedy: 'Give the op `decompose`, or pass a kernel to dawn({ kernels }).' },
       );
     const { facts, tuner } = this.#parts;
-    const scratch = (elements: number, dtype: DType): Operand => {
-      const buffer = lend(elements * bytesPerElement[dtype], dtype);
-      return { buffer, byteOffset: 0, shape: [elements], dtype };
-    };
-    return kernel.plan(call, facts, scratch, tuner.variant(kernel, call));
+    return kernel.plan(call, facts, scratchOf(lend), tuner.variant(kernel, call));
   }
 
   #command(stage: Stage): Command {
@@ -78,6 +92,49 @@ export class Planner {
     const group = this.#parts.bindGroups.get(pipeline.layout, layoutKey, bindings);
     return { key, pipeline, group, words: wordsOf(params), numbers: liveNumbers(params), grid };
   }
+}
+
+const scratchOf =
+  (lend: Lend) =>
+  (elements: number, dtype: DType): Operand => {
+    const buffer = lend(elements * bytesPerElement[dtype], dtype);
+    return { buffer, byteOffset: 0, shape: [elements], dtype };
+  };
+
+/**
+ * Lends a part of a call what the parts before it are done with.
+ *
+ * @param shared what was lent to them, which grows
+ */
+function sharing(lend: Lend, shared: Operand['buffer'][]): Lend {
+  const idle = [...shared];
+  return (byteLength, dtype) => {
+    const at = idle.findIndex((buffer) => buffer.byteLength >= byteLength);
+    if (at >= 0) return idle.splice(at, 1)[0]!;
+    const buffer = lend(byteLength, dtype);
+    shared.push(buffer);
+    return buffer;
+  };
+}
+
+const settled = (stage: Stage): Stage => ({
+  ...stage,
+  params: stage.params.map(([type, value]) => [type, value] as const),
+});
+
+function tooLarge(call: OpCall, limit: number): AttuneError {
+  const operand = [...call.inputs, ...call.outputs].find((o) => bytesOf(o) > limit);
+  const what = operand
+    ? `a ${operand.dtype} tensor [${operand.shape}] of ${bytesOf(operand)} bytes`
+    : 'memory of its own';
+  return new AttuneError(
+    'TENSOR_TOO_LARGE',
+    `op "${call.op}" works on ${what}; a kernel of this device binds at most ${limit}, and the call has no split into rows that fit.`,
+    {
+      remedy:
+        'Use a 16-bit dtype, a smaller batch, a shorter maxLength, or a device with larger bindings.',
+    },
+  );
 }
 
 function wordsOf(params: readonly Param[]): ArrayBuffer | null {

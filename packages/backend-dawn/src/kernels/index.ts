@@ -10,6 +10,7 @@ import { movementKernels } from './movement.js';
 import { optimizerKernels } from './optimizers.js';
 import { quantizedKernels } from './quantized.js';
 import { randomKernels } from './random.js';
+import { rangeKernels } from './ranges.js';
 import { reduceKernels } from './reduce.js';
 import { ropeKernels } from './rope.js';
 import { rowwiseKernels } from './rowwise.js';
@@ -32,4 +33,5 @@ export const kernels: readonly Kernel[] = [
   ...optimizerKernels,
   adafactorKernel,
   ...clippingKernels,
+  ...rangeKernels,
 ];

@@ -170,6 +170,29 @@ const embeddingKernel = defineKernel({
 });
 
 /**
+ * links[t]: the next position with the id of t, n if there is none; -1 - that when t is not the
+ * first with it.
+ */
+export function chainStage(ids: Operand, links: Operand): Stage {
+  const count = numel(ids.shape);
+  return stage({
+    key: 'embeddingGrad:chain',
+    reads: { ids },
+    writes: { links },
+    params: { n: u32(count) },
+    workgroup: 64,
+    body: `  if (gid >= p.n) { return; }
+  let id = ids(gid);
+  var later = gid + 1u;
+  while (later < p.n && ids(later) != id) { later++; }
+  var earlier = 0u;
+  while (earlier < gid && ids(earlier) != id) { earlier++; }
+  links[gid] = select(-1 - i32(later), i32(later), earlier == gid);`,
+    grid: grid1d(count, 64),
+  });
+}
+
+/**
  * Scatter-add without atomics, the same bits each time: equal ids are chained first (each position
  * points to the next with its id), then the first of each chain sums it in order.
  */
@@ -195,22 +218,7 @@ const embeddingGradKernel = defineKernel({
         body: storeEach('float32'),
         grid: grid1d(n, 64),
       }),
-      stage({
-        key: 'embeddingGrad:chain',
-        reads: { ids },
-        writes: { links },
-        params: { n: u32(count) },
-        workgroup: 64,
-        // links[t]: next position with the same id, n if none; -1 - that when t is not the first.
-        body: `  if (gid >= p.n) { return; }
-  let id = ids(gid);
-  var later = gid + 1u;
-  while (later < p.n && ids(later) != id) { later++; }
-  var earlier = 0u;
-  while (earlier < gid && ids(earlier) != id) { earlier++; }
-  links[gid] = select(-1 - i32(later), i32(later), earlier == gid);`,
-        grid: grid1d(count, 64),
-      }),
+      chainStage(ids, links),
       stage({
         key: 'embeddingGrad:sum',
         reads: { ids, links, g },

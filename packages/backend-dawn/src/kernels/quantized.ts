@@ -28,7 +28,7 @@ interface Quantized {
 const LANES = 64;
 
 /** One word of codes a lane: eight numbers of 4 bits or four of 8. */
-function dequantizeStage(q: Quantized, out: Operand): Stage {
+export function dequantizeStage(q: Quantized, out: Operand): Stage {
   const { bits, blockSize, codes, absmax, map, offset } = q;
   const size = numel(out.shape);
   const count = 32 / bits;

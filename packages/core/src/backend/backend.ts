@@ -20,6 +20,11 @@ export interface BackendInfo {
 export interface BackendLimits {
   /** Largest single tensor in bytes. */
   readonly maxBufferBytes: number;
+  /**
+   * Bytes of a tensor that one kernel binds at most. Tables, heads, their gradients, optimizer
+   * state and quantised forms may be larger; other tensors are kept below. Default: maxBufferBytes.
+   */
+  readonly maxBindingBytes?: number;
 }
 
 /** Counters since the backend was made; the promises about a steady step are tests over these. */

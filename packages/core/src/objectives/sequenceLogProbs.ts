@@ -152,7 +152,7 @@ function chunkedLosses(
 ): RowLosses {
   const { engine } = model;
   const numRows = targets.size;
-  const size = chunkRows(numRows, model.config.vocabSize, engine.backend.limits.maxBufferBytes);
+  const size = chunkRows(numRows, model.config.vocabSize, engine.bindingBytes);
   const lossOf = (logits: Tensor, labels: Tensor) =>
     crossEntropy(temperature === 1 ? logits : logits.mul(1 / temperature), labels);
   const losses: Tensor[] = [];

@@ -68,7 +68,7 @@ export class ParameterArena {
               'Load the model with dtype "float32", or freeze this parameter and train an adapter (peftConfig).',
           },
         );
-    const maxElements = Math.min(engine.backend.limits.maxBufferBytes, maxChunkBytes) / 4;
+    const maxElements = Math.min(engine.bindingBytes, maxChunkBytes) / 4;
     this.chunks = layOut(parameters, maxElements, Math.max(block, ALIGNMENT)).map((slots) =>
       this.#move(slots),
     );

@@ -235,6 +235,12 @@ export class Engine {
     return this.#settings;
   }
 
+  /** Bytes of a tensor that every kernel can work on. Tables may be larger. */
+  get bindingBytes(): number {
+    const { maxBufferBytes, maxBindingBytes = maxBufferBytes } = this.backend.limits;
+    return maxBindingBytes;
+  }
+
   // Creation
 
   /** Memory with undefined contents, taken when it is first used. */
@@ -264,7 +270,7 @@ export class Engine {
     if (bytes > this.backend.limits.maxBufferBytes)
       throw new AttuneError(
         'TENSOR_TOO_LARGE',
-        `a ${dtype} tensor ${formatShape(shape)} needs ${bytes} bytes; ${this.backend.info.device} binds at most ${this.backend.limits.maxBufferBytes} in one tensor.`,
+        `a ${dtype} tensor ${formatShape(shape)} needs ${bytes} bytes; ${this.backend.info.device} holds at most ${this.backend.limits.maxBufferBytes} in one tensor.`,
         { remedy: 'Use a 16-bit dtype, a smaller batch or a shorter maxLength.' },
       );
     return Math.max(bytes, 4);

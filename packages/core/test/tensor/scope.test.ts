@@ -156,7 +156,7 @@ it('a tensor too large for the device is refused before it is allocated', () => 
     override readonly limits = { maxBufferBytes: 1024 };
   })();
   expect(() => new Engine(small).empty([257])).toThrowErrorMatchingInlineSnapshot(`
-    [AttuneError: TENSOR_TOO_LARGE: a float32 tensor [257] needs 1028 bytes; float64 on the host binds at most 1024 in one tensor.
+    [AttuneError: TENSOR_TOO_LARGE: a float32 tensor [257] needs 1028 bytes; float64 on the host holds at most 1024 in one tensor.
       Fix: Use a 16-bit dtype, a smaller batch or a shorter maxLength.]
   `);
 });

@@ -34,7 +34,7 @@ export function forEachChunk(
   vocabSize: number,
   visit: (window: RowWindow, first: number) => void,
 ): void {
-  const size = chunkRows(rows, vocabSize, engine.backend.limits.maxBufferBytes);
+  const size = chunkRows(rows, vocabSize, engine.bindingBytes);
   for (let first = 0; first < rows; first += size)
     engine.scope('chunk', () =>
       visit(rowWindow(engine, first, Math.min(size, rows - first)), first),
