@@ -1,5 +1,6 @@
 import { adafactorKernel } from './adafactor.js';
 import { attentionKernels } from './attention/index.js';
+import { chooseTokensKernel } from './chooseTokens.js';
 import { clippingKernels } from './clipping.js';
 import { crossEntropyKernels } from './crossEntropy.js';
 import { elementwiseKernels } from './elementwise.js';
@@ -27,6 +28,7 @@ export const kernels: readonly Kernel[] = [
   ...rowwiseKernels,
   ...ropeKernels,
   ...crossEntropyKernels,
+  chooseTokensKernel,
   ...attentionKernels,
   matmulKernel,
   ...quantizedKernels,

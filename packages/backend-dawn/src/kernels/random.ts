@@ -4,7 +4,7 @@ import { defineKernel, f32, grid1d, type Kernel, type Param, type Stage, u32 } f
 import { stage } from './stage.js';
 
 /** util/rng.ts of core, word for word. */
-const philoxDeclaration = `
+export const philoxDeclaration = `
 fn mulHigh(a: u32, b: u32) -> u32 {
   let al = a & 0xffffu; let ah = a >> 16u; let bl = b & 0xffffu; let bh = b >> 16u;
   let mid = ah * bl + ((al * bl) >> 16u);

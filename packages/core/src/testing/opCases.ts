@@ -1,4 +1,5 @@
 import { attentionCases } from './cases/attention.js';
+import { chooseTokensCases } from './cases/chooseTokens.js';
 import { elementwiseCases } from './cases/elementwise.js';
 import { matmulCases } from './cases/matmul.js';
 import { movementCases } from './cases/movement.js';
@@ -20,4 +21,5 @@ export const opCases: readonly OpCase[] = [
   ...rowwiseCases,
   ...attentionCases,
   ...updateCases,
+  ...chooseTokensCases,
 ];

@@ -1,3 +1,4 @@
+import { argmax, sample } from '../../tensor/sampling.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { AutoTokenizer } from '../../tokenizer/autoTokenizer.js';
 import type { DecodeStream } from '../../tokenizer/decodeStream.js';
@@ -5,10 +6,10 @@ import { AttuneError } from '../../util/errors.js';
 import { Rng } from '../../util/rng.js';
 import type { LanguageModel } from '../languageModel.js';
 import { BeamSearch, type Ending } from './beamSearch.js';
-import { applyLogSoftmax, argmax, sample } from './chooseToken.js';
 import type { GenerateOptions, GenerateOutput } from './generateOptions.js';
 import type { LogitsProcessor, Place } from './logitsProcessors.js';
 import { PaddedBatch } from './paddedBatch.js';
+import { applyLogSoftmax } from './penalties.js';
 import { type GenerationPlan, planGeneration } from './planGeneration.js';
 import { processorsOf } from './processorList.js';
 import { bestAndSum, checkLogits, scoresOf } from './scores.js';

@@ -1,12 +1,6 @@
-import {
-  applyLogSoftmax,
-  applyMinP,
-  applyRepetitionPenalty,
-  applyTemperature,
-  applyTopK,
-  applyTopP,
-} from './chooseToken.js';
+import { applyMinP, applyTemperature, applyTopK, applyTopP } from '../../tensor/sampling.js';
 import * as by from './logitsProcessors.js';
+import { applyLogSoftmax, applyRepetitionPenalty } from './penalties.js';
 import type { GenerationPlan } from './planGeneration.js';
 import { applyEpsilonCutoff, applyEtaCutoff, applyTopH, applyTypicalP } from './truncation.js';
 

@@ -1,4 +1,4 @@
-import { softmax } from './chooseToken.js';
+import { softmax } from '../../tensor/sampling.js';
 
 /**
  * Ways beside top-k, top-p and min-p to leave unlikely tokens out before one is drawn, in place on

@@ -1,6 +1,7 @@
 export * from './adafactor.js';
 export * from './adamw8bit.js';
 export * from './attention.js';
+export * from './chooseTokens.js';
 export * from './crossEntropy.js';
 export * from './dropout.js';
 export * from './elementwise.js';

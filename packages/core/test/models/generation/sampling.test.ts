@@ -1,14 +1,14 @@
 import { Rng } from '@attune/core/util';
 import { describe, expect, it } from 'vitest';
+import { applyRepetitionPenalty } from '../../../src/models/generation/penalties.js';
 import {
   applyMinP,
-  applyRepetitionPenalty,
   applyTemperature,
   applyTopK,
   applyTopP,
   argmax,
   sample,
-} from '../../../src/models/generation/chooseToken.js';
+} from '../../../src/tensor/sampling.js';
 import { fixtureJson } from '../support.js';
 
 const never = Number.NEGATIVE_INFINITY;

@@ -1,28 +1,14 @@
-import type { Rng } from '../../util/rng.js';
+import type { Rng } from '../util/rng.js';
 
 /**
- * Logits processors, in place on one row of scores. Minus infinity means: never.
+ * How a token is chosen of one row of scores: the meaning of the op `chooseTokens`, and the host's
+ * way where a rule needs all scores. Minus infinity means: never.
  *
- * Order and rules are those of transformers' generation/logits_process.py: repetition penalty,
- * temperature, top-k, top-p, min-p.
+ * Order and rules are those of transformers' generation/logits_process.py: temperature, top-k,
+ * top-p, min-p.
  */
 
 const never = Number.NEGATIVE_INFINITY;
-
-/**
- * Scores of tokens already seen: divided by the penalty when positive, multiplied when negative
- * (Keskar et al., arXiv:1909.05858).
- */
-export function applyRepetitionPenalty(
-  scores: Float64Array,
-  seen: Iterable<number>,
-  penalty: number,
-): void {
-  for (const id of new Set(seen)) {
-    const score = scores[id]!;
-    scores[id] = score < 0 ? score * penalty : score / penalty;
-  }
-}
 
 /** score / temperature. */
 export function applyTemperature(scores: Float64Array, temperature: number): void {
@@ -66,13 +52,6 @@ export function softmax(scores: Float64Array): Float64Array {
   return out.map((e) => e / total);
 }
 
-/** Scores become log-probabilities. */
-export function applyLogSoftmax(scores: Float64Array): void {
-  const top = scores.reduce((a, b) => Math.max(a, b), never);
-  const total = Math.log(scores.reduce((sum, s) => sum + Math.exp(s - top), 0));
-  for (let i = 0; i < scores.length; i++) scores[i] = scores[i]! - top - total;
-}
-
 /** The first highest score. */
 export function argmax(scores: ArrayLike<number>): number {
   let best = 0;
@@ -83,7 +62,7 @@ export function argmax(scores: ArrayLike<number>): number {
 /**
  * Draws a token by its probability: the first whose cumulative probability passes a uniform number.
  */
-export function sample(scores: Float64Array, rng: Rng): number {
+export function sample(scores: Float64Array, rng: Pick<Rng, 'uniform'>): number {
   const probabilities = softmax(scores);
   const target = rng.uniform();
   let passed = 0;
