@@ -35,7 +35,11 @@ const asBits = new Uint32Array(scratch);
 /** float32 -> bfloat16 bits, round to nearest even; NaN stays NaN. */
 export function bfloat16Bits(value: number): number {
   asFloat[0] = value;
-  const bits = asBits[0]!;
+  return narrowedToBfloat16(asBits[0]!);
+}
+
+/** @param bits of a float32 */
+function narrowedToBfloat16(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
@@ -51,19 +55,17 @@ export function fromBfloat16Bits(bits: number): number {
  */
 export function float16Bits(value: number): number {
   asFloat[0] = value;
-  const bits = asBits[0]!;
+  return narrowedToFloat16(asBits[0]!, asFloat[0]!);
+}
+
+/** @param bits of the float32 `value` */
+function narrowedToFloat16(bits: number, value: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
   if (magnitude >= 0x47800000) return sign | 0x7c00;
-  if (magnitude < 0x38800000) {
-    // Subnormal half: value / 2^-24, rounded to nearest even.
-    const scaled = Math.abs(asFloat[0]!) * 2 ** 24;
-    const floor = Math.floor(scaled);
-    const rest = scaled - floor;
-    const rounded = rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
-    return sign | rounded;
-  }
+  // Subnormal half: beside 1/2, a float32 ends at 2^-24, where such a half does.
+  if (magnitude < 0x38800000) return sign | ((Math.fround(Math.abs(value) + 0.5) - 0.5) * 2 ** 24);
   const rebased = magnitude - 0x38000000;
   return sign | ((rebased + 0xfff + ((rebased >>> 13) & 1)) >>> 13);
 }
@@ -88,23 +90,34 @@ export function roundTo(value: number, dtype: ComputeDType): number {
 export function encode(values: ArrayLike<number>, dtype: DType): HostArray {
   switch (dtype) {
     case 'float32':
-      return values instanceof Float32Array ? values : Float32Array.from(values);
+      return asFloats(values);
     case 'int32':
       return values instanceof Int32Array ? values : Int32Array.from(values);
     case 'uint32':
       return values instanceof Uint32Array ? values : Uint32Array.from(values);
     case 'float16':
-      return narrow(values, float16Bits);
+      return narrowFloat16(asFloats(values));
     case 'bfloat16':
-      return narrow(values, bfloat16Bits);
+      return narrowBfloat16(asFloats(values));
   }
 }
 
+const asFloats = (values: ArrayLike<number>): Float32Array =>
+  values instanceof Float32Array ? values : Float32Array.from(values);
+
 // Loops, not TypedArray.from with a function: that walks an iterator, forty times as slow.
 
-function narrow(values: ArrayLike<number>, bitsOf: (value: number) => number): Uint16Array {
+function narrowFloat16(values: Float32Array): Uint16Array {
+  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
   const out = new Uint16Array(values.length);
-  for (let i = 0; i < out.length; i++) out[i] = bitsOf(values[i]!);
+  for (let i = 0; i < out.length; i++) out[i] = narrowedToFloat16(bits[i]!, values[i]!);
+  return out;
+}
+
+function narrowBfloat16(values: Float32Array): Uint16Array {
+  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
+  const out = new Uint16Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = narrowedToBfloat16(bits[i]!);
   return out;
 }
 

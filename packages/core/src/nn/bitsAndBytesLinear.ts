@@ -1,4 +1,4 @@
-import { type ComputeDType, decode, encode } from '../backend/dtype.js';
+import { type ComputeDType, roundTo } from '../backend/dtype.js';
 import {
   type BlockwiseCodes,
   type CodeMap,
@@ -64,15 +64,26 @@ function quantizeWeight(
   inFeatures: number,
   { quantType, blockSize, nested }: BitsAndBytesFormat,
 ): BitsAndBytesWeight {
-  if (quantType === 'int8') {
-    const bits = Uint16Array.from(encode(values, 'float16'));
-    const half = decode(bits.buffer, 'float16', values.length);
-    return quantizeInt8(half as Float32Array, inFeatures);
-  }
+  if (quantType === 'int8') return quantizeInt8(roundedToFloat16(values), inFeatures);
   const blocks: BlockwiseCodes = quantizeBlockwise(values, maps[quantType](), blockSize);
   if (!nested) return blocks;
   const { codes, offset } = doubleQuantize(blocks.absmax);
   return { codes: blocks.codes, absmax: codes.codes, nestedAbsmax: codes.absmax, offset };
+}
+
+/** Each number as float16 holds it. */
+function roundedToFloat16(values: Float32Array): Float32Array {
+  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
+  const rounded = new Float32Array(values.length);
+  const words = new Int32Array(rounded.buffer);
+  for (let i = 0; i < words.length; i++) {
+    const magnitude = bits[i]! & 0x7fffffff;
+    // Where both have a leading one, all but ten bits of the fraction go.
+    if (magnitude >= 0x38800000 && magnitude < 0x477ff000)
+      words[i] = (bits[i]! + 0xfff + ((bits[i]! >>> 13) & 1)) & ~0x1fff;
+    else rounded[i] = roundTo(values[i]!, 'float16');
+  }
+  return rounded;
 }
 
 /**

@@ -200,6 +200,15 @@ function configKeys(name: string): readonly string[] {
   return ['hidden_size'];
 }
 
+/** The first finite number that float16 rounds to infinity; -1 where there is none. */
+function aboveFloat16(values: ArrayLike<number>): number {
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i]!);
+    if (magnitude >= 65520 && magnitude < Number.POSITIVE_INFINITY) return i;
+  }
+  return -1;
+}
+
 /** @throws DTYPE_OVERFLOW where float16 cannot hold a value: infinity would be another model */
 export function convert(found: HostTensorData, dtype: DType, path: string): HostArray {
   if (found.dtype === dtype) return found.data;
@@ -214,10 +223,13 @@ export function convert(found: HostTensorData, dtype: DType, path: string): Host
     );
   const size = numel(found.shape);
   const { buffer, byteOffset } = found.data;
-  const bytes = buffer.slice(byteOffset, byteOffset + size * bytesPerElement[found.dtype]);
+  const bytes =
+    byteOffset === 0
+      ? buffer
+      : buffer.slice(byteOffset, byteOffset + size * bytesPerElement[found.dtype]);
   const values = decode(bytes as ArrayBuffer, found.dtype, size);
   if (dtype === 'float16') {
-    const at = values.findIndex((v) => Math.abs(v) >= 65520 && Number.isFinite(v));
+    const at = aboveFloat16(values);
     if (at >= 0)
       throw new AttuneError(
         'DTYPE_OVERFLOW',
