@@ -121,19 +121,19 @@ function narrowBfloat16(values: Float32Array): Uint16Array {
   return out;
 }
 
-function widenBfloat16(bits: Uint16Array): Float32Array {
-  const words = new Uint32Array(bits.length);
+function widenBfloat16(bits: Uint16Array, into: ArrayBuffer): Float32Array {
+  const words = new Uint32Array(into, 0, bits.length);
   for (let i = 0; i < words.length; i++) words[i] = bits[i]! << 16;
-  return new Float32Array(words.buffer);
+  return new Float32Array(into, 0, bits.length);
 }
 
 /**
  * Exponent and fraction move into float32's places; a product corrects the bias, subnormals
  * included.
  */
-function widenFloat16(bits: Uint16Array): Float32Array {
-  const words = new Uint32Array(bits.length);
-  const floats = new Float32Array(words.buffer);
+function widenFloat16(bits: Uint16Array, into: ArrayBuffer): Float32Array {
+  const words = new Uint32Array(into, 0, bits.length);
+  const floats = new Float32Array(into, 0, bits.length);
   for (let i = 0; i < words.length; i++) {
     const half = bits[i]!;
     words[i] = (half & 0x7fff) << 13;
@@ -144,11 +144,16 @@ function widenFloat16(bits: Uint16Array): Float32Array {
   return floats;
 }
 
-/** The bytes of a buffer -> numbers (`Float32Array` for the float types). */
+/**
+ * The bytes of a buffer -> numbers (`Float32Array` for the float types).
+ *
+ * @param into where 16-bit floats become float32: 4 bytes each. Default: new memory.
+ */
 export function decode(
   bytes: ArrayBuffer,
   dtype: DType,
   elements: number,
+  into?: ArrayBuffer,
 ): Float32Array | Int32Array | Uint32Array {
   switch (dtype) {
     case 'float32':
@@ -158,9 +163,15 @@ export function decode(
     case 'uint32':
       return new Uint32Array(bytes, 0, elements);
     case 'float16':
-      return widenFloat16(new Uint16Array(bytes, 0, elements));
+      return widenFloat16(
+        new Uint16Array(bytes, 0, elements),
+        into ?? new ArrayBuffer(4 * elements),
+      );
     case 'bfloat16':
-      return widenBfloat16(new Uint16Array(bytes, 0, elements));
+      return widenBfloat16(
+        new Uint16Array(bytes, 0, elements),
+        into ?? new ArrayBuffer(4 * elements),
+      );
   }
 }
 

@@ -64,7 +64,7 @@ function quantizeWeight(
   inFeatures: number,
   { quantType, blockSize, nested }: BitsAndBytesFormat,
 ): BitsAndBytesWeight {
-  if (quantType === 'int8') return quantizeInt8(roundedToFloat16(values), inFeatures);
+  if (quantType === 'int8') return quantizeInt8(values, inFeatures, roundToFloat16);
   const blocks: BlockwiseCodes = quantizeBlockwise(values, maps[quantType](), blockSize);
   if (!nested) return blocks;
   const { codes, offset } = doubleQuantize(blocks.absmax);
@@ -72,18 +72,16 @@ function quantizeWeight(
 }
 
 /** Each number as float16 holds it. */
-function roundedToFloat16(values: Float32Array): Float32Array {
+function roundToFloat16(values: Float32Array, rounded: Float32Array): void {
   const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
-  const rounded = new Float32Array(values.length);
-  const words = new Int32Array(rounded.buffer);
-  for (let i = 0; i < words.length; i++) {
+  const words = new Int32Array(rounded.buffer, rounded.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) {
     const magnitude = bits[i]! & 0x7fffffff;
     // Where both have a leading one, all but ten bits of the fraction go.
     if (magnitude >= 0x38800000 && magnitude < 0x477ff000)
       words[i] = (bits[i]! + 0xfff + ((bits[i]! >>> 13) & 1)) & ~0x1fff;
     else rounded[i] = roundTo(values[i]!, 'float16');
   }
-  return rounded;
 }
 
 /**
@@ -244,6 +242,8 @@ const bufferOf = (bytes: Uint8Array): ArrayBuffer => bytes.slice().buffer as Arr
 
 /** Bytes as little-endian words, padded with zeros. */
 function toWords(bytes: Uint8Array): Uint32Array {
+  if (bytes.length % 4 === 0 && bytes.byteOffset % 4 === 0)
+    return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
   padded.set(bytes);
   return new Uint32Array(padded.buffer);

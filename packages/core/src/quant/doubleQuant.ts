@@ -19,8 +19,11 @@ const NESTED_BLOCK = 256;
  * them up in a table of 65,536 cells and misses the nearest by one for about 0.15 % of the scales.
  */
 export function doubleQuantize(absmax: Float32Array): NestedScales {
-  const offset = Math.fround(absmax.reduce((sum, x) => sum + x, 0) / Math.max(1, absmax.length));
-  const rest = absmax.map((x) => x - offset);
+  let sum = 0;
+  for (let i = 0; i < absmax.length; i++) sum += absmax[i]!;
+  const offset = Math.fround(sum / Math.max(1, absmax.length));
+  const rest = new Float32Array(absmax.length);
+  for (let i = 0; i < rest.length; i++) rest[i] = absmax[i]! - offset;
   return { codes: quantizeBlockwise(rest, dynamicMap(), NESTED_BLOCK), offset };
 }
 

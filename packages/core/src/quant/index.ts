@@ -1,3 +1,4 @@
 export * from './blockwise.js';
 export * from './codeMaps.js';
 export * from './doubleQuant.js';
+export * from './int8.js';

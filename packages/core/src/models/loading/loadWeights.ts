@@ -74,10 +74,11 @@ export async function loadWeights(
   });
   let pending = 0;
   const broken: string[] = [];
+  const room = new Room();
   for (const [path, layer] of quantized) {
     const held = await format!.read(weights, path, layer);
     if (held !== null) layer.load(held);
-    else await quantizeFloats(weights, stored.get(`${path}.weight`) ?? codes(path), layer);
+    else await quantizeFloats(weights, stored.get(`${path}.weight`) ?? codes(path), layer, room);
     await layer.engine.backend.sync();
   }
   for (const [name, parameter] of parameters) {
@@ -104,14 +105,26 @@ export async function loadWeights(
   return absent;
 }
 
+/** Memory that one tensor after the other uses, as large as the largest: new memory is slow. */
+class Room {
+  #bytes = new ArrayBuffer(0);
+
+  of(numBytes: number): ArrayBuffer {
+    if (this.#bytes.byteLength < numBytes) this.#bytes = new ArrayBuffer(numBytes);
+    return this.#bytes;
+  }
+}
+
 /** One weight at a time is in float32, so that the model never is. */
 async function quantizeFloats(
   weights: WeightFolder,
   name: string,
   layer: QuantizedLayer,
+  room: Room,
 ): Promise<void> {
   const found = await weights.get(name, [layer.outFeatures, layer.inFeatures], configKeys(name));
-  layer.quantize(convert(found, 'float32', weights.file(name).path) as Float32Array, name);
+  const rows = convert(found, 'float32', weights.file(name).path, room.of(4 * layer.weightSize));
+  layer.quantize(rows as Float32Array, name);
 }
 
 /** Whether a tensor belongs to a quantised layer, beside its weight and its bias. */
@@ -209,8 +222,16 @@ function aboveFloat16(values: ArrayLike<number>): number {
   return -1;
 }
 
-/** @throws DTYPE_OVERFLOW where float16 cannot hold a value: infinity would be another model */
-export function convert(found: HostTensorData, dtype: DType, path: string): HostArray {
+/**
+ * @param into memory that float32 numbers may take. Default: new memory
+ * @throws DTYPE_OVERFLOW where float16 cannot hold a value: infinity would be another model
+ */
+export function convert(
+  found: HostTensorData,
+  dtype: DType,
+  path: string,
+  into?: ArrayBuffer,
+): HostArray {
   if (found.dtype === dtype) return found.data;
   if (!isFloat(found.dtype))
     throw new AttuneError(
@@ -227,7 +248,7 @@ export function convert(found: HostTensorData, dtype: DType, path: string): Host
     byteOffset === 0
       ? buffer
       : buffer.slice(byteOffset, byteOffset + size * bytesPerElement[found.dtype]);
-  const values = decode(bytes as ArrayBuffer, found.dtype, size);
+  const values = decode(bytes as ArrayBuffer, found.dtype, size, into);
   if (dtype === 'float16') {
     const at = aboveFloat16(values);
     if (at >= 0)
