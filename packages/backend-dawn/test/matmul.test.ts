@@ -4,6 +4,7 @@ import { productVariants } from '../src/kernels/matmul/index.js';
 import type { ProductSpec } from '../src/kernels/matmul/problem.js';
 import { holderOfA, loadsOfA, type PieceOfA, vec4OfA } from '../src/kernels/matmul/subgroup.js';
 import { acceptsMatrixUnit } from '../src/kernels/matmul/subgroupMatrix.js';
+import { acceptsThin, thinShare, thinTile } from '../src/kernels/matmul/thin.js';
 import {
   owned,
   type Panel,
@@ -90,6 +91,39 @@ describe('what a subgroup loads of a and hands round', () => {
   });
 });
 
+describe('the lanes of a product of few rows', () => {
+  test.each(['NN', 'NT'] as const)('%s: read each weight of their columns once', (layout) => {
+    const tile = thinTile({ layout, m: 3 });
+    expect(tile.groups * tile.perGroup).toBe(64);
+    const [turns, seen] = [3, new Map<string, number>()];
+    for (let turn = 0; turn < turns; turn++)
+      for (let lane = 0; lane < 64; lane++) {
+        const { column, k } = thinShare(tile, lane, turn);
+        for (let c = 0; c < 4; c++)
+          for (let q = 0; q < 4; q++) {
+            const weight = `${column + c},${k + q}`;
+            seen.set(weight, (seen.get(weight) ?? 0) + 1);
+          }
+      }
+    const [columns, depth] = [tile.groups * 4, tile.perGroup * 4 * turns];
+    expect(seen.size).toBe(columns * depth);
+    for (const [weight, times] of seen) {
+      const [column, k] = weight.split(',').map(Number) as [number, number];
+      expect([column < columns, k < depth, times]).toEqual([true, true, 1]);
+    }
+  });
+
+  test.each([
+    [1, 1],
+    [2, 2],
+    [3, 4],
+    [5, 8],
+    [8, 8],
+  ])('%i rows take a shader for %i', (m, rows) => {
+    expect(thinTile({ layout: 'NT', m }).rows).toBe(rows);
+  });
+});
+
 describe('the choice of a tile', () => {
   const gpu = {
     software: false,
@@ -172,6 +206,17 @@ describe('what the tuner chooses among', () => {
     expect(names.length).toBeGreaterThan(3);
     const small = productVariants(spec(1024), { ...gpu, maxWorkgroupBytes: 16384 }).names;
     expect(small).not.toContain('128x128x16/1');
+  });
+
+  test('few rows first as such, then by tiles; not where a is transposed, or on a software device', () => {
+    const names = (m: number, changes: object = {}, facts = gpu) =>
+      productVariants(spec(m, changes), facts).names;
+    expect(names(8)[0]).toBe('thin');
+    expect(names(8)[1]).toBe('32x32x16/1');
+    expect(names(9)).not.toContain('thin');
+    expect(names(1, { layout: 'TN' })).not.toContain('thin');
+    expect(names(1, {}, { ...gpu, software: true })).not.toContain('thin');
+    expect(acceptsThin({ layout: 'NN', m: 1, n: 4, k: 0 }, gpu)).toBe(false);
   });
 
   test('lengths of nearly the same size share a choice', () => {

@@ -1,4 +1,4 @@
-import { Engine, ops } from '@attune/core';
+import { Engine, numel, ops } from '@attune/core';
 import { quant } from '@attune/core/tensor';
 import { compareCase, type OpCase, opCases } from '@attune/core/testing';
 import { Rng } from '@attune/core/util';
@@ -7,8 +7,9 @@ import { factsOf } from '../src/deviceFacts.js';
 import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';
 import type { DeviceFacts, Kernel, MatrixUnit } from '../src/kernels/kernel.js';
 import { productStages } from '../src/kernels/matmul/index.js';
-import { type Problem, problemOf } from '../src/kernels/matmul/problem.js';
+import { type Problem, problemOf, specOf } from '../src/kernels/matmul/problem.js';
 import { matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
+import { acceptsThin, thinStage } from '../src/kernels/matmul/thin.js';
 import { tiledStages, tileName, tiles } from '../src/kernels/matmul/tiled.js';
 import { fusedStages } from '../src/kernels/quantized.js';
 import type { KernelPaths } from './kernelPaths.js';
@@ -23,6 +24,12 @@ const cases = opCases.filter(({ name }) =>
     'matmul/nt-8x2050x33-scale2-plus-addend',
   ].includes(name),
 );
+
+const noFacts: DeviceFacts = {
+  ...{ subgroupSize: 0, software: false, maxBindings: 10, maxWorkgroupBytes: 16_384 },
+  ...{ maxInvocations: 256, matrixUnit: null },
+};
+const isEmpty = ({ inputs }: OpCase): boolean => inputs.some(({ shape }) => numel(shape) === 0);
 
 /** SwiftShader compiles an unrolled tile for half a minute, the stand-ins for several. */
 function skipOnSwiftShader({ choice }: DawnBackend, context: TestContext): void {
@@ -147,6 +154,39 @@ export function productTests(paths: KernelPaths | null): void {
       );
       expect(halves.length).toBeGreaterThan(5);
       await compareOn([matmul, quantizedMatmul], halves, paths, context);
+    });
+  });
+
+  describe('few rows', () => {
+    const gpu = (facts: DeviceFacts) => ({ ...facts, software: false });
+    const isThin = ({ inputs, attrs }: OpCase): boolean =>
+      acceptsThin(specOf(inputs, attrs as unknown as ops.MatmulAttrs), gpu(noFacts));
+
+    test('equal the reference, summed up in subgroups', async (context) => {
+      const kernel = defineKernel({
+        op: 'matmul',
+        plan: (call, facts) => [thinStage(problemOf(call), gpu(facts))],
+      });
+      const few = opCases.filter((c) => c.op.name === 'matmul' && !isEmpty(c) && isThin(c));
+      expect(few.length).toBeGreaterThan(30);
+      await compareOn([kernel], few, paths, context);
+    });
+
+    test('equal it with weights dequantised on their way', async (context) => {
+      const kernel = defineKernel({
+        op: 'quantizedMatmul',
+        plan: (call, facts, scratch) =>
+          fusedStages(call, scratch, (problem) => {
+            expect(acceptsThin(problem, gpu(facts))).toBe(true);
+            return [thinStage(problem, gpu(facts))];
+          }),
+      });
+      const few = opCases.filter(
+        ({ op, inputs }) =>
+          op.name === 'quantizedMatmul' && numel(inputs[0]!.shape) / inputs[0]!.shape.at(-1)! <= 8,
+      );
+      expect(few.length).toBeGreaterThan(3);
+      await compareOn([kernel], few, paths, context);
     });
   });
 

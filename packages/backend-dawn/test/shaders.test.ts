@@ -103,6 +103,8 @@ const chosen: readonly Chosen[] = [
   ['matmul/tn-64x33x172-scale0.25-plus-output', 'software', 'subgroup8x4'],
   ['matmul/nt-33x64x172-plus-bias-in-float16', 'least', '32x32x16/1'],
   ['matmul/tn-2x33x1024x8-plus-output', 'gpu', '32x32x16/4'],
+  ['matmul/nt-5x140x33-bfloat16-plus-bias', 'gpu', 'thin'],
+  ['matmul/nn-2x33x40-plus-bias', 'least', 'thin'],
   [large.name, 'gpu', 'matrix'],
   ['quantizedMatmul/40-by-nf4-64x64-blocks-of-64-in-float16', 'software'],
   ['quantizedMatmul/3x5-by-nf4-64x300-blocks-of-64-nested-plus-addend', 'gpu', '32x32x16/1'],

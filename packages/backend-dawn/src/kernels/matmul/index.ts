@@ -4,6 +4,7 @@ import { type DeviceFacts, defineKernel, type Kernel, type Stage } from '../kern
 import { epilogueKey, type Problem, type ProductSpec, problemOf, specOf } from './problem.js';
 import { acceptsSubgroups, subgroupStage, subgroupTile, subgroupTiles } from './subgroup.js';
 import { acceptsMatrixUnit, matrixStage } from './subgroupMatrix.js';
+import { acceptsThin, thinStage } from './thin.js';
 import { fittingTiles, sourceKey, tiledStages, tileName, tiling } from './tiled.js';
 
 type Scratch = (elements: number, dtype: DType) => Operand;
@@ -16,8 +17,8 @@ interface Way {
 
 /**
  * Ways to make a product, the one to take first: values of a handed round within a subgroup (a
- * software device), the matrix unit (float16 where a device has one), or tiles in workgroup memory
- * (everything else), each in several sizes.
+ * software device), lanes that share k (few rows), the matrix unit (float16 where a device has
+ * one), or tiles in workgroup memory (everything else), most in several sizes.
  */
 function* waysOf(spec: ProductSpec, facts: DeviceFacts): Generator<Way> {
   if (acceptsSubgroups(spec, facts)) {
@@ -29,6 +30,8 @@ function* waysOf(spec: ProductSpec, facts: DeviceFacts): Generator<Way> {
       };
     return;
   }
+  if (acceptsThin(spec, facts))
+    yield { name: 'thin', stages: (problem) => [thinStage(problem, facts)] };
   const unit = acceptsMatrixUnit(spec, facts);
   if (unit) yield { name: 'matrix', stages: (problem) => [matrixStage(problem, unit, facts)] };
   const { tile, splits } = tiling(spec, facts);

@@ -113,9 +113,9 @@ function operandB({ layout }: ProductSpec, TN: number, depth: number) {
 }
 
 /**
- * WGSL that stores the tile, four rows (or all, of fewer) in each turn of a loop; then the registers
- * of the next four take their place. Four neighbours of the output are stored together where they
- * can be.
+ * WGSL that stores the tile, four rows (or all, of fewer) in each turn of a loop; then the
+ * registers of the next four take their place. Four neighbours of the output are stored together
+ * where they can be.
  */
 function storeTile(spec: ProductSpec, tile: SubgroupTile): string {
   const { plus } = spec;
