@@ -3,7 +3,6 @@ import type { DeviceFacts } from '../src/kernels/kernel.js';
 import { productVariants } from '../src/kernels/matmul/index.js';
 import type { ProductSpec } from '../src/kernels/matmul/problem.js';
 import { holderOfA, loadsOfA, type PieceOfA, vec4OfA } from '../src/kernels/matmul/subgroup.js';
-import { acceptsMatrixUnit } from '../src/kernels/matmul/subgroupMatrix.js';
 import { acceptsThin, thinShare, thinTile } from '../src/kernels/matmul/thin.js';
 import {
   owned,
@@ -157,28 +156,6 @@ describe('the choice of a tile', () => {
 
   test('a software device takes the small tile', () => {
     expect(choice(4096, 4096, 4096, { ...gpu, software: true })).toBe('32x32x16/1');
-  });
-});
-
-describe('the matrix unit', () => {
-  const facts = {
-    software: false,
-    subgroupSize: 32,
-    maxBindings: 8,
-    maxWorkgroupBytes: 49152,
-    maxInvocations: 1024,
-    matrixUnit: { M: 16, N: 16, K: 16 },
-  };
-  const spec = (m: number, n: number, compute: 'float16' | 'float32') =>
-    ({ layout: 'NT', m, n, k: 64, batch: 1, compute }) as Parameters<typeof acceptsMatrixUnit>[0];
-
-  test('takes products in float16 that fill half a tile, if the device can hold one', () => {
-    expect(acceptsMatrixUnit(spec(128, 128, 'float16'), facts)).toEqual({ M: 16, N: 16, K: 16 });
-    expect(acceptsMatrixUnit(spec(128, 128, 'float32'), facts)).toBeNull();
-    expect(acceptsMatrixUnit(spec(8, 128, 'float16'), facts)).toBeNull();
-    const small = { ...facts, maxWorkgroupBytes: 16384 };
-    expect(acceptsMatrixUnit(spec(128, 128, 'float16'), small)).toBeNull();
-    expect(acceptsMatrixUnit(spec(128, 128, 'float16'), { ...facts, matrixUnit: null })).toBeNull();
   });
 });
 

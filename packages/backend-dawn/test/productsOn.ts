@@ -5,14 +5,18 @@ import { Rng } from '@attune/core/util';
 import { describe, expect, type TestContext, test } from 'vitest';
 import { factsOf } from '../src/deviceFacts.js';
 import { createDawnBackend, type DawnBackend, defineKernel } from '../src/index.js';
-import type { DeviceFacts, Kernel, MatrixUnit } from '../src/kernels/kernel.js';
+import type { DeviceFacts, Kernel } from '../src/kernels/kernel.js';
 import { productStages } from '../src/kernels/matmul/index.js';
+import { matrixTileName, matrixTiles } from '../src/kernels/matmul/matrixTile.js';
 import { type Problem, problemOf, specOf } from '../src/kernels/matmul/problem.js';
-import { matrixStage } from '../src/kernels/matmul/subgroupMatrix.js';
+import { matrixStages } from '../src/kernels/matmul/subgroupMatrix.js';
 import { acceptsThin, thinStage } from '../src/kernels/matmul/thin.js';
 import { tiledStages, tileName, tiles } from '../src/kernels/matmul/tiled.js';
 import { fusedStages } from '../src/kernels/quantized.js';
+import { emulatedFacts, emulatedStage, scaledTile } from './emulatedUnit.js';
 import type { KernelPaths } from './kernelPaths.js';
+
+type Scratch = Parameters<Kernel['plan']>[2];
 
 /** One of each kind: a software device compiles a large tile for a second. */
 const cases = opCases.filter(({ name }) =>
@@ -62,53 +66,6 @@ async function compareOn(
 /** The conformance suite runs the 32 x 32 tile; 32 x 128 is the mirror of one of these. */
 const large = tiles.filter(({ bm }) => bm > 32).sort((a, b) => a.bm * a.bn - b.bm * b.bn);
 
-/**
- * Devices here have no matrix unit, so its WGSL runs with stand-ins: a loaded matrix is its place
- * in workgroup memory, a sum is a place in `sums`, and each lane of a subgroup makes some of its
- * elements.
- */
-function emulated(wgsl: string, { M, N, K }: MatrixUnit, S: number): string {
-  const size = M * N;
-  const helpers = `struct Loaded { first: u32, row: u32, column: u32 }
-var<workgroup> sums: array<f32, ${8 * 8 * size}>;
-fn half(v: f32) -> f32 { return unpack2x16float(packFloat16(v)).x; }
-fn row_major(first: u32, stride: u32) -> Loaded { return Loaded(first, stride, 1u); }
-fn col_major(first: u32, stride: u32) -> Loaded { return Loaded(first, 1u, stride); }
-fn multiply(l: Loaded, r: Loaded, sum: u32, lane: u32) -> u32 {
-  for (var e = lane % ${S}u; e < ${size}u; e += ${S}u) {
-    var total = sums[sum + e];
-    for (var k = 0u; k < ${K}u; k++) {
-      total += tileA[l.first + e / ${N}u * l.row + k * l.column] * tileB[r.first + k * r.row + e % ${N}u * r.column];
-    }
-    sums[sum + e] = total;
-  }
-  return sum;
-}
-fn store(first: u32, sum: u32, lane: u32) {
-  for (var e = lane % ${S}u; e < ${size}u; e += ${S}u) { results[first + e] = sums[sum + e]; }
-}
-`;
-  let sum = 0;
-  return wgsl
-    .replace(/^(enable (f16|chromium_experimental_subgroup_matrix)|diagnostic\(.*\));$/gm, '')
-    .replace(
-      /subgroupMatrixLoad<subgroup_matrix_\w+<[^>]*>, (\w+)>\(&tile[AB], (.*), (\d+u)\);/g,
-      '$1($2, $3);',
-    )
-    .replace(
-      /: subgroup_matrix_result<[^>]*>;/g,
-      () => ` = (subgroup * 8u + ${sum++}u) * ${size}u;`,
-    )
-    .replace(/subgroupMatrixMultiplyAccumulate\((.*)\);/g, 'multiply($1, lane);')
-    .replace(
-      /subgroupMatrixStore<row_major>\(&results, mine, (\w+), \d+u\)/g,
-      'store(mine, $1, lane)',
-    )
-    .replaceAll('f16(', 'half(')
-    .replaceAll('array<f16,', 'array<f32,')
-    .replace('@compute', `${helpers}@compute`);
-}
-
 /** Tiles of the subgroup kernel, the default first. */
 export const subgroupTiles = ['32x4', '32x8', '16x4', '16x8', '8x4'];
 
@@ -131,30 +88,32 @@ export function productTests(paths: KernelPaths | null): void {
   });
 
   describe('the matrix unit', () => {
-    const S = 4;
-    const unit: MatrixUnit = { M: 8, N: 4, K: 4 };
-    const emulate = (problem: Problem, given: DeviceFacts) => {
-      const stage = matrixStage(problem, unit, { ...given, subgroupSize: S });
-      return [{ ...stage, wgsl: () => emulated(stage.wgsl(), unit, S) }];
-    };
+    const halves = opCases.filter(
+      ({ op, attrs }) => /^(matmul|quantizedMatmul)$/.test(op.name) && attrs.compute === 'float16',
+    );
 
-    test('emulated, equals the reference', async (context) => {
-      const matmul = defineKernel({
-        op: 'matmul',
-        plan: (call, given) => emulate(problemOf(call), given),
+    for (const tile of matrixTiles)
+      test(`${matrixTileName(tile)}, emulated, equals the reference`, async (context) => {
+        // k in three is one more shader: enough in one tile where paths count.
+        const shares = paths && tile !== matrixTiles.at(-1) ? [1] : [1, 3];
+        expect(halves.length).toBeGreaterThan(5);
+        for (const splits of shares) {
+          const products = (problem: Problem, given: DeviceFacts, scratch: Scratch) =>
+            matrixStages(problem, scaledTile(tile), splits, emulatedFacts(given), scratch).map(
+              (stage) => emulatedStage(stage),
+            );
+          const matmul = defineKernel({
+            op: 'matmul',
+            plan: (call, given, scratch) => products(problemOf(call), given, scratch),
+          });
+          const quantizedMatmul = defineKernel({
+            op: 'quantizedMatmul',
+            plan: (call, given, scratch) =>
+              fusedStages(call, scratch, (problem) => products(problem, given, scratch)),
+          });
+          await compareOn([matmul, quantizedMatmul], halves, paths, context);
+        }
       });
-      const quantizedMatmul = defineKernel({
-        op: 'quantizedMatmul',
-        plan: (call, given, scratch) =>
-          fusedStages(call, scratch, (problem) => emulate(problem, given)),
-      });
-      const halves = opCases.filter(
-        ({ op, attrs }) =>
-          /^(matmul|quantizedMatmul)$/.test(op.name) && attrs.compute === 'float16',
-      );
-      expect(halves.length).toBeGreaterThan(5);
-      await compareOn([matmul, quantizedMatmul], halves, paths, context);
-    });
   });
 
   describe('few rows', () => {

@@ -42,19 +42,16 @@ const devices = {
 
 type Chosen = readonly [name: string, device?: keyof typeof devices, variant?: string];
 
-/**
- * A product on the matrix unit fills a tile of 128 x 128: more than the float64 reference should
- * compute.
- */
-const large: Pick<OpCase, 'name' | 'op' | 'inputs' | 'targets' | 'attrs'> = {
+type Described = Pick<OpCase, 'name' | 'op' | 'inputs' | 'targets' | 'attrs'>;
+
+/** Products that fill tiles of the matrix unit: more than the float64 reference should compute. */
+const inHalves = (m: number, n: number): Described => ({
   ...opCases.find(({ name }) => name === 'matmul/nt-33x64x172-plus-bias-in-float16')!,
-  name: 'matmul/nt-128x64x128-plus-bias-in-float16',
-  inputs: [[128, 64], [128, 64], [128]].map((shape) => ({
-    shape,
-    dtype: 'float32',
-    draw: () => [],
-  })),
-};
+  name: `matmul/nt-${m}x64x${n}-plus-bias-in-float16`,
+  inputs: [[m, 64], [n, 64], [n]].map((shape) => ({ shape, dtype: 'float32', draw: () => [] })),
+});
+const large = inHalves(128, 128);
+const thin = inHalves(128, 16);
 
 /** Ops that are not named here have their first case. */
 const chosen: readonly Chosen[] = [
@@ -105,13 +102,16 @@ const chosen: readonly Chosen[] = [
   ['matmul/tn-2x33x1024x8-plus-output', 'gpu', '32x32x16/4'],
   ['matmul/nt-5x140x33-bfloat16-plus-bias', 'gpu', 'thin'],
   ['matmul/nn-2x33x40-plus-bias', 'least', 'thin'],
-  [large.name, 'gpu', 'matrix'],
+  [large.name, 'gpu', 'matrix128x128x32:2x4/1'],
+  [thin.name, 'gpu', 'matrix128x16x32:4x1/1'],
   ['quantizedMatmul/40-by-nf4-64x64-blocks-of-64-in-float16', 'software'],
   ['quantizedMatmul/3x5-by-nf4-64x300-blocks-of-64-nested-plus-addend', 'gpu', '32x32x16/1'],
   ['quantizedMatmul/9-by-int8-10x35-blocks-of-35-transposed-plus-bias', 'gpu', '32x32x16/1'],
 ];
 
-const named = new Map([...opCases, large].map((opCase) => [opCase.name, opCase]));
+const named = new Map<string, Described>(
+  [...opCases, large, thin].map((opCase) => [opCase.name, opCase]),
+);
 
 /** Names of memory by its role in the call. */
 class Memory {

@@ -1,9 +1,10 @@
 import type { DType, ops } from '@attune/core';
 import type { Operand } from '@attune/core/backend';
 import { type DeviceFacts, defineKernel, type Kernel, type Stage } from '../kernel.js';
+import { matrixTileName, matrixTiling } from './matrixTile.js';
 import { epilogueKey, type Problem, type ProductSpec, problemOf, specOf } from './problem.js';
 import { acceptsSubgroups, subgroupStage, subgroupTile, subgroupTiles } from './subgroup.js';
-import { acceptsMatrixUnit, matrixStage } from './subgroupMatrix.js';
+import { matrixStages } from './subgroupMatrix.js';
 import { acceptsThin, thinStage } from './thin.js';
 import { fittingTiles, sourceKey, tiledStages, tileName, tiling } from './tiled.js';
 
@@ -18,7 +19,8 @@ interface Way {
 /**
  * Ways to make a product, the one to take first: values of a handed round within a subgroup (a
  * software device), lanes that share k (few rows), the matrix unit (float16 where a device has
- * one), or tiles in workgroup memory (everything else), most in several sizes.
+ * one), or tiles in workgroup memory (everything else); most in several sizes, the latter two with
+ * k whole or split.
  */
 function* waysOf(spec: ProductSpec, facts: DeviceFacts): Generator<Way> {
   if (acceptsSubgroups(spec, facts)) {
@@ -32,8 +34,12 @@ function* waysOf(spec: ProductSpec, facts: DeviceFacts): Generator<Way> {
   }
   if (acceptsThin(spec, facts))
     yield { name: 'thin', stages: (problem) => [thinStage(problem, facts)] };
-  const unit = acceptsMatrixUnit(spec, facts);
-  if (unit) yield { name: 'matrix', stages: (problem) => [matrixStage(problem, unit, facts)] };
+  for (const { tile, splits } of matrixTiling(spec, facts))
+    for (const count of new Set([splits, 1]))
+      yield {
+        name: `${matrixTileName(tile)}/${count}`,
+        stages: (problem, scratch) => matrixStages(problem, tile, count, facts, scratch),
+      };
   const { tile, splits } = tiling(spec, facts);
   const tiled = (t: typeof tile, count: number): Way => ({
     name: `${tileName(t)}/${count}`,

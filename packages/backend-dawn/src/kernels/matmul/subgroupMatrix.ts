@@ -1,97 +1,67 @@
-import { type DeviceFacts, grid1d, type MatrixUnit, type Stage } from '../kernel.js';
-import { stage } from '../stage.js';
-import { epilogueKey, type Problem, type ProductSpec, paramsOf, range, stored } from './problem.js';
-import { codeTable, codeTableBytes, type Panel, panelLoader, panelLoads, readsOf } from './tile.js';
+import type { DType } from '@attune/core';
+import type { Operand } from '@attune/core/backend';
+import { type DeviceFacts, grid1d, type MatrixUnit, type Stage, u32 } from '../kernel.js';
+import { readAs, stage } from '../stage.js';
+import {
+  type Band,
+  bandOf,
+  bandSize,
+  bandSlotWgsl,
+  halfSlotWgsl,
+  type MatrixTile,
+  matricesOf,
+  matrixPanels,
+  matrixTileName,
+  panelHalves,
+  strideOf,
+  subgroupsOf,
+} from './matrixTile.js';
+import { inParts } from './parts.js';
+import {
+  addendOf,
+  epilogueKey,
+  type Problem,
+  type ProductSpec,
+  paramsOf,
+  range,
+  stored,
+  storedFour,
+} from './problem.js';
+import { codeTable, type Panel, panelLoader, panelLoads, readsOf } from './tile.js';
 import { sourceKey, sourcesOf } from './tiled.js';
 
-/** Eight subgroups, two down and four across, each with four by two matrices of the unit. */
-const DOWN = 2;
-const ACROSS = 4;
-const ROWS = 4;
-const COLUMNS = 2;
-/** k in workgroup memory at a time, in units. */
-const DEPTH = 2;
-/**
- * Halves by which a line of a panel is longer than it needs to be, so that lines start in other
- * banks.
- */
-const PAD = 8;
-
-export interface MatrixTile {
-  readonly bm: number;
-  readonly bn: number;
-  readonly bk: number;
+/** All that the text of a shader depends on, beside the product. */
+interface Form {
+  readonly tile: MatrixTile;
+  readonly unit: MatrixUnit;
+  readonly band: Band;
+  /** Lanes of a subgroup. */
+  readonly S: number;
 }
 
-export const matrixTile = ({ M, N, K }: MatrixUnit): MatrixTile => ({
-  bm: DOWN * ROWS * M,
-  bn: ACROSS * COLUMNS * N,
-  bk: DEPTH * K,
+/** What a shader needs to say before it may use a matrix unit. */
+export const matrixDirectives: readonly string[] = [
+  'enable f16;',
+  'enable chromium_experimental_subgroup_matrix;',
+  'diagnostic(off, chromium.subgroup_matrix_uniformity);',
+];
+
+/** The unit's types, in WGSL's order: columns, rows. */
+export const matrixTypes = ({ M, N, K }: MatrixUnit) => ({
+  left: `subgroup_matrix_left<f16, ${K}, ${M}>`,
+  right: `subgroup_matrix_right<f16, ${N}, ${K}>`,
+  result: `subgroup_matrix_result<f32, ${N}, ${M}>`,
 });
 
-function panelsOf({ layout }: Pick<ProductSpec, 'layout'>, { bm, bn, bk }: MatrixTile) {
-  const a: Panel = { side: 'a', alongK: layout[0] === 'N', size: bm, depth: bk };
-  const b: Panel = { side: 'b', alongK: layout[1] === 'T', size: bn, depth: bk };
-  return [a, b] as const;
-}
-
-/** Halves from one line of a panel to the next. */
-const strideOf = ({ alongK, size, depth }: Panel): number => (alongK ? depth : size) + PAD;
-const panelHalves = (panel: Panel): number =>
-  strideOf(panel) * (panel.alongK ? panel.size : panel.depth);
+/** Whether four neighbours of the output, and of what is added to it, are one vec4. */
+const storesFour = ({ n, addendDtype }: ProductSpec): boolean =>
+  n % 4 === 0 && (addendDtype === null || addendDtype === 'float32');
 
 /**
- * Where the e-th vec4 of a panel lies: x along the tile, k along the depth, and its place in
- * halves.
+ * WGSL that moves the panels: from the buffers into registers, from there into workgroup memory.
  */
-export function halfSlot(panel: Panel, e: number): { x: number; k: number; at: number } {
-  const perLine = (panel.alongK ? panel.depth : panel.size) / 4;
-  const line = Math.floor(e / perLine);
-  const along = (e % perLine) * 4;
-  const at = line * strideOf(panel) + along;
-  return panel.alongK ? { x: line, k: along, at } : { x: along, k: line, at };
-}
-
-function halfSlotWgsl(panel: Panel): string {
-  const perLine = (panel.alongK ? panel.depth : panel.size) / 4;
-  const [x, k] = panel.alongK ? ['line', 'along'] : ['along', 'line'];
-  return `let line = e / ${perLine}u; let along = e % ${perLine}u * 4u; let x = ${x}; let k = ${k}; let at = line * ${strideOf(panel)}u + along;`;
-}
-
-/** Bytes of workgroup memory: both panels in halves, and one result a subgroup on its way out. */
-export function matrixBytes(spec: Pick<ProductSpec, 'layout' | 'bBits'>, unit: MatrixUnit): number {
-  const [a, b] = panelsOf(spec, matrixTile(unit));
-  return (
-    (panelHalves(a) + panelHalves(b)) * 2 +
-    DOWN * ACROSS * unit.M * unit.N * 4 +
-    codeTableBytes(spec.bBits)
-  );
-}
-
-/**
- * Products of numbers rounded to float16, on devices with a matrix unit for them, that fill half a
- * tile.
- */
-export function acceptsMatrixUnit(spec: ProductSpec, facts: DeviceFacts): MatrixUnit | null {
-  const { matrixUnit: unit, subgroupSize } = facts;
-  if (!unit || spec.compute !== 'float16') return null;
-  const { bm, bn } = matrixTile(unit);
-  const fits =
-    matrixBytes(spec, unit) <= facts.maxWorkgroupBytes &&
-    DOWN * ACROSS * subgroupSize <= facts.maxInvocations;
-  return fits && spec.m * 2 >= bm && spec.n * 2 >= bn ? unit : null;
-}
-
-/**
- * Product on a matrix unit: float16 operands in workgroup memory, float32 sums in the matrices of
- * each subgroup, results through workgroup memory for the epilogue.
- */
-function matrixBody(spec: ProductSpec, unit: MatrixUnit, S: number): string {
-  const { M, N, K } = unit;
-  const tile = matrixTile(unit);
-  const lanes = DOWN * ACROSS * S;
-  const [panelA, panelB] = panelsOf(spec, tile);
-  const table = codeTable(sourcesOf(spec)[1], lanes);
+function panelMoves(spec: ProductSpec, { tile, S }: Form) {
+  const lanes = subgroupsOf(tile) * S;
   const loads = (panel: Panel) => range(Math.ceil(panelLoads(panel) / lanes));
   const each = (panel: Panel, load: number, body: string) => {
     const guard =
@@ -100,28 +70,39 @@ function matrixBody(spec: ProductSpec, unit: MatrixUnit, S: number): string {
         : '';
     return `${guard}{ let e = lane + ${load * lanes}u; ${halfSlotWgsl(panel)} ${body} }`;
   };
-  const fetch = (panel: Panel, k0: string) => {
-    const [next, load, first, corner] =
-      panel.side === 'a'
-        ? ['nextA', 'loadA4', 'aFirst', 'row']
-        : ['nextB', 'loadB4', 'bFirst', 'col'];
-    return loads(panel)
-      .map((i) => each(panel, i, `${next}${i} = ${load}(${first}, ${corner} + x, ${k0} + k, p.k);`))
-      .join('\n    ');
+  const both = (line: (panel: Panel) => string[]) =>
+    matrixPanels(spec, tile).flatMap(line).join('\n    ');
+  return {
+    registers: both((panel) =>
+      loads(panel).map((i) => `var next${panel.side.toUpperCase()}${i} = vec4f();`),
+    ),
+    fetch: (k0: string) =>
+      both((panel) => {
+        const [next, load, first, corner] =
+          panel.side === 'a'
+            ? ['nextA', 'loadA4', 'aFirst', 'row']
+            : ['nextB', 'loadB4', 'bFirst', 'col'];
+        return loads(panel).map((i) =>
+          each(panel, i, `${next}${i} = ${load}(${first}, ${corner} + x, ${k0} + k, end);`),
+        );
+      }),
+    keep: both((panel) => {
+      const [next, memory] = panel.side === 'a' ? ['nextA', 'tileA'] : ['nextB', 'tileB'];
+      const parts = (i: number) =>
+        range(4)
+          .map((q) => `${memory}[at + ${q}u] = f16(${next}${i}[${q}]);`)
+          .join(' ');
+      return loads(panel).map((i) => each(panel, i, parts(i)));
+    }),
   };
-  const keep = (panel: Panel) => {
-    const [next, memory] = panel.side === 'a' ? ['nextA', 'tileA'] : ['nextB', 'tileB'];
-    const parts = (i: number) =>
-      range(4)
-        .map((q) => `${memory}[at + ${q}u] = f16(${next}${i}[${q}]);`)
-        .join(' ');
-    return loads(panel)
-      .map((i) => each(panel, i, parts(i)))
-      .join('\n    ');
-  };
-  const left = `subgroup_matrix_left<f16, ${K}, ${M}>`;
-  const right = `subgroup_matrix_right<f16, ${N}, ${K}>`;
-  const result = `subgroup_matrix_result<f32, ${N}, ${M}>`;
+}
+
+/** WGSL: the panels in workgroup memory, multiplied by the subgroup's matrices. */
+function multiplied(spec: ProductSpec, { tile, unit }: Form): string {
+  const { M, N, K } = unit;
+  const { rows, columns, depth } = matricesOf(tile, unit);
+  const { left, right } = matrixTypes(unit);
+  const [panelA, panelB] = matrixPanels(spec, tile);
   const [strideA, strideB] = [strideOf(panelA), strideOf(panelB)];
   const loadLeft = (i: number, kk: number) => {
     const [order, at] = panelA.alongK
@@ -135,96 +116,154 @@ function matrixBody(spec: ProductSpec, unit: MatrixUnit, S: number): string {
       : ['row_major', `${kk * K * strideB}u + across + ${j * N}u`];
     return `let r${j} = subgroupMatrixLoad<${right}, ${order}>(&tileB, ${at}, ${strideB}u);`;
   };
-  const results = range(ROWS).flatMap((i) => range(COLUMNS).map((j) => [i, j] as const));
-  const multiply = range(DEPTH).map(
-    (kk) => `    {
-      ${range(ROWS)
-        .map((i) => loadLeft(i, kk))
-        .join('\n      ')}
-      ${range(COLUMNS)
-        .map((j) => loadRight(j, kk))
-        .join('\n      ')}
-      ${results
-        .map(([i, j]) => `c${i}_${j} = subgroupMatrixMultiplyAccumulate(l${i}, r${j}, c${i}_${j});`)
-        .join('\n      ')}
-    }`,
+  const sums = range(rows).flatMap((i) =>
+    range(columns).map(
+      (j) => `c${i}_${j} = subgroupMatrixMultiplyAccumulate(l${i}, r${j}, c${i}_${j});`,
+    ),
   );
-  const store = results.map(
-    ([i, j]) => `  subgroupMatrixStore<row_major>(&results, mine, c${i}_${j}, ${N}u);
+  return range(depth)
+    .map((kk) => {
+      const lines = [
+        ...range(rows).map((i) => loadLeft(i, kk)),
+        ...range(columns).map((j) => loadRight(j, kk)),
+        ...sums,
+      ];
+      return `    {\n      ${lines.join('\n      ')}\n    }`;
+    })
+    .join('\n');
+}
+
+/**
+ * WGSL that stores the results, a band at a time through workgroup memory: most tiles are one band,
+ * and four neighbours are stored together where they can be.
+ */
+function storedBands(spec: ProductSpec, { tile, unit, band, S }: Form): string {
+  const { M, N } = unit;
+  const { rows, columns } = matricesOf(tile, unit);
+  const lanes = subgroupsOf(tile) * S;
+  const { height, width, stride } = bandSize(band, tile, unit);
+  const value = (q: number) => `results[at + ${q}u]`;
+  const four = `vec4f(${range(4).map(value).join(', ')})`;
+  const put = storesFour(spec)
+    ? `if (i < p.m && j < p.n) { let to = ((z * p.m + i) * p.n + j) / 4u; out[to] = ${storedFour(spec.plus, four, 'to', 'j / 4u')}; }`
+    : `if (i < p.m) { let line = (z * p.m + i) * p.n; ${range(4)
+        .map(
+          (q) =>
+            `if (j + ${q}u < p.n) { let to = line + j + ${q}u; out[to] = ${stored(spec.plus, value(q), 'to', `j + ${q}u`)}; }`,
+        )
+        .join(' ')} }`;
+  const bands = range(rows / band.rows).flatMap((i) =>
+    range(columns / band.columns).map((j) => ({ rows: i * band.rows, columns: j * band.columns })),
+  );
+  return bands
+    .map((first) => {
+      const matrices = range(band.rows).flatMap((i) =>
+        range(band.columns).map(
+          (j) =>
+            `  subgroupMatrixStore<row_major>(&results, mine + ${i * M * stride + j * N}u, c${first.rows + i}_${first.columns + j}, ${stride}u);`,
+        ),
+      );
+      return `${matrices.join('\n')}
   workgroupBarrier();
-  for (var e = lane % ${S}u; e < ${M * N}u; e += ${S}u) {
-    let i = row + top + ${i * M}u + e / ${N}u;
-    let j = col + across + ${j * N}u + e % ${N}u;
-    if (i < p.m && j < p.n) { let at = (z * p.m + i) * p.n + j; out[at] = ${stored(spec.plus, 'results[mine + e]', 'at', 'j')}; }
-  }
-  workgroupBarrier();`,
+  for (var e = lane; e < ${(height * width) / 4}u; e += ${lanes}u) {
+    ${bandSlotWgsl(band, first, tile, unit)}
+    ${put}
+  }`;
+    })
+    .join('\n  workgroupBarrier();\n');
+}
+
+/**
+ * Product on a matrix unit: float16 operands in workgroup memory, float32 sums in the matrices of
+ * each subgroup. While a panel is multiplied, the next one is on its way into registers. With
+ * `splits` above 1 each workgroup makes a share of k.
+ */
+function matrixBody(spec: ProductSpec, form: Form): string {
+  const { tile, unit, band, S } = form;
+  const { M, N } = unit;
+  const { rows, columns } = matricesOf(tile, unit);
+  const table = codeTable(sourcesOf(spec)[1], subgroupsOf(tile) * S);
+  const moves = panelMoves(spec, form);
+  const { stride } = bandSize(band, tile, unit);
+  const sums = range(rows).flatMap((i) =>
+    range(columns).map((j) => `var c${i}_${j}: ${matrixTypes(unit).result};`),
   );
-  return `  if (group >= p.tiles * p.batch) { return; }
+  return `  if (group >= p.tiles * p.batch * p.splits) { return; }
   ${table.fill}
   let z = group / p.tiles;
   let tile = group % p.tiles;
   let row = (tile / p.columns) * ${tile.bm}u;
   let col = (tile % p.columns) * ${tile.bn}u;
-  let aFirst = z * p.aStep;
-  let bFirst = z * p.bStep;
+  let aFirst = z / p.splits * p.aStep;
+  let bFirst = z / p.splits * p.bStep;
+  let begin = z % p.splits * p.share;
+  let end = min(p.k, begin + p.share);
   let subgroup = lane / ${S}u;
-  let top = subgroup / ${ACROSS}u * ${ROWS * M}u;
-  let across = subgroup % ${ACROSS}u * ${COLUMNS * N}u;
-  let mine = subgroup * ${M * N}u;
-  ${[
-    ...results.map(([i, j]) => `var c${i}_${j}: ${result};`),
-    ...loads(panelA).map((i) => `var nextA${i} = vec4f();`),
-    ...loads(panelB).map((i) => `var nextB${i} = vec4f();`),
-  ].join('\n  ')}
-  ${fetch(panelA, '0u')}
-  ${fetch(panelB, '0u')}
-  for (var k0 = 0u; k0 < p.k; k0 += ${tile.bk}u) {
-    ${keep(panelA)}
-    ${keep(panelB)}
+  let top = subgroup / ${tile.across}u * ${rows * M}u;
+  let across = subgroup % ${tile.across}u * ${columns * N}u;
+  let mine = subgroup / ${tile.across}u * ${band.rows * M * stride}u + subgroup % ${tile.across}u * ${band.columns * N}u;
+  ${sums.join('\n  ')}
+  ${moves.registers}
+  ${moves.fetch('begin')}
+  for (var k0 = begin; k0 < end; k0 += ${tile.bk}u) {
+    ${moves.keep}
     workgroupBarrier();
-    ${fetch(panelA, `k0 + ${tile.bk}u`)}
-    ${fetch(panelB, `k0 + ${tile.bk}u`)}
-${multiply.join('\n')}
+    ${moves.fetch(`k0 + ${tile.bk}u`)}
+${multiplied(spec, form)}
     workgroupBarrier();
   }
-${store.join('\n')}`;
+${storedBands(spec, form)}`;
 }
 
 /** Workgroup memory, and how it is filled. */
-function matrixDeclarations(spec: ProductSpec, unit: MatrixUnit, S: number): string {
-  const [panelA, panelB] = panelsOf(spec, matrixTile(unit));
+function matrixDeclarations(spec: ProductSpec, { tile, unit, band, S }: Form): string {
+  const [panelA, panelB] = matrixPanels(spec, tile);
+  const { height, stride } = bandSize(band, tile, unit);
   // Rounded when it is stored as f16.
   const [sourceA, sourceB] = sourcesOf({ ...spec, compute: 'float32' });
   return `var<workgroup> tileA: array<f16, ${panelHalves(panelA)}>;
 var<workgroup> tileB: array<f16, ${panelHalves(panelB)}>;
-var<workgroup> results: array<f32, ${DOWN * ACROSS * unit.M * unit.N}>;
-${codeTable(sourceB, DOWN * ACROSS * S).declarations}
+var<workgroup> results: array<f32, ${height * stride}>;
+${codeTable(sourceB, subgroupsOf(tile) * S).declarations}
 ${panelLoader(panelA, sourceA)}
 ${panelLoader(panelB, sourceB)}`;
 }
 
-/** The product as one dispatch. */
-export function matrixStage(problem: Problem, unit: MatrixUnit, facts: DeviceFacts): Stage {
-  const { m, n, k, batch, bStep, bBlock, scale, out } = problem;
-  const { subgroupSize: S } = facts;
-  const { bm, bn } = matrixTile(unit);
-  const columns = Math.ceil(n / bn);
-  const tiles = Math.ceil(m / bm) * columns;
-  const { M, N, K } = unit;
-  return stage({
-    key: `matmul:${sourceKey(problem)}:matrix${M}x${N}x${K}:${epilogueKey(problem)}`,
-    reads: readsOf(problem, sourcesOf(problem)),
-    writes: { out },
-    workgroup: DOWN * ACROSS * S,
-    subgroups: true,
-    directives: [
-      'enable f16;',
-      'enable chromium_experimental_subgroup_matrix;',
-      'diagnostic(off, chromium.subgroup_matrix_uniformity);',
-    ],
-    declarations: () => matrixDeclarations(problem, unit, S),
-    body: () => matrixBody(problem, unit, S),
-    params: paramsOf({ m, n, k, aStep: m * k, bStep, columns, tiles, batch, bBlock, scale }),
-    grid: grid1d(tiles * batch, 1),
+/** The product as one dispatch or, when k is split, as two. */
+export function matrixStages(
+  problem: Problem,
+  tile: MatrixTile,
+  splits: number,
+  facts: DeviceFacts,
+  scratch: (elements: number, dtype: DType) => Operand,
+): Stage[] {
+  const unit = facts.matrixUnit!;
+  const { m, n, k, batch, bStep, bBlock } = problem;
+  const { subgroupSize: S, maxWorkgroupBytes } = facts;
+  const band = bandOf(problem, tile, unit, maxWorkgroupBytes)!;
+  const form: Form = { tile, unit, band, S };
+  const columns = Math.ceil(n / tile.bn);
+  const count = Math.ceil(m / tile.bm) * columns;
+  const share = Math.ceil(k / splits / tile.bk) * tile.bk;
+  const numbers = { m, n, k, aStep: m * k, bStep, columns, tiles: count, batch, bBlock };
+  return inParts(problem, splits, scratch, (part) => {
+    const wide = storesFour(part);
+    const reads = readsOf(part, sourcesOf(part));
+    return stage({
+      key: `matmul:${sourceKey(part)}:${matrixTileName(tile)}:${unit.M}x${unit.N}x${unit.K}:S${S}:band${band.rows}x${band.columns}:${epilogueKey(part)}${wide ? ':x4' : ''}`,
+      reads: wide ? { ...reads, ...readAs('vec4', addendOf(part)) } : reads,
+      writes: wide ? readAs('vec4', { out: part.out }) : { out: part.out },
+      params: {
+        ...paramsOf({ ...numbers, scale: part.scale }),
+        splits: u32(splits),
+        share: u32(share),
+      },
+      workgroup: subgroupsOf(tile) * S,
+      subgroups: true,
+      directives: matrixDirectives,
+      declarations: () => matrixDeclarations(part, form),
+      body: () => matrixBody(part, form),
+      grid: grid1d(count * batch * splits, 1),
+    });
   });
 }

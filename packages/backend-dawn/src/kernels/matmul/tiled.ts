@@ -1,16 +1,9 @@
 import type { DType } from '@attune/core';
 import type { Operand } from '@attune/core/backend';
-import { type DeviceFacts, f32, grid1d, type Stage, u32 } from '../kernel.js';
+import { type DeviceFacts, grid1d, type Stage, u32 } from '../kernel.js';
 import { stage } from '../stage.js';
-import {
-  addendOf,
-  epilogueKey,
-  type Problem,
-  type ProductSpec,
-  paramsOf,
-  range,
-  stored,
-} from './problem.js';
+import { BUSY, inParts, splitsFor } from './parts.js';
+import { epilogueKey, type Problem, type ProductSpec, paramsOf, range, stored } from './problem.js';
 import {
   codeTable,
   codeTableBytes,
@@ -217,37 +210,7 @@ export function tiledStages(
       body: () => tiledBody(part, tile),
       grid: grid1d(count * batch * splits, 1),
     });
-  if (splits === 1) return [product(problem)];
-  const parts = scratch(splits * batch * m * n, 'float32');
-  const sums = { scale: 1, plus: 'nothing', addend: [], addendDtype: null, out: parts } as const;
-  return [product({ ...problem, ...sums }), sumOfParts(problem, parts, splits)];
-}
-
-/**
- * out = scale * sum of the parts + what `plus` says; in their order, so that the sum is the same
- * every time.
- */
-function sumOfParts(problem: Problem, parts: Operand, splits: number): Stage {
-  const { m, n, batch, scale, plus, out } = problem;
-  return stage({
-    key: `matmul:parts:${epilogueKey(problem)}`,
-    reads: { parts, ...addendOf(problem) },
-    writes: { out },
-    params: {
-      size: u32(m * n),
-      n: u32(n),
-      batch: u32(batch),
-      splits: u32(splits),
-      scale: f32(scale),
-    },
-    workgroup: 64,
-    body: `  if (gid >= p.size * p.batch) { return; }
-  let first = gid / p.size * p.size * p.splits + gid % p.size;
-  var total = 0.0;
-  for (var s = 0u; s < p.splits; s++) { total += parts(first + s * p.size); }
-  out[gid] = ${stored(plus, 'total', 'gid', 'gid % p.n')};`,
-    grid: grid1d(m * n * batch, 64),
-  });
+  return inParts(problem, splits, scratch, product);
 }
 
 /** Tiles that a device can hold and run. */
@@ -257,11 +220,6 @@ export const fittingTiles = (spec: ProductSpec, facts: DeviceFacts): Tile[] =>
       workgroupBytes(spec, tile) <= facts.maxWorkgroupBytes &&
       lanesOf(tile) <= facts.maxInvocations,
   );
-
-/** Enough workgroups to keep a GPU of some hundred cores busy. */
-const BUSY = 192;
-/** A share of k below this is not worth a pass over the parts. */
-const LEAST_SHARE = 256;
 
 /**
  * A tile and the number of shares of k: the largest tile of which there are enough, k split when
@@ -276,6 +234,5 @@ export function tiling(spec: ProductSpec, facts: DeviceFacts): { tile: Tile; spl
   const small = fitting.find(({ bm, bn }) => bm === 32 && bn === 32)!;
   if (facts.software) return { tile: small, splits: 1 };
   const tile = fitting.find((t) => count(t) >= BUSY && use(t) >= 0.5 * use(small)) ?? small;
-  const wanted = Math.ceil(BUSY / count(tile));
-  return { tile, splits: Math.max(1, Math.min(wanted, Math.floor(k / LEAST_SHARE), 16)) };
+  return { tile, splits: splitsFor(count(tile), k) };
 }
