@@ -282,8 +282,9 @@ export const chooseTokensKernel = defineKernel({
           draw: u32(attrs.draw, 'draw'),
           seed: u32(attrs.seed % 2 ** 32),
           seedHigh: u32(Math.floor(attrs.seed / 2 ** 32)),
-          temperature: f32(attrs.temperature),
-          topK: u32(attrs.topK),
+          // In the range of float32: colder is the likeliest alone, hotter all alike.
+          temperature: f32(Math.min(Math.max(attrs.temperature, 1e-30), 1e30)),
+          topK: u32(Math.min(attrs.topK, width)),
           leftOut: u32(Math.min(Math.round((1 - attrs.topP) * 2 ** 32), 2 ** 32 - 1)),
           logMinP: f32(Math.log(attrs.minP)),
         },

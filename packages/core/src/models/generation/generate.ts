@@ -1,32 +1,16 @@
-import { argmax, sample } from '../../tensor/sampling.js';
-import type { Tensor } from '../../tensor/tensor.js';
-import { AutoTokenizer } from '../../tokenizer/autoTokenizer.js';
-import type { DecodeStream } from '../../tokenizer/decodeStream.js';
 import { AttuneError } from '../../util/errors.js';
-import { Rng } from '../../util/rng.js';
 import type { LanguageModel } from '../languageModel.js';
 import { BeamSearch, type Ending } from './beamSearch.js';
 import type { GenerateOptions, GenerateOutput } from './generateOptions.js';
-import type { LogitsProcessor, Place } from './logitsProcessors.js';
 import { PaddedBatch } from './paddedBatch.js';
 import { applyLogSoftmax } from './penalties.js';
 import { type GenerationPlan, planGeneration } from './planGeneration.js';
 import { processorsOf } from './processorList.js';
-import { bestAndSum, checkLogits, scoresOf } from './scores.js';
+import { newRows, stopTokenizer, timer } from './rows.js';
+import { scoresOf } from './scores.js';
+import { readAndDispose, steps } from './steps.js';
 
 export type { GenerateOptions, GenerateOutput, Ids, IdsTensor } from './generateOptions.js';
-
-/** The stream of Philox that sampling draws from; row r uses streams from here on. */
-const samplingStream = 0x67656e; // 'gen'
-
-/** One sequence on its way. */
-interface Row {
-  readonly prompt: readonly number[];
-  readonly ids: number[];
-  readonly rng: Rng;
-  readonly text: StopWatch | null;
-  finished: GenerateOutput['finishReasons'][number] | null;
-}
 
 /** Continues prompts. See {@link GenerateOptions}. The model runs in eval mode meanwhile. */
 export async function generate(
@@ -37,10 +21,12 @@ export async function generate(
   return withRowAdapters(model, plan, async () => {
     if (plan.numBeams > 1) return beamGenerate(model, plan, options);
     const rows = await newRows(model, plan, options);
-    for await (const _ of steps(model, plan, rows, options.signal));
+    const { signal } = options;
+    for await (const _ of steps(model, plan, rows, { signal, isWatched: false }));
     return {
       sequences: rows.map((row) => row.ids),
       finishReasons: rows.map((row) => row.finished ?? 'length'),
+      ...(plan.logProbs && { logProbs: rows.map((row) => row.logProbs) }),
     };
   });
 }
@@ -83,167 +69,15 @@ export async function* generateStream(
       'generateStream: beams are chosen at the end, so there is nothing to stream.',
       { remedy: 'Call generate, or leave numBeams out.' },
     );
-  const rows = await newRows(model, plan, options);
-  for await (const [token] of steps(model, plan, rows, options.signal)) yield token!;
-}
-
-async function newRows(
-  model: LanguageModel,
-  plan: GenerationPlan,
-  options: GenerateOptions,
-): Promise<Row[]> {
-  const tokenizer = await stopTokenizer(model, plan, options);
-  return plan.prompts.map((prompt, row) => ({
-    prompt,
-    ids: [...prompt],
-    rng: new Rng(plan.seed, samplingStream + row),
-    text: tokenizer
-      ? new StopWatch(plan.stopStrings, tokenizer.createDecodeStream({ skipSpecialTokens: false }))
-      : null,
-    finished: null,
-  }));
-}
-
-/** Reads the stop strings; null where there are none. */
-const stopTokenizer = async (
-  model: LanguageModel,
-  plan: GenerationPlan,
-  options: GenerateOptions,
-) => (plan.stopStrings.length > 0 ? (options.tokenizer ?? (await ownTokenizer(model))) : null);
-
-/** Whether the time of a plan is over, from now on. */
-function timer({ maxTime }: GenerationPlan): () => boolean {
-  const start = performance.now();
-  return () => maxTime !== null && performance.now() - start > 1000 * maxTime;
-}
-
-async function ownTokenizer(model: LanguageModel) {
-  try {
-    return await AutoTokenizer.fromPretrained(model.folder ?? '');
-  } catch (cause) {
+  if (plan.logProbs)
     throw new AttuneError(
       'GENERATE_OPTION',
-      `generate: stopStrings needs a tokenizer, and "${model.nameOrPath}" has none.`,
-      { remedy: 'Pass tokenizer: await AutoTokenizer.fromPretrained(folder).', cause },
+      'generateStream: returnLogProbs was given; it yields tokens and nothing else.',
+      { remedy: 'Call generate, or leave returnLogProbs out.' },
     );
-  }
-}
-
-/** Yields, step by step, the token of every row (the padding token for rows that ended before). */
-async function* steps(
-  model: LanguageModel,
-  plan: GenerationPlan,
-  rows: readonly Row[],
-  signal: AbortSignal | undefined,
-): AsyncGenerator<readonly number[]> {
-  const { engine } = model;
-  const wasTraining = model.root.training;
-  if (wasTraining) model.root.eval();
-  const batch = new PaddedBatch(model, plan);
-  const { rules } = plan;
-  const processors = processorsOf(plan);
-  // Nothing to do on the host: the device chooses, and a number a row is all that is read.
-  const isPlain = !plan.doSample && processors.length === 0;
-  const isTimeOver = timer(plan);
-  const longest = Math.max(...plan.prompts.map((prompt) => prompt.length));
-  try {
-    let next: readonly number[] = [];
-    for (let step = 0; step < plan.maxNewTokens; step++) {
-      signal?.throwIfAborted();
-      const scores = engine.noGrad(() =>
-        engine.scope('generate', () => {
-          const logits =
-            step > 0 && batch.cacheServes
-              ? batch.decode(next)
-              : batch.prefill(rows.map((r) => r.ids));
-          return engine.keep(isPlain ? bestAndSum(logits) : logits);
-        }),
-      );
-      const values = await readAndDispose(scores);
-      const isLate = isTimeOver();
-      next = rows.map((row, r) => {
-        if (row.finished) return plan.padTokenId;
-        if (isPlain) checkLogits(values[rows.length + r]!, r, step);
-        const token = isPlain
-          ? values[r]!
-          : chooseToken(
-              scoresOf(values, rows.length, r, { prompt: r, step, rules }),
-              processors,
-              row,
-              plan,
-              {
-                ids: row.ids,
-                prompt: row.prompt,
-                step,
-                length: longest + step,
-              },
-            );
-        row.ids.push(token);
-        row.finished = reasonToStop(row, token, plan) ?? (isLate ? 'time' : null);
-        return token;
-      });
-      yield next;
-      if (rows.every((row) => row.finished)) return;
-    }
-  } finally {
-    batch.dispose();
-    if (wasTraining) model.root.train();
-  }
-}
-
-async function readAndDispose(tensor: Tensor): Promise<ArrayLike<number>> {
-  try {
-    return await tensor.data();
-  } finally {
-    tensor.dispose();
-  }
-}
-
-/** @throws GENERATE_NO_TOKEN when every token is ruled out */
-function chooseToken(
-  scores: Float64Array,
-  processors: readonly LogitsProcessor[],
-  row: Row,
-  plan: GenerationPlan,
-  place: Place,
-): number {
-  for (const process of processors) process(scores, place);
-  const best = argmax(scores);
-  if (scores[best] === Number.NEGATIVE_INFINITY)
-    throw new AttuneError(
-      'GENERATE_NO_TOKEN',
-      `generate: after ${place.step} new tokens every token is ruled out.`,
-      {
-        remedy:
-          'Rule out less: suppressTokens, badWordsIds, noRepeatNgramSize and minNewTokens work together.',
-      },
-    );
-  return plan.doSample ? sample(scores, row.rng) : best;
-}
-
-function reasonToStop(row: Row, token: number, plan: GenerationPlan): Row['finished'] {
-  if (plan.eosTokenIds.has(token)) return 'eos';
-  if (row.text?.sees(token)) return 'stop';
-  return null;
-}
-
-/** Watches the text of an answer for stop strings, also across tokens. */
-class StopWatch {
-  readonly #longest: number;
-  #tail = '';
-
-  constructor(
-    private readonly stops: readonly string[],
-    private readonly decoder: DecodeStream,
-  ) {
-    this.#longest = Math.max(...stops.map((s) => s.length));
-  }
-
-  sees(token: number): boolean {
-    const text = this.#tail + this.decoder.push(token);
-    this.#tail = text.slice(-(this.#longest - 1) || text.length);
-    return this.stops.some((stop) => text.includes(stop));
-  }
+  const rows = await newRows(model, plan, options);
+  const { signal } = options;
+  for await (const [token] of steps(model, plan, rows, { signal, isWatched: true })) yield token!;
 }
 
 /** Beam search: every prompt is `numBeams` rows of the batch. */

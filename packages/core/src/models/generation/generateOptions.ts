@@ -34,6 +34,12 @@ export const callOptions = {
   seed: kinds.seed.optional().meta({ aka: 'randomseed' }),
   /** Reads `stopStrings`. Default: the tokenizer in the model's own folder. */
   tokenizer: z.custom<Tokenizer>().optional(),
+  /**
+   * Give the log-probability of every new token, too: see `logProbs` of the output. Default false.
+   */
+  returnLogProbs: kinds.flag
+    .optional()
+    .meta({ aka: 'logprobs returnlogprob outputlogprobs outputlogits outputscores' }),
   /** Ends generation early with its reason. Default none. */
   signal: z.custom<AbortSignal>().optional().meta({ aka: 'abortsignal' }),
 };
@@ -179,6 +185,13 @@ export interface GenerateOutput {
   readonly sequences: number[][];
   /** Why each row ended: an eos token, a stop string, its length, or `maxTime`. */
   readonly finishReasons: ('eos' | 'stop' | 'length' | 'time')[];
+  /**
+   * With `returnLogProbs`: for each prompt, a number for each token of its answer, the log-probability
+   * log softmax(logits)[token] under the model. It is that of the logits as the model gives them,
+   * before temperature, top-k and all other rules, so it is what `sequenceLogProbs` sums up; a policy
+   * that was sampled at another temperature has other ones.
+   */
+  readonly logProbs?: number[][];
   /** Beam search has it: the log-probability of each answer, divided by length^lengthPenalty. */
   readonly sequencesScores?: number[];
 }

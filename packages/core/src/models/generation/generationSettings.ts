@@ -14,7 +14,8 @@ export interface Settings {
 }
 
 /** All but prompts and things of the call, which have messages of their own. */
-const checked = z.strictObject({ ...settingOptions, seed: callOptions.seed });
+const { seed, returnLogProbs } = callOptions;
+const checked = z.strictObject({ ...settingOptions, seed, returnLogProbs });
 
 type Named = Readonly<Record<string, unknown>>;
 

@@ -53,14 +53,14 @@ export class PaddedBatch {
     );
   }
 
-  /** One more token for each row -> the logits after it, [B, V]. */
-  decode(tokens: readonly number[]): Tensor {
+  /** One more token for each row, int32 [B, 1] or a list -> the logits after it, [B, V]. */
+  decode(tokens: Tensor | readonly number[]): Tensor {
     const { engine } = this.model;
     const positions = this.#pads.map((pad) => this.#length - pad);
     this.#length++;
-    const shape = [tokens.length, 1];
+    const shape = [positions.length, 1];
     return this.#lastLogits(
-      engine.tensor(tokens, shape, 'int32'),
+      'shape' in tokens ? tokens : engine.tensor(tokens, shape, 'int32'),
       engine.tensor(positions, shape, 'int32'),
     );
   }

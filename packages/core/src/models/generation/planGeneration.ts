@@ -48,6 +48,8 @@ export interface GenerationPlan {
   readonly eosTokenIds: ReadonlySet<number>;
   readonly padTokenId: number;
   readonly useCache: boolean;
+  /** Log-probabilities of the answer's tokens are asked for. */
+  readonly logProbs: boolean;
 }
 
 /**
@@ -107,6 +109,7 @@ export async function planGeneration(
     // Never seen by a row that counts, but it must be a row of the embedding.
     padTokenId: padTokenId >= 0 && padTokenId < config.vocabSize ? padTokenId : 0,
     useCache: values.useCache,
+    logProbs: values.returnLogProbs ?? false,
   };
   checkTogether(plan, settings);
   return plan;
@@ -131,6 +134,8 @@ function checkTogether(plan: GenerationPlan, { origin }: Settings): void {
       '1 while doSample is true: beams are not sampled here',
       'Pass doSample: false, or numBeams: 1.',
     );
+  if (plan.numBeams > 1 && plan.logProbs)
+    throw badOption('returnLogProbs', true, 'false with beams: sequencesScores has their sums');
   const { numReturnSequences } = plan;
   const most = plan.numBeams > 1 ? plan.numBeams : plan.doSample ? Number.MAX_SAFE_INTEGER : 1;
   if (!Number.isInteger(numReturnSequences) || numReturnSequences < 1 || numReturnSequences > most)

@@ -1,3 +1,4 @@
+import type { ChoiceRules } from '../../tensor/ops/chooseTokens.js';
 import { applyMinP, applyTemperature, applyTopK, applyTopP } from '../../tensor/sampling.js';
 import * as by from './logitsProcessors.js';
 import { applyLogSoftmax, applyRepetitionPenalty } from './penalties.js';
@@ -56,4 +57,11 @@ export function processorsOf(plan: GenerationPlan): by.LogitsProcessor[] {
   }
   add(rules.renormalizeLogits, () => applyLogSoftmax);
   return list;
+}
+
+/** How the device chooses tokens by a plan; null where the plan has rules for the host. */
+export function choiceOf(plan: GenerationPlan): ChoiceRules | null {
+  const { doSample, temperature, topK, topP, minP, seed } = plan;
+  const others = processorsOf({ ...plan, temperature: 1, topK: 0, topP: 1, minP: 0 });
+  return others.length > 0 ? null : { doSample, temperature, topK, topP, minP, seed };
 }

@@ -1,17 +1,5 @@
-import { cast } from '../../tensor/ops/elementwise.js';
-import { concat } from '../../tensor/ops/movement.js';
-import { argmax, sum } from '../../tensor/ops/reduce.js';
-import type { Tensor } from '../../tensor/tensor.js';
 import { AttuneError } from '../../util/errors.js';
 import type { GenerationRules } from './generationRules.js';
-
-/**
- * [B, V] -> [2 B]: the best token of each row, then each row's sum, which is finite where all of
- * its logits are: a comparison on the device need not know NaN. Numbers of tokens are exact in
- * float32.
- */
-export const bestAndSum = (logits: Tensor): Tensor =>
-  concat([cast(argmax(logits), 'float32'), sum(logits, -1)], 0);
 
 /**
  * @param size a sum over the logits of a row, or over their sizes @param step new tokens before
