@@ -21,7 +21,7 @@ fn divide64(a: vec2u, b: u32) -> u32 {
 }`;
 
 /**
- * 2^30 e^d for d <= 0 as an integer, rounded. Of multiplications and additions alone (the
+ * 2^30 e^d for d <= 0 as an integer, rounded. It is made by multiplying and adding alone (the
  * polynomial is that of Cephes' expf): `exp` differs from driver to driver, and is loose in some.
  */
 export const fixedExp = `

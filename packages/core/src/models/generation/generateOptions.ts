@@ -186,10 +186,10 @@ export interface GenerateOutput {
   /** Why each row ended: an eos token, a stop string, its length, or `maxTime`. */
   readonly finishReasons: ('eos' | 'stop' | 'length' | 'time')[];
   /**
-   * With `returnLogProbs`: for each prompt, a number for each token of its answer, the log-probability
-   * log softmax(logits)[token] under the model. It is that of the logits as the model gives them,
-   * before temperature, top-k and all other rules, so it is what `sequenceLogProbs` sums up; a policy
-   * that was sampled at another temperature has other ones.
+   * With `returnLogProbs`: for each prompt, a number for each token of its answer, the
+   * log-probability log softmax(logits)[token] under the model. It is that of the logits as the
+   * model gives them, before temperature, top-k and all other rules: what `sequenceLogProbs` gives
+   * at temperature 1.
    */
   readonly logProbs?: number[][];
   /** Beam search has it: the log-probability of each answer, divided by length^lengthPenalty. */

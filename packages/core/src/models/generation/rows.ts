@@ -13,7 +13,7 @@ export const samplingStream = 0x67656e; // 'gen'
 export interface Row {
   readonly prompt: readonly number[];
   readonly ids: number[];
-  /** Of each new token, where the plan asks for them. */
+  /** One for each new token, where the plan asks for them. */
   readonly logProbs: number[];
   readonly rng: Rng;
   readonly text: StopWatch | null;

@@ -3,12 +3,23 @@ import {
   AutoModelForCausalLM,
   AutoTokenizer,
   type CausalLM,
+  collatePredictions,
   type GenerateOptions,
+  sequenceLogProbs,
   type Tokenizer,
+  upload,
 } from '@attune/core';
 import { StaticKvCache } from '@attune/core/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fixture, fixtureJson, hasStories, reference, stories, storiesNote } from '../support.js';
+import {
+  fixture,
+  fixtureJson,
+  hasStories,
+  largestDifference,
+  reference,
+  stories,
+  storiesNote,
+} from '../support.js';
 
 let attune: Attune;
 beforeAll(async () => {
@@ -171,11 +182,72 @@ describe('tiny-llama', () => {
     expect(full.sequences[0]).toHaveLength(128);
   });
 
-  it('reads back once a step', async () => {
+  it('reads back after 1, 2, 4, 8 and then every 16 tokens, or after each where that counts', async () => {
     const { stats } = attune.backend;
-    const before = stats.readbacks;
-    await run({});
-    expect(stats.readbacks - before).toBe(8);
+    const readbacks = async (options: Partial<GenerateOptions>) => {
+      const before = stats.readbacks;
+      await run({ maxNewTokens: 40, ...options });
+      return stats.readbacks - before;
+    };
+    expect(await readbacks({})).toBe(4 + 2); // 15 tokens, 16, 9
+    expect(await readbacks(sampling)).toBe(6);
+    expect(await readbacks({ signal: new AbortController().signal })).toBe(40);
+    expect(await readbacks({ maxTime: 1e6 })).toBe(40);
+    expect(await readbacks({ useCache: false })).toBe(40);
+  });
+
+  it('gives the same answers when it reads back seldom as after each token', async () => {
+    const { signal } = new AbortController();
+    const given = { ...sampling, maxNewTokens: 40, returnLogProbs: true };
+    for (const eosTokenId of [null, 7, [3, 11, 19], Array.from({ length: 20 }, (_, i) => i)]) {
+      const seldom = await run({ ...given, eosTokenId });
+      expect(seldom).toEqual(await run({ ...given, eosTokenId, signal }));
+      for (const [r, sequence] of seldom.sequences.entries())
+        expect(seldom.logProbs![r]).toHaveLength(sequence.length - rows[r]!.length);
+    }
+  });
+
+  it('draws on the device what the host draws', async () => {
+    // Log-softmax of the scores draws the same, and is done on the host.
+    for (const options of [
+      { topK: 0 },
+      { topK: 9, topP: 0.9 },
+      { topK: 0, minP: 0.1, temperature: 0.8 },
+      { doSample: false },
+    ]) {
+      const given = { ...sampling, ...options, returnLogProbs: true, maxNewTokens: 24 };
+      const device = await run(given);
+      const host = await run({ ...given, renormalizeLogits: true });
+      expect(device.sequences).toEqual(host.sequences);
+      for (const [r, logProbs] of device.logProbs!.entries())
+        expect(largestDifference(logProbs, host.logProbs![r]!)).toBeLessThan(1e-6);
+    }
+  });
+
+  it('gives the log-probabilities that sequenceLogProbs gives, whatever it sampled from', async () => {
+    const { sequences, logProbs } = await run({
+      ...{ ...sampling, topK: 20, topP: 0.9, repetitionPenalty: 1.1 },
+      returnLogProbs: true,
+    });
+    const examples = sequences.map((inputIds, r) => ({
+      inputIds,
+      labels: inputIds.map((id, t) => (t < rows[r]!.length ? -100 : id)),
+    }));
+    const { engine } = attune;
+    const batch = upload(engine, collatePredictions(examples, 32), model);
+    const { perToken } = engine.noGrad(() => sequenceLogProbs(model, batch, { perToken: true }));
+    // 0 where there is no label; the rows follow one another.
+    const values = Array.from(await perToken!.data()).filter((value) => value !== 0);
+    expect(values).toHaveLength(3 * 8);
+    expect(largestDifference(values, logProbs!.flat())).toBeLessThan(1e-5);
+  });
+
+  it('refuses log-probabilities of beams and of a stream', async () => {
+    await expect(run({ numBeams: 2, returnLogProbs: true })).rejects.toThrow(
+      /GENERATE_OPTION: generate: returnLogProbs is true; expected false with beams/,
+    );
+    const stream = model.generateStream({ inputIds: [5], returnLogProbs: true });
+    await expect(stream.next()).rejects.toThrow(/generateStream: returnLogProbs was given/);
   });
 
   it('runs in eval mode and leaves the model as it was', async () => {
