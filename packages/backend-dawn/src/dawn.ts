@@ -6,7 +6,7 @@ import { TuningFile } from './autotune/tuningFile.js';
 import { cacheFolder } from './cacheFolder.js';
 import { DawnBackend } from './dawnBackend.js';
 import type { Kernel } from './kernels/kernel.js';
-import { matrixUnitWorks } from './matrixProbe.js';
+import { matrixUnitFault } from './matrixProbe.js';
 
 const dawnShape = {
   /**
@@ -41,10 +41,17 @@ export type DawnOptions = OptionsInput<typeof dawnShape>;
 export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
   parseOptions(dawnOptions, options, { where: 'createDawnBackend' });
   const choice = await chooseAdapter(options.adapter);
-  const backend = await open(choice, options);
-  if (!choice.matrixUnit || (await matrixUnitWorks(backend))) return backend;
-  await backend[Symbol.asyncDispose]();
-  return open({ ...(await chooseAdapter(options.adapter)), matrixUnit: null }, options);
+  if (!choice.matrixUnit) return open(choice, options);
+  const fault = await matrixUnitFault((kernels) => open(choice, { tuning: false, kernels }));
+  // An adapter gives one device.
+  const again = await chooseAdapter(options.adapter);
+  if (!fault) return open(again, options);
+  const message = `the matrix unit of ${choice.description} computes wrongly and is not used: ${fault}.`;
+  process.emitWarning(message, {
+    code: 'ATTUNE_MATRIX_UNIT',
+    detail: 'Products take the kernels without it, which are slower. Fix: update the GPU driver.',
+  });
+  return open({ ...again, matrixUnit: null, reason: `${again.reason}; ${message}` }, options);
 }
 
 async function open(choice: AdapterChoice, options: DawnOptions): Promise<DawnBackend> {

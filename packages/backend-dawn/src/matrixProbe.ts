@@ -1,34 +1,80 @@
 import { Engine } from '@attune/core';
 import type { DawnBackend } from './dawnBackend.js';
+import { factsOf } from './deviceFacts.js';
+import { defineKernel, type Kernel } from './kernels/kernel.js';
+import {
+  fittingMatrixTiles,
+  type MatrixTile,
+  matrixTileName,
+} from './kernels/matmul/matrixTile.js';
+import { type Layout, problemOf } from './kernels/matmul/problem.js';
+import { matrixStages } from './kernels/matmul/subgroupMatrix.js';
 
-/** Sizes that fill a tile and overhang it. */
-const [M, N, K] = [144, 160, 72];
+/** What is probed: the device's unit, or a stand-in of the tests. */
+export interface ProbedUnit {
+  readonly tiles: (...args: Parameters<typeof fittingMatrixTiles>) => readonly MatrixTile[];
+  readonly stages: typeof matrixStages;
+}
+
+const layouts: readonly Layout[] = ['NT', 'NN', 'TN', 'TT'];
 
 /**
- * Whether the device's matrix unit multiplies: it is an experiment of Dawn's and its drivers', so
- * one product of small integers (exact in float16) is compared with the host's before it is
- * trusted.
+ * What the device's matrix unit computes wrongly; null if nothing. It is an experiment of Dawn's
+ * and its drivers', so every tile makes a product of small integers that is compared with the
+ * host's before the unit is trusted. The tiles take turns in the layouts, so that operands are
+ * loaded by rows and by columns, and in splitting k. Sums pass 2048, from where float16 has not
+ * every integer.
+ *
+ * @param open opens the device with these kernels
  */
-export async function matrixUnitWorks(backend: DawnBackend): Promise<boolean> {
-  const engine = new Engine(backend);
-  const numbers = (count: number, step: number) =>
-    Float32Array.from({ length: count }, (_, i) => ((i * step) % 7) - 3);
-  const [a, b] = [numbers(M * K, 3), numbers(N * K, 5)];
-  const [left, right] = [engine.tensor(a, [M, K]), engine.tensor(b, [N, K])];
+export async function matrixUnitFault(
+  open: (kernels: readonly Kernel[]) => Promise<DawnBackend>,
+  unit: ProbedUnit = { tiles: fittingMatrixTiles, stages: matrixStages },
+): Promise<string | null> {
+  let turn: { readonly tile: MatrixTile; readonly splits: number };
+  const kernel = defineKernel({
+    op: 'matmul',
+    plan: (call, facts, scratch) =>
+      unit.stages(problemOf(call), turn.tile, turn.splits, facts, scratch),
+  });
+  const backend = await open([kernel]);
   try {
-    const product = left.matmul(right, { transposeB: true, compute: 'float16' });
-    const got = await product.data();
-    product.dispose();
-    return got.every((value, at) => {
-      const [i, j] = [Math.floor(at / N) * K, (at % N) * K];
-      let expected = 0;
-      for (let k = 0; k < K; k++) expected += a[i + k]! * b[j + k]!;
-      return value === expected;
-    });
-  } catch {
-    return false;
+    const engine = new Engine(backend);
+    const facts = factsOf(backend.device, backend.choice);
+    for (const [i, layout] of layouts.entries())
+      for (const [j, tile] of unit.tiles({ layout, bBits: null }, facts).entries()) {
+        if (j % layouts.length !== i) continue;
+        turn = { tile, splits: 1 + (j % 2) };
+        const wrong = await wrongProduct(engine, layout, tile);
+        if (wrong) return `${layout} product by ${matrixTileName(tile)}: ${wrong}`;
+      }
+    return null;
+  } catch (error) {
+    return (error as Error).message;
   } finally {
-    left.dispose();
-    right.dispose();
+    await backend[Symbol.asyncDispose]();
   }
+}
+
+/** A product that fills a tile and overhangs it, compared with the host's. */
+async function wrongProduct(engine: Engine, layout: Layout, tile: MatrixTile) {
+  const [m, n, k] = [tile.bm + 4, tile.bn + 4, 2 * tile.bk + 4];
+  const numbers = (count: number, step: number) =>
+    Float32Array.from({ length: count }, (_, i) => (i * step) % 31);
+  const [a, b] = [numbers(m * k, 3), numbers(n * k, 5)];
+  const [transposeA, transposeB] = [layout[0] === 'T', layout[1] === 'T'];
+  const left = engine.tensor(a, transposeA ? [k, m] : [m, k]);
+  const right = engine.tensor(b, transposeB ? [n, k] : [k, n]);
+  const product = left.matmul(right, { transposeA, transposeB, compute: 'float16' });
+  const got = await product.data();
+  for (const tensor of [left, right, product]) tensor.dispose();
+  for (let i = 0; i < m; i++)
+    for (let j = 0; j < n; j++) {
+      let expected = 0;
+      for (let l = 0; l < k; l++)
+        expected += a[transposeA ? l * m + i : i * k + l]! * b[transposeB ? j * k + l : l * n + j]!;
+      if (got[i * n + j] !== expected)
+        return `${got[i * n + j]} in place of ${expected} in row ${i}, column ${j}`;
+    }
+  return null;
 }

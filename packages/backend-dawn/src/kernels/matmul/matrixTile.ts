@@ -152,6 +152,22 @@ export function bandSlot(band: Band, first: Band, tile: MatrixTile, unit: Matrix
   return { i, j, at: y * stride + x };
 }
 
+/** Tiles whose subgroups have whole matrices, that the device can hold and run. */
+export function fittingMatrixTiles(
+  spec: Pick<ProductSpec, 'layout' | 'bBits'>,
+  { matrixUnit: unit, subgroupSize, maxWorkgroupBytes, maxInvocations }: DeviceFacts,
+): readonly MatrixTile[] {
+  if (!unit) return [];
+  return matrixTiles.filter((tile) => {
+    const { rows, columns, depth } = matricesOf(tile, unit);
+    return (
+      [rows, columns, depth].every(Number.isInteger) &&
+      subgroupsOf(tile) * subgroupSize <= maxInvocations &&
+      bandOf(spec, tile, unit, maxWorkgroupBytes) !== null
+    );
+  });
+}
+
 /** Share of a tile's area that a product must fill: less is better off elsewhere. */
 const LEAST_USE = 0.5;
 
@@ -167,20 +183,12 @@ export function matrixTiling(
   spec: ProductSpec,
   facts: DeviceFacts,
 ): readonly { tile: MatrixTile; splits: number }[] {
-  const { matrixUnit: unit, subgroupSize, maxWorkgroupBytes, maxInvocations } = facts;
-  if (!unit || spec.compute !== 'float16') return [];
+  if (spec.compute !== 'float16') return [];
   const { m, n, k, batch } = spec;
   const count = ({ bm, bn }: MatrixTile) => Math.ceil(m / bm) * Math.ceil(n / bn) * batch;
   const use = ({ bm, bn }: MatrixTile) =>
     (m * n) / (Math.ceil(m / bm) * bm * Math.ceil(n / bn) * bn);
-  const fitting = matrixTiles.filter((tile) => {
-    const { rows, columns, depth } = matricesOf(tile, unit);
-    return (
-      [rows, columns, depth].every(Number.isInteger) &&
-      subgroupsOf(tile) * subgroupSize <= maxInvocations &&
-      bandOf(spec, tile, unit, maxWorkgroupBytes) !== null
-    );
-  });
+  const fitting = fittingMatrixTiles(spec, facts);
   const best = Math.max(0, ...fitting.map(use));
   if (best < LEAST_USE) return [];
   const worthy = fitting.filter((tile) => use(tile) >= best / 2);
