@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 // Runs benchmarks: `node scripts/bench.mjs NAME [--reps N] [--gpu] [--torch PYTHON] [--only TEXT]`.
 // "all" runs every one, no name lists them. The libraries that we compare with are installed into
-// bench/ on first use. See bench/README.md.
+// bench/ on first use. `pack [FILE]` writes them as an archive for a machine without a network. See
+// bench/README.md.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -16,10 +17,25 @@ const benches = readdirSync(join(bench, 'src'))
   .map((file) => file.slice(0, -'.ts'.length));
 const [name, ...options] = process.argv.slice(2);
 
+if (name === 'pack') {
+  const setup = join(root, 'scripts', 'setup.mjs');
+  if (run(process.execPath, [setup, 'install']) !== 0) process.exit(1);
+  const { NAME, pack } = await import('./carried.mjs');
+  const file = resolve(options[0] ?? join(root, 'out', `${NAME}.tar.gz`));
+  try {
+    const { size, files } = await pack(file);
+    console.error(`[bench] ${(size / 1e6).toFixed(1)} MB, ${files.length} files:`);
+    console.log(relative(process.cwd(), file));
+    process.exit(0);
+  } catch (error) {
+    console.error(`[bench] ${error.message}`);
+    process.exit(1);
+  }
+}
 if (!name || !['all', ...benches].includes(name)) {
   const unknown = name && !['-h', '--help'].includes(name);
   console.error(`${unknown ? `There is no benchmark "${name}". ` : ''}Benchmarks:`);
-  for (const known of [...benches, 'all']) console.error(`  ${known}`);
+  for (const known of [...benches, 'all', 'pack']) console.error(`  ${known}`);
   process.exit(unknown ? 1 : 0);
 }
 

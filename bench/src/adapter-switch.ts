@@ -24,7 +24,12 @@ await bench([], async ({ run, attune }) => {
         num_hidden_layers: LAYERS,
       };
       const base = await AutoModelForCausalLM.fromConfig(config, { attune, seed: 1 });
-      const lora = { peftType: 'LORA', r: 16, targetModules: 'all-linear', inferenceMode };
+      const lora = {
+        peftType: 'LORA' as const,
+        r: 16,
+        targetModules: 'all-linear',
+        inferenceMode,
+      };
       const model = getPeftModel(base, lora, 'one');
       model.addAdapter('other', lora);
       await attune.backend.sync();

@@ -1,72 +1,56 @@
-// A LoRA step (rank 16, all linear layers) of models with the sizes of Qwen2.5-0.5B and
-// Llama-3.2-1B, random weights in bfloat16 and in NF4 with double quantisation. GPU only: on a CPU
-// one step takes minutes.
-import { AutoModelForCausalLM } from '@attune/core';
-import { bench } from './harness/bench.js';
-import { type DecoderConfig, randomModelFolder } from './models/folder.js';
-import { trainingSteps } from './models/training.js';
+// One update of models of the sizes that people train, by LoRA on bfloat16, int8 and NF4 weights
+// and in full, with operands of products in float16; beside it what others published of the same
+// work. On a software adapter a tiny one alone shows that it runs: the others take minutes there.
+import { estimateMemory } from '@attune/core';
+import { peft } from '@attune/peft';
+import { bench, Unfit } from './harness/bench.js';
+import { deviceMemory } from './harness/deviceMemory.js';
+import { filledModel } from './models/filledModel.js';
+import { type LoraCase, loraCases } from './models/loraCases.js';
+import { loraConfig, trainingSteps } from './models/training.js';
 import { PythonYardstick } from './peers/python.js';
 
-const BATCH = 2;
-const LENGTH = 512;
-const RANK = 16;
+const titleOf = ({ name, loraRank, batchSize, length }: LoraCase) =>
+  `${name} shape, ${loraRank > 0 ? `LoRA r=${loraRank}` : 'full'}, B${batchSize} T${length}, float16`;
 
-const models: Readonly<Record<string, DecoderConfig>> = {
-  'Qwen2.5-0.5B': {
-    model_type: 'qwen2',
-    vocab_size: 151936,
-    hidden_size: 896,
-    intermediate_size: 4864,
-    num_hidden_layers: 24,
-    num_attention_heads: 14,
-    num_key_value_heads: 2,
-    head_dim: 64,
-    max_position_embeddings: 32768,
-    rms_norm_eps: 1e-6,
-    rope_theta: 1000000,
-    tie_word_embeddings: true,
-  },
-  'Llama-3.2-1B': {
-    model_type: 'llama',
-    vocab_size: 128256,
-    hidden_size: 2048,
-    intermediate_size: 8192,
-    num_hidden_layers: 16,
-    num_attention_heads: 32,
-    num_key_value_heads: 8,
-    head_dim: 64,
-    max_position_embeddings: 131072,
-    rms_norm_eps: 1e-5,
-    rope_theta: 500000,
-    rope_scaling: {
-      rope_type: 'llama3',
-      factor: 32,
-      low_freq_factor: 1,
-      high_freq_factor: 4,
-      original_max_position_embeddings: 8192,
-    },
-    tie_word_embeddings: true,
-  },
-};
-
-await bench([], async ({ run, attune, software, python }) => {
-  if (software) {
-    console.error('lora-1b: needs a GPU; this adapter computes on the CPU. Nothing is measured.');
-    return;
-  }
-  const { stats } = attune.backend;
-  const nf4 = { loadIn4bit: true, bnb4bitQuantType: 'nf4', bnb4bitUseDoubleQuant: true } as const;
-  const cases = Object.entries(models).flatMap(([name, config]) => [
-    { name, config },
-    { name: `${name} NF4`, config, quantization: nf4 },
-  ]);
-  for (const { name, config, ...held } of cases)
-    await run(`${name} shape, LoRA r=${RANK}, B${BATCH} T${LENGTH}`, async () => {
-      await using folder = await randomModelFolder(config, 'bfloat16');
-      const model = await AutoModelForCausalLM.fromPretrained(folder.path, { attune, ...held });
+await bench([], async ({ run, skip, options, attune, software, python }) => {
+  const { backend } = attune;
+  const { stats } = backend;
+  const there = options.memory ?? (software ? null : deviceMemory());
+  for (const each of loraCases) {
+    const { config, batchSize, length, loraRank, quantization, published } = each;
+    const title = titleOf(each);
+    if (software && !each.small) {
+      if (title.includes(options.only)) skip(title, 'a software adapter would take minutes a step');
+      continue;
+    }
+    await run(title, async () => {
+      const dtype = loraRank > 0 ? 'bfloat16' : 'float32';
+      const held = { dtype, ...(quantization && { quantization }) } as const;
+      const { gradientCheckpointing = false } = each;
+      const plan = await estimateMemory({
+        config,
+        args: {
+          perDeviceTrainBatchSize: batchSize,
+          maxLength: length,
+          fp16: true,
+          gradientCheckpointing,
+        },
+        ...(loraRank > 0 && { peftConfig: loraConfig(loraRank, each) }),
+        ...held,
+        plugins: [peft()],
+        ...(backend.memoryModel && { device: backend.memoryModel() }),
+      });
+      const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+      if (there !== null && plan.reservedBytes > there)
+        throw new Unfit(
+          `it takes ${gigabytes(plan.reservedBytes)}, the device has ${gigabytes(there)}`,
+        );
+      const model = await filledModel(config, { attune, ...held });
       stats.peakBytes = stats.liveBytes;
-      const steps = trainingSteps({ model, batchSize: BATCH, length: LENGTH, loraRank: RANK });
+      const steps = trainingSteps({ model, fp16: true, ...each });
       return {
+        ...(published && { published }),
         ours: {
           run: () => steps.run(),
           dispose: async () => {
@@ -74,17 +58,19 @@ await bench([], async ({ run, attune, software, python }) => {
             model.dispose();
           },
         },
-        yardsticks: PythonYardstick.of(python, 'train_step', {
+        yardsticks: PythonYardstick.of(published ? null : python, 'train_step', {
           config,
-          batch_size: BATCH,
-          length: LENGTH,
-          lora_rank: RANK,
+          batch_size: batchSize,
+          length,
+          lora_rank: loraRank,
           bf16: true,
         }),
         facts: (ms) => ({
-          tokensPerSecond: (1000 * BATCH * LENGTH) / ms,
+          tokensPerSecond: (1000 * batchSize * length) / ms,
           peakMegabytes: stats.peakBytes / 1e6,
+          plannedMegabytes: plan.peakBytes / 1e6,
         }),
       };
     });
+  }
 });

@@ -1,6 +1,9 @@
 // C [M, N] = A B in the layouts of a linear layer: NN (dX = dY W), NT (Y = X Wᵀ), TN (dW = dYᵀ X).
+// Beside the rate what share it is of the rate that the device reaches without memory.
+import type { DawnBackend } from '@attune/backend-dawn';
 import { bench } from './harness/bench.js';
 import { input, ours, repeats } from './harness/ours.js';
+import { probePeak } from './harness/peak.js';
 import { someValues } from './models/tinyLm.js';
 import { PythonYardstick } from './peers/python.js';
 
@@ -17,11 +20,19 @@ const shapes: readonly Sizes[] = [
 /** Large enough to fill a GPU; a minute each on a CPU. */
 const gpuShapes: readonly Sizes[] = [[4096, 4096, 4096]];
 
-await bench(['tfjs', 'jax'], async ({ run, engine, software, peers, python }) => {
-  for (const [m, n, k] of software ? shapes : [...shapes, ...gpuShapes])
+await bench(['tfjs', 'jax'], async ({ run, attune, engine, software, peers, python }) => {
+  const peak = await probePeak(attune.backend as DawnBackend);
+  const sizes = (software ? shapes : [...gpuShapes, ...shapes]).flatMap((shape) =>
+    (software ? (['float32'] as const) : (['float32', 'float16'] as const)).map(
+      (compute) => [...shape, compute] as const,
+    ),
+  );
+  for (const [m, n, k, compute] of sizes)
     for (const layout of ['NN', 'NT', 'TN'] as const)
-      await run(`${layout} ${m}x${n}x${k}`, () => {
-        const { tfjs, jax } = peers;
+      await run(`${layout} ${m}x${n}x${k}${compute === 'float16' ? ', float16' : ''}`, () => {
+        // Peers and the yardstick compute in float32.
+        const beside = compute === 'float32';
+        const { tfjs, jax }: Partial<typeof peers> = beside ? peers : {};
         const flops = 2 * m * n * k;
         const inner = repeats(flops, software);
         const transposeA = layout === 'TN';
@@ -30,7 +41,7 @@ await bench(['tfjs', 'jax'], async ({ run, engine, software, peers, python }) =>
         const shapeB = transposeB ? [n, k] : [k, n];
         const a = input(engine, shapeA, { seed: 1 });
         const b = input(engine, shapeB, { seed: 2 });
-        const product = () => void a.matmul(b, { transposeA, transposeB });
+        const product = () => void a.matmul(b, { transposeA, transposeB, compute });
         return {
           inner,
           ours: ours(engine, product, inner),
@@ -54,8 +65,18 @@ await bench(['tfjs', 'jax'], async ({ run, engine, software, peers, python }) =>
                 return jax.contender(() => [multiply(left.ref, right.ref)], inner);
               }),
           },
-          yardsticks: PythonYardstick.of(python, 'matmul', { layout, m, n, k, inner }),
-          facts: (ms) => ({ gflops: flops / ms / 1e6 }),
+          yardsticks: PythonYardstick.of(beside ? python : null, 'matmul', {
+            layout,
+            m,
+            n,
+            k,
+            inner,
+          }),
+          facts: (ms) => {
+            const gflops = flops / ms / 1e6;
+            const most = (compute === 'float16' && peak.matrixUnit) || peak.float32;
+            return { gflops, peakGflops: most, shareOfPeak: gflops / most };
+          },
         };
       });
 });

@@ -5,7 +5,7 @@ import { type Attune, createAttune, type Engine, type Logger } from '@attune/cor
 import { peft } from '@attune/peft';
 import { loadPeers, type PeerName, type Peers } from '../peers/index.js';
 import { PythonYardstick } from '../peers/python.js';
-import { type Case, measure } from './measure.js';
+import { type Case, measure, reason } from './measure.js';
 import { type BenchOptions, benchOptions, Refusal } from './options.js';
 
 /** What a bench works with. */
@@ -20,10 +20,20 @@ export interface Bench<P extends PeerName = never> {
   /** NumPy or PyTorch, with --torch. */
   readonly python: PythonYardstick | null;
   /**
-   * Measures a case and prints its line. `make` is not called for a case that --only leaves out.
+   * Measures a case and prints its line. `make` is not called for a case that --only leaves out, or
+   * for which no time is left; where it throws `Unfit` the line says why there is no figure.
    */
   run(name: string, make: () => Case | Promise<Case>): Promise<void>;
+  /** Prints that a case was not measured, and why. */
+  skip(name: string, why: string): void;
+  /** Prints a line of another kind. */
+  print(line: Readonly<Record<string, unknown>>): void;
+  /** Whether the time that --seconds gives is over. */
+  isOver(): boolean;
 }
+
+/** Why a case cannot be measured on this device: no defect of the program. */
+export class Unfit extends Error {}
 
 /** Names of adapters that compute on the CPU, should a backend not know them as such. */
 const SOFTWARE_ADAPTER = /llvmpipe|lavapipe|swiftshader|basic render|software/i;
@@ -58,8 +68,7 @@ export async function bench<const P extends PeerName>(
 ): Promise<never> {
   let status = 1;
   try {
-    await run(benchOptions(), peerNames, cases);
-    status = 0;
+    status = (await run(benchOptions(), peerNames, cases)) ? 0 : 1;
   } catch (error) {
     console.error(error instanceof Refusal ? error.message : error);
   }
@@ -71,7 +80,8 @@ async function run<P extends PeerName>(
   options: BenchOptions,
   peerNames: readonly P[],
   cases: (bench: Bench<P>) => Promise<void>,
-): Promise<void> {
+): Promise<boolean> {
+  const until = performance.now() + options.seconds * 1000;
   await using attune = await openAttune();
   const { info } = attune.backend;
   const software = info.software || SOFTWARE_ADAPTER.test(info.device);
@@ -83,7 +93,12 @@ async function run<P extends PeerName>(
   // After our own device: choosing it may point the Vulkan loader to another driver.
   const peers = await loadPeers(options.alone ? [] : peerNames, { software, device: info.device });
   const python = options.torch ? await PythonYardstick.start(options.torch) : null;
-  const facts = { options, software, device: info.device };
+  const facts = { options, software, device: info.device, until };
+  const print = (line: object) => void writeSync(LINES, `${JSON.stringify(line)}\n`);
+  const skip = (name: string, why: string) =>
+    print({ bench: options.bench, case: name, adapter: info.device, software, skipped: why });
+  const isOver = () => performance.now() > until;
+  let good = true;
   await cases({
     options,
     attune,
@@ -91,11 +106,22 @@ async function run<P extends PeerName>(
     software,
     peers,
     python,
+    print,
+    skip,
+    isOver,
     async run(name, make) {
       if (!name.includes(options.only)) return;
-      const line = await measure(facts, name, await make());
-      writeSync(LINES, `${JSON.stringify(line)}\n`);
+      if (isOver()) return skip(name, 'no time was left');
+      try {
+        print(await measure(facts, name, await make()));
+      } catch (error) {
+        if (error instanceof Unfit) return skip(name, error.message);
+        good = false;
+        console.error(error);
+        print({ bench: options.bench, case: name, adapter: info.device, failed: reason(error) });
+      }
     },
   });
   python?.stop();
+  return good;
 }

@@ -1,4 +1,4 @@
-import { basename } from 'node:path';
+import { parse as parsePath } from 'node:path';
 import { parseArgs } from 'node:util';
 
 export interface BenchOptions {
@@ -14,6 +14,12 @@ export interface BenchOptions {
   readonly only: string;
   /** Run ours alone. */
   readonly alone: boolean;
+  /** No case begins after so many seconds, nor is one repeated; those left over are named. */
+  readonly seconds: number;
+  /** Bytes of device memory that there are; null: what the system tells, if it does. */
+  readonly memory: number | null;
+  /** Cases to leave out at the beginning, in `conformance`. */
+  readonly from: number;
 }
 
 /** Not a defect of the program: its message says it all. */
@@ -22,17 +28,23 @@ export class Refusal extends Error {}
 /** Options of every bench, from the command line. @throws Refusal */
 export function benchOptions(): BenchOptions {
   const values = parse();
-  const reps = Number(values.reps);
-  if (!Number.isInteger(reps) || reps < 1)
-    throw new Refusal(`--reps is "${values.reps}"; expected a whole number of at least 1.`);
   return {
-    bench: basename(process.argv[1]!, '.ts'),
-    reps,
+    bench: parsePath(process.argv[1]!).name,
+    reps: wholeNumber('reps', values.reps, 1),
     gpu: values.gpu,
     torch: values.torch ?? null,
     only: values.only,
     alone: values.alone,
+    seconds: values.seconds ? wholeNumber('seconds', values.seconds, 1) : Number.POSITIVE_INFINITY,
+    memory: values.memory ? wholeNumber('memory', values.memory, 1) * 1e9 : null,
+    from: wholeNumber('from', values.from, 0),
   };
+}
+
+function wholeNumber(name: string, text: string, least: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new Refusal(`--${name} is "${text}"; expected a whole number of at least ${least}.`);
 }
 
 function parse() {
@@ -44,6 +56,9 @@ function parse() {
         torch: { type: 'string' },
         only: { type: 'string', default: '' },
         alone: { type: 'boolean', default: false },
+        seconds: { type: 'string' },
+        memory: { type: 'string' },
+        from: { type: 'string', default: '0' },
       },
     }).values;
   } catch (error) {

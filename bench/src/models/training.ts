@@ -10,17 +10,28 @@ export interface TrainingSteps {
   readonly batchSize: number;
   /** Tokens of a row. */
   readonly length: number;
-  /** Rank of a LoRA adapter on every linear layer; 0: train everything. */
+  /** Rank of a LoRA adapter; 0: train everything. */
   readonly loraRank: number;
+  /** Default twice the rank. */
+  readonly loraAlpha?: number;
+  /** The layers that it adapts, ends of their names. Default: every linear layer. */
+  readonly targetModules?: readonly string[];
+  /** Operands of products in float16. Default false: float32. */
+  readonly fp16?: boolean;
+  /** Compute each layer again in the backward pass. Default false. */
+  readonly gradientCheckpointing?: boolean;
   /** Log every update. Default false: none. */
   readonly logging?: boolean;
 }
 
-export const loraConfig = (rank: number) => ({
-  peftType: 'LORA',
+export const loraConfig = (
+  rank: number,
+  { loraAlpha = 2 * rank, targetModules }: Pick<TrainingSteps, 'loraAlpha' | 'targetModules'> = {},
+) => ({
+  peftType: 'LORA' as const,
   r: rank,
-  loraAlpha: 2 * rank,
-  targetModules: 'all-linear',
+  loraAlpha,
+  targetModules: targetModules ?? 'all-linear',
 });
 
 /** A promise with its key. */
@@ -42,6 +53,9 @@ export function trainingSteps({
   length,
   loraRank,
   logging = false,
+  fp16 = false,
+  gradientCheckpointing = false,
+  ...lora
 }: TrainingSteps): Contender & { recordMs(): number; recordCpuMs(): number } {
   const { backend } = model.engine;
   let ending = false;
@@ -57,7 +71,7 @@ export function trainingSteps({
       const ids = someIds(length, model.config.vocabSize, row);
       return { input_ids: ids, labels: ids };
     }),
-    ...(loraRank > 0 && { peftConfig: loraConfig(loraRank) }),
+    ...(loraRank > 0 && { peftConfig: loraConfig(loraRank, lora) }),
     args: {
       outputDir: join(tmpdir(), 'attune-bench'), // nothing is saved there
       perDeviceTrainBatchSize: batchSize,
@@ -70,6 +84,8 @@ export function trainingSteps({
       saveStrategy: 'no',
       preflight: 'off', // random ids say nothing
       shuffle: false,
+      fp16,
+      gradientCheckpointing,
     },
     callbacks: [
       defineCallback({

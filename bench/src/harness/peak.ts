@@ -1,0 +1,125 @@
+import type { DawnBackend } from '@attune/backend-dawn';
+
+/** What the device reaches where nothing but arithmetic counts, in GFLOP/s. */
+export interface Peak {
+  /** Multiply-adds of float32 in registers. */
+  readonly float32: number;
+  /** Products of float16 on the matrix unit, summed in float32; null where there is none. */
+  readonly matrixUnit: number | null;
+}
+
+const TURNS = 256;
+const LANES = 64;
+/** Chains of four numbers: enough to hide the latency, few enough for 16 registers of a CPU. */
+const CHAINS = 3;
+/** Turns written out: a turn of the loop costs a software device as much as its arithmetic. */
+const UNROLLED = 16;
+const MATRICES = 8;
+/** Long enough that starting a dispatch does not count. */
+const LEAST_MS = 20;
+
+/** Measures the device's arithmetic alone: operands stay in registers, no memory is read. */
+export async function probePeak(backend: DawnBackend): Promise<Peak> {
+  await backend.sync();
+  return {
+    float32: await rate(backend, multiplyAdds, LANES * CHAINS * 4 * 2 * TURNS),
+    matrixUnit: await matrixRate(backend).catch((error: Error) => {
+      console.error(`peak of the matrix unit: ${error.message}`);
+      return null;
+    }),
+  };
+}
+
+const chains = Array.from({ length: CHAINS }, (_, i) => i);
+
+const unrolled = (statements: readonly string[]): string =>
+  new Array<string>(UNROLLED).fill(statements.join('\n    ')).join('\n    ');
+
+/** Chains that do not wait for one another; what they begin with is not known to the compiler. */
+const multiplyAdds = `@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(${LANES})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let m = vec4f(out[0]);
+  let c = vec4f(out[1]);
+  ${chains.map((i) => `var a${i} = vec4f(f32(id.x) + ${i}.0);`).join('\n  ')}
+  for (var turn = 0u; turn < ${TURNS / UNROLLED}u; turn++) {
+    ${unrolled(chains.map((i) => `a${i} = a${i} * m + c;`))}
+  }
+  let sum = ${chains.map((i) => `a${i}`).join(' + ')};
+  if (dot(sum, vec4f(1.0)) == 123.25) { out[2] = 1.0; }
+}`;
+
+async function matrixRate(backend: DawnBackend): Promise<number | null> {
+  const { matrixUnit, subgroupSize } = backend.choice;
+  if (!matrixUnit) return null;
+  const { M, N, K } = matrixUnit;
+  const matrices = Array.from({ length: MATRICES }, (_, i) => i);
+  const wgsl = `enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+var<workgroup> halves: array<f16, ${Math.max(M, N) * K}>;
+var<workgroup> results: array<f32, ${M * N}>;
+@compute @workgroup_size(${subgroupSize})
+fn main(@builtin(local_invocation_index) lane: u32) {
+  for (var e = lane; e < ${Math.max(M, N) * K}u; e += ${subgroupSize}u) { halves[e] = f16(out[0]); }
+  workgroupBarrier();
+  let l = subgroupMatrixLoad<subgroup_matrix_left<f16, ${K}, ${M}>, row_major>(&halves, 0u, ${K}u);
+  let r = subgroupMatrixLoad<subgroup_matrix_right<f16, ${N}, ${K}>, col_major>(&halves, 0u, ${K}u);
+  ${matrices.map((i) => `var c${i}: subgroup_matrix_result<f32, ${N}, ${M}>;`).join('\n  ')}
+  for (var turn = 0u; turn < ${TURNS}u; turn++) {
+    ${matrices.map((i) => `c${i} = subgroupMatrixMultiplyAccumulate(l, r, c${i});`).join('\n    ')}
+  }
+  ${matrices
+    .map(
+      (i) => `subgroupMatrixStore<row_major>(&results, 0u, c${i}, ${N}u); workgroupBarrier();
+  if (results[lane % ${M * N}u] == 123.25) { out[2] = 1.0; }
+  workgroupBarrier();`,
+    )
+    .join('\n  ')}
+}`;
+  return rate(backend, wgsl, MATRICES * 2 * M * N * K * TURNS);
+}
+
+/** @returns GFLOP/s, the best of some dispatches that each keep the whole device busy */
+async function rate(backend: DawnBackend, code: string, flopsPerGroup: number): Promise<number> {
+  const { device } = backend;
+  device.pushErrorScope('validation');
+  const module = device.createShaderModule({ code });
+  const pipeline = device.createComputePipeline({ layout: 'auto', compute: { module } });
+  const refused = await device.popErrorScope();
+  if (refused) throw new Error(refused.message);
+  const buffer = device.createBuffer({
+    size: 16,
+    usage: GPU_STORAGE | GPU_COPY_DST,
+  });
+  device.queue.writeBuffer(buffer, 0, new Float32Array([0.9999, 0.001, 0, 0]));
+  const group = device.createBindGroup({
+    layout: pipeline.getBindGroupLayout(0),
+    entries: [{ binding: 0, resource: { buffer } }],
+  });
+  const msOf = async (groups: number) => {
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(groups);
+    pass.end();
+    const began = performance.now();
+    device.queue.submit([encoder.finish()]);
+    await backend.sync();
+    return performance.now() - began;
+  };
+  await msOf(64); // compiles
+  let groups = 64;
+  while (groups < 32768 && (await msOf(groups)) < LEAST_MS) groups *= 2;
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 5; i++) best = Math.min(best, await msOf(groups));
+  buffer.destroy();
+  return (groups * flopsPerGroup) / best / 1e6;
+}
+
+/** WebGPU's flags: Dawn's globals are not installed here. */
+const GPU_STORAGE = 0x80;
+const GPU_COPY_DST = 0x08;
