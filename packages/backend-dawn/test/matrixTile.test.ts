@@ -17,7 +17,7 @@ import {
 import type { ProductSpec } from '../src/kernels/matmul/problem.js';
 import { panelLoads } from '../src/kernels/matmul/tile.js';
 
-/** Of NVIDIA, Intel and Apple. */
+/** As NVIDIA, Intel and Apple have them. */
 const units: readonly MatrixUnit[] = [
   { M: 16, N: 16, K: 16 },
   { M: 8, N: 16, K: 16 },

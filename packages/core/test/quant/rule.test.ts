@@ -2,7 +2,8 @@ import { decode, encode } from '@attune/core/backend';
 import { quant } from '@attune/core/tensor';
 import { describe, expect, it } from 'vitest';
 
-// The rule of bitsandbytes as it reads, number by number, beside the loops that find the same codes.
+// The rule of bitsandbytes as it reads, number by number, beside the loops that find the same
+// codes.
 
 const { fround } = Math;
 const TINY = fround(1e-38);
