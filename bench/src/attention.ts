@@ -2,7 +2,7 @@
 import { ops } from '@attune/core';
 import { bench } from './harness/bench.js';
 import type { Contender } from './harness/measure.js';
-import { backward, input, ours } from './harness/ours.js';
+import { backward, input, ours, repeats } from './harness/ours.js';
 import { someValues } from './models/tinyLm.js';
 import type { Jax, JaxArray } from './peers/jax.js';
 import type { Tfjs } from './peers/tfjs.js';
@@ -23,13 +23,19 @@ const sizes: readonly Sizes[] = [
   { name: 'grouped', batch: 1, length: 512, heads: 14, kvHeads: 2, width: 64 },
 ];
 
-await bench(['tfjs', 'jax'], async ({ run, engine, peers }) => {
+/** As in a model of 8 billion parameters; minutes on a CPU. */
+const gpuSizes: readonly Sizes[] = [
+  { name: '8B', batch: 1, length: 4096, heads: 32, kvHeads: 8, width: 128 },
+];
+
+await bench(['tfjs', 'jax'], async ({ run, engine, software, peers }) => {
   const { tfjs, jax } = peers;
-  for (const size of sizes) {
+  for (const size of software ? sizes : [...gpuSizes, ...sizes]) {
     const { batch, length, heads, kvHeads, width } = size;
     const where = `${size.name} B${batch} T${length} H${heads}/${kvHeads} D${width}`;
     // q kᵀ and p v of the causal half; the backward pass does five such products.
     const flops = 2 * batch * heads * length * (length + 1) * width;
+    const inner = repeats(flops, software);
     const inputs = (trainable: boolean) => {
       const tensor = (h: number, seed: number) =>
         input(engine, [batch, length, h, width], { seed, trainable });
@@ -38,10 +44,11 @@ await bench(['tfjs', 'jax'], async ({ run, engine, peers }) => {
     await run(`forward ${where}`, () => {
       const [q, k, v] = inputs(false);
       return {
-        ours: ours(engine, () => void ops.attention(q, k, v)),
+        inner,
+        ours: ours(engine, () => void ops.attention(q, k, v), inner),
         peers: {
-          tfjs: tfjs && (() => tfjsAttention(tfjs, size, false)),
-          jax: jax && (() => jaxAttention(jax, size, false)),
+          tfjs: tfjs && (() => tfjsAttention(tfjs, size, false, inner)),
+          jax: jax && (() => jaxAttention(jax, size, false, inner)),
         },
         facts: (ms) => ({ gflops: flops / ms / 1e6 }),
       };
@@ -50,10 +57,11 @@ await bench(['tfjs', 'jax'], async ({ run, engine, peers }) => {
       const [q, k, v] = inputs(true);
       const g = input(engine, [batch, length, heads, width], { seed: 4 });
       return {
-        ours: ours(engine, () => backward([q, k, v], ops.attention(q, k, v), g)),
+        inner,
+        ours: ours(engine, () => backward([q, k, v], ops.attention(q, k, v), g), inner),
         peers: {
-          tfjs: tfjs && (() => tfjsAttention(tfjs, size, true)),
-          jax: jax && (() => jaxAttention(jax, size, true)),
+          tfjs: tfjs && (() => tfjsAttention(tfjs, size, true, inner)),
+          jax: jax && (() => jaxAttention(jax, size, true, inner)),
         },
         facts: (ms) => ({ gflops: (3.5 * flops) / ms / 1e6 }),
       };
@@ -89,7 +97,7 @@ function peerValues(size: Sizes) {
   };
 }
 
-function tfjsAttention(tfjs: Tfjs, size: Sizes, withGradients: boolean): Contender {
+function tfjsAttention(tfjs: Tfjs, size: Sizes, withGradients: boolean, inner: number): Contender {
   const { tf } = tfjs;
   const shapes = peerShapes(size);
   const values = peerValues(size);
@@ -109,10 +117,10 @@ function tfjsAttention(tfjs: Tfjs, size: Sizes, withGradients: boolean): Contend
     return tf.matMul(tf.softmax(scores), value);
   };
   const gradients = tf.grads((...args) => attend(args[0]!, args[1]!, args[2]!));
-  return tfjs.contender(() => (withGradients ? gradients([q, k, v], g) : attend(q, k, v)));
+  return tfjs.contender(() => (withGradients ? gradients([q, k, v], g) : attend(q, k, v)), inner);
 }
 
-function jaxAttention(peer: Jax, size: Sizes, withGradients: boolean): Contender {
+function jaxAttention(peer: Jax, size: Sizes, withGradients: boolean, inner: number): Contender {
   const { jax, np } = peer;
   const shapes = peerShapes(size);
   const values = peerValues(size);
@@ -130,7 +138,7 @@ function jaxAttention(peer: Jax, size: Sizes, withGradients: boolean): Contender
   };
   if (!withGradients) {
     const forward = jax.jit(attend);
-    return peer.contender(() => [forward(q.ref, k.ref, v.ref, mask.ref)]);
+    return peer.contender(() => [forward(q.ref, k.ref, v.ref, mask.ref)], inner);
   }
   const loss = (
     query: JaxArray,
@@ -140,5 +148,5 @@ function jaxAttention(peer: Jax, size: Sizes, withGradients: boolean): Contender
     weight: JaxArray,
   ): JaxArray => np.sum(attend(query, key, value, bias).mul(weight));
   const gradients = jax.jit(jax.grad(loss, { argnums: [0, 1, 2] }));
-  return peer.contender(() => gradients(q.ref, k.ref, v.ref, mask.ref, g.ref));
+  return peer.contender(() => gradients(q.ref, k.ref, v.ref, mask.ref, g.ref), inner);
 }

@@ -49,9 +49,9 @@ export function backward(leaves: readonly Tensor[], y: Tensor, g?: Tensor): void
 
 /**
  * How often a piece of work is repeated before one wait, so that waiting is a small part of it:
- * about 10 ms of arithmetic on either kind of device.
+ * about 10 ms of arithmetic on a software device, and on the fastest of GPUs.
  */
 export function repeats(flops: number, software: boolean): number {
-  const enough = software ? 3e8 : 1e11;
+  const enough = software ? 3e8 : 1e12;
   return Math.max(1, Math.min(200, Math.round(enough / flops)));
 }

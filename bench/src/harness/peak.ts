@@ -1,4 +1,4 @@
-import type { DawnBackend } from '@attune/backend-dawn';
+import type { DawnBackend, MatrixUnit } from '@attune/backend-dawn';
 
 /** What the device reaches where nothing but arithmetic counts, in GFLOP/s. */
 export interface Peak {
@@ -8,7 +8,9 @@ export interface Peak {
   readonly matrixUnit: number | null;
 }
 
-const TURNS = 256;
+const TURNS = 4096;
+/** Workgroups of a dispatch at most: WebGPU allows 65,535. */
+const GROUPS = 32768;
 const LANES = 64;
 /** Chains of four numbers: enough to hide the latency, few enough for 16 registers of a CPU. */
 const CHAINS = 3;
@@ -53,37 +55,50 @@ async function matrixRate(backend: DawnBackend): Promise<number | null> {
   const { matrixUnit, subgroupSize } = backend.choice;
   if (!matrixUnit) return null;
   const { M, N, K } = matrixUnit;
-  const matrices = Array.from({ length: MATRICES }, (_, i) => i);
-  const wgsl = `enable f16;
+  const wgsl = matrixProducts(matrixUnit, subgroupSize);
+  return rate(backend, wgsl, MATRICES * 2 * M * N * K * TURNS);
+}
+
+/** A subgroup's products on the unit, each with a left side of its own, so that none is another. */
+export function matrixProducts({ M, N, K }: MatrixUnit, subgroupSize: number): string {
+  const each = (line: (i: number) => string) =>
+    Array.from({ length: MATRICES }, (_, i) => line(i)).join('\n  ');
+  const halves = (Math.max(M, N) + MATRICES) * K;
+  return `enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 @group(0) @binding(0) var<storage, read_write> out: array<f32>;
-var<workgroup> halves: array<f16, ${Math.max(M, N) * K}>;
+var<workgroup> halves: array<f16, ${halves}>;
 var<workgroup> results: array<f32, ${M * N}>;
 @compute @workgroup_size(${subgroupSize})
 fn main(@builtin(local_invocation_index) lane: u32) {
-  for (var e = lane; e < ${Math.max(M, N) * K}u; e += ${subgroupSize}u) { halves[e] = f16(out[0]); }
+  for (var e = lane; e < ${halves}u; e += ${subgroupSize}u) { halves[e] = f16(out[e % 2u]); }
   workgroupBarrier();
-  let l = subgroupMatrixLoad<subgroup_matrix_left<f16, ${K}, ${M}>, row_major>(&halves, 0u, ${K}u);
-  let r = subgroupMatrixLoad<subgroup_matrix_right<f16, ${N}, ${K}>, col_major>(&halves, 0u, ${K}u);
-  ${matrices.map((i) => `var c${i}: subgroup_matrix_result<f32, ${N}, ${M}>;`).join('\n  ')}
+  let right = subgroupMatrixLoad<subgroup_matrix_right<f16, ${N}, ${K}>, col_major>(&halves, 0u, ${K}u);
+  ${each((i) => `let left${i} = subgroupMatrixLoad<subgroup_matrix_left<f16, ${K}, ${M}>, row_major>(&halves, ${i * K}u, ${K}u);`)}
+  ${each((i) => `var c${i}: subgroup_matrix_result<f32, ${N}, ${M}>;`)}
   for (var turn = 0u; turn < ${TURNS}u; turn++) {
-    ${matrices.map((i) => `c${i} = subgroupMatrixMultiplyAccumulate(l, r, c${i});`).join('\n    ')}
+  ${each((i) => `c${i} = subgroupMatrixMultiplyAccumulate(left${i}, right, c${i});`)}
   }
-  ${matrices
-    .map(
-      (i) => `subgroupMatrixStore<row_major>(&results, 0u, c${i}, ${N}u); workgroupBarrier();
+  ${each(
+    (i) => `subgroupMatrixStore<row_major>(&results, 0u, c${i}, ${N}u);
+  workgroupBarrier();
   if (results[lane % ${M * N}u] == 123.25) { out[2] = 1.0; }
   workgroupBarrier();`,
-    )
-    .join('\n  ')}
+  )}
 }`;
-  return rate(backend, wgsl, MATRICES * 2 * M * N * K * TURNS);
 }
 
-/** @returns GFLOP/s, the best of some dispatches that each keep the whole device busy */
-async function rate(backend: DawnBackend, code: string, flopsPerGroup: number): Promise<number> {
+/**
+ * @returns GFLOP/s, the best of some dispatches that each keep the whole device busy
+ * @throws when the device refuses the shader
+ */
+export async function rate(
+  backend: DawnBackend,
+  code: string,
+  flopsPerGroup: number,
+): Promise<number> {
   const { device } = backend;
   device.pushErrorScope('validation');
   const module = device.createShaderModule({ code });
@@ -104,16 +119,17 @@ async function rate(backend: DawnBackend, code: string, flopsPerGroup: number): 
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(groups);
+    for (let left = groups; left > 0; left -= GROUPS)
+      pass.dispatchWorkgroups(Math.min(left, GROUPS));
     pass.end();
     const began = performance.now();
     device.queue.submit([encoder.finish()]);
     await backend.sync();
     return performance.now() - began;
   };
-  await msOf(64); // compiles
   let groups = 64;
-  while (groups < 32768 && (await msOf(groups)) < LEAST_MS) groups *= 2;
+  await msOf(groups); // compiles
+  while ((await msOf(groups)) < LEAST_MS) groups *= 2;
   let best = Number.POSITIVE_INFINITY;
   for (let i = 0; i < 5; i++) best = Math.min(best, await msOf(groups));
   buffer.destroy();
