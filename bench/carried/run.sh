@@ -10,6 +10,14 @@ add() { export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$here/lib/$
 missing=$("$node" -e "process.dlopen({ exports: {} }, 'libvulkan.so.1')" 2>&1)
 case $missing in *'cannot open shared object'*) add vulkan ;; esac
 
+# Where hosts of containers mount NVIDIA's driver; loaders look for manifests elsewhere.
+mounted=/usr/local/nvidia
+for manifest in "$mounted"/share/vulkan/icd.d/*.json; do
+  [ -f "$manifest" ] || continue
+  export VK_ADD_DRIVER_FILES="${VK_ADD_DRIVER_FILES:+$VK_ADD_DRIVER_FILES:}$manifest"
+  export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$mounted/lib64"
+done
+
 # Choices that were measured at other times do not count.
 if [ -z "$ATTUNE_CACHE_DIR" ]; then
   ATTUNE_CACHE_DIR=$(mktemp -d) || exit 1
