@@ -32,7 +32,7 @@ export type Fault =
 
 /**
  * Devices here have no matrix unit, so its WGSL runs with stand-ins: an operand that is loaded is
- * its place in workgroup memory, a sum is a place in `sums`, and each lane of a subgroup makes some
+ * its place in workgroup memory, a sum is a place in `unitSums`, and each lane of a subgroup makes some
  * of its elements. Memory must stay as it is between a load and the product that uses it.
  */
 export function emulated(wgsl: string, fault: Fault = 'none'): string {
@@ -55,7 +55,7 @@ export function emulated(wgsl: string, fault: Fault = 'none'): string {
   if (fault === 'rows as columns') order.row_major = 'col_major';
   let sums = 0;
   const zero = (name: string) =>
-    `var ${name} = (lane / ${S}u * SUMSu + ${sums++}u) * ${size}u; ${helper('zero', `fn zero(sum: u32, lane: u32) { ${eachElement('sums[sum + e] = 0.0;')} }`)}(${name}, lane);`;
+    `var ${name} = (lane / ${S}u * SUMSu + ${sums++}u) * ${size}u; ${helper('zero', `fn zero(sum: u32, lane: u32) { ${eachElement('unitSums[sum + e] = 0.0;')} }`)}(${name}, lane);`;
 
   const text = wgsl
     .replace(/^(enable (f16|chromium_experimental_subgroup_matrix)|diagnostic\(.*\));\n/gm, '')
@@ -65,7 +65,7 @@ export function emulated(wgsl: string, fault: Fault = 'none'): string {
       (_, sum: string, array: string, at: string, stride: string) =>
         `${helper(
           `fill_${array}`,
-          `fn fill_${array}(first: u32, stride: u32, sum: u32, lane: u32) { ${eachElement(`sums[sum + e] = ${array}[first + e / ${N}u * stride + e % ${N}u];`)} }`,
+          `fn fill_${array}(first: u32, stride: u32, sum: u32, lane: u32) { ${eachElement(`unitSums[sum + e] = ${array}[first + e / ${N}u * stride + e % ${N}u];`)} }`,
         )}(${at}, ${stride}, ${sum}, lane);`,
     )
     .replace(
@@ -83,9 +83,9 @@ export function emulated(wgsl: string, fault: Fault = 'none'): string {
         const product = `${a}[l.first + e / ${N}u * l.row + k * l.column] * ${b}[r.first + k * r.row + e % ${N}u * r.column]`;
         return `${helper(
           `multiply_${a}_${b}`,
-          `fn multiply_${a}_${b}(l: Loaded, r: Loaded, sum: u32, lane: u32) { ${eachElement(`var total = ${fault === 'sum is lost' ? '0.0' : 'sums[sum + e]'};
+          `fn multiply_${a}_${b}(l: Loaded, r: Loaded, sum: u32, lane: u32) { ${eachElement(`var total = ${fault === 'sum is lost' ? '0.0' : 'unitSums[sum + e]'};
   for (var k = 0u; k < ${K}u; k++) { total += ${product}; }
-  sums[sum + e] = ${total};`)} }`,
+  unitSums[sum + e] = ${total};`)} }`,
         )}(${left}, ${right}, ${sum}, lane);`;
       },
     )
@@ -94,7 +94,7 @@ export function emulated(wgsl: string, fault: Fault = 'none'): string {
       (_, array: string, at: string, sum: string, stride: string) =>
         `${helper(
           `store_${array}`,
-          `fn store_${array}(first: u32, sum: u32, stride: u32, lane: u32) { ${eachElement(`${array}[first + e / ${N}u * stride + e % ${N}u] = sums[sum + e];`)} }`,
+          `fn store_${array}(first: u32, sum: u32, stride: u32, lane: u32) { ${eachElement(`${array}[first + e / ${N}u * stride + e % ${N}u] = unitSums[sum + e];`)} }`,
         )}(${at}, ${sum}, ${stride}, lane);`,
     )
     .replaceAll('f16(', 'half(')
@@ -103,7 +103,7 @@ export function emulated(wgsl: string, fault: Fault = 'none'): string {
   return text.replace(
     '@compute',
     `struct Loaded { first: u32, row: u32, column: u32 }
-var<workgroup> sums: array<f32, ${(lanes / S) * sums * size}>;
+var<workgroup> unitSums: array<f32, ${(lanes / S) * sums * size}>;
 fn half(v: f32) -> f32 { return unpack2x16float(packFloat16(v)).x; }
 fn row_major(first: u32, stride: u32) -> Loaded { return Loaded(first, stride, 1u); }
 fn col_major(first: u32, stride: u32) -> Loaded { return Loaded(first, 1u, stride); }

@@ -42,7 +42,7 @@ const devices = {
 
 type Chosen = readonly [name: string, device?: keyof typeof devices, variant?: string];
 
-type Described = Pick<OpCase, 'name' | 'op' | 'inputs' | 'targets' | 'attrs'>;
+type Described = Pick<OpCase, 'name' | 'op' | 'inputs' | 'targets' | 'attrs' | 'derive'>;
 
 /** Products that fill tiles of the matrix unit: more than the float64 reference should compute. */
 const inHalves = (m: number, n: number): Described => ({
@@ -52,6 +52,18 @@ const inHalves = (m: number, n: number): Described => ({
 });
 const large = inHalves(128, 128);
 const thin = inHalves(128, 16);
+
+/** Attention that may take the matrix unit. */
+const [attention, attentionGrad] = ['attention', 'attentionGrad'].map((op): Described => {
+  const found = opCases.find(
+    ({ name }) => name === `${op}/T70-D8-H2-gqa1-window9-softcap2-packed`,
+  )!;
+  return {
+    ...found,
+    name: `${found.name}-in-float16`,
+    attrs: { ...found.attrs, compute: 'float16' },
+  };
+}) as [Described, Described];
 
 /** Ops that are not named here have their first case. */
 const chosen: readonly Chosen[] = [
@@ -92,7 +104,9 @@ const chosen: readonly Chosen[] = [
   ['attention/T1-D48-H6-gqa3-window9-offset20-spare3', 'gpu'],
   ['attention/T17-D8-H4-gqa1-placed', 'gpu'],
   ['attention/T70-D8-H2-gqa1-window9-softcap2-packed', 'gpu'],
+  [attention.name, 'gpu', 'matrix'],
   ['attentionGrad/T1-D8-H4-gqa1', 'software'],
+  [attentionGrad.name, 'gpu', 'matrix'],
   ['attentionGrad/T70-D8-H2-gqa1-window9-softcap2-packed', 'gpu'],
   ['matmul/nn-33x64x172-plus-output', 'software', 'subgroup8x4'],
   ['matmul/nt-64x32x8-plus-bias-bfloat16', 'software', 'subgroup8x4'],
@@ -110,7 +124,7 @@ const chosen: readonly Chosen[] = [
 ];
 
 const named = new Map<string, Described>(
-  [...opCases, large, thin].map((opCase) => [opCase.name, opCase]),
+  [...opCases, large, thin, attention, attentionGrad].map((opCase) => [opCase.name, opCase]),
 );
 
 /** Names of memory by its role in the call. */

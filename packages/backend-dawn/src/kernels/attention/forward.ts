@@ -1,22 +1,37 @@
 import type { Operand } from '@attune/core/backend';
 import { defineKernel, grid1d } from '../kernel.js';
 import { readAs, stage } from '../stage.js';
+import { forwardBlocks, matrixForward } from './matrixForward.js';
 import { oneQueryStage } from './oneQuery.js';
-import { lanesOf, paramsOf, sizesOf, structure, visible, windowStart } from './problem.js';
+import {
+  attentionVariants,
+  LANES,
+  lanesOf,
+  paramsOf,
+  sizesOf,
+  structure,
+  visible,
+  windowStart,
+} from './problem.js';
 import { overRows, ownRow, registers } from './rows.js';
 
 /**
  * A lane owns one query and takes the softmax while the keys go by. Where a row has one query, the
- * subgroup owns it.
+ * subgroup owns it; where products may be in float16 and the device has a matrix unit for them, a
+ * workgroup owns a block of queries.
  */
 export const attentionKernel = defineKernel({
   op: 'attention',
-  plan: (call, facts) => {
+  variants: (call, facts) =>
+    attentionVariants(call, (sizes) => forwardBlocks(sizes, call.attrs, facts) !== null),
+  plan: (call, facts, _scratch, variant) => {
     const [q, k, v, segments] = call.inputs as [Operand, Operand, Operand, Operand?];
     const [out, lses] = call.outputs as [Operand, Operand];
     const sizes = sizesOf(q, k);
     if (sizes.t === 1 && facts.subgroupSize > 0)
       return [oneQueryStage(call, sizes, { q, k, v, segments, out, lses }, facts)];
+    const blocks = variant === LANES ? null : forwardBlocks(sizes, call.attrs, facts);
+    if (blocks) return [matrixForward(call, sizes, blocks)];
     const form = structure(call, sizes, segments);
     const { causal, access, placed, capOf } = form;
     const { type, count, each, dot } = registers(sizes.d);

@@ -2,7 +2,16 @@ import { numel } from '@attune/core';
 import type { Operand } from '@attune/core/backend';
 import { defineKernel, grid1d, type Stage, u32 } from '../kernel.js';
 import { stage } from '../stage.js';
-import { type Backward, type Sizes, sizesOf, structure } from './problem.js';
+import { keyBlocks, matrixKeyGradients } from './matrixToKeys.js';
+import { matrixQueryGradients, queryBlocks } from './matrixToQueries.js';
+import {
+  attentionVariants,
+  type Backward,
+  LANES,
+  type Sizes,
+  sizesOf,
+  structure,
+} from './problem.js';
 import { keyGradients } from './toKeys.js';
 import { queryGradients } from './toQueries.js';
 
@@ -33,7 +42,13 @@ export const attentionGradKernel = defineKernel({
   op: 'attentionGrad',
   // q, k, v, g, lse, delta, dk, dv, and the segments.
   accepts: ({ inputs }, { maxBindings }) => maxBindings >= (inputs[6] ? 9 : 8),
-  plan: (call, facts, scratch) => {
+  variants: (call, facts) =>
+    attentionVariants(
+      call,
+      (sizes) =>
+        (queryBlocks(sizes, call.attrs, facts) ?? keyBlocks(sizes, call.attrs, facts)) !== null,
+    ),
+  plan: (call, facts, scratch, variant) => {
     const [q, k, v, out, lses, g] = call.inputs as [
       Operand,
       Operand,
@@ -49,10 +64,17 @@ export const attentionGradKernel = defineKernel({
     const deltas = { ...scratch(b * h * t, 'float32'), shape: [b, h, t] };
     const form = structure(call, sizes, segments);
     const backward: Backward = { call, sizes, form, q, k, v, g, lses, deltas, segments };
+    const onUnit = variant !== LANES;
+    const toQueries = onUnit ? queryBlocks(sizes, call.attrs, facts) : null;
+    const toKeys = onUnit ? keyBlocks(sizes, call.attrs, facts) : null;
     return [
       deltaStage(out, g, deltas, sizes),
-      queryGradients(backward, dQ, facts),
-      keyGradients(backward, [dK, dV], facts),
+      toQueries
+        ? matrixQueryGradients(backward, dQ, toQueries)
+        : queryGradients(backward, dQ, facts),
+      toKeys
+        ? matrixKeyGradients(backward, [dK, dV], toKeys)
+        : keyGradients(backward, [dK, dV], facts),
     ];
   },
 });

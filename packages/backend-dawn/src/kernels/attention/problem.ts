@@ -1,5 +1,5 @@
 import { ops } from '@attune/core';
-import type { OpCall, Operand } from '@attune/core/backend';
+import type { OpCall, Operand, OperandSpec, OpSpec } from '@attune/core/backend';
 import { type DeviceFacts, f32, type Param, u32 } from '../kernel.js';
 import type { Access } from '../shader.js';
 import { registers, vectorised } from './rows.js';
@@ -13,9 +13,28 @@ export interface Sizes {
   hKey: number;
 }
 
-export function sizesOf(q: Operand, k: Operand): Sizes {
+export function sizesOf(q: OperandSpec, k: OperandSpec): Sizes {
   const [b, t, h, d] = q.shape as [number, number, number, number];
   return { b, t, h, d, s: k.shape[1]!, hKey: k.shape[2]! };
+}
+
+/** The variant in which lanes own queries and keys, as everywhere without a matrix unit. */
+export const LANES = 'lanes';
+
+/**
+ * What the tuner chooses between: the matrix unit, where it can be, and lanes. Calls alike but for
+ * their lengths, up to the next powers of two, share a choice.
+ */
+export function attentionVariants({ inputs, attrs }: OpSpec, onUnit: (sizes: Sizes) => boolean) {
+  const sizes = sizesOf(inputs[0]!, inputs[1]!);
+  if (!onUnit(sizes)) return undefined;
+  const { b, t, h, d, s, hKey } = sizes;
+  const [rows, keys] = [t, s].map((length) => 2 ** Math.ceil(Math.log2(length)));
+  const rules = [attrs.causal, attrs.window, (attrs.softcap as number) > 0, inputs.length];
+  return {
+    key: `${b}x${rows}x${h}x${d}:${keys}x${hKey}:${rules.join(':')}`,
+    names: ['matrix', LANES],
+  };
 }
 
 /**

@@ -46,12 +46,16 @@ export interface AttentionOptions {
   readonly dropout?: number;
 }
 
-interface AttentionAttrs extends Record<string, number | boolean> {
+export interface AttentionAttrs extends Record<string, number | boolean | string> {
   readonly scale: number;
   readonly causal: boolean;
   readonly queryOffset: number;
   readonly window: number;
   readonly softcap: number;
+  /**
+   * `float16`: a device may round what it multiplies to float16; sums and the softmax are float32.
+   */
+  readonly compute: 'float32' | 'float16';
 }
 
 function check([q, k, v, segments]: readonly TensorSpec[], attrs: AttentionAttrs): void {
@@ -229,7 +233,8 @@ export const attentionGradOp = defineOp<AttentionAttrs>({
 
 /**
  * softmax(cap(scale * q k^T) + mask) v, for each head; several query heads may share a key-value
- * head.
+ * head. Where products are computed in float16 ({@link Engine.withCompute}), a device with a matrix
+ * unit may round their operands to it; the softmax and all sums are float32.
  *
  * @param q [B, T, H, D]
  * @param k [B, S, Hkv, D], H a multiple of Hkv
@@ -243,7 +248,9 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     queryOffset: options.queryOffset ?? 0,
     window: options.window ?? 0,
     softcap: options.softcap ?? 0,
-  };
+    // bfloat16 has too few digits for the weights of a softmax.
+    compute: q.engine.computeDType === 'float16' ? 'float16' : 'float32',
+  } as const;
   const inputs = options.segments ? [q, k, v, options.segments] : [q, k, v];
   if (options.dropout) return droppingAttention(inputs, attrs, options.dropout);
   return q.engine.run(attentionOp, inputs, attrs)[0]!;

@@ -94,7 +94,8 @@ function pair(c: Sizes): OpCase[] {
     queryOffset,
     window: c.window ?? 0,
     softcap: c.softcap ?? 0,
-  };
+    compute: 'float32',
+  } as const;
   return [
     opCase(attentionOp, label(c), [q, kv, kv, ...segments], attrs, float32Kernel),
     opCase(
