@@ -37,6 +37,18 @@ describe('generation on the device', () => {
     model.dispose();
   });
 
+  it.each([false, true])(
+    'rows that wait answer as rows that do not, sampled: %s',
+    async (doSample) => {
+      const model = await load(attune);
+      const given = { inputIds, doSample, seed: 5, maxNewTokens: 40, eosTokenId: [3, 14, 15, 92] };
+      const few = await model.generate({ ...given, batchSize: 5 });
+      expect(few).toEqual(await model.generate(given));
+      expect(new Set(few.sequences.map((ids) => ids.length)).size).toBeGreaterThan(5);
+      model.dispose();
+    },
+  );
+
   it('makes nothing new for a token once the first are there', async () => {
     const model = await load(attune);
     const { stats } = attune.backend;

@@ -1,6 +1,7 @@
 import type { KvCache } from '../nn/attention.js';
 import type { Engine } from '../tensor/engine.js';
 import { embedding } from '../tensor/ops/embedding.js';
+import { concat } from '../tensor/ops/movement.js';
 import { assign, writeRows } from '../tensor/ops/update.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
@@ -98,6 +99,29 @@ export class StaticKvCache implements KvCache {
             assign(held, embedding(held.reshape(from.length, -1), rows).reshape(...held.shape));
       }),
     );
+  }
+
+  /**
+   * Token t of row r becomes what token `from[r * capacity + t]` is, counted through all rows of
+   * this cache and then those of `other`. From then on `length` tokens are held.
+   */
+  take(from: readonly number[], other: StaticKvCache | null, length: number): void {
+    const { engine, capacity, options } = this;
+    const { batchSize, numKeyValueHeads, headDim } = options;
+    engine.noGrad(() =>
+      engine.scope('move cache', () => {
+        const ids = engine.tensor(from, [batchSize, capacity], 'int32');
+        const tokens = (held: Tensor) => held.reshape(-1, numKeyValueHeads * headDim);
+        for (const [layer, own] of this.#layers.entries())
+          for (const name of ['keys', 'values'] as const)
+            engine.scope('layer', () => {
+              const held = tokens(own[name]);
+              const all = other ? concat([held, tokens(other.#layers[layer]![name])], 0) : held;
+              assign(own[name], embedding(all, ids).reshape(...own[name].shape));
+            });
+      }),
+    );
+    this.#length = length;
   }
 
   /** Forgets every token; the memory stays. */

@@ -108,7 +108,7 @@ async function beamGenerate(
   const wasTraining = model.root.training;
   if (wasTraining) model.root.eval();
   const repeated = plan.prompts.flatMap((prompt) => Array<typeof prompt>(numBeams).fill(prompt));
-  const batch = new PaddedBatch(model, { ...plan, prompts: repeated });
+  const batch = new PaddedBatch(model, { ...plan, prompts: repeated }, repeated.length);
   try {
     for (let step = 0; step < plan.maxNewTokens; step++) {
       options.signal?.throwIfAborted();

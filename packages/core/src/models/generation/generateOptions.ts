@@ -35,6 +35,12 @@ export const callOptions = {
   /** Reads `stopStrings`. Default: the tokenizer in the model's own folder. */
   tokenizer: z.custom<Tokenizer>().optional(),
   /**
+   * Prompts that are continued at once. The others wait, and begin where a row has ended; answers
+   * are those without it, but for the rounding of sums. Memory for keys and values is that of so
+   * many rows. Default: all.
+   */
+  batchSize: kinds.batchSize.optional().meta({ aka: 'perdevicebatchsize maxnumseqs' }),
+  /**
    * Give the log-probability of every new token, too: see `logProbs` of the output. Default false.
    */
   returnLogProbs: kinds.flag

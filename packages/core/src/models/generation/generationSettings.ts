@@ -14,8 +14,8 @@ export interface Settings {
 }
 
 /** All but prompts and things of the call, which have messages of their own. */
-const { seed, returnLogProbs } = callOptions;
-const checked = z.strictObject({ ...settingOptions, seed, returnLogProbs });
+const { seed, batchSize, returnLogProbs } = callOptions;
+const checked = z.strictObject({ ...settingOptions, seed, batchSize, returnLogProbs });
 
 type Named = Readonly<Record<string, unknown>>;
 

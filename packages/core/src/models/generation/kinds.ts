@@ -18,6 +18,7 @@ export const kinds = {
   count: kind<number>('a whole number >= 0', isId),
   seed: kind<number>('an integer >= 0', isId),
   topK: kind<number>('an integer >= 0 (0: all tokens)', isId),
+  batchSize: number('an integer >= 1', (n) => Number.isInteger(n) && n >= 1),
   beams: number('an integer >= 1 (1: no beam search)', (n) => Number.isInteger(n) && n >= 1),
   share: number('a number in 0..1', (n) => n >= 0 && n <= 1),
   entropyShare: number('a number above 0, up to 1', (n) => n > 0 && n <= 1),

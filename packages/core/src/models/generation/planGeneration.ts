@@ -48,6 +48,8 @@ export interface GenerationPlan {
   readonly eosTokenIds: ReadonlySet<number>;
   readonly padTokenId: number;
   readonly useCache: boolean;
+  /** Rows of the batch. */
+  readonly batchSize: number;
   /** Log-probabilities of the answer's tokens are asked for. */
   readonly logProbs: boolean;
 }
@@ -109,6 +111,7 @@ export async function planGeneration(
     // Never seen by a row that counts, but it must be a row of the embedding.
     padTokenId: padTokenId >= 0 && padTokenId < config.vocabSize ? padTokenId : 0,
     useCache: values.useCache,
+    batchSize: Math.min(values.batchSize ?? prompts.length, prompts.length),
     logProbs: values.returnLogProbs ?? false,
   };
   checkTogether(plan, settings);
@@ -136,6 +139,13 @@ function checkTogether(plan: GenerationPlan, { origin }: Settings): void {
     );
   if (plan.numBeams > 1 && plan.logProbs)
     throw badOption('returnLogProbs', true, 'false with beams: sequencesScores has their sums');
+  const { batchSize, prompts } = plan;
+  if (batchSize < prompts.length && (plan.numBeams > 1 || plan.adapterNames))
+    throw badOption(
+      'batchSize',
+      batchSize,
+      `none with ${plan.adapterNames ? 'adapterNames' : 'beams'}: all rows of those go on at once`,
+    );
   const { numReturnSequences } = plan;
   const most = plan.numBeams > 1 ? plan.numBeams : plan.doSample ? Number.MAX_SAFE_INTEGER : 1;
   if (!Number.isInteger(numReturnSequences) || numReturnSequences < 1 || numReturnSequences > most)

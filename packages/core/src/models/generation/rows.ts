@@ -11,6 +11,8 @@ export const samplingStream = 0x67656e; // 'gen'
 
 /** One sequence on its way. */
 export interface Row {
+  /** Which of the prompts it continues. */
+  readonly index: number;
   readonly prompt: readonly number[];
   readonly ids: number[];
   /** One for each new token, where the plan asks for them. */
@@ -26,11 +28,12 @@ export async function newRows(
   options: GenerateOptions,
 ): Promise<Row[]> {
   const tokenizer = await stopTokenizer(model, plan, options);
-  return plan.prompts.map((prompt, row) => ({
+  return plan.prompts.map((prompt, index) => ({
+    index,
     prompt,
     ids: [...prompt],
     logProbs: [],
-    rng: new Rng(plan.seed, samplingStream + row),
+    rng: new Rng(plan.seed, samplingStream + index),
     text: tokenizer
       ? new StopWatch(plan.stopStrings, tokenizer.createDecodeStream({ skipSpecialTokens: false }))
       : null,
@@ -41,8 +44,13 @@ export async function newRows(
 /** The row has one token more, and may end with it. */
 export function append(row: Row, token: number, plan: GenerationPlan, isLate: boolean): void {
   row.ids.push(token);
-  row.finished = reasonToStop(row, token, plan) ?? (isLate ? 'time' : null);
+  row.finished =
+    reasonToStop(row, token, plan) ??
+    (isLate ? 'time' : numNew(row) === plan.maxNewTokens ? 'length' : null);
 }
+
+/** Tokens of the answer so far. */
+export const numNew = (row: Row): number => row.ids.length - row.prompt.length;
 
 function reasonToStop(row: Row, token: number, plan: GenerationPlan): Row['finished'] {
   if (plan.eosTokenIds.has(token)) return 'eos';

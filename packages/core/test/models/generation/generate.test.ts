@@ -242,6 +242,64 @@ describe('tiny-llama', () => {
     expect(largestDifference(values, logProbs!.flat())).toBeLessThan(1e-5);
   });
 
+  describe('more prompts than batchSize', () => {
+    const prompts = Array.from({ length: 14 }, (_, r) =>
+      Array.from({ length: 1 + ((r * 5) % 9) }, (_value, t) => (3 + 11 * r + 7 * t) % 100),
+    );
+    const given = { ...sampling, inputIds: prompts, maxNewTokens: 40, returnLogProbs: true };
+    const isNear = async (ours: Partial<GenerateOptions>, theirs: Partial<GenerateOptions>) => {
+      const [few, all] = [await run(ours), await run(theirs)];
+      expect(few.sequences).toEqual(all.sequences);
+      expect(few.finishReasons).toEqual(all.finishReasons);
+      expect(largestDifference(few.logProbs!.flat(), all.logProbs!.flat())).toBeLessThan(1e-6);
+    };
+
+    it.each([1, 3, 99])('%i at once: the same answers', async (batchSize) => {
+      for (const eosTokenId of [null, [3, 11, 19, 27, 40]])
+        await isNear({ ...given, eosTokenId, batchSize }, { ...given, eosTokenId });
+    });
+
+    it('the same answers by rules of the host, without a cache, and read at each token', async () => {
+      const some = { ...given, inputIds: prompts.slice(0, 9), eosTokenId: [3, 11, 19, 27, 40] };
+      const short = { ...some, maxNewTokens: 12 };
+      await isNear({ ...short, useCache: false, batchSize: 4 }, short);
+      await isNear({ ...some, maxTime: 1e6, batchSize: 4 }, some);
+      const host = { ...some, repetitionPenalty: 1.2 };
+      await isNear({ ...host, batchSize: 4 }, host);
+    });
+
+    it('begins a waiting row where one has ended', async () => {
+      const { stats } = attune.backend;
+      const dispatches = async (work: () => Promise<unknown>) => {
+        const before = stats.dispatches;
+        await work();
+        return stats.dispatches - before;
+      };
+      const inputIds = [...prompts, ...prompts];
+      const ended = { ...given, inputIds, eosTokenId: [3, 11, 19, 27, 40], maxTime: 1e6 };
+      const together = await dispatches(() => run({ ...ended, batchSize: 4 }));
+      const apart = await dispatches(async () => {
+        for (let from = 0; from < inputIds.length; from += 4)
+          await run({ ...ended, inputIds: inputIds.slice(from, from + 4) });
+      });
+      expect(together / apart).toBeLessThan(0.85);
+    });
+
+    it('says of rows that had no time that they had none', async () => {
+      const { sequences, finishReasons } = await run({ ...given, batchSize: 2, maxTime: 1e-9 });
+      expect(finishReasons).toEqual(prompts.map(() => 'time'));
+      expect(sequences.map((ids, r) => ids.length - prompts[r]!.length)).toEqual(
+        prompts.map((_, r) => (r < 2 ? 1 : 0)),
+      );
+    });
+
+    it('refuses it with beams', async () => {
+      await expect(run({ numBeams: 2, batchSize: 2 })).rejects.toThrow(
+        /GENERATE_OPTION: generate: batchSize is 2; expected none with beams/,
+      );
+    });
+  });
+
   it('refuses log-probabilities of beams and of a stream', async () => {
     await expect(run({ numBeams: 2, returnLogProbs: true })).rejects.toThrow(
       /GENERATE_OPTION: generate: returnLogProbs is true; expected false with beams/,
