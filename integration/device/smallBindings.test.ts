@@ -82,14 +82,14 @@ const cases: Case[] = [
     dtype: 'bfloat16',
     lora: 'all-linear',
     quantization: { loadIn4bit: true, bnb4bitQuantType: 'nf4', bnb4bitUseDoubleQuant: true },
-    model: { intermediate_size: 1600 },
+    model: { intermediate_size: 512 },
   },
   {
     name: 'LoRA on int8, wide layers',
     dtype: 'bfloat16',
     lora: 'all-linear',
     quantization: { loadIn8bit: true },
-    model: { intermediate_size: 1600 },
+    model: { intermediate_size: 512 },
   },
 ];
 
