@@ -1,5 +1,11 @@
 import { AttuneError, type DType, numel } from '@attune/core';
-import { bytesPerElement, type OpCall, type Operand, type OpSpec } from '@attune/core/backend';
+import {
+  type Attrs,
+  bytesPerElement,
+  type OpCall,
+  type Operand,
+  type OpSpec,
+} from '@attune/core/backend';
 import type { Tuner } from './autotune/tuner.js';
 import type { BindGroupCache, Binding } from './bindGroupCache.js';
 import type { DawnBuffer } from './bufferPool.js';
@@ -63,8 +69,9 @@ export class Planner {
     const shared: Operand['buffer'][] = [];
     return parts.flatMap((part) => {
       const stages = this.#stages(part, sharing(lend, shared));
-      // Numbers of later calls are those of this call, not of what it became.
-      return part.attrs === call.attrs ? stages : stages.map(settled);
+      return part.attrs === call.attrs
+        ? stages
+        : stages.map((stage) => settled(stage, call.attrs, part.attrs));
     });
   }
 
@@ -117,9 +124,15 @@ function sharing(lend: Lend, shared: Operand['buffer'][]): Lend {
   };
 }
 
-const settled = (stage: Stage): Stage => ({
+/** Numbers of a part of a call: those that come from the call's own attributes stay live. */
+const settled = (stage: Stage, own: Attrs, attrs: Attrs): Stage => ({
   ...stage,
-  params: stage.params.map(([type, value]) => [type, value] as const),
+  params: stage.params.map((param): Param => {
+    const [type, value, source] = param;
+    return source?.attrs.every((name) => own[name] !== undefined && own[name] === attrs[name])
+      ? param
+      : [type, value];
+  }),
 });
 
 function tooLarge(call: OpCall, limit: number): AttuneError {

@@ -5,6 +5,7 @@ import {
   compareCase,
   exact,
   f32,
+  float32Kernel,
   i32,
   type OpCase,
   opCase,
@@ -13,6 +14,7 @@ import {
   scaled,
   sumOf,
   uniform,
+  values,
 } from '@attune/core/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Watched, withBindings } from './bindings.js';
@@ -103,6 +105,33 @@ const tables = [
   ),
 ];
 
+/** Codes and scales of the moments of a parameter of 50 blocks, two of them in a window. */
+const BLOCKS = 50;
+const moments = [
+  opCase(
+    ops.adamw8bitOp,
+    'split',
+    [
+      f32([BLOCKS * 256]),
+      f32([3], values(1, 0.5, 1)),
+      f32([512], (_, n) => Array.from({ length: n }, (_, i) => ((i % 256) - 100) / 155)),
+    ],
+    {
+      ...{ lr: 0.01, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1 },
+      ...{ biasCorrection1: 0.5, biasCorrection2: 0.5 },
+    },
+    float32Kernel,
+    {
+      targets: [
+        f32([BLOCKS * 256]),
+        operand('uint32', [BLOCKS * 128], () => Array(BLOCKS * 128).fill(0xc0_b0_a0_90)),
+        f32([BLOCKS * 2], uniform(0.5, 1)),
+      ],
+      tolerances: [float32Kernel, exact, float32Kernel],
+    },
+  ),
+];
+
 /** What the op's own cases have at sizes that fit; here only the large ones count. */
 const common = opCases.filter(isLarge);
 
@@ -182,6 +211,11 @@ describe.each([
 
   test('look-ups in tables and their gradients do', async () => {
     expect(await failures(tables)).toEqual([]);
+  });
+
+  test('moments of 8 bits are updated as in the reference', async () => {
+    expect(moments.every(isLarge)).toBe(true);
+    expect(await failures(moments)).toEqual([]);
   });
 
   test('quantised products and their weights do', async () => {

@@ -136,22 +136,35 @@ const adamwKernel = defineKernel({
     }),
 });
 
-/** A workgroup a block of 256: a lane holds four elements and their words of codes. */
-const adamw8bitKernel = defineKernel({
-  op: 'adamw8bit',
-  plan: (call) => {
-    const a = call.attrs as unknown as ops.AdamWAttrs;
-    const blocks = numel(call.inputs[0]!.shape) / ops.MOMENT_BLOCK;
-    const [grad, clip, values] = call.inputs as [Operand, Operand, Operand];
-    const [w, codes, scales] = call.outputs as [Operand, Operand, Operand];
-    return [
-      stage({
-        key: 'adamw8bit',
-        reads: { ...readAs('vec4', { grad }), clip, values },
-        writes: { ...readAs('vec4', { w }), codes, scales },
-        params: { blocks: u32(blocks), ...adamwNumbers(a) },
-        workgroup: LANES,
-        declarations: `${lanes64.declarations}
+/**
+ * A workgroup a block of 256: a lane holds four elements and their words of codes.
+ *
+ * Codes and scales of second moments lie behind those of the first. "adamw8bitRange" updates blocks
+ * from `first` on: codes of both moments in windows of their own, the scales of all blocks.
+ */
+const adamw8bitKernels = ['adamw8bit', 'adamw8bitRange'].map((op) =>
+  defineKernel({
+    op,
+    plan: (call) => {
+      const a = call.attrs as unknown as ops.AdamWAttrs & { readonly first?: number };
+      const isRange = op === 'adamw8bitRange';
+      const blocks = numel(call.inputs[0]!.shape) / ops.MOMENT_BLOCK;
+      const [grad, clip, values] = call.inputs as [Operand, Operand, Operand];
+      const [w, codes, scales, codes2] = call.outputs as [Operand, Operand, Operand, Operand?];
+      const apart = codes2 && { codes2 };
+      const [second, ofSecond] = isRange ? ['i', 'codes2'] : [`p.blocks * ${LANES}u + i`, 'codes'];
+      const [scale1, scale2] = isRange
+        ? ['p.first + group', 'p.total + p.first + group']
+        : ['group', 'p.blocks + group'];
+      const range = isRange && { first: u32(a.first!), total: u32(numel(scales.shape) / 2) };
+      return [
+        stage({
+          key: op,
+          reads: { ...readAs('vec4', { grad }), clip, values },
+          writes: { ...readAs('vec4', { w }), codes, scales, ...apart },
+          params: { blocks: u32(blocks), ...adamwNumbers(a), ...range },
+          workgroup: LANES,
+          declarations: `${lanes64.declarations}
 fn held(word: u32, map: u32, scale: f32) -> vec4f {
   let c = vec4u(word & 255u, (word >> 8u) & 255u, (word >> 16u) & 255u, word >> 24u);
   return vec4f(values(map + c.x), values(map + c.y), values(map + c.z), values(map + c.w)) * scale;
@@ -172,29 +185,33 @@ fn coded(m: vec4f, map: u32, scale: f32) -> u32 {
   return nearest(x.x, map) | (nearest(x.y, map) << 8u) | (nearest(x.z, map) << 16u) | (nearest(x.w, map) << 24u);
 }
 fn largest(m: vec4f) -> f32 { let a = abs(m); return max(max(a.x, a.y), max(a.z, a.w)); }`,
-        // Every lane of a workgroup takes the same way: no barrier is missed.
-        body: `  if (group >= p.blocks || clip(2u) == 0.0) { return; }
+          // Every lane of a workgroup takes the same way: no barrier is missed.
+          body: `  if (group >= p.blocks || clip(2u) == 0.0) { return; }
   let i = group * ${LANES}u + lane;
-  let second = p.blocks * ${LANES}u + i;
+  let second = ${second};
   let g = grad(i) * clip(1u);
-  let m = p.beta1 * held(codes[i], 0u, scales[group]) + p.take1 * g;
-  let v = p.beta2 * held(codes[second], 256u, scales[p.blocks + group]) + p.take2 * g * g;
+  let m = p.beta1 * held(codes[i], 0u, scales[${scale1}]) + p.take1 * g;
+  let v = p.beta2 * held(${ofSecond}[second], 256u, scales[${scale2}]) + p.take2 * g * g;
   w[i] = w[i] * p.keep - p.stepSize * m / (sqrt(v) / p.rootCorrection2 + p.eps);
   let top1 = laneMax(largest(m), lane);
   let top2 = laneMax(largest(v), lane);
   codes[i] = coded(m, 0u, top1);
-  codes[second] = coded(v, 256u, top2);
-  if (lane == 0u) { scales[group] = top1; scales[p.blocks + group] = top2; }`,
-        grid: grid1d(blocks, 1),
-      }),
-    ];
-  },
-});
+  ${ofSecond}[second] = coded(v, 256u, top2);
+  if (lane == 0u) { scales[${scale1}] = top1; scales[${scale2}] = top2; }`,
+          grid: grid1d(blocks, 1),
+        }),
+      ];
+    },
+  }),
+);
 
 /** The updates of optimizers whose state is as large as the parameter. */
 export const optimizerKernels: readonly Kernel[] = [
   sgdKernel,
   lionKernel,
   adamwKernel,
-  adamw8bitKernel,
+  adamw8bitKernels[0]!,
 ];
+
+/** The update of some blocks of a parameter larger than a binding. */
+export const adamw8bitRangeKernel: Kernel = adamw8bitKernels[1]!;

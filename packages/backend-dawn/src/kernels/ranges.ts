@@ -1,6 +1,7 @@
 import { numel, ops } from '@attune/core';
 import { defineKernel, grid1d, type Kernel, u32 } from './kernel.js';
 import { chainStage } from './movement.js';
+import { adamw8bitRangeKernel } from './optimizers.js';
 import { dequantizeStage } from './quantized.js';
 import { named, stage } from './stage.js';
 
@@ -105,4 +106,5 @@ export const rangeKernels: readonly Kernel[] = [
   embeddingLinksKernel,
   embeddingGradRowsKernel,
   dequantizeScalesKernel,
+  adamw8bitRangeKernel,
 ];

@@ -3,6 +3,7 @@ import { elementwiseKernels } from '../kernels/elementwise.js';
 import { gatedKernels } from '../kernels/gated.js';
 import { unaryKernels } from '../kernels/unary.js';
 import { elements, lastAxis, rows, stretched } from './elementwise.js';
+import { adamw8bit } from './optimizers.js';
 import { dequantize, matmul, quantizedMatmul } from './products.js';
 import type { Room, Splitter } from './splitter.js';
 import { reduction, sumSquares } from './sums.js';
@@ -29,7 +30,7 @@ const splitters: ReadonlyMap<string, Splitter> = new Map([
   ...named(['crossEntropy', 'crossEntropyGrad', 'crossEntropyInto', 'labelIsTop'], rows),
   ...Object.entries({
     ...{ embedding, embeddingGrad, slice, writeRows },
-    ...{ matmul, quantizedMatmul, dequantize, sumSquares },
+    ...{ matmul, quantizedMatmul, dequantize, sumSquares, adamw8bit },
   }),
 ]);
 
