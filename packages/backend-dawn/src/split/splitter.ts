@@ -13,7 +13,7 @@ export interface Room {
 
 /**
  * A call as several, one after another, whose operands are windows of its own; null where there is
- * none. A part may be too large still: it is split again. An attribute that has the name and the value
- * of one of the call is that one: later calls tell their own numbers.
+ * none. A part may be too large still: it is split again. An attribute that has the name and the
+ * value of one of the call is that one: later calls tell their own numbers.
  */
 export type Splitter = (call: OpCall, room: Room) => readonly OpCall[] | null;
