@@ -86,6 +86,7 @@ try {
   assert.ok(of('matmul')[0].ours.shareOfPeak > 0, 'no share of the peak');
   const end = lines.at(-1);
   assert.equal(end.bench, 'run');
+  assert.ok(end.commit, 'the run does not name its commit');
   assert.ok(end.seconds <= MINUTES * 60 + 5, `it took ${end.seconds} s`);
   const ended = lines.filter((line) => line.failed && !/its time was over/.test(line.failed));
   assert.deepEqual(ended, []);

@@ -2,7 +2,7 @@
 // Each line is printed and appended to the file as it comes. A bench that fails or hangs leaves a
 // line that says so, and the next one runs.
 import { spawn } from 'node:child_process';
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -82,6 +82,8 @@ for (const [i, deadline] of deadlines(minutes * 60).entries()) {
   good &&= result.good;
   if (bench === 'conformance' && typeof result.last.next === 'number') next = result.last.next;
 }
-keep({ bench: 'run', seconds: Math.round(elapsed()), minutes, good });
+const source = join(folder, '..', 'COMMIT');
+const commit = existsSync(source) ? readFileSync(source, 'utf8').trim() : null;
+keep({ bench: 'run', commit, seconds: Math.round(elapsed()), minutes, good });
 closeSync(out);
 process.exit(good ? 0 : 1);
