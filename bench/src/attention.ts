@@ -29,10 +29,18 @@ const gpuSizes: readonly Sizes[] = [
 ];
 
 await bench(['tfjs', 'jax'], async ({ run, engine, software, peers }) => {
-  const { tfjs, jax } = peers;
-  for (const size of software ? sizes : [...gpuSizes, ...sizes]) {
+  const halves = software ? [] : gpuSizes.map((size) => ({ size, compute: 'float16' as const }));
+  const cases = (software ? sizes : [...gpuSizes, ...sizes]).map((size) => ({
+    size,
+    compute: 'float32' as const,
+  }));
+  for (const { size, compute } of [...halves, ...cases]) {
+    // Peers compute in float32.
+    const { tfjs, jax }: Partial<typeof peers> = compute === 'float32' ? peers : {};
+    const attend: typeof ops.attention = (...args) =>
+      engine.withCompute(compute, () => ops.attention(...args));
     const { batch, length, heads, kvHeads, width } = size;
-    const where = `${size.name} B${batch} T${length} H${heads}/${kvHeads} D${width}`;
+    const where = `${size.name} B${batch} T${length} H${heads}/${kvHeads} D${width}${compute === 'float16' ? ', float16' : ''}`;
     // q kᵀ and p v of the causal half; the backward pass does five such products.
     const flops = 2 * batch * heads * length * (length + 1) * width;
     const inner = repeats(flops, software);
@@ -45,7 +53,7 @@ await bench(['tfjs', 'jax'], async ({ run, engine, software, peers }) => {
       const [q, k, v] = inputs(false);
       return {
         inner,
-        ours: ours(engine, () => void ops.attention(q, k, v), inner),
+        ours: ours(engine, () => void attend(q, k, v), inner),
         peers: {
           tfjs: tfjs && (() => tfjsAttention(tfjs, size, false, inner)),
           jax: jax && (() => jaxAttention(jax, size, false, inner)),
@@ -58,7 +66,7 @@ await bench(['tfjs', 'jax'], async ({ run, engine, software, peers }) => {
       const g = input(engine, [batch, length, heads, width], { seed: 4 });
       return {
         inner,
-        ours: ours(engine, () => backward([q, k, v], ops.attention(q, k, v), g), inner),
+        ours: ours(engine, () => backward([q, k, v], attend(q, k, v), g), inner),
         peers: {
           tfjs: tfjs && (() => tfjsAttention(tfjs, size, true, inner)),
           jax: jax && (() => jaxAttention(jax, size, true, inner)),
