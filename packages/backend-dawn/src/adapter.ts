@@ -15,6 +15,8 @@ export interface AdapterChoice {
   /** e.g. "llvmpipe (LLVM 19.1.7, 256 bits)". */
   readonly description: string;
   readonly software: boolean;
+  /** Kernels are searched for indices beyond their buffers, see the option of `dawn`. */
+  readonly checked: boolean;
   /** Lanes of a subgroup, 0 when there are no subgroups of one fixed size. */
   readonly subgroupSize: number;
   /**
@@ -61,6 +63,7 @@ function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice 
     gpu,
     description: info.description || info.device || info.vendor,
     software: kind !== 'gpu',
+    checked: false,
     subgroupSize: fixed ? (info.subgroupMinSize ?? 0) : 0,
     matrixUnit: fixed ? matrixUnitOf(adapter, info.subgroupMatrixConfigs ?? []) : null,
     reason,

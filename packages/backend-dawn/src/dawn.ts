@@ -20,6 +20,12 @@ const dawnShape = {
     .default([])
     .meta({ aka: 'kernel' }),
   /**
+   * Whether kernels are searched for indices beyond what they bind, which the device moves inside
+   * and says nothing of: the first is named at the next wait, KERNEL_OUT_OF_BOUNDS. Shaders compile
+   * and run slower: for tests of `kernels`. Default false.
+   */
+  checked: z.boolean().default(false).meta({ aka: 'bounds robustness' }),
+  /**
    * The file with the kernels' measured choices (see `trainer.tune`), or false to neither read nor
    * write one. Default: tuning.json in the cache folder.
    */
@@ -39,12 +45,14 @@ export type DawnOptions = OptionsInput<typeof dawnShape>;
  * @throws UNKNOWN_OPTION, INVALID_OPTION, NO_ADAPTER, ADAPTER_KIND, NO_DEVICE
  */
 export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
-  parseOptions(dawnOptions, options, { where: 'createDawnBackend' });
+  const { checked } = parseOptions(dawnOptions, options, {
+    where: 'createDawnBackend',
+  });
   const choice = await chooseAdapter(options.adapter);
-  if (!choice.matrixUnit) return open(choice, options);
+  if (!choice.matrixUnit) return open({ ...choice, checked }, options);
   const fault = await matrixUnitFault((kernels) => open(choice, { tuning: false, kernels }));
   // An adapter gives one device.
-  const again = await chooseAdapter(options.adapter);
+  const again = { ...(await chooseAdapter(options.adapter)), checked };
   if (!fault) return open(again, options);
   const message = `the matrix unit of ${choice.description} computes wrongly and is not used: ${fault}.`;
   process.emitWarning(message, {

@@ -18,6 +18,7 @@ import type { AdapterChoice } from './adapter.js';
 import { Tuner } from './autotune/tuner.js';
 import type { TuningFile } from './autotune/tuningFile.js';
 import { BindGroupCache } from './bindGroupCache.js';
+import { BoundsCheck } from './boundsCheck.js';
 import { BufferPool, type DawnBuffer } from './bufferPool.js';
 import { type CachedCall, CallCache, type Command, type Lent, renumber } from './callCache.js';
 import { Deferral } from './deferral.js';
@@ -65,6 +66,7 @@ export class DawnBackend implements Backend {
   readonly #pipelines: PipelineCache;
   readonly #bindGroups: BindGroupCache;
   readonly #planner: Planner;
+  readonly #check: BoundsCheck | null;
   readonly #calls = new CallCache();
   readonly #waiter: Waiter;
   readonly #deferral: Deferral;
@@ -108,12 +110,14 @@ export class DawnBackend implements Backend {
       waiter: this.#waiter,
       health: this.#health,
     });
-    this.#pipelines = new PipelineCache(device, stats, refused);
+    const check = choice.checked ? new BoundsCheck(device) : null;
+    this.#check = check;
+    this.#pipelines = new PipelineCache(device, stats, refused, check);
     this.#bindGroups = new BindGroupCache(device, stats);
     this.#tuner = new Tuner(facts, adapterName(choice), tuningFile);
     const [tuner, pipelines, bindGroups] = [this.#tuner, this.#pipelines, this.#bindGroups];
     this.#planner = new Planner({
-      ...{ facts, extraKernels, tuner, pipelines, bindGroups },
+      ...{ facts, extraKernels, tuner, pipelines, bindGroups, check },
       maxBindingBytes: this.limits.maxBindingBytes,
     });
     this.#player = this.#makePlayer();
@@ -271,7 +275,18 @@ export class DawnBackend implements Backend {
 
   async read(buffer: BufferHandle, byteOffset: number, byteLength: number): Promise<ArrayBuffer> {
     this.#health.check();
-    return this.#readback.read((buffer as DawnBuffer).gpu, byteOffset, byteLength);
+    const bytes = await this.#readback.read((buffer as DawnBuffer).gpu, byteOffset, byteLength);
+    await this.#checkBounds();
+    return bytes;
+  }
+
+  /** @throws KERNEL_OUT_OF_BOUNDS */
+  async #checkBounds(): Promise<void> {
+    if (!this.#check) return;
+    const notes = await this.#readback.read(this.#check.notes, 0, this.#check.bytes);
+    const finding = this.#check.finding(new Uint32Array(notes));
+    if (finding) this.#health.found(finding);
+    this.#health.check();
   }
 
   /** @throws whatever `sync` does */
@@ -306,6 +321,7 @@ export class DawnBackend implements Backend {
     await this.#deferral.settle();
     await this.#waiter.wait(this.device.queue.onSubmittedWorkDone());
     this.#health.check();
+    await this.#checkBounds();
   }
 
   /** @throws PROFILE_UNSUPPORTED, PROFILE_NESTED */
@@ -349,6 +365,7 @@ export class DawnBackend implements Backend {
     this.#pool.destroy();
     this.#recorder.destroy();
     this.#readback.destroy();
+    this.#check?.notes.destroy();
     // Whoever still holds this backend holds no more than itself.
     this.#forgetCalls();
     this.#bindGroups.clear();

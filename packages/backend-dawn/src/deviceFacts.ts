@@ -34,7 +34,8 @@ export function factsOf(device: GPUDevice, choice: AdapterChoice): DeviceFacts {
   return {
     subgroupSize: subgroups ? choice.subgroupSize : 0,
     software: choice.software,
-    maxBindings: device.limits.maxStorageBuffersPerShaderStage,
+    // The notes of a check are bound too.
+    maxBindings: device.limits.maxStorageBuffersPerShaderStage - Number(choice.checked),
     maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
     maxInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
     matrixUnit: subgroups ? choice.matrixUnit : null,

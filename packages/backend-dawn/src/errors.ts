@@ -53,6 +53,9 @@ export class DeviceHealth {
   /** A shader or a command that Dawn would not have. */
   readonly refused = (error: Error): void => this.#fail(refusal(error.message));
 
+  /** What a check found. */
+  readonly found = (error: AttuneError): void => this.#fail(error);
+
   /** Goes on as if nothing had gone wrong. */
   forgive(): void {
     this.#failure = null;

@@ -1,5 +1,6 @@
 import { AttuneError } from '@attune/core';
 import type { BackendStats } from '@attune/core/backend';
+import type { BoundsCheck } from './boundsCheck.js';
 import type { Stage } from './kernels/kernel.js';
 
 export interface CachedPipeline {
@@ -25,14 +26,22 @@ export class PipelineCache {
     private readonly device: GPUDevice,
     private readonly stats: BackendStats,
     private readonly onError: (error: Error) => void,
+    /** Searches shaders for what lies beyond their buffers; null: they run as they are. */
+    private readonly check: BoundsCheck | null = null,
   ) {}
 
   /** Compiles beside what the caller does next, and beside other shaders. */
   get(stage: Stage): CachedPipeline {
     const found = this.#pipelines.get(stage.key);
     if (found) return found;
-    const { layout, pipeline: pipelineLayout } = this.#layout(stage.reads, stage.operands.length);
-    const module = this.device.createShaderModule({ code: stage.wgsl(), label: stage.key });
+    const { layout, pipeline: pipelineLayout } = this.#layout(
+      stage.reads,
+      stage.operands.length + (this.check ? 1 : 0),
+    );
+    const module = this.device.createShaderModule({
+      code: this.check ? this.check.wgslOf(stage) : stage.wgsl(),
+      label: stage.key,
+    });
     const entry: CachedPipeline = { layout, pipeline: null, ready: Promise.resolve() };
     entry.ready = this.device
       .createComputePipelineAsync({

@@ -8,6 +8,7 @@ import {
 } from '@attune/core/backend';
 import type { Tuner } from './autotune/tuner.js';
 import type { BindGroupCache, Binding } from './bindGroupCache.js';
+import type { BoundsCheck } from './boundsCheck.js';
 import type { DawnBuffer } from './bufferPool.js';
 import type { Command, LiveNumber } from './callCache.js';
 import { kernels as builtinKernels } from './kernels/index.js';
@@ -28,6 +29,8 @@ export interface PlannerParts {
   readonly tuner: Tuner;
   readonly pipelines: PipelineCache;
   readonly bindGroups: BindGroupCache;
+  /** Bound behind the operands of every stage. */
+  readonly check: BoundsCheck | null;
 }
 
 /** What the device is told of an op: its kernel, in the variant that was chosen, as commands. */
@@ -95,6 +98,7 @@ export class Planner {
       });
     const pipeline = this.#parts.pipelines.get(stage);
     const bindings = operands.map(bindingOf);
+    if (this.#parts.check) bindings.push(this.#parts.check.binding);
     const layoutKey = `${reads}/${operands.length}`;
     const group = this.#parts.bindGroups.get(pipeline.layout, layoutKey, bindings);
     return { key, pipeline, group, words: wordsOf(params), numbers: liveNumbers(params), grid };
