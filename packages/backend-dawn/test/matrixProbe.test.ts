@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { createDawnBackend } from '../src/index.js';
+import { createDawnBackend, defineKernel } from '../src/index.js';
+import { attentionKernels } from '../src/kernels/attention/index.js';
 import { matrixTiles } from '../src/kernels/matmul/matrixTile.js';
 import { matrixStages } from '../src/kernels/matmul/subgroupMatrix.js';
 import { matrixUnitFault } from '../src/matrixProbe.js';
@@ -9,13 +10,23 @@ import { emulatedFacts, emulatedStage, type Fault, scaledTile } from './emulated
 const few = [matrixTiles.at(-3)!, matrixTiles.at(-2)!, matrixTiles.at(-1)!].map(scaledTile);
 
 describe('the probe of the matrix unit', () => {
-  const faultOf = (fault: Fault) =>
+  /** @param inAttention whether products are right and attention is not */
+  const faultOf = (fault: Fault, inAttention = false) =>
     matrixUnitFault((kernels) => createDawnBackend({ tuning: false, kernels }), {
       tiles: () => few,
       stages: (problem, tile, splits, facts, scratch) =>
         matrixStages(problem, tile, splits, emulatedFacts(facts), scratch).map((stage) =>
-          emulatedStage(stage, fault),
+          emulatedStage(stage, inAttention ? 'none' : fault),
         ),
+      attention: attentionKernels.map((kernel) =>
+        defineKernel({
+          op: kernel.op,
+          plan: (call, facts, scratch) =>
+            kernel
+              .plan(call, { ...emulatedFacts(facts), software: false }, scratch)
+              .map((stage) => emulatedStage(stage, fault)),
+        }),
+      ),
     });
 
   test('trusts one that computes', async () => {
@@ -31,6 +42,12 @@ describe('the probe of the matrix unit', () => {
     expect(await faultOf(fault)).toMatch(expected);
   });
 
+  test('names what is wrong in attention', async () => {
+    expect(await faultOf('sum is lost', true)).toMatch(
+      /^attention with heads of 64: out\[\d+\] is \S+ in place of/,
+    );
+  });
+
   test('names one whose shaders the driver refuses', async () => {
     const fault = await matrixUnitFault(
       (kernels) => createDawnBackend({ tuning: false, kernels }),
@@ -38,6 +55,7 @@ describe('the probe of the matrix unit', () => {
         tiles: () => few,
         stages: (problem, tile, splits, facts, scratch) =>
           matrixStages(problem, tile, splits, emulatedFacts(facts), scratch),
+        attention: [],
       },
     );
     expect(fault).toMatch(/f16|subgroup_matrix/);
