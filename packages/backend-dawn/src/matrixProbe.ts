@@ -17,6 +17,8 @@ export interface ProbedUnit {
   readonly tiles: (...args: Parameters<typeof fittingMatrixTiles>) => readonly MatrixTile[];
   readonly stages: typeof matrixStages;
   readonly attention: readonly Kernel[];
+  /** Features of the heads with which attention is tried. */
+  readonly widths: readonly number[];
 }
 
 const layouts: readonly Layout[] = ['NT', 'NN', 'TN', 'TT'];
@@ -36,6 +38,7 @@ export async function matrixUnitFault(
     tiles: fittingMatrixTiles,
     stages: matrixStages,
     attention: attentionKernels,
+    widths: [64, 128],
   },
 ): Promise<string | null> {
   let turn: { readonly tile: MatrixTile; readonly splits: number };
@@ -55,7 +58,7 @@ export async function matrixUnitFault(
         const wrong = await wrongProduct(engine, layout, tile);
         if (wrong) return `${layout} product by ${matrixTileName(tile)}: ${wrong}`;
       }
-    for (const width of [64, 128]) {
+    for (const width of unit.widths) {
       const wrong = await wrongAttention(engine, width);
       if (wrong) return `attention with heads of ${width}: ${wrong}`;
     }

@@ -32,8 +32,8 @@ export type Fault =
 
 /**
  * Devices here have no matrix unit, so its WGSL runs with stand-ins: an operand that is loaded is
- * its place in workgroup memory, a sum is a place in `unitSums`, and each lane of a subgroup makes some
- * of its elements. Memory must stay as it is between a load and the product that uses it.
+ * its place in workgroup memory, a sum is a place in `unitSums`, and each lane of a subgroup makes
+ * some of its elements. Memory must stay as it is between a load and the product that uses it.
  */
 export function emulated(wgsl: string, fault: Fault = 'none'): string {
   const { M, N, K } = emulatedUnit;

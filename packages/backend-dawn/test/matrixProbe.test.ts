@@ -18,12 +18,13 @@ describe('the probe of the matrix unit', () => {
         matrixStages(problem, tile, splits, emulatedFacts(facts), scratch).map((stage) =>
           emulatedStage(stage, inAttention ? 'none' : fault),
         ),
+      widths: [16],
       attention: attentionKernels.map((kernel) =>
         defineKernel({
           op: kernel.op,
           plan: (call, facts, scratch) =>
             kernel
-              .plan(call, { ...emulatedFacts(facts), software: false }, scratch)
+              .plan(call, emulatedFacts(facts), scratch)
               .map((stage) => emulatedStage(stage, fault)),
         }),
       ),
@@ -44,7 +45,7 @@ describe('the probe of the matrix unit', () => {
 
   test('names what is wrong in attention', async () => {
     expect(await faultOf('sum is lost', true)).toMatch(
-      /^attention with heads of 64: out\[\d+\] is \S+ in place of/,
+      /^attention with heads of 16: out\[\d+\] is \S+ in place of/,
     );
   });
 
@@ -56,6 +57,7 @@ describe('the probe of the matrix unit', () => {
         stages: (problem, tile, splits, facts, scratch) =>
           matrixStages(problem, tile, splits, emulatedFacts(facts), scratch),
         attention: [],
+        widths: [],
       },
     );
     expect(fault).toMatch(/f16|subgroup_matrix/);

@@ -6,7 +6,7 @@ import { vectorised } from './rows.js';
 
 /** Subgroups of a workgroup. */
 const SUBGROUPS = 4;
-/** Halves, and floats, by which a line is longer than it needs to be: lines start in other banks. */
+/** Halves, and floats, by which a line is longer than needed: lines start in other banks. */
 const PAD = 8;
 const SUM_PAD = 4;
 
