@@ -86,8 +86,12 @@ export class Planner {
         `the Dawn backend has no kernel for op "${call.op}".`,
         { remedy: 'Give the op `decompose`, or pass a kernel to dawn({ kernels }).' },
       );
-    const { facts, tuner } = this.#parts;
-    return kernel.plan(call, facts, scratchOf(lend), tuner.variant(kernel, call));
+    const { facts, tuner, maxBindingBytes } = this.#parts;
+    const lendSmall: Lend = (byteLength, dtype) => {
+      if (byteLength > maxBindingBytes) throw tooLarge(call, maxBindingBytes, byteLength);
+      return lend(byteLength, dtype);
+    };
+    return kernel.plan(call, facts, scratchOf(lendSmall), tuner.variant(kernel, call));
   }
 
   #command(stage: Stage): Command {
@@ -139,11 +143,12 @@ const settled = (stage: Stage, own: Attrs, attrs: Attrs): Stage => ({
   }),
 });
 
-function tooLarge(call: OpCall, limit: number): AttuneError {
+/** @param borrowed bytes that its kernel asks for, if that is what is too large */
+function tooLarge(call: OpCall, limit: number, borrowed = 0): AttuneError {
   const operand = [...call.inputs, ...call.outputs].find((o) => bytesOf(o) > limit);
   const what = operand
     ? `a ${operand.dtype} tensor [${operand.shape}] of ${bytesOf(operand)} bytes`
-    : 'memory of its own';
+    : `${borrowed ? `${borrowed} bytes of` : ''} memory of its own`;
   return new AttuneError(
     'TENSOR_TOO_LARGE',
     `op "${call.op}" works on ${what}; a kernel of this device binds at most ${limit}, and the call has no split into rows that fit.`,

@@ -1,4 +1,4 @@
-import { numel, ops } from '@attune/core';
+import { Engine, numel, ops } from '@attune/core';
 import { bytesPerElement } from '@attune/core/backend';
 import {
   below,
@@ -17,6 +17,7 @@ import {
   values,
 } from '@attune/core/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Kernel } from '../src/kernels/kernel.js';
 import { type Watched, withBindings } from './bindings.js';
 
 const LIMIT = 32_768;
@@ -227,4 +228,22 @@ describe.each([
     const wrong = (await failures(common)).filter((text) => !text.includes('TENSOR_TOO_LARGE'));
     expect(wrong).toEqual([]);
   });
+});
+
+test('a kernel that borrows more than a binding is refused by name', async () => {
+  const greedy: Kernel = {
+    op: 'exp',
+    plan: (_call, _facts, scratch) => {
+      scratch(LIMIT, 'float32');
+      return [];
+    },
+  };
+  const { backend } = await withBindings(LIMIT, true, [greedy]);
+  const x = new Engine(backend).tensor([1]);
+  const before = backend.stats.liveBytes;
+  expect(() => x.exp()).toThrow(
+    /TENSOR_TOO_LARGE.*"exp" works on 131072 bytes of memory of its own/,
+  );
+  expect(backend.stats.liveBytes - before).toBeLessThan(1024);
+  await backend[Symbol.asyncDispose]();
 });
