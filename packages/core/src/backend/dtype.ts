@@ -121,19 +121,32 @@ function narrowBfloat16(values: Float32Array): Uint16Array {
   return out;
 }
 
-function widenBfloat16(bits: Uint16Array, into: ArrayBuffer): Float32Array {
+/**
+ * The numbers of 16-bit floats, exactly.
+ *
+ * @param into memory for them, 4 bytes each. Default: new memory
+ */
+export function widen(
+  bits: Uint16Array,
+  dtype: 'float16' | 'bfloat16',
+  into = new ArrayBuffer(4 * bits.length),
+): Float32Array {
+  const floats = new Float32Array(into, 0, bits.length);
   const words = new Uint32Array(into, 0, bits.length);
+  if (dtype === 'float16') widenFloat16(bits, words, floats);
+  else widenBfloat16(bits, words);
+  return floats;
+}
+
+function widenBfloat16(bits: Uint16Array, words: Uint32Array): void {
   for (let i = 0; i < words.length; i++) words[i] = bits[i]! << 16;
-  return new Float32Array(into, 0, bits.length);
 }
 
 /**
  * Exponent and fraction move into float32's places; a product corrects the bias, subnormals
  * included.
  */
-function widenFloat16(bits: Uint16Array, into: ArrayBuffer): Float32Array {
-  const words = new Uint32Array(into, 0, bits.length);
-  const floats = new Float32Array(into, 0, bits.length);
+function widenFloat16(bits: Uint16Array, words: Uint32Array, floats: Float32Array): void {
   for (let i = 0; i < words.length; i++) {
     const half = bits[i]!;
     words[i] = (half & 0x7fff) << 13;
@@ -141,19 +154,13 @@ function widenFloat16(bits: Uint16Array, into: ArrayBuffer): Float32Array {
     else floats[i] = floats[i]! * 2 ** 112;
     words[i] = words[i]! | ((half & 0x8000) << 16);
   }
-  return floats;
 }
 
-/**
- * The bytes of a buffer -> numbers (`Float32Array` for the float types).
- *
- * @param into where 16-bit floats become float32: 4 bytes each. Default: new memory.
- */
+/** The bytes of a buffer -> numbers (`Float32Array` for the float types). */
 export function decode(
   bytes: ArrayBuffer,
   dtype: DType,
   elements: number,
-  into?: ArrayBuffer,
 ): Float32Array | Int32Array | Uint32Array {
   switch (dtype) {
     case 'float32':
@@ -163,15 +170,8 @@ export function decode(
     case 'uint32':
       return new Uint32Array(bytes, 0, elements);
     case 'float16':
-      return widenFloat16(
-        new Uint16Array(bytes, 0, elements),
-        into ?? new ArrayBuffer(4 * elements),
-      );
     case 'bfloat16':
-      return widenBfloat16(
-        new Uint16Array(bytes, 0, elements),
-        into ?? new ArrayBuffer(4 * elements),
-      );
+      return widen(new Uint16Array(bytes, 0, elements), dtype);
   }
 }
 

@@ -1,9 +1,10 @@
-import { type ComputeDType, roundTo } from '../backend/dtype.js';
+import { type ComputeDType, roundTo, widen } from '../backend/dtype.js';
 import {
   type BlockwiseCodes,
   type CodeMap,
   doubleQuantize,
   dynamicMap,
+  type FloatSource,
   fp4Map,
   int8Map,
   nf4Map,
@@ -60,11 +61,11 @@ const maps: Readonly<Record<BitsAndBytesFormat['quantType'], () => CodeMap>> = {
  * the numbers are rounded to float16 first.
  */
 function quantizeWeight(
-  values: Float32Array,
+  values: Float32Array | FloatSource,
   inFeatures: number,
   { quantType, blockSize, nested }: BitsAndBytesFormat,
 ): BitsAndBytesWeight {
-  if (quantType === 'int8') return quantizeInt8(values, inFeatures, roundToFloat16);
+  if (quantType === 'int8') return quantizeInt8(asFloat16(values), inFeatures);
   const blocks: BlockwiseCodes = quantizeBlockwise(values, maps[quantType](), blockSize);
   if (!nested) return blocks;
   const { codes, offset } = doubleQuantize(blocks.absmax);
@@ -72,6 +73,32 @@ function quantizeWeight(
 }
 
 /** Each number as float16 holds it. */
+function asFloat16(values: Float32Array | FloatSource): FloatSource {
+  let room = new Float32Array(0);
+  return {
+    length: values.length,
+    read(first, end) {
+      const part =
+        values instanceof Float32Array ? values.subarray(first, end) : values.read(first, end);
+      if (room.length < part.length) room = new Float32Array(part.length);
+      roundToFloat16(part, room);
+      return room.subarray(0, part.length);
+    },
+  };
+}
+
+/** Numbers as they lie in a file. */
+function widening(bits: Uint16Array, dtype: 'float16' | 'bfloat16'): FloatSource {
+  let room = new ArrayBuffer(0);
+  return {
+    length: bits.length,
+    read(first, end) {
+      if (room.byteLength < 4 * (end - first)) room = new ArrayBuffer(4 * (end - first));
+      return widen(bits.subarray(first, end), dtype, room);
+    },
+  };
+}
+
 function roundToFloat16(values: Float32Array, rounded: Float32Array): void {
   const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
   const words = new Int32Array(rounded.buffer, rounded.byteOffset, values.length);
@@ -154,6 +181,10 @@ export class BitsAndBytesLinear extends QuantizedLayer<BitsAndBytesWeight> {
 
   override encode(rows: Float32Array): BitsAndBytesWeight {
     return quantizeWeight(rows, this.inFeatures, this.format);
+  }
+
+  override encodeStored(rows: Uint16Array, dtype: 'float16' | 'bfloat16'): BitsAndBytesWeight {
+    return quantizeWeight(widening(rows, dtype), this.inFeatures, this.format);
   }
 
   load({ codes, absmax, nestedAbsmax, offset = 0 }: BitsAndBytesWeight): void {

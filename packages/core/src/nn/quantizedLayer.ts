@@ -60,6 +60,14 @@ export abstract class QuantizedLayer<Weight = unknown> extends Module implements
    */
   encode?(rows: Float32Array): Weight;
 
+  /**
+   * As `encode`, of 16-bit floats as they lie in a file: the same codes, without a copy of W in
+   * float32. Absent: they are widened, and `encode` gets them.
+   *
+   * @param rows the bits of W [out * in], row by row
+   */
+  encodeStored?(rows: Uint16Array, dtype: 'float16' | 'bfloat16'): Weight;
+
   /** Holds this W from now on. @throws SHAPE_MISMATCH when a part has another length */
   abstract load(weight: Weight): void;
 

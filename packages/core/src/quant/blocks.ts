@@ -1,46 +1,68 @@
 import { AttuneError } from '../util/errors.js';
 
-/** Blocks that hold so many numbers, a short last one too. @throws QUANTIZATION_INVALID */
-export function numBlocks(size: number, blockSize: number): number {
-  if (Number.isInteger(blockSize) && blockSize > 0) return Math.ceil(size / blockSize);
-  throw new AttuneError('QUANTIZATION_INVALID', `a block has ${blockSize} numbers.`, {
-    remedy: 'Give a positive integer; 64 is the default of bitsandbytes for 4 bits.',
-  });
+/** Numbers that are looked at part by part: as float32, whatever they are stored in. */
+export interface FloatSource {
+  readonly length: number;
+  /** The numbers `first` ... `end - 1`. What it gives is good until the next call. */
+  read(first: number, end: number): Float32Array;
+}
+
+/** Numbers that are in the cache together: those of a part. */
+const PART = 2 ** 14;
+
+/**
+ * Calls `visit` with whole blocks at a time, and the largest |x| of each written into its place.
+ *
+ * @param blockSize numbers of a block; the last block may be short
+ * @param visit gets the numbers of a part, the number of its first block, and the place of its
+ *   first number among all
+ * @returns the largest |x| of each block
+ * @throws QUANTIZATION_INVALID a block size that is no positive integer; a number that is not
+ *   finite
+ */
+export function forBlocks(
+  values: Float32Array | FloatSource,
+  blockSize: number,
+  visit: (part: Float32Array, block: number, base: number, absmax: Float32Array) => void,
+): Float32Array {
+  if (!Number.isInteger(blockSize) || blockSize < 1)
+    throw new AttuneError('QUANTIZATION_INVALID', `a block has ${blockSize} numbers.`, {
+      remedy: 'Give a positive integer; 64 is the default of bitsandbytes for 4 bits.',
+    });
+  const absmax = new Float32Array(Math.ceil(values.length / blockSize));
+  const absmaxBits = new Int32Array(absmax.buffer);
+  const blocks = Math.max(1, Math.floor(PART / blockSize));
+  for (let block = 0; block < absmax.length; block += blocks) {
+    const base = block * blockSize;
+    const end = Math.min(values.length, base + blocks * blockSize);
+    const part =
+      values instanceof Float32Array ? values.subarray(base, end) : values.read(base, end);
+    writeAbsmax(part, blockSize, absmaxBits, block, base);
+    visit(part, block, base, absmax);
+  }
+  return absmax;
 }
 
 const INFINITY_BITS = 0x7f800000;
 
-/** Numbers and their bits, in the same memory. */
-export interface FloatsAndBits {
-  readonly floats: Float32Array;
-  readonly bits: Int32Array;
+/** Bits of |x| are in the order of |x|, infinity above all numbers and NaN above that. */
+function writeAbsmax(
+  part: Float32Array,
+  blockSize: number,
+  absmaxBits: Int32Array,
+  block: number,
+  base: number,
+): void {
+  const bits = new Int32Array(part.buffer, part.byteOffset, part.length);
+  for (let first = 0; first < bits.length; first += blockSize) {
+    const largest = largestMagnitude(bits, first, Math.min(bits.length, first + blockSize));
+    if (largest >= INFINITY_BITS) throw notFinite(part, base);
+    absmaxBits[block++] = largest;
+  }
 }
 
-export const withBits = (floats: Float32Array): FloatsAndBits => ({
-  floats,
-  bits: new Int32Array(floats.buffer, floats.byteOffset, floats.length),
-});
-
-const scratch = () => withBits(new Float32Array(1));
-
-/**
- * What tells the largest |x| of a part of some numbers.
- *
- * The bits of |x| are in the order of |x|, infinity above all numbers and NaN above that. There is
- * no branch in the loop: which number is the largest cannot be foretold.
- *
- * @returns a function that throws QUANTIZATION_INVALID for a number that is not finite
- */
-export function largestMagnitudeOf({ floats, bits }: FloatsAndBits) {
-  const largest = scratch();
-  return (first: number, end: number, offset = 0): number => {
-    largest.bits[0] = largestBits(bits, first, end);
-    if (largest.bits[0]! >= INFINITY_BITS) throw notFinite(floats, offset);
-    return largest.floats[0]!;
-  };
-}
-
-function largestBits(bits: Int32Array, first: number, end: number): number {
+/** Without a branch: which number is the largest cannot be foretold. */
+function largestMagnitude(bits: Int32Array, first: number, end: number): number {
   let largest = 0;
   for (let i = first; i < end; i++) {
     const less = largest - (bits[i]! & 0x7fffffff);
@@ -49,9 +71,9 @@ function largestBits(bits: Int32Array, first: number, end: number): number {
   return largest;
 }
 
-function notFinite(values: Float32Array, offset: number): AttuneError {
+function notFinite(values: Float32Array, base: number): AttuneError {
   const at = values.findIndex((x) => !Number.isFinite(x));
-  return new AttuneError('QUANTIZATION_INVALID', `value ${offset + at} is ${values[at]}.`, {
+  return new AttuneError('QUANTIZATION_INVALID', `value ${base + at} is ${values[at]}.`, {
     remedy: 'Only finite numbers can be quantised: check the checkpoint that they came from.',
   });
 }

@@ -1,4 +1,4 @@
-import { largestMagnitudeOf, numBlocks, withBits } from './blocks.js';
+import { type FloatSource, forBlocks } from './blocks.js';
 import { bitsOf, type CodeMap } from './codeMaps.js';
 
 import { nearestCodes } from './nearestCodes.js';
@@ -33,36 +33,29 @@ const TINY = Math.fround(1e-38);
  *   finite
  */
 export function quantizeBlockwise(
-  values: Float32Array,
+  values: Float32Array | FloatSource,
   map: CodeMap,
   blockSize: number,
 ): BlockwiseCodes {
   const bits = bitsOf(map);
   const { fround } = Math;
   const size = values.length;
-  const absmax = new Float32Array(numBlocks(size, blockSize));
   const codes = new Uint8Array(Math.ceil((size * bits) / 8));
   const nearest = nearestCodes(map);
-  const largestMagnitude = largestMagnitudeOf(withBits(values));
-  for (let block = 0; block < absmax.length; block++) {
-    const first = block * blockSize;
-    const end = Math.min(size, first + blockSize);
-    const largest = largestMagnitude(first, end);
-    const scale = Math.max(largest, TINY);
-    if (end - first === blockSize) {
-      absmax[block] = largest;
-      nearest.write(values, first, end, fround(1 / scale), codes);
-      continue;
+  const absmax = forBlocks(values, blockSize, (part, start, base, largest) => {
+    for (let first = 0, block = start; first < part.length; first += blockSize, block++) {
+      const end = Math.min(part.length, first + blockSize);
+      const scale = Math.max(largest[block]!, TINY);
+      if (end - first === blockSize) {
+        nearest.write(part, first, end, fround(1 / scale), codes, base);
+        continue;
+      }
+      largest[block] = scale;
+      for (let i = first; i < end; i++) nearest.writeOne(base + i, fround(part[i]! / scale), codes);
     }
-    absmax[block] = scale;
-    for (let i = first; i < end; i++) {
-      const code = nearest.codeOf(fround(values[i]! / scale));
-      if (bits === 8) codes[i] = code;
-      else codes[i >> 1]! |= i & 1 ? code : code << 4;
-    }
-  }
+  });
   // An odd number of 4-bit codes ends with the code of zero.
-  if (bits === 4 && size & 1) codes[size >> 1]! |= nearest.codeOf(0);
+  if (bits === 4 && size & 1) nearest.writeOne(size, 0, codes);
   return { codes, absmax, size, blockSize, map };
 }
 

@@ -1,3 +1,4 @@
+export type { FloatSource } from './blocks.js';
 export * from './blockwise.js';
 export * from './codeMaps.js';
 export * from './doubleQuant.js';

@@ -1,12 +1,18 @@
 import { bitsOf, type CodeMap } from './codeMaps.js';
 
-/** Finds the codes of numbers, as shares of the absmax of their block. */
+/**
+ * Writes the codes of numbers: of the nearest value of the map to their share of the absmax of
+ * their block, of two equally near the lower. The code of the i-th number goes to its place in
+ * `codes`; 4-bit codes are added to what is there, which is zero.
+ */
 export interface NearestCodes {
-  /** The code of the nearest value of the map; of two equally near, the lower. */
-  codeOf(share: number): number;
+  /** @param share in float32 */
+  writeOne(i: number, share: number, codes: Uint8Array): void;
   /**
-   * Writes the codes of `values[first ... end - 1]`, whose shares are products with `reciprocal`,
-   * rounded to float32. 4-bit codes are added to what `codes` has, which is zero.
+   * The codes of `values[first ... end - 1]`, whose shares are products with `reciprocal`, rounded
+   * to float32.
+   *
+   * @param base the place of `values[0]` among all numbers
    */
   write(
     values: Float32Array,
@@ -14,6 +20,7 @@ export interface NearestCodes {
     end: number,
     reciprocal: number,
     codes: Uint8Array,
+    base: number,
   ): void;
 }
 
@@ -35,24 +42,25 @@ export function nearestCodes(map: CodeMap): NearestCodes {
     fround(fround(map[order[i]!]! + map[code]!) / 2),
   );
   const cells = cellsOf(order, limits);
-  const codeOf = (share: number) => order[rank(limits, Math.max(-1, Math.min(1, share)))]!;
+  const writeOne = (i: number, share: number, codes: Uint8Array) => {
+    const code = order[rank(limits, Math.max(-1, Math.min(1, share)))]!;
+    if (isPacked) codes[i >> 1]! |= i & 1 ? code : code << 4;
+    else codes[i] = code;
+  };
   return {
-    codeOf,
-    write(values, first, end, reciprocal, codes) {
+    writeOne,
+    write(values, first, end, reciprocal, codes, base) {
       // The product of two float32 numbers is exact in float64, and stays so times a power of two.
       const scale = reciprocal * CELLS;
       // Codes that share a byte with another block's are written one by one.
-      const isSplit = isPacked && ((first | end) & 1) !== 0;
+      const isSplit = isPacked && (((base + first) | (end - first)) & 1) !== 0;
       if (!isSplit) {
         const writeAll = isPacked ? writePairs : writeBytes;
-        if (writeAll(values, first, end, scale, cells, codes) < UNSURE) return;
+        if (writeAll(values, first, end, scale, cells, codes, base) < UNSURE) return;
       }
-      for (let i = first; i < end; i++) {
-        if (!isSplit && cells[(values[i]! * scale + CELLS) | 0]! < UNSURE) continue;
-        const code = codeOf(fround(values[i]! * reciprocal));
-        if (isPacked) codes[i >> 1]! |= i & 1 ? code : code << 4;
-        else codes[i] = code;
-      }
+      for (let i = first; i < end; i++)
+        if (isSplit || cells[(values[i]! * scale + CELLS) | 0]! >= UNSURE)
+          writeOne(base + i, fround(values[i]! * reciprocal), codes);
     },
   };
 }
@@ -88,13 +96,15 @@ function writePairs(
   scale: number,
   cells: Uint16Array,
   codes: Uint8Array,
+  base: number,
 ): number {
   let seen = 0;
+  let at = (base + first) >> 1;
   for (let i = first; i < end; i += 2) {
     const high = cells[(values[i]! * scale + CELLS) | 0]!;
     const low = cells[(values[i + 1]! * scale + CELLS) | 0]!;
     seen |= high | low;
-    codes[i >> 1] = (high << 4) | low;
+    codes[at++] = (high << 4) | low;
   }
   return seen;
 }
@@ -107,12 +117,13 @@ function writeBytes(
   scale: number,
   cells: Uint16Array,
   codes: Uint8Array,
+  base: number,
 ): number {
   let seen = 0;
   for (let i = first; i < end; i++) {
     const code = cells[(values[i]! * scale + CELLS) | 0]!;
     seen |= code;
-    codes[i] = code;
+    codes[base + i] = code;
   }
   return seen;
 }

@@ -129,22 +129,27 @@ describe('int8', () => {
     }
   });
 
-  it('rounds each row before its scale is taken', () => {
-    const values = drawn(300, 9);
-    const round = (row: Float32Array, rounded: Float32Array) => {
-      rounded.set(bfloat16(row));
-    };
-    const ours = quant.quantizeInt8(values, 64, round);
-    const { codes, absmax } = quant.quantizeInt8(bfloat16(values), 64);
-    expect([...ours.codes]).toEqual([...codes]);
-    expect([...ours.absmax]).toEqual([...absmax]);
+  it('names the number that is not finite by its place among all', () => {
+    const values = drawn(40_000, 10);
+    values[33_333] = Number.POSITIVE_INFINITY;
+    expect(() => quant.quantizeInt8(values, 64)).toThrow('value 33333 is Infinity');
+    expect(() => quant.quantizeBlockwise(values, maps.nf4, 64)).toThrow('value 33333 is Infinity');
   });
+});
 
-  it('names the number that is not finite by its place in all rows', () => {
-    const values = drawn(300, 10);
-    values[199] = Number.POSITIVE_INFINITY;
-    const copy = (row: Float32Array, rounded: Float32Array) => rounded.set(row);
-    for (const round of [undefined, copy])
-      expect(() => quant.quantizeInt8(values, 64, round)).toThrow('value 199 is Infinity');
-  });
+it('numbers that come part by part have the codes of an array', () => {
+  const values = drawn(50_001, 9);
+  const room = new Float32Array(20_000);
+  const parts: quant.FloatSource = {
+    length: values.length,
+    read(first, end) {
+      room.set(values.subarray(first, end));
+      return room.subarray(0, end - first);
+    },
+  };
+  for (const blockSize of [64, 7, 18_000])
+    expect(quant.quantizeBlockwise(parts, maps.nf4, blockSize)).toEqual(
+      quant.quantizeBlockwise(values, maps.nf4, blockSize),
+    );
+  expect(quant.quantizeInt8(parts, 100)).toEqual(quant.quantizeInt8(values, 100));
 });

@@ -1,11 +1,4 @@
-import {
-  bytesPerElement,
-  type DType,
-  decode,
-  encode,
-  type HostArray,
-  isFloat,
-} from '../../backend/dtype.js';
+import { type DType, encode, type HostArray, isFloat, widen } from '../../backend/dtype.js';
 import { hasNonFinite } from '../../io/nonFinite.js';
 import type { HostTensorData } from '../../io/safetensors.js';
 import type { WeightFolder } from '../../io/weights.js';
@@ -13,7 +6,6 @@ import type { Module } from '../../nn/module.js';
 import { isLayerWeight } from '../../nn/offload.js';
 import type { QuantizedLayer } from '../../nn/quantizedLayer.js';
 import type { Engine } from '../../tensor/engine.js';
-import { numel } from '../../tensor/shape.js';
 import { AttuneError, nearest } from '../../util/errors.js';
 import type { Logger } from '../../util/logger.js';
 import type { ModelConfig } from '../languageModel.js';
@@ -123,6 +115,11 @@ async function quantizeFloats(
   room: Room,
 ): Promise<void> {
   const found = await weights.get(name, [layer.outFeatures, layer.inFeatures], configKeys(name));
+  const { data, dtype } = found;
+  if (layer.encodeStored && (dtype === 'float16' || dtype === 'bfloat16')) {
+    layer.load(layer.encodeStored(data as Uint16Array, dtype));
+    return;
+  }
   const rows = convert(found, 'float32', weights.file(name).path, room.of(4 * layer.weightSize));
   layer.quantize(rows as Float32Array, name);
 }
@@ -242,13 +239,10 @@ export function convert(
           'config.json lacks the quantization_config of this checkpoint, or names another format than that of its weights.',
       },
     );
-  const size = numel(found.shape);
-  const { buffer, byteOffset } = found.data;
-  const bytes =
-    byteOffset === 0
-      ? buffer
-      : buffer.slice(byteOffset, byteOffset + size * bytesPerElement[found.dtype]);
-  const values = decode(bytes as ArrayBuffer, found.dtype, size, into);
+  const values =
+    found.dtype === 'float16' || found.dtype === 'bfloat16'
+      ? widen(found.data as Uint16Array, found.dtype, into)
+      : (found.data as Float32Array);
   if (dtype === 'float16') {
     const at = aboveFloat16(values);
     if (at >= 0)
