@@ -20,6 +20,23 @@ export interface HostTensorData {
   readonly data: HostArray;
 }
 
+/**
+ * Gives memory of at least so many bytes. One that gives the same memory again ends what was read
+ * before: new memory is slow, each page of it is cleared at first use.
+ */
+export type Room = (numBytes: number) => ArrayBuffer;
+
+const newRoom: Room = (numBytes) => new ArrayBuffer(numBytes);
+
+/** The same memory for one after the other, as large as the largest. */
+export function sharedRoom(): Room {
+  let memory = newRoom(0);
+  return (numBytes) => {
+    if (memory.byteLength < numBytes) memory = newRoom(numBytes);
+    return memory;
+  };
+}
+
 /** Longest single read: Node refuses more than 2 GiB at once. */
 const chunkBytes = 2 ** 30;
 
@@ -88,10 +105,14 @@ export class SafetensorsFile implements AsyncDisposable {
     });
   }
 
-  /** The bytes as they lie in the file. */
-  async readBytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
+  /**
+   * The bytes as they lie in the file.
+   *
+   * @param room where they go. Default: new memory
+   */
+  async readBytes(name: string, room: Room = newRoom): Promise<Uint8Array<ArrayBuffer>> {
     const { begin, end } = this.info(name);
-    const bytes = new Uint8Array(end - begin);
+    const bytes = new Uint8Array(room(end - begin), 0, end - begin);
     await readFully(this.file, bytes, this.dataStart + begin, this.path);
     return bytes;
   }
@@ -100,11 +121,12 @@ export class SafetensorsFile implements AsyncDisposable {
    * One tensor in a dtype that Attune stores. F32, F16, BF16, I32 and U32 come as they are; F64
    * becomes float32; I64, U64 and the small integers become int32.
    *
+   * @param room where its bytes go. Default: new memory
    * @throws SAFETENSORS_VALUE when an integer does not fit, SAFETENSORS_DTYPE for 8-bit floats
    */
-  async read(name: string): Promise<HostTensorData> {
+  async read(name: string, room?: Room): Promise<HostTensorData> {
     const info = this.info(name);
-    const bytes = await this.readBytes(name);
+    const bytes = await this.readBytes(name, room);
     const [dtype, data] = toStorage(info, bytes, this.path);
     return { name, dtype, shape: info.shape, data };
   }
@@ -188,30 +210,30 @@ function toStorage(
   bytes: Uint8Array<ArrayBuffer>,
   path: string,
 ): [DType, HostArray] {
-  const { buffer } = bytes;
+  const { buffer, byteLength } = bytes;
   switch (info.dtype) {
     case 'F32':
-      return ['float32', new Float32Array(buffer)];
+      return ['float32', new Float32Array(buffer, 0, byteLength / 4)];
     case 'F16':
-      return ['float16', new Uint16Array(buffer)];
+      return ['float16', new Uint16Array(buffer, 0, byteLength / 2)];
     case 'BF16':
-      return ['bfloat16', new Uint16Array(buffer)];
+      return ['bfloat16', new Uint16Array(buffer, 0, byteLength / 2)];
     case 'I32':
-      return ['int32', new Int32Array(buffer)];
+      return ['int32', new Int32Array(buffer, 0, byteLength / 4)];
     case 'U32':
-      return ['uint32', new Uint32Array(buffer)];
+      return ['uint32', new Uint32Array(buffer, 0, byteLength / 4)];
     case 'F64':
-      return ['float32', Float32Array.from(new Float64Array(buffer))];
+      return ['float32', Float32Array.from(new Float64Array(buffer, 0, byteLength / 8))];
     case 'I64':
-      return ['int32', narrow(new BigInt64Array(buffer), info, path)];
+      return ['int32', narrow(new BigInt64Array(buffer, 0, byteLength / 8), info, path)];
     case 'U64':
-      return ['int32', narrow(new BigUint64Array(buffer), info, path)];
+      return ['int32', narrow(new BigUint64Array(buffer, 0, byteLength / 8), info, path)];
     case 'I16':
-      return ['int32', Int32Array.from(new Int16Array(buffer))];
+      return ['int32', Int32Array.from(new Int16Array(buffer, 0, byteLength / 2))];
     case 'U16':
-      return ['int32', Int32Array.from(new Uint16Array(buffer))];
+      return ['int32', Int32Array.from(new Uint16Array(buffer, 0, byteLength / 2))];
     case 'I8':
-      return ['int32', Int32Array.from(new Int8Array(buffer))];
+      return ['int32', Int32Array.from(new Int8Array(buffer, 0, byteLength))];
     case 'U8':
     case 'BOOL':
       return ['int32', Int32Array.from(bytes)];

@@ -4,7 +4,7 @@ import { briefly } from '../util/briefly.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import type { JsonValue } from '../util/losslessJson.js';
 import { readJsonMap } from './jsonMap.js';
-import { type HostTensorData, SafetensorsFile } from './safetensors.js';
+import { type HostTensorData, type Room, SafetensorsFile } from './safetensors.js';
 import type { SafetensorsDType, TensorInfo } from './safetensorsHeader.js';
 import { finishSave } from './saveWhole.js';
 
@@ -144,12 +144,14 @@ export class WeightFolder implements AsyncDisposable {
    *
    * @param shape what config.json asks for; checked before anything is read
    * @param configKeys the keys of config.json that decide the shape, for the message
+   * @param room where its bytes go. Default: new memory
    * @throws WEIGHTS_TENSOR_UNKNOWN, WEIGHTS_SHAPE
    */
   async get(
     name: string,
     shape?: Shape,
     configKeys: readonly string[] = [],
+    room?: Room,
   ): Promise<HostTensorData> {
     const file = this.file(name);
     const found = this.info(name).shape;
@@ -164,7 +166,7 @@ export class WeightFolder implements AsyncDisposable {
           details: { name, found, expected: shape },
         },
       );
-    return { ...(await file.read(this.#inFile(name))), name };
+    return { ...(await file.read(this.#inFile(name), room)), name };
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,6 @@
 import { type DType, encode, type HostArray, isFloat, widen } from '../../backend/dtype.js';
 import { hasNonFinite } from '../../io/nonFinite.js';
-import type { HostTensorData } from '../../io/safetensors.js';
+import { type HostTensorData, type Room, sharedRoom } from '../../io/safetensors.js';
 import type { WeightFolder } from '../../io/weights.js';
 import type { Module } from '../../nn/module.js';
 import { isLayerWeight } from '../../nn/offload.js';
@@ -66,19 +66,21 @@ export async function loadWeights(
   });
   let pending = 0;
   const broken: string[] = [];
-  const room = new Room();
+  const rooms = { file: sharedRoom(), floats: sharedRoom() };
   for (const [path, layer] of quantized) {
     const held = await format!.read(weights, path, layer);
     if (held !== null) layer.load(held);
-    else await quantizeFloats(weights, stored.get(`${path}.weight`) ?? codes(path), layer, room);
+    else await quantizeFloats(weights, stored.get(`${path}.weight`) ?? codes(path), layer, rooms);
     await layer.engine.backend.sync();
   }
   for (const [name, parameter] of parameters) {
     const inFile = stored.get(name)!;
-    const found = await weights.get(inFile, parameter.shape, configKeys(name));
+    const stays = options.offload && isLayerWeight(name, parameter);
+    const room = stays ? undefined : rooms.file;
+    const found = await weights.get(inFile, parameter.shape, configKeys(name), room);
     if (hasNonFinite(found.data, found.dtype)) broken.push(inFile);
     const data = convert(found, parameter.dtype, weights.file(inFile).path);
-    if (options.offload && isLayerWeight(name, parameter)) {
+    if (stays) {
       parameter.offload(data);
       continue;
     }
@@ -97,14 +99,10 @@ export async function loadWeights(
   return absent;
 }
 
-/** Memory that one tensor after the other uses, as large as the largest: new memory is slow. */
-class Room {
-  #bytes = new ArrayBuffer(0);
-
-  of(numBytes: number): ArrayBuffer {
-    if (this.#bytes.byteLength < numBytes) this.#bytes = new ArrayBuffer(numBytes);
-    return this.#bytes;
-  }
+/** Memory of the host that all weights use, one after the other. */
+interface Rooms {
+  readonly file: Room;
+  readonly floats: Room;
 }
 
 /** One weight at a time is in float32, so that the model never is. */
@@ -112,15 +110,17 @@ async function quantizeFloats(
   weights: WeightFolder,
   name: string,
   layer: QuantizedLayer,
-  room: Room,
+  rooms: Rooms,
 ): Promise<void> {
-  const found = await weights.get(name, [layer.outFeatures, layer.inFeatures], configKeys(name));
+  const shape = [layer.outFeatures, layer.inFeatures];
+  const found = await weights.get(name, shape, configKeys(name), rooms.file);
   const { data, dtype } = found;
   if (layer.encodeStored && (dtype === 'float16' || dtype === 'bfloat16')) {
     layer.load(layer.encodeStored(data as Uint16Array, dtype));
     return;
   }
-  const rows = convert(found, 'float32', weights.file(name).path, room.of(4 * layer.weightSize));
+  const { path } = weights.file(name);
+  const rows = convert(found, 'float32', path, rooms.floats(4 * layer.weightSize));
   layer.quantize(rows as Float32Array, name);
 }
 
