@@ -11,11 +11,10 @@ export interface FloatSource {
 const PART = 2 ** 14;
 
 /**
- * Calls `visit` with whole blocks at a time, and the largest |x| of each written into its place.
+ * Calls `visit` with some blocks at a time, once the largest |x| of each is in its place.
  *
  * @param blockSize numbers of a block; the last block may be short
- * @param visit gets the numbers of a part, the number of its first block, and the place of its
- *   first number among all
+ * @param visit gets the numbers of a part, and the place of the first one among all
  * @returns the largest |x| of each block
  * @throws QUANTIZATION_INVALID a block size that is no positive integer; a number that is not
  *   finite
@@ -23,7 +22,7 @@ const PART = 2 ** 14;
 export function forBlocks(
   values: Float32Array | FloatSource,
   blockSize: number,
-  visit: (part: Float32Array, block: number, base: number, absmax: Float32Array) => void,
+  visit: (part: Float32Array, base: number, absmax: Float32Array) => void,
 ): Float32Array {
   if (!Number.isInteger(blockSize) || blockSize < 1)
     throw new AttuneError('QUANTIZATION_INVALID', `a block has ${blockSize} numbers.`, {
@@ -38,7 +37,7 @@ export function forBlocks(
     const part =
       values instanceof Float32Array ? values.subarray(base, end) : values.read(base, end);
     writeAbsmax(part, blockSize, absmaxBits, block, base);
-    visit(part, block, base, absmax);
+    visit(part, base, absmax);
   }
   return absmax;
 }
@@ -55,20 +54,16 @@ function writeAbsmax(
 ): void {
   const bits = new Int32Array(part.buffer, part.byteOffset, part.length);
   for (let first = 0; first < bits.length; first += blockSize) {
-    const largest = largestMagnitude(bits, first, Math.min(bits.length, first + blockSize));
+    const end = Math.min(bits.length, first + blockSize);
+    // Without a branch: which number is the largest cannot be foretold.
+    let largest = 0;
+    for (let i = first; i < end; i++) {
+      const less = largest - (bits[i]! & 0x7fffffff);
+      largest -= less & (less >> 31);
+    }
     if (largest >= INFINITY_BITS) throw notFinite(part, base);
     absmaxBits[block++] = largest;
   }
-}
-
-/** Without a branch: which number is the largest cannot be foretold. */
-function largestMagnitude(bits: Int32Array, first: number, end: number): number {
-  let largest = 0;
-  for (let i = first; i < end; i++) {
-    const less = largest - (bits[i]! & 0x7fffffff);
-    largest -= less & (less >> 31);
-  }
-  return largest;
 }
 
 function notFinite(values: Float32Array, base: number): AttuneError {

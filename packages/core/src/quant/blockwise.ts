@@ -1,7 +1,7 @@
 import { type FloatSource, forBlocks } from './blocks.js';
 import { bitsOf, type CodeMap } from './codeMaps.js';
 
-import { nearestCodes } from './nearestCodes.js';
+import { nearestCodes, TINY } from './nearestCodes.js';
 
 /** Numbers as codes of 4 or 8 bits, with one scale for each block of them. */
 export interface BlockwiseCodes {
@@ -16,9 +16,6 @@ export interface BlockwiseCodes {
   /** What the codes stand for, as a share of absmax. */
   readonly map: CodeMap;
 }
-
-/** |absmax| below this counts as this, so that a block of zeros has a reciprocal. */
-const TINY = Math.fround(1e-38);
 
 /**
  * Each number over the absmax of its block, as the code of the nearest value of `map` (of two
@@ -42,17 +39,16 @@ export function quantizeBlockwise(
   const size = values.length;
   const codes = new Uint8Array(Math.ceil((size * bits) / 8));
   const nearest = nearestCodes(map);
-  const absmax = forBlocks(values, blockSize, (part, start, base, largest) => {
-    for (let first = 0, block = start; first < part.length; first += blockSize, block++) {
-      const end = Math.min(part.length, first + blockSize);
-      const scale = Math.max(largest[block]!, TINY);
-      if (end - first === blockSize) {
-        nearest.write(part, first, end, fround(1 / scale), codes, base);
-        continue;
-      }
-      largest[block] = scale;
-      for (let i = first; i < end; i++) nearest.writeOne(base + i, fround(part[i]! / scale), codes);
-    }
+  const absmax = forBlocks(values, blockSize, (part, base, largest) => {
+    const count = Math.floor(part.length / blockSize);
+    nearest.writeBlocks({ values: part, blockSize, count, base, absmax: largest }, codes);
+    const first = count * blockSize;
+    if (first === part.length) return;
+    const block = largest.length - 1;
+    const scale = Math.max(largest[block]!, TINY);
+    largest[block] = scale;
+    for (let i = first; i < part.length; i++)
+      nearest.writeOne(base + i, fround(part[i]! / scale), codes);
   });
   // An odd number of 4-bit codes ends with the code of zero.
   if (bits === 4 && size & 1) nearest.writeOne(size, 0, codes);

@@ -12,14 +12,9 @@ import { int8Map } from './codeMaps.js';
  * @throws QUANTIZATION_INVALID as `quantizeBlockwise`
  */
 export function quantizeInt8(values: Float32Array | FloatSource, columns: number): BlockwiseCodes {
-  const { fround } = Math;
   const codes = new Uint8Array(values.length);
-  const absmax = forBlocks(values, columns, (part, start, base, largest) => {
-    for (let first = 0, row = start; first < part.length; first += columns, row++) {
-      if (largest[row] === 0) continue;
-      const scale = fround(fround(1 / largest[row]!) * 127);
-      writeRow(part, first, Math.min(part.length, first + columns), scale, codes, base);
-    }
+  const absmax = forBlocks(values, columns, (part, base, largest) => {
+    writeRows(part, columns, base, largest, codes);
   });
   return { codes, absmax, size: values.length, blockSize: columns, map: int8Map() };
 }
@@ -28,14 +23,20 @@ export function quantizeInt8(values: Float32Array | FloatSource, columns: number
 const NO_FRACTION = 1.5 * 2 ** 52;
 
 /** The code of `values[i]` goes to `codes[base + i]`. */
-function writeRow(
+function writeRows(
   values: Float32Array,
-  first: number,
-  end: number,
-  scale: number,
-  codes: Uint8Array,
+  columns: number,
   base: number,
+  absmax: Float32Array,
+  codes: Uint8Array,
 ): void {
-  for (let i = first; i < end; i++)
-    codes[base + i] = (Math.fround(values[i]! * scale) + NO_FRACTION - NO_FRACTION) | 0;
+  const { fround } = Math;
+  for (let row = base / columns, first = 0; first < values.length; row++, first += columns) {
+    const largest = absmax[row]!;
+    if (largest === 0) continue;
+    const scale = fround(fround(1 / largest) * 127);
+    const end = Math.min(values.length, first + columns);
+    for (let i = first; i < end; i++)
+      codes[base + i] = (fround(values[i]! * scale) + NO_FRACTION - NO_FRACTION) | 0;
+  }
 }

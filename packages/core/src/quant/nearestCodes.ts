@@ -8,21 +8,24 @@ import { bitsOf, type CodeMap } from './codeMaps.js';
 export interface NearestCodes {
   /** @param share in float32 */
   writeOne(i: number, share: number, codes: Uint8Array): void;
-  /**
-   * The codes of `values[first ... end - 1]`, whose shares are products with `reciprocal`, rounded
-   * to float32.
-   *
-   * @param base the place of `values[0]` among all numbers
-   */
-  write(
-    values: Float32Array,
-    first: number,
-    end: number,
-    reciprocal: number,
-    codes: Uint8Array,
-    base: number,
-  ): void;
+  /** The codes of whole blocks: shares are products with 1 / absmax, rounded to float32. */
+  writeBlocks(blocks: WholeBlocks, codes: Uint8Array): void;
 }
+
+/** Blocks of equal size, one after the other. */
+export interface WholeBlocks {
+  readonly values: Float32Array;
+  readonly blockSize: number;
+  /** How many. */
+  readonly count: number;
+  /** The place of `values[0]` among all numbers: that of its code. */
+  readonly base: number;
+  /** The largest |x| of all blocks there are, those here from `base / blockSize` on. */
+  readonly absmax: Float32Array;
+}
+
+/** |absmax| below this counts as this, so that a block of zeros has a reciprocal. */
+export const TINY = Math.fround(1e-38);
 
 /** Cells between 0 and 1: so many that few shares lie in a cell with a limit. A power of two. */
 const CELLS = 8192;
@@ -47,23 +50,41 @@ export function nearestCodes(map: CodeMap): NearestCodes {
     if (isPacked) codes[i >> 1]! |= i & 1 ? code : code << 4;
     else codes[i] = code;
   };
+  /** Those whose cells are unsure; all of them where codes of two blocks share a byte. */
+  const writeRest = (
+    { values, base }: WholeBlocks,
+    first: number,
+    end: number,
+    r: number,
+    codes: Uint8Array,
+    isSplit: boolean,
+  ) => {
+    const scale = r * CELLS;
+    for (let i = first; i < end; i++)
+      if (isSplit || cells[(values[i]! * scale + CELLS) | 0]! >= UNSURE)
+        writeOne(base + i, fround(values[i]! * r), codes);
+  };
   return {
     writeOne,
-    write(values, first, end, reciprocal, codes, base) {
-      // The product of two float32 numbers is exact in float64, and stays so times a power of two.
-      const scale = reciprocal * CELLS;
-      // Codes that share a byte with another block's are written one by one.
-      const isSplit = isPacked && (((base + first) | (end - first)) & 1) !== 0;
-      if (!isSplit) {
-        const writeAll = isPacked ? writePairs : writeBytes;
-        if (writeAll(values, first, end, scale, cells, codes, base) < UNSURE) return;
-      }
-      for (let i = first; i < end; i++)
-        if (isSplit || cells[(values[i]! * scale + CELLS) | 0]! >= UNSURE)
-          writeOne(base + i, fround(values[i]! * reciprocal), codes);
+    writeBlocks(blocks, codes) {
+      const isSplit = isPacked && blocks.blockSize % 2 !== 0;
+      const writeAll = isSplit ? writeNone : isPacked ? writePairs : writeBytes;
+      writeAll(blocks, cells, codes, (first, end, r) =>
+        writeRest(blocks, first, end, r, codes, isSplit),
+      );
     },
   };
 }
+
+/** Writes the codes of sure cells, and zero elsewhere; `rest` is called for blocks with others. */
+type WriteCodes = (
+  blocks: WholeBlocks,
+  cells: Uint16Array,
+  codes: Uint8Array,
+  rest: (first: number, end: number, reciprocal: number) => void,
+) => void;
+
+const reciprocalOf = (absmax: number): number => Math.fround(1 / Math.max(absmax, TINY));
 
 /**
  * The code of each share from -1 to 1 by its cell: right for all shares of the cell, or
@@ -84,49 +105,45 @@ function cellsOf(order: readonly number[], limits: Float32Array): Uint16Array {
   return cells;
 }
 
-/**
- * Two codes a byte, zero where the cell is unsure.
- *
- * @returns at least UNSURE where a cell is
- */
-function writePairs(
-  values: Float32Array,
-  first: number,
-  end: number,
-  scale: number,
-  cells: Uint16Array,
-  codes: Uint8Array,
-  base: number,
-): number {
-  let seen = 0;
-  let at = (base + first) >> 1;
-  for (let i = first; i < end; i += 2) {
-    const high = cells[(values[i]! * scale + CELLS) | 0]!;
-    const low = cells[(values[i + 1]! * scale + CELLS) | 0]!;
-    seen |= high | low;
-    codes[at++] = (high << 4) | low;
+/** Two codes a byte. */
+const writePairs: WriteCodes = ({ values, blockSize, count, base, absmax }, cells, codes, rest) => {
+  let at = base >> 1;
+  for (let n = 0, first = 0; n < count; n++, first += blockSize) {
+    const reciprocal = reciprocalOf(absmax[base / blockSize + n]!);
+    // The product of two float32 numbers is exact in float64, and stays so times a power of two.
+    const scale = reciprocal * CELLS;
+    const end = first + blockSize;
+    let seen = 0;
+    for (let i = first; i < end; i += 2) {
+      const high = cells[(values[i]! * scale + CELLS) | 0]!;
+      const low = cells[(values[i + 1]! * scale + CELLS) | 0]!;
+      seen |= high | low;
+      codes[at++] = (high << 4) | low;
+    }
+    if (seen >= UNSURE) rest(first, end, reciprocal);
   }
-  return seen;
-}
+};
 
-/** As {@link writePairs}, a byte a code. */
-function writeBytes(
-  values: Float32Array,
-  first: number,
-  end: number,
-  scale: number,
-  cells: Uint16Array,
-  codes: Uint8Array,
-  base: number,
-): number {
-  let seen = 0;
-  for (let i = first; i < end; i++) {
-    const code = cells[(values[i]! * scale + CELLS) | 0]!;
-    seen |= code;
-    codes[base + i] = code;
+/** A byte a code. */
+const writeBytes: WriteCodes = ({ values, blockSize, count, base, absmax }, cells, codes, rest) => {
+  for (let n = 0, first = 0; n < count; n++, first += blockSize) {
+    const reciprocal = reciprocalOf(absmax[base / blockSize + n]!);
+    const scale = reciprocal * CELLS;
+    const end = first + blockSize;
+    let seen = 0;
+    for (let i = first; i < end; i++) {
+      const code = cells[(values[i]! * scale + CELLS) | 0]!;
+      seen |= code;
+      codes[base + i] = code;
+    }
+    if (seen >= UNSURE) rest(first, end, reciprocal);
   }
-  return seen;
-}
+};
+
+const writeNone: WriteCodes = ({ blockSize, count, base, absmax }, _cells, _codes, rest) => {
+  for (let n = 0, first = 0; n < count; n++, first += blockSize)
+    rest(first, first + blockSize, reciprocalOf(absmax[base / blockSize + n]!));
+};
 
 /** How many limits lie below `x`. */
 function rank(limits: Float32Array, x: number): number {

@@ -65,13 +65,19 @@ export async function loadWeights(
     isPart: (name) => format !== null && isPartOf(quantized, format, name),
   });
   let pending = 0;
+  const admit = async () => {
+    if (pending < portionBytes) return;
+    await engine.backend.sync();
+    pending = 0;
+  };
   const broken: string[] = [];
   const rooms = { file: sharedRoom(), floats: sharedRoom() };
   for (const [path, layer] of quantized) {
     const held = await format!.read(weights, path, layer);
     if (held !== null) layer.load(held);
     else await quantizeFloats(weights, stored.get(`${path}.weight`) ?? codes(path), layer, rooms);
-    await layer.engine.backend.sync();
+    pending += layer.weightSize;
+    await admit();
   }
   for (const [name, parameter] of parameters) {
     const inFile = stored.get(name)!;
@@ -86,10 +92,7 @@ export async function loadWeights(
     }
     parameter.write(data);
     pending += data.byteLength;
-    if (pending >= portionBytes) {
-      await engine.backend.sync();
-      pending = 0;
-    }
+    await admit();
   }
   await engine.backend.sync();
   if (broken.length > 0)
