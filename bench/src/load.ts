@@ -1,6 +1,7 @@
-// fromPretrained of a generated folder of 100 MB, from an already read file to weights on the
-// device.
-import { AutoModelForCausalLM } from '@attune/core';
+// fromPretrained of generated folders, from an already read file to weights on the device: 100 MB
+// in the storage of the file and in float32; then the shape of Qwen2.5-0.5B as it is stored, and
+// quantised while it is read. `ofStored` is the time as a multiple of that of the first.
+import { AutoModelForCausalLM, type QuantizationConfig } from '@attune/core';
 import { bench } from './harness/bench.js';
 import { type DecoderConfig, randomModelFolder } from './models/folder.js';
 
@@ -17,6 +18,29 @@ const config: DecoderConfig = {
   max_position_embeddings: 1024,
   rms_norm_eps: 1e-5,
   tie_word_embeddings: false,
+};
+
+/** 494 M parameters, 358 M of them in linear layers that are quantised. */
+const qwen: DecoderConfig = {
+  model_type: 'qwen2',
+  vocab_size: 151_936,
+  hidden_size: 896,
+  intermediate_size: 4864,
+  num_hidden_layers: 24,
+  num_attention_heads: 14,
+  num_key_value_heads: 2,
+  head_dim: 64,
+  max_position_embeddings: 1024,
+  rms_norm_eps: 1e-6,
+  tie_word_embeddings: true,
+};
+
+const nf4 = { loadIn4bit: true, bnb4bitQuantType: 'nf4', bnb4bitUseDoubleQuant: true } as const;
+const quantizations: Readonly<Record<string, QuantizationConfig | null>> = {
+  stored: null,
+  nf4,
+  fp4: { loadIn4bit: true, bnb4bitQuantType: 'fp4' },
+  int8: { loadIn8bit: true },
 };
 
 await bench([], async ({ run, attune }) => {
@@ -43,4 +67,27 @@ await bench([], async ({ run, attune }) => {
         }),
       }));
   }
+
+  await using folder = await randomModelFolder(qwen, 'bfloat16');
+  let stored = Number.NaN;
+  for (const [name, quantization] of Object.entries(quantizations))
+    await run(`Qwen2.5-0.5B as ${name}`, () => ({
+      ours: {
+        async run() {
+          const options = { attune, dtype: 'auto' as const };
+          const model = await AutoModelForCausalLM.fromPretrained(folder.path, {
+            ...options,
+            ...(quantization && { quantization }),
+          });
+          await attune.backend.sync();
+          model.dispose();
+        },
+      },
+      maxWarmups: 1,
+      facts: (ms) => {
+        if (!quantization) stored = ms;
+        const megabytesPerSecond = folder.bytes / ms / 1000;
+        return { megabytesPerSecond, ...(stored > 0 && { ofStored: ms / stored }) };
+      },
+    }));
 });

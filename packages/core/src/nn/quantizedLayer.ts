@@ -55,7 +55,7 @@ export abstract class QuantizedLayer<Weight = unknown> extends Module implements
    * The codes of W, as `load` takes them. Pure: the same rows give the same codes, and the layer
    * stays as it is. Absent: the format reads weights that are quantised already, and makes none.
    *
-   * @param rows W, float32 [out * in], row by row
+   * @param rows W, float32 [out * in], row by row; the caller uses the array again
    * @throws QUANTIZATION_INVALID for numbers that no code stands for: those that are not finite
    */
   encode?(rows: Float32Array): Weight;
