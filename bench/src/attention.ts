@@ -74,20 +74,6 @@ await bench(['tfjs', 'jax'], async ({ run, engine, software, peers }) => {
         facts: (ms) => ({ gflops: (3.5 * flops) / ms / 1e6 }),
       };
     });
-    // Peers have float32 alone; a GPU's matrix unit takes float16.
-    if (software) continue;
-    await run(`forward+backward in float16 ${where}`, () => {
-      const [q, k, v] = inputs(true);
-      const g = input(engine, [batch, length, heads, width], { seed: 4 });
-      const work = () =>
-        engine.withCompute('float16', () => backward([q, k, v], ops.attention(q, k, v), g));
-      return {
-        inner,
-        ours: ours(engine, work, inner),
-        peers: {},
-        facts: (ms) => ({ gflops: (3.5 * flops) / ms / 1e6 }),
-      };
-    });
   }
 });
 
