@@ -1,5 +1,3 @@
-import { globals } from 'webgpu';
-
 /**
  * Errors that the peers' devices report. A refused command is skipped, which looks very fast; so a
  * peer with an error has no time.
@@ -7,9 +5,13 @@ import { globals } from 'webgpu';
 class Faults {
   #message: string | null = null;
 
-  /** Listens on every device that the peers' Dawn makes. */
-  install(): void {
-    const { prototype } = (globals as unknown as DawnClasses).GPUAdapter;
+  /**
+   * Listens on every device that the peers' Dawn makes.
+   *
+   * @param globals of its package, which is there where peers are
+   */
+  install(globals: object): void {
+    const { prototype } = (globals as DawnClasses).GPUAdapter;
     const { requestDevice } = prototype;
     const note = (message: string) => {
       this.#message ??= message;

@@ -30,7 +30,7 @@ export async function loadPeers<P extends PeerName>(
   if (names.length > 0) {
     try {
       await provideWebGpu(ours.device);
-      faults.install();
+      faults.install(globals);
       if (ours.software) patience.install();
     } catch (error) {
       console.error(`no peers: ${reason(error)}`);
