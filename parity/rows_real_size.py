@@ -1,4 +1,5 @@
-"""A model of the shape of Qwen2.5-0.5B: first updates of LoRA in bfloat16 and NF4, and what it generates greedily.
+"""A model of the shape of Qwen2.5-0.5B: first updates of LoRA in bfloat16 and NF4, and what it generates greedily;
+first updates of all weights where it has one layer.
 
 Nobody commits a gigabyte, so its weights follow from a rule of a few lines that the tests repeat: element i of tensor
 `name` is table[mix(i + fnv1a(name)) >> 16] (see `hashed`). Weights are rounded to bfloat16 and computed with in float32.
@@ -58,10 +59,10 @@ def std_of(name):
     return next(std for end, std in STD.items() if name.endswith(end))
 
 
-def build():
+def build(layers=CONFIG["num_hidden_layers"]):
     torch.set_default_dtype(torch.float32)
     with torch.device("meta"):
-        model = Qwen2ForCausalLM(Qwen2Config(**CONFIG))
+        model = Qwen2ForCausalLM(Qwen2Config(**{**CONFIG, "num_hidden_layers": layers}))
     model = model.to_empty(device="cpu")
     model.tie_weights()
     rotary = model.model.rotary_emb  # buffers of a model made on "meta" are empty
@@ -110,6 +111,13 @@ def run(model):
     }
 
 
+def run_in_full(model):
+    """All weights learn, the tied tables too."""
+    args = arguments(max_steps=UPDATES, per_device_train_batch_size=ROWS, learning_rate=1e-3, lr_scheduler_type="constant")
+    trace, trainer = train(model, rows(), args)
+    return {"settings": settings(args, trainer) | {"decayGroups": None}, "trace": trace}
+
+
 def main():
     torch.set_num_threads(2)
     cases = {}
@@ -120,12 +128,15 @@ def main():
         print(f"  {name}: {[round(e['loss'], 5) for e in cases[name]['trace']]}, {cases[name]['greedy']}, gap {cases[name]['smallestGap']:.4f}")
         del model
         gc.collect()
+    cases["oneLayer"] = run_in_full(build(layers=1))
+    print(f"  one layer: {[round(e['loss'], 5) for e in cases['oneLayer']['trace']]}")
     torch.set_num_threads(1)
     write_json("real-size.json", {
         "case": "LoRA on a model of the shape of Qwen2.5-0.5B, and greedy ids without the adapter", "versions": VERSIONS,
         "conventions": {
             **TRACE,
             "weights": "element i of tensor `name` is table[mix(i + fnv1a(name)) >> 16]; table[k] = (k - 32767.5) / 32768 * sqrt(3) * std, rounded to float32 and, but for lora_A, to bfloat16; norms are 1, lora_B is 0; PEFT's names without .default",
+            "oneLayer": "the model with one layer; all weights learn",
             "nf4": "each linear layer but the head as bitsandbytes quantises it, blocks of 64, double quantisation, multiplied out in float32",
             "smallestGap": "least distance of the best two logits where an id was chosen",
         },

@@ -100,9 +100,9 @@ function linears(): Record<string, readonly [number, number]> {
   };
 }
 
-/** A folder of the shape of Qwen2.5-0.5B, 988 MB in bfloat16. */
-export function realSizeFolder(): string {
-  const { config } = realSize;
+/** A folder of the shape of Qwen2.5-0.5B, 988 MB in bfloat16; with fewer layers by wish. */
+export function realSizeFolder(layers: number = realSize.config.num_hidden_layers): string {
+  const config = { ...realSize.config, num_hidden_layers: layers };
   const width = config.hidden_size;
   const weight = (name: string, shape: readonly number[]) => ({ name, shape, std: stdOf(name) });
   const norm = (name: string) => ({ name: `${name}.weight`, shape: [width], std: 0, value: 1 });
@@ -110,7 +110,7 @@ export function realSizeFolder(): string {
     weight('model.embed_tokens.weight', [config.vocab_size, width]),
     norm('model.norm'),
   ];
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+  for (let layer = 0; layer < layers; layer++) {
     const at = `model.layers.${layer}`;
     tensors.push(norm(`${at}.input_layernorm`), norm(`${at}.post_attention_layernorm`));
     for (const [path, shape] of Object.entries(linears())) {
