@@ -52,28 +52,37 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 }`;
 
 async function matrixRate(backend: DawnBackend): Promise<number | null> {
-  const { matrixUnit, subgroupSize } = backend.choice;
+  const { matrixUnit, subgroupSize, subgroupSizes } = backend.choice;
   if (!matrixUnit) return null;
   const { M, N, K } = matrixUnit;
-  const wgsl = matrixProducts(matrixUnit, subgroupSize);
-  return rate(backend, wgsl, MATRICES * 2 * M * N * K * TURNS);
+  const wgsl = matrixProducts(matrixUnit, subgroupSize, subgroupSizes);
+  const subgroups = subgroupSizes[1] / subgroupSize;
+  return rate(backend, wgsl, subgroups * MATRICES * 2 * M * N * K * TURNS);
 }
 
-/** A subgroup's products on the unit, each with a left side of its own, so that none is another. */
-export function matrixProducts({ M, N, K }: MatrixUnit, subgroupSize: number): string {
+/**
+ * A subgroup's products on the unit, each with a left side of its own, so that none is another. A
+ * workgroup with the unit has to be a multiple of the most lanes that a subgroup may have.
+ */
+export function matrixProducts(
+  { M, N, K }: MatrixUnit,
+  subgroupSize: number,
+  [least, most]: readonly [number, number] = [subgroupSize, subgroupSize],
+): string {
+  const asks = least !== most;
   const each = (line: (i: number) => string) =>
     Array.from({ length: MATRICES }, (_, i) => line(i)).join('\n  ');
   const halves = (Math.max(M, N) + MATRICES) * K;
   return `enable f16;
-enable subgroups;
+enable subgroups;${asks ? '\nenable subgroup_size_control;' : ''}
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 @group(0) @binding(0) var<storage, read_write> out: array<f32>;
 var<workgroup> halves: array<f16, ${halves}>;
 var<workgroup> results: array<f32, ${M * N}>;
-@compute @workgroup_size(${subgroupSize})
+@compute @workgroup_size(${most})${asks ? ` @subgroup_size(${subgroupSize})` : ''}
 fn main(@builtin(local_invocation_index) lane: u32) {
-  for (var e = lane; e < ${halves}u; e += ${subgroupSize}u) { halves[e] = f16(out[e % 2u]); }
+  for (var e = lane; e < ${halves}u; e += ${most}u) { halves[e] = f16(out[e % 2u]); }
   workgroupBarrier();
   let right = subgroupMatrixLoad<subgroup_matrix_right<f16, ${N}, ${K}>, col_major>(&halves, 0u, ${K}u);
   ${each((i) => `let left${i} = subgroupMatrixLoad<subgroup_matrix_left<f16, ${K}, ${M}>, row_major>(&halves, ${i * K}u, ${K}u);`)}

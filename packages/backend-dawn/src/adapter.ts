@@ -1,13 +1,14 @@
 import { tmpdir } from 'node:os';
 import { AttuneError } from '@attune/core';
 import type { MatrixUnit } from './kernels/kernel.js';
+import { type Subgroups, subgroupsOf } from './subgroups.js';
 import { hasSystemLoader, unpackSwiftShader, useDriver } from './swiftshader.js';
 
 /** Which kind of device: a real GPU, Mesa's software Vulkan, or the one that comes with npm. */
 export type AdapterKind = 'gpu' | 'lavapipe' | 'swiftshader';
 
 /** The device that was chosen, and what kind it is. */
-export interface AdapterChoice {
+export interface AdapterChoice extends Subgroups {
   readonly kind: AdapterKind;
   readonly adapter: GPUAdapter;
   /** Keeps Dawn's instance alive as long as the adapter. */
@@ -17,11 +18,9 @@ export interface AdapterChoice {
   readonly software: boolean;
   /** Kernels are searched for indices beyond their buffers, see the option of `dawn`. */
   readonly checked: boolean;
-  /** Lanes of a subgroup, 0 when there are no subgroups of one fixed size. */
-  readonly subgroupSize: number;
   /**
-   * Makes products of float16 with sums in float32, if the device has such a unit and a fixed
-   * subgroup size.
+   * Makes products of float16 with sums in float32, if the device has such a unit. Kernels take it
+   * where subgroups have one size, see `subgroupSize`.
    */
   readonly matrixUnit: MatrixUnit | null;
   /** One line: why this one. */
@@ -51,12 +50,9 @@ function kindOf(adapter: GPUAdapter): AdapterKind {
 
 function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice {
   const info = adapter.info as GPUAdapterInfo & {
-    subgroupMinSize?: number;
-    subgroupMaxSize?: number;
     subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>;
   };
   const kind = kindOf(adapter);
-  const fixed = adapter.features.has('subgroups') && info.subgroupMinSize === info.subgroupMaxSize;
   return {
     kind,
     adapter,
@@ -64,8 +60,8 @@ function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice 
     description: info.description || info.device || info.vendor,
     software: kind !== 'gpu',
     checked: false,
-    subgroupSize: fixed ? (info.subgroupMinSize ?? 0) : 0,
-    matrixUnit: fixed ? matrixUnitOf(adapter, info.subgroupMatrixConfigs ?? []) : null,
+    ...subgroupsOf(adapter),
+    matrixUnit: matrixUnitOf(adapter, info.subgroupMatrixConfigs ?? []),
     reason,
   };
 }
@@ -77,7 +73,7 @@ interface SubgroupMatrixConfig extends MatrixUnit {
 }
 
 /** The features that the matrix unit needs. */
-export const matrixFeatures = ['shader-f16', 'chromium-experimental-subgroup-matrix'];
+export const matrixFeatures = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix'];
 
 function matrixUnitOf(
   adapter: GPUAdapter,

@@ -13,7 +13,7 @@ const COPY_SRC = 0x04;
 const DECLARED = /@binding\((\d+)\)\s*var<storage(?:,\s*\w+)?>\s*(\w+)\s*:\s*array</g;
 
 /** Where a module begins to run: its attributes, and its parameters. */
-const MAIN = /(@compute\s+@workgroup_size\([^)]*\))\s*fn main\(([^{]*)\)\s*\{/;
+const MAIN = /(@compute(?:\s+@\w+\([^)]*\))+)\s*fn main\(([^{]*)\)\s*\{/;
 
 /** The place of the bracket that closes the one at `open`. */
 function closing(wgsl: string, open: number): number {
@@ -92,8 +92,7 @@ export class BoundsCheck {
   }
 
   /** The shader of a stage with its checks; the notes are bound behind its operands. */
-  wgslOf(stage: Stage): string {
-    const wgsl = stage.wgsl();
+  wgslOf(stage: Stage, wgsl: string): string {
     const place = Math.min(this.#shaders.push({ key: stage.key, wgsl }), PLACES) - 1;
     return boundsChecked(wgsl, stage.operands.length, place);
   }

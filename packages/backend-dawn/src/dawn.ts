@@ -7,6 +7,7 @@ import { cacheFolder } from './cacheFolder.js';
 import { DawnBackend } from './dawnBackend.js';
 import type { Kernel } from './kernels/kernel.js';
 import { matrixUnitFault } from './matrixProbe.js';
+import { askedSize, sizeRefusal, subgroupSizeControl } from './subgroups.js';
 
 const dawnShape = {
   /**
@@ -54,7 +55,7 @@ export async function createDawnBackend(options: DawnOptions = {}): Promise<Dawn
   // An adapter gives one device.
   const again = { ...(await chooseAdapter(options.adapter)), checked };
   if (!fault) return open(again, options);
-  const message = `the matrix unit of ${choice.description} computes wrongly and is not used: ${fault}.`;
+  const message = `the matrix unit of ${choice.description} is not used: ${fault}.`;
   process.emitWarning(message, {
     code: 'ATTUNE_MATRIX_UNIT',
     detail: 'Products take the kernels without it, which are slower. Fix: update the GPU driver.',
@@ -65,10 +66,13 @@ export async function createDawnBackend(options: DawnOptions = {}): Promise<Dawn
 async function open(choice: AdapterChoice, options: DawnOptions): Promise<DawnBackend> {
   const { adapter } = choice;
   const { limits } = adapter;
-  const wanted = ['subgroups', 'timestamp-query', ...(choice.matrixUnit ? matrixFeatures : [])];
+  const wanted = new Set([
+    ...['subgroups', subgroupSizeControl, 'timestamp-query'],
+    ...(choice.matrixUnit ? matrixFeatures : []),
+  ]);
   const device = await adapter
     .requestDevice({
-      requiredFeatures: wanted.filter((f) => adapter.features.has(f)) as GPUFeatureName[],
+      requiredFeatures: [...wanted].filter((f) => adapter.features.has(f)) as GPUFeatureName[],
       requiredLimits: {
         maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
         maxBufferSize: limits.maxBufferSize,
@@ -92,7 +96,16 @@ async function open(choice: AdapterChoice, options: DawnOptions): Promise<DawnBa
     });
   const { tuning = join(cacheFolder(), 'tuning.json') } = options;
   const file = tuning === false ? null : new TuningFile(tuning);
-  return new DawnBackend(device, choice, options.kernels, file);
+  return new DawnBackend(device, await withFixedSize(device, choice), options.kernels, file);
+}
+
+/** The choice, without subgroups where the device refuses shaders that ask for their size. */
+async function withFixedSize(device: GPUDevice, choice: AdapterChoice): Promise<AdapterChoice> {
+  const size = askedSize(choice);
+  const refusal = size === undefined ? null : await sizeRefusal(device, size);
+  if (refusal === null) return choice;
+  const reason = `${choice.reason}; without subgroups, for it refuses ${size} lanes: ${refusal}`;
+  return { ...choice, subgroupSize: 0, reason };
 }
 
 /**

@@ -31,6 +31,7 @@ import { Planner } from './planner.js';
 import { Readback } from './readback.js';
 import { Recorder } from './recorder.js';
 import { DawnRecording, type Player } from './recording.js';
+import { askedSize } from './subgroups.js';
 import { Uploads } from './uploads.js';
 import { Waiter } from './waiter.js';
 
@@ -112,7 +113,7 @@ export class DawnBackend implements Backend {
     });
     const check = choice.checked ? new BoundsCheck(device) : null;
     this.#check = check;
-    this.#pipelines = new PipelineCache(device, stats, refused, check);
+    this.#pipelines = new PipelineCache(device, stats, refused, check, askedSize(choice));
     this.#bindGroups = new BindGroupCache(device, stats);
     this.#tuner = new Tuner(facts, adapterName(choice), tuningFile);
     const [tuner, pipelines, bindGroups] = [this.#tuner, this.#pipelines, this.#bindGroups];

@@ -1,6 +1,7 @@
 import type { BackendInfo, BackendLimits } from '@attune/core/backend';
 import type { AdapterChoice } from './adapter.js';
 import type { DeviceFacts } from './kernels/kernel.js';
+import { askedSize, subgroupSizeControl } from './subgroups.js';
 
 export const infoOf = (device: GPUDevice, choice: AdapterChoice): BackendInfo => ({
   name: 'dawn',
@@ -30,14 +31,16 @@ export const adapterName = ({ adapter: { info }, description }: AdapterChoice): 
 
 /** What kernels may ask. */
 export function factsOf(device: GPUDevice, choice: AdapterChoice): DeviceFacts {
-  const subgroups = device.features.has('subgroups' as GPUFeatureName);
+  const needed = ['subgroups', ...(askedSize(choice) ? [subgroupSizeControl] : [])];
+  const has = needed.every((feature) => device.features.has(feature as GPUFeatureName));
+  const subgroupSize = has ? choice.subgroupSize : 0;
   return {
-    subgroupSize: subgroups ? choice.subgroupSize : 0,
+    subgroupSize,
     software: choice.software,
     // The notes of a check are bound too.
     maxBindings: device.limits.maxStorageBuffersPerShaderStage - Number(choice.checked),
     maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
     maxInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
-    matrixUnit: subgroups ? choice.matrixUnit : null,
+    matrixUnit: subgroupSize > 0 ? choice.matrixUnit : null,
   };
 }

@@ -4,3 +4,4 @@ export { DawnBackend } from './dawnBackend.js';
 export * from './kernels/kernel.js';
 export type { Access } from './kernels/shader.js';
 export { type Bound, named, readAs, type StageParts, stage } from './kernels/stage.js';
+export type { Subgroups } from './subgroups.js';

@@ -1,5 +1,6 @@
 import { Engine, ops, type Tensor } from '@attune/core';
 import { ReferenceBackend } from '@attune/core/backend';
+import type { AdapterChoice } from './adapter.js';
 import type { DawnBackend } from './dawnBackend.js';
 import { factsOf } from './deviceFacts.js';
 import { attentionKernels } from './kernels/attention/index.js';
@@ -29,6 +30,7 @@ const layouts: readonly Layout[] = ['NT', 'NN', 'TN', 'TT'];
  * host's before the unit is trusted. The tiles take turns in the layouts, so that operands are
  * loaded by rows and by columns, and in splitting k. Sums pass 2048, from where float16 has not
  * every integer. Attention, forward and backward, is compared with the reference backend.
+ * Where subgroups have no one size, nothing is tried: the kernels can't be made.
  *
  * @param open opens the device with these kernels
  */
@@ -51,6 +53,7 @@ export async function matrixUnitFault(
   try {
     const engine = new Engine(backend);
     const facts = factsOf(backend.device, backend.choice);
+    if (backend.choice.matrixUnit && facts.subgroupSize === 0) return varying(backend.choice);
     for (const [i, layout] of layouts.entries())
       for (const [j, tile] of unit.tiles({ layout, bBits: null }, facts).entries()) {
         if (j % layouts.length !== i) continue;
@@ -69,6 +72,9 @@ export async function matrixUnitFault(
     await backend[Symbol.asyncDispose]();
   }
 }
+
+const varying = ({ subgroupSizes: [least, most] }: AdapterChoice): string =>
+  `its subgroups have ${least} to ${most} lanes, and the driver lets no shader ask for a number`;
 
 /** A product that fills a tile and overhangs it, compared with the host's. */
 async function wrongProduct(engine: Engine, layout: Layout, tile: MatrixTile) {

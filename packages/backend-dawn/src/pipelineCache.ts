@@ -28,6 +28,8 @@ export class PipelineCache {
     private readonly onError: (error: Error) => void,
     /** Searches shaders for what lies beyond their buffers; null: they run as they are. */
     private readonly check: BoundsCheck | null = null,
+    /** What shaders with subgroups ask for; undefined: there is no choice. */
+    private readonly subgroupSize?: number,
   ) {}
 
   /** Compiles beside what the caller does next, and beside other shaders. */
@@ -38,8 +40,9 @@ export class PipelineCache {
       stage.reads,
       stage.operands.length + (this.check ? 1 : 0),
     );
+    const wgsl = stage.wgsl(this.subgroupSize);
     const module = this.device.createShaderModule({
-      code: this.check ? this.check.wgslOf(stage) : stage.wgsl(),
+      code: this.check ? this.check.wgslOf(stage, wgsl) : wgsl,
       label: stage.key,
     });
     const entry: CachedPipeline = { layout, pipeline: null, ready: Promise.resolve() };

@@ -15,8 +15,8 @@ export function conformanceTests(
 ): void {
   let backend: DawnBackend;
   /**
-   * A device with WebGPU's least limits and without subgroups: the kernels that most GPUs of AMD
-   * and Intel run.
+   * A device with WebGPU's least limits and without subgroups: the kernels of GPUs whose subgroup
+   * sizes vary and can't be asked for.
    */
   let plain: DawnBackend;
   beforeAll(async () => {

@@ -10,7 +10,10 @@ export interface MatrixUnit {
 
 /** What a kernel may ask about the device it runs on. */
 export interface DeviceFacts {
-  /** Lanes of a subgroup when subgroups exist and have one size; 0 otherwise. */
+  /**
+   * Lanes of a subgroup, one number: the device has no other, or shaders ask for it, see
+   * {@link Stage.wgsl}. 0 where there are no subgroups, and where their sizes vary for good.
+   */
   readonly subgroupSize: number;
   /** A CPU that pretends to be a GPU: loads cost more than arithmetic, barriers are dear. */
   readonly software: boolean;
@@ -44,7 +47,14 @@ export interface Stage {
    * step.
    */
   readonly key: string;
-  readonly wgsl: () => string;
+  /**
+   * The module.
+   *
+   * @param subgroupSize given on devices whose subgroups have several sizes: a shader that counts
+   *   on {@link DeviceFacts.subgroupSize} asks for it with `enable subgroup_size_control;` and
+   *   `@subgroup_size(n)` beside `@workgroup_size`, which is a multiple of n
+   */
+  readonly wgsl: (subgroupSize?: number) => string;
   /** In binding order; the first `reads` are read-only. */
   readonly operands: readonly Operand[];
   readonly reads: number;

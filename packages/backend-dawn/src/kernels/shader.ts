@@ -20,6 +20,8 @@ export interface ShaderSource {
   readonly params: Readonly<Record<string, 'u32' | 'f32'>>;
   readonly workgroup: number;
   readonly subgroups?: boolean;
+  /** Lanes that subgroups shall have; undefined where they have no other number. */
+  readonly subgroupSize?: number | undefined;
   /** Further directives of WGSL, e.g. `enable f16;`. */
   readonly directives?: readonly string[];
   /** Declarations before `main`: helper functions, workgroup memory. */
@@ -54,8 +56,10 @@ function loader({ name, access }: Declared): string {
 /** The whole WGSL module around a body. */
 export function shader(source: ShaderSource): string {
   const { reads, writes, params, workgroup, declarations, body } = source;
+  const asked = source.subgroups ? source.subgroupSize : undefined;
   const directives = [
     ...(source.subgroups ? ['enable subgroups;'] : []),
+    ...(asked ? ['enable subgroup_size_control;'] : []),
     ...(source.directives ?? []),
   ];
   const bindings = [
@@ -97,7 +101,7 @@ fn packFloat16(v: f32) -> u32 {
   return sign | ((r + 0xfffu + ((r >> 13u) & 1u)) >> 13u);
 }
 ${declarations}
-@compute @workgroup_size(${workgroup})
+@compute @workgroup_size(${workgroup})${asked ? ` @subgroup_size(${asked})` : ''}
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let group = wid.y * groups.x + wid.x;
   let gid = group * ${workgroup}u + lane;

@@ -20,6 +20,10 @@ export interface StageParts {
   readonly params?: Readonly<Record<string, Param>>;
   /** Lanes of a workgroup. */
   readonly workgroup: number;
+  /**
+   * Whether the shader uses subgroups. It then runs with `facts.subgroupSize` lanes in each, and
+   * `workgroup` is a multiple of that.
+   */
   readonly subgroups?: boolean;
   /** Further directives of WGSL, e.g. `enable f16;`. */
   readonly directives?: readonly string[];
@@ -47,13 +51,14 @@ export function stage(parts: StageParts): Stage {
   const [reads, writes] = [Object.values(parts.reads), Object.values(parts.writes)];
   return {
     key,
-    wgsl: () =>
+    wgsl: (subgroupSize) =>
       shader({
         reads: declared(parts.reads),
         writes: declared(parts.writes),
         params: Object.fromEntries(Object.entries(params).map(([name, [type]]) => [name, type])),
         workgroup,
         subgroups: parts.subgroups ?? false,
+        subgroupSize,
         directives: parts.directives ?? [],
         declarations: textOf(parts.declarations ?? ''),
         body: textOf(parts.body),
