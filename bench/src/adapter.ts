@@ -10,7 +10,6 @@ await bench([], async ({ attune, options, software, print }) => {
   const backend = attune.backend as DawnBackend;
   const { choice, device } = backend;
   const { info, limits } = choice.adapter;
-  const sizes = info as GPUAdapterInfo & { subgroupMinSize?: number; subgroupMaxSize?: number };
   const peak = await probePeak(backend);
   print({
     bench: 'adapter',
@@ -25,7 +24,8 @@ await bench([], async ({ attune, options, software, print }) => {
     peakGflops: peak.float32,
     matrixUnitPeakGflops: peak.matrixUnit,
     matrixUnit: choice.matrixUnit,
-    subgroups: [sizes.subgroupMinSize ?? 0, sizes.subgroupMaxSize ?? 0],
+    subgroups: choice.subgroupSizes,
+    subgroupSize: choice.subgroupSize,
     memoryBytes: options.memory ?? deviceMemory(),
     maxBufferSize: limits.maxBufferSize,
     maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,

@@ -28,6 +28,18 @@ test('the shader of the matrix unit runs, with stand-ins for the unit', async ()
   expect(await rate(backend, `${emulated(wgsl)}\n${rounding}`, 1)).toBeGreaterThan(0);
 });
 
+test('where subgroups have several sizes, it asks for one in workgroups of the largest', () => {
+  const unit = { M: 16, N: 16, K: 16 };
+  const main = (wgsl: string) => wgsl.match(/^(enable subgroup.*|@compute.*)$/gm);
+  expect(main(matrixProducts(unit, 32, [32, 64]))).toEqual([
+    ...['enable subgroups;', 'enable subgroup_size_control;'],
+    '@compute @workgroup_size(64) @subgroup_size(32)',
+  ]);
+  expect(main(matrixProducts(unit, 32, [32, 32]))).toEqual([
+    ...['enable subgroups;', '@compute @workgroup_size(32)'],
+  ]);
+});
+
 test('a shader that the device refuses is an error', async () => {
   await expect(rate(backend, 'fn main() { return 1; }', 1)).rejects.toThrow(/main/);
 });

@@ -159,12 +159,11 @@ function textOf({ key, wgsl, operands, reads, params, grid }: Stage, memory: Mem
 ${shared.reduce((text: string, part) => text.replace(part, ''), wgsl())}`;
 }
 
-/** All that the kernel of a case tells the device. */
-function render([name, device = 'software', variant]: Chosen): string {
+/** The dispatches of a case. */
+function plan([name, device = 'software', variant]: Chosen, memory: Memory): readonly Stage[] {
   const opCase = named.get(name)!;
   const { op, attrs, targets } = opCase;
   const inputs = inputsOf(opCase);
-  const memory = new Memory();
   const all = (role: string, specs: readonly Pick<Operand, 'shape' | 'dtype'>[]) =>
     specs.map((spec, i) => memory.operand(`${role}${i}`, spec));
   const call: OpCall = {
@@ -178,13 +177,20 @@ function render([name, device = 'software', variant]: Chosen): string {
   expect(kernel.accepts?.(call, facts) ?? true).toBe(true);
   if (variant) expect(kernel.variants!(call, facts)!.names).toContain(variant);
   let lent = 0;
-  const stages = kernel.plan(
+  return kernel.plan(
     call,
     facts,
     (elements, dtype) => memory.operand(`scratch${lent++}`, { shape: [elements], dtype }),
     variant,
   );
-  return stages.map((stage) => textOf(stage, memory)).join('\n');
+}
+
+/** All that the kernel of a case tells the device. */
+function render(one: Chosen): string {
+  const memory = new Memory();
+  return plan(one, memory)
+    .map((stage) => textOf(stage, memory))
+    .join('\n');
 }
 
 describe('what kernels write', () => {
@@ -205,5 +211,38 @@ describe('what kernels write', () => {
     const first = opCases.find(({ op }) => op.name === name)!;
     for (const one of cases.length > 0 ? cases : [[first.name] as const])
       expect(`\n${render(one)}`).toMatchSnapshot(one.slice(0, 3).join(' '));
+  });
+});
+
+describe('on GPUs with subgroups of 32 and of 64 lanes', () => {
+  const shaders = chosen
+    .flatMap(([name, , variant]): Chosen[] => [
+      [name, 'gpu'],
+      ...(variant?.startsWith('matrix') ? [[name, 'gpu', variant] as const] : []),
+    ])
+    .flatMap((one) => plan(one, new Memory()))
+    .map(({ wgsl }) => ({ plain: wgsl(), asking: wgsl(32) }));
+  const withSubgroups = shaders.filter(({ plain }) => plain.includes('enable subgroups;'));
+
+  test('shaders with subgroups ask for 32, and nothing else changes', () => {
+    expect(withSubgroups.length).toBeGreaterThan(5);
+    for (const { plain, asking } of shaders) {
+      expect(plain).not.toContain('subgroup_size');
+      const stripped = asking
+        .replace('enable subgroup_size_control;\n', '')
+        .replace(/(@workgroup_size\(\d+\)) @subgroup_size\(32\)/, '$1');
+      expect(stripped).toBe(plain);
+      expect(asking !== plain).toBe(/\bsubgroup[A-Z]/.test(plain));
+    }
+  });
+
+  test('their workgroups are whole subgroups, with the matrix unit those of 64', () => {
+    const onUnit = withSubgroups.filter(({ plain }) => plain.includes('subgroup_matrix'));
+    expect(onUnit.length).toBeGreaterThan(2);
+    for (const { plain } of withSubgroups) {
+      const lanes = Number(/@workgroup_size\((\d+)\)/.exec(plain)![1]);
+      // Dawn wants a multiple of the most lanes that a subgroup may have.
+      expect(lanes % (plain.includes('subgroup_matrix') ? 64 : 32)).toBe(0);
+    }
   });
 });
