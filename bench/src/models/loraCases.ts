@@ -43,7 +43,7 @@ const qvac: Published = {
   tokensPerSecond: 116,
 };
 const torchlette = (msPerUpdate: number): Published => ({
-  by: 'torchlette, CLAUDE.md: Node, Dawn and Vulkan as here, with a gradient scaler',
+  by: 'torchlette, its notes: Node, Dawn and Vulkan as here, with a gradient scaler',
   on: 'A100',
   msPerUpdate,
 });
