@@ -8,6 +8,7 @@ import { PADDING_SEGMENT } from '../text/collator.js';
 import { metricName } from '../training/arguments/metricName.js';
 import type { HostBatch } from '../training/batch.js';
 import type { PredictionStep } from '../training/callback.js';
+import { deviceSums, metricSums } from '../training/metricSums.js';
 import type { LossOutput, Objective } from '../training/objective.js';
 import { trainedRoot } from '../training/trainedRoot.js';
 import {
@@ -82,9 +83,9 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
       const { loss, metrics = {}, extraItems = 0 } = recordEvaluation(context, objective, batch);
       const all = objective.countItems(batch) + extraItems;
       items += all;
-      for (const [name, { count = all }] of Object.entries(metrics))
-        counts.set(name, (counts.get(name) ?? 0) + count);
-      return [loss, ...Object.values(metrics).map(({ sum }) => sum)];
+      const kept = deviceSums(metrics, all);
+      for (const { name, count } of kept) counts.set(name, (counts.get(name) ?? 0) + count);
+      return [loss, ...kept.map(({ sum }) => sum)];
     });
   root.eval();
   try {
@@ -112,7 +113,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationSums
     }
     const sums = await records.take();
     const total = (column: number) => sums.reduce((sum, row) => sum + row[column]!, 0);
-    const metrics = new Map(
+    const metrics = metricSums(
       [...counts].map(([name, count], i) => [name, { sum: total(i + 1), count }]),
     );
     checkNames(Object.fromEntries(host), counts);
@@ -214,7 +215,9 @@ export function toMetrics(
   const loss = sums.loss / items;
   const named = (name: string, value: number) => [metricName(prefix, name), value] as const;
   return Object.fromEntries([
-    ...[...sums.metrics].map(([name, { sum, count }]) => named(name, sum / count)),
+    ...[...sums.metrics]
+      .filter(([, { count }]) => count !== 0)
+      .map(([name, { sum, count }]) => named(name, sum / count)),
     named('loss', loss),
     ...(isLogLikelihood ? [named('perplexity', Math.exp(loss))] : []),
     named('runtime', seconds),

@@ -119,7 +119,10 @@ export function objectiveBench(
           ...Object.fromEntries(
             Object.entries(metrics).flatMap(([name, { sum, count }]) => [
               [`the sum of ${name}`, valuesOf(sum)[0]!],
-              [`the count of ${name}`, count ?? items + extraItems],
+              [
+                `the count of ${name}`,
+                typeof count === 'object' ? valuesOf(count)[0]! : (count ?? items + extraItems),
+              ],
             ]),
           ),
         };

@@ -19,6 +19,7 @@ const kinds: Readonly<Record<keyof Objective, Kind>> = {
   rows: 'an object',
   fingerprint: 'an object',
   isLogLikelihood: 'true or false',
+  disableDropout: 'true or false',
   labelSmoothing: 'a number',
   prediction: 'an object',
   modules: 'an object',

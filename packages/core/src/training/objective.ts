@@ -12,9 +12,12 @@ export interface LossOutput {
   readonly loss: Tensor;
   /**
    * Further sums, of one element each, which are logged as `sum / count`: correct tokens, for one.
-   * The count is by default that of the batch's items.
+   * The count is by default that of the batch's items. Where the device alone knows it (rows of one
+   * class), it is a tensor of one element. A metric whose counts add up to 0 is left out of a log.
    */
-  readonly metrics?: Readonly<Record<string, { readonly sum: Tensor; readonly count?: number }>>;
+  readonly metrics?: Readonly<
+    Record<string, { readonly sum: Tensor; readonly count?: number | Tensor }>
+  >;
   /**
    * Items of the sums beside those that `countItems` counts: first tokens of rows that a virtual
    * token predicts. Training divides the loss without them, as transformers does. Evaluation and
@@ -45,6 +48,11 @@ export interface Objective<Example = unknown> {
    * perplexity: only then do evaluations give `evalPerplexity`. Default false.
    */
   readonly isLogLikelihood?: boolean;
+  /**
+   * Whether the model trains without dropout, its own and that of its adapters, as TRL trains on
+   * preferences: the log-ratio to a reference is noise otherwise. Default false.
+   */
+  readonly disableDropout?: boolean;
   /**
    * The label smoothing of its loss. What `labelSmoothingFactor` asks for must be this. Default 0.
    */

@@ -525,3 +525,54 @@ test('the plan and groupByLength go by the longest text of an example that has s
   expect((await trainer.planMemory()).batch.inputIds).toEqual([2, 60]);
   await trainer.train(); // every example has a length
 });
+
+describe('metrics that the device counts', () => {
+  test('are sums by their own counts, and left out where there is nothing', async () => {
+    const { trainer } = await make({
+      args: { maxSteps: 2, loggingSteps: 1, saveStrategy: 'no' },
+      objectiveOf: () => ({
+        ...base,
+        loss(model, batch) {
+          const { loss } = base.loss(model, batch);
+          const { engine } = model;
+          const [values, none] = engine.noGrad(() => [
+            engine.tensor(Float32Array.of(6), [1]),
+            engine.zeros([1]),
+          ]);
+          const count = engine.tensor(Float32Array.of(4), [1]);
+          return {
+            loss,
+            metrics: { ratio: { sum: values!, count }, absent: { sum: none!, count: none! } },
+          };
+        },
+      }),
+    });
+    await trainer.train();
+    for (const logs of trainer.state.logHistory.slice(0, 2)) {
+      expect(logs.ratio).toBe(1.5);
+      expect(logs).not.toHaveProperty('absent');
+    }
+    const metrics = await trainer.evaluate();
+    expect(metrics.evalRatio).toBe(1.5);
+    expect(metrics).not.toHaveProperty('evalAbsent');
+  });
+});
+
+test('disableDropout: modules answer as in an evaluation while they learn', async () => {
+  for (const disableDropout of [true, false]) {
+    const seen = new Set<boolean>();
+    const { trainer } = await make({
+      args: { maxSteps: 1, saveStrategy: 'no' },
+      objectiveOf: () => ({
+        ...base,
+        disableDropout,
+        loss(model, batch) {
+          for (const [, module] of model.root.namedModules()) seen.add(module.training);
+          return base.loss(model, batch);
+        },
+      }),
+    });
+    await trainer.train();
+    expect([...seen]).toEqual([!disableDropout]);
+  }
+});

@@ -5,6 +5,7 @@ import type { Engine } from '../../tensor/engine.js';
 import { guardFinite } from '../../tensor/ops/optimizer.js';
 import { accumulate, fill } from '../../tensor/ops/update.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import { deviceSums, metricSums } from '../../training/metricSums.js';
 import type { LossOutput } from '../../training/objective.js';
 import { checkNames, type HostMetrics, hostSums } from '../../training/updates.js';
 
@@ -71,7 +72,7 @@ export class StepMeter {
   add({ loss, metrics = {}, extraItems = 0 }: LossOutput, scale: number, items: number): void {
     this.#isZero = false;
     accumulate(this.#loss, loss, scale);
-    for (const [name, { sum, count = items + extraItems }] of Object.entries(metrics)) {
+    for (const { name, sum, count } of deviceSums(metrics, items + extraItems)) {
       if (!this.#sums.has(name)) this.#sums.set(name, this.engine.keep(this.engine.zeros([1])));
       accumulate(this.#sums.get(name)!, sum);
       this.#counts.set(name, (this.#counts.get(name) ?? 0) + count);
@@ -192,12 +193,10 @@ function toRow(values: readonly number[], { counts, host }: Layout): StepRow {
     loss: loss!,
     gradNorm: gradNorm!,
     finite: finite === 1 && Number.isFinite(loss),
-    metrics: {
-      ...Object.fromEntries(
-        [...counts].map(([name, count], i) => [name, { sum: sums[i]!, count }]),
-      ),
-      ...Object.fromEntries(hostSums(host)),
-    },
+    metrics: Object.fromEntries([
+      ...metricSums([...counts].map(([name, count], i) => [name, { sum: sums[i]!, count }])),
+      ...hostSums(host),
+    ]),
   };
 }
 
@@ -232,7 +231,11 @@ export function summarize(rows: readonly StepRow[]): WindowSummary {
     skippedAt: [...rows.keys()].filter((i) => !rows[i]!.finite),
     lossSum,
     logs: {
-      ...Object.fromEntries([...totals].map(([name, { sum, count }]) => [name, sum / count])),
+      ...Object.fromEntries(
+        [...totals]
+          .filter(([, { count }]) => count !== 0)
+          .map(([name, { sum, count }]) => [name, sum / count]),
+      ),
       loss: good.length > 0 ? lossSum / good.length : Number.NaN,
       gradNorm: rows.at(-1)?.gradNorm ?? Number.NaN,
     },

@@ -95,7 +95,7 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
             if (tensor.grad) counter.relabel(tensor.grad.storage.buffer, 'gradients');
           }
           counter.label = () => categoryOf(engine.currentScope);
-          root.train();
+          root.train(objective.disableDropout !== true);
           phase('step', () => {
             for (let step = 0; step < 2; step++) recordUpdateOf(context, device, batch);
           });

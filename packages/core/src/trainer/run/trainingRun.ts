@@ -148,7 +148,7 @@ export class TrainingRun implements AsyncDisposable {
           output.path,
           checkpointBytes(model, objective, args.saveOnlyModel ? null : run.device.optimizer),
         );
-      run.#root.train();
+      run.#root.train(objective.disableDropout !== true);
       if (output) model.engine.backend.limitMemory?.(args.maxMemory);
       return run;
     } catch (error) {
