@@ -1,2 +1,21 @@
-// Nothing yet: the name is reserved.
-export {};
+export {
+  type Advantages,
+  grpoAdvantages,
+  type MultiObjectiveAggregation,
+  type RewardMatrix,
+  rlooAdvantages,
+  type ScaleRewards,
+} from './rollout/advantages.js';
+export {
+  type PolicyGradient,
+  type PolicyLossType,
+  type PolicyOptions,
+  type PolicyTokens,
+  policyGradient,
+} from './losses/policyGradient.js';
+export type {
+  RewardFunction,
+  RewardInput,
+  RewardSource,
+  RewardValues,
+} from './rollout/rewards.js';

@@ -163,7 +163,7 @@ export class Evaluation {
     const own = await evaluate({
       objective,
       loader: new Loader(await this.parts.rows.examples(rows, 'evaluation', name), {
-        batchSize: args.perDeviceEvalBatchSize,
+        batchSize: objective.examplesPerGroup?.evaluation ?? args.perDeviceEvalBatchSize,
         ...(isShared && { share: communicator }),
         shuffle: false,
         seed: 0,

@@ -32,6 +32,7 @@ import {
   type TrainingProfile,
 } from './profile.js';
 import { firstGroup, rehearse } from './rehearsals.js';
+import { groupShape } from './rows/groupShape.js';
 import {
   type PreviewOptions,
   previewOptions,
@@ -234,7 +235,7 @@ export class Trainer<
     using _ = this.#occupy(caller);
     const loader = loaderOf(this.#context, await this.#context.rows.examples(train, 'training'));
     return await rehearse(this.#context, loader, async (update) => {
-      const group = await firstGroup(loader, this.args.gradientAccumulationSteps);
+      const group = await firstGroup(loader, groupShape(this.args, this.objective).batches);
       return await use(() => update(group));
     });
   }

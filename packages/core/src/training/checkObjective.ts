@@ -15,6 +15,8 @@ const kinds: Readonly<Record<keyof Objective, Kind>> = {
   ...required,
   updates: 'a function',
   updatesPerGroup: 'a whole number',
+  examplesPerGroup: 'an object',
+  generation: 'a function',
   standIn: 'a function',
   rows: 'an object',
   fingerprint: 'an object',

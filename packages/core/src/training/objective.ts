@@ -1,9 +1,10 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Module } from '../nn/module.js';
+
 import type { Tensor } from '../tensor/tensor.js';
 import type { PlainJson } from '../util/json.js';
 import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
-import type { Fingerprint, RowRules } from './rowRules.js';
+import type { Fingerprint, RowRules, RowUse } from './rowRules.js';
 import type { Update, UpdateContext } from './updates.js';
 
 /** What an objective records of one micro-batch. */
@@ -77,6 +78,18 @@ export interface Objective<Example = unknown> {
   /** How many updates a group gives. The updates of an epoch are counted by it. Default 1. */
   readonly updatesPerGroup?: number;
   /**
+   * Examples that a group is made of, where micro-batches are made in `updates` alone: prompts, of
+   * each of which it draws several completions. `updates` is then given one batch of so many
+   * examples, in an evaluation too. Default: in training `gradientAccumulationSteps` micro-batches
+   * of `perDeviceTrainBatchSize`, in an evaluation one of `perDeviceEvalBatchSize`.
+   */
+  readonly examplesPerGroup?: Readonly<Record<RowUse, number>>;
+  /**
+   * What `updates` generates at once, so that `planMemory` counts it as the phase "generate". It is
+   * given the examples that the plan is made for. Default: nothing.
+   */
+  generation?(examples: readonly Example[]): PlannedGeneration;
+  /**
    * Gives a batch the arrays that `updates` would add to it, whatever they hold, so that
    * `planMemory` can record the loss without waiting. Needed where the loss reads arrays that
    * `collate` does not make.
@@ -95,6 +108,16 @@ export interface Objective<Example = unknown> {
   readonly modules?: Readonly<Record<string, Module>>;
   /** What else changes. Checkpoints hold it, and a resumed run finds it as it was, bit for bit. */
   readonly state?: ObjectiveState;
+}
+
+/** Tokens that an objective generates at once. */
+export interface PlannedGeneration {
+  /** Rows at a time. */
+  readonly batchSize: number;
+  /** Tokens of the longest prompt. */
+  readonly promptLength: number;
+  /** Tokens of an answer at most. */
+  readonly maxNewTokens: number;
 }
 
 /** What changes in an objective while it trains, beside its modules. */

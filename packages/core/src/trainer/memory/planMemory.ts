@@ -111,7 +111,7 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
               ),
             );
           device.dispose();
-          const { generation } = options;
+          const generation = options.generation ?? objective.generation?.(trainExamples);
           if (generation) phase('generate', () => rehearseGeneration(model, generation));
           return describePlan(counter.stats.reservedBytes, most, ledger, {
             device: counter.info.device,

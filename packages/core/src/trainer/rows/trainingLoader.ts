@@ -5,6 +5,7 @@ import type { HostBatch } from '../../training/batch.js';
 import { exampleLength } from '../../training/exampleLength.js';
 import type { Objective } from '../../training/objective.js';
 import { AttuneError } from '../../util/errors.js';
+import { groupShape } from './groupShape.js';
 import type { RowLengths } from './rowLengths.js';
 
 /**
@@ -29,8 +30,9 @@ export function trainingLoader<Example>(
       'rows are to be grouped by length, but the training rows are a stream, which is read in its own order.',
       { remedy: 'Load the rows without streaming, or leave groupByLength out.' },
     );
+  const { batchSize, batches } = groupShape(args, objective);
   return new Loader(examples, {
-    batchSize: args.perDeviceTrainBatchSize,
+    batchSize,
     ...(worldSize > 1 && { share: { rank, worldSize } }),
     shuffle: args.trainSamplingStrategy !== 'sequential',
     seed: args.dataSeed ?? args.seed,
@@ -41,7 +43,7 @@ export function trainingLoader<Example>(
       !isStream(examples) && {
         grouping: {
           lengths: examples.map((example) => given?.of(example) ?? lengthOf(example, objective)),
-          size: worldSize * args.perDeviceTrainBatchSize * args.gradientAccumulationSteps,
+          size: worldSize * batchSize * batches,
         },
       }),
   });

@@ -1,4 +1,5 @@
 import type { TrainingArguments } from '../../training/arguments/trainingArguments.js';
+import type { Objective } from '../../training/objective.js';
 import { AttuneError } from '../../util/errors.js';
 
 /** How many updates a run has, counted as transformers' Trainer counts them. */
@@ -17,15 +18,17 @@ export interface TrainingPlan {
 
 /**
  * @param batchesPerEpoch null: of a stream; then `maxSteps` decides, whatever the epochs
- * @param updatesPerGroup that the objective makes of a group of micro-batches
+ * @param args with as many `gradientAccumulationSteps` as a group has batches
+ * @param objective its `updatesPerGroup`, and what a group of it takes
  * @throws NO_TRAINING_ROWS when dropLast leaves no batch; ARGUMENTS_INVALID for a stream without
  *   maxSteps
  */
 export function planTraining(
   batchesPerEpoch: number | null,
   args: Pick<TrainingArguments, 'gradientAccumulationSteps' | 'maxSteps' | 'numTrainEpochs'>,
-  updatesPerGroup = 1,
+  objective: Pick<Objective, 'updatesPerGroup' | 'examplesPerGroup'> = {},
 ): TrainingPlan {
+  const { updatesPerGroup = 1, examplesPerGroup } = objective;
   const { maxSteps: asked, gradientAccumulationSteps } = args;
   if (batchesPerEpoch === null) {
     if (asked > 0)
@@ -43,7 +46,7 @@ export function planTraining(
       },
     );
   }
-  if (batchesPerEpoch === 0) throw noTrainingRows();
+  if (batchesPerEpoch === 0) throw noTrainingRows(examplesPerGroup?.training);
   const updatesPerEpoch =
     Math.ceil(batchesPerEpoch / args.gradientAccumulationSteps) * updatesPerGroup;
   const maxSteps =
@@ -57,7 +60,17 @@ export function planTraining(
   };
 }
 
-export const noTrainingRows = (): AttuneError =>
-  new AttuneError('NO_TRAINING_ROWS', 'the training rows do not fill one micro-batch.', {
-    remedy: 'Lower perDeviceTrainBatchSize, or leave dataloaderDropLast off.',
-  });
+/** @param needed rows that a group takes, where the objective says so */
+export const noTrainingRows = (needed?: number): AttuneError =>
+  needed === undefined
+    ? new AttuneError('NO_TRAINING_ROWS', 'the training rows do not fill one micro-batch.', {
+        remedy: 'Lower perDeviceTrainBatchSize, or leave dataloaderDropLast off.',
+      })
+    : new AttuneError(
+        'NO_TRAINING_ROWS',
+        `there are fewer training rows than the ${needed} that a group of updates takes.`,
+        {
+          remedy:
+            'Give more rows, or lower perDeviceTrainBatchSize, gradientAccumulationSteps or stepsPerGeneration.',
+        },
+      );

@@ -1,5 +1,6 @@
 import type { Group, Loader } from '../../dataset/loader.js';
 import type { HostBatch } from '../../training/batch.js';
+import { groupShape } from '../rows/groupShape.js';
 import type { TrainingContext } from '../trainingContext.js';
 import { noTrainingRows, type TrainingPlan } from './countUpdates.js';
 import type { Throughput } from './throughput.js';
@@ -21,7 +22,7 @@ export class DataCursor {
   #fresh: Group<HostBatch> | null = null;
 
   constructor(
-    private readonly context: Pick<TrainingContext, 'args' | 'activity'>,
+    private readonly context: Pick<TrainingContext, 'args' | 'objective' | 'activity'>,
     private readonly loader: TrainingLoader,
     private readonly plan: TrainingPlan,
     private readonly throughput: Throughput,
@@ -55,9 +56,9 @@ export class DataCursor {
    * @throws NO_TRAINING_ROWS when an epoch has none
    */
   async *groups(what: () => string): AsyncGenerator<Group<HostBatch>> {
-    const { args, activity } = this.context;
+    const { args, objective, activity } = this.context;
     const { epoch, batches } = this.#position;
-    const groups = this.loader.groups(epoch, args.gradientAccumulationSteps, batches);
+    const groups = this.loader.groups(epoch, groupShape(args, objective).batches, batches);
     try {
       while (true) {
         const asked = performance.now();

@@ -20,6 +20,7 @@ import {
 import { checkpointJson } from './checkpoint/checkpointJson.js';
 import { runOf } from './checkpoint/checkpointManifest.js';
 import { readObjectiveModules, readObjectiveTensors } from './checkpoint/objectiveFiles.js';
+import { groupShape } from '../rows/groupShape.js';
 import { planTraining, type TrainingPlan } from './countUpdates.js';
 import { DataCursor, type Position, type TrainingLoader } from './dataCursor.js';
 import { checkSameRun, geometryOf } from './geometry.js';
@@ -116,7 +117,11 @@ export class TrainingRun implements AsyncDisposable {
   static async start(context: TrainingContext, start: RunStart): Promise<TrainingRun> {
     const { args, model, objective, ranks } = context;
     const { state, loader, output, checkpoint } = start;
-    const plan = planTraining(loader.batchesPerEpoch, args, objective.updatesPerGroup);
+    const plan = planTraining(
+      loader.batchesPerEpoch,
+      { ...args, gradientAccumulationSteps: groupShape(args, objective).batches },
+      objective,
+    );
     state.reset();
     model.adapters?.checkTraining?.({ saves: args.saveStrategy !== 'no' });
     checkTrainable(model, objective);
