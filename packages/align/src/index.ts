@@ -1,4 +1,11 @@
 export {
+  type PolicyGradient,
+  type PolicyLossType,
+  type PolicyOptions,
+  type PolicyTokens,
+  policyGradient,
+} from './losses/policyGradient.js';
+export {
   type Advantages,
   grpoAdvantages,
   type MultiObjectiveAggregation,
@@ -6,13 +13,6 @@ export {
   rlooAdvantages,
   type ScaleRewards,
 } from './rollout/advantages.js';
-export {
-  type PolicyGradient,
-  type PolicyLossType,
-  type PolicyOptions,
-  type PolicyTokens,
-  policyGradient,
-} from './losses/policyGradient.js';
 export type {
   RewardFunction,
   RewardInput,

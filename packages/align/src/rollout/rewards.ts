@@ -31,7 +31,9 @@ export type RewardValues = ArrayLike<number | null>;
 
 /** A method, whose parameter may be written narrower: `RewardInput & { answer: string[] }`. */
 interface Rating {
-  rate(input: RewardInput & Readonly<Record<string, unknown>>): RewardValues | Promise<RewardValues>;
+  rate(
+    input: RewardInput & Readonly<Record<string, unknown>>,
+  ): RewardValues | Promise<RewardValues>;
 }
 
 /**
@@ -79,7 +81,10 @@ export class RewardScorer {
   /** @throws REWARD_OPTION */
   constructor(
     private readonly options: RewardOptions,
-    private readonly policy: { readonly model: LanguageModel; readonly tokenizer: TextTokenizer | null },
+    policy: {
+      readonly model: LanguageModel;
+      readonly tokenizer: TextTokenizer | null;
+    },
   ) {
     const { rewardFuncs, rewardWeights, rewardTokenizers } = options;
     if (rewardFuncs.length === 0)
@@ -165,7 +170,9 @@ export class RewardScorer {
       const error = new AttuneError(
         'REWARD_FAILED',
         `the reward function "${name}" has not returned after ${rewardTimeout} s.`,
-        { remedy: 'Raise rewardTimeout (seconds), or let the function end when its signal aborts.' },
+        {
+          remedy: 'Raise rewardTimeout (seconds), or let the function end when its signal aborts.',
+        },
       );
       timer = setTimeout(() => {
         reject(error);
@@ -227,7 +234,11 @@ function checkRewards(values: unknown, name: string, given: CompletionsToRate): 
 }
 
 const show = (value: unknown): string =>
-  typeof value === 'string' ? JSON.stringify(value) : Array.isArray(value) ? 'a list' : String(value);
+  typeof value === 'string'
+    ? JSON.stringify(value)
+    : Array.isArray(value)
+      ? 'a list'
+      : String(value);
 
 /** A completion and its prompt, briefly. */
 export function describeRow({ prompts, completions }: CompletionsToRate, row: number): string {

@@ -78,5 +78,7 @@ test('fewer rows than a group takes are refused with the number', async () => {
     trainDataset: idRows(2),
     args: { outputDir: await temporaryFolder(), dataloaderDropLast: true, saveStrategy: 'no' },
   });
-  await expect(trainer.train()).rejects.toThrow(/NO_TRAINING_ROWS: .*fewer training rows than the 3/);
+  await expect(trainer.train()).rejects.toThrow(
+    /NO_TRAINING_ROWS: .*fewer training rows than the 3/,
+  );
 });

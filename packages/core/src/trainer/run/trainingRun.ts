@@ -10,6 +10,7 @@ import { keysToSnake } from '../../util/json.js';
 import { checkTrainable } from '../applyPeft.js';
 import { checkOffload } from '../checkTraining.js';
 import type { WindowSummary } from '../loop/meter.js';
+import { groupShape } from '../rows/groupShape.js';
 import type { TrainingContext } from '../trainingContext.js';
 import {
   checkpointFolder,
@@ -20,7 +21,6 @@ import {
 import { checkpointJson } from './checkpoint/checkpointJson.js';
 import { runOf } from './checkpoint/checkpointManifest.js';
 import { readObjectiveModules, readObjectiveTensors } from './checkpoint/objectiveFiles.js';
-import { groupShape } from '../rows/groupShape.js';
 import { planTraining, type TrainingPlan } from './countUpdates.js';
 import { DataCursor, type Position, type TrainingLoader } from './dataCursor.js';
 import { checkSameRun, geometryOf } from './geometry.js';
