@@ -1,3 +1,4 @@
+export * from './losses/index.js';
 export {
   type PolicyGradient,
   type PolicyLossType,
