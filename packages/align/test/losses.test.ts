@@ -99,7 +99,12 @@ describe.each(['row65-pair-losses', 'row70-divergences'])('%s', (file) => {
     expectClose([mean(winning.map((w, i) => w - losing[i]!))], margins!, allowed);
     expectClose([mean(winning.map((w, i) => Number(w > losing[i]!)))], accuracies!, allowed);
     oracle.engine.backward(losses.sum(), { scale: 1 / count });
-    expectClose(oracle.values(tokens.grad), found.grads.policy!, allowed);
+    // Outside of answers log-probabilities are constants, whatever gradient TRL's sum gives them.
+    const ofAnswers = (values: readonly number[]) =>
+      values.filter((_, at) => labels.data[at] !== IGNORE_INDEX);
+    const wanted = ofAnswers(numbers(found.grads.policy!));
+    const got = ofAnswers(oracle.values(tokens.grad));
+    expectClose(got, { shape: [wanted.length], data: wanted }, allowed);
   });
 });
 
@@ -173,7 +178,7 @@ describe('row79-log1mexp', () => {
       [Math.log(2 ** -24), Math.log(2 ** -24)].map((v) => expect.closeTo(v, 6)),
     );
     oracle.engine.backward(y.sum());
-    expect(oracle.values(x.grad)).toEqual([0, 0]);
+    expect(oracle.values(x.grad).map(Math.abs)).toEqual([0, 0]);
   });
 });
 
