@@ -24,8 +24,9 @@ export interface KtoOptions {
 }
 
 /**
- * KTO: weight_D sigmoid(-beta (u - z0)) of a desirable answer, weight_U sigmoid(beta (u - z0)) of an
- * undesirable one, where u is the log-ratio. [B]. Without `baseline` that is `apo_zero_unpaired`.
+ * KTO: weight_D sigmoid(-beta (u - z0)) of a desirable answer, weight_U sigmoid(beta (u - z0)) of
+ * an undesirable one, where u is the log-ratio. [B]. Without `baseline` that is
+ * `apo_zero_unpaired`.
  *
  * @see arXiv 2402.01306, equations 7 and 8; 2408.06266, equation 7
  */

@@ -3,8 +3,8 @@ import { type HostTensor, IGNORE_INDEX } from '@attune/core';
 /**
  * Token weights of LD-DPO, float32 [2 B, T], for [chosen; rejected]: 1 for the first answer tokens
  * of a row, as many as the shorter answer of its pair has, `ldAlpha` for those behind them, 0 where
- * there is no answer token. Log-probabilities are multiplied by them before they are summed, so that
- * verbosity is learned with the weight `ldAlpha`. Work of the host, for `collate`.
+ * there is no answer token. Log-probabilities are multiplied by them before they are summed, so
+ * that verbosity is learned with the weight `ldAlpha`. Work of the host, for `collate`.
  *
  * @param labels int32 [2 B, T], -100 where there is no answer token
  * @param ldAlpha 0 (only the shared length counts) to 1 (plain DPO)

@@ -7,9 +7,9 @@ const NEAREST_TO_ZERO = -(2 ** -24);
 const SERIES_TERMS = 11;
 
 /**
- * log(1 - e^x) for x at most 0, without cancellation: below -ln 2 as written, above it by the series
- * 1 - e^x = -x (1 + x/2! + x^2/3! + ...). x is kept at least 2^-24 below 0, where the result would
- * be minus infinity: log1mexp(0) is -16.6.
+ * log(1 - e^x) for x at most 0, without cancellation: below -ln 2 as written, above it by the
+ * series 1 - e^x = -x (1 + x/2! + x^2/3! + ...). x is kept at least 2^-24 below 0, where the result
+ * would be minus infinity: log1mexp(0) is -16.6.
  *
  * @param x log-probabilities, any shape
  */

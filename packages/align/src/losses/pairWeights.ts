@@ -12,8 +12,8 @@ export interface WeightedTokens {
 
 /**
  * Weights of WPO, [B]: w(chosen) w(rejected), where w(y) = exp(mean over tokens of
- * (log p(y_t) - log sum_v p_v^2)). Answers that the policy itself could have written weigh more; one
- * that is sampled token by token weighs 1 on average. No gradient.
+ * (log p(y_t) - log sum_v p_v^2)). Answers that the policy itself could have written weigh more. No
+ * gradient.
  *
  * @see arXiv 2406.11827, equation 2
  */

@@ -17,7 +17,9 @@ export interface CpoOptions {
   readonly beta: number;
   /** Default 'sigmoid'. */
   readonly lossType?: CpoLossType;
-  /** Share of pairs whose labels are taken to be flipped; `sigmoid` and `simpo` read it. Default 0. */
+  /**
+   * Share of pairs whose labels are taken to be flipped; `sigmoid` and `simpo` read it. Default 0.
+   */
   readonly labelSmoothing?: number;
   /** Margin of `simpo`, in units of the logit. Default 0.5; the paper takes 0.3 to 1.6. */
   readonly simpoGamma?: number;
@@ -34,8 +36,8 @@ export interface CpoLosses {
 }
 
 /**
- * AlphaPO's reward of an answer: (1 - p^-alpha) / alpha with p = exp(log p), which tends to log p as
- * alpha tends to 0.
+ * AlphaPO's reward of an answer: (1 - p^-alpha) / alpha with p = exp(log p), which tends to log p
+ * as alpha tends to 0.
  *
  * @param logProbs log p, nats, [B]: means over tokens in the paper
  * @see arXiv 2501.03884

@@ -15,8 +15,8 @@ export const aot: PairLoss = (x, { beta, labelSmoothing }) => {
 };
 
 /**
- * AOT without pairs: the log-ratios of all chosen answers and of all rejected ones are sorted apart,
- * and d is their difference at each rank. The loss is that of `aot`. [B] by rank.
+ * AOT without pairs: the log-ratios of all chosen answers and of all rejected ones are sorted
+ * apart, and d is their difference at each rank. The loss is that of `aot`. [B] by rank.
  *
  * @see arXiv 2406.05882
  */
