@@ -1,16 +1,5 @@
-import { type ComputeDType, roundTo, widen } from '../backend/dtype.js';
-import {
-  type BlockwiseCodes,
-  type CodeMap,
-  doubleQuantize,
-  dynamicMap,
-  type FloatSource,
-  fp4Map,
-  int8Map,
-  nf4Map,
-  quantizeBlockwise,
-  quantizeInt8,
-} from '../quant/index.js';
+import type { ComputeDType } from '../backend/dtype.js';
+import { dynamicMap } from '../quant/index.js';
 import type { Engine } from '../tensor/engine.js';
 import {
   dequantizeOp,
@@ -20,6 +9,7 @@ import {
 } from '../tensor/ops/quantized.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
+import { BitsAndBytesEncoder, codeMaps } from './bitsAndBytesEncoder.js';
 import type { Parameter } from './module.js';
 import {
   type DequantizedDType,
@@ -50,67 +40,6 @@ export interface BitsAndBytesWeight {
   readonly offset?: number;
 }
 
-const maps: Readonly<Record<BitsAndBytesFormat['quantType'], () => CodeMap>> = {
-  nf4: nf4Map,
-  fp4: fp4Map,
-  int8: int8Map,
-};
-
-/**
- * float32 [out * in] -> codes and scales, as bitsandbytes quantises: float32 arithmetic; for int8
- * the numbers are rounded to float16 first.
- */
-function quantizeWeight(
-  values: Float32Array | FloatSource,
-  inFeatures: number,
-  { quantType, blockSize, nested }: BitsAndBytesFormat,
-): BitsAndBytesWeight {
-  if (quantType === 'int8') return quantizeInt8(asFloat16(values), inFeatures);
-  const blocks: BlockwiseCodes = quantizeBlockwise(values, maps[quantType](), blockSize);
-  if (!nested) return blocks;
-  const { codes, offset } = doubleQuantize(blocks.absmax);
-  return { codes: blocks.codes, absmax: codes.codes, nestedAbsmax: codes.absmax, offset };
-}
-
-/** Each number as float16 holds it. */
-function asFloat16(values: Float32Array | FloatSource): FloatSource {
-  let room = new Float32Array(0);
-  return {
-    length: values.length,
-    read(first, end) {
-      const part =
-        values instanceof Float32Array ? values.subarray(first, end) : values.read(first, end);
-      if (room.length < part.length) room = new Float32Array(part.length);
-      roundToFloat16(part, room);
-      return room.subarray(0, part.length);
-    },
-  };
-}
-
-/** Numbers as they lie in a file. */
-function widening(bits: Uint16Array, dtype: 'float16' | 'bfloat16'): FloatSource {
-  let room = new ArrayBuffer(0);
-  return {
-    length: bits.length,
-    read(first, end) {
-      if (room.byteLength < 4 * (end - first)) room = new ArrayBuffer(4 * (end - first));
-      return widen(bits.subarray(first, end), dtype, room);
-    },
-  };
-}
-
-function roundToFloat16(values: Float32Array, rounded: Float32Array): void {
-  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
-  const words = new Int32Array(rounded.buffer, rounded.byteOffset, values.length);
-  for (let i = 0; i < bits.length; i++) {
-    const magnitude = bits[i]! & 0x7fffffff;
-    // Where both have a leading one, all but ten bits of the fraction go.
-    if (magnitude >= 0x38800000 && magnitude < 0x477ff000)
-      words[i] = (bits[i]! + 0xfff + ((bits[i]! >>> 13) & 1)) & ~0x1fff;
-    else rounded[i] = roundTo(values[i]!, 'float16');
-  }
-}
-
 /**
  * y = x dequantised(W)^T + b. The weight [out, in] is held in 4 or 8 bits, frozen, and dequantised
  * on the way into the product, forward and for the gradient to x; it never exists whole in float32.
@@ -124,6 +53,7 @@ export class BitsAndBytesLinear extends QuantizedLayer<BitsAndBytesWeight> {
   readonly #absmax: Parameter;
   readonly #map: Parameter;
   readonly #nested: { readonly absmax: Parameter; readonly map: Parameter } | null;
+  readonly #encoder: BitsAndBytesEncoder;
   #offset = 0;
 
   constructor(
@@ -145,6 +75,7 @@ export class BitsAndBytesLinear extends QuantizedLayer<BitsAndBytesWeight> {
       'weight.absmax',
       this.format.nested ? words(blocks) : engine.empty([blocks]),
     );
+    this.#encoder = options.maps.encoder;
     // All layers have the same one and share its memory.
     this.#map = this.addBuffer('weight.quant_map', engine.alias(options.maps.codes));
     this.#nested = this.format.nested
@@ -180,11 +111,11 @@ export class BitsAndBytesLinear extends QuantizedLayer<BitsAndBytesWeight> {
   }
 
   override encode(rows: Float32Array): BitsAndBytesWeight {
-    return quantizeWeight(rows, this.inFeatures, this.format);
+    return this.#encoder.encode(rows, this.format);
   }
 
   override encodeStored(rows: Uint16Array, dtype: 'float16' | 'bfloat16'): BitsAndBytesWeight {
-    return quantizeWeight(widening(rows, dtype), this.inFeatures, this.format);
+    return this.#encoder.encodeStored(rows, dtype, this.format);
   }
 
   load({ codes, absmax, nestedAbsmax, offset = 0 }: BitsAndBytesWeight): void {
@@ -253,10 +184,13 @@ export class BitsAndBytesLinear extends QuantizedLayer<BitsAndBytesWeight> {
   }
 }
 
-/** The tables that codes stand for, once on the device for all layers, which share the memory. */
+/** What all layers of a model share. */
 export interface QuantizationMaps {
+  /** The numbers that codes stand for, once on the device. */
   readonly codes: Tensor;
   readonly nested: Tensor;
+  /** Makes codes on the host. */
+  readonly encoder: BitsAndBytesEncoder;
 }
 
 /** The code maps of a backend. They end with the scope: layers hold on to the memory. */
@@ -264,8 +198,9 @@ export const quantizationMaps = (
   engine: Engine,
   quantType: BitsAndBytesFormat['quantType'],
 ): QuantizationMaps => ({
-  codes: engine.tensor(maps[quantType]()),
+  codes: engine.tensor(codeMaps[quantType]()),
   nested: engine.tensor(dynamicMap()),
+  encoder: new BitsAndBytesEncoder(quantType),
 });
 
 /** The bytes alone, wherever they lie in theirs. */

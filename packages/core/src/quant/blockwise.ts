@@ -1,7 +1,6 @@
 import { type FloatSource, forBlocks } from './blocks.js';
 import { bitsOf, type CodeMap } from './codeMaps.js';
-
-import { nearestCodes, TINY } from './nearestCodes.js';
+import { type NearestCodes, nearestCodes, TINY } from './nearestCodes.js';
 
 /** Numbers as codes of 4 or 8 bits, with one scale for each block of them. */
 export interface BlockwiseCodes {
@@ -34,11 +33,20 @@ export function quantizeBlockwise(
   map: CodeMap,
   blockSize: number,
 ): BlockwiseCodes {
+  return quantizeNearest(values, map, nearestCodes(map), blockSize);
+}
+
+/** As {@link quantizeBlockwise}, with what finds the codes of the map. */
+export function quantizeNearest(
+  values: Float32Array | FloatSource,
+  map: CodeMap,
+  nearest: NearestCodes,
+  blockSize: number,
+): BlockwiseCodes {
   const bits = bitsOf(map);
   const { fround } = Math;
   const size = values.length;
   const codes = new Uint8Array(Math.ceil((size * bits) / 8));
-  const nearest = nearestCodes(map);
   const absmax = forBlocks(values, blockSize, (part, base, largest) => {
     const count = Math.floor(part.length / blockSize);
     nearest.writeBlocks({ values: part, blockSize, count, base, absmax: largest }, codes);
