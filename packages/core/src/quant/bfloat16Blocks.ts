@@ -77,8 +77,11 @@ export function bfloat16Blocks(rule: BlockRule): Bfloat16Blocks {
   };
 }
 
-const widen = (bits: Uint16Array): Float32Array =>
-  new Float32Array(Uint32Array.from(bits, (b) => b << 16).buffer);
+function widen(bits: Uint16Array): Float32Array {
+  const words = new Uint32Array(bits.length);
+  for (let i = 0; i < words.length; i++) words[i] = bits[i]! << 16;
+  return new Float32Array(words.buffer);
+}
 
 /** The bits of the largest |x|, infinity above all numbers and NaN above that. */
 function largestOf(words: Int32Array, first: number, end: number): number {

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { encode as toStorage, widen } from '../backend/dtype.js';
 import { ReferenceBackend } from '../backend/reference/referenceBackend.js';
 import type { QuantizationFormat } from '../models/quantization/quantizationFormat.js';
 import type { QuantizedLayer } from '../nn/quantizedLayer.js';
@@ -35,8 +36,8 @@ export interface QuantizationFormatKitOptions {
  *       test(name, run);
  *
  * Weights are held as well as is claimed. `forward` multiplies with what `dequantize` gives, and
- * its gradient to the input is that of central differences. Codes depend on the rows alone, and are
- * refused for what is not finite. What is read can be loaded again. Options are checked, and go
+ * its gradient to the input is that of central differences. Codes depend on the rows alone, are the
+ * same for rows as they lie in a file (`encodeStored`), and are refused for what is not finite. What is read can be loaded again. Options are checked, and go
  * through config.json. A model holds the bytes that are planned. Saved and loaded, it has the same
  * bits. A file that is not what config.json says is an AttuneError.
  */
@@ -151,6 +152,22 @@ export function quantizationFormatKit(
         )
           fail('encode changes the layer', 'Give the codes back; load writes them.');
       }),
+      check(`weights ${where} as they lie in a file have the codes of their numbers`, () => {
+        const { engine } = newEngine();
+        const layer = layerOn(engine, size);
+        if (!layer.encodeStored) return;
+        for (const dtype of ['float16', 'bfloat16'] as const)
+          for (const scale of [1, 1e-3, 0]) {
+            const rows = normal(out * inner, 5).map((w, i) => (i % 5 ? scale * w : 0));
+            const bits = toStorage(rows, dtype) as Uint16Array;
+            const stored = layer.encodeStored(bits.slice(), dtype);
+            if (!isDeepStrictEqual(stored, encode(layer, widen(bits, dtype))))
+              fail(
+                `encodeStored makes other codes of ${dtype} than encode of the same numbers`,
+                'Round as encode does, and order codes alike; or leave encodeStored out.',
+              );
+          }
+      }),
       check(`what is read ${where} can be loaded again, bit for bit`, async () => {
         const { engine, values } = newEngine();
         const layer = filled(engine, size);
@@ -222,9 +239,17 @@ export function quantizationFormatKit(
         const rows = normal(layer.weightSize, 1);
         rows[3] = value;
         const remedy = 'Throw an AttuneError with the code QUANTIZATION_INVALID.';
-        const error = await rejected(`a weight with ${value}`, () => layer.encode?.(rows), remedy);
-        if (!AttuneError.isInstance(error) || error.code !== 'QUANTIZATION_INVALID')
-          fail(`a weight with ${value} gives ${String(error)}`, remedy);
+        const forms: [string, () => unknown][] = [['', () => layer.encode?.(rows)]];
+        for (const dtype of ['float16', 'bfloat16'] as const) {
+          const bits = toStorage(rows, dtype) as Uint16Array;
+          forms.push([` in ${dtype}`, () => layer.encodeStored?.(bits, dtype)]);
+        }
+        for (const [stored, run] of layer.encodeStored ? forms : forms.slice(0, 1)) {
+          const what = `a weight with ${value}${stored}`;
+          const error = await rejected(what, run, remedy);
+          if (!AttuneError.isInstance(error) || error.code !== 'QUANTIZATION_INVALID')
+            fail(`${what} gives ${String(error)}`, remedy);
+        }
       }
     }),
     ...quantizedModelChecks(format, options, encode, kitOf(subject)),

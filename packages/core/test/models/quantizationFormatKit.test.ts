@@ -98,6 +98,31 @@ describe('the kit', () => {
       /the tape says/,
     ],
     [
+      'other codes for weights as they lie in a file',
+      changed((layer) => ({
+        encodeStored: (bits, dtype) =>
+          Object.getPrototypeOf(layer).encodeStored.call(
+            layer,
+            // One bit of one number: that of its sign.
+            bits.map((b, i) => (i === 1 ? b ^ 0x8000 : b)),
+            dtype,
+          ),
+      })),
+      /encodeStored makes other codes of float16/,
+    ],
+    [
+      'stored weights that are not finite',
+      changed((layer) => ({
+        encodeStored: (bits, dtype) =>
+          Object.getPrototypeOf(layer).encodeStored.call(
+            layer,
+            bits.map((b) => ((b & 0x7c00) === 0x7c00 && (b & 0x7fff) > 0x7f7f ? 0 : b)),
+            dtype,
+          ),
+      })),
+      /a weight with NaN in bfloat16/,
+    ],
+    [
       'codes that depend on what was there',
       changed((layer) => ({
         encode: (rows) => {
