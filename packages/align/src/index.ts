@@ -1,4 +1,6 @@
+export { type GaeAdvantages, type GaeOptions, gae } from './losses/gae.js';
 export * from './losses/index.js';
+export { maskedMean, maskedVar, maskedWhiten } from './losses/masked.js';
 export {
   type PolicyGradient,
   type PolicyLossType,
@@ -7,6 +9,14 @@ export {
   policyGradient,
 } from './losses/policyGradient.js';
 export {
+  type PolicyLoss,
+  type PolicyTerms,
+  ppoPolicyLoss,
+  ppoValueLoss,
+  type ValueLoss,
+  type ValueTerms,
+} from './losses/ppo.js';
+export {
   type Advantages,
   grpoAdvantages,
   type MultiObjectiveAggregation,
@@ -14,6 +24,17 @@ export {
   rlooAdvantages,
   type ScaleRewards,
 } from './rollout/advantages.js';
+export { type KlController, type KlTarget, klController } from './rollout/klController.js';
+export {
+  type AnswerRewardOptions,
+  type AnswerRewards,
+  type AnswerTerms,
+  type KlEstimator,
+  penalised,
+  ppoRewards,
+  tokenKl,
+  truncateAnswer,
+} from './rollout/ppoRewards.js';
 export type {
   RewardFunction,
   RewardInput,
