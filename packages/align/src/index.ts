@@ -41,3 +41,4 @@ export type {
   RewardSource,
   RewardValues,
 } from './rollout/rewards.js';
+export * from './rows/index.js';

@@ -48,8 +48,10 @@ export class IterableDataset<R = Row> implements AsyncIterable<R> {
     });
   }
 
-  /** As `from`, of rows that know where they came from. */
-  static fromPlaced<R = Row>(open: () => AsyncIterable<OriginRow<R>>): IterableDataset<R> {
+  /** As `from`, of rows that know where they came from; they may differ from epoch to epoch. */
+  static fromPlaced<R = Row>(
+    open: (epoch: number) => AsyncIterable<OriginRow<R>>,
+  ): IterableDataset<R> {
     return new IterableDataset(open);
   }
 

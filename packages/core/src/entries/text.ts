@@ -11,6 +11,7 @@ export {
   type AssistantMask,
   assistantMask,
   type ChatTokenizer,
+  commonPrefix,
 } from '../tokenizer/assistantMask.js';
 export { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
 export type { ChatMessage, RenderOptions, Span } from '../tokenizer/chatTemplate.js';

@@ -7,6 +7,7 @@
 
 /** What schemas of options are made with: of the copy that reads them. */
 export { z } from 'zod';
+export { briefly } from '../util/briefly.js';
 export { formatBytes, parseBytes } from '../util/bytes.js';
 export { describeValue, isPromise } from '../util/describeValue.js';
 export * from '../util/errors.js';
@@ -25,4 +26,5 @@ export {
 } from '../util/options.js';
 export * from '../util/pythonRegex/index.js';
 export * from '../util/rng.js';
+export { sameValue } from '../util/sameValue.js';
 export { explainUnknown, type OptionHints } from '../util/unknownOptions.js';

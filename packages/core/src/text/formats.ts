@@ -89,14 +89,13 @@ export function readSftRow(row: unknown, origin: string): SftRow {
 }
 
 /** A null column is one that this row has not: files of columns have every column in every row. */
-const withoutNulls = (row: Row): Row =>
+export const withoutNulls = (row: Row): Row =>
   remembering(Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null)), row);
 
-const rowError = (origin: string, message: string): AttuneError =>
-  new AttuneError('ROW_FORMAT', `${origin}: ${message}`, {
-    remedy: `Accepted: ${ACCEPTED}. Or give a formattingFunc that returns the text.`,
-    details: { origin },
-  });
+const REMEDY = `Accepted: ${ACCEPTED}. Or give a formattingFunc that returns the text.`;
+
+const rowError = (origin: string, message: string, remedy = REMEDY): AttuneError =>
+  new AttuneError('ROW_FORMAT', `${origin}: ${message}`, { remedy, details: { origin } });
 
 const notAPair = ({ prompt, completion }: Row, origin: string): AttuneError =>
   rowError(
@@ -182,11 +181,21 @@ const SAYINGS = ['tool_calls', 'function_call', 'reasoning_content', 'thinking',
  * object (a tool's answer), as the chat template takes it; keys that are null are left out, as
  * transformers does.
  *
+ * @param remedy what the error says to do; default: the formats of supervised fine-tuning
  * @throws ROW_FORMAT
  */
-export function readMessages(value: unknown, field: string, origin: string): Messages {
+export function readMessages(
+  value: unknown,
+  field: string,
+  origin: string,
+  remedy = REMEDY,
+): Messages {
   if (!Array.isArray(value) || value.length === 0)
-    throw rowError(origin, `"${field}" is to be a list of messages; it is ${preview(value)}.`);
+    throw rowError(
+      origin,
+      `"${field}" is to be a list of messages; it is ${preview(value)}.`,
+      remedy,
+    );
   return value.map((message: unknown, i) => {
     const given = isPlainObject(message) ? message : {};
     const { from, value: said, ...rest } = given;
@@ -198,6 +207,7 @@ export function readMessages(value: unknown, field: string, origin: string): Mes
       throw rowError(
         origin,
         `"${field}"[${i}] is to be { role, content }, the role a string, the content a string or a list of parts; it is ${preview(message)}.`,
+        remedy,
       );
     const kept = Object.entries({ ...rest, role, content }).filter(([, item]) => item !== null);
     return remembering(Object.fromEntries(kept) as ChatMessage, given);
@@ -210,8 +220,14 @@ const isContent = (value: unknown): value is ChatMessage['content'] =>
   isPlainObject(value) ||
   (Array.isArray(value) && value.every((part) => typeof part === 'string' || isPlainObject(part)));
 
-/** `tools` is a list, or the JSON of one, as data sets of one column type store it. */
-function readTemplateInput(row: Row, origin: string): TemplateInput {
+/**
+ * What the chat template gets beside the messages of a row. `tools` is a list, or the JSON of one,
+ * as data sets of one column type store it.
+ *
+ * @param remedy what the error says to do; default: the formats of supervised fine-tuning
+ * @throws ROW_FORMAT
+ */
+export function readTemplateInput(row: Row, origin: string, remedy = REMEDY): TemplateInput {
   let { tools } = row;
   const variables = row.chat_template_kwargs ?? row.chatTemplateKwargs;
   try {
@@ -220,11 +236,16 @@ function readTemplateInput(row: Row, origin: string): TemplateInput {
     // Reported below as what it is.
   }
   if (tools != null && !Array.isArray(tools))
-    throw rowError(origin, `"tools" is to be a list of functions; it is ${preview(tools)}.`);
+    throw rowError(
+      origin,
+      `"tools" is to be a list of functions; it is ${preview(tools)}.`,
+      remedy,
+    );
   if (variables != null && !isPlainObject(variables))
     throw rowError(
       origin,
       `"chat_template_kwargs" is to be an object of variables for the template; it is ${preview(variables)}.`,
+      remedy,
     );
   return { ...(tools ? { tools } : {}), ...(variables ? { variables } : {}) };
 }

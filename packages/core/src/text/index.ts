@@ -1,6 +1,8 @@
 export * from './collator.js';
+export { withSystem } from './conversationColumns.js';
 export * from './formats.js';
 export * from './inspectRows.js';
+export { otherModality } from './otherModalities.js';
 export * from './pack.js';
 export {
   PREFLIGHT_CHECKS,
@@ -9,6 +11,8 @@ export {
   type PreflightCheck,
   type PreflightContext,
   type PreflightOptions,
+  type PreflightSetting,
+  preflightSetting,
 } from './preflight/preflight.js';
 export type { PreflightProblem, PreflightWarning } from './preflight/preflightProblems.js';
 export {
@@ -19,8 +23,12 @@ export {
 } from './preflight/preflightReport.js';
 export type { Segment } from './preflight/preflightText.js';
 export {
+  checkTokenIds,
+  numTokens,
   type TextTokenizer,
   type TokenizedRow,
   type TokenizeOptions,
+  tokenizerMissing,
   tokenizeSft,
+  withEos,
 } from './tokenizeRow.js';

@@ -11,7 +11,10 @@ const columns = ['image', 'images', 'pixel_values', 'video', 'videos', 'audio', 
 const kinds = /image|video|audio/i;
 
 /** Fields of a row that hold messages. */
-const conversations = ['messages', 'conversations', 'prompt', 'completion'];
+const conversations = [
+  ...['messages', 'conversations', 'prompt', 'completion'],
+  ...['chosen', 'rejected'],
+];
 
 const isThere = (value: unknown): boolean =>
   value != null && value !== '' && !(Array.isArray(value) && value.length === 0);

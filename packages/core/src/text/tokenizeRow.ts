@@ -102,7 +102,15 @@ export function tokenizeSft(row: unknown, origin: string, options: TokenizeOptio
     boundaryMerged = false,
     promptMismatch = null,
   } = tokensOf(parsed, origin, options);
-  checkIds(ids, parsed, origin, options.vocabSize);
+  const fromTokenizer = parsed.kind !== 'tokens';
+  checkTokenIds(ids, options.vocabSize, origin, { fromTokenizer });
+  if (parsed.kind === 'tokens')
+    checkTokenIds(
+      (parsed.labels ?? []).filter((label) => label !== IGNORE_INDEX),
+      options.vocabSize,
+      origin,
+      { fromTokenizer, what: 'label' },
+    );
   const inputIds = Int32Array.from(ids.slice(0, maxLength));
   const labels = inputIds.map((id, i) => (learned(i) ? labelOf(parsed, i, id) : IGNORE_INDEX));
   // The first token is never predicted: a label there alone would leave nothing to learn.
@@ -125,15 +133,7 @@ const labelOf = (row: SftRow, index: number, id: number): number =>
 function tokensOf(row: SftRow, origin: string, options: TokenizeOptions): Tokens {
   if (row.kind === 'tokens') return { ids: row.inputIds };
   const { tokenizer, completionOnlyLoss, assistantOnlyLoss } = options;
-  if (!tokenizer)
-    throw new AttuneError(
-      'TOKENIZER_MISSING',
-      `${origin}: the row is text and there is no tokenizer.`,
-      {
-        remedy:
-          'Pass tokenizer: await AutoTokenizer.fromPretrained(...), or rows of { input_ids }.',
-      },
-    );
+  if (!tokenizer) throw tokenizerMissing(origin);
   const assistantOnly =
     assistantOnlyLoss || (completionOnlyLoss === true && row.kind === 'messages');
   switch (row.kind) {
@@ -181,7 +181,14 @@ function tokensOf(row: SftRow, origin: string, options: TokenizeOptions): Tokens
   }
 }
 
-const withEos = (text: string, { eosToken }: TextTokenizer): string =>
+/** TOKENIZER_MISSING: a row is text and nothing makes ids of it. */
+export const tokenizerMissing = (origin: string, idColumns = '{ input_ids }'): AttuneError =>
+  new AttuneError('TOKENIZER_MISSING', `${origin}: the row is text and there is no tokenizer.`, {
+    remedy: `Pass tokenizer: await AutoTokenizer.fromPretrained(...), or rows of ${idColumns}.`,
+  });
+
+/** A text with the end token behind it, which is not doubled. */
+export const withEos = (text: string, { eosToken }: TextTokenizer): string =>
   eosToken === null || text.endsWith(eosToken) ? text : text + eosToken;
 
 function completionOf(prompt: readonly number[], ids: readonly number[], only: boolean) {
@@ -242,20 +249,27 @@ function maskOf(
   );
 }
 
-function checkIds(ids: readonly number[], row: SftRow, origin: string, vocabSize: number): void {
-  const check = (id: number, what: string) => {
-    if (id < vocabSize && id >= 0) return;
+/**
+ * Every id has a row of the embedding.
+ *
+ * @throws VOCAB_MISMATCH
+ */
+export function checkTokenIds(
+  ids: Iterable<number>,
+  vocabSize: number,
+  origin: string,
+  { fromTokenizer = true, what = 'token id' } = {},
+): void {
+  for (const id of ids) {
+    if (id < vocabSize && id >= 0) continue;
     throw new AttuneError(
       'VOCAB_MISMATCH',
-      `${origin}: ${what} ${id} is outside of the model's embedding of ${vocabSize} rows${row.kind === 'tokens' ? '' : `; the tokenizer's vocabulary has at least ${id + 1} entries`}.`,
+      `${origin}: ${what} ${id} is outside of the model's embedding of ${vocabSize} rows${fromTokenizer ? `; the tokenizer's vocabulary has at least ${id + 1} entries` : ''}.`,
       {
         remedy:
           'Use the tokenizer that belongs to the model. Where its files add tokens, the model has to grow first: model.resize_token_embeddings(len(tokenizer)) in Python, and save both.',
         details: { id, vocabSize },
       },
     );
-  };
-  for (const id of ids) check(id, 'token id');
-  if (row.kind === 'tokens')
-    for (const label of row.labels ?? []) if (label !== IGNORE_INDEX) check(label, 'label');
+  }
 }

@@ -24,7 +24,11 @@ export interface ChatTokenizer {
   encode(text: string, options: { readonly addSpecialTokens: boolean }): readonly number[];
   applyChatTemplate(
     messages: Messages,
-    options: TemplateInput & { readonly tokenize: false; readonly addGenerationPrompt?: boolean },
+    options: TemplateInput & {
+      readonly tokenize: false;
+      readonly addGenerationPrompt?: boolean;
+      readonly continueFinalMessage?: boolean;
+    },
   ): string;
   /** Where `{% generation %}` blocks wrote; null when the template has none. */
   generationSpans?(messages: Messages, options?: TemplateInput): readonly Span[] | null;
@@ -162,6 +166,7 @@ function notAPrefix(
   );
 }
 
+/** How many items two lists, or characters two texts, share at their beginning. */
 export function commonPrefix<T>(a: ArrayLike<T>, b: ArrayLike<T>): number {
   const end = Math.min(a.length, b.length);
   let length = 0;
