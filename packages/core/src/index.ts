@@ -131,7 +131,7 @@ export {
   type TrainLogs,
 } from './training/callback.js';
 export type { TrainerEvents } from './training/events.js';
-export type { LossOutput, Objective } from './training/objective.js';
+export type { LossOutput, Objective, PrepareContext } from './training/objective.js';
 export { defineObjective, Objectives } from './training/objectiveDefinition.js';
 export type { RowRules } from './training/rowRules.js';
 export { TrainerState } from './training/trainerState.js';

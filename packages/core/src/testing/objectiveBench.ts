@@ -55,7 +55,7 @@ export function objectiveBench(
   const own = `kit ${definition.name}`;
   const plugin = kitPlugin((context) => context.add(Objectives, { ...definition, name: own }));
 
-  const make = async (attune: Attune, args: object, options = kit.options): Promise<Made> => {
+  const unprepared = async (attune: Attune, args: object, options = kit.options): Promise<Made> => {
     const model = await makeModel(attune);
     const trainer = new Trainer({
       model,
@@ -66,6 +66,11 @@ export function objectiveBench(
       args: { perDeviceTrainBatchSize: 2, saveStrategy: 'no', weightDecay: 0.1, ...args } as object,
     });
     return { attune, model, trainer, objective: trainer.objective };
+  };
+  const make = async (...given: Parameters<typeof unprepared>): Promise<Made> => {
+    const made = await unprepared(...given);
+    if (made.objective.prepare) await made.trainer.planMemory(); // a trainer has it done once
+    return made;
   };
   const encode = (made: Made, row: object, origin = 'kit.jsonl:7', use: RowUse = 'training') => {
     const context: EncodeContext = {
@@ -131,5 +136,16 @@ export function objectiveBench(
   const rootOf = ({ model, objective }: Made) => trainedRoot(model, objective);
   const lossOf = (made: Made, batch: HostBatch) => (): Tensor => record(made, batch).loss;
 
-  return { plugin, make, encode, examplesOf, updatesFor, batchOf, measured, rootOf, lossOf };
+  return {
+    plugin,
+    unprepared,
+    make,
+    encode,
+    examplesOf,
+    updatesFor,
+    batchOf,
+    measured,
+    rootOf,
+    lossOf,
+  };
 }

@@ -17,12 +17,13 @@ import { inFolder, kitAttune } from './trainingKit.js';
  *
  *     for (const { name, run } of objectiveKit(definition, { rows })) test(name, run);
  *
- * Unknown options are refused, and rows that are none named. Encoding and collating are pure, and
- * batches are what they say. The loss is a SUM over the items: split into micro-batches it has the
- * loss, the metrics and the gradients of the whole; gradients are those of finite differences,
- * those of its own modules too; nothing that it records is left behind. Each group gives the
- * updates that are promised, with the arrays that `standIn` has. A fingerprint tells options
- * apart; a resumed run is bit for bit the uninterrupted one; the plan is the memory that is taken.
+ * Unknown options are refused, and rows that are none named. What it prepares leaves the model as
+ * it was. Encoding and collating are pure, and batches are what they say. The loss is a SUM over
+ * the items: split into micro-batches it has the loss, the metrics and the gradients of the whole;
+ * gradients are those of finite differences, those of its own modules too; nothing that it records
+ * is left behind. Each group gives the updates that are promised, with the arrays that `standIn`
+ * has. A fingerprint tells options apart; a resumed run is bit for bit the uninterrupted one; the
+ * plan is the memory that is taken.
  */
 export function objectiveKit(
   definition: ObjectiveDefinition,
@@ -31,7 +32,18 @@ export function objectiveKit(
   const { check: plainCheck, fail, rejected } = kitOf(`objective "${definition.name}"`);
   const { rows, exactGradients = true } = kit;
   const bench = objectiveBench(definition, kit, fail);
-  const { plugin, make, encode, examplesOf, updatesFor, batchOf, measured, rootOf, lossOf } = bench;
+  const {
+    plugin,
+    unprepared,
+    make,
+    encode,
+    examplesOf,
+    updatesFor,
+    batchOf,
+    measured,
+    rootOf,
+    lossOf,
+  } = bench;
   const check = (name: string, body: (made: Made) => Promise<void> | void) =>
     plainCheck(name, () =>
       inFolder(async (folder) => {
@@ -41,6 +53,27 @@ export function objectiveKit(
     );
 
   return [
+    plainCheck('what it prepares is beside the model, which stays as it was', () =>
+      inFolder(async (folder) => {
+        await using attune = await kitAttune([plugin]);
+        const args = { outputDir: join(folder, 'out') };
+        const { model, trainer, objective } = await unprepared(attune, args);
+        if (!objective.prepare) return;
+        const modelOf = () =>
+          [...trainedRoot(model, objective).namedParameters()].map(
+            ([path, { tensor, trainable }]) => ({ path, trainable, values: valuesOf(tensor) }),
+          );
+        const before = modelOf();
+        await trainer.evaluate(Dataset.from(rows as Row[]));
+        const after = modelOf();
+        const changed = before.find((parameter, i) => !isDeepStrictEqual(parameter, after[i]));
+        if (changed || after.length !== before.length)
+          fail(
+            `preparing changes ${changed?.path ?? 'the parameters'} of what is trained`,
+            'Make a copy, and change that.',
+          );
+      }),
+    ),
     check('an option that it does not have is refused', async ({ attune }) => {
       await rejected(
         'an unknown option',

@@ -11,6 +11,7 @@ import { rehearse } from './rehearsals.js';
 import { trainingLoader } from './rows/trainingLoader.js';
 import type { TrainingLoader } from './run/dataCursor.js';
 import { OutputFolder } from './run/outputFolder.js';
+import { trainedParameters } from './run/trainingRun.js';
 import type { TrainOptions } from './trainerOptions.js';
 import type { TrainingContext } from './trainingContext.js';
 
@@ -21,8 +22,9 @@ export interface TrainerRows {
 }
 
 /**
- * Everything before the first update: outputDir is locked, rows are read and checked, the batch
- * size is found where it is asked for, and what does not fit `maxMemory` is refused.
+ * Everything before the first update: outputDir is locked, rows are read and checked, the objective
+ * is prepared, the batch size is found where it is asked for, and what does not fit `maxMemory` is
+ * refused.
  *
  * @param lease what the session gives back when it ends, beside outputDir and the signals of the
  *   process
@@ -35,7 +37,7 @@ export async function beginTraining(
   { resumeFromCheckpoint, signal, handleSignals = true }: TrainOptions,
   lease: Disposable,
 ): Promise<TrainingSession> {
-  const { args, model, stop, ranks } = context;
+  const { args, model, objective, stop, ranks } = context;
   const holdings = new Holdings();
   holdings.add(lease);
   try {
@@ -46,6 +48,9 @@ export async function beginTraining(
     const checkRows = () => context.rows.check(rows.train, 'training');
     if (!isStream(examples)) checkRows();
     if (args.evalStrategy !== 'no' || args.evalOnStart) await evaluation.checkAhead(rows.eval);
+    // What is prepared is of the model with which every rank begins.
+    if (ranks && objective.prepare) await ranks.shareWeights(trainedParameters(context));
+    await context.prepare();
     if (args.autoFindBatchSize)
       await (output.start
         ? takeBatchSize(args, output.start)

@@ -226,6 +226,7 @@ export class Trainer<
     const rows = options.rows
       ? { train: options.rows, eval: this.#options.evalDataset }
       : this.#trainRows('planMemory');
+    await this.#context.prepare();
     return planMemory(await planSubject(this.#context, this.#evaluation, rows), options);
   }
 
@@ -234,6 +235,7 @@ export class Trainer<
     const { train } = this.#trainRows(caller);
     using _ = this.#occupy(caller);
     const loader = loaderOf(this.#context, await this.#context.rows.examples(train, 'training'));
+    await this.#context.prepare();
     return await rehearse(this.#context, loader, async (update) => {
       const group = await firstGroup(loader, groupShape(this.args, this.objective).batches);
       return await use(() => update(group));
@@ -283,6 +285,7 @@ export class Trainer<
   async evaluate(dataset?: EvalDataset): Promise<EvalMetrics> {
     checkEvalRows('evaluate()', dataset);
     this.#checkModel();
+    await this.#context.prepare();
     const metrics = await (dataset
       ? this.#evaluation.evaluate(dataset)
       : this.#evaluation.evaluateAll(this.#options.evalDataset));
@@ -300,6 +303,7 @@ export class Trainer<
    */
   async predict(dataset: RowSource, metricKeyPrefix = 'test'): Promise<PredictionOutput> {
     this.#checkModel();
+    await this.#context.prepare();
     return this.#evaluation.predict(dataset, metricKeyPrefix);
   }
 

@@ -28,6 +28,11 @@ export interface TrainingContext {
   readonly ranks: Ranks | null;
   /** Asks the run to end; its signal aborts then. */
   readonly stop: StopRequest;
+  /**
+   * `Objective.prepare`, the first time that it is asked for. Before anything records the loss or
+   * reads the weights of a checkpoint.
+   */
+  prepare(): Promise<void>;
   /** Measures the trainer's evaluation rows and tasks. */
   evaluate(): Promise<EvalMetrics>;
 }

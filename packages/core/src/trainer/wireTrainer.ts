@@ -22,6 +22,7 @@ import { Ranks } from './loop/ranks.js';
 import { type StopReason, StopRequest } from './loop/stopRequest.js';
 import { chooseOptimizer } from './makeOptimizer.js';
 import { resolveMaxLength } from './maxLength.js';
+import { prepareOnce } from './prepareObjective.js';
 import { PreparedRows } from './rows/preparedRows.js';
 import { RowLengths } from './rows/rowLengths.js';
 import { type TrainerFlavor, type TrainerOptions, trainerOptions } from './trainerOptions.js';
@@ -123,7 +124,9 @@ export function wireTrainer<Args extends TrainingArguments, ArgsInput extends ob
     stop,
   });
   const own = { model, objective, args, callbacks, rows, optimizers };
-  return { context: { ...own, logger, activity, ranks, stop, evaluate }, evaluation, schema };
+  const prepare = prepareOnce(objective, { model, logger }, activity);
+  const context = { ...own, logger, activity, ranks, stop, prepare, evaluate };
+  return { context, evaluation, schema };
 }
 
 /**

@@ -13,6 +13,7 @@ const required = {
 
 const kinds: Readonly<Record<keyof Objective, Kind>> = {
   ...required,
+  prepare: 'a function',
   updates: 'a function',
   updatesPerGroup: 'a whole number',
   examplesPerGroup: 'an object',
@@ -62,8 +63,9 @@ export function checkObjective(where: string, given: unknown): asserts given is 
     wrong.push(`${moved.join(', ')}: no members of an objective, but of its rows`);
     remedies.push(`Write rows: { ${moved.join(', ')} }.`);
   }
-  if (has('prepare') && !has('updates')) {
-    wrong.push('prepare: no member of an objective');
+  const { prepare } = members;
+  if (typeof prepare === 'function' && prepare.length > 1) {
+    wrong.push('prepare takes more than its context: a group of micro-batches goes to updates');
     remedies.push('Write async *updates(group, context) { yield { batches }; }.');
   }
   const known = Object.keys(kinds) as (keyof Objective)[];

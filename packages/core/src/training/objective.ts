@@ -3,6 +3,7 @@ import type { Module } from '../nn/module.js';
 
 import type { Tensor } from '../tensor/tensor.js';
 import type { PlainJson } from '../util/json.js';
+import type { Logger } from '../util/logger.js';
 import type { DeviceBatch, HostBatch, HostTensor } from './batch.js';
 import type { Fingerprint, RowRules, RowUse } from './rowRules.js';
 import type { Update, UpdateContext } from './updates.js';
@@ -25,6 +26,12 @@ export interface LossOutput {
    * all metrics are divided with them. Default 0.
    */
   readonly extraItems?: number;
+}
+
+/** What `Objective.prepare` is told. */
+export interface PrepareContext {
+  readonly model: LanguageModel;
+  readonly logger: Logger;
 }
 
 /**
@@ -58,6 +65,16 @@ export interface Objective<Example = unknown> {
    * The label smoothing of its loss. What `labelSmoothingFactor` asks for must be this. Default 0.
    */
   readonly labelSmoothing?: number;
+  /**
+   * Makes what is made once, of the model as it is when its trainer is made: a frozen copy to
+   * compare with. It is awaited once for a trainer, before whatever comes first: an evaluation, a
+   * prediction, a memory plan, a profile, a run. A run has not read the weights of its checkpoint
+   * yet, so a resumed run prepares what the first one did. Optional.
+   *
+   * It changes nothing of the model that is trained or saved. Whoever made what it makes disposes
+   * it. Where it throws, it is asked again the next time.
+   */
+  prepare?(context: PrepareContext): Promise<void>;
   /**
    * Makes padded arrays of examples. It is work of the host alone, and the loader calls it ahead of
    * the step.

@@ -3,6 +3,8 @@ import {
   causalLmObjective,
   type LanguageModel,
   type Objective,
+  type PrepareContext,
+  type Tensor,
   type TokenExample,
   type UpdateContext,
 } from '@attune/core';
@@ -123,9 +125,29 @@ describe('the kit', () => {
       }),
     });
 
+  /** A sum of weights of before, taken once, against which they are held. */
+  const anchored = (objective: Objective<TokenExample>) => {
+    let before: Tensor | undefined;
+    const sumOf = ({ root }: LanguageModel) => {
+      const [, first] = [...root.namedParameters()].find(([, { trainable }]) => trainable)!;
+      return first.tensor.sum();
+    };
+    return {
+      async prepare({ model }: PrepareContext) {
+        const { engine } = model;
+        before = engine.keep(engine.noGrad(() => sumOf(model)));
+      },
+      loss(model: LanguageModel, batch: DeviceBatch) {
+        const drift = sumOf(model).sub(before!).square();
+        return { loss: objective.loss(model, batch).loss.add(drift.mul(batch.labels!.shape[0]!)) };
+      },
+    };
+  };
+
   test('passes a sound objective, and one with updates and state', async () => {
     expect(await failure(own())).toBe('');
     expect(await failure(own((objective) => growing({ by: 1 }, true)(objective)))).toBe('');
+    expect(await failure(own(anchored))).toBe('');
   });
 
   test.each<[string, ObjectiveDefinition, RegExp]>([
@@ -137,6 +159,15 @@ describe('the kit', () => {
         }),
       })),
       /loss of the whole is .*, of two micro-batches/,
+    ],
+    [
+      'a model that is frozen in the place of a copy',
+      own(() => ({
+        async prepare({ model }: PrepareContext) {
+          for (const [, parameter] of model.root.namedParameters()) parameter.trainable = false;
+        },
+      })),
+      /preparing changes model.embed_tokens.weight of what is trained/,
     ],
     [
       'a part that is detached',

@@ -43,8 +43,13 @@ describe('an objective that is none is refused before anything is read', () => {
   test.each([
     [
       'one of before rules about rows and updates',
-      { ...whole, encode: base.rows!.encode, lengthOf: () => 3, prepare: async () => [] },
-      /OBJECTIVE_INVALID: Trainer: objective "causal-lm":\n {2}encode, lengthOf: no members of an objective, but of its rows\n {2}prepare: no member/,
+      {
+        ...whole,
+        encode: base.rows!.encode,
+        lengthOf: () => 3,
+        prepare: async (_: unknown, group: unknown) => group,
+      },
+      /OBJECTIVE_INVALID: Trainer: objective "causal-lm":\n {2}encode, lengthOf: no members of an objective, but of its rows\n {2}prepare takes more than its context/,
       /rows: \{ encode, lengthOf \}.*async \*updates\(group, context\) \{ yield \{ batches \}; \}/,
     ],
     [

@@ -99,7 +99,7 @@ describe('what hangs', () => {
       /computeMetrics/,
     ],
     [
-      'what an objective prepares (rewards, rollouts)',
+      'what an objective makes of a group (rewards, rollouts)',
       (gate) => ({
         objective: {
           ...base,
@@ -146,6 +146,20 @@ describe('what hangs', () => {
       await attune.dispose();
     },
   );
+
+  test('what an objective prepares is named after 30 s', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const { promise, release } = later();
+    const objective = { ...base, name: 'frozen', prepare: () => promise } as Objective;
+    const { trainer, logger, attune } = await make({ objective });
+    const training = trainer.train();
+    await settle();
+    vi.advanceTimersByTime(90_000);
+    expect(warnings(logger)).toEqual([expect.stringMatching(/objective "frozen" in prepare: not/)]);
+    release();
+    await training;
+    await attune.dispose();
+  });
 
   test('what takes its time below that is not mentioned, and leaves no timer', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });

@@ -46,7 +46,8 @@ export interface RunStart {
   readonly position: Position | null;
 }
 
-function* trainedParameters({
+/** What a run trains: of the model and of its objective. */
+export function* trainedParameters({
   model,
   objective,
 }: Pick<TrainingContext, 'model' | 'objective'>): Generator<Parameter> {
