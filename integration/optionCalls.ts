@@ -277,6 +277,7 @@ export const unchecked: Readonly<Record<string, string>> = {
   'Engine#backward': ops,
   attendCached: ops,
   causalLmLoss: ops,
+  checkTrainerOptions: 'it is what refuses them',
   'new Conv1D': parts,
   'new DecodeStream': parts,
   'new DecoderWithHead': parts,

@@ -2,7 +2,7 @@
 export interface GaeOptions {
   /** Discount of what comes one token later, g. TRL's default 1. */
   readonly gamma: number;
-  /** How much of later surprises counts, l: 0 trusts the values, 1 the rewards. TRL's default 0.95. */
+  /** How much of later surprises counts, l: 0 trusts the values, 1 the rewards. TRL: 0.95. */
   readonly lam: number;
 }
 

@@ -17,6 +17,11 @@ export interface PairLogProbs {
    * `chosen`.
    */
   readonly chosenTokens?: Tensor;
+  /**
+   * Tokens of a chosen answer, the mean over all pairs of the accumulated batch, one number: what
+   * `sft` divides by. Default: the mean over this batch.
+   */
+  readonly tokensPerPair?: Tensor;
 }
 
 /** Regularisers between policy and reference, by TRL's names. */

@@ -10,10 +10,16 @@ import {
 import { aot, aotUnpaired } from './sortedLosses.js';
 
 /**
- * -log p of a chosen token, the mean over all of the batch, for each pair [B]. It is a function of
- * the batch: with unequal lengths, two batches are not one of both.
+ * -log p of the chosen answer's tokens, divided by the mean length of chosen answers: its mean over
+ * pairs is the mean over their tokens, [B]. Without `tokensPerPair` that is the mean length of this
+ * batch, and with unequal lengths two batches are not one of both.
  */
-const sft: PairLoss = (x) => pooledMean(x.chosenTokens ?? x.chosen, x.chosenCounts).neg();
+const sft: PairLoss = (x) => {
+  const tokens = x.chosenTokens ?? x.chosen;
+  return x.tokensPerPair
+    ? tokens.neg().div(x.tokensPerPair)
+    : pooledMean(tokens, x.chosenCounts).neg();
+};
 
 /** The losses of `DPOTrainer`, by TRL's `loss_type`. */
 export const pairLosses = {

@@ -175,8 +175,8 @@ export function policyGradient(tokens: PolicyTokens, options: PolicyOptions): Po
 }
 
 /**
- * 1 for rows of advantage 0 or more, and for those whose mean of log pi_sampling - log pi is at most
- * `threshold`, [B, 1] (arXiv:2512.02556, eq. 9).
+ * 1 for rows of advantage 0 or more, and for those whose mean of log pi_sampling - log pi is at
+ * most `threshold`, [B, 1] (arXiv:2512.02556, eq. 9).
  */
 function onPolicy(tokens: PolicyTokens, old: Tensor, threshold: number): Tensor {
   const { logProbs, samplingLogProbs, advantages, mask, counts } = tokens;

@@ -44,7 +44,7 @@ export interface AnswerTerms {
   readonly logProbs: ArrayLike<number>;
   /** [N]: under the reference. */
   readonly refLogProbs: ArrayLike<number>;
-  /** Of the whole answer. */
+  /** What the whole answer is worth. */
   readonly score: number;
 }
 

@@ -117,8 +117,8 @@ export class RewardScorer {
    * The rewards of each function, [F][N]; NaN where it had no opinion. Functions run at the same
    * time.
    *
-   * @throws REWARD_FAILED for a function that throws or does not return; REWARD_VALUE for what is no
-   *   reward, with function, row and value; the reason of the signal
+   * @throws REWARD_FAILED for a function that throws or does not return; REWARD_VALUE for what is
+   *   no reward, with function, row and value; the reason of the signal
    */
   async rate(
     given: CompletionsToRate,

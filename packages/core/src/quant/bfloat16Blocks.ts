@@ -37,8 +37,8 @@ const UNSURE = 0x80;
 /**
  * A bfloat16 has 7 bits of fraction, so blocks have 128 kinds of largest numbers, up to a power of
  * two. For each, a table gives the codes of all ratios, as the rule has them: it is asked for a
- * block of all numbers. So there is no arithmetic for a number, and none that could round otherwise.
- * Bits are read two numbers at a time.
+ * block of all numbers. So there is no arithmetic for a number, and none that could round
+ * otherwise. Bits are read two numbers at a time.
  */
 export function bfloat16Blocks(rule: BlockRule): Bfloat16Blocks {
   const codeBits = bitsOf(rule.map);

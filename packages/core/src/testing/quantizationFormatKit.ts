@@ -37,9 +37,10 @@ export interface QuantizationFormatKitOptions {
  *
  * Weights are held as well as is claimed. `forward` multiplies with what `dequantize` gives, and
  * its gradient to the input is that of central differences. Codes depend on the rows alone, are the
- * same for rows as they lie in a file (`encodeStored`), and are refused for what is not finite. What is read can be loaded again. Options are checked, and go
- * through config.json. A model holds the bytes that are planned. Saved and loaded, it has the same
- * bits. A file that is not what config.json says is an AttuneError.
+ * same for rows as they lie in a file (`encodeStored`), and are refused for what is not finite.
+ * What is read can be loaded again. Options are checked, and go through config.json. A model holds
+ * the bytes that are planned. Saved and loaded, it has the same bits. A file that is not what
+ * config.json says is an AttuneError.
  */
 export function quantizationFormatKit(
   format: QuantizationFormat,

@@ -1,4 +1,5 @@
 export { applyPeft, type PeftConfigInput } from './applyPeft.js';
+export { checkTrainerOptions } from './checkInputs.js';
 export type { StopReason } from './loop/stopRequest.js';
 export type { EvaluationReport, TrainingStep, UpdateReport } from './loop/trainingSteps.js';
 export type {

@@ -27,7 +27,7 @@ const layerOf = (engine: Engine, quantType: QuantType, nested: boolean, shape: S
 
 type Layer = ReturnType<typeof layerOf>;
 
-/** Where two arrays differ first; -1: nowhere. Of long arrays, `toEqual` takes seconds. */
+/** Where two arrays differ first; -1: nowhere. With long arrays `toEqual` takes seconds. */
 const same = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   if (a.length !== b.length) return -2;
   for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return i;

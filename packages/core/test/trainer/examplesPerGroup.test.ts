@@ -10,7 +10,7 @@ import { float32Attune, idRows, minuteLlama, temporaryFolder } from './support.j
 
 const base = causalLmObjective({ maxLength: 32, preflight: 'off' });
 
-/** Makes two micro-batches of the three rows that it takes at once, and records what it was given. */
+/** Makes two micro-batches of the three rows that it takes at once, and records what it gets. */
 function taking(seen: { use: string; rows: number[] }[]): Objective<TokenExample> {
   return {
     ...base,

@@ -1,5 +1,6 @@
 import {
   AttuneError,
+  type Communicator,
   causalLmObjective,
   createAttune,
   type Objective,
@@ -34,10 +35,7 @@ function noted(prepare: (context: PrepareContext) => Promise<void> = async () =>
 async function make(
   objective: Objective,
   args: object = {},
-  {
-    communicator,
-    seed = 0,
-  }: { communicator?: Parameters<typeof createAttune>[0]['communicator']; seed?: number } = {},
+  { communicator, seed = 0 }: { communicator?: Communicator; seed?: number } = {},
 ) {
   const attune = await createAttune({
     backend: 'reference',
@@ -55,7 +53,7 @@ async function make(
       perDeviceTrainBatchSize: 2,
       learningRate: 0.05,
       maxSteps: 2,
-      saveStrategy: 'no',
+      saveStrategy: 'no' as const,
       ...args,
     },
   });

@@ -1,0 +1,12 @@
+export {
+  type AlignmentOptions,
+  alignmentObjective,
+  alphaPo,
+  cpo,
+  dpo,
+  ipo,
+  kto,
+  type ObjectiveFactory,
+  orpo,
+  simpo,
+} from './create.js';

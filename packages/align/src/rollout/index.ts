@@ -1,0 +1,25 @@
+export {
+  type Advantages,
+  grpoAdvantages,
+  type MultiObjectiveAggregation,
+  type RewardMatrix,
+  rlooAdvantages,
+  type ScaleRewards,
+} from './advantages.js';
+export { type KlController, type KlTarget, klController } from './klController.js';
+export {
+  type AnswerRewardOptions,
+  type AnswerRewards,
+  type AnswerTerms,
+  type KlEstimator,
+  penalised,
+  ppoRewards,
+  tokenKl,
+  truncateAnswer,
+} from './ppoRewards.js';
+export type {
+  RewardFunction,
+  RewardInput,
+  RewardSource,
+  RewardValues,
+} from './rewards.js';

@@ -1,0 +1,16 @@
+export {
+  type AlignmentArguments,
+  type AlignmentArgumentsInput,
+  AlignmentTrainer,
+  type AlignmentTrainerOptions,
+  type NamedTrainerOptions,
+} from './alignmentTrainer.js';
+export {
+  AlphaPOTrainer,
+  CPOTrainer,
+  DPOTrainer,
+  IPOTrainer,
+  KTOTrainer,
+  ORPOTrainer,
+  SimPOTrainer,
+} from './named.js';
