@@ -2,15 +2,26 @@ import { AttuneError } from '@attune/core';
 import type { Binding } from './bindGroupCache.js';
 import type { Stage } from './kernels/kernel.js';
 
-/** What a shader notes: how many lanes went outside, then binding and index of the first. */
+/** What a shader notes: how many lanes went outside, then array and index of the first. */
 const WORDS = 3;
 /** Shaders that have a place of their own; those that come later share the last. */
 const PLACES = 4096;
 const STORAGE = 0x80;
 const COPY_SRC = 0x04;
 
-/** Arrays that a module binds, by their names. A reading access is declared `read`. */
-const DECLARED = /@binding\((\d+)\)\s*var<storage(?:,\s*\w+)?>\s*(\w+)\s*:\s*array</g;
+/** Arrays that a module binds, by their names. */
+const BOUND = /@binding\(\d+\)\s*var<storage(?:,\s*\w+)?>\s*(\w+)\s*:\s*array</g;
+/** Arrays in workgroup memory, by their names, and their length. */
+const SHARED = /var<workgroup>\s*(\w+)\s*:\s*array<[^;]*,\s*(\d+)u?\s*>\s*;/g;
+
+/** The arrays of a module: how long each is, in WGSL. */
+const arraysOf = (wgsl: string): [name: string, length: string][] => [
+  ...[...wgsl.matchAll(BOUND)].map(([, name]): [string, string] => [
+    name!,
+    `arrayLength(&${name})`,
+  ]),
+  ...[...wgsl.matchAll(SHARED)].map(([, name, length]): [string, string] => [name!, `${length}u`]),
+];
 
 /** Where a module begins to run: its attributes, and its parameters. */
 const MAIN = /(@compute(?:\s+@\w+\([^)]*\))+)\s*fn main\(([^{]*)\)\s*\{/;
@@ -26,15 +37,15 @@ function closing(wgsl: string, open: number): number {
 }
 
 /**
- * A module that notes each index that lies outside of the bound array it is used with, and goes on
- * as before. It sees `name[index]`; what goes through a pointer to the array it does not see.
+ * A module that notes each index that lies outside of the array it is used with, bound or in
+ * workgroup memory, and goes on as before. It sees `name[index]`; what goes through a pointer to the array it does not see.
  *
  * @param binding where the notes are bound @param place of this shader's among them
  */
 export function boundsChecked(wgsl: string, binding: number, place: number): string {
-  const names = new Map([...wgsl.matchAll(DECLARED)].map(([, at, name]) => [name!, Number(at)]));
-  if (names.size === 0) return wgsl;
-  const access = new RegExp(`\\b(${[...names.keys()].join('|')})\\s*\\[`, 'g');
+  const arrays = arraysOf(wgsl);
+  if (arrays.length === 0) return wgsl;
+  const access = new RegExp(`\\b(${arrays.map(([name]) => name).join('|')})\\s*\\[`, 'g');
   const rewritten = (text: string): string => {
     let [out, done] = ['', 0];
     for (const match of text.matchAll(access)) {
@@ -48,10 +59,10 @@ export function boundsChecked(wgsl: string, binding: number, place: number): str
     return out + text.slice(done);
   };
   // Private to a lane until its end: a note at each index takes minutes to compile.
-  const helpers = [...names].map(
-    ([name, at]) => `fn checked_${name}(i: u32) -> u32 {
-  let outside = i >= arrayLength(&${name});
-  checked_binding = select(checked_binding, ${at + 1}u, outside);
+  const helpers = arrays.map(
+    ([name, length], at) => `fn checked_${name}(i: u32) -> u32 {
+  let outside = i >= ${length};
+  checked_array = select(checked_array, ${at + 1}u, outside);
   checked_index = select(checked_index, i, outside);
   return i;
 }`,
@@ -63,14 +74,14 @@ export function boundsChecked(wgsl: string, binding: number, place: number): str
   const given = [...plain.matchAll(/(\w+)\s*:/g)].map(([, name]) => name);
   return `${rewritten(wgsl.replace(head, () => `fn checked_main(${plain}) {`))}
 @group(0) @binding(${binding}) var<storage, read_write> checked_notes: array<atomic<u32>>;
-var<private> checked_binding: u32;
+var<private> checked_array: u32;
 var<private> checked_index: u32;
 ${helpers.join('\n')}
 ${attributes}
 fn main(${parameters}) {
   checked_main(${given.join(', ')});
-  if (checked_binding > 0u && atomicAdd(&checked_notes[${place * WORDS}u], 1u) == 0u) {
-    atomicStore(&checked_notes[${place * WORDS + 1}u], checked_binding - 1u);
+  if (checked_array > 0u && atomicAdd(&checked_notes[${place * WORDS}u], 1u) == 0u) {
+    atomicStore(&checked_notes[${place * WORDS + 1}u], checked_array - 1u);
     atomicStore(&checked_notes[${place * WORDS + 2}u], checked_index);
   }
 }
@@ -78,8 +89,8 @@ fn main(${parameters}) {
 }
 
 /**
- * Finds kernels that read or write outside of what they bind, which robust access hides: it moves
- * the index inside. A binding ends at a multiple of 16 bytes, so what is less far off is not seen.
+ * Finds kernels that read or write outside of their arrays, which robust access hides: it moves the
+ * index inside. A binding ends at a multiple of 16 bytes, so what is less far off is not seen.
  */
 export class BoundsCheck {
   /** What the shaders note. */
@@ -106,11 +117,11 @@ export class BoundsCheck {
     const place = this.#shaders.findIndex((_, at) => notes[at * WORDS]! > 0);
     if (place < 0) return null;
     const { key, wgsl } = this.#shaders[place]!;
-    const [lanes, binding, index] = notes.subarray(place * WORDS);
-    const name = [...wgsl.matchAll(DECLARED)].find(([, at]) => Number(at) === binding)?.[2];
+    const [lanes, array, index] = notes.subarray(place * WORDS);
+    const [name] = arraysOf(wgsl)[array!]!;
     return new AttuneError(
       'KERNEL_OUT_OF_BOUNDS',
-      `the kernel "${key}" uses ${name}[${index}], which is beyond what it binds; ${lanes} lanes went outside.`,
+      `the kernel "${key}" uses ${name}[${index}], which is beyond what it has; ${lanes} lanes went outside.`,
       {
         remedy:
           'Let lanes that have no work return first: `if (gid >= p.n) { return; }`. Unchecked, another element is read or overwritten.',

@@ -11,13 +11,14 @@ fn a(i: u32) -> vec4f { return aData[i]; }
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3u) { out[u32(aData[2 * (i[0])].x)] = about[3] + out0[1]; atomicAdd(&out [k], 1); }`;
 
-  test('all are checked, also one within another; other arrays are left alone', () => {
+  test('all are checked, also one within another and in workgroup memory; others are left alone', () => {
     const checked = boundsChecked(module, 2, 5);
     expect(checked).toContain('return aData[checked_aData(u32(i))];');
     expect(checked).toContain(
-      'out[checked_out(u32(u32(aData[checked_aData(u32(2 * (i[0])))].x)))] = about[3] + out0[1];',
+      'out[checked_out(u32(u32(aData[checked_aData(u32(2 * (i[0])))].x)))] = about[checked_about(u32(3))] + out0[1];',
     );
     expect(checked).toContain('atomicAdd(&out [checked_out(u32(k))], 1);');
+    expect(checked).toContain('let outside = i >= 4u;');
     expect(checked).toContain('fn checked_main(wid: vec3u) {');
     expect(checked).toContain('fn main(@builtin(workgroup_id) wid: vec3u) {\n  checked_main(wid);');
     expect(checked).toContain('@binding(2) var<storage, read_write> checked_notes');
