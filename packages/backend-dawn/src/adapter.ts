@@ -16,7 +16,9 @@ export interface AdapterChoice extends Subgroups {
   /** e.g. "llvmpipe (LLVM 19.1.7, 256 bits)". */
   readonly description: string;
   readonly software: boolean;
-  /** Kernels are searched for indices beyond their buffers, see the option of `dawn`. */
+  /** Devices guard against commands and kernels that are wrong, see `checked` of `dawn`. */
+  readonly guarded: boolean;
+  /** Kernels are searched for indices beyond their buffers, see the same. */
   readonly checked: boolean;
   /**
    * Makes products of float16 with sums in float32, if the device has such a unit. Kernels take it
@@ -48,7 +50,7 @@ function kindOf(adapter: GPUAdapter): AdapterKind {
   return 'gpu';
 }
 
-function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice {
+function describe(adapter: GPUAdapter, gpu: GPU, guarded: boolean): Omit<AdapterChoice, 'reason'> {
   const info = adapter.info as GPUAdapterInfo & {
     subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>;
   };
@@ -59,10 +61,10 @@ function describe(adapter: GPUAdapter, gpu: GPU, reason: string): AdapterChoice 
     gpu,
     description: info.description || info.device || info.vendor,
     software: kind !== 'gpu',
+    guarded,
     checked: false,
     ...subgroupsOf(adapter),
     matrixUnit: matrixUnitOf(adapter, info.subgroupMatrixConfigs ?? []),
-    reason,
   };
 }
 
@@ -90,31 +92,32 @@ function matrixUnitOf(
  * SwiftShader of `@sparticuz/chromium`.
  *
  * @param want a kind, or 'auto'. Default: ATTUNE_VULKAN from the environment, else 'auto'.
+ * @param guarded false: its devices neither validate commands nor guard kernels, see `dawn`
  * @throws ADAPTER_KIND; NO_ADAPTER with everything that was tried and what to install
  */
 export async function chooseAdapter(
   want: AdapterKind | 'auto' | undefined,
+  guarded = true,
 ): Promise<AdapterChoice> {
   const kind = wantedKind(want);
   process.env.XDG_RUNTIME_DIR ??= tmpdir(); // lavapipe warns without it
   const { dawnInstance } = await import('./dawnInstance.js'); // it may not be installed
-  const request = async (): Promise<[GPUAdapter, GPU] | null> => {
-    const gpu = dawnInstance();
+  const request = async () => {
+    const gpu = dawnInstance(guarded);
     const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-    return adapter ? [adapter, gpu] : null;
+    return adapter && describe(adapter, gpu, guarded);
   };
   const tried: string[] = [];
 
   if (kind !== 'swiftshader') {
-    const found = hasSystemLoader() ? await request() : null;
-    if (found) {
-      const choice = describe(...found, 'found on the system');
+    const choice = hasSystemLoader() ? await request() : null;
+    if (choice) {
       if (kind === 'auto' || kind === choice.kind) {
-        const why =
+        const reason =
           choice.kind === 'gpu'
             ? 'a GPU with Vulkan, Metal or Direct3D'
             : 'no GPU; the software Vulkan that is installed';
-        return { ...choice, reason: why };
+        return { ...choice, reason };
       }
       tried.push(`system Vulkan: ${choice.description} is ${choice.kind}, not ${kind}`);
     } else
@@ -125,12 +128,10 @@ export async function chooseAdapter(
   if (kind === 'auto' || kind === 'swiftshader') {
     try {
       useDriver(unpackSwiftShader());
-      const found = await request();
-      if (found)
-        return describe(
-          ...found,
-          kind === 'auto' ? 'no GPU and no usable Vulkan driver; the one from npm' : 'asked for',
-        );
+      const choice = await request();
+      const reason =
+        kind === 'auto' ? 'no GPU and no usable Vulkan driver; the one from npm' : 'asked for';
+      if (choice) return { ...choice, reason };
       tried.push('SwiftShader from npm: unpacked, but no adapter came of it');
     } catch (cause) {
       tried.push(`SwiftShader from npm: ${(cause as Error).message}`);

@@ -38,7 +38,8 @@ function closing(wgsl: string, open: number): number {
 
 /**
  * A module that notes each index that lies outside of the array it is used with, bound or in
- * workgroup memory, and goes on as before. It sees `name[index]`; what goes through a pointer to the array it does not see.
+ * workgroup memory, and goes on as before. It sees `name[index]`; what goes through a pointer to
+ * the array it does not see.
  *
  * @param binding where the notes are bound @param place of this shader's among them
  */

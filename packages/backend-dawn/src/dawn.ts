@@ -21,11 +21,15 @@ const dawnShape = {
     .default([])
     .meta({ aka: 'kernel' }),
   /**
-   * Whether kernels are searched for indices beyond what they bind, which the device moves inside
-   * and says nothing of: the first is named at the next wait, KERNEL_OUT_OF_BOUNDS. Shaders compile
-   * and run slower: for tests of `kernels`. Default false.
+   * true, for tests of `kernels`: the device guards against wrong kernels and commands as it does
+   * for web pages, and kernels are searched for indices beyond their arrays. The first is named at
+   * the next wait, KERNEL_OUT_OF_BOUNDS. Shaders compile and run slower.
+   * false: neither. A kernel that reads or writes outside of what it binds, reads workgroup memory
+   * that it has not written, or divides an integer by 0 computes anything or ends the process; a
+   * command that WebGPU forbids is not refused.
+   * Default: the guards without the search.
    */
-  checked: z.boolean().default(false).meta({ aka: 'bounds robustness' }),
+  checked: z.boolean().optional().meta({ aka: 'bounds robustness' }),
   /**
    * The file with the kernels' measured choices (see `trainer.tune`), or false to neither read nor
    * write one. Default: tuning.json in the cache folder.
@@ -46,14 +50,17 @@ export type DawnOptions = OptionsInput<typeof dawnShape>;
  * @throws UNKNOWN_OPTION, INVALID_OPTION, NO_ADAPTER, ADAPTER_KIND, NO_DEVICE
  */
 export async function createDawnBackend(options: DawnOptions = {}): Promise<DawnBackend> {
-  const { checked } = parseOptions(dawnOptions, options, {
-    where: 'createDawnBackend',
+  const { checked } = parseOptions(dawnOptions, options, { where: 'createDawnBackend' });
+  const choose = async () => ({
+    ...(await chooseAdapter(options.adapter, checked ?? true)),
+    checked: checked ?? false,
   });
-  const choice = await chooseAdapter(options.adapter);
-  if (!choice.matrixUnit) return open({ ...choice, checked }, options);
-  const fault = await matrixUnitFault((kernels) => open(choice, { tuning: false, kernels }));
-  // An adapter gives one device.
-  const again = { ...(await chooseAdapter(options.adapter)), checked };
+  const choice = await choose();
+  if (!choice.matrixUnit) return open(choice, options);
+  const fault = await matrixUnitFault((kernels) =>
+    open({ ...choice, checked: false }, { tuning: false, kernels }),
+  );
+  const again = await choose(); // an adapter gives one device
   if (!fault) return open(again, options);
   const message = `the matrix unit of ${choice.description} is not used: ${fault}.`;
   process.emitWarning(message, {

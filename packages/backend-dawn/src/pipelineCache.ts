@@ -1,6 +1,7 @@
 import { AttuneError } from '@attune/core';
 import type { BackendStats } from '@attune/core/backend';
 import type { BoundsCheck } from './boundsCheck.js';
+import { compile } from './compile.js';
 import type { Stage } from './kernels/kernel.js';
 
 export interface CachedPipeline {
@@ -41,20 +42,14 @@ export class PipelineCache {
       stage.operands.length + (this.check ? 1 : 0),
     );
     const wgsl = stage.wgsl(this.subgroupSize);
-    const module = this.device.createShaderModule({
-      code: this.check ? this.check.wgslOf(stage, wgsl) : wgsl,
-      label: stage.key,
-    });
+    const code = this.check ? this.check.wgslOf(stage, wgsl) : wgsl;
     const entry: CachedPipeline = { layout, pipeline: null, ready: Promise.resolve() };
-    entry.ready = this.device
-      .createComputePipelineAsync({
-        label: stage.key,
-        layout: pipelineLayout,
-        compute: { module, entryPoint: 'main' },
-      })
-      .then((compiled) => {
+    entry.ready = compile(this.device, { code, label: stage.key, layout: pipelineLayout }).then(
+      (compiled) => {
         entry.pipeline = compiled;
-      }, this.onError);
+      },
+      this.onError,
+    );
     this.stats.pipelines++;
     this.#pipelines.set(stage.key, entry);
     return entry;

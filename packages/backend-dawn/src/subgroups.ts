@@ -1,3 +1,5 @@
+import { compile } from './compile.js';
+
 /** Newer than the types in use. */
 type SubgroupInfo = GPUAdapterInfo & { subgroupMinSize?: number; subgroupMaxSize?: number };
 
@@ -43,15 +45,13 @@ export const askedSize = ({
 /** Why the device refuses shaders that ask for a size; null if it takes them. */
 export async function sizeRefusal(device: GPUDevice, size: number): Promise<string | null> {
   device.pushErrorScope('validation');
-  const module = device.createShaderModule({
-    code: `enable subgroups;
+  const code = `enable subgroups;
 enable subgroup_size_control;
-@compute @workgroup_size(${size}) @subgroup_size(${size}) fn main() {}`,
-  });
-  const made = device
-    .createComputePipelineAsync({ layout: 'auto', compute: { module } })
-    .then(() => null)
-    .catch((error: Error) => error.message);
+@compute @workgroup_size(${size}) @subgroup_size(${size}) fn main() {}`;
+  const made = compile(device, { code, label: 'subgroup size', layout: 'auto' }).then(
+    () => null,
+    (error: Error) => error.message,
+  );
   const invalid = await device.popErrorScope();
   return invalid?.message ?? (await made);
 }

@@ -31,7 +31,7 @@ export class KernelPaths {
     const left = new Set(
       cases.map((testCase) => {
         const { op, inputs, attrs } = testCase;
-        const shaders = shadersOf(testCase, facts, kernelOf(op.name))?.map(({ wgsl }) => wgsl());
+        const shaders = stagesOf(testCase, facts, kernelOf(op.name))?.map(({ wgsl }) => wgsl());
         const types = inputs.map(({ dtype, shape }) => [dtype, `${shape.length}d`]);
         const text = shaders?.join('\n') ?? JSON.stringify([op.name, types, attrs]);
         const statements = text.split(shaders ? /[;{}\n]/ : '\n').map(withoutSizes);
@@ -73,8 +73,8 @@ const withoutSizes = (text: string): string =>
     .replace(/\d+(\.\d+)?(e-?\d+)?/g, '#')
     .replace(/(\S.{2,}?)(?:(?: \+ |, )\1)+/g, '$1');
 
-/** The shaders of a case, planned and not compiled; nothing where the kernel does not take it. */
-function shadersOf(testCase: OpCase, facts: DeviceFacts, kernel: Kernel | undefined) {
+/** The stages of a case, planned and not compiled; nothing where the kernel does not take it. */
+export function stagesOf(testCase: OpCase, facts: DeviceFacts, kernel: Kernel | undefined) {
   const { op, attrs, targets } = testCase;
   let id = 0;
   const operand = ({ shape, dtype }: Pick<Operand, 'shape' | 'dtype'>): Operand => {
