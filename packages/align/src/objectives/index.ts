@@ -10,3 +10,4 @@ export {
   orpo,
   simpo,
 } from './create.js';
+export { type RewardOptions, rewardObjective } from './reward.js';

@@ -14,3 +14,9 @@ export {
   ORPOTrainer,
   SimPOTrainer,
 } from './named.js';
+export {
+  type RewardArguments,
+  type RewardArgumentsInput,
+  RewardTrainer,
+  type RewardTrainerOptions,
+} from './rewardTrainer.js';
