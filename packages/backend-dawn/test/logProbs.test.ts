@@ -43,6 +43,7 @@ const logProbs = (model: CausalLM) =>
     perToken: true,
     temperature: 0.9,
     withCorrect: true,
+    statistics: ['entropy', 'meanLogit', 'concentration'],
   });
 
 /** Weighs rows by what they become. */
@@ -55,7 +56,9 @@ describe.each(['tiny-llama', 'tiny-gemma2'])('%s', (name) => {
     for (const model of [ours, theirs]) {
       const given = logProbs(model);
       const values: Record<string, ArrayLike<number>> = {};
-      for (const [key, tensor] of Object.entries(given)) values[key] = await tensor.data();
+      const { statistics, ...others } = given;
+      for (const [key, tensor] of Object.entries({ ...others, ...statistics }))
+        values[key] = await tensor.data();
       model.engine.backward(lossOf(given));
       for (const [key, { tensor }] of model.root.namedParameters())
         values[key] = await tensor.grad!.data();
@@ -82,6 +85,8 @@ describe.each(['tiny-llama', 'tiny-gemma2'])('%s', (name) => {
       expect(learned.sums.requiresGrad).toBe(true);
       for (const key of ['perToken', 'sums', 'correct'] as const)
         expect(await told[key]!.data()).toEqual(await learned[key]!.data());
+      for (const [key, tensor] of Object.entries(told.statistics!))
+        expect(await tensor.data()).toEqual(await learned.statistics![key as 'entropy']!.data());
     },
   );
 });

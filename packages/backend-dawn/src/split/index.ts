@@ -28,6 +28,7 @@ const splitters: ReadonlyMap<string, Splitter> = new Map([
   ...named(['sum', 'max', 'argmax'], reduction),
   ...named(['softmax', 'logSoftmax', 'softmaxGrad'], lastAxis),
   ...named(['crossEntropy', 'crossEntropyGrad', 'crossEntropyInto', 'labelIsTop'], rows),
+  ...named(['rowStatistics'], rows),
   ...Object.entries({
     ...{ embedding, embeddingGrad, slice, writeRows },
     ...{ matmul, quantizedMatmul, dequantize, sumSquares, adamw8bit },

@@ -5,10 +5,16 @@ import { greater } from '../tensor/ops/elementwise.js';
 import { scatterRows } from '../tensor/ops/embedding.js';
 import { chunkRows } from '../tensor/ops/headChunks.js';
 import { labelIsTop } from '../tensor/ops/labelIsTop.js';
-import { linearCrossEntropyRows, type RowLosses } from '../tensor/ops/linearCrossEntropyRows.js';
+import {
+  linearCrossEntropyRows,
+  type RowLosses,
+  type RowQuestions,
+} from '../tensor/ops/linearCrossEntropyRows.js';
 import { concat } from '../tensor/ops/movement.js';
+import { ROW_STATISTICS, type RowStatistic, rowStatistics } from '../tensor/ops/rowStatistics.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { DeviceBatch } from '../training/batch.js';
+import { describeValue } from '../util/describeValue.js';
 import { AttuneError } from '../util/errors.js';
 import { checkNames, type OptionsInput } from '../util/options.js';
 import { predictedRows } from './predictedRows.js';
@@ -20,6 +26,11 @@ const logProbsShape = {
   perToken: z.boolean().default(false),
   /** Also give `correct`. Default false. */
   withCorrect: z.boolean().default(false).meta({ aka: 'correct' }),
+  /**
+   * Also give these numbers of what is predicted at each label: `'entropy'`, `'meanLogit'`,
+   * `'concentration'`. Default [].
+   */
+  statistics: z.array(z.enum(ROW_STATISTICS)).readonly().default([]).meta({ aka: 'entropy' }),
 };
 const logProbsOptions = z.strictObject(logProbsShape);
 
@@ -45,6 +56,24 @@ export interface SequenceLogProbs {
    * Not differentiable.
    */
   readonly correct?: Tensor;
+  /** Those that were asked for. */
+  readonly statistics?: LogProbStatistics;
+}
+
+/**
+ * Numbers of the distribution p = softmax(logits / temperature) that predicts a label. Each is
+ * float32 [B, T]: at t that of `labels[t]`, 0 where it is -100. Not differentiable.
+ */
+export interface LogProbStatistics {
+  /** -sum p log p over the vocabulary, in nats. A logit of -inf adds nothing. */
+  readonly entropy?: Tensor;
+  /** Mean of the logits over the vocabulary, before the temperature divides them. */
+  readonly meanLogit?: Tensor;
+  /**
+   * log sum p^2 over the vocabulary: 0 where one token has all of p, -log V where all have the
+   * same. Zhou et al. 2024 (WPO), https://arxiv.org/abs/2406.11827
+   */
+  readonly concentration?: Tensor;
 }
 
 /**
@@ -69,13 +98,15 @@ export function sequenceLogProbs(
 ): SequenceLogProbs {
   checkNames(logProbsOptions, options, { where: 'sequenceLogProbs' });
   const { labels, targetRows } = batch;
-  const { temperature = 1, perToken = false, withCorrect = false } = options;
-  checkInput(batch, temperature);
+  const { temperature = 1, perToken = false, withCorrect = false, statistics = [] } = options;
+  checkInput(batch, temperature, statistics);
   const { engine } = model;
   const [count, length] = labels!.shape as [number, number];
   return engine.scope('logProbs', () => {
     const { rows, targets, numFirst } = predictedRows(model, batch);
-    const { losses, isTop } = rowLosses(model, rows, targets, { temperature, ranked: withCorrect });
+    const questions = { ranked: withCorrect, statistics: statistics.length > 0 };
+    const told = rowLosses(model, rows, targets, { temperature, ...questions });
+    const { losses, isTop } = told;
     const numTokens = targets.size - numFirst;
     /** Values of the rows [R + S] -> those of the tokens in their places [B, T]. */
     const toTokens = (values: Tensor): Tensor => {
@@ -92,6 +123,11 @@ export function sequenceLogProbs(
       const first = values.slice(0, numTokens, numTokens + numFirst).reshape(numFirst, 1);
       return sums.add(scatterRows(first, batch.firstRows!, count).reshape(count));
     };
+    const statistic = (name: RowStatistic): Tensor => {
+      const column = ROW_STATISTICS.indexOf(name);
+      const values = toTokens(told.statistics!.slice(1, column, column + 1).reshape(targets.size));
+      return name === 'meanLogit' && temperature !== 1 ? values.mul(temperature) : values;
+    };
     const logProbs = losses.neg();
     const tokens = toTokens(logProbs);
     const isAsked = greater(targets.cast('float32'), engine.full([], -0.5));
@@ -100,11 +136,20 @@ export function sequenceLogProbs(
       counts: toRows(toTokens(isAsked), isAsked),
       ...(perToken && { perToken: tokens }),
       ...(isTop && { correct: engine.noGrad(() => toRows(toTokens(isTop), isTop)) }),
+      ...(told.statistics && {
+        statistics: engine.noGrad(() =>
+          Object.fromEntries(statistics.map((name) => [name, statistic(name)])),
+        ),
+      }),
     };
   });
 }
 
-function checkInput({ inputIds, labels }: DeviceBatch, temperature: number): void {
+function checkInput(
+  { inputIds, labels }: DeviceBatch,
+  temperature: number,
+  statistics: readonly string[],
+): void {
   if (!inputIds || !labels)
     throw new AttuneError(
       'LOG_PROBS_INPUT',
@@ -117,11 +162,18 @@ function checkInput({ inputIds, labels }: DeviceBatch, temperature: number): voi
     throw new AttuneError('LOG_PROBS_INPUT', `temperature is ${String(temperature)}.`, {
       remedy: 'Give a number above 0; 1 leaves the logits as they are.',
     });
+  const known: readonly string[] = ROW_STATISTICS;
+  const unknown = Array.isArray(statistics)
+    ? statistics.find((name) => !known.includes(name))
+    : statistics;
+  if (unknown !== undefined)
+    throw new AttuneError('LOG_PROBS_INPUT', `statistics has ${describeValue(unknown)}.`, {
+      remedy: `Give a list of ${ROW_STATISTICS.map((name) => `'${name}'`).join(', ')}.`,
+    });
 }
 
-interface RowLossOptions {
+interface RowLossOptions extends Required<RowQuestions> {
   readonly temperature: number;
-  readonly ranked: boolean;
 }
 
 /** -log p of each target [R], of logits that are divided by the temperature. */
@@ -129,16 +181,17 @@ function rowLosses(
   model: LanguageModel,
   rows: Tensor,
   targets: Tensor,
-  { temperature, ranked }: RowLossOptions,
+  options: RowLossOptions,
 ): RowLosses {
+  const { temperature, ...questions } = options;
   // (h / t) W^T = (h W^T) / t, and c tanh(z / c) / t is the cap c / t of z / t.
   const cooler = temperature === 1 ? rows : rows.mul(1 / temperature);
   const weight = model.headWeight();
-  if (weight) return linearCrossEntropyRows(cooler, weight, targets, { ranked });
+  if (weight) return linearCrossEntropyRows(cooler, weight, targets, questions);
   const capped = model.cappedHead?.() ?? null;
-  if (!capped) return chunkedLosses(model, rows, targets, { temperature, ranked });
+  if (!capped) return chunkedLosses(model, rows, targets, options);
   const softcap = capped.softcap / temperature;
-  return linearCrossEntropyRows(cooler, capped.weight, targets, { ranked, softcap });
+  return linearCrossEntropyRows(cooler, capped.weight, targets, { ...questions, softcap });
 }
 
 /**
@@ -148,32 +201,43 @@ function chunkedLosses(
   model: LanguageModel,
   rows: Tensor,
   targets: Tensor,
-  { temperature, ranked }: RowLossOptions,
+  { temperature, ranked, statistics }: RowLossOptions,
 ): RowLosses {
   const { engine } = model;
   const numRows = targets.size;
   const size = chunkRows(numRows, model.config.vocabSize, engine.bindingBytes);
-  const lossOf = (logits: Tensor, labels: Tensor) =>
-    crossEntropy(temperature === 1 ? logits : logits.mul(1 / temperature), labels);
+  const logitsOf = (hidden: Tensor): Tensor => {
+    const logits = model.head(hidden); // [C, V]
+    return temperature === 1 ? logits : logits.mul(1 / temperature);
+  };
   const losses: Tensor[] = [];
   const isTop: Tensor[] = [];
+  const told: Tensor[] = [];
   for (let first = 0; first < numRows; first += size) {
     const end = Math.min(first + size, numRows);
     const own = [rows.slice(0, first, end), targets.slice(0, first, end)] as const;
-    if (engine.gradEnabled) {
-      losses.push(engine.checkpoint(own, ([x, y]) => lossOf(model.head(x!), y!)));
-      if (ranked)
-        isTop.push(
-          engine.noGrad(() => engine.scope('chunk', () => labelIsTop(model.head(own[0]), own[1]))),
-        );
-      continue;
-    }
-    const [loss, top] = engine.scope('chunk', () => {
-      const logits = model.head(own[0]); // [C, V]
-      return [lossOf(logits, own[1]), ranked ? labelIsTop(logits, own[1]) : null] as const;
-    });
-    losses.push(loss);
-    if (top) isTop.push(top);
+    const [hidden, labels] = own;
+    if (engine.gradEnabled)
+      losses.push(engine.checkpoint(own, ([x, y]) => crossEntropy(logitsOf(x!), y!)));
+    if (engine.gradEnabled && !ranked && !statistics) continue;
+    const { gradEnabled } = engine;
+    const found = engine.noGrad(() =>
+      engine.scope('chunk', () => {
+        const logits = logitsOf(hidden);
+        return {
+          loss: gradEnabled ? null : crossEntropy(logits, labels),
+          top: ranked ? labelIsTop(logits, labels) : null,
+          numbers: statistics ? rowStatistics(logits, labels) : null,
+        };
+      }),
+    );
+    if (found.loss) losses.push(found.loss);
+    if (found.top) isTop.push(found.top);
+    if (found.numbers) told.push(found.numbers);
   }
-  return { losses: concat(losses, 0), isTop: ranked ? concat(isTop, 0) : null };
+  return {
+    losses: concat(losses, 0),
+    isTop: ranked ? concat(isTop, 0) : null,
+    statistics: statistics ? concat(told, 0) : null,
+  };
 }

@@ -30,12 +30,14 @@ interface Case {
   readonly name: string;
   readonly inputs: { readonly ids: Numbers; readonly labels: Numbers };
   readonly attrs: { model: string; temperature: number; lengths: number[] };
-  readonly outputs: Record<'perToken' | 'sums' | 'counts' | 'averages', Numbers> & {
-    loss: Numbers;
-  };
+  readonly outputs: Record<
+    'perToken' | 'sums' | 'counts' | 'averages' | 'loss' | (typeof statistics)[number],
+    Numbers
+  >;
   readonly gradNorm: Record<string, number>;
   readonly gradWave: Record<string, number>;
 }
+const statistics = ['entropy', 'meanLogit', 'concentration'] as const;
 const { cases } = fixtureJson('row410-sequence-log-probs.json') as { cases: Case[] };
 
 /** The fixture's rows, without their padding. */
@@ -72,15 +74,23 @@ describe.each(cases)('$name: what torch and TRL compute', (given) => {
       dtype: 'float32',
     });
     const { temperature } = attrs;
-    const found = run(model, examplesOf(given), { temperature, perToken: true }, maxLength);
+    const options = { temperature, perToken: true, statistics };
+    const found = run(model, examplesOf(given), options, maxLength);
     const { sums, counts, perToken } = found;
     expect(perToken!.shape).toEqual([rows, maxLength]);
     const tokens = await numbers(perToken);
-    const theirs = Array.from({ length: rows * maxLength }, (_, i) => {
-      const [b, t] = [Math.floor(i / maxLength), i % maxLength];
-      return t < width ? outputs.perToken.data[b * width + t]! : 0;
-    });
-    near(tokens, theirs, 2e-5);
+    const padded = ({ data }: Numbers) =>
+      Array.from({ length: rows * maxLength }, (_, i) => {
+        const [b, t] = [Math.floor(i / maxLength), i % maxLength];
+        return t < width ? data[b * width + t]! : 0;
+      });
+    near(tokens, padded(outputs.perToken), 2e-5);
+    for (const name of statistics) {
+      const statistic = found.statistics![name]!;
+      expect(statistic.requiresGrad).toBe(false);
+      expect(statistic.shape).toEqual([rows, maxLength]);
+      near(await numbers(statistic), padded(outputs[name]), 2e-5);
+    }
     near(await numbers(sums), outputs.sums.data, 1e-4);
     expect(await numbers(counts)).toEqual(outputs.counts.data);
     const averages = await numbers(sums.div(counts));
@@ -179,12 +189,47 @@ describe('sequenceLogProbs', () => {
     expect(await numbers(told.sums)).toEqual(await numbers(learned.sums));
   });
 
+  it('tells what it is asked for, and loses and gradients are what they were', async () => {
+    const model = await minuteLlama(attune);
+    const rows = [example(9, 1), example(30, 2)];
+    const [, weight] = [...model.root.namedParameters()].at(-1)!;
+    const learn = async (asked: ('entropy' | 'meanLogit')[]) => {
+      const {
+        sums,
+        correct,
+        statistics: told = {},
+      } = run(model, rows, {
+        withCorrect: true,
+        statistics: asked,
+      });
+      attune.engine.backward(sums.sum());
+      const grad = await numbers(weight.tensor.grad!);
+      weight.clearGrad();
+      const names = Object.keys(told);
+      return { names, numbers: [grad, await numbers(sums), await numbers(correct)] };
+    };
+    const [plain, told] = [await learn([]), await learn(['meanLogit', 'entropy'])];
+    expect([plain.names, told.names]).toEqual([[], ['meanLogit', 'entropy']]);
+    expect(told.numbers).toEqual(plain.numbers);
+    const packed = { inputIds: [3, 1, 4, 1, 5, 9], labels: [3, 1, 4, 1, 5, 9], seqLengths: [4, 2] };
+    const { entropy } = run(model, [packed], { statistics: ['entropy'] }).statistics!;
+    const positive = (await numbers(entropy)).map((value) => value > 0);
+    expect(positive.slice(0, 6)).toEqual([true, true, true, false, true, false]);
+  });
+
+  it.each([[['entropie']], ['entropy'], [[3]]])('refuses statistics %j', async (given) => {
+    const model = await minuteLlama(attune);
+    expect(() => run(model, [example(4, 1)], { statistics: given as never })).toThrow(
+      /LOG_PROBS_INPUT: statistics has .*\n.*'entropy', 'meanLogit', 'concentration'/,
+    );
+  });
+
   it('frees what it made but for what it gives', async () => {
     const model = await minuteLlama(attune);
     const { engine } = attune;
     const before = engine.liveTensors;
     engine.scope('micro', () => {
-      const { sums } = run(model, [example(9, 1), example(30, 2)]);
+      const { sums } = run(model, [example(9, 1), example(30, 2)], { statistics });
       engine.backward(sums.sum());
     });
     expect(engine.liveTensors).toBe(before);
@@ -217,10 +262,13 @@ describe('planMemory of a preference loss with a reference', () => {
     countItems: ({ inputIds }) => inputIds!.shape[0]! / 2,
     loss(model, batch) {
       const reference = inference(model, () => logProbs(model, batch).sums);
-      const gain = logProbs(model, batch).sums.sub(reference);
+      const own = logProbs(model, batch, { statistics });
+      const gain = own.sums.sub(reference);
       const half = gain.size / 2;
       const margin = gain.slice(0, 0, half).sub(gain.slice(0, half, 2 * half));
-      return { loss: margin.mul(0.1).logSigmoid().sum().neg() };
+      const loss = margin.mul(0.1).logSigmoid().sum().neg();
+      if (!own.statistics) return { loss };
+      return { loss, metrics: { entropy: { sum: own.statistics.entropy!.sum() } } };
     },
   });
 

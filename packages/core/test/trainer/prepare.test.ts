@@ -7,6 +7,7 @@ import {
   type PrepareContext,
   silentLogger,
   Trainer,
+  type TrainingArgumentsInput,
 } from '@attune/core';
 import { inProcessWorld } from '@attune/core/testing';
 import { describe, expect, test } from 'vitest';
@@ -55,7 +56,7 @@ async function make(
       maxSteps: 2,
       saveStrategy: 'no' as const,
       ...args,
-    },
+    } as TrainingArgumentsInput,
   });
   return { model, trainer };
 }

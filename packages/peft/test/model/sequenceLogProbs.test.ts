@@ -117,7 +117,16 @@ describe('sequenceLogProbs', () => {
           temperature,
           perToken: true,
           withCorrect: true,
+          statistics: ['entropy', 'meanLogit', 'concentration'],
         });
+        const statistics = ops.rowStatistics(logits.reshape(flat.size, -1), flat);
+        for (const [column, name] of (['entropy', 'meanLogit', 'concentration'] as const).entries())
+          near(
+            await numbers(ours.statistics![name]!.reshape(flat.size, 1)),
+            (await numbers(statistics.slice(1, column, column + 1))).map((value) =>
+              name === 'meanLogit' ? value * temperature : value,
+            ),
+          );
         near(await numbers(ours.perToken!), expected);
         const rows = [0, 1, 2].map((b) => expected.slice(b * 40, (b + 1) * 40));
         near(

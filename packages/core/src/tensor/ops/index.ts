@@ -19,6 +19,7 @@ export * from './optimizer.js';
 export * from './quantized.js';
 export * from './reduce.js';
 export * from './rope.js';
+export * from './rowStatistics.js';
 export * from './sgd.js';
 export * from './softmax.js';
 export * from './swiglu.js';

@@ -8,19 +8,22 @@ import { crossEntropyIntoOp, crossEntropyOp } from './crossEntropy.js';
 import { forEachChunk, slopeScale } from './headChunks.js';
 import { labelIsTopOp } from './labelIsTop.js';
 import { matmulOp } from './matmul.js';
+import { rowStatisticsOp } from './rowStatistics.js';
 
 export type LinearCrossEntropyRowsAttrs = CrossEntropyOptions & {
   /** Also compute the gradient of each row's loss to its hidden state. */
   readonly toHidden: boolean;
   /** Also say of each label whether it has the largest logit. */
   readonly ranked: boolean;
+  /** Also give `rowStatistics`. */
+  readonly statistics: boolean;
   /** What products round their operands to, in the backward pass as in the forward pass. */
   readonly compute: ComputeDType;
 };
 
 /**
  * Inputs: hidden [R, D], weight [V, D], labels int32 [R]. Outputs: the loss of each row [R]; then,
- * as the attributes ask, its gradient to hidden [R, D], and `labelIsTop` [R].
+ * as the attributes ask, its gradient to hidden [R, D], `labelIsTop` [R], `rowStatistics` [R, 3].
  *
  * A row's loss reads its own hidden state alone, so one pass makes the gradients to `hidden` with
  * the losses, and an upstream gradient multiplies rows. The gradient to `weight` mixes rows by
@@ -29,7 +32,7 @@ export type LinearCrossEntropyRowsAttrs = CrossEntropyOptions & {
  */
 export const linearCrossEntropyRowsOp = defineOp<LinearCrossEntropyRowsAttrs>({
   name: 'linearCrossEntropyRows',
-  infer: (inputs, { toHidden, ranked }) => {
+  infer: (inputs, { toHidden, ranked, statistics }) => {
     const [hidden, weight, labels] = inputs as [TensorSpec, TensorSpec, TensorSpec];
     const fits =
       hidden.shape.length === 2 &&
@@ -49,17 +52,21 @@ export const linearCrossEntropyRowsOp = defineOp<LinearCrossEntropyRowsAttrs>({
       each,
       ...(toHidden ? [{ shape: hidden.shape, dtype: 'float32' } as const] : []),
       ...(ranked ? [each] : []),
+      ...(statistics ? [{ shape: [hidden.shape[0]!, 3], dtype: 'float32' } as const] : []),
     ];
   },
   decompose: ([hidden, weight, labels], attrs, engine) => {
-    const { toHidden, ranked, compute, ...options } = attrs;
+    const { toHidden, ranked, statistics, compute, ...options } = attrs;
+    const { softcap = 0 } = options;
     const [rows] = hidden!.shape as [number, number];
     const losses = engine.empty([rows]);
     const dHidden = toHidden ? engine.empty(hidden!.shape) : null;
     const isTop = ranked ? engine.empty([rows]) : null;
+    const told = statistics ? engine.empty([rows, 3]) : null;
     forEachChunk(engine, rows, weight!.shape[0]!, (window) => {
       const logits = logitsOf(engine, window(hidden!), weight!, compute); // [C, V]
       const operands = [window(labels!)];
+      if (told) engine.runInto(rowStatisticsOp, [logits, ...operands], [window(told)], { softcap });
       if (!dHidden) {
         if (isTop) engine.runInto(labelIsTopOp, [logits, ...operands], [window(isTop)], {});
         const lse = engine.empty([logits.shape[0]!]);
@@ -72,10 +79,10 @@ export const linearCrossEntropyRowsOp = defineOp<LinearCrossEntropyRowsAttrs>({
       const product = { ...plain, scale: 1 / scale, compute };
       engine.runInto(matmulOp, [logits, weight!], [window(dHidden)], product);
     });
-    return [losses, dHidden, isTop].filter((t) => t !== null);
+    return [losses, dHidden, isTop, told].filter((t) => t !== null);
   },
   vjp: ({ engine, inputs, outputs, grads: [g], attrs, needs }) => {
-    if (!g) return [null, null, null]; // of what is ranked there is none
+    if (!g) return [null, null, null]; // of what else is told there is none
     return [
       needs[0] && attrs.toHidden ? outputs[1]!.mul(g.unsqueeze(1)) : null,
       needs[1] ? weightGradient(engine, inputs, g, attrs) : null,
@@ -99,7 +106,7 @@ function weightGradient(
   engine: Engine,
   [hidden, weight, labels]: readonly Tensor[],
   g: Tensor,
-  { toHidden: _, ranked: __, compute, ...options }: LinearCrossEntropyRowsAttrs,
+  { toHidden: _, ranked: __, statistics: ___, compute, ...options }: LinearCrossEntropyRowsAttrs,
 ): Tensor {
   const [rows] = hidden!.shape as [number, number];
   const scale = slopeScale(compute);
@@ -120,11 +127,22 @@ function weightGradient(
   return largest ? dWeight.mul(largest) : dWeight;
 }
 
-/** What `linearCrossEntropyRows` gives, each [R]. */
+/** What `linearCrossEntropyRows` gives. */
 export interface RowLosses {
+  /** [R] */
   readonly losses: Tensor;
-  /** `labelIsTop` of each label; null where it was not asked for. Not differentiable. */
+  /** [R]: `labelIsTop` of each label; null where it was not asked for. Not differentiable. */
   readonly isTop: Tensor | null;
+  /** [R, 3]: `rowStatistics`; null where they were not asked for. Not differentiable. */
+  readonly statistics: Tensor | null;
+}
+
+/** What `linearCrossEntropyRows` tells of rows beside their losses. */
+export interface RowQuestions {
+  /** Whether each label has the largest logit. Default false. */
+  readonly ranked?: boolean;
+  /** Entropy, mean and concentration of the logits. Default false. */
+  readonly statistics?: boolean;
 }
 
 /**
@@ -135,21 +153,23 @@ export interface RowLosses {
  * @param hidden float32 [R, D]
  * @param weight [V, D], any float dtype
  * @param labels int32 [R]
- * @param options forms of the loss; `ranked`: also say whether each label has the largest logit,
- *   from the logits that are there anyway
+ * @param options forms of the loss, and what else is told, from the logits that are there anyway
  */
 export function linearCrossEntropyRows(
   hidden: Tensor,
   weight: Tensor,
   labels: Tensor,
-  { ranked = false, ...form }: CrossEntropyOptions & { readonly ranked?: boolean } = {},
+  { ranked = false, statistics = false, ...form }: CrossEntropyOptions & RowQuestions = {},
 ): RowLosses {
   const { engine } = hidden;
   const outputs = engine.run(linearCrossEntropyRowsOp, [hidden, weight, labels], {
     ...form,
     toHidden: engine.gradEnabled && hidden.requiresGrad,
     ranked,
+    statistics,
     compute: engine.computeDType,
   });
-  return { losses: outputs[0]!, isTop: ranked ? outputs.at(-1)! : null };
+  const [losses, ...others] = outputs;
+  const told = statistics ? others.pop()! : null;
+  return { losses: losses!, isTop: ranked ? others.pop()! : null, statistics: told };
 }

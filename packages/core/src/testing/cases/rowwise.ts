@@ -16,6 +16,7 @@ import {
   operand,
   scaled,
   uniform,
+  values,
 } from '../opCase.js';
 
 /**
@@ -223,6 +224,38 @@ const labelIsTopCases: OpCase[] = vocabularies.flatMap(([n, v]) =>
   ),
 );
 
+const rowStatisticsCases: OpCase[] = [
+  ...vocabularies.flatMap(([n, v]) =>
+    [{}, { softcap: 1.5 }].map((attrs) =>
+      opCase(
+        ops.rowStatisticsOp,
+        `${n}x${v}${attrs.softcap ? '-capped' : ''}`,
+        [f32([n, v], normal(3)), i32([n], labels(v))],
+        attrs,
+        float32Kernel,
+      ),
+    ),
+  ),
+  ...(
+    [
+      // Masked logits add nothing to an entropy; the mean is -inf, as it is.
+      ['masked', 0.5, Number.NEGATIVE_INFINITY, -2, 1, Number.NEGATIVE_INFINITY, 3],
+      ['masked-first', Number.NEGATIVE_INFINITY, -1e30, 4, 3.5, Number.NEGATIVE_INFINITY],
+      // Exponentials of these overflow.
+      ['huge', 1e30, 3e37, -2e38, 1e10, 0],
+      ['equal', -7e4],
+    ] as const
+  ).map(([tag, ...row]) =>
+    opCase(
+      ops.rowStatisticsOp,
+      tag,
+      [f32([4, 300], values(...row)), i32([4], labels(300))],
+      {},
+      float32Kernel,
+    ),
+  ),
+];
+
 /** Rows below, at and above a chunk, with and without gradients. */
 const linearCrossEntropyCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
   (
@@ -251,12 +284,14 @@ const linearCrossEntropyRowsCases: OpCase[] = [1, 64, 65, 200].flatMap((n) =>
     { toHidden: false, ranked: n !== 64 },
     { toHidden: true, ranked: n === 65 },
     { toHidden: true, ranked: true, softcap: 1.5 },
-  ].map((attrs) =>
+    { toHidden: false, ranked: n === 64, statistics: true },
+    { toHidden: true, ranked: n === 65, statistics: true, softcap: 1.5 },
+  ].map(({ statistics = false, ...attrs }) =>
     opCase(
       ops.linearCrossEntropyRowsOp,
-      `${n}${attrs.toHidden ? '-hidden' : ''}${attrs.ranked ? '-ranked' : ''}${attrs.softcap ? '-capped' : ''}`,
+      `${n}${attrs.toHidden ? '-hidden' : ''}${attrs.ranked ? '-ranked' : ''}${attrs.softcap ? '-capped' : ''}${statistics ? '-statistics' : ''}`,
       [f32([n, 12], normal(0.5)), f32([37, 12]), i32([n], labels(37))],
-      { compute: 'float32', ...attrs },
+      { compute: 'float32', statistics, ...attrs },
       float32Kernel,
     ),
   ),
@@ -429,6 +464,7 @@ export const rowwiseCases: readonly OpCase[] = [
   ...crossEntropyIntoCases,
   ...lossFormCases,
   ...labelIsTopCases,
+  ...rowStatisticsCases,
   ...linearCrossEntropyCases,
   ...linearCrossEntropyRowsCases,
   ...normCases,
