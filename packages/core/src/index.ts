@@ -55,11 +55,16 @@ export type { AdapterHost, AdapterService } from './models/adapterHost.js';
 export { CausalLM } from './models/causalLm.js';
 export { decoderConfig, decoderOptions } from './models/families/decoderConfig.js';
 export { defineModelFamily, ModelFamilies } from './models/families/family.js';
+export { frozenCopy } from './models/frozenCopy.js';
 export type { GenerateOptions, GenerateOutput } from './models/generation/generate.js';
 export { SequenceClassifier } from './models/heads/sequenceClassifier.js';
 export { inference } from './models/inference.js';
 export type { LanguageModel } from './models/languageModel.js';
-export { AutoModelForCausalLM, AutoModelForSequenceClassification } from './models/loading/auto.js';
+export {
+  AutoModelForCausalLM,
+  AutoModelForCausalLMWithValueHead,
+  AutoModelForSequenceClassification,
+} from './models/loading/auto.js';
 export type { FromPretrainedOptions } from './models/loading/loadOptions.js';
 export type { QuantizationConfig } from './models/quantization/bitsAndBytes.js';
 export {

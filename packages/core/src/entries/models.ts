@@ -10,6 +10,7 @@ export { DecoderModel, type DecoderModelParts } from '../models/decoderModel.js'
 export { decoderConfig, decoderOptions } from '../models/families/decoderConfig.js';
 export * from '../models/families/family.js';
 export { nameInNested } from '../models/families/nestedFamily.js';
+export { frozenCopy } from '../models/frozenCopy.js';
 export * from '../models/generation/generate.js';
 export { causalLmHead } from '../models/heads/causalLmHead.js';
 export * from '../models/heads/classifierHead.js';

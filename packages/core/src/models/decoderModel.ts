@@ -51,6 +51,11 @@ export interface DecoderModelParts {
   readonly nameOrPath: string;
   /** Its files on this machine; null: made from a config. */
   readonly folder: string | null;
+  /**
+   * Makes another model of the same modules, whose weights are not set. Absent: it cannot be
+   * copied.
+   */
+  readonly rebuild?: (config: ModelConfig) => DecoderModel;
 }
 
 /**
@@ -65,6 +70,7 @@ export abstract class DecoderModel implements LanguageModel {
   readonly nameOrPath: string;
   readonly folder: string | null;
   #config: ModelConfig;
+  readonly #rebuild: DecoderModelParts['rebuild'];
   adapters: AdapterHost | null = null;
 
   constructor(parts: DecoderModelParts) {
@@ -74,6 +80,21 @@ export abstract class DecoderModel implements LanguageModel {
     this.dtype = parts.dtype;
     this.nameOrPath = parts.nameOrPath;
     this.folder = parts.folder;
+    this.#rebuild = parts.rebuild;
+  }
+
+  /**
+   * Another model of the same modules on the same device, whose weights are not set.
+   *
+   * @throws COPY_UNSUPPORTED
+   */
+  rebuilt(): DecoderModel {
+    if (this.#rebuild) return this.#rebuild(this.config);
+    throw new AttuneError(
+      'COPY_UNSUPPORTED',
+      `a "${this.config.modelType}" that no AutoModel made cannot be copied.`,
+      { remedy: 'Load its files a second time, and use that model.' },
+    );
   }
 
   get config(): ModelConfig {

@@ -165,6 +165,11 @@ export interface LanguageModel {
    */
   readonly values?: ((input: ForwardInput) => Tensor) | undefined;
   /**
+   * The same of hidden states that are there already: [..., hidden] -> [...]. So log-probabilities
+   * and values share one pass through the layers. A model has it where it has `values`.
+   */
+  readonly valuesOf?: ((hidden: Tensor) => Tensor) | undefined;
+  /**
    * Paths of the modules of a head that is not the language model's. Adapters do not wrap them but
    * train them whole (PEFT's `modules_to_save`). Absent: none.
    */

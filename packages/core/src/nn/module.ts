@@ -1,4 +1,5 @@
 import type { DType, HostArray } from '../backend/dtype.js';
+import { assign } from '../tensor/ops/update.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError, nearest } from '../util/errors.js';
 
@@ -97,6 +98,24 @@ export class Parameter {
     this.#host = null;
     this.#tensor = tensor.engine.keep(tensor);
     this.#tensor.requiresGrad = trainable;
+  }
+
+  /**
+   * Holds what `other` holds now, in memory of its own; of one in host memory, the same array.
+   * Trainability stays.
+   */
+  copyFrom(other: Parameter): void {
+    if (other.#host) {
+      this.offload(other.#host);
+      return;
+    }
+    const source = other.#tensor;
+    const { engine, shape, dtype } = source;
+    engine.scope('copy', () => {
+      const copy = engine.empty(shape, dtype);
+      assign(copy, source);
+      this.replace(copy);
+    });
   }
 
   /**

@@ -26,6 +26,8 @@ const logProbsShape = {
   perToken: z.boolean().default(false),
   /** Also give `correct`. Default false. */
   withCorrect: z.boolean().default(false).meta({ aka: 'correct' }),
+  /** Also give `values`, of a model with a value head. Default false. */
+  withValues: z.boolean().default(false).meta({ aka: 'values' }),
   /**
    * Also give these numbers of what is predicted at each label: `'entropy'`, `'meanLogit'`,
    * `'concentration'`. Default [].
@@ -56,6 +58,11 @@ export interface SequenceLogProbs {
    * Not differentiable.
    */
   readonly correct?: Tensor;
+  /**
+   * float32 [B, T], if asked for: at t what the value head makes of the hidden state that predicts
+   * `labels[t]`, 0 where it is -100. It is of the same pass through the layers. Differentiable.
+   */
+  readonly values?: Tensor;
   /** Those that were asked for. */
   readonly statistics?: LogProbStatistics;
 }
@@ -99,7 +106,9 @@ export function sequenceLogProbs(
   checkNames(logProbsOptions, options, { where: 'sequenceLogProbs' });
   const { labels, targetRows } = batch;
   const { temperature = 1, perToken = false, withCorrect = false, statistics = [] } = options;
+  const { withValues = false } = options;
   checkInput(batch, temperature, statistics);
+  const valuesOf = withValues ? valueHeadOf(model) : null;
   const { engine } = model;
   const [count, length] = labels!.shape as [number, number];
   return engine.scope('logProbs', () => {
@@ -135,6 +144,8 @@ export function sequenceLogProbs(
       sums: toRows(tokens, logProbs),
       counts: toRows(toTokens(isAsked), isAsked),
       ...(perToken && { perToken: tokens }),
+      // Rows of the batch that are not asked may stand for one that is: they count as 0.
+      ...(valuesOf && { values: toTokens(valuesOf(rows).mul(isAsked)) }),
       ...(isTop && { correct: engine.noGrad(() => toRows(toTokens(isTop), isTop)) }),
       ...(told.statistics && {
         statistics: engine.noGrad(() =>
@@ -170,6 +181,14 @@ function checkInput(
     throw new AttuneError('LOG_PROBS_INPUT', `statistics has ${describeValue(unknown)}.`, {
       remedy: `Give a list of ${ROW_STATISTICS.map((name) => `'${name}'`).join(', ')}.`,
     });
+}
+
+/** @throws LOG_PROBS_INPUT */
+function valueHeadOf(model: LanguageModel): (hidden: Tensor) => Tensor {
+  if (model.valuesOf) return (hidden) => model.valuesOf!(hidden);
+  throw new AttuneError('LOG_PROBS_INPUT', 'withValues: the model has no value head.', {
+    remedy: 'Load it with AutoModelForCausalLMWithValueHead of @attune/core/models.',
+  });
 }
 
 interface RowLossOptions extends Required<RowQuestions> {

@@ -1,6 +1,7 @@
 import {
   type Attune,
   AutoModelForCausalLM,
+  AutoModelForCausalLMWithValueHead,
   collatePredictions,
   inference,
   type LanguageModel,
@@ -12,7 +13,7 @@ import {
   upload,
 } from '@attune/core';
 import { causalLmLoss } from '@attune/core/training';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { fixture, fixtureJson, largestDifference, reference } from '../models/support.js';
 import { minuteLlama, temporaryFolder } from '../trainer/support.js';
 
@@ -215,6 +216,42 @@ describe('sequenceLogProbs', () => {
     const { entropy } = run(model, [packed], { statistics: ['entropy'] }).statistics!;
     const positive = (await numbers(entropy)).map((value) => value > 0);
     expect(positive.slice(0, 6)).toEqual([true, true, true, false, true, false]);
+  });
+
+  it('gives values of the head, from the same pass as the log-probs', async () => {
+    const model = await AutoModelForCausalLMWithValueHead.fromPretrained(fixture('tiny-llama'), {
+      attune,
+      dtype: 'float32',
+      seed: 2,
+    });
+    const passes = vi.spyOn(model, 'hiddenStates');
+    for (const prompt of [2, 20]) {
+      // With a long prompt, only the labelled rows go through the heads.
+      const rows = [example(9, 1), example(30, 2, prompt)];
+      const batch = upload(attune.engine, collatePredictions(rows, 32), model);
+      const { positions, segments, labels } = batch;
+      const all = await numbers(
+        model.values({ inputIds: batch.inputIds!, positions: positions!, segments: segments! }),
+      );
+      const asked = (await numbers(labels)).map((label) => label >= 0);
+      passes.mockClear();
+      const { values, sums } = sequenceLogProbs(model, batch, { withValues: true });
+      expect(passes).toHaveBeenCalledTimes(1);
+      near(
+        await numbers(values),
+        all.map((value, i) => (asked[i] ? value : 0)),
+        1e-6,
+      );
+      attune.engine.backward(values!.square().sum().sub(sums.sum()));
+      for (const name of ['v_head.summary.weight', 'model.embed_tokens.weight']) {
+        const { tensor } = new Map(model.root.namedParameters()).get(name)!;
+        expect(Math.max(...(await numbers(tensor.grad!)).map(Math.abs))).toBeGreaterThan(1e-3);
+      }
+    }
+    const plain = await minuteLlama(attune);
+    expect(() => run(plain, [example(4, 1)], { withValues: true })).toThrow(
+      /LOG_PROBS_INPUT: withValues: the model has no value head.*\n.*WithValueHead/,
+    );
   });
 
   it.each([[['entropie']], ['entropy'], [[3]]])('refuses statistics %j', async (given) => {

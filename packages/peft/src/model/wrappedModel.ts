@@ -57,6 +57,9 @@ export abstract class WrappedModel<Base extends LanguageModel = GenerativeModel>
   get values(): LanguageModel['values'] {
     return this.base.values && ((input) => this.used.values!(input));
   }
+  get valuesOf(): LanguageModel['valuesOf'] {
+    return this.base.valuesOf && ((hidden) => this.used.valuesOf!(hidden));
+  }
 
   get attune(): Attune {
     return this.base.attune;

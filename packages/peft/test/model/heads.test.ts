@@ -46,6 +46,8 @@ describe('adapters on a model with another head', () => {
     expect(trained.some(([name]) => name.includes('lora_'))).toBe(true);
     for (const [, parameter] of head) parameter.write(new Float32Array(parameter.size).fill(0.25));
     const values = await model.values!({ inputIds: ids(model) }).data();
+    const hidden = model.hiddenStates({ inputIds: ids(model) });
+    expect(await model.valuesOf!(hidden).data()).toEqual(values);
     const path = await folder();
     await model.savePretrained(path);
     expect(configIn(path)).toMatchObject({

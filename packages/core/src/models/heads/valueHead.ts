@@ -30,7 +30,11 @@ export class CausalLMWithValueHead extends CausalLM {
 
   /** [B, T] */
   values(input: ForwardInput): Tensor {
-    const hidden = this.hiddenStates(input);
+    return this.valuesOf(this.hiddenStates(input));
+  }
+
+  /** [..., hidden] -> [...] */
+  valuesOf(hidden: Tensor): Tensor {
     return this.root.child<ValueHead>('v_head').forward(hidden).squeeze(-1);
   }
 }

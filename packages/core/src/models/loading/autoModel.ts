@@ -133,7 +133,8 @@ async function fromPretrained<Model extends DecoderModel, Options extends object
     root.dispose();
     throw error;
   }
-  return finish(attune, head, root, { config, dtype, quantization, nameOrPath, folder });
+  const made = { config, dtype, quantization, nameOrPath, folder };
+  return finish(attune, head, root, made, () => build(raw));
 }
 
 async function fromConfig<Model extends DecoderModel, Options extends object>(
@@ -155,7 +156,8 @@ async function fromConfig<Model extends DecoderModel, Options extends object>(
   const formats = attune.registry(QuantizationFormats);
   const quantization = parseQuantization(formats, options.quantization, 'quantization');
   const outputHead = head.keepsOutputLayer;
-  const decoder = family.build(attune.engine, raw, { dtype, outputHead });
+  const build = () => family.build(attune.engine, raw, { dtype, outputHead });
+  const decoder = build();
   let root = decoder;
   try {
     root = assemble(attune, head, decoder, { config: facts, dtype, quantization });
@@ -169,7 +171,7 @@ async function fromConfig<Model extends DecoderModel, Options extends object>(
     throw error;
   }
   const source = { nameOrPath: '', folder: null };
-  return finish(attune, head, root, { config: facts, dtype, quantization, ...source });
+  return finish(attune, head, root, { config: facts, dtype, quantization, ...source }, build);
 }
 
 /** Most models with towers have a causal language model alone in transformers. */
@@ -224,19 +226,27 @@ function initialize(
 const deviation = (raw: RawConfig): number =>
   typeof raw.initializer_range === 'number' ? raw.initializer_range : 0.02;
 
+interface Finished extends Made {
+  readonly nameOrPath: string;
+  readonly folder: string | null;
+}
+
+/** @param build makes the decoder again, before it is quantised and has its head */
 function finish<Model extends DecoderModel>(
   attune: Attune,
-  head: Pick<HeadDefinition<Model>, 'create'>,
+  head: Pick<HeadDefinition<Model>, 'create' | 'attach'>,
   root: CausalDecoder,
-  {
-    quantization,
-    config,
-    ...source
-  }: Made & { readonly nameOrPath: string; readonly folder: string | null },
+  { quantization, config, ...source }: Finished,
+  build: () => CausalDecoder,
 ): Model {
   for (const [, parameter] of root.namedParameters()) parameter.trainable = true;
   const described = quantization
     ? { ...config, raw: { ...config.raw, quantization_config: quantization.raw } }
     : config;
-  return head.create({ ...source, attune, root, config: described });
+  const rebuild = (now: ModelConfig): Model => {
+    const isQuantized = now.raw.quantization_config !== undefined; // until it was dequantised
+    const made = { ...source, config: now, quantization: isQuantized ? quantization : null };
+    return finish(attune, head, assemble(attune, head, build(), made), made, build);
+  };
+  return head.create({ ...source, attune, root, config: described, rebuild });
 }
