@@ -1,3 +1,10 @@
+export {
+  ANSWER_CHECKS,
+  type AnswerCheck,
+  type AnswerPreflightOptions,
+  type AnswerPreflightSetting,
+  answerPreflightSetting,
+} from './answerPreflight.js';
 export { collatePairs } from './collatePairs.js';
 export {
   type CollateUnpairedOptions,

@@ -1,13 +1,14 @@
-import type { TokenExample } from '@attune/core';
+import type { Row, TokenExample } from '@attune/core';
 import { checkTokenIds, type TextTokenizer, withoutNulls } from '@attune/core/text';
 import type { EncodedRow, RowRules } from '@attune/core/training';
 import { briefly, type OptionsInput, parseOptions, sameValue, z } from '@attune/core/util';
 import { type CutSequence, cutSequence } from './answerExample.js';
+import { answerPreflight, pairConditions, seenTexts } from './answerPreflight.js';
 import { type PromptWithAnswers, readAnswers } from './readAnswers.js';
 import { pairFormat, pairNames } from './readPair.js';
-import { fieldsOf, rowError } from './rowErrors.js';
+import { fieldsOf, rowError, unusedColumns } from './rowErrors.js';
 import { answerRowShape } from './rowOptions.js';
-import { type SplitAnswers, splitAnswers } from './splitAnswers.js';
+import { type SplitAnswers, type SplitSequence, splitAnswers } from './splitAnswers.js';
 
 /** A preference pair, tokenised: a prompt with each of its answers. */
 export interface PairExample {
@@ -46,7 +47,7 @@ export type PairRowOptions = OptionsInput<typeof pairRowShape>;
  */
 export function pairRows(options: PairRowOptions): RowRules<PairExample> {
   const checked = parseOptions(pairRowOptions, options, { where: 'pairRows' });
-  const { maxLength, truncationMode, tokenization, scored } = checked;
+  const { maxLength, truncationMode, tokenization, scored, preflight: setting } = checked;
   return {
     fingerprint: {
       maxLength: Number.isFinite(maxLength) ? maxLength : 'none',
@@ -54,8 +55,10 @@ export function pairRows(options: PairRowOptions): RowRules<PairExample> {
       tokenization,
       scored,
     },
+    isPreflightOn: setting !== 'off',
+    preflight: (...of) => answerPreflight(setting, maxLength, pairConditions, ...of),
     lengthOf: ({ chosen, rejected }) => Math.max(chosen.inputIds.length, rejected.inputIds.length),
-    encode(row, { model, tokenizer, origin }): EncodedRow<PairExample> {
+    encode(row, { model, tokenizer, origin, preflight }): EncodedRow<PairExample> {
       const { read, notes: remarks } = readAnswers(row, origin, pairNames, pairFormat);
       const margin = marginOf(row, origin);
       const split = splitAnswers(read, tokenizer, origin, tokenization);
@@ -63,11 +66,19 @@ export function pairRows(options: PairRowOptions): RowRules<PairExample> {
         checkTokenIds(ids, model.config.vocabSize, origin, {
           fromTokenizer: read.kind !== 'tokens',
         });
-      const notes = [...remarks, ...answerNotes(read, tokenizer)];
-      if (scored === 'texts') return wholeTexts(split, maxLength, margin, notes);
-      if (split.isMerged) notes.push(MERGED);
-      const cut = split.sequences.map((one) => cutSequence(one, maxLength, truncationMode));
-      const refusal = unusable(split, cut, maxLength, truncationMode === 'keep_start');
+      const conditions = conditionsOf(read, tokenizer);
+      const notes = [...remarks, ...conditions.map((name) => pairConditions[name]!.label)];
+      const isWhole = scored === 'texts';
+      const cut = split.sequences.map((one) =>
+        isWhole ? wholeSequence(one) : cutSequence(one, maxLength, truncationMode),
+      );
+      const refusal = isWhole
+        ? tooLong(cut, maxLength)
+        : unusable(split, cut, maxLength, truncationMode === 'keep_start');
+      const seen = { read, split, cut, maxLength, isLeftOut: refusal !== null };
+      const columns = unusedColumns(row as Row, pairFormat);
+      preflight?.add(origin, seenTexts(seen, pairNames, columns, isWhole), conditions);
+      if (split.isMerged && !isWhole) notes.push(MERGED);
       if (refusal !== null) return { example: null, notes: [...notes, refusal] };
       if (cut.some(({ isCut }) => isCut)) notes.push(cutOff(maxLength));
       const [chosen, rejected] = cut as [CutSequence, CutSequence];
@@ -104,47 +115,26 @@ export function unusable(
     : 'an answer is one token with nothing before it';
 }
 
-/** Remarks about what was said. */
-export function answerNotes(read: PromptWithAnswers, tokenizer: TextTokenizer | null): string[] {
-  const notes: string[] = [];
-  if (read.answers.length > 1 && sameValue(read.answers[0], read.answers[1])) notes.push(EQUAL);
-  if (
+/** Names of the conditions that a row is in. */
+export function conditionsOf(read: PromptWithAnswers, tokenizer: TextTokenizer | null): string[] {
+  const isEqual = read.answers.length > 1 && sameValue(read.answers[0], read.answers[1]);
+  const isEmpty =
     read.kind === 'text' &&
-    read.answers.some((text) => text === '' || text === tokenizer?.eosToken)
-  )
-    notes.push(EMPTY);
-  return notes;
+    read.answers.some((text) => text === '' || text === tokenizer?.eosToken);
+  return [...(isEqual ? ['equal-pairs'] : []), ...(isEmpty ? ['empty-answers'] : [])];
 }
 
-export const EQUAL = 'chosen and rejected are equal';
-export const EMPTY = 'an answer is empty but for its end token';
+/** All of a sequence, for a model that scores texts: nothing of it is a prompt. */
+function wholeSequence({ ids }: SplitSequence): CutSequence {
+  const inputIds = Int32Array.from(ids);
+  return { example: { inputIds, labels: inputIds }, promptLength: 0, isCut: false, isScored: true };
+}
 
-function wholeTexts(
-  { sequences }: SplitAnswers,
-  maxLength: number,
-  margin: number | undefined,
-  notes: readonly string[],
-): EncodedRow<PairExample> {
-  if (sequences.some(({ ids }) => ids.length > maxLength))
-    return {
-      example: null,
-      notes: [...notes, `a text is longer than the ${maxLength} tokens of maxLength`],
-    };
-  if (sequences.some(({ ids }) => ids.length === 0))
-    return { example: null, notes: [...notes, 'a text has no tokens'] };
-  const [chosen, rejected] = sequences.map(({ ids }): TokenExample => {
-    const inputIds = Int32Array.from(ids);
-    return { inputIds, labels: inputIds };
-  });
-  return {
-    example: {
-      chosen: chosen!,
-      rejected: rejected!,
-      promptLength: 0,
-      ...(margin !== undefined && { margin }),
-    },
-    notes,
-  };
+function tooLong(whole: readonly CutSequence[], maxLength: number): string | null {
+  const lengths = whole.map(({ example }) => example.inputIds.length);
+  if (lengths.some((length) => length > maxLength))
+    return `a text is longer than the ${maxLength} tokens of maxLength`;
+  return lengths.includes(0) ? 'a text has no tokens' : null;
 }
 
 function marginOf(row: unknown, origin: string): number | undefined {

@@ -54,3 +54,9 @@ export function missingColumn(
     format,
   );
 }
+
+/** Columns with something in them that have no place in a row of this format. */
+export const unusedColumns = (row: Row, { columns }: RowFormat): string[] =>
+  Object.keys(row).filter(
+    (name) => row[name] != null && row[name] !== '' && !columns.includes(name),
+  );

@@ -1,5 +1,6 @@
-import { numTokens, preflightSetting } from '@attune/core/text';
+import { numTokens } from '@attune/core/text';
 import { type OptionsInput, z } from '@attune/core/util';
+import { answerPreflightSetting } from './answerPreflight.js';
 import { TOKENIZATIONS } from './splitAnswers.js';
 
 /** What a sequence loses that is longer than `maxLength`: its end, or its beginning. */
@@ -24,7 +25,7 @@ export const answerRowShape = {
    */
   tokenization: z.enum(TOKENIZATIONS).default('dpo'),
   /** What is shown and refused before the first step. Default 'on'. */
-  preflight: preflightSetting.default('on'),
+  preflight: answerPreflightSetting.default('on'),
 };
 
 export type AnswerRowOptions = OptionsInput<typeof answerRowShape>;

@@ -1,11 +1,12 @@
-import type { TokenExample } from '@attune/core';
+import type { Row, TokenExample } from '@attune/core';
 import { checkTokenIds, withoutNulls } from '@attune/core/text';
 import type { EncodedRow, RowRules } from '@attune/core/training';
 import { briefly, type OptionsInput, parseOptions, z } from '@attune/core/util';
 import { cutSequence } from './answerExample.js';
-import { answerNotes, cutOff, MERGED, unusable } from './pairRows.js';
+import { answerPreflight, labelConditions, seenTexts } from './answerPreflight.js';
+import { conditionsOf, cutOff, MERGED, unusable } from './pairRows.js';
 import { columnsOf, readAnswers } from './readAnswers.js';
-import { fieldsOf, missingColumn, type RowFormat, rowError } from './rowErrors.js';
+import { fieldsOf, missingColumn, type RowFormat, rowError, unusedColumns } from './rowErrors.js';
 import { answerRowShape } from './rowOptions.js';
 import { splitAnswers } from './splitAnswers.js';
 
@@ -54,7 +55,7 @@ export type UnpairedRowOptions = OptionsInput<typeof unpairedRowShape>;
  */
 export function unpairedRows(options: UnpairedRowOptions): RowRules<UnpairedExample> {
   const checked = parseOptions(unpairedRowOptions, options, { where: 'unpairedRows' });
-  const { maxLength, truncationMode, tokenization, klPairs } = checked;
+  const { maxLength, truncationMode, tokenization, klPairs, preflight: setting } = checked;
   return {
     fingerprint: {
       maxLength: Number.isFinite(maxLength) ? maxLength : 'none',
@@ -62,18 +63,25 @@ export function unpairedRows(options: UnpairedRowOptions): RowRules<UnpairedExam
       tokenization,
       klPairs,
     },
+    isPreflightOn: setting !== 'off',
+    preflight: (...of) => answerPreflight(setting, maxLength, labelConditions, ...of),
     lengthOf: ({ text, mismatched }) =>
       Math.max(text.inputIds.length, mismatched?.inputIds.length ?? 0),
-    encode(row, { model, tokenizer, origin }): EncodedRow<UnpairedExample> {
+    encode(row, { model, tokenizer, origin, preflight }): EncodedRow<UnpairedExample> {
       const isDesirable = labelOf(row, origin);
       const { read, notes: remarks } = readAnswers(row, origin, NAMES, format);
       const split = splitAnswers(read, tokenizer, origin, tokenization);
       const [{ ids, promptLength }] = split.sequences as [(typeof split.sequences)[0]];
       checkTokenIds(ids, model.config.vocabSize, origin, { fromTokenizer: read.kind !== 'tokens' });
-      const notes = [...remarks, ...answerNotes(read, tokenizer)];
+      const conditions = conditionsOf(read, tokenizer);
+      const notes = [...remarks, ...conditions.map((name) => labelConditions[name]!.label)];
       if (split.isMerged) notes.push(MERGED);
       const cut = cutSequence({ ids, promptLength }, maxLength, truncationMode);
       const refusal = unusable(split, [cut], maxLength, truncationMode === 'keep_start');
+      const seen = { read, split, cut: [cut], maxLength, isLeftOut: refusal !== null };
+      const columns = unusedColumns(row as Row, format);
+      const label = isDesirable ? 'wanted' : 'unwanted';
+      preflight?.add(origin, seenTexts(seen, [], columns), [label, ...conditions]);
       if (refusal !== null) return { example: null, notes: [...notes, refusal] };
       if (cut.isCut) notes.push(cutOff(maxLength));
       return {

@@ -13,6 +13,7 @@ export {
   type PreflightOptions,
   type PreflightSetting,
   preflightSetting,
+  type RowCondition,
 } from './preflight/preflight.js';
 export type { PreflightProblem, PreflightWarning } from './preflight/preflightProblems.js';
 export {

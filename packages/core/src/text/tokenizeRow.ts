@@ -65,6 +65,10 @@ export interface TokenizedRow {
    * renders the prompt alone otherwise; null where it agrees.
    */
   readonly promptMismatch: string | null;
+  /** Where `boundaryMerged`: ids that the prompt alone ends with and that are not in the row. */
+  readonly promptEnd?: readonly number[];
+  /** Which text of its row this is, where there are several: "chosen". Default: the only one. */
+  readonly part?: string;
   /** Columns of the row that have no place in it as it was read. Default none. */
   readonly unusedColumns?: readonly string[];
 }

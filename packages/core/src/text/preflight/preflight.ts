@@ -49,8 +49,25 @@ export const preflightSetting: z.ZodType<PreflightSetting, PreflightSetting> = z
   },
 );
 
+/** Something that is fine in a few rows and cannot be meant in all of them. */
+export interface RowCondition {
+  /** What such rows are, in the summary: "chosen and rejected are equal". */
+  readonly label: string;
+  /** Where all rows are so: why that teaches nothing. */
+  readonly message: string;
+  readonly remedy: string;
+  /** Whether a run on such rows alone is refused. Default true; else it is said. */
+  readonly isRefused?: boolean;
+}
+
 /** What a {@link Preflight} knows of the model and its tokenizer. */
-export interface PreflightContext extends PreflightOptions {
+export interface PreflightContext extends Omit<PreflightOptions, 'allow'> {
+  /** Checks that are said and not refused: of `PREFLIGHT_CHECKS`, and names of `conditions`. */
+  readonly allow?: readonly string[] | undefined;
+  /** Conditions that rows may be in, by name. A run whose rows are all in one is refused. */
+  readonly conditions?: Readonly<Record<string, RowCondition>>;
+  /** What tokens with labels are called: "trained", "scored". Default "trained". */
+  readonly word?: string;
   /** null: rows of ids, of which nothing is known but their labels. */
   readonly tokenizer: TextTokenizer | null;
   /** Where `generate` stops: eos_token_id of generation_config.json or config.json. */
@@ -68,8 +85,11 @@ export interface PreflightContext extends PreflightOptions {
 
 /** A row that a message is about. */
 export interface NotedRow {
+  /** With the part of the row, where it has several: "rows[3] chosen". */
   readonly origin: string;
   readonly tokens: TokenExample;
+  /** Ids that the prompt alone ends with, where it merges with what follows. */
+  readonly promptEnd?: readonly number[];
 }
 
 /** How many rows, and the first of them. */
@@ -93,10 +113,13 @@ export class Preflight {
   readonly #blank = new Map<number, boolean>();
   readonly #stopCounts = new Map<number, number>();
   readonly #unused = new Map<string, Noted>();
-  readonly #shown: NotedRow[] = [];
+  readonly #shown: (readonly NotedRow[])[] = [];
+  #boundary: readonly NotedRow[] | null = null;
+  readonly #conditions = new Map<string, Noted>();
   readonly #facts = {
     rows: 0,
     leftOut: 0,
+    texts: 0,
     leftOutTruncated: 0,
     truncated: 0,
     tokens: 0,
@@ -127,31 +150,60 @@ export class Preflight {
     this.#stops = new Set([...context.eosTokenIds, ...(own === null ? [] : [own])]);
   }
 
-  /** Counts a row. Those of a stream count until the check has passed. */
-  add(origin: string, row: TokenizedRow): void {
+  /**
+   * Counts a row. Those of a stream count until the check has passed.
+   *
+   * @param row of several texts (a preference pair), all of them; then all are trained on, or none
+   * @param conditions names of those of the context that the row is in
+   */
+  add(
+    origin: string,
+    row: TokenizedRow | readonly TokenizedRow[],
+    conditions: readonly string[] = [],
+  ): void {
     if (this.#isPassed || (this.isStart && this.#seen.has(origin))) return;
     if (this.isStart) this.#seen.add(origin);
+    const texts: readonly TokenizedRow[] = 'tokens' in row ? [row] : row;
+    const placed = texts.map((text) => ({
+      text,
+      here: {
+        origin: text.part ? `${origin} ${text.part}` : origin,
+        tokens: text.tokens,
+        ...(text.promptEnd && { promptEnd: text.promptEnd }),
+      },
+    }));
+    const facts = this.#facts;
+    facts.rows++;
+    const [first] = placed;
+    for (const column of first?.text.unusedColumns ?? [])
+      note(at(this.#unused, column), first!.here);
+    for (const name of conditions) note(at(this.#conditions, name), { ...first!.here, origin });
+    const isLeftOut = texts.some(({ example }) => !example);
+    for (const { text, here } of placed) this.#addText(text, here, isLeftOut);
+    if (isLeftOut) {
+      facts.leftOut++;
+      if (texts.some(({ truncated }) => truncated)) facts.leftOutTruncated++;
+      return;
+    }
+    const group = placed.map(({ here }) => here);
+    if (texts.some(({ promptEnd }) => promptEnd)) this.#boundary ??= group;
+    if (this.#shown.length < PREFLIGHT_MAX_ROWS) this.#shown.push(group);
+  }
+
+  #addText(row: TokenizedRow, here: NotedRow, isLeftOut: boolean): void {
     const { tokens, kind, truncated } = row;
     const facts = this.#facts;
     const noted = this.#noted;
-    const here = { origin, tokens };
-    facts.rows++;
-    for (const column of row.unusedColumns ?? []) {
-      const noted = this.#unused.get(column) ?? none();
-      this.#unused.set(column, noted);
-      note(noted, here);
-    }
     if (kind === 'messages' || kind === 'chatPrompt') facts.throughTemplate++;
     if (row.promptMismatch !== null)
       note(noted.promptMismatch, { ...here, detail: row.promptMismatch });
     this.#noteDoubles(here, kind);
-    if (!row.example) {
-      facts.leftOut++;
-      if (truncated) facts.leftOutTruncated++;
+    if (isLeftOut) {
       // One token alone has nothing before it to be predicted from: that is no mask gone wrong.
-      if (!truncated && tokens.labels.length > 1) note(noted.untrained, here);
+      if (!row.example && !truncated && tokens.labels.length > 1) note(noted.untrained, here);
       return;
     }
+    facts.texts++;
     const { inputIds, labels } = tokens;
     if (truncated) facts.truncated++;
     if (row.boundaryMerged) facts.boundaryMerged++;
@@ -167,7 +219,6 @@ export class Preflight {
       }
     if (isOther) note(noted.shiftedLabels, here);
     this.#noteStop(here, row);
-    if (this.#shown.length < PREFLIGHT_MAX_ROWS) this.#shown.push(here);
   }
 
   /**
@@ -190,13 +241,21 @@ export class Preflight {
 
   report(rows = this.#context.rows ?? 3): PreflightReport {
     const { tokenizer, maxLength, allow = [], eosTokenIds } = this.#context;
-    const { use = 'training', title = 'training rows' } = this.#context;
+    const { use = 'training', title = 'training rows', word = 'trained' } = this.#context;
+    const { conditions = {} } = this.#context;
     const template = tokenizer?.chatTemplate ?? null;
     const facts: PreflightFacts = {
       ...this.#facts,
       ...this.#noted,
       use,
       title,
+      word,
+      conditions: new Map(
+        Object.entries(conditions).map(([name, condition]) => [
+          name,
+          { ...condition, ...(this.#conditions.get(name) ?? none()) },
+        ]),
+      ),
       isStart: this.isStart,
       shortest: this.#facts.longest === 0 ? 0 : this.#facts.shortest,
       maxLength,
@@ -208,7 +267,10 @@ export class Preflight {
           ? createHash('sha256').update(template).digest('hex')
           : null,
     };
-    return new PreflightReport(facts, this.#shown.slice(0, rows), tokenizer, eosTokenIds, allow);
+    const shown = this.#shown.slice(0, rows);
+    // One row whose prompt merges with its answer is always shown, with both splits.
+    if (rows > 0 && this.#boundary && !shown.includes(this.#boundary)) shown.push(this.#boundary);
+    return new PreflightReport(facts, shown.flat(), tokenizer, eosTokenIds, allow);
   }
 
   #noteDoubles(row: NotedRow, kind: TokenizedRow['kind']): void {
@@ -274,6 +336,12 @@ export class Preflight {
 }
 
 const none = (): Noted => ({ count: 0, first: null });
+
+function at(all: Map<string, Noted>, name: string): Noted {
+  const held = all.get(name) ?? none();
+  all.set(name, held);
+  return held;
+}
 
 function note(noted: Noted, row: NonNullable<Noted['first']>): void {
   noted.count++;

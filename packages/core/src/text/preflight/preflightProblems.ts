@@ -18,7 +18,8 @@ export type PreflightWarning =
 
 /** Something about the rows that is wrong, or likely so. */
 export interface PreflightProblem {
-  readonly check: PreflightCheck | PreflightFailure | PreflightWarning;
+  /** Beside these, the name of a condition that all rows are in. */
+  readonly check: PreflightCheck | PreflightFailure | PreflightWarning | (string & {});
   /** Whether `train()` refuses the run for it. */
   readonly refused: boolean;
   readonly message: string;
@@ -34,7 +35,7 @@ export function findProblems(
   facts: PreflightFacts,
   tokenizer: TextTokenizer | null,
   eosTokenIds: readonly number[],
-  allow: readonly PreflightCheck[],
+  allow: readonly string[],
 ): PreflightProblem[] {
   const problems: PreflightProblem[] = [];
   const about = (row: NotedRow | null) =>
@@ -46,7 +47,7 @@ export function findProblems(
           text: textOf(tokenizer, row.tokens.inputIds),
         }
       : {};
-  const refuse = (check: PreflightCheck, row: NotedRow | null, message: string, remedy: string) =>
+  const refuse = (check: string, row: NotedRow | null, message: string, remedy: string) =>
     problems.push({ check, refused: !allow.includes(check), message, remedy, details: about(row) });
   const warn = (check: PreflightWarning, row: NotedRow | null, message: string, remedy: string) =>
     problems.push({ check, refused: false, message, remedy, details: about(row) });
@@ -60,6 +61,15 @@ export function findProblems(
       `not trained on: ${meant.map(([column, { count }]) => `"${column}" of ${count.toLocaleString('en-US')} ${count === 1 ? 'row' : 'rows'}`).join(', ')} (first: ${meant[0]![1].first?.origin}).`,
       'Rows of this format have no place for it: give messages, write it into the prompt, or take the column out.',
     );
+  for (const [name, { count, first: row, message, remedy, isRefused = true }] of facts.conditions)
+    if (count > 0 && count === facts.rows)
+      problems.push({
+        check: name,
+        refused: isRefused && !allow.includes(name),
+        message,
+        remedy,
+        details: about(row),
+      });
   const { untrained, doubledBos, promptMismatch, doubledEos, shiftedLabels, withoutStop } = facts;
   // Rows of an evaluation teach nothing, so that they may end as they like.
   const teaches = facts.use === 'training';

@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { outputHasColors } from '#platform';
 import { AttuneError } from '../../util/errors.js';
 import { type OptionsInput, parseOptions } from '../../util/options.js';
+import { IGNORE_INDEX, type TokenExample } from '../collator.js';
 import type { TextTokenizer } from '../tokenizeRow.js';
-import type { Noted, NotedRow, PreflightCheck } from './preflight.js';
+import type { Noted, NotedRow, RowCondition } from './preflight.js';
 import { findProblems, type PreflightProblem } from './preflightProblems.js';
 import { cropped, indented, type Segment, segmentsOf, textOf } from './preflightText.js';
 
@@ -12,6 +13,10 @@ export interface PreflightFacts {
   readonly use: 'training' | 'evaluation';
   /** What the rows are called: "training rows", `evaluation rows "math"`. */
   readonly title: string;
+  /** What tokens with labels are called: "trained", "scored". */
+  readonly word: string;
+  /** Conditions that rows may be in, and how many are. */
+  readonly conditions: ReadonlyMap<string, RowCondition & Noted>;
   /** Whether these are the first rows of a stream, and not all. */
   readonly isStart: boolean;
   /** All rows, those that are left out among them. */
@@ -20,7 +25,9 @@ export interface PreflightFacts {
   readonly leftOut: number;
   /** How many of these had their end cut off. */
   readonly leftOutTruncated: number;
-  /** Rows whose end was cut off. */
+  /** Texts of the rows that are trained on: one a row, of preference pairs two. */
+  readonly texts: number;
+  /** Texts whose end was cut off. */
   readonly truncated: number;
   readonly tokens: number;
   /** Tokens with a label; the first of a row is never predicted. */
@@ -64,6 +71,11 @@ export interface PreviewedRow {
   readonly trainedTokens: number;
   /** The decoded row, cut where training begins and ends. */
   readonly segments: readonly Segment[];
+  /**
+   * Where the end of the prompt merges with the answer: how the prompt alone ends, and what stands
+   * there before the answer and is learned with it.
+   */
+  readonly boundary?: { readonly alone: string; readonly within: string };
 }
 
 const formatShape = {
@@ -108,21 +120,22 @@ export class PreflightReport {
     shown: readonly NotedRow[],
     tokenizer: TextTokenizer | null,
     eosTokenIds: readonly number[],
-    allow: readonly PreflightCheck[],
+    allow: readonly string[],
   ) {
     const bos = tokenizer?.bosTokenId ?? null;
     this.#bos = bos === null ? null : textOf(tokenizer, [bos]);
     this.problems = findProblems(facts, tokenizer, eosTokenIds, allow);
-    this.samples = shown.map(({ origin, tokens }) => {
+    this.samples = shown.map(({ origin, tokens, promptEnd }) => {
       const segments = segmentsOf(tokenizer, tokens);
       return {
         origin,
         tokens: tokens.inputIds.length,
         trainedTokens: segments.reduce((n, s) => n + (s.trained ? s.tokens : 0), 0),
         segments,
+        ...(promptEnd && { boundary: boundaryOf(tokenizer, tokens, promptEnd) }),
       };
     });
-    const kept = facts.rows - facts.leftOut;
+    const kept = facts.texts;
     this.trainedShare = facts.tokens > 0 ? facts.trainedTokens / facts.tokens : 0;
     this.stopShare = kept > 0 ? facts.withStop / kept : 0;
     this.stopTokens = [...facts.stopCounts]
@@ -157,14 +170,20 @@ export class PreflightReport {
       `${this.facts.isStart ? 'a stream, its first ' : ''}${count(this.facts.rows)} ${this.facts.rows === 1 ? this.facts.title.replace('rows', 'row') : this.facts.title}`,
       ...this.#summary(),
     ];
-    for (const { origin, tokens, trainedTokens, segments } of this.samples) {
-      lines.push(`  ${origin}: ${count(tokens)} tokens, ${count(trainedTokens)} trained`);
+    for (const { origin, tokens, trainedTokens, segments, boundary } of this.samples) {
+      lines.push(
+        `  ${origin}: ${count(tokens)} tokens, ${count(trainedTokens)} ${this.facts.word}`,
+      );
       lines.push(
         indented(
           segments.map((s) => cropped(s)),
           color,
         ),
       );
+      if (boundary)
+        lines.push(
+          `    the prompt alone ends with ${boundary.alone}; before its answer stands ${boundary.within}, which is ${this.facts.word}`,
+        );
     }
     if (problems)
       for (const { refused, message, remedy } of this.problems)
@@ -175,6 +194,9 @@ export class PreflightReport {
   /** Counts, samples and problems; of rows that are noted, their number. */
   toJSON(): Readonly<Record<string, unknown>> {
     const { facts, trainedShare, stopShare, stopTokens, problems, samples } = this;
+    const conditions = Object.fromEntries(
+      [...facts.conditions].map(([name, { count: n }]) => [name, n]),
+    );
     const counts = Object.entries(facts).flatMap(([name, value]) => {
       if (value instanceof Map) return [];
       const isNoted = typeof value === 'object' && value !== null;
@@ -183,7 +205,13 @@ export class PreflightReport {
     const unusedColumns = Object.fromEntries(
       [...facts.unusedColumns].map(([column, { count: n }]) => [column, n]),
     );
-    const shares = { unusedColumns, trainedShare, stopShare, stopTokens };
+    const shares = {
+      ...(facts.conditions.size > 0 && { conditions }),
+      unusedColumns,
+      trainedShare,
+      stopShare,
+      stopTokens,
+    };
     return { ...Object.fromEntries(counts), ...shares, problems, samples };
   }
 
@@ -204,20 +232,21 @@ export class PreflightReport {
   #summary(): string[] {
     const { facts } = this;
     const kept = facts.rows - facts.leftOut;
-    const of = (n: number) => `${count(n)} of ${rows(kept)}`;
+    const all = kept === facts.texts ? rows(kept) : `${count(facts.texts)} texts`;
+    const of = (n: number) => `${count(n)} of ${all}`;
     const line = (name: string, text: string) => `  ${name.padEnd(14)} ${text}`;
     const stops = this.stopTokens.map(({ text }) => text).join(', ');
     return [
       line(
-        'trained',
+        facts.word,
         `${count(facts.trainedTokens)} of ${count(facts.tokens)} tokens (${percent(this.trainedShare)})`,
       ),
       line(
         'stop token',
         stops
-          ? `${stops} is trained in ${of(facts.withStop)} (${percent(this.stopShare)})`
+          ? `${stops} is ${facts.word} in ${of(facts.withStop)} (${percent(this.stopShare)})`
           : facts.knowsStops
-            ? 'trained in no row'
+            ? `${facts.word} in no row`
             : 'none is known',
       ),
       ...(this.#bos === null
@@ -240,12 +269,30 @@ export class PreflightReport {
             ),
           ]
         : []),
+      ...[...facts.conditions.values()]
+        .filter((held) => held.count > 0)
+        .map(({ label, count: n, first }) =>
+          line('of these', `${rows(n)}: ${label} (first: ${first?.origin})`),
+        ),
       ...(facts.unusedColumns.size > 0 ? [line('not used', this.#unusedColumns())] : []),
       ...(facts.templateHash
         ? [line('chat template', `sha256 ${facts.templateHash.slice(0, 16)}`)]
         : []),
     ];
   }
+}
+
+/** Tokens that two splits differ in, each with its id. */
+function boundaryOf(
+  tokenizer: TextTokenizer | null,
+  { inputIds, labels }: TokenExample,
+  promptEnd: readonly number[],
+) {
+  const named = (ids: readonly number[]) =>
+    ids.map((id) => `${JSON.stringify(textOf(tokenizer, [id]))} (${id})`).join(' ') || 'nothing';
+  const start = Array.from(labels).findIndex((label) => label !== IGNORE_INDEX);
+  const within = Array.from(inputIds).slice(start, start + Math.max(promptEnd.length, 1));
+  return { alone: named(promptEnd), within: named(within) };
 }
 
 const count = (n: number): string => n.toLocaleString('en-US');
