@@ -15,6 +15,7 @@ from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from common import E, SHARED, SHARED_NAME, write_row
 from rows_chat import CALL, WEATHER, load, template, wrapped
 
+STORIES = f"{SHARED_NAME}/models/stories260k"
 LONG = 4096  # longer than any row: nothing is cut off
 
 
@@ -165,11 +166,7 @@ def grpo(tokenizer, prompt, **kwargs):
 def tokenizers():
     for name in ("bpe-llama3", "bpe-qwen2", "bpe-bytefallback", "unigram-bytefallback"):
         yield name, lambda name=name, **more: wrapped(load(name), **more)
-    folder = SHARED / "models/stories260k"
-    if folder.exists():
-        yield f"{SHARED_NAME}/models/stories260k", lambda **more: with_template(AutoTokenizer.from_pretrained(folder), **more)
-    else:
-        print(f"  no {SHARED_NAME}/models/stories260k: its rows are left out")
+    yield STORIES, lambda **more: with_template(AutoTokenizer.from_pretrained(SHARED / "models/stories260k"), **more)
 
 
 def with_template(tokenizer, chat_template=None):
@@ -179,6 +176,9 @@ def with_template(tokenizer, chat_template=None):
 
 
 def main():
+    if not (SHARED / "models/stories260k").exists():
+        print(f"  skipped: no {STORIES}")
+        return
     disable_progress_bars()
     cases = []
 
@@ -232,10 +232,8 @@ def main():
             prompts.append({"tokenizer": tokenizer, "chatTemplate": name, "prompt": prompt, "ids": grpo(python, prompt)})
         rows = [{"prompt": TURN, "completion": [a(c)], "label": c != "Air."} for c in ("Light.", "Air.", "Me and you.")]
         groups.append({"tokenizer": tokenizer, "chatTemplate": name, "rows": rows, "block": 3, "maxLength": None, **kto(python, rows, 3)})
-    shared = f"{SHARED_NAME}/models/stories260k"
-    if shared in makers:  # its own template ends a prompt with a space, which merges with the answer
-        for title, row in CHATS.items():
-            case(f"{title}, its own template", row, shared, makers[shared], cut=title == "one turn", template="its own")
+    for title, row in CHATS.items():  # its own template ends a prompt with a space, which merges with the answer
+        case(f"{title}, its own template", row, STORIES, makers[STORIES], cut=title == "one turn", template="its own")
     extracted = [
         {"name": name, "row": row, "output": extract_prompt(copy.deepcopy(row))}
         for name, row in [*IMPLICIT.items(), *IMPLICIT_WRONG.items(), *((k, v) for k, v in CHATS.items() if "prompt" not in v)]
