@@ -90,8 +90,8 @@ const sequence = ({ inputIds, labels }: TokenExample): Sequence => ({
 const made = (example: PairExample | null): Made =>
   example && [sequence(example.chosen), sequence(example.rejected)];
 /**
- * Deviation: a row whose answer has no token that something stands before is left out: one that TRL's
- * CPO and ORPO emptied (their loss is NaN, trl#6548), or one token alone (a loss without gradient).
+ * Deviation: a row whose answer has no token that something stands before is left out: one that
+ * TRL's CPO and ORPO emptied (their loss is NaN, trl#6548), or one token alone (no gradient).
  */
 const ours = (pair: Made): Made =>
   pair?.some(({ ids, prompt }) => ids.length <= Math.max(prompt, 1)) ? null : pair;
