@@ -1,7 +1,9 @@
 """Rows 72 and 75: preference rows as TRL's DPO, KTO, Reward, CPO/ORPO and GRPO trainers tokenise and collate them."""
 
 import copy
+import re
 from types import SimpleNamespace
+from unittest.mock import patch
 
 from datasets import Dataset, disable_progress_bars
 from transformers import AutoTokenizer
@@ -9,6 +11,7 @@ from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer
 from trl.data_utils import extract_prompt, maybe_apply_chat_template, maybe_extract_prompt, unpair_preference_dataset
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
+from trl.trainer import kto_trainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
@@ -103,9 +106,9 @@ def arguments(**more):
     return SimpleNamespace(**{"dataset_num_proc": None, "max_length": None, "truncation_mode": "keep_start", **more})
 
 
-def prepared(trainer, tokenizer, rows, **options):
+def prepared(trainer, tokenizer, rows, weights=(1.0, 1.0), **options):
     """Rows through the `_prepare_dataset` of a trainer."""
-    me = SimpleNamespace(_tokenizer=tokenizer, calculate_KL=True, desirable_weight=1.0, undesirable_weight=1.0)
+    me = SimpleNamespace(_tokenizer=tokenizer, calculate_KL=True, desirable_weight=weights[0], undesirable_weight=weights[1])
     made = trainer._prepare_dataset(me, Dataset.from_list(copy.deepcopy(rows)), tokenizer, arguments(**options), "train")
     return list(made)
 
@@ -154,6 +157,16 @@ def kto(tokenizer, rows, block, max_length=None):
     made = prepared(KTOTrainer, tokenizer, rows, max_length=max_length, per_device_train_batch_size=block)
     batch = DataCollatorForUnpairedPreference(pad_token_id=0, max_length=max_length)(made)
     return {"own": sequences(batch), "kl": sequences(batch, "KL_"), "labels": batch["label"].tolist()}
+
+
+def advice(tokenizer, desirable, undesirable, *weights):
+    """The ranges that KTOTrainer recommends for its weights; null: it says nothing."""
+    rows = [{"prompt": "a", "completion": "b", "label": i < desirable} for i in range(desirable + undesirable)]
+    said = []
+    with patch.object(kto_trainer.logger, "warning", said.append):
+        prepared(KTOTrainer, tokenizer, rows, weights, per_device_train_batch_size=4)
+    found = [float(x) for x in re.findall(r"[\d.]+(?=[,\]])", said[0].split("recommend")[1])] if said else None
+    return {"desirable": desirable, "undesirable": undesirable, "weights": weights, "ranges": found}
 
 
 def grpo(tokenizer, prompt, **kwargs):
@@ -246,8 +259,13 @@ def main():
             runs[-1][2] += 1
         else:
             runs.append([text[0], int(text[1:]), 1])
+    plain = wrapped(load("bpe-llama3"))
+    advised = [
+        advice(plain, *case)
+        for case in [(3, 3, 1.0, 1.0), (4, 3, 1.0, 1.0), (1, 7, 1.0, 1.0), (7, 2, 1.0, 1.0), (7, 2, 0.3, 1.0), (3, 4, 1.33, 1.0), (5, 0, 1.0, 1.0), (9, 4, 1.0, 2.5)]
+    ]
     print(f"  {len(cases)} rows, {len(groups)} groups")
-    write_row(72, "align-rows", "preference rows as TRL tokenises them", E, cases, extracted=extracted, unpaired=runs, kto=groups, prompts=prompts)
+    write_row(72, "align-rows", "preference rows as TRL tokenises them", E, cases, extracted=extracted, unpaired=runs, kto=groups, prompts=prompts, advice=advised)
 
 
 if __name__ == "__main__":

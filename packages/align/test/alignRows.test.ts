@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import {
+  adviseLabelWeights,
   collateUnpaired,
   mismatchedBatch,
   type PairExample,
@@ -48,7 +49,7 @@ interface Group {
   readonly labels: readonly boolean[];
 }
 
-const { cases, extracted, unpaired, kto, prompts } = JSON.parse(
+const { cases, extracted, unpaired, kto, prompts, advice } = JSON.parse(
   readFileSync(join(fixtures, 'row72-align-rows.json'), 'utf8'),
 ) as {
   readonly cases: readonly Case[];
@@ -59,6 +60,12 @@ const { cases, extracted, unpaired, kto, prompts } = JSON.parse(
   }[];
   readonly unpaired: readonly (readonly [string, number, number])[];
   readonly kto: readonly Group[];
+  readonly advice: readonly {
+    readonly desirable: number;
+    readonly undesirable: number;
+    readonly weights: readonly [number, number];
+    readonly ranges: readonly number[] | null;
+  }[];
   readonly prompts: readonly {
     tokenizer: string;
     chatTemplate?: string;
@@ -207,6 +214,15 @@ describe(`labelled answers and their mismatched ones as TRL makes them${note}`, 
       const others = mismatchedBatch(batch as unknown as DeviceBatch);
       expect(texts(others as unknown as Record<string, HostTensor>)).toEqual(first(kl));
       expect(Array.from(batch.isDesirable!.data, Boolean)).toEqual(labels);
+    },
+  );
+
+  test.each(advice)(
+    'weights of $desirable wanted and $undesirable unwanted answers at $weights',
+    ({ weights: [desirableWeight, undesirableWeight], ranges, ...counts }) => {
+      const found = adviseLabelWeights({ ...counts, desirableWeight, undesirableWeight });
+      const ours = found && [...found.desirableWeight, ...found.undesirableWeight];
+      expect(ours).toEqual(ranges);
     },
   );
 

@@ -1,7 +1,6 @@
-import type { preflightSetting } from '@attune/core/text';
 import type { Fingerprint } from '@attune/core/training';
-import type { z } from 'zod';
 import type { Reference } from '../reference/reference.js';
+import type { AnswerPreflightSetting } from '../rows/answerPreflight.js';
 import type { TruncationMode } from '../rows/rowOptions.js';
 
 /** What every alignment objective takes beside the options of its own. */
@@ -9,7 +8,7 @@ export interface AlignmentSettings {
   /** Tokens of a prompt with an answer. */
   readonly maxLength: number;
   readonly truncationMode: TruncationMode;
-  readonly preflight: z.output<typeof preflightSetting>;
+  readonly preflight: AnswerPreflightSetting;
   readonly disableDropout: boolean;
   /** The file that keeps the log-probabilities of the reference; null: none. */
   readonly precomputed: string | null;

@@ -11,6 +11,7 @@ export {
   collateUnpaired,
   mismatchedBatch,
 } from './collateUnpaired.js';
+export { adviseLabelWeights, type LabelBalance, type LabelWeightAdvice } from './labelWeights.js';
 export { type PairExample, type PairRowOptions, pairRows } from './pairRows.js';
 export { type PromptExample, type PromptRowOptions, promptRows } from './promptRows.js';
 export { type RankingOptions, rankings } from './rankings.js';
