@@ -7,6 +7,7 @@ import { elementwiseKernels } from './elementwise.js';
 import { gatedKernels } from './gated.js';
 import type { Kernel } from './kernel.js';
 import { matmulKernel } from './matmul/index.js';
+import { linearsKernel } from './matmul/linears.js';
 import { movementKernels } from './movement.js';
 import { optimizerKernels } from './optimizers.js';
 import { quantizedKernels } from './quantized.js';
@@ -31,6 +32,7 @@ export const kernels: readonly Kernel[] = [
   chooseTokensKernel,
   ...attentionKernels,
   matmulKernel,
+  linearsKernel,
   ...quantizedKernels,
   ...optimizerKernels,
   adafactorKernel,

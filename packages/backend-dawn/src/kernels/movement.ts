@@ -1,9 +1,9 @@
 import { numel, ops } from '@attune/core';
-import type { Attrs, OpCall, Operand } from '@attune/core/backend';
+import { type Attrs, type OpCall, type Operand, sameSpec } from '@attune/core/backend';
 import { strides } from '@attune/core/tensor';
 import { defineKernel, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
 import { perLane, storeEach } from './shader.js';
-import { named, stage } from './stage.js';
+import { named, readAs, stage } from './stage.js';
 import { mergeAxes, stridedOffsets } from './strides.js';
 
 /**
@@ -103,32 +103,57 @@ ${pick}
   },
 });
 
-const writeRowsKernel = defineKernel({
-  op: 'writeRows',
-  plan: (call) => {
-    const [source, out] = [call.inputs[0]!, call.outputs[0]!];
-    const block = numel(source.shape.slice(1));
-    const width = numel(source.shape.slice(2));
-    const startOf = (attrs: Attrs) => (attrs.start as number) * width;
-    // 16-bit targets are written word by word, by a lane each, so that halves of a word never race.
-    const pairs = perLane(out.dtype) === 2;
-    const n = pairs ? Math.ceil(numel(out.shape) / 2) : numel(source.shape);
-    const pack = out.dtype === 'float16' ? 'packFloat16' : 'packBfloat16';
-    return [
-      stage({
-        key: `writeRows:${source.dtype}>${out.dtype}`,
-        reads: { source },
-        writes: { out },
-        params: {
-          n: u32(n),
-          block: u32(block),
-          targetBlock: u32(numel(out.shape.slice(1))),
-          start: ['u32', startOf(call.attrs), { attrs: ['start'], of: startOf }],
-          size: u32(numel(out.shape)),
-        },
-        workgroup: 64,
-        body: pairs
-          ? `  if (gid >= p.n) { return; }
+/** Whether rows of `width` are whole vec4s, of float32 throughout. */
+const wholeVec4s = (width: number, operands: readonly Operand[]): boolean =>
+  width % 4 === 0 && operands.every(({ dtype }) => dtype === 'float32');
+
+/** What `writeRows` copies into 32-bit targets, one number or vec4 a lane; all pairs are alike. */
+function copyRows({ inputs, outputs, attrs }: OpCall): Stage {
+  const [source, target] = [inputs[0]!, outputs[0]!];
+  const vec4 = wholeVec4s(numel(source.shape.slice(2)), [...inputs, ...outputs]);
+  const step = vec4 ? 4 : 1;
+  const width = numel(source.shape.slice(2)) / step;
+  const n = numel(source.shape) / step;
+  const startOf = (attrs: Attrs) => (attrs.start as number) * width;
+  const reads = named(inputs, ...inputs.map((_, i) => `source${i}`));
+  const writes = named(outputs, ...outputs.map((_, i) => `out${i}`));
+  return stage({
+    key: `writeRows${inputs.length}:${vec4 ? 'vec4' : `${source.dtype}>${target.dtype}`}`,
+    reads: vec4 ? readAs('vec4', reads) : reads,
+    writes: vec4 ? readAs('vec4', writes) : writes,
+    params: {
+      n: u32(n),
+      block: u32(numel(source.shape.slice(1)) / step),
+      targetBlock: u32(numel(target.shape.slice(1)) / step),
+      start: ['u32', startOf(attrs), { attrs: ['start'], of: startOf }],
+    },
+    workgroup: 64,
+    body: `  if (gid >= p.n) { return; }
+  let at = (gid / p.block) * p.targetBlock + p.start + gid % p.block;
+${inputs.map((_, i) => `  out${i}[at] = source${i}(gid);`).join('\n')}`,
+    grid: grid1d(n, 64),
+  });
+}
+
+/** A 16-bit target is written word by word, by a lane each, so that halves of a word never race. */
+function copyHalfRows(source: Operand, out: Operand, attrs: Attrs): Stage {
+  const width = numel(source.shape.slice(2));
+  const n = Math.ceil(numel(out.shape) / 2);
+  const startOf = (attrs: Attrs) => (attrs.start as number) * width;
+  const pack = out.dtype === 'float16' ? 'packFloat16' : 'packBfloat16';
+  return stage({
+    key: `writeRows:${source.dtype}>${out.dtype}`,
+    reads: { source },
+    writes: { out },
+    params: {
+      n: u32(n),
+      block: u32(numel(source.shape.slice(1))),
+      targetBlock: u32(numel(out.shape.slice(1))),
+      start: ['u32', startOf(attrs), { attrs: ['start'], of: startOf }],
+      size: u32(numel(out.shape)),
+    },
+    workgroup: 64,
+    body: `  if (gid >= p.n) { return; }
   let word = out[gid];
   var halves = array<u32, 2>(word & 0xffffu, word >> 16u);
   for (var h = 0u; h < 2u; h++) {
@@ -138,12 +163,25 @@ const writeRowsKernel = defineKernel({
       halves[h] = ${pack}(source((i / p.targetBlock) * p.block + at - p.start));
     }
   }
-  out[gid] = halves[0] | (halves[1] << 16u);`
-          : `  if (gid >= p.n) { return; }
-  out[(gid / p.block) * p.targetBlock + p.start + gid % p.block] = source(gid);`,
-        grid: grid1d(n, 64),
-      }),
-    ];
+  out[gid] = halves[0] | (halves[1] << 16u);`,
+    grid: grid1d(n, 64),
+  });
+}
+
+/** Pairs that are alike take one dispatch; others one each. */
+const writeRowsKernel = defineKernel({
+  op: 'writeRows',
+  plan: (call) => {
+    const { op, inputs, outputs, attrs } = call;
+    const isHalf = outputs.some(({ dtype }) => perLane(dtype) === 2);
+    const alike = [inputs, outputs].every((side) => side.every((o) => sameSpec(o, side[0]!)));
+    if (!isHalf && alike) return [copyRows(call)];
+    return inputs.map((source, i) => {
+      const out = outputs[i]!;
+      return perLane(out.dtype) === 2
+        ? copyHalfRows(source, out, attrs)
+        : copyRows({ op, inputs: [source], outputs: [out], attrs });
+    });
   },
 });
 
@@ -152,16 +190,18 @@ const embeddingKernel = defineKernel({
   plan: (call) => {
     const [weight, ids] = call.inputs as [Operand, Operand];
     const out = call.outputs[0]!;
-    const n = numel(out.shape);
+    const vec4 = wholeVec4s(weight.shape[1]!, [weight]);
+    const step = vec4 ? 4 : 1;
+    const n = numel(out.shape) / step;
+    const [reads, writes] = [{ weight }, { out }];
     return [
       stage({
-        key: `embedding:${weight.dtype}`,
-        reads: { weight, ids },
-        writes: { out },
-        params: { n: u32(n), width: u32(weight.shape[1]!) },
+        key: `embedding:${vec4 ? 'vec4' : weight.dtype}`,
+        reads: { ...(vec4 ? readAs('vec4', reads) : reads), ids },
+        writes: vec4 ? readAs('vec4', writes) : writes,
+        params: { n: u32(n), width: u32(weight.shape[1]! / step) },
         workgroup: 64,
-        declarations:
-          'fn value(i: u32) -> f32 { return weight(u32(ids(i / p.width)) * p.width + i % p.width); }',
+        declarations: `fn value(i: u32) -> ${vec4 ? 'vec4f' : 'f32'} { return weight(u32(ids(i / p.width)) * p.width + i % p.width); }`,
         body: storeEach('float32'),
         grid: grid1d(n, 64),
       }),

@@ -1,7 +1,7 @@
 import { numel } from '@attune/core';
 import type { Operand } from '@attune/core/backend';
 import { defineKernel, f32, grid1d, type Kernel, type Stage, u32 } from './kernel.js';
-import { named, stage } from './stage.js';
+import { named, readAs, stage } from './stage.js';
 
 /** Turns 1 or 2 tensors [B, T, H, D] of one head size: queries, or queries and keys. */
 function ropeStage(
@@ -11,12 +11,19 @@ function ropeStage(
   outputs: readonly Operand[],
   inverse: boolean,
 ): Stage {
-  const [cos, , positions] = tables as [Operand, Operand, Operand];
+  const [cos, sin, positions] = tables as [Operand, Operand, Operand];
   const heads = turned.map((x) => x.shape[2]!);
   const allHeads = heads.reduce((n, h) => n + h, 0);
-  const depth = turned[0]!.shape[3]!;
-  const half = cos.shape[1]!;
-  // A lane turns one pair; features beyond 2 * half pass through.
+  const pairs = cos.shape[1]!;
+  const operands = [...turned, ...outputs, cos, sin];
+  const vec4 =
+    pairs % 4 === 0 &&
+    turned[0]!.shape[3]! % 4 === 0 &&
+    operands.every(({ dtype }) => dtype === 'float32');
+  const step = vec4 ? 4 : 1;
+  const depth = turned[0]!.shape[3]! / step;
+  const half = pairs / step;
+  // A lane turns one pair, or four; features beyond 2 * half pass through.
   const perHead = Math.max(half, depth - half);
   const n = numel(positions.shape) * allHeads * perHead;
   const names = ['q', 'k'];
@@ -33,10 +40,15 @@ function ropeStage(
     if (beyond < p.depth) { ${x}Out[first + beyond] = ${x}(first + beyond); }`;
   const first = `let first = (token * p.heads + head) * p.depth;${body('q')}`;
   const second = `let first = (token * (p.allHeads - p.heads) + head - p.heads) * p.depth;${body('k')}`;
+  const bound = (operands: Readonly<Record<string, Operand>>) =>
+    vec4 ? readAs('vec4', operands) : operands;
   return stage({
-    key: op,
-    reads: { ...named(turned, ...names), ...named(tables, 'cosines', 'sines', 'positions') },
-    writes: named(outputs, ...names.map((name) => `${name}Out`)),
+    key: vec4 ? `${op}:vec4` : op,
+    reads: {
+      ...bound({ ...named(turned, ...names), cosines: cos, sines: sin }),
+      positions,
+    },
+    writes: bound(named(outputs, ...names.map((name) => `${name}Out`))),
     params: {
       n: u32(n),
       heads: u32(heads[0]!),

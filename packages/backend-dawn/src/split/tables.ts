@@ -51,8 +51,10 @@ export const slice: Splitter = (call, { limit }) => {
 };
 
 /** target[:, start : start + T] = source, for ranges of the first axis. */
-export const writeRows: Splitter = (call, { limit }) =>
-  eachRow(call, [call.inputs[0]!, call.outputs[0]!], limit);
+export const writeRows: Splitter = ({ op, inputs, outputs, attrs }, { limit }) => {
+  if (inputs.length === 1) return eachRow({ op, attrs }, [inputs[0]!, outputs[0]!], limit);
+  return inputs.map((source, i) => ({ op, inputs: [source], outputs: [outputs[i]!], attrs }));
+};
 
 function eachRow(
   { op, attrs }: { op: string; attrs: Attrs },

@@ -2,7 +2,7 @@ import type { KvCache } from '../nn/attention.js';
 import type { Engine } from '../tensor/engine.js';
 import { embedding } from '../tensor/ops/embedding.js';
 import { concat } from '../tensor/ops/movement.js';
-import { assign, writeRows } from '../tensor/ops/update.js';
+import { assign, writeRowsPair } from '../tensor/ops/update.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttuneError } from '../util/errors.js';
 import type { LanguageModel } from './languageModel.js';
@@ -79,8 +79,7 @@ export class StaticKvCache implements KvCache {
         { remedy: 'Make the cache with a larger capacity: prompt length + maxNewTokens.' },
       );
     const held = this.#layers[layer]!;
-    writeRows(held.keys, keys, this.#length);
-    writeRows(held.values, values, this.#length);
+    writeRowsPair([held.keys, held.values], [keys, values], this.#length);
     return held;
   }
 

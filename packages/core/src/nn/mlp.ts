@@ -1,9 +1,11 @@
 import type { DType } from '../backend/dtype.js';
 import type { Engine } from '../tensor/engine.js';
 import { geglu } from '../tensor/ops/geglu.js';
+import { gatedLinear } from '../tensor/ops/linears.js';
 import { swiglu } from '../tensor/ops/swiglu.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Linear, type LinearLike } from './linear.js';
+import { weightsTogether } from './linearsTogether.js';
 import { Module } from './module.js';
 
 /** The sizes and the activation of {@link GatedMlp}. */
@@ -50,9 +52,20 @@ export class GatedMlp extends Module implements MlpLike {
   /** [B, T, hidden] -> [B, T, hidden] */
   forward(x: Tensor): Tensor {
     return x.engine.scope('mlp', () => {
-      const gate = this.child<LinearLike>('gate_proj').forward(x);
-      const up = this.child<LinearLike>('up_proj').forward(x);
-      return this.child<LinearLike>('down_proj').forward(gated(gate, up, this.#activation));
+      const inner = this.#together(x) ?? this.#apart(x);
+      return this.child<LinearLike>('down_proj').forward(inner);
     });
+  }
+
+  #together(x: Tensor): Tensor | null {
+    if (this.#activation !== 'silu') return null;
+    const weights = weightsTogether([this.child('gate_proj'), this.child('up_proj')]);
+    return weights && gatedLinear(x, weights[0]!, weights[1]!);
+  }
+
+  #apart(x: Tensor): Tensor {
+    const gate = this.child<LinearLike>('gate_proj').forward(x);
+    const up = this.child<LinearLike>('up_proj').forward(x);
+    return gated(gate, up, this.#activation);
   }
 }

@@ -224,6 +224,26 @@ check(
   input([6], 3),
 );
 check('swiglu', '[2, 5]', ([gate, up]) => ops.swiglu(gate!, up!), input([2, 5]), input([2, 5], 2));
+check(
+  'linears',
+  'three weights',
+  ([x, v, w, u]) => {
+    const [a, b, c] = ops.linears(x!, [v!, w!, u!]);
+    return a!.mul(b!).add(c!.square());
+  },
+  input([2, 3]),
+  input([4, 3], 2),
+  input([4, 3], 3),
+  input([4, 3], 4),
+);
+check(
+  'linears',
+  'gated',
+  ([x, gate, up]) => ops.gatedLinear(x!, gate!, up!),
+  input([2, 3]),
+  input([4, 3], 2),
+  input([4, 3], 3),
+);
 for (const approximate of ['none', 'tanh'] as const)
   check(
     'geglu',

@@ -22,10 +22,11 @@ export interface SubgroupTile {
   readonly transposed: boolean;
 }
 
-/** Four neighbouring elements of b at vec4 index i, widened. */
-function vec4Loader(dtype: DType): string {
-  if (dtype === 'float32') return 'fn loadB4(i: u32) -> vec4f { return bData[i]; }';
-  return `fn loadB4(i: u32) -> vec4f { let w = bData[i]; return ${widened(dtype, 'w.x', 'w.y')}; }`;
+/** `load...4(i)`: four neighbouring elements of b at vec4 index i, widened. @param name b's */
+export function vec4Loader(dtype: DType, name: string): string {
+  const [fn, data] = [`load${name.toUpperCase()}4`, `${name}Data`];
+  if (dtype === 'float32') return `fn ${fn}(i: u32) -> vec4f { return ${data}[i]; }`;
+  return `fn ${fn}(i: u32) -> vec4f { let w = ${data}[i]; return ${widened(dtype, 'w.x', 'w.y')}; }`;
 }
 
 /** Whether four neighbours of the output, and of what is added to it, are one vec4. */
@@ -66,7 +67,7 @@ export function holderOfA(
  * WGSL: what is known before the loop, what a turn loads, and the value of a row at the q-th k of a
  * turn.
  */
-function operandA(piece: PieceOfA, S: number) {
+export function operandA(piece: PieceOfA, S: number) {
   const { layout, rows, depth } = piece;
   const loads = range(loadsOfA(piece, S));
   const value = (row: number, q: number) => {
@@ -231,7 +232,7 @@ export function acceptsSubgroups(p: ProductSpec, facts: DeviceFacts): boolean {
 }
 
 /** Rows of a tile for products of few rows: a LoRA's rank, tokens that are generated. */
-const heights = [1, 2, 4, 8, 16];
+export const heights = [1, 2, 4, 8, 16];
 
 /** The tile that is best more often than others; a lower one where it holds all rows. */
 export function subgroupTile(p: ProductSpec, lanes: number): SubgroupTile {
@@ -274,7 +275,7 @@ export function subgroupStage(problem: Problem, tile: SubgroupTile, facts: Devic
     writes: wide ? readAs('vec4', { out }) : { out },
     workgroup: S,
     subgroups: true,
-    declarations: vec4Loader(bDtype),
+    declarations: vec4Loader(bDtype, 'b'),
     body: () => subgroupProduct(spec, tile, S),
     params: paramsOf({ m, n, k, aStep, bStep, columns, tiles, batch, bBlock, scale }),
     grid: grid1d(tiles * batch, 1),

@@ -10,6 +10,7 @@ export * from './geglu.js';
 export * from './labelIsTop.js';
 export * from './linearCrossEntropy.js';
 export * from './linearCrossEntropyRows.js';
+export * from './linears.js';
 export * from './lion.js';
 export * from './matmul.js';
 export * from './movement.js';

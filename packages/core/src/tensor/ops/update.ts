@@ -62,27 +62,34 @@ export function accumulate(target: Tensor, source: Tensor, scale = 1): void {
   target.engine.runInto(accumulateOp, [source], [target], { scale });
 }
 
+/** Sources, and as many targets in the same order. */
 export const writeRowsOp = defineOp<{ start: number }>({
   name: 'writeRows',
   infer: (specs, { start }) => {
-    const [source, target] = specs as [TensorSpec, TensorSpec];
-    const [b, t, ...rest] = source.shape;
-    const [bTarget, capacity, ...restTarget] = target.shape;
-    if (b !== bTarget || start + t! > capacity! || rest.join() !== restTarget.join())
-      throw new AttuneError(
-        'SHAPE_MISMATCH',
-        `writeRows: ${formatShape(source.shape)} at row ${start} does not fit into ${formatShape(target.shape)}.`,
-        { remedy: 'Allocate the cache for maxLength positions.' },
-      );
+    const pairs = specs.length / 2;
+    for (let i = 0; i < pairs; i++) {
+      const [source, target] = [specs[i]!, specs[pairs + i]!];
+      const [b, t, ...rest] = source.shape;
+      const [bTarget, capacity, ...restTarget] = target.shape;
+      if (b !== bTarget || start + t! > capacity! || rest.join() !== restTarget.join())
+        throw new AttuneError(
+          'SHAPE_MISMATCH',
+          `writeRows: ${formatShape(source.shape)} at row ${start} does not fit into ${formatShape(target.shape)}.`,
+          { remedy: 'Allocate the cache for maxLength positions.' },
+        );
+    }
     return [];
   },
   reference: ({ inputs, outputs, attrs }) => {
-    const [b, t, ...rest] = inputs[0]!.shape;
-    const capacity = outputs[0]!.shape[1]!;
-    const width = rest.reduce((n, d) => n * d, 1);
-    for (let row = 0; row < b!; row++) {
-      const source = inputs[0]!.data.subarray(row * t! * width, (row + 1) * t! * width);
-      outputs[0]!.data.set(source, (row * capacity + attrs.start) * width);
+    for (const [i, { shape, data }] of inputs.entries()) {
+      const [b, t, ...rest] = shape;
+      const target = outputs[i]!;
+      const capacity = target.shape[1]!;
+      const width = rest.reduce((n, d) => n * d, 1);
+      for (let row = 0; row < b!; row++) {
+        const source = data.subarray(row * t! * width, (row + 1) * t! * width);
+        target.data.set(source, (row * capacity + attrs.start) * width);
+      }
     }
   },
 });
@@ -93,4 +100,13 @@ export const writeRowsOp = defineOp<{ start: number }>({
  */
 export function writeRows(target: Tensor, source: Tensor, start: number): void {
   target.engine.runInto(writeRowsOp, [source], [target], { start });
+}
+
+/** The same for two targets at once, each with its own source. */
+export function writeRowsPair(
+  targets: readonly [Tensor, Tensor],
+  sources: readonly [Tensor, Tensor],
+  start: number,
+): void {
+  targets[0].engine.runInto(writeRowsOp, [...sources], [...targets], { start });
 }

@@ -1,5 +1,5 @@
 import type { ComputeDType, DType } from '../../backend/dtype.js';
-import { matmulOp } from '../../tensor/ops/index.js';
+import { linearsOp, matmulOp } from '../../tensor/ops/index.js';
 import { f32, type OpCase, opCase, operand, scaled, sumOf } from '../opCase.js';
 
 interface Layout {
@@ -125,6 +125,36 @@ const epilogues: readonly OpCase[] = [
   matmulCase([33, 1024, 8], tn, { plus: 'output', batch: [2] }),
 ];
 
+/** Rows below, at and above the height of a tile; columns that overhang; k that is no vec4. */
+const linearsCases: OpCase[] = (
+  [
+    [[1, 8], 33],
+    [[3, 64], 32],
+    [[2, 1, 32], 70],
+    [[8, 64], 64],
+    [[5, 33], 7],
+    [[33, 8], 65],
+    [[2, 32, 16], 34],
+  ] as const
+).flatMap(([x, n]) =>
+  (['float32', 'bfloat16'] as const).flatMap((dtype) =>
+    ['two', 'three', 'gated'].map((kind) => {
+      const k = x.at(-1)!;
+      const weights = Array.from({ length: kind === 'three' ? 3 : 2 }, () =>
+        operand(dtype, [n, k]),
+      );
+      return opCase(
+        linearsOp,
+        `${x.join('x')}-to-${n}-${kind}-${dtype}`,
+        [f32(x), ...weights],
+        { gated: kind === 'gated', compute: 'float32' },
+        // A gate multiplies two sums of k terms.
+        kind === 'gated' ? { abs: 2e-6 * k, rel: 1e-5 } : scaled(sumOf(k), Math.sqrt(k)),
+      );
+    }),
+  ),
+);
+
 export const matmulCases: readonly OpCase[] = layouts
   .flatMap((layout) => [
     ...sizes.map((size) => matmulCase(size, layout)),
@@ -152,4 +182,4 @@ export const matmulCases: readonly OpCase[] = layouts
     matmulCase([33, 64, 36], layout, { scale: 3 }),
     matmulCase([3, 32, 64], layout, { batch: [2], plus: 'addend' }),
   ])
-  .concat(epilogues);
+  .concat(epilogues, linearsCases);

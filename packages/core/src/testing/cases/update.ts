@@ -87,6 +87,26 @@ const writeRowsCases: OpCase[] = (
   }),
 );
 
+const writeRowsPairCases: OpCase[] = (
+  [
+    [2, 1, 2, 8],
+    [3, 4, 33],
+  ] as const
+).flatMap((source) =>
+  floats.map((dtype) => {
+    const [b, , ...rest] = source;
+    const target = operand(dtype, [b, 9, ...rest]);
+    return opCase(
+      ops.writeRowsOp,
+      `${label(source)}-pair-at5of9-${dtype}`,
+      [operand(dtype, source), operand(dtype, source)],
+      { start: 5 },
+      exact,
+      { targets: [target, target] },
+    );
+  }),
+);
+
 const sumSquaresCases: OpCase[] = [1, 63, 64, 65, 5000, 70001].map((n) =>
   opCase(ops.sumSquaresOp, `${n}`, [f32([n])], {}, positiveSumOf(n)),
 );
@@ -257,6 +277,7 @@ export const updateCases: readonly OpCase[] = [
   ...assignCases,
   ...accumulateCases,
   ...writeRowsCases,
+  ...writeRowsPairCases,
   ...sumSquaresCases,
   ...clipFactorCases,
   ...lossScaleCases,
