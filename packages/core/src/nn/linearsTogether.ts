@@ -5,8 +5,8 @@ import type { Module } from './module.js';
 
 /**
  * The weights of layers that read one input, for products that are made at once; null where they
- * are not. They are where nothing is trained, the layers are plain (an adapter is not), of one shape
- * and storage, without bias, and a weight is within a binding.
+ * are not. They are where nothing is trained, the layers are plain (an adapter is not), of one
+ * shape and storage, without bias, and a weight is within a binding.
  */
 export function weightsTogether(layers: readonly Module[]): Tensor[] | null {
   const plain = layers.filter(isLinear);

@@ -6,17 +6,17 @@ import { sigmoidDeclaration } from '../unary.js';
 import { range } from './problem.js';
 import { heights, operandA, vec4Loader } from './subgroup.js';
 
-/** Rows at most where results are apart: of more, tiles of their own share what they load better. */
+/** Rows at most where results are apart: tiles of their own share loads of more rows better. */
 const MOST_ROWS = 8;
 /** Values of k that one turn of the loop multiplies. */
 const DEPTH = 4;
 
-/** Columns of each weight that a lane makes: with more, the loop leaves the cache of instructions. */
+/** Columns of each weight that a lane makes: a loop for more is slower, for it is longer. */
 const TN = 2;
 
 const rowsOf = (x: OperandSpec) => numel(x.shape.slice(0, -1));
 
-/** Products of one x with several weights, as one dispatch: a lane makes the same columns of all. */
+/** Products of one x with several weights as one dispatch, where lanes share what they load. */
 function accepts({ inputs, attrs }: OpSpec, facts: DeviceFacts): boolean {
   const [x, ...weights] = inputs as [OperandSpec, ...OperandSpec[]];
   const [{ shape, dtype }] = weights as [OperandSpec];

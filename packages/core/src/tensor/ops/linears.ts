@@ -7,7 +7,7 @@ import { matmul } from './matmul.js';
 import { swiglu } from './swiglu.js';
 
 export interface LinearsAttrs extends Record<string, AttrValue> {
-  /** Of two products, silu(first) * second is the one result. */
+  /** Two weights: silu(first product) * second product is the one result. */
   readonly gated: boolean;
   /** What x and the weights are rounded to while they are loaded; sums stay float32. */
   readonly compute: ComputeDType;
