@@ -21,7 +21,7 @@ export interface AdapterHost {
   withAdaptersDisabled<T>(fn: () => T): T;
   /**
    * Adds a frozen copy of an adapter, which is not active: the reference of a model whose adapter
-   * was trained before.
+   * was trained before. `savePretrained` does not write it.
    */
   copyAdapter(name: string, copyName: string): Promise<void>;
   /**

@@ -31,7 +31,7 @@ export function checkLoadAdapter(options: LoadAdapterOptions): void {
 }
 
 const saveAdapterShape = {
-  /** Which adapters are written. Default all. */
+  /** Which adapters are written. Default all but what `copyAdapter` made. */
   selectedAdapters: z.array(z.string()).readonly().optional(),
   /**
    * Adapters of PiSSA and OLoRA as plain LoRA of twice the rank, which needs no decomposition of

@@ -17,6 +17,15 @@ export interface AttachedAdapter {
   readonly held: readonly AttachedParameter[];
   /** The file that its config came from; undefined: made here. */
   readonly source: JsonValue | undefined;
+  /** A frozen copy of another one: a reference, which belongs to a run and not to its result. */
+  readonly isCopy: boolean;
+}
+
+/** What an adapter is for. */
+interface AdapterUse {
+  readonly isTrainable: boolean;
+  /** Default false. */
+  readonly isCopy?: boolean;
 }
 
 /**
@@ -36,6 +45,12 @@ export class AttachedAdapters {
     return [...this.#all.keys()];
   }
 
+  /** Those that are written where nobody says which: all but frozen copies, if there are others. */
+  get savedNames(): readonly string[] {
+    const own = this.names.filter((name) => !this.get(name).isCopy);
+    return own.length > 0 ? own : this.names;
+  }
+
   get configs(): Readonly<Record<string, PeftConfig>> {
     return Object.fromEntries([...this.#all].map(([name, { config }]) => [name, config]));
   }
@@ -50,14 +65,18 @@ export class AttachedAdapters {
   }
 
   /** Puts an adapter into the model. The first one freezes everything else. */
-  add(name: string, { plan, tensors, source }: NewAdapter, isTrainable: boolean): void {
+  add(
+    name: string,
+    { plan, tensors, source }: NewAdapter,
+    { isTrainable, isCopy = false }: AdapterUse,
+  ): void {
     const { engine, root } = this.base;
     const parameters = () => [...root.namedParameters()].map(([, parameter]) => parameter);
     if (this.#all.size === 0)
       this.#trainableBefore = new Set(parameters().filter((parameter) => parameter.trainable));
     const held = inject(engine, root, plan, name, this.switch, tensors);
     const config = { ...plan.config, inferenceMode: !isTrainable };
-    this.#all.set(name, { method: plan.method, config, isTrainable, held, source });
+    this.#all.set(name, { method: plan.method, config, isTrainable, held, source, isCopy });
     for (const parameter of parameters()) if (parameter.trainable) parameter.trainable = false;
     if (this.switch.active.length === 0) this.switch.active = [name];
     this.#markTrainable();

@@ -78,7 +78,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     // Only now: of two that load at once onto a new model, the second joins the first.
     const host = PeftModel.on(model);
     const { adapterName = 'default', isTrainable = false } = options;
-    host.#attach(adapterName, loaded, isTrainable);
+    host.#attach(adapterName, loaded, { isTrainable });
     host.setAdapter(adapterName);
     await host.ready();
     return host;
@@ -94,7 +94,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   addAdapter(adapterName: string, config: PeftConfigInput): void {
     checkConfig('addAdapter', config);
     const plan = planFrom(this.used, { ...config }, { label: 'peftConfig', isFile: false });
-    this.#attach(adapterName, { plan }, !plan.config.inferenceMode);
+    this.#attach(adapterName, { plan }, { isTrainable: !plan.config.inferenceMode });
   }
 
   /**
@@ -110,7 +110,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     tensors: ReadonlyMap<string, HostTensorData>,
   ): void {
     const plan = planFrom(this.used, { ...config }, { label: 'config', isFile: false });
-    this.#attach(adapterName, { plan, tensors }, !plan.config.inferenceMode);
+    this.#attach(adapterName, { plan, tensors }, { isTrainable: !plan.config.inferenceMode });
   }
 
   /**
@@ -122,7 +122,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     checkLoadAdapter(options);
     const { adapterName = 'default', isTrainable = false } = options;
     this.#checkFree(adapterName);
-    this.#attach(adapterName, await readAdapter(this.base, nameOrPath, options), isTrainable);
+    this.#attach(adapterName, await readAdapter(this.base, nameOrPath, options), { isTrainable });
     await this.ready();
   }
 
@@ -158,7 +158,9 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
 
   /**
    * A frozen copy of an adapter, beside those that are there and not active: what `withAdapters`
-   * makes the reference of a preference loss, where the adapter was trained before.
+   * makes the reference of a preference loss, where the adapter was trained before. Files do not
+   * have it unless they are asked for it: `savePretrained(folder, { selectedAdapters: [copyName]
+   * })`.
    *
    * @example await model.copyAdapter('default', 'reference');
    * @throws PEFT_ADAPTER_UNKNOWN, PEFT_ADAPTER_EXISTS, PEFT_ADAPTER_NAME
@@ -170,7 +172,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
     const tensors = await hostTensors(adapter);
     const plan = planAdapter(this.used, adapter.method, adapter.config);
     const { source } = adapter;
-    this.#attach(copyName, { plan, tensors, ...(source !== undefined && { source }) }, false);
+    const loaded = { plan, tensors, ...(source !== undefined && { source }) };
+    this.#attach(copyName, loaded, { isTrainable: false, isCopy: true });
     await this.ready();
   }
 
@@ -260,8 +263,8 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
 
   /**
    * Writes adapter_config.json and adapter_model.safetensors, as PEFT does: the adapter "default"
-   * into the folder, others into subfolders of their names. Nothing is written when one of them is
-   * refused.
+   * into the folder, others into subfolders of their names. Frozen copies are written where
+   * `selectedAdapters` names them. Nothing is written when one of them is refused.
    *
    * @throws PEFT_UNLOADED, PEFT_NO_ADAPTER where there is none to write, PEFT_TRAINED_BESIDE,
    *   PEFT_NOT_PLAIN_LORA, PEFT_NOT_PORTABLE, PEFT_SAVE_MISMATCH, UNKNOWN_OPTION
@@ -269,7 +272,7 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
   override async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
     const place = { where: 'savePretrained', code: 'PEFT_CALL' };
     const parsed = parseOptions(saveAdapterOptions, options, place);
-    const { selectedAdapters = this.adapterNames } = parsed;
+    const { selectedAdapters = this.attached.savedNames } = parsed;
     await this.#making;
     await this.ready();
     this.attached.checkAny('savePretrained');
@@ -294,9 +297,13 @@ export class PeftModel<Base extends LanguageModel = GenerativeModel> extends Ada
 
   // What these share
 
-  #attach(name: string, loaded: NewAdapter, isTrainable: boolean): void {
+  #attach(
+    name: string,
+    loaded: NewAdapter,
+    use: { readonly isTrainable: boolean; readonly isCopy?: boolean },
+  ): void {
     this.#checkFree(name);
-    this.attached.add(name, loaded, isTrainable);
+    this.attached.add(name, loaded, use);
     this.base.adapters = this;
     const starting = this.attached.start(name, loaded.tensors === undefined);
     this.#starting = Promise.all([this.#starting, starting]);

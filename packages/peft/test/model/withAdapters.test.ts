@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import {
   collatePredictions,
   inference,
@@ -198,9 +199,12 @@ describe('copyAdapter', () => {
       // It stays frozen when it is active.
       model.setAdapter('reference');
       expect([...model.root.namedParameters()].some(([, p]) => p.trainable)).toBe(false);
-      // In files, it is an adapter like any other.
+      // It is in no file that nobody asked for; then it is an adapter like any other.
       const out = await folder();
       await model.savePretrained(out);
+      expect(existsSync(`${out}/reference`)).toBe(false);
+      expect(existsSync(`${out}/adapter_model.safetensors`)).toBe(true);
+      await model.savePretrained(out, { selectedAdapters: ['reference'] });
       const again = await PeftModel.fromPretrained(
         await load(await open(), 'tiny-qwen2'),
         `${out}/reference`,
@@ -241,6 +245,10 @@ describe('copyAdapter', () => {
       await trainer.train({ resumeFromCheckpoint });
       expect(await model.withAdapters('reference', () => logits(model))).toEqual(start);
       expect(await logits(model)).not.toEqual(start);
+      expect(existsSync(`${outputDir}/checkpoint-${maxSteps}/adapter_config.json`)).toBe(true);
+      expect(existsSync(`${outputDir}/checkpoint-${maxSteps}/reference`)).toBe(false);
+      await trainer.saveModel(`${outputDir}/final`);
+      expect(existsSync(`${outputDir}/final/reference`)).toBe(false);
       return trainer.state.logHistory.flatMap(({ loss }) => loss ?? []);
     };
     const first = await run(2, false);
@@ -249,6 +257,17 @@ describe('copyAdapter', () => {
     const resumed = await run(3, true);
     expect(resumed.slice(0, 2)).toEqual(first);
     expect(resumed[2]).toBeLessThan(first[1]!);
+  });
+
+  test('of a copy alone, files are of the copy', async () => {
+    const model = getPeftModel(await load(await open()), lora);
+    const before = model.getNbTrainableParameters().trainable;
+    await model.copyAdapter('default', 'reference');
+    expect(model.getNbTrainableParameters().trainable).toBe(before);
+    model.deleteAdapter('default');
+    const out = await folder();
+    await model.savePretrained(out);
+    expect(existsSync(`${out}/reference/adapter_model.safetensors`)).toBe(true);
   });
 
   test('mistakes', async () => {
