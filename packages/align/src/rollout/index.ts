@@ -6,6 +6,7 @@ export {
   rlooAdvantages,
   type ScaleRewards,
 } from './advantages.js';
+export type { CompletionRecord, CompletionsTable } from './completions.js';
 export { type KlController, type KlTarget, klController } from './klController.js';
 export {
   type AnswerRewardOptions,
@@ -18,8 +19,12 @@ export {
   truncateAnswer,
 } from './ppoRewards.js';
 export type {
+  Completion,
+  Prompt,
+  PromptOfRow,
   RewardFunction,
   RewardInput,
   RewardSource,
   RewardValues,
 } from './rewards.js';
+export type { RolloutFunction, RolloutInput, RolloutOutput } from './rollout.js';

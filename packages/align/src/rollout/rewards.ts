@@ -73,7 +73,7 @@ export interface CompletionsToRate {
 
 /** Rates completions with every function and model, in their order. */
 export class RewardScorer {
-  /** Names for logs: those of the functions, `reward_model`, `reward_<i>` without one. */
+  /** Names for logs: those of the functions, `reward_model`; `reward`, `reward_<i>` without one. */
   readonly names: readonly string[];
   readonly weights: readonly number[];
   readonly #models: readonly (ModelScorer | null)[];
@@ -258,8 +258,15 @@ function checkCount(option: string, given: readonly unknown[] | null | undefined
   );
 }
 
-const nameOf = (source: RewardSource, index: number): string =>
-  typeof source === 'function' ? source.name || `reward_${index}` : 'reward_model';
+/** A function that is written in its place has no name, or that of the option. */
+const nameOf = (source: RewardSource, index: number, all: readonly RewardSource[]): string =>
+  typeof source !== 'function'
+    ? 'reward_model'
+    : source.name !== '' && source.name !== 'rewardFuncs'
+      ? source.name
+      : all.length === 1
+        ? 'reward'
+        : `reward_${index}`;
 
 /** Names that are there already get their place behind them. */
 const distinct = (names: readonly string[]): string[] =>

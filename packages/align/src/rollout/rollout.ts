@@ -1,7 +1,7 @@
 import { AttuneError, type LanguageModel } from '@attune/core';
 import { generative } from '@attune/core/models';
 import type { TextTokenizer } from '@attune/core/text';
-import type { PromptExample } from './promptRows.js';
+import type { PromptExample } from '../rows/promptRows.js';
 import type { Prompt, PromptOfRow } from './rewards.js';
 
 /** How completions are drawn: the options of `model.generate`, as TRL's GRPOConfig names them. */
@@ -22,7 +22,7 @@ export interface SamplingOptions {
 export interface RolloutInput {
   /** As the rows have them. */
   readonly prompts: readonly PromptOfRow[];
-  readonly promptIds: readonly (readonly number[])[];
+  readonly promptIds: readonly Int32Array[];
   /** Completions of each prompt. */
   readonly numGenerations: number;
   /** Another one for each rollout, and the same after a resume. */
@@ -84,14 +84,15 @@ export async function drawCompletions(
   { examples, numGenerations, seed, signal }: RolloutRequest,
   options: SamplingOptions & {
     readonly rollout: RolloutFunction | null;
+    readonly tokenizer: TextTokenizer | null;
     readonly eosTokenIds: ReadonlySet<number>;
   },
 ): Promise<Rollout> {
-  const { rollout, maxCompletionLength } = options;
+  const { rollout, tokenizer, maxCompletionLength } = options;
   if (rollout) {
     const output = await calling(signal, () =>
       rollout({
-        prompts: examples.map(({ prompt }) => prompt as PromptOfRow),
+        prompts: examples.map((example) => promptOf(example, tokenizer) as PromptOfRow),
         promptIds: examples.map(({ promptIds }) => promptIds),
         numGenerations,
         seed,
@@ -105,7 +106,7 @@ export async function drawCompletions(
     });
   }
   const prompts = examples.flatMap(({ promptIds }) =>
-    Array<readonly number[]>(numGenerations).fill(promptIds),
+    Array<Int32Array>(numGenerations).fill(promptIds),
   );
   const { temperature, topP, topK, minP, repetitionPenalty, generationMicroBatch } = options;
   const { sequences } = await generative(model, 'a rollout').generate({
@@ -220,6 +221,12 @@ function checkRollout(
     }),
   };
 }
+
+/** The prompt as its row has it; of a row of ids, the text of the ids. */
+export const promptOf = (
+  { prompt, promptIds }: PromptExample,
+  tokenizer: TextTokenizer | null,
+): Prompt => prompt ?? tokenizer?.decode?.(promptIds, { skipSpecialTokens: true }) ?? '';
 
 /**
  * What reward functions read: a text for a text, a message of the assistant for messages. Special

@@ -6,6 +6,12 @@ export {
   type NamedTrainerOptions,
 } from './alignmentTrainer.js';
 export {
+  GRPOTrainer,
+  type GrpoArguments,
+  type GrpoArgumentsInput,
+  type GrpoTrainerOptions,
+} from './grpoTrainer.js';
+export {
   AlphaPOTrainer,
   CPOTrainer,
   DPOTrainer,
@@ -20,3 +26,9 @@ export {
   RewardTrainer,
   type RewardTrainerOptions,
 } from './rewardTrainer.js';
+export {
+  RLOOTrainer,
+  type RlooArguments,
+  type RlooArgumentsInput,
+  type RlooTrainerOptions,
+} from './rlooTrainer.js';
