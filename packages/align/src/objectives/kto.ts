@@ -32,6 +32,8 @@ export const ktoObjective = defineAlignmentObjective({
   name: 'kto',
   format: 'unpaired',
   options: ktoOptions,
+  // Which answers are mismatched follows from the order of the rows, so it is kept, as in TRL.
+  defaults: { trainSamplingStrategy: 'sequential' },
   needsReference: true,
   readsMismatched: ({ lossType }) => lossType === 'kto',
   loss({ logProbs, reference, labels, mismatched }, options) {

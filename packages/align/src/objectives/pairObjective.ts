@@ -17,6 +17,7 @@ import {
 } from '@attune/core/training';
 import type { PairBatch, PairObjective } from '../contract/alignmentObjective.js';
 import type { PairValues } from '../losses/pairLogProbs.js';
+import { pairWeights } from '../losses/pairWeights.js';
 
 import { ReferenceLogProbs } from '../reference/referenceLogProbs.js';
 import { collatePairs } from '../rows/collatePairs.js';
@@ -152,11 +153,13 @@ function pairLoss<Options>(
   model: LanguageModel,
   batch: DeviceBatch,
 ): LossOutput {
+  const weighs = definition.weighs?.(options) ?? false;
   const found = sequenceLogProbs(model, batch, {
     perToken: true,
     withCorrect: !definition.readsPrompt,
+    statistics: ['entropy', 'meanLogit', ...(weighs ? (['concentration'] as const) : [])],
   });
-  const { correct } = found;
+  const { correct, perToken, statistics } = found;
   const counts = batch.labelCounts!; // [2B]
   const answers = halves(weighedSums(found, batch));
   const answerCounts = halves(counts);
@@ -171,10 +174,16 @@ function pairLoss<Options>(
     tokensPerPair: batch.tokensPerPair!.reshape(),
     promptNll: definition.readsPrompt ? halves(found.sums).chosen.neg() : null,
     promptTokensPerPair: definition.readsPrompt ? batch.textTokensPerPair!.reshape() : null,
-    weights: null,
+    weights: weighs
+      ? pairWeights({ logProbs: perToken!, concentration: statistics!.concentration!, counts })
+      : null,
   };
   const { losses, rewards, logProbs = answers, metrics } = definition.loss(given, options);
   const { engine } = model;
+  /** Sums over answer tokens, [2B]. */
+  const ofAnswers = (values: Tensor): Tensor =>
+    engine.noGrad(() => (batch.answerMask ? values.mul(batch.answerMask) : values).sum(1));
+  const logits = halves(ofAnswers(statistics!.meanLogit!));
   const worth = engine.noGrad(() => ({
     margins: rewards.chosen.sub(rewards.rejected),
     accuracies: ops.greater(rewards.chosen, rewards.rejected),
@@ -188,6 +197,9 @@ function pairLoss<Options>(
       'rewards/accuracies': mean(worth.accuracies),
       'logps/chosen': mean(logProbs.chosen),
       'logps/rejected': mean(logProbs.rejected),
+      'logits/chosen': tokenMean(logits.chosen, answerCounts.chosen),
+      'logits/rejected': tokenMean(logits.rejected, answerCounts.rejected),
+      entropy: tokenMean(ofAnswers(statistics!.entropy!), counts),
       ...(correct && {
         meanTokenAccuracy: tokenMean(halves(correct).chosen, answerCounts.chosen),
       }),

@@ -5,7 +5,7 @@ import { classSums } from '../losses/kto.js';
 import { ReferenceLogProbs, type ReferenceRows } from '../reference/referenceLogProbs.js';
 import { collateUnpaired, mismatchedBatch } from '../rows/collateUnpaired.js';
 import { type UnpairedExample, unpairedRows } from '../rows/unpairedRows.js';
-import { type Metrics, measured } from './metrics.js';
+import { type Metrics, measured, tokenMean } from './metrics.js';
 import type { ObjectiveParts } from './settings.js';
 
 const answers: ReferenceRows = {
@@ -69,8 +69,8 @@ function unpairedLoss<Options>(
   batch: DeviceBatch,
 ): LossOutput {
   const { engine } = model;
-  const found = sequenceLogProbs(model, batch);
-  const { sums: logProbs } = found;
+  const found = sequenceLogProbs(model, batch, { statistics: ['entropy', 'meanLogit'] });
+  const { sums: logProbs, statistics } = found;
   const labels = batch.isDesirable!; // [B]
   const counts = batch.labelCounts!;
   const compared = reference?.record(batch) ?? {};
@@ -84,11 +84,17 @@ function unpairedLoss<Options>(
     mismatched: others,
   };
   const { losses, rewards, metrics } = definition.loss(given, options);
+  const [entropy, logits] = engine.noGrad(() => [
+    statistics!.entropy!.sum(1),
+    statistics!.meanLogit!.sum(1),
+  ]);
   return {
     loss: losses.sum(),
     metrics: {
       ...byClass('rewards', rewards, labels),
       ...byClass('logps', logProbs, labels),
+      ...byClass('logits', logits!, labels, counts),
+      entropy: tokenMean(entropy!, counts),
       ...measured(metrics),
     },
   };

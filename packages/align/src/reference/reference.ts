@@ -1,10 +1,4 @@
-import {
-  AttuneError,
-  AutoModelForCausalLM,
-  inference,
-  type LanguageModel,
-  type Logger,
-} from '@attune/core';
+import { AttuneError, frozenCopy, inference, type LanguageModel, type Logger } from '@attune/core';
 
 /**
  * What an objective compares the model with:
@@ -82,7 +76,7 @@ export class Reference {
     this.#isReady = true;
     const { adapters } = this.model;
     if (this.choice === 'initial') {
-      if (!adapters) this.#copy = await loadedAgain(this.model);
+      if (!adapters) this.#copy = await frozenCopy(this.model);
       else
         for (const name of adapters.activeAdapters)
           await adapters.copyAdapter(name, copyName(name));
@@ -108,18 +102,3 @@ export class Reference {
 }
 
 const copyName = (adapter: string): string => (adapter === 'default' ? COPY : `${COPY}-${adapter}`);
-
-/** The checkpoint of a model a second time. @throws REFERENCE for a model without one */
-async function loadedAgain({ attune, folder, root }: LanguageModel): Promise<LanguageModel> {
-  if (folder === null)
-    throw new AttuneError(
-      'REFERENCE',
-      'the model was made from a config, so that there is no checkpoint to load its reference from.',
-      { remedy: 'Pass reference: a second model, or peftConfig.' },
-    );
-  const [, parameter] = root.namedParameters().next().value!;
-  return AutoModelForCausalLM.fromPretrained(folder, {
-    attune,
-    dtype: parameter.tensor.dtype as never,
-  });
-}
