@@ -12,6 +12,7 @@ import {
   KTOTrainer,
   ORPOTrainer,
   SimPOTrainer,
+  storedReferences,
 } from '@attune/align';
 import {
   type Attune,
@@ -210,11 +211,30 @@ describe('a reference that is kept in a file', () => {
     expect(await readFile(file, 'utf8')).toBe(text);
     await writeFile(file, text.replace('a frozen copy', 'another'));
     await expect(run({ precomputed: file })).rejects.toMatchObject({ code: 'REFERENCE_CACHE' });
+    await writeFile(file, text.replaceAll(/"logProb":-/g, '"logProb":-9'));
+    await expect(run({ precomputed: file })).rejects.toThrow(/other weights/);
     await writeFile(file, `${text}{"key": 3}\n`);
     await expect(run({ precomputed: file })).rejects.toThrow(/line 18/);
     await writeFile(file, 'a,b\n1,2\n');
     await expect(run({ precomputed: file })).rejects.toMatchObject({ code: 'REFERENCE_CACHE' });
   });
+});
+
+test('a folder of them has a file for each reference, and they are listed', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'attune-align-'));
+  await writeFile(join(folder, 'notes.jsonl'), '{}\n');
+  await using attune = await start();
+  const trainer = new DPOTrainer({
+    ...(await common(attune)),
+    reference: { precomputed: folder },
+    args: { ...(await args()), maxSteps: 1 },
+  });
+  await trainer.train();
+  const [stored, ...others] = await storedReferences(folder);
+  expect(others).toEqual([]);
+  expect(stored!.model).toMatch(/tiny-llama: a frozen copy of the model/);
+  expect(stored!.rows).toBe(16);
+  expect(await storedReferences(join(folder, 'none'))).toEqual([]);
 });
 
 describe('what cannot be meant', () => {

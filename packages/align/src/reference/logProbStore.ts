@@ -1,10 +1,12 @@
 import { AttuneError } from '@attune/core';
-import { readText, writeFileAtomic } from '@attune/core/io';
+import { filesIn, readText, writeFileAtomic } from '@attune/core/io';
 import type { HostBatch } from '@attune/core/training';
 import { isPlainObject } from '@attune/core/util';
 
 const FORMAT = 'attune-reference-log-probs';
 const remedy = 'Delete the file, or name another one: it is made again.';
+
+const SUFFIX = '.jsonl';
 
 /** Largest file that is read: some ten million rows. */
 const MAX_BYTES = 2 ** 30;
@@ -24,11 +26,14 @@ export class LogProbStore {
   ) {}
 
   /**
-   * @param path where it is, or will be
+   * @param place the file, which ends in .jsonl, or a folder with one for each model
    * @param model says whose log-probabilities they are
    * @throws REFERENCE_CACHE for another model's, and for what is no such file
    */
-  static async open(path: string, model: string): Promise<LogProbStore> {
+  static async open(place: string, model: string): Promise<LogProbStore> {
+    const path = place.endsWith(SUFFIX)
+      ? place
+      : `${place}/reference-${(await hash(new TextEncoder().encode(model))).slice(0, 12)}${SUFFIX}`;
     const store = new LogProbStore(path, model);
     const text = await readText(path, {
       code: 'REFERENCE_CACHE_NONE',
@@ -83,6 +88,35 @@ export class LogProbStore {
       this.#values.set(row.key as string, row.logProb);
     }
   }
+}
+
+/** A file of log-probabilities of a reference. */
+export interface StoredReference {
+  readonly path: string;
+  /** Whose they are: where the model was loaded from, and what of it is the reference. */
+  readonly model: string;
+  /** Rows that it has. */
+  readonly rows: number;
+}
+
+/**
+ * The log-probabilities that runs with `reference: { precomputed: folder }` have kept in a folder.
+ * Other files are left out. Each may be deleted: it is made again.
+ *
+ * @example for (const { path, model, rows } of await storedReferences('cache')) console.log(path, model, rows);
+ */
+export async function storedReferences(folder: string): Promise<StoredReference[]> {
+  const found: StoredReference[] = [];
+  for (const name of await filesIn(folder)) {
+    if (!name.endsWith(SUFFIX)) continue;
+    const path = `${folder}/${name}`;
+    const text = await readText(path, { code: 'REFERENCE_CACHE', remedy, maxBytes: MAX_BYTES });
+    const [first, ...rest] = text.split('\n').filter((line) => line !== '');
+    const header = first === undefined ? null : parsed(first);
+    if (isPlainObject(header) && header.format === FORMAT)
+      found.push({ path, model: String(header.model), rows: rest.length });
+  }
+  return found;
 }
 
 function parsed(line: string): unknown {

@@ -6,8 +6,8 @@ import { AttuneError, frozenCopy, inference, type LanguageModel, type Logger } f
  * - 'initial': the model as it is when the trainer is made: a frozen copy of its adapter, or of all
  *   weights where it has none.
  * - another model of the same vocabulary on the same Attune.
- * - `{ precomputed: file }`: log-probabilities of 'base' or 'initial', computed once for each row
- *   and kept in a file.
+ * - `{ precomputed: path }`: log-probabilities of 'base' or 'initial', computed once for each row
+ *   and kept in a file: the path where it ends in .jsonl, else one in that folder.
  */
 export type ReferenceChoice = 'base' | 'initial' | LanguageModel | { readonly precomputed: string };
 
@@ -63,6 +63,12 @@ export class Reference {
     return this.model.adapters
       ? `a frozen copy of the adapter ${this.model.adapters.activeAdapters.join(', ')}`
       : 'a frozen copy of the model';
+  }
+
+  /** What a file of its log-probabilities says that they are of. */
+  get identity(): string {
+    const { nameOrPath } = typeof this.choice === 'object' ? this.choice : this.model;
+    return `${nameOrPath}: ${this.description}`;
   }
 
   /** Whether the model equals it before the first update. */

@@ -1,4 +1,4 @@
-import type { LanguageModel, Logger, Tensor } from '@attune/core';
+import { AttuneError, type LanguageModel, type Logger, type Tensor } from '@attune/core';
 import type { DeviceBatch, HostBatch, HostTensor, UpdateContext } from '@attune/core/training';
 import { LogProbStore, rowKeys } from './logProbStore.js';
 import type { Reference } from './reference.js';
@@ -16,12 +16,17 @@ export interface ReferenceRows {
 /** How far apart the model and its reference may be before the first update, nats of a row. */
 const START_TOLERANCE = 1e-2;
 
+/** How far a stored log-probability may be from one that is computed: dtypes and devices differ. */
+const STORED_TOLERANCE = 0.05;
+
 /**
  * What a loss reads of the reference: recorded with each batch, or computed once for each row and
  * kept in a file.
  */
 export class ReferenceLogProbs {
   #store: LogProbStore | null = null;
+  /** Whether what the file had was compared with the reference as it is. */
+  #isChecked = false;
   /** Examples whose log-probabilities may not be there yet. */
   #pending: unknown[] = [];
 
@@ -47,9 +52,10 @@ export class ReferenceLogProbs {
   async prepare(logger: Logger): Promise<void> {
     await this.reference.prepare(logger);
     if (this.path === null || this.#store) return;
-    this.#store = await LogProbStore.open(this.path, this.description);
-    const { size } = this.#store;
-    if (size > 0) logger.info(`reference: ${size} log-probabilities are in ${this.path}.`);
+    this.#store = await LogProbStore.open(this.path, this.reference.identity);
+    const { size, path } = this.#store;
+    this.#isChecked = size === 0;
+    if (size > 0) logger.info(`reference: ${size} log-probabilities are in ${path}.`);
   }
 
   /** An example was made: its log-probabilities will be asked for. */
@@ -59,10 +65,7 @@ export class ReferenceLogProbs {
 
   /** Records what a loss reads, by name; stored ones come with the batch. */
   record(batch: DeviceBatch): Readonly<Record<string, Tensor>> {
-    if (this.path !== null) return batch;
-    return this.reference.record((model) =>
-      Object.fromEntries(this.parts.map(({ name, compute }) => [name, compute(model, batch)])),
-    );
+    return this.path === null ? this.#recorded(batch) : batch;
   }
 
   /** Batches with what is stored of them; those of recorded references as they are. */
@@ -74,6 +77,8 @@ export class ReferenceLogProbs {
     if (!store) return batches;
     const filled = () => Promise.all(batches.map((batch) => this.#stored(store, batch)));
     const found = await filled();
+    const known = found.find((batch) => batch !== null);
+    if (known && !this.#isChecked) await this.#checkStored(store, known, context);
     if (found.every((batch) => batch !== null)) return found;
     await this.#compute(store, batches, context);
     return (await filled()).map((batch) => batch!);
@@ -117,16 +122,38 @@ export class ReferenceLogProbs {
     for (const batch of all) {
       signal.throwIfAborted();
       if (await this.#stored(store, batch)) continue;
-      const values = await inference(batch, (device) =>
-        this.reference.record((model) =>
-          Object.fromEntries(this.parts.map(({ name, compute }) => [name, compute(model, device)])),
-        ),
-      );
+      const values = await inference(batch, (device) => this.#recorded(device));
       for (const { name, prefix } of this.parts)
         for (const [row, key] of (await rowKeys(batch, prefix)).entries())
           store.set(key, values[name]!.data[row]!);
     }
     await store.save();
+  }
+
+  /** @throws REFERENCE_CACHE where the file holds log-probabilities of other weights */
+  async #checkStored(
+    store: LogProbStore,
+    batch: HostBatch,
+    { inference }: UpdateContext,
+  ): Promise<void> {
+    const values = await inference(batch, (device) => this.#recorded(device));
+    for (const { name } of this.parts)
+      for (const [row, stored] of Array.from(batch[name]!.data).entries()) {
+        const now = values[name]!.data[row]!;
+        if (Math.abs(stored - now) > STORED_TOLERANCE * Math.max(1, Math.abs(now) / 10))
+          throw new AttuneError(
+            'REFERENCE_CACHE',
+            `${store.path} has the log-probability ${stored} for a row to which the reference, ${this.description}, gives ${now}: it is of other weights.`,
+            { remedy: 'Delete the file, or name another one: it is made again.' },
+          );
+      }
+    this.#isChecked = true;
+  }
+
+  #recorded(batch: DeviceBatch): Readonly<Record<string, Tensor>> {
+    return this.reference.record((model) =>
+      Object.fromEntries(this.parts.map(({ name, compute }) => [name, compute(model, batch)])),
+    );
   }
 
   /** How many examples a batch was made of: as many as each array of them has rows, or half. */

@@ -4,6 +4,7 @@
  * @module
  */
 export { writeFileAtomic, writeFolderAtomic } from '../io/atomic.js';
+export { filesIn } from '../io/filesIn.js';
 export * from '../io/hfConfig.js';
 export {
   type HubOptions,
