@@ -1,7 +1,7 @@
 import { promptRows, rankings } from '@attune/align';
 import type { Dataset } from '@attune/core';
 import { describe, expect, test, vi } from 'vitest';
-import { encode, letters } from './rows.support.js';
+import { encode, letters, loadTokenizer, template } from './rows.support.js';
 
 describe('rankings', () => {
   const row = { prompt: 'p', completions: ['a', 'b', 'c'], scores: [1, 3, 1], by: 'x' };
@@ -55,6 +55,30 @@ describe('prompts', () => {
       prompt: null,
       columns: { answer: 1 },
     });
+  });
+
+  test('ids beside the prompt that they are of', () => {
+    const row = { prompt: 'ab', prompt_ids: [5, 6], answer: 1 };
+    expect(encode(promptRows(), row, null).example).toEqual({
+      promptIds: Int32Array.of(5, 6),
+      prompt: 'ab',
+      columns: { answer: 1 },
+    });
+  });
+
+  test('variables for the template, of a row before those of all', async () => {
+    const tokenizer = await loadTokenizer('bpe-qwen2');
+    tokenizer.chatTemplate = template('qwen3');
+    const prompt = [{ role: 'user', content: 'hi' }];
+    const made = (row: object, options = {}) =>
+      tokenizer.decode(encode(promptRows(options), row, tokenizer).example!.promptIds, {
+        skipSpecialTokens: false,
+      });
+    const off = { enable_thinking: false };
+    expect(made({ prompt })).not.toContain('<think>');
+    expect(made({ prompt }, { chatTemplateKwargs: off })).toContain('<think>\n\n</think>');
+    const row = { prompt, chat_template_kwargs: { enable_thinking: true } };
+    expect(made(row, { chatTemplateKwargs: off })).not.toContain('<think>');
   });
 
   test('too long: left out and named', () => {

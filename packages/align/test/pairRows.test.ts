@@ -60,6 +60,70 @@ describe('implicit prompts', () => {
   });
 });
 
+describe('spellings', () => {
+  const dots = '.'.repeat(8);
+  const plain = [`${dots}b$`, `${dots}c$`, []];
+  const chosen = [assistant('b')];
+  const rejected = [assistant('c')];
+
+  test.each<[title: string, row: object]>([
+    ['messages', { prompt: [user('a')], chosen, rejected }],
+    [
+      'ShareGPT',
+      {
+        conversations: [{ from: 'human', value: 'a' }],
+        chosen: { from: 'gpt', value: 'b' },
+        rejected: { from: 'gpt', value: 'c' },
+      },
+    ],
+    ['messages as the prompt', { messages: [user('a')], chosen: chosen[0], rejected: rejected[0] }],
+    ['a text as the question', { prompt: 'a', chosen, rejected }],
+    [
+      'a text beside whole conversations',
+      { prompt: 'a', chosen: [user('a'), ...chosen], rejected: [user('a'), ...rejected] },
+    ],
+    ['columns that are null', { prompt: [user('a')], chosen, rejected, tools: null, margin: null }],
+  ])('%s', (_, row) => {
+    expect(pair(row)).toEqual(plain);
+  });
+
+  test('a system prompt in a column of its own', () => {
+    const row = { system: 'z', prompt: [user('a')], chosen, rejected };
+    expect(letters.decode!(encode(rules(), row).example!.chosen.inputIds)).toBe('<s>z$<u>a$<a>b$');
+  });
+
+  test.each<[title: string, row: object, prompt: number]>([
+    ['of TRL', { prompt_ids: [1, 2], chosen_ids: [3, 4], rejected_ids: [5] }, 2],
+    ['in camel case', { promptIds: [1, 2], chosenIds: [3, 4], rejectedIds: [5] }, 2],
+    [
+      'of CPO, with the prompt in them',
+      { prompt_input_ids: [1, 2], chosen_input_ids: [1, 2, 3, 4], rejected_input_ids: [1, 2, 5] },
+      2,
+    ],
+    [
+      'of older releases, without it',
+      { prompt_input_ids: [1, 2], chosen_input_ids: [3, 4], rejected_input_ids: [5] },
+      2,
+    ],
+    ['what they share is the prompt', { chosen_ids: [1, 2, 3, 4], rejected_ids: [1, 2, 5] }, 2],
+  ])('ids %s', (_, row, promptLength) => {
+    const { example } = encode(rules(), row, null);
+    expect(example).toEqual({
+      chosen: { inputIds: Int32Array.of(1, 2, 3, 4), labels: Int32Array.of(-100, -100, 3, 4) },
+      rejected: { inputIds: Int32Array.of(1, 2, 5), labels: Int32Array.of(-100, -100, 5) },
+      promptLength,
+    });
+  });
+
+  test('whole texts for reward models: conversations need share nothing', () => {
+    const row = { chosen: [user('a'), ...chosen], rejected: [user('x'), ...rejected] };
+    const { example } = encode(rules({ scored: 'texts' }), row);
+    expect(example).toMatchObject({ promptLength: 0 });
+    expect(shown(example!.chosen)).toBe('<u>a$<a>b$');
+    expect(shown(example!.rejected)).toBe('<u>x$<a>c$');
+  });
+});
+
 test('[chosen; rejected] in one batch, with counts of labels and margins', () => {
   const examples = [
     encode(rules(), { prompt: 'a', chosen: 'bcd', rejected: 'e', margin: 2 }).example!,

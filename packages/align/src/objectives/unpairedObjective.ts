@@ -20,14 +20,24 @@ const mismatched: ReferenceRows = {
 };
 
 /** A loss over labelled answers as the Trainer takes it. Items are answers. */
-export function unpairedObjective<Options extends { readonly klPairs?: 'batch' | 'dataset' }>(
+export function unpairedObjective<
+  Options extends {
+    readonly klPairs?: 'batch' | 'dataset';
+    readonly desirableWeight?: number;
+    readonly undesirableWeight?: number;
+  },
+>(
   definition: UnpairedObjective<Options>,
   { options, settings, reference: model }: ObjectiveParts<Options>,
 ): Objective<UnpairedExample> {
   const { maxLength, truncationMode, preflight, disableDropout, fingerprint } = settings;
-  const { klPairs = 'batch' } = options;
+  const { klPairs = 'batch', desirableWeight, undesirableWeight } = options;
   const withKl = definition.readsMismatched?.(options) ?? false;
-  const rows = unpairedRows({ maxLength, truncationMode, preflight, klPairs });
+  const weights =
+    desirableWeight !== undefined && undesirableWeight !== undefined
+      ? { desirableWeight, undesirableWeight }
+      : undefined;
+  const rows = unpairedRows({ maxLength, truncationMode, preflight, klPairs, weights });
   const collate = (examples: readonly UnpairedExample[]): HostBatch =>
     collateUnpaired(examples, {
       maxLength,

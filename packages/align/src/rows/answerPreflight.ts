@@ -3,6 +3,8 @@ import {
   PREFLIGHT_CHECKS,
   PREFLIGHT_MAX_ROWS,
   Preflight,
+  type PreflightFacts,
+  type PreflightProblem,
   type RowCondition,
   type TextTokenizer,
   type TokenizedRow,
@@ -85,6 +87,7 @@ export const answerPreflight = (
   tokenizer: TextTokenizer | null,
   use: RowUse,
   title: string,
+  judge?: (facts: PreflightFacts) => readonly PreflightProblem[],
 ): Preflight =>
   new Preflight({
     ...(typeof setting === 'object' ? setting : {}),
@@ -95,6 +98,7 @@ export const answerPreflight = (
     maxLength,
     conditions,
     word: 'scored',
+    ...(judge && { judge }),
   });
 
 /** A row on its way to an example. */
@@ -120,7 +124,7 @@ export function seenTexts(
   isWhole = false,
 ): TokenizedRow[] {
   const kinds = { text: 'prompt', chat: 'chatPrompt', tokens: 'tokens' } as const;
-  const isMerged = split.isMerged && !isWhole;
+  const { isMerged } = split;
   return cut.map(({ example }, i) => {
     const { ids, promptLength } = split.sequences[i]!;
     return {

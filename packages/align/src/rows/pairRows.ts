@@ -8,7 +8,12 @@ import { type PromptWithAnswers, readAnswers } from './readAnswers.js';
 import { pairFormat, pairNames } from './readPair.js';
 import { fieldsOf, rowError, unusedColumns } from './rowErrors.js';
 import { answerRowShape } from './rowOptions.js';
-import { type SplitAnswers, type SplitSequence, splitAnswers } from './splitAnswers.js';
+import {
+  type SplitAnswers,
+  type SplitSequence,
+  splitAnswers,
+  wholeSequences,
+} from './splitAnswers.js';
 
 /** A preference pair, tokenised: a prompt with each of its answers. */
 export interface PairExample {
@@ -48,6 +53,7 @@ export type PairRowOptions = OptionsInput<typeof pairRowShape>;
 export function pairRows(options: PairRowOptions): RowRules<PairExample> {
   const checked = parseOptions(pairRowOptions, options, { where: 'pairRows' });
   const { maxLength, truncationMode, tokenization, scored, preflight: setting } = checked;
+  const isWhole = scored === 'texts';
   return {
     fingerprint: {
       maxLength: Number.isFinite(maxLength) ? maxLength : 'none',
@@ -59,16 +65,17 @@ export function pairRows(options: PairRowOptions): RowRules<PairExample> {
     preflight: (...of) => answerPreflight(setting, maxLength, pairConditions, ...of),
     lengthOf: ({ chosen, rejected }) => Math.max(chosen.inputIds.length, rejected.inputIds.length),
     encode(row, { model, tokenizer, origin, preflight }): EncodedRow<PairExample> {
-      const { read, notes: remarks } = readAnswers(row, origin, pairNames, pairFormat);
+      const { read, notes: remarks } = readAnswers(row, origin, pairNames, pairFormat, !isWhole);
       const margin = marginOf(row, origin);
-      const split = splitAnswers(read, tokenizer, origin, tokenization);
+      const split = isWhole
+        ? wholeSequences(read, tokenizer, origin)
+        : splitAnswers(read, tokenizer, origin, tokenization);
       for (const { ids } of split.sequences)
         checkTokenIds(ids, model.config.vocabSize, origin, {
           fromTokenizer: read.kind !== 'tokens',
         });
       const conditions = conditionsOf(read, tokenizer);
       const notes = [...remarks, ...conditions.map((name) => pairConditions[name]!.label)];
-      const isWhole = scored === 'texts';
       const cut = split.sequences.map((one) =>
         isWhole ? wholeSequence(one) : cutSequence(one, maxLength, truncationMode),
       );
@@ -78,7 +85,7 @@ export function pairRows(options: PairRowOptions): RowRules<PairExample> {
       const seen = { read, split, cut, maxLength, isLeftOut: refusal !== null };
       const columns = unusedColumns(row as Row, pairFormat);
       preflight?.add(origin, seenTexts(seen, pairNames, columns, isWhole), conditions);
-      if (split.isMerged && !isWhole) notes.push(MERGED);
+      if (split.isMerged) notes.push(MERGED);
       if (refusal !== null) return { example: null, notes: [...notes, refusal] };
       if (cut.some(({ isCut }) => isCut)) notes.push(cutOff(maxLength));
       const [chosen, rejected] = cut as [CutSequence, CutSequence];

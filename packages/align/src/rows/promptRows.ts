@@ -6,6 +6,7 @@ import {
   otherModality,
   readMessages,
   readTemplateInput,
+  type TextTokenizer,
   tokenizerMissing,
   withoutNulls,
   withSystem,
@@ -17,7 +18,7 @@ import { fieldsOf, missingColumn, type RowFormat, rowError } from './rowErrors.j
 /** A prompt to answer, and what else its row says. */
 export interface PromptExample {
   readonly promptIds: Int32Array;
-  /** As the row has it; null for a row of ids. */
+  /** As the row has it; null for a row of ids alone. */
   readonly prompt: string | Messages | null;
   /** The other columns of the row, for reward functions. */
   readonly columns: Row;
@@ -76,36 +77,16 @@ export function promptRows(options: PromptRowOptions = {}): RowRules<PromptExamp
       if (other !== null)
         throw rowError(origin, `the row has something that is no text (${other}).`, format);
       const tokens = PROMPT_IDS.find((column) => column in fields);
-      let ids: readonly number[];
-      let prompt: PromptExample['prompt'] = null;
-      if (!('prompt' in fields) && tokens !== undefined) ids = idsOf(fields, tokens, origin);
-      else {
-        if (!('prompt' in fields)) throw missingColumn('prompt', row as Row, origin, format);
-        if (!tokenizer) throw tokenizerMissing(origin, '{ input_ids }');
-        const given = fields.prompt;
-        if (typeof given === 'string') {
-          prompt = given;
-          ids = tokenizer.encode(given);
-        } else if (Array.isArray(given)) {
-          const remedy = `Accepted: ${format.accepted}.`;
-          prompt = readMessages(given, 'prompt', origin, remedy);
-          const own = readTemplateInput(fields, origin, remedy);
-          const variables = { ...chatTemplateKwargs, ...own.variables };
-          const text = tokenizer.applyChatTemplate(withSystem(prompt, fields), {
-            ...own,
-            ...(Object.keys(variables).length > 0 && { variables }),
-            tokenize: false,
-            addGenerationPrompt: true,
-          });
-          ids = tokenizer.encode(text, { addSpecialTokens: false });
-        } else
-          throw rowError(
-            origin,
-            `"prompt" is to be a text or a list of messages; it is ${briefly(given, 60)}.`,
-            format,
-          );
-      }
-      checkTokenIds(ids, model.config.vocabSize, origin, { fromTokenizer: prompt !== null });
+      if (tokens === undefined && !('prompt' in fields))
+        throw missingColumn('prompt', row as Row, origin, format);
+      const prompt = 'prompt' in fields ? readPrompt(fields.prompt, origin) : null;
+      const ids =
+        tokens === undefined
+          ? tokenize(prompt!, fields, tokenizer, origin, chatTemplateKwargs)
+          : idsOf(fields, tokens, origin);
+      checkTokenIds(ids, model.config.vocabSize, origin, {
+        fromTokenizer: tokens === undefined,
+      });
       if (ids.length > maxLength)
         return {
           example: null,
@@ -120,6 +101,37 @@ export function promptRows(options: PromptRowOptions = {}): RowRules<PromptExamp
       };
     },
   };
+}
+
+function readPrompt(given: unknown, origin: string): string | Messages {
+  if (typeof given === 'string') return given;
+  if (Array.isArray(given))
+    return readMessages(given, 'prompt', origin, `Accepted: ${format.accepted}.`);
+  throw rowError(
+    origin,
+    `"prompt" is to be a text or a list of messages; it is ${briefly(given, 60)}.`,
+    format,
+  );
+}
+
+function tokenize(
+  prompt: string | Messages,
+  fields: Row,
+  tokenizer: TextTokenizer | null,
+  origin: string,
+  general: Readonly<Record<string, unknown>> | null | undefined,
+): readonly number[] {
+  if (!tokenizer) throw tokenizerMissing(origin, '{ input_ids }');
+  if (typeof prompt === 'string') return tokenizer.encode(prompt);
+  const own = readTemplateInput(fields, origin, `Accepted: ${format.accepted}.`);
+  const variables = { ...general, ...own.variables };
+  const text = tokenizer.applyChatTemplate(withSystem(prompt, fields), {
+    ...own,
+    ...(Object.keys(variables).length > 0 && { variables }),
+    tokenize: false,
+    addGenerationPrompt: true,
+  });
+  return tokenizer.encode(text, { addSpecialTokens: false });
 }
 
 function idsOf(fields: Row, column: string, origin: string): readonly number[] {

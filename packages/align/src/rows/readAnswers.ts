@@ -58,6 +58,7 @@ const idColumns = (name: string): readonly string[] => [
  * (`{ role, content }` or ShareGPT's `{ from, value }`), or as token ids. Without a prompt, it is
  * the beginning that the answers share.
  *
+ * @param needsPrompt false: conversations that share no message are taken as they are
  * @throws ROW_FORMAT
  */
 export function readAnswers(
@@ -65,6 +66,7 @@ export function readAnswers(
   origin: string,
   names: readonly string[],
   format: RowFormat,
+  needsPrompt = true,
 ): ReadAnswers {
   const given = fieldsOf(row, origin, format);
   const fields = withoutNulls(given);
@@ -88,7 +90,7 @@ export function readAnswers(
   }
   if (!answers.every((answer) => Array.isArray(answer) || isPlainObject(answer)))
     throw mixed(prompt, answers, names, origin, format);
-  return readConversations(fields, prompt, answers, names, origin, format);
+  return readConversations(fields, prompt, answers, names, origin, format, needsPrompt);
 }
 
 function readTexts(prompt: string | undefined, answers: readonly string[]): ReadAnswers {
@@ -114,13 +116,14 @@ function readConversations(
   names: readonly string[],
   origin: string,
   format: RowFormat,
+  needsPrompt: boolean,
 ): ReadAnswers {
   const remedy = `Accepted: ${format.accepted}.`;
   const template = readTemplateInput(fields, origin, remedy);
   const read = answers.map((answer, i) =>
     readMessages(isPlainObject(answer) ? [answer] : answer, names[i]!, origin, remedy),
   );
-  const { prompt, answers: said, notes } = cut(given, read, names, origin, format);
+  const { prompt, answers: said, notes } = cut(given, read, names, origin, format, needsPrompt);
   said.forEach((messages, i) => {
     if (messages.some(({ role }) => role === 'assistant')) return;
     const roles = messages.map(({ role }) => role).join(', ');
@@ -149,6 +152,7 @@ function cut(
   names: readonly string[],
   origin: string,
   format: RowFormat,
+  needsPrompt: boolean,
 ): { readonly prompt: Messages; readonly answers: readonly Messages[]; readonly notes: string[] } {
   const remedy = `Accepted: ${format.accepted}.`;
   if (Array.isArray(given)) {
@@ -174,7 +178,7 @@ function cut(
   if (isAnswerAlone && given !== undefined)
     return { prompt: [{ role: 'user', content: given }], answers: read, notes: [] };
   const shared = read.length > 1 ? sharedMessages(read) : lastTurn(read[0]!);
-  if (shared.prompt.length > 0) return { ...shared, notes: [] };
+  if (shared.prompt.length > 0 || !needsPrompt) return { ...shared, notes: [] };
   throw rowError(
     origin,
     `there is no "prompt", and ${names.map((n) => `"${n}"`).join(' and ')} ${read.length > 1 ? 'share no message that could be it' : 'has no message before its answer'} (roles: ${read.map((m) => m.map(({ role }) => role).join(', ')).join('; ')}).`,

@@ -60,8 +60,8 @@ export function splitAnswers(
     };
   if (!tokenizer) throw tokenizerMissing(origin, '{ prompt_ids, chosen_ids, rejected_ids }');
   if (tokenization === 'cpo') return splitEach(read, tokenizer);
-  const { prompt, whole } =
-    read.kind === 'text' ? textIds(read, tokenizer) : chatIds(read, tokenizer);
+  const whole = read.kind === 'text' ? wholeTexts(read, tokenizer) : wholeChats(read, tokenizer);
+  const prompt = promptIds(read, tokenizer);
   const promptLength = Math.min(...whole.map((ids) => commonPrefix(prompt, ids)));
   return {
     sequences: whole.map((ids) => ({ ids, promptLength })),
@@ -70,22 +70,45 @@ export function splitAnswers(
   };
 }
 
+/**
+ * Prompt and answer as one sequence each, for models that score whole texts: nothing of it is
+ * looked at as a prompt.
+ *
+ * @throws TOKENIZER_MISSING, CHAT_TEMPLATE
+ */
+export function wholeSequences(
+  read: PromptWithAnswers,
+  tokenizer: TextTokenizer | null,
+  origin: string,
+): SplitAnswers {
+  if (read.kind === 'tokens') return splitAnswers(read, tokenizer, origin);
+  if (!tokenizer) throw tokenizerMissing(origin, '{ chosen_ids, rejected_ids }');
+  const whole = read.kind === 'text' ? wholeTexts(read, tokenizer) : wholeChats(read, tokenizer);
+  return {
+    sequences: whole.map((ids) => ({ ids, promptLength: 0 })),
+    promptAlone: [],
+    isMerged: false,
+  };
+}
+
 type Texts = Extract<PromptWithAnswers, { kind: 'text' }>;
 type Chats = Extract<PromptWithAnswers, { kind: 'chat' }>;
 
-const textIds = ({ prompt, answers }: Texts, tokenizer: TextTokenizer) => ({
-  prompt: tokenizer.encode(prompt),
-  whole: answers.map((answer) => tokenizer.encode(prompt + withEos(answer, tokenizer))),
-});
+const wholeTexts = ({ prompt, answers }: Texts, tokenizer: TextTokenizer) =>
+  answers.map((answer) => tokenizer.encode(prompt + withEos(answer, tokenizer)));
 
-function chatIds({ prompt, answers, template }: Chats, tokenizer: TextTokenizer) {
-  // The template writes special tokens itself, so none are added: no doubled BOS.
-  const ids = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-  return {
-    prompt: ids(render(tokenizer, prompt, template, true)),
-    whole: answers.map((answer) => ids(render(tokenizer, [...prompt, ...answer], template))),
-  };
-}
+// The template writes special tokens itself, so none are added: no doubled BOS.
+const plainIds = (text: string, tokenizer: TextTokenizer) =>
+  tokenizer.encode(text, { addSpecialTokens: false });
+
+const wholeChats = ({ prompt, answers, template }: Chats, tokenizer: TextTokenizer) =>
+  answers.map((answer) => plainIds(render(tokenizer, [...prompt, ...answer], template), tokenizer));
+
+/** The prompt as a model meets it that is asked to answer. */
+const promptIds = (read: Texts | Chats, tokenizer: TextTokenizer) =>
+  read.kind === 'text'
+    ? tokenizer.encode(read.prompt)
+    : plainIds(render(tokenizer, read.prompt, read.template, true), tokenizer);
 
 const render = (
   tokenizer: TextTokenizer,
@@ -98,12 +121,11 @@ const render = (
 /** `build_tokenized_answer` and `tokenize_row` of TRL's experimental CPO. */
 function splitEach(read: Texts | Chats, tokenizer: TextTokenizer): SplitAnswers {
   const { prompt, answers } = read.kind === 'text' ? read : renderEach(read, tokenizer);
-  const ids = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   const { bosTokenId: bos = null, eosTokenId: eos = null } = tokenizer;
-  const promptAlone = ids(prompt);
+  const promptAlone = plainIds(prompt, tokenizer);
   let isMerged = false;
   const sequences = answers.map((answer) => {
-    const whole = ids(prompt + answer);
+    const whole = [...plainIds(prompt + answer, tokenizer)];
     const agrees = commonPrefix(promptAlone, whole) === promptAlone.length;
     isMerged ||= !agrees;
     const end = Math.min(agrees ? promptAlone.length : promptAlone.length - 1, whole.length);

@@ -1,4 +1,4 @@
-import type { Row } from '@attune/core';
+import type { Logger, Row } from '@attune/core';
 import type { OriginRow, RowSource } from '@attune/core/text';
 import { isPlainObject, type OptionsInput, parseOptions, Rng, z } from '@attune/core/util';
 import { columnsOf, readAnswers } from './readAnswers.js';
@@ -18,6 +18,8 @@ const unpairShape = {
   shuffle: z.boolean().default(false),
   /** Which order, where they are mixed. Default 0. */
   seed: z.int().default(0),
+  /** Is told once that pairs were taken apart, and in which order they come. Default: nobody. */
+  logger: z.custom<Pick<Logger, 'warn'>>().optional(),
 };
 const unpairOptions = z.strictObject(unpairShape);
 
@@ -35,11 +37,19 @@ export type UnpairOptions = OptionsInput<typeof unpairShape>;
  * @throws UNKNOWN_OPTION, INVALID_OPTION, ROW_FORMAT
  */
 export function unpairPreferences(rows: RowSource, options: UnpairOptions = {}): RowSource {
-  const { batchSize, shuffle, seed } = parseOptions(unpairOptions, options, {
+  const { batchSize, shuffle, seed, logger } = parseOptions(unpairOptions, options, {
     where: 'unpairPreferences',
   });
+  let isSaid = false;
   return mapBatches(rows, batchSize, (batch, index) => {
     const made = unpaired(batch);
+    const pairs = made.length - batch.length;
+    if (logger && !isSaid && pairs > 0 && !shuffle) {
+      isSaid = true;
+      logger.warn(
+        `preference pairs are taken apart: ${pairs} wanted answers come first, then ${pairs} unwanted ones, as in TRL, so that most batches are of one class. unpairPreferences(rows, { shuffle: true }) mixes them.`,
+      );
+    }
     if (!shuffle) return made;
     const order = new Rng(seed, UNPAIR_STREAM + index).permutation(made.length);
     return Array.from(order, (i) => made[i]!);

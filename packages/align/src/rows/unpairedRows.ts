@@ -1,9 +1,15 @@
 import type { Row, TokenExample } from '@attune/core';
-import { checkTokenIds, withoutNulls } from '@attune/core/text';
+import {
+  checkTokenIds,
+  type PreflightFacts,
+  type PreflightProblem,
+  withoutNulls,
+} from '@attune/core/text';
 import type { EncodedRow, RowRules } from '@attune/core/training';
 import { briefly, type OptionsInput, parseOptions, z } from '@attune/core/util';
 import { cutSequence } from './answerExample.js';
 import { answerPreflight, labelConditions, seenTexts } from './answerPreflight.js';
+import { adviseLabelWeights, type LabelBalance } from './labelWeights.js';
 import { conditionsOf, cutOff, MERGED, unusable } from './pairRows.js';
 import { columnsOf, readAnswers } from './readAnswers.js';
 import { fieldsOf, missingColumn, type RowFormat, rowError, unusedColumns } from './rowErrors.js';
@@ -41,6 +47,13 @@ const unpairedRowShape = {
    * it, for batches of one and shuffled rows. Default 'batch'.
    */
   klPairs: z.enum(['batch', 'dataset']).default('batch').meta({ aka: 'kl mismatched' }),
+  /**
+   * Weights of the loss, to be compared with how many labels are true and false. Default: nothing
+   * is said of them.
+   */
+  weights: z
+    .strictObject({ desirableWeight: z.number().min(0), undesirableWeight: z.number().min(0) })
+    .optional(),
 };
 const unpairedRowOptions = z.strictObject(unpairedRowShape);
 
@@ -55,7 +68,7 @@ export type UnpairedRowOptions = OptionsInput<typeof unpairedRowShape>;
  */
 export function unpairedRows(options: UnpairedRowOptions): RowRules<UnpairedExample> {
   const checked = parseOptions(unpairedRowOptions, options, { where: 'unpairedRows' });
-  const { maxLength, truncationMode, tokenization, klPairs, preflight: setting } = checked;
+  const { maxLength, truncationMode, tokenization, klPairs, preflight: setting, weights } = checked;
   return {
     fingerprint: {
       maxLength: Number.isFinite(maxLength) ? maxLength : 'none',
@@ -64,7 +77,11 @@ export function unpairedRows(options: UnpairedRowOptions): RowRules<UnpairedExam
       klPairs,
     },
     isPreflightOn: setting !== 'off',
-    preflight: (...of) => answerPreflight(setting, maxLength, labelConditions, ...of),
+    preflight: (model, tokenizer, use, title) =>
+      answerPreflight(
+        ...([setting, maxLength, labelConditions, model, tokenizer, use, title] as const),
+        ({ conditions }) => (weights && use === 'training' ? unbalanced(conditions, weights) : []),
+      ),
     lengthOf: ({ text, mismatched }) =>
       Math.max(text.inputIds.length, mismatched?.inputIds.length ?? 0),
     encode(row, { model, tokenizer, origin, preflight }): EncodedRow<UnpairedExample> {
@@ -148,4 +165,31 @@ function labelOf(row: unknown, origin: string): boolean {
     `"label" is to be true or false; it is ${briefly(label, 60)}.${hint}`,
     format,
   );
+}
+
+type Weights = Pick<LabelBalance, 'desirableWeight' | 'undesirableWeight'>;
+
+/** Says which weights would balance the classes, where others are given. */
+function unbalanced(
+  conditions: PreflightFacts['conditions'],
+  weights: Weights,
+): PreflightProblem[] {
+  const [desirable, undesirable] = [
+    conditions.get('wanted')!.count,
+    conditions.get('unwanted')!.count,
+  ];
+  // One class alone is said already.
+  if (desirable === 0 || undesirable === 0) return [];
+  const advice = adviseLabelWeights({ desirable, undesirable, ...weights });
+  if (advice === null) return [];
+  const range = ([least, most]: readonly [number, number]) => `${least} to ${most}`;
+  return [
+    {
+      check: 'label-weights',
+      refused: false,
+      message: `${desirable} answers are wanted and ${undesirable} are not, at the weights ${weights.desirableWeight} and ${weights.undesirableWeight}: one class outweighs the other.`,
+      remedy: `Give a desirableWeight of ${range(advice.desirableWeight)}, or an undesirableWeight of ${range(advice.undesirableWeight)}; not both.`,
+      details: { desirable, undesirable, ...weights, advice },
+    },
+  ];
 }

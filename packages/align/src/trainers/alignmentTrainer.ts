@@ -82,7 +82,10 @@ export class AlignmentTrainer<S extends z.ZodObject = z.ZodObject> extends Train
     super(
       {
         ...rest,
-        ...(isUnpaired && trainDataset && { trainDataset: unpairPreferences(trainDataset) }),
+        ...(isUnpaired &&
+          trainDataset && {
+            trainDataset: unpairPreferences(trainDataset, { logger: rest.model.attune.logger }),
+          }),
         ...(isUnpaired && evalDataset && { evalDataset: eachSet(evalDataset) }),
         objective: (args: AlignmentArguments, model: LanguageModel) =>
           createObjective(definition, pick(args, definition.options), args, {

@@ -4,6 +4,7 @@ import { consoleLogger, type Logger } from '../../util/logger.js';
 import type { OptionsInput } from '../../util/options.js';
 import { IGNORE_INDEX, type TokenExample } from '../collator.js';
 import type { TextTokenizer, TokenizedRow } from '../tokenizeRow.js';
+import type { PreflightProblem } from './preflightProblems.js';
 import { type PreflightFacts, PreflightReport } from './preflightReport.js';
 
 /**
@@ -66,6 +67,8 @@ export interface PreflightContext extends Omit<PreflightOptions, 'allow'> {
   readonly allow?: readonly string[] | undefined;
   /** Conditions that rows may be in, by name. A run whose rows are all in one is refused. */
   readonly conditions?: Readonly<Record<string, RowCondition>>;
+  /** What else is wrong, or likely so, with rows of which this is known. Default nothing. */
+  readonly judge?: (facts: PreflightFacts) => readonly PreflightProblem[];
   /** What tokens with labels are called: "trained", "scored". Default "trained". */
   readonly word?: string;
   /** null: rows of ids, of which nothing is known but their labels. */
@@ -270,7 +273,8 @@ export class Preflight {
     const shown = this.#shown.slice(0, rows);
     // One row whose prompt merges with its answer is always shown, with both splits.
     if (rows > 0 && this.#boundary && !shown.includes(this.#boundary)) shown.push(this.#boundary);
-    return new PreflightReport(facts, shown.flat(), tokenizer, eosTokenIds, allow);
+    const judged = this.#context.judge?.(facts) ?? [];
+    return new PreflightReport(facts, shown.flat(), tokenizer, eosTokenIds, allow, judged);
   }
 
   #noteDoubles(row: NotedRow, kind: TokenizedRow['kind']): void {

@@ -121,10 +121,11 @@ export class PreflightReport {
     tokenizer: TextTokenizer | null,
     eosTokenIds: readonly number[],
     allow: readonly string[],
+    judged: readonly PreflightProblem[] = [],
   ) {
     const bos = tokenizer?.bosTokenId ?? null;
     this.#bos = bos === null ? null : textOf(tokenizer, [bos]);
-    this.problems = findProblems(facts, tokenizer, eosTokenIds, allow);
+    this.problems = [...findProblems(facts, tokenizer, eosTokenIds, allow), ...judged];
     this.samples = shown.map(({ origin, tokens, promptEnd }) => {
       const segments = segmentsOf(tokenizer, tokens);
       return {

@@ -1,4 +1,5 @@
 import { AttuneError } from '../../util/errors.js';
+import { snakeToCamel } from '../../util/json.js';
 
 export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length'] as const;
 export type SamplingStrategy = (typeof SAMPLING_STRATEGIES)[number];
@@ -31,4 +32,18 @@ export function resolveSampling(args: Spellings): SamplingStrategy {
     `${contradiction}, but ${written ? `trainSamplingStrategy is "${written}"` : 'groupByLength is true'}.`,
     { remedy: 'Keep one of them.' },
   );
+}
+
+const SPELLINGS = ['trainSamplingStrategy', 'groupByLength', 'shuffle'];
+
+/** What a trainer has for defaults, without its order of rows where the user wrote one. */
+export function withoutOrder(
+  defaults: Readonly<Record<string, unknown>>,
+  written: object,
+): Readonly<Record<string, unknown>> {
+  const isWritten = Object.entries(written).some(
+    ([name, value]) => value !== undefined && SPELLINGS.includes(snakeToCamel(name)),
+  );
+  if (!isWritten) return defaults;
+  return Object.fromEntries(Object.entries(defaults).filter(([name]) => !SPELLINGS.includes(name)));
 }

@@ -13,7 +13,7 @@ import { optimization } from './optimization.js';
 import { checkIsObject, parseArguments } from './parseArguments.js';
 import { reporting } from './reporting.js';
 import { rowOrder } from './rowOrder.js';
-import { resolveSampling } from './sampling.js';
+import { resolveSampling, withoutOrder } from './sampling.js';
 import { saving } from './saving.js';
 import { readSchedulerKwargs } from './schedulerKwargs.js';
 
@@ -69,7 +69,8 @@ export function parseTrainingArguments<S extends z.ZodObject>(
 ): z.output<S> & TrainingArguments {
   checkIsObject(input);
   const { kept, refused } = dropAbsentOptions(withoutNone(input, schema), schema.shape);
-  const parsed = parseArguments(schema, kept, defaults, refused) as z.output<S> & Parsed;
+  const own = withoutOrder(defaults, kept);
+  const parsed = parseArguments(schema, kept, own, refused) as z.output<S> & Parsed;
   const schedule = schedules.get(parsed.lrSchedulerType);
   const metric =
     parsed.metricForBestModel ??
