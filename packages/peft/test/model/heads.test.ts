@@ -1,9 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AutoModelForSequenceClassification, type LanguageModel } from '@attune/core';
-import { AutoModelForCausalLMWithValueHead } from '@attune/core/models';
+import {
+  AutoModelForCausalLMWithValueHead,
+  AutoModelForSequenceClassification,
+  collatePredictions,
+  type LanguageModel,
+  sequenceLogProbs,
+  upload,
+} from '@attune/core';
 import { getPeftModel, PeftModel } from '@attune/peft';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { fixtures, folder, open, readTensors } from '../support.js';
 
 const tiny = join(fixtures, 'tiny-llama');
@@ -62,5 +68,32 @@ describe('adapters on a model with another head', () => {
     const again = await PeftModel.fromPretrained(await load(), path);
     expect(await again.values!({ inputIds: ids(again) }).data()).toEqual(values);
     expect((await again.generate({ inputIds: [5], maxNewTokens: 2 })).sequences[0]).toHaveLength(3);
+  });
+
+  it('a value head over a base of 4 bits: it and the adapter learn from one pass', async () => {
+    const attune = await open();
+    const base = await AutoModelForCausalLMWithValueHead.fromPretrained(tiny, {
+      attune,
+      quantization: { loadIn4bit: true },
+      seed: 1,
+    });
+    const model = getPeftModel(base, lora);
+    const { engine } = model;
+    const row = { inputIds: [5, 9, 2, 7, 11], labels: [-100, -100, 2, 7, 11] };
+    const batch = upload(engine, collatePredictions([row], 8), model);
+    const passes = vi.spyOn(base, 'hiddenStates');
+    const { sums, values } = sequenceLogProbs(model, batch, { withValues: true });
+    expect(passes).toHaveBeenCalledTimes(1);
+    const expected = await model.values!({ inputIds: batch.inputIds! }).data();
+    const found = await values!.data();
+    for (const t of [1, 2, 3]) expect(found[t]).toBeCloseTo(expected[t]!, 6);
+    engine.backward(values!.square().sum().sub(sums.sum()));
+    const trained = [...model.root.namedParameters()].filter(([, p]) => p.trainable);
+    expect(trained.every(([name]) => /lora_|v_head/.test(name))).toBe(true);
+    const learning = trained.filter(([name]) => !name.includes('lora_A')); // lora_B is 0 yet
+    expect(learning.filter(([name]) => name.includes('v_head'))).toHaveLength(2);
+    expect(learning.length).toBeGreaterThan(10);
+    for (const [name, { tensor }] of learning)
+      expect(Math.max(...(await tensor.grad!.data()).map(Math.abs)), name).toBeGreaterThan(0);
   });
 });

@@ -22,6 +22,11 @@ const labelShape = {
   labels: z.custom<readonly string[]>().optional().meta({ aka: 'labelnames' }),
   /** What the labels are. Default: the config's, else regression for 1 label, classes for more. */
   problemType: z.custom<ProblemType>().optional(),
+  /**
+   * `pad_token_id` of the config, without which transformers scores no rows of different lengths at
+   * once. Here a length or a mask says what is padding. Default: the config's.
+   */
+  padTokenId: z.int().min(0).optional().meta({ aka: 'padid padtoken' }),
 };
 const labelOptions = z.strictObject(labelShape);
 
@@ -83,6 +88,13 @@ function withLabels(raw: RawConfig, options: LabelOptions, where: string): RawCo
       `${where}: problem_type is ${JSON.stringify(problemType)}.`,
       { remedy: `Use one of ${problemTypes.join(', ')}.` },
     );
+  const { padTokenId } = options;
+  if (padTokenId !== undefined && padTokenId >= Number(raw.vocab_size))
+    throw new AttuneError(
+      'LABELS_INVALID',
+      `padTokenId is ${padTokenId}, and the model has ${raw.vocab_size} tokens.`,
+      { remedy: 'Give the id of its padding token: tokenizer.padTokenId.' },
+    );
   const known = isPlainObject(raw.id2label) && labelCount(raw) === count ? raw.id2label : null;
   const names = options.labels ?? known ?? Array.from({ length: count }, (_, i) => `LABEL_${i}`);
   const id2label: Record<string, unknown> = { ...names };
@@ -95,6 +107,7 @@ function withLabels(raw: RawConfig, options: LabelOptions, where: string): RawCo
       Object.entries(id2label).map(([id, label]) => [label, Number(id)]),
     ),
     ...(problemType !== null && { problem_type: problemType }),
+    ...(padTokenId !== undefined && { pad_token_id: padTokenId }),
   };
 }
 
