@@ -60,18 +60,23 @@ export function objectiveKit(
         const { model, trainer, objective } = await unprepared(attune, args);
         if (!objective.prepare) return;
         const modelOf = () =>
-          [...trainedRoot(model, objective).namedParameters()].map(
-            ([path, { tensor, trainable }]) => ({ path, trainable, values: valuesOf(tensor) }),
+          new Map(
+            [...trainedRoot(model, objective).namedParameters()].map(
+              ([path, { tensor, trainable }]) => [path, { trainable, values: valuesOf(tensor) }],
+            ),
           );
         const before = modelOf();
         await trainer.evaluate(Dataset.from(rows as Row[]));
         const after = modelOf();
-        const changed = before.find((parameter, i) => !isDeepStrictEqual(parameter, after[i]));
-        if (changed || after.length !== before.length)
-          fail(
-            `preparing changes ${changed?.path ?? 'the parameters'} of what is trained`,
-            'Make a copy, and change that.',
-          );
+        for (const [path, was] of before)
+          if (!isDeepStrictEqual(after.get(path), was))
+            fail(`preparing changes ${path} of what is trained`, 'Make a copy, and change that.');
+        for (const [path, { trainable }] of after)
+          if (trainable && !before.has(path))
+            fail(
+              `preparing adds ${path} to what is trained`,
+              'Freeze what it adds; give modules to train as `modules`.',
+            );
       }),
     ),
     check('an option that it does not have is refused', async ({ attune }) => {

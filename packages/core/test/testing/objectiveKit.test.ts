@@ -8,6 +8,7 @@ import {
   type TokenExample,
   type UpdateContext,
 } from '@attune/core';
+import { Linear } from '@attune/core/nn';
 import { objectiveKit } from '@attune/core/testing';
 import {
   type DeviceBatch,
@@ -125,6 +126,14 @@ describe('the kit', () => {
       }),
     });
 
+  /** Puts a layer beside the model, as a copy of an adapter is. */
+  const attaching = (trainable: boolean) => async (context: PrepareContext) => {
+    const { engine, root } = context.model;
+    const layer = new Linear(engine, { inFeatures: 2, outFeatures: 2 });
+    layer.weight.trainable = trainable;
+    layer.weight.write(new Float32Array(4));
+    root.attach('beside', layer);
+  };
   /** A sum of weights of before, taken once, against which they are held. */
   const anchored = (objective: Objective<TokenExample>) => {
     let before: Tensor | undefined;
@@ -148,6 +157,7 @@ describe('the kit', () => {
     expect(await failure(own())).toBe('');
     expect(await failure(own((objective) => growing({ by: 1 }, true)(objective)))).toBe('');
     expect(await failure(own(anchored))).toBe('');
+    expect(await failure(own(() => ({ prepare: attaching(false) })))).toBe('');
   });
 
   test.each<[string, ObjectiveDefinition, RegExp]>([
@@ -168,6 +178,11 @@ describe('the kit', () => {
         },
       })),
       /preparing changes model.embed_tokens.weight of what is trained/,
+    ],
+    [
+      'a layer that is trained and was not there',
+      own(() => ({ prepare: attaching(true) })),
+      /preparing adds beside.weight to what is trained/,
     ],
     [
       'a part that is detached',
