@@ -108,7 +108,7 @@ describe('objectives by name, and of others', () => {
         new AlignmentTrainer({
           objective: 'dpo',
           ...(await common(attune)),
-          args: { ...(await args()), beta: 0.2 } as never,
+          args: { ...(await args()), beta: 0.2 },
         }),
       async (attune: Attune) =>
         new Trainer({
