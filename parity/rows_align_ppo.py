@@ -1,4 +1,5 @@
-"""Rows 86-90: the parts of PPO, by the code of TRL 1.12.0, the last with PPO, and 0.11.4, whose KL coefficient adapts.
+"""Rows 86-90: the parts of PPO, by the code of TRL 1.12.0, the last with PPO, and 0.11.4, whose KL coefficient adapts;
+and runs of its PPOTrainer on tiny-llama with recorded answers.
 
 Both lie beside the installed TRL, each in a folder of its own, which a variable names:
 
@@ -140,5 +141,116 @@ def rows():
     ])
 
 
+RUNS = {
+    # the value head on the policy's trunk, which TRL is given as a value model that shares its backbone
+    "shared-trunk": dict(),
+    "shared-trunk-k3-whitened": dict(kl_estimator="k3", whiten_rewards=True, kl_coef=0.2, gamma=0.97, lam=0.9),
+    "value-model-mini-batches": dict(num_mini_batches=2, missing_eos_penalty=1.0, temperature=1.3, vf_coef=0.5, cliprange=0.02, cliprange_value=0.02),
+}
+BATCH, WIDTH, GROUPS, EPOCHS, PAD, EOS = 8, 6, 4, 2, 0, 2
+
+
+def runs():
+    import logging
+    import tempfile
+
+    import numpy as np
+    import torch
+    from common import FIXTURES, VERSIONS, fresh_folder, seed, write_json
+    from datasets import Dataset
+    from peft import PeftModel
+    from tiny import LLAMA, load, shake
+    from torch import nn
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+    from trl.experimental.ppo import PPOConfig, ppo_trainer as trl
+
+    logging.disable(logging.WARNING)
+    np.random.permutation = np.arange  # mini-batches in the order of the group
+    value_of, generated = trl.get_reward, trl.batch_generation
+
+    class SharedValue(nn.Module):
+        """A value head on the backbone of the policy, as PPOTrainer takes a value model."""
+
+        base_model_prefix = "backbone"
+
+        def __init__(self, policy):
+            super().__init__()
+            self.backbone = policy.base_model.model.model
+            self.score = nn.Linear(policy.config.hidden_size, 1)
+            nn.init.zeros_(self.score.weight)
+            nn.init.zeros_(self.score.bias)
+
+    def critic():
+        small = dict(num_hidden_layers=1, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=24, num_labels=1)
+        model = shake(LlamaForSequenceClassification(LlamaConfig(**{**LLAMA, **small, "pad_token_id": PAD})))
+        model.save_pretrained(fresh_folder("ppo-value-model"))
+        return model
+
+    def answers(count, generator):
+        """Random tokens; half of the answers end before their last place."""
+        rows = torch.randint(3, 256, (count, WIDTH), generator=generator)
+        for i in range(0, count, 2):
+            end = int(torch.randint(0, WIDTH - 1, (1,), generator=generator))
+            rows[i, end] = EOS
+            rows[i, end + 1:] = PAD
+        return rows
+
+    def score(ids):
+        """The share of even tokens."""
+        return sum(i % 2 == 0 for i in ids) / len(ids)
+
+    def run(name, options):
+        seed(86)
+        generator = torch.Generator().manual_seed(86)
+        policy = PeftModel.from_pretrained(load(), FIXTURES / "lora-run-tiny/initial", is_trainable=True)
+        shared = name.startswith("shared")
+        value_model = SharedValue(policy) if shared else critic()
+        judge = nn.Linear(1, 1)
+        prompts = [torch.randint(3, 256, (int(torch.randint(1, 6, (1,), generator=generator)),), generator=generator).tolist() for _ in range(BATCH * GROUPS)]
+        args = PPOConfig(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=BATCH, gradient_accumulation_steps=1, total_episodes=BATCH * GROUPS,
+                         num_ppo_epochs=EPOCHS, learning_rate=5e-3, lr_scheduler_type="constant", response_length=WIDTH, stop_token="eos", bf16=False,
+                         gradient_checkpointing=False, report_to="none", num_sample_generations=0, save_strategy="no", use_cpu=True, **options)
+        temperature = args.temperature + 1e-7
+        groups, updates, logs = [], [], []
+
+        def recorded(model, queries, size, pad, config):
+            both = torch.cat([queries, answers(len(queries), generator)], 1)
+            logits = trl.forward(model, both, pad).logits[:, queries.shape[1] - 1:-1] / temperature
+            own = [[i for i in row.tolist() if i != PAD] for row in both[:, queries.shape[1]:]]
+            groups.append({"prompts": [[i for i in row.tolist() if i != PAD] for row in queries], "completions": own, "scores": [score(ids) for ids in own]})
+            return both, logits
+
+        def rated(model, both, pad, context):
+            if model is not judge:
+                return value_of(model, both, pad, context)
+            scores = [score([i for i in row.tolist() if i != PAD]) for row in both[:, context:]]
+            return None, torch.tensor(scores), None
+
+        trl.batch_generation, trl.get_reward = recorded, rated
+        collate = lambda rows: {"input_ids": torch.tensor([[PAD] * (5 - len(r["input_ids"])) + r["input_ids"] for r in rows])}
+        tokenizer = SimpleNamespace(pad_token_id=PAD, eos_token_id=EOS)
+        trainer = trl.PPOTrainer(args, tokenizer, policy, None, judge, Dataset.from_dict({"input_ids": prompts}), value_model, data_collator=collate,
+                                 eval_dataset=Dataset.from_dict({"input_ids": prompts}))
+        trainer.log = lambda metrics: logs.append({k: v for k, v in metrics.items() if k != "eps"})
+        backward = trainer.accelerator.backward
+
+        def noted(loss):
+            backward(loss)
+            grads = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+            updates.append({"loss": loss.item(), "gradNorm": torch.sqrt(sum((g.double() ** 2).sum() for g in grads)).item()})
+
+        trainer.accelerator.backward = noted
+        trainer.train()
+        trl.batch_generation, trl.get_reward = generated, value_of
+        settings = {"batchSize": BATCH, "ppoEpochs": EPOCHS, "maxNewTokens": WIDTH, "learningRate": args.learning_rate,
+                    **{key: getattr(args, key) for key in ["num_mini_batches", "temperature", "missing_eos_penalty", "kl_coef", "kl_estimator", "cliprange",
+                                                            "cliprange_value", "vf_coef", "gamma", "lam", "whiten_rewards"]}}
+        return {"name": name, "valueModel": None if shared else "ppo-value-model", "settings": settings, "groups": groups, "updates": updates, "logs": logs}
+
+    cases = [run(name, options) for name, options in RUNS.items()]
+    write_json("ppo-runs.json", {"versions": VERSIONS, "policy": "tiny-llama with lora-run-tiny/initial", "cases": cases})
+
+
 if __name__ == "__main__":
     rows()
+    runs()

@@ -21,7 +21,7 @@ export interface GaeAdvantages {
  * Behind the last place V and A are 0.
  *
  * @param rewards [T]: one for each token, and one behind them where a score lies there
- * @param values [T]: what was expected before each of them
+ * @param values [T]: what was expected before each of them; more are not read
  * @see arXiv:1506.02438, equations 11 and 16
  */
 export function gae(
@@ -30,9 +30,10 @@ export function gae(
   { gamma, lam }: GaeOptions,
 ): GaeAdvantages {
   const advantages = new Float64Array(rewards.length);
-  let later = 0;
+  let [later, nextValue] = [0, 0];
   for (let t = rewards.length - 1; t >= 0; t--) {
-    const surprise = rewards[t]! + gamma * (values[t + 1] ?? 0) - values[t]!;
+    const surprise = rewards[t]! + gamma * nextValue - values[t]!;
+    nextValue = values[t]!;
     later = surprise + gamma * lam * later;
     advantages[t] = later;
   }

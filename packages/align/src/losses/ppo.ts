@@ -64,7 +64,8 @@ export function ppoValueLoss(
   { values, oldValues, returns }: ValueTerms,
   cliprange: number,
 ): ValueLoss {
-  const near = oldValues.add(clip(values.sub(oldValues), -cliprange, cliprange));
+  // Between the bounds it is the value itself, bit for bit: nothing counts as clipped by rounding.
+  const near = values.maximum(oldValues.sub(cliprange)).minimum(oldValues.add(cliprange));
   const free = values.sub(returns).square();
   const held = near.sub(returns).square();
   return { losses: free.maximum(held).mul(0.5), clipped: isLarger(held, free) };

@@ -20,6 +20,8 @@ export {
   ORPOTrainer,
   SimPOTrainer,
 } from './named.js';
+export type { PpoArguments, PpoArgumentsInput } from './ppoArguments.js';
+export { PPOTrainer, type PpoStats, type PpoStep, type PpoTrainerOptions } from './ppoTrainer.js';
 export {
   type RewardArguments,
   type RewardArgumentsInput,
