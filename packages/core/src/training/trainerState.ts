@@ -1,4 +1,4 @@
-import { keysToCamel, keysToSnake } from '../util/json.js';
+import { camelToSnake, snakeToCamel } from '../util/json.js';
 import type { TrainingArguments } from './arguments/trainingArguments.js';
 
 /** A row of the log: numbers by name, and the update after which it was written. */
@@ -50,7 +50,7 @@ export class TrainerState {
       is_hyper_param_search: false,
       is_local_process_zero: true,
       is_world_process_zero: true,
-      log_history: this.logHistory.map((row) => sorted(keysToSnake(row))),
+      log_history: this.logHistory.map((row) => sorted(respelled(row, camelToSnake))),
       logging_steps: args.loggingSteps,
       max_steps: this.maxSteps,
       num_input_tokens_seen: this.numInputTokensSeen,
@@ -76,11 +76,23 @@ export class TrainerState {
     this.logHistory = (json.log_history as Record<string, unknown>[]).map(
       (row) =>
         Object.fromEntries(
-          Object.entries(keysToCamel(row)).map(([name, value]) => [name, value ?? Number.NaN]),
+          Object.entries(respelled(row, snakeToCamel)).map(([name, value]) => [
+            name,
+            value ?? Number.NaN,
+          ]),
         ) as unknown as LogEntry,
     );
   }
 }
+
+/** A metric with `/` in its name keeps it: `clip_ratio/low_mean` in files and here. */
+const respelled = (
+  row: Readonly<Record<string, unknown>>,
+  rename: (name: string) => string,
+): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [name.includes('/') ? name : rename(name), value]),
+  );
 
 const sorted = (value: Readonly<Record<string, unknown>>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
