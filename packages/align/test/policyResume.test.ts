@@ -281,3 +281,29 @@ test('conversations reach reward functions as messages', async () => {
   expect(prompts[0]).toEqual(prompt);
   expect(completions[0]).toEqual([{ role: 'assistant', content: completionIds[0]!.join(' ') }]);
 });
+
+test('logCompletions shows texts with rewards and advantages at each log', async () => {
+  const lines: string[] = [];
+  const logger = { ...silentLogger, info: (line: string) => lines.push(line) };
+  await using attune = await createAttune({ backend: 'reference', logger });
+  const half: RewardFunction = ({ completions }) => completions.map((_, n) => (n % 2 ? 0.5 : null));
+  const trainer = new GRPOTrainer({
+    model: await loaded(attune),
+    trainDataset: rows,
+    rewardFuncs: half,
+    args: {
+      ...args,
+      outputDir: await folder(),
+      maxSteps: 2,
+      saveStrategy: 'no',
+      logCompletions: true,
+      numCompletionsToPrint: 2,
+    },
+  });
+  await trainer.train();
+  const shown = lines.filter((line) => line.startsWith('completions of update 1:'));
+  expect(shown.length).toBeGreaterThan(0);
+  expect(shown[0]).toContain('half none, advantage 0');
+  expect(shown[0]).toContain('half 0.5, advantage 0');
+  expect(shown[0]).toContain('and 14 more');
+});
