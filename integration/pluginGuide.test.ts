@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as align from '@attune/align';
+import * as alignTesting from '@attune/align/testing';
 import * as core from '@attune/core';
 import * as coreTesting from '@attune/core/testing';
 import * as peft from '@attune/peft';
@@ -13,12 +15,12 @@ const isPoint = (value: unknown): boolean =>
 
 /** | `Point` | package | takes | found by | kit | */
 const guide = await readFile(join(import.meta.dirname, '../docs/writing-a-plugin.md'), 'utf8');
-const listed = [...guide.matchAll(/^\| `(\w+)` \| (core|peft) \|.*\| `(\w+)` \|$/gm)].map(
+const listed = [...guide.matchAll(/^\| `(\w+)` \| (core|peft|align) \|.*\| `(\w+)` \|$/gm)].map(
   ([, point, from, kit]) => ({ point: point!, from: from!, kit }),
 );
 
-test('the guide lists every extension point that core and peft export, with a test kit', () => {
-  for (const [from, exported] of Object.entries({ core, peft })) {
+test('the guide lists every extension point that core, peft and align export, with a test kit', () => {
+  for (const [from, exported] of Object.entries({ core, peft, align })) {
     const points = Object.entries(exported).flatMap(([name, v]) => (isPoint(v) ? [name] : []));
     const named = listed.filter((line) => line.from === from).map(({ point }) => point);
     expect(named.toSorted()).toEqual(points.toSorted());
@@ -26,6 +28,10 @@ test('the guide lists every extension point that core and peft export, with a te
 });
 
 test('the test kits that it names are there', () => {
-  const kits: Readonly<Record<string, unknown>> = { ...coreTesting, ...peftTesting };
+  const kits: Readonly<Record<string, unknown>> = {
+    ...coreTesting,
+    ...peftTesting,
+    ...alignTesting,
+  };
   for (const { kit } of listed) expect(typeof kits[kit!], kit).toBe('function');
 });

@@ -6,7 +6,7 @@ import { alignmentShape, builtinObjectives, createObjective, pick } from './obje
 const general = z.strictObject(alignmentShape);
 
 /** The objective under its name for `new Trainer({ objective: 'dpo', objectiveOptions })`. */
-const named = (definition: AlignmentObjective) =>
+export const namedObjective = (definition: AlignmentObjective) =>
   defineObjective({
     name: definition.name,
     options: z.strictObject({ ...definition.options.shape, ...alignmentShape }),
@@ -31,7 +31,7 @@ export const align = (): Plugin =>
     register: (context) => {
       for (const definition of builtinObjectives) {
         context.add(AlignmentObjectives, definition);
-        context.add(Objectives, named(definition));
+        context.add(Objectives, namedObjective(definition));
       }
     },
   });
