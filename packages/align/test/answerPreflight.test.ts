@@ -4,6 +4,7 @@ import {
   type PairExample,
   type PairRowOptions,
   pairRows,
+  promptRows,
   type UnpairedExample,
   unpairedRows,
 } from '@attune/align';
@@ -99,6 +100,25 @@ describe('what is shown', () => {
     expect(text).toContain('1 row: unwanted (first: rows[1])');
     expect(report.problems).toEqual([]);
   });
+});
+
+test('prompts alone: their texts and lengths, and which have no room for an answer', () => {
+  const rules = promptRows({ maxLength: 6 });
+  const report = seen(rules, [{ prompt: 'Say: ' }, { prompt: 'Say it: ' }]).report();
+  expect(report.format({ color: false })).toMatchInlineSnapshot(`
+    "2 training rows
+      BOS            ^ begins 1 of 1 row, doubled in none
+      length         6 to 6 tokens
+      left out       1 row of more than 6 tokens, or of none
+      rows[0]: 6 tokens
+        | ^Say:"
+  `);
+  expect(report.problems).toEqual([]);
+  const refusal = seen(rules, [{ prompt: 'Say it: ' }])
+    .report()
+    .refusal();
+  expect(refusal?.code).toBe('NO_ROWS');
+  expect(refusal?.remedy).toContain('leaves no room for an answer');
 });
 
 describe('what is refused', () => {

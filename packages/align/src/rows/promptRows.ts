@@ -1,12 +1,15 @@
-import type { Row } from '@attune/core';
+import { IGNORE_INDEX, type Row } from '@attune/core';
 import {
   checkTokenIds,
   type Messages,
   numTokens,
   otherModality,
+  PREFLIGHT_CHECKS,
+  Preflight,
   readMessages,
   readTemplateInput,
   type TextTokenizer,
+  type TokenizedRow,
   tokenizerMissing,
   withoutNulls,
   withSystem,
@@ -70,8 +73,14 @@ export function promptRows(options: PromptRowOptions = {}): RowRules<PromptExamp
       maxLength: Number.isFinite(maxLength) ? maxLength : 'none',
       chatTemplateKwargs: chatTemplateKwargs ? JSON.stringify(chatTemplateKwargs) : 'none',
     },
+    preflight: (model, tokenizer, use, title) =>
+      new Preflight({
+        ...{ use, title, tokenizer, maxLength, eosTokenIds: model.config.eosTokenId },
+        allow: PREFLIGHT_CHECKS,
+        teaches: false,
+      }),
     lengthOf: ({ promptIds }) => promptIds.length,
-    encode(row, { model, tokenizer, origin }): EncodedRow<PromptExample> {
+    encode(row, { model, tokenizer, origin, preflight }): EncodedRow<PromptExample> {
       const fields = withoutNulls(fieldsOf(row, origin, format));
       const other = otherModality(fields);
       if (other !== null)
@@ -87,7 +96,10 @@ export function promptRows(options: PromptRowOptions = {}): RowRules<PromptExamp
       checkTokenIds(ids, model.config.vocabSize, origin, {
         fromTokenizer: tokens === undefined,
       });
-      if (ids.length > maxLength)
+      const promptIds = Int32Array.from(ids);
+      const isTooLong = ids.length > maxLength;
+      preflight?.add(origin, seenPrompt(promptIds, isTooLong));
+      if (isTooLong)
         return {
           example: null,
           notes: [
@@ -97,9 +109,22 @@ export function promptRows(options: PromptRowOptions = {}): RowRules<PromptExamp
       if (ids.length === 0)
         return { example: null, notes: ['the prompt has no tokens to go on from'] };
       return {
-        example: { promptIds: Int32Array.from(ids), prompt, columns: othersOf(row as Row, tokens) },
+        example: { promptIds, prompt, columns: othersOf(row as Row, tokens) },
       };
     },
+  };
+}
+
+/** A prompt as a preflight sees it: all of it is given, and nothing of it is learned. */
+function seenPrompt(inputIds: Int32Array, isTooLong: boolean): TokenizedRow {
+  const tokens = { inputIds, labels: new Int32Array(inputIds.length).fill(IGNORE_INDEX) };
+  return {
+    example: isTooLong || inputIds.length === 0 ? null : tokens,
+    tokens,
+    kind: 'tokens',
+    truncated: isTooLong,
+    boundaryMerged: false,
+    promptMismatch: null,
   };
 }
 

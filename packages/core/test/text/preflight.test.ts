@@ -10,7 +10,7 @@ import {
   type PreflightReport,
   type Tokenizer,
 } from '@attune/core';
-import { type InspectOptions, inspectRows, tokenizeSft } from '@attune/core/text';
+import { type InspectOptions, inspectRows, Preflight, tokenizeSft } from '@attune/core/text';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { fixture, fixtures } from '../models/support.js';
 
@@ -337,5 +337,79 @@ describe('what is right stays unrefused', () => {
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+});
+
+describe('rows of several texts', () => {
+  const example = (prompt: number, length: number) => {
+    const inputIds = Int32Array.from({ length }, (_, i) => 3 + i);
+    return { inputIds, labels: inputIds.map((id, i) => (i < prompt ? -100 : id)) };
+  };
+  const text = (part: string, length = 4, more: object = {}) => ({
+    example: example(2, length),
+    tokens: example(2, length),
+    kind: 'tokens' as const,
+    truncated: false,
+    boundaryMerged: false,
+    promptMismatch: null,
+    part,
+    ...more,
+  });
+  const context = {
+    tokenizer: null,
+    eosTokenIds: [],
+    maxLength: 8,
+    word: 'scored',
+    conditions: {
+      equal: { label: 'both are equal', message: 'both are equal in every row.', remedy: 'Look.' },
+      odd: { label: 'odd', message: 'every row is odd.', remedy: 'Look.', isRefused: false },
+    },
+  };
+
+  test('count as one row, and are shown together', () => {
+    const preflight = new Preflight({ ...context, rows: 1 });
+    preflight.add('a', [text('first'), text('second', 5)], ['equal']);
+    preflight.add('b', [text('first'), text('second')]);
+    preflight.add('c', [text('first'), text('second', 1, { example: null, truncated: true })]);
+    const report = preflight.report();
+    const counts = { rows: 3, texts: 4, leftOut: 1, leftOutTruncated: 1, tokens: 17 };
+    expect(report.facts).toMatchObject(counts);
+    expect(report.samples.map(({ origin }) => origin)).toEqual(['a first', 'a second']);
+    expect(report.problems).toEqual([]);
+    expect(plain(report)).toContain('1 row: both are equal (first: a)');
+    expect(plain(report)).toContain('a second: 5 tokens, 3 scored');
+    expect(report.toJSON()).toMatchObject({ conditions: { equal: 1, odd: 0 } });
+  });
+
+  test('a condition of every row is refused, unless it is allowed or only said', () => {
+    const report = (conditions: readonly string[], allow: readonly string[] = []) => {
+      const preflight = new Preflight({ ...context, allow });
+      preflight.add('a', text('first'), conditions);
+      return preflight.report();
+    };
+    expect(report(['equal']).refusal()?.code).toBe('EQUAL');
+    expect(report(['equal'], ['equal']).refusal()).toBeNull();
+    expect(report(['odd'])).toMatchObject({ problems: [{ check: 'odd', refused: false }] });
+  });
+
+  test('what else is judged stands among the problems', () => {
+    const problem = { check: 'mine', refused: true, message: 'm', remedy: 'r', details: {} };
+    const preflight = new Preflight({
+      ...context,
+      judge: ({ rows }) => (rows === 1 ? [problem] : []),
+    });
+    preflight.add('a', text('first'));
+    expect(preflight.report().refusal()?.code).toBe('MINE');
+  });
+
+  test('a merged boundary is shown, wherever it is', () => {
+    const preflight = new Preflight({ ...context, rows: 1 });
+    preflight.add('a', text('first'));
+    preflight.add('b', text('first', 4, { boundaryMerged: true, promptEnd: [9] }));
+    expect(preflight.report().samples).toMatchObject([
+      { origin: 'a first' },
+      { origin: 'b first', boundary: { alone: '"9" (9)', within: '"5" (5)' } },
+    ]);
+    expect(preflight.report(0).samples).toEqual([]);
   });
 });

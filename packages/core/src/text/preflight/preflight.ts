@@ -71,6 +71,11 @@ export interface PreflightContext extends Omit<PreflightOptions, 'allow'> {
   readonly judge?: (facts: PreflightFacts) => readonly PreflightProblem[];
   /** What tokens with labels are called: "trained", "scored". Default "trained". */
   readonly word?: string;
+  /**
+   * Whether rows have anything to learn in them. Prompts whose answers are generated have not.
+   * Default true.
+   */
+  readonly teaches?: boolean;
   /** null: rows of ids, of which nothing is known but their labels. */
   readonly tokenizer: TextTokenizer | null;
   /** Where `generate` stops: eos_token_id of generation_config.json or config.json. */
@@ -245,7 +250,7 @@ export class Preflight {
   report(rows = this.#context.rows ?? 3): PreflightReport {
     const { tokenizer, maxLength, allow = [], eosTokenIds } = this.#context;
     const { use = 'training', title = 'training rows', word = 'trained' } = this.#context;
-    const { conditions = {} } = this.#context;
+    const { conditions = {}, teaches = true } = this.#context;
     const template = tokenizer?.chatTemplate ?? null;
     const facts: PreflightFacts = {
       ...this.#facts,
@@ -253,6 +258,7 @@ export class Preflight {
       use,
       title,
       word,
+      teaches,
       conditions: new Map(
         Object.entries(conditions).map(([name, condition]) => [
           name,

@@ -90,10 +90,12 @@ export function findProblems(
     problems.push({
       check: 'no-rows',
       refused: true,
-      message: `none of the ${facts.rows} ${facts.title} has anything to learn from.`,
+      message: `none of the ${facts.rows} ${facts.title} ${facts.teaches ? 'has anything to learn from' : 'can be answered'}.`,
       remedy:
         facts.leftOutTruncated > 0
-          ? `${facts.leftOutTruncated} were cut off after ${facts.maxLength} tokens, within their prompts: raise maxLength.`
+          ? facts.teaches
+            ? `${facts.leftOutTruncated} were cut off after ${facts.maxLength} tokens, within their prompts: raise maxLength.`
+            : `${facts.leftOutTruncated} prompts have more than ${facts.maxLength} tokens, which leaves no room for an answer: shorten them, or ask for shorter answers.`
           : 'Look at the labels of the rows.',
       details: {},
     });

@@ -15,6 +15,8 @@ export interface PreflightFacts {
   readonly title: string;
   /** What tokens with labels are called: "trained", "scored". */
   readonly word: string;
+  /** Whether rows have anything to learn in them: prompts alone have not. */
+  readonly teaches: boolean;
   /** Conditions that rows may be in, and how many are. */
   readonly conditions: ReadonlyMap<string, RowCondition & Noted>;
   /** Whether these are the first rows of a stream, and not all. */
@@ -173,7 +175,7 @@ export class PreflightReport {
     ];
     for (const { origin, tokens, trainedTokens, segments, boundary } of this.samples) {
       lines.push(
-        `  ${origin}: ${count(tokens)} tokens, ${count(trainedTokens)} ${this.facts.word}`,
+        `  ${origin}: ${count(tokens)} tokens${this.facts.teaches ? `, ${count(trainedTokens)} ${this.facts.word}` : ''}`,
       );
       lines.push(
         indented(
@@ -237,7 +239,7 @@ export class PreflightReport {
     const of = (n: number) => `${count(n)} of ${all}`;
     const line = (name: string, text: string) => `  ${name.padEnd(14)} ${text}`;
     const stops = this.stopTokens.map(({ text }) => text).join(', ');
-    return [
+    const learned = [
       line(
         facts.word,
         `${count(facts.trainedTokens)} of ${count(facts.tokens)} tokens (${percent(this.trainedShare)})`,
@@ -250,6 +252,9 @@ export class PreflightReport {
             ? `${facts.word} in no row`
             : 'none is known',
       ),
+    ];
+    return [
+      ...(facts.teaches ? learned : []),
       ...(this.#bos === null
         ? []
         : [
@@ -266,7 +271,9 @@ export class PreflightReport {
         ? [
             line(
               'left out',
-              `${rows(facts.leftOut)} with nothing to learn from${facts.leftOutTruncated > 0 ? `, ${count(facts.leftOutTruncated)} after being cut off at ${count(facts.maxLength)} tokens` : ''}`,
+              facts.teaches
+                ? `${rows(facts.leftOut)} with nothing to learn from${facts.leftOutTruncated > 0 ? `, ${count(facts.leftOutTruncated)} after being cut off at ${count(facts.maxLength)} tokens` : ''}`
+                : `${rows(facts.leftOut)} of more than ${count(facts.maxLength)} tokens, or of none`,
             ),
           ]
         : []),
