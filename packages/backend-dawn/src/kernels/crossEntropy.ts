@@ -171,8 +171,8 @@ ${loop(lanes, `let v = logit(first + i); out[first + i] = g * ${slope(form)};`)}
 });
 
 /**
- * Sums of e = exp(v - top), of e (v - top) and of e^2 in one pass, rescaled when the maximum moves.
- * Differences end at 1e4, where exp is 0: a logit of -inf is 0 times a number.
+ * The maximum, then sums of e = exp(v - top), of e (v - top) and of e^2. Differences end at -1e4,
+ * where exp is 0: a logit of -inf is 0 times a number.
  */
 const rowStatisticsKernel = defineKernel({
   op: 'rowStatistics',
@@ -184,36 +184,15 @@ const rowStatisticsKernel = defineKernel({
       source: 'logits(i)',
       body: (lanes) => `  let share = 1.0 / f32(p.width);
   var top = -3.4e38;
+  var mean = 0.0;
+${loop(lanes, 'let v = logit(first + i); top = max(top, v); mean = fma(v, share, mean);')}  top = laneMax(top, lane);
+  mean = laneSum(mean, lane);
   var total = 0.0;
   var weighted = 0.0;
   var squares = 0.0;
-  var mean = 0.0;
-${loop(
-  lanes,
-  `let v = logit(first + i);
-    mean = fma(v, share, mean);
-    if (v > top) {
-      let step = min(v - top, 1e4);
-      let shrink = exp(-step);
-      weighted = shrink * (weighted - total * step);
-      total *= shrink;
-      squares *= shrink * shrink;
-      top = v;
-    }
-    let below = max(v - top, -1e4);
-    let e = exp(below);
-    total += e;
-    weighted = fma(e, below, weighted);
-    squares = fma(e, e, squares);
- `,
-)}  let mine = top;
-  top = laneMax(mine, lane);
-  let step = min(top - mine, 1e4);
-  let shrink = exp(-step);
-  weighted = laneSum(shrink * (weighted - total * step), lane);
-  total = laneSum(shrink * total, lane);
-  squares = laneSum(shrink * shrink * squares, lane);
-  mean = laneSum(mean, lane);
+${loop(lanes, 'let below = max(logit(first + i) - top, -1e4); let e = exp(below); total += e; weighted = fma(e, below, weighted); squares = fma(e, e, squares);')}  total = laneSum(total, lane);
+  weighted = laneSum(weighted, lane);
+  squares = laneSum(squares, lane);
   if (lane == 0u) {
     let asked = labels(group) >= 0;
     out[3u * group] = select(0.0, log(total) - weighted / total, asked);
