@@ -1,5 +1,12 @@
 // What a user writes, as it stands but for paths and lengths: it must compile and run.
-import { AlignmentTrainer, align, DPOTrainer, GRPOTrainer, RewardTrainer } from '@attune/align';
+import {
+  AlignmentTrainer,
+  align,
+  DPOTrainer,
+  GRPOTrainer,
+  PPOTrainer,
+  RewardTrainer,
+} from '@attune/align';
 import { dawn } from '@attune/backend-dawn';
 import {
   AutoModelForCausalLM,
@@ -109,4 +116,41 @@ test('GRPO with a function as the reward', async () => {
   });
   await grpo.train();
   expect(grpo.state.globalStep).toBe(2);
+});
+
+test('PPO with a reward model, as a loop', async () => {
+  const { attune, model, tokenizer, pairs } = await parts();
+  await using _ = attune;
+  const prompts = Array.from(pairs, (row) => ({ prompt: (row as { prompt: unknown }).prompt }));
+  const rewardModel = await AutoModelForSequenceClassification.fromPretrained(base, {
+    attune,
+    numLabels: 1,
+  });
+  const outputDir = await temporaryFolder();
+  const ppo = new PPOTrainer({
+    policy: model,
+    reward: rewardModel,
+    tokenizer,
+    prompts,
+    args: {
+      initKlCoef: 0.2,
+      targetKl: 6,
+      adapKlCtrl: true,
+      ppoEpochs: 2,
+      batchSize: 8,
+      miniBatchSize: 4,
+      maxNewTokens: 8,
+      outputDir,
+      maxSteps: 4,
+      saveStrategy: 'no',
+    },
+  });
+  const scores: unknown[] = [];
+  for await (const stats of ppo.steps())
+    scores.push([stats['objective/scores'], stats['objective/kl']]);
+  expect(scores.length).toBeGreaterThan(0);
+  for (const [score, kl] of scores as [number, number][]) {
+    expect(score).toEqual(expect.any(Number));
+    expect(kl).toEqual(expect.any(Number));
+  }
 });

@@ -201,7 +201,7 @@ export function ppoObjective(parts: PpoParts): Objective<PromptExample> {
     );
   }
 
-  /** Answers to the prompts, rated. Those of which no reward function has an opinion are left out. */
+  /** Answers to the prompts, rated. Those that no reward function has an opinion on are left out. */
   async function ratedGroup(examples: readonly PromptExample[], context: UpdateContext) {
     const scored = await scoredRollout(setup, examples, 1, context);
     const { rows, rewards } = scored;

@@ -7,7 +7,7 @@ export interface PolicyView {
   readonly logProbs: Tensor;
   /** What is expected behind each token. */
   readonly values: Tensor;
-  /** Of the whole distribution, nats; 0 where no token is asked for. Not differentiable. */
+  /** That of the whole distribution, nats; 0 where no token is asked for. Not differentiable. */
   readonly entropy: Tensor;
 }
 

@@ -137,7 +137,7 @@ function paddingOf({ config }: LanguageModel): number {
     'PADDING_UNKNOWN',
     `pooling is 'transformers', which looks for the last id that is not pad_token_id, and config.json has ${JSON.stringify(id ?? null)} there.`,
     {
-      remedy: "Take pooling: 'length', which needs no such id, or set pad_token_id in config.json.",
+      remedy: "Take pooling: 'length', which needs no such id, or load the model with padTokenId.",
     },
   );
 }

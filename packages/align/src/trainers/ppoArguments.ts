@@ -8,7 +8,7 @@ import type { SamplingOptions } from '../rollout/rollout.js';
 
 const count = z.int().min(1);
 
-/** What PPO has beside the arguments of every trainer: names of TRL 1.12, and of 0.11 beside them. */
+/** What PPO has beside the arguments of every trainer: names of TRL 1.12, and those of 0.11. */
 export const ppoShape = {
   /**
    * Answers of a group: so many are drawn, and then learned from. A last group of fewer prompts
@@ -25,7 +25,7 @@ export const ppoShape = {
   numMiniBatches: count.default(1),
   /** How often each group is learned from. Default 4. */
   ppoEpochs: count.default(4).meta({ aka: 'numppoepochs numiterations' }),
-  /** Answers to draw in the whole run, in the place of `maxSteps`; null: by epochs. Default null. */
+  /** Answers to draw in the whole run, in the place of `maxSteps`; null: epochs. Default null. */
   totalEpisodes: count.nullable().default(null),
   /** Tokens of an answer at most. Default 53, as `response_length` in TRL. */
   maxNewTokens: count.default(53).meta({ aka: 'responselength maxcompletionlength maxtokens' }),

@@ -120,8 +120,9 @@ interface Last {
  * micro-batches.
  *
  * @example
- * const ppo = new PPOTrainer({ policy, rewardFuncs, tokenizer, prompts, peftConfig, args: { outputDir: 'out', batchSize: 64, miniBatchSize: 16 } });
- * for await (const stats of ppo.steps()) console.log(stats['objective/scores'], stats['objective/kl']);
+ * const ppo = new PPOTrainer({ policy, rewardFuncs, tokenizer, prompts, peftConfig, args: {
+ * outputDir: 'out', batchSize: 64, miniBatchSize: 16 } }); for await (const stats of ppo.steps())
+ * console.log(stats['objective/scores'], stats['objective/kl']);
  */
 export class PPOTrainer extends Trainer<PpoArguments, PpoArgumentsInput> {
   /** The policy as it was given, with the adapter of `peftConfig`. */
@@ -215,7 +216,8 @@ export class PPOTrainer extends Trainer<PpoArguments, PpoArgumentsInput> {
   /**
    * `train` as a loop: tells of each group when its last update is made, and of each evaluation.
    * Numbers of the updates themselves (`loss/policy_avg`, ...) are there when a row of the log was
-   * due, which by default is at the end of each group; those of the answers (`objective/...`) always.
+   * due, which by default is at the end of each group; those of the answers (`objective/...`)
+   * always.
    *
    * @throws as `train`
    */
