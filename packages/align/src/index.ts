@@ -7,3 +7,4 @@ export type { ReferenceChoice } from './reference/reference.js';
 export * from './rollout/index.js';
 export * from './rows/index.js';
 export * from './trainers/index.js';
+export * from './watch/index.js';

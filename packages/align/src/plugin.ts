@@ -1,7 +1,8 @@
-import { defineObjective, definePlugin, Objectives, type Plugin } from '@attune/core';
+import { Callbacks, defineObjective, definePlugin, Objectives, type Plugin } from '@attune/core';
 import { z } from 'zod';
 import { type AlignmentObjective, AlignmentObjectives } from './contract/alignmentObjective.js';
 import { alignmentShape, builtinObjectives, createObjective, pick } from './objectives/create.js';
+import { watchers } from './watch/watchers.js';
 
 const general = z.strictObject(alignmentShape);
 
@@ -21,7 +22,7 @@ export const namedObjective = (definition: AlignmentObjective) =>
 
 /**
  * Alignment for `createAttune({ plugins: [align()] })`: the built-in objectives by their names, for
- * `AlignmentTrainer` and for `Trainer`.
+ * `AlignmentTrainer` and for `Trainer`, and the callbacks that watch a run (`watchers`).
  */
 export const align = (): Plugin =>
   definePlugin({
@@ -33,5 +34,7 @@ export const align = (): Plugin =>
         context.add(AlignmentObjectives, definition);
         context.add(Objectives, namedObjective(definition));
       }
+      for (const [name, useClass] of Object.entries(watchers))
+        context.add(Callbacks, { name, useClass });
     },
   });
