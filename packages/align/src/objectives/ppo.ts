@@ -201,7 +201,7 @@ export function ppoObjective(parts: PpoParts): Objective<PromptExample> {
     );
   }
 
-  /** Answers to the prompts, rated. Those that no reward function has an opinion on are left out. */
+  /** Answers to the prompts, rated, but for those on which no reward function has an opinion. */
   async function ratedGroup(examples: readonly PromptExample[], context: UpdateContext) {
     const scored = await scoredRollout(setup, examples, 1, context);
     const { rows, rewards } = scored;

@@ -120,9 +120,11 @@ interface Last {
  * micro-batches.
  *
  * @example
- * const ppo = new PPOTrainer({ policy, rewardFuncs, tokenizer, prompts, peftConfig, args: {
- * outputDir: 'out', batchSize: 64, miniBatchSize: 16 } }); for await (const stats of ppo.steps())
- * console.log(stats['objective/scores'], stats['objective/kl']);
+ * const ppo = new PPOTrainer({
+ *   policy, rewardFuncs, tokenizer, prompts, peftConfig,
+ *   args: { outputDir: 'out', batchSize: 64, miniBatchSize: 16 },
+ * });
+ * for await (const stats of ppo.steps()) console.log(stats['objective/scores']);
  */
 export class PPOTrainer extends Trainer<PpoArguments, PpoArgumentsInput> {
   /** The policy as it was given, with the adapter of `peftConfig`. */
