@@ -16,7 +16,7 @@ export const namedObjective = (definition: AlignmentObjective) =>
         definition,
         pick(options, definition.options),
         pick(options, general) as z.output<typeof general>,
-        { model, args, reference: 'initial' },
+        { model, args, start: 'initial' },
       ),
   });
 

@@ -43,7 +43,7 @@ function referenceFree(
     losses: cpoAlpha === 0 ? losses : losses.add(nll.mul(cpoAlpha)),
     rewards,
     logProbs: { chosen: chosen.detach(), rejected: rejected.detach() },
-    metrics: cpoAlpha === 0 ? {} : { nllLoss: nll },
+    metrics: { nllLoss: cpoAlpha === 0 ? nll.detach().mul(0) : nll }, // 0 as TRL logs it
   };
 }
 

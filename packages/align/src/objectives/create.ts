@@ -45,8 +45,10 @@ export interface ObjectiveSite {
   readonly args: Pick<TrainingArguments, 'perDeviceTrainBatchSize'> & {
     readonly maxLength: number | null;
   };
-  /** The reference, where it is not named in the options. */
-  readonly reference: ReferenceChoice;
+  /** The reference, where it is not named in the options. Default: `start`. */
+  readonly reference?: ReferenceChoice | undefined;
+  /** What the model was before it is trained: what is computed where a file keeps it. */
+  readonly start: 'base' | 'initial';
 }
 
 /**
@@ -58,7 +60,7 @@ export function createObjective(
   definition: AlignmentObjective,
   options: Readonly<Record<string, unknown>>,
   general: z.output<z.ZodObject<typeof alignmentShape>>,
-  { model, args, reference: fallback }: ObjectiveSite,
+  { model, args, reference: given, start }: ObjectiveSite,
 ): Objective {
   definition.check?.(options);
   if (model.taskType !== 'CAUSAL_LM')
@@ -68,9 +70,9 @@ export function createObjective(
       { remedy: 'Load it with AutoModelForCausalLM.fromPretrained(path, { attune }).' },
     );
   const { needsReference } = definition;
-  const choice = general.reference ?? fallback;
+  const choice = general.reference ?? given ?? start;
   const isStored = isPlainObject(choice) && 'precomputed' in choice;
-  const computing = isStored ? (model.adapters ? fallback : 'initial') : choice;
+  const computing = isStored ? (model.adapters ? start : 'initial') : choice;
   const settings: AlignmentSettings = {
     maxLength: args.maxLength!,
     truncationMode: general.truncationMode,
@@ -124,7 +126,8 @@ export const alignmentObjective = <S extends z.ZodObject>(
     createObjective(definition, own, general as never, {
       model,
       args,
-      reference: isModel ? (reference as unknown as LanguageModel) : 'initial',
+      ...(isModel && { reference: reference as unknown as LanguageModel }),
+      start: 'initial',
     });
 };
 

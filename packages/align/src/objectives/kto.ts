@@ -47,7 +47,7 @@ export const ktoObjective = defineAlignmentObjective({
             kl: { sum: baseline.kl, count: 1 },
             klRaw: { sum: baseline.raw, count: 1 },
           }
-        : {},
+        : { kl: { sum: labels.engine.zeros([1]), count: 1 } }, // 0 as TRL logs it
     };
   },
 });

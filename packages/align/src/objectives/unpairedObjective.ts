@@ -102,12 +102,29 @@ function unpairedLoss<Options>(
     loss: losses.sum(),
     metrics: {
       ...byClass('rewards', rewards, labels),
+      'rewards/margins': classMargin(rewards, labels),
       ...byClass('logps', logProbs, labels),
       ...byClass('logits', logits!, labels, counts),
       entropy: tokenMean(entropy!, counts),
       ...measured(metrics),
     },
   };
+}
+
+/**
+ * The mean over the desirable answers less that over the undesirable ones, of batches that have
+ * both. No gradient.
+ */
+function classMargin(values: Tensor, labels: Tensor): Metrics[string] {
+  const sums = classSums(values, labels);
+  const counts = classSums(labels.mul(0).add(1), labels);
+  const { engine } = labels;
+  return engine.noGrad(() => {
+    const one = engine.full([], 1);
+    const mean = (of: keyof typeof sums) => sums[of].div(counts[of].maximum(one));
+    const hasBoth = counts.desirable.minimum(one).mul(counts.undesirable.minimum(one));
+    return { sum: mean('desirable').sub(mean('undesirable')).mul(hasBoth), count: hasBoth };
+  });
 }
 
 /**

@@ -91,7 +91,8 @@ export class AlignmentTrainer<S extends z.ZodObject = z.ZodObject> extends Train
           createObjective(definition, pick(args, definition.options), args, {
             model,
             args,
-            reference: reference ?? (rest.peftConfig ? 'base' : 'initial'),
+            reference,
+            start: rest.peftConfig ? 'base' : 'initial',
           }),
       } as never,
       {
