@@ -216,18 +216,29 @@ test('completions are drawn by the generator with the options of the arguments',
   expect(trainer.completions!.rows).toHaveLength(16);
 });
 
-test('the plan has the generation of a rollout, and the step of its completions', async () => {
-  await using attune = await reference();
+test('the plan counts rollouts and the step of completions: no run takes more', async () => {
+  await using attune = await float32Attune();
+  const { stats } = attune.backend;
   const trainer = new GRPOTrainer({
     model: await loaded(attune),
     trainDataset: rows,
     rewardFuncs: high,
-    args: { ...args, outputDir: await folder(), beta: 0 },
+    args: {
+      ...args,
+      outputDir: await folder(),
+      maxCompletionLength: 20,
+      maxSteps: 8,
+      saveStrategy: 'no',
+    },
   });
-  const { phases, batch } = await trainer.planMemory();
-  expect(phases.map(({ name }) => name)).toContain('generate');
+  const { phases, batch, peakBytes } = await trainer.planMemory();
+  expect(phases.map(({ name }) => name)).toEqual(['optimizer', 'step', 'generate']);
   expect(batch.inputIds![0]).toBe(4);
   expect(batch.old).toEqual(batch.mask);
+  stats.peakBytes = stats.liveBytes;
+  await trainer.train();
+  expect(stats.peakBytes).toBeLessThanOrEqual(peakBytes);
+  expect(stats.peakBytes).toBeGreaterThan(0.9 * peakBytes);
 });
 
 test('an evaluation draws completions of its own and logs them apart', async () => {

@@ -110,8 +110,11 @@ export function planMemory(subject: PlanSubject, options: PlanMemoryOptions = {}
                 ),
               ),
             );
+          // What updates generate, they generate beside the optimizer and its gradients.
+          const drawn = objective.generation?.(trainExamples);
+          if (drawn) phase('generate', () => rehearseGeneration(model, drawn));
           device.dispose();
-          const generation = options.generation ?? objective.generation?.(trainExamples);
+          const { generation } = options;
           if (generation) phase('generate', () => rehearseGeneration(model, generation));
           return describePlan(counter.stats.reservedBytes, most, ledger, {
             device: counter.info.device,
