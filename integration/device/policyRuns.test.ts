@@ -33,6 +33,56 @@ describe('GRPO and RLOO follow TRL on the device', () => {
   });
 });
 
+test('a run that dies in a rollout goes on to the same bits, within the planned memory', async () => {
+  const make = async (fails: boolean, outputDir: string) => {
+    const base = await AutoModelForCausalLM.fromPretrained(fixture('tiny-llama'), {
+      attune,
+      dtype: 'float32',
+    });
+    let calls = 0;
+    const even = ({ completionIds }: RewardInput) => {
+      if (fails && ++calls === 3) throw new Error('no connection');
+      return completionIds.map((ids) => ids.filter((id) => id % 2 === 0).length / ids.length);
+    };
+    return new GRPOTrainer({
+      model: base,
+      peftConfig: { peftType: 'LORA', r: 4 },
+      trainDataset: Array.from({ length: 8 }, (_, i) => ({ input_ids: [i + 3, 2 * i + 4] })),
+      rewardFuncs: [even],
+      args: {
+        outputDir,
+        perDeviceTrainBatchSize: 8,
+        numGenerations: 4,
+        numIterations: 2,
+        maxCompletionLength: 12,
+        beta: 0.04,
+        learningRate: 1e-2,
+        maxSteps: 8,
+        loggingSteps: 1,
+        saveSteps: 4,
+      },
+    });
+  };
+  const weightsOf = async ({ model }: GRPOTrainer) => {
+    const weights: Record<string, ArrayLike<number>> = {};
+    for (const [name, { trainable, tensor }] of model.root.namedParameters())
+      if (trainable) weights[name] = await tensor.data();
+    return weights;
+  };
+  const whole = await make(false, await temporaryFolder());
+  const plan = await whole.planMemory();
+  const { stats } = attune.backend;
+  stats.peakBytes = stats.liveBytes;
+  await whole.train();
+  expect(stats.peakBytes).toBeLessThanOrEqual(1.03 * plan.peakBytes);
+  const outputDir = await temporaryFolder();
+  await expect((await make(true, outputDir)).train()).rejects.toThrow(/no connection/);
+  const resumed = await make(false, outputDir);
+  await resumed.train({ resumeFromCheckpoint: true });
+  expect(await weightsOf(resumed)).toEqual(await weightsOf(whole));
+  expect(resumed.completions).toEqual(whole.completions);
+});
+
 describe.skipIf(!hasStories)('stories260k (needs the shared model)', () => {
   test('GRPO makes stories happy within 100 updates, without losing entropy or memory', async () => {
     const folder = shared('models/stories260k');

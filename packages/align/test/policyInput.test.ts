@@ -204,6 +204,37 @@ describe('a reward model', () => {
     expect(await message(trainer({ rewardFuncs: model }))).toMatch(/REWARD_MODEL.*without scores/);
   });
 
+  test('gives each completion the score of its own text, whatever is beside it', async () => {
+    const rewardFuncs = await reward({ initializer_range: 0.5 });
+    const ids = (text: string) => Array.from(text, (c) => 3 + (c.charCodeAt(0) % 14));
+    const tokenizer = {
+      encode: ids,
+      decode: (own: ArrayLike<number>) => Array.from(own).join(' '),
+    };
+    const t = await trainer({
+      rewardFuncs,
+      tokenizer: tokenizer as never,
+      trainDataset: ['ab', 'c', 'def', 'g'].map((prompt) => ({ prompt })),
+      rollout: () => ({ completionIds: [[3], [4, 5, 6], [7, 2], [8, 8, 8, 8]] }),
+      args: { shuffle: false },
+    });
+    await t.train();
+    const { engine } = attune;
+    for (const { prompt, completion, rewards } of t.completions!.rows) {
+      const text = ids(`${prompt}${completion}`);
+      const score = await engine
+        .scope('score', () =>
+          engine.keep(
+            rewardFuncs.scores!({ inputIds: engine.tensor(text, [1, text.length], 'int32') }),
+          ),
+        )
+        .item();
+      expect(rewards.reward_model).toBeCloseTo(score, 6);
+    }
+    const scores = t.completions!.rows.map(({ rewards }) => rewards.reward_model);
+    expect(new Set(scores).size).toBe(4);
+  });
+
   test('rates together with a function', async () => {
     const t = await trainer({
       rewardFuncs: [await reward({}), one],
