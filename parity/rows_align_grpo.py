@@ -32,7 +32,9 @@ def words():
     vocab = {"[end]" if i == EOS else f"w{i}": i for i in range(256)}
     tok = Tokenizer(WordLevel(vocab, unk_token="w0"))
     tok.pre_tokenizer = Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=tok, eos_token="[end]", pad_token="[end]")
+    words = PreTrainedTokenizerFast(tokenizer_object=tok, eos_token="[end]", pad_token="[end]")
+    words.chat_template = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}w7 {% endif %}"
+    return words
 
 
 def even(completion_ids, **_):
@@ -43,6 +45,12 @@ def even(completion_ids, **_):
 def short(completion_ids, **_):
     """1 / length; no opinion on completions of more than 6 tokens."""
     return [1 / len(ids) if len(ids) <= 6 else None for ids in completion_ids]
+
+
+def ones(completions, **_):
+    """The share of words that begin with w1; of conversations too."""
+    texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
+    return [sum(w.startswith("w1") for w in text.split()) / max(len(text.split()), 1) for text in texts]
 
 
 def prompts():
@@ -97,9 +105,14 @@ for module in (grpo_trainer, rloo_trainer):
     module.create_model_from_path = lambda *_, **__: load()  # the reference: the model as it was, by its name
 
 
-def trainer_of(cls, config, functions, model=None, peft=None, **given):
+def rows(kind):
+    texts = [" ".join(f"w{i}" for i in ids) for ids in PROMPTS]
+    return [{"prompt": [{"role": "user", "content": text}] if kind == "chat" else text} for text in texts]
+
+
+def trainer_of(cls, config, functions, model=None, peft=None, kind="ids", **given):
     tok = words()
-    data = Dataset.from_list([{"prompt": " ".join(f"w{i}" for i in ids)} for ids in PROMPTS])
+    data = Dataset.from_list(rows(kind))
     args = config(
         output_dir=tempfile.mkdtemp(prefix="parity-"), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
         save_strategy="no", disable_tqdm=True, logging_steps=1, seed=0, dataloader_pin_memory=False, shuffle_dataset=False,
@@ -142,6 +155,8 @@ FULL = {
     "top-entropy": dict(top_entropy_quantile=0.4, **TWICE),
     "off-policy": dict(off_policy_mask_threshold=0.02, **TWICE),
     "beta": dict(beta=0.04, num_iterations=2, learning_rate=5e-3),
+    "text": dict(kind="text", functions=[ones, short]),
+    "chat": dict(kind="chat", functions=[ones], num_iterations=2),
 }
 
 FULL_RLOO = {
@@ -169,22 +184,23 @@ def lora():
     return LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
 
 
-def run(kind, name, peft, functions=(even,), **given):
-    cls, config = (Rloo, RLOOConfig) if kind == "rloo" else (Grpo, GRPOConfig)
+def run(method, name, peft, functions=(even,), kind="ids", **given):
+    cls, config = (Rloo, RLOOConfig) if method == "rloo" else (Grpo, GRPOConfig)
     settings = {**SIZES, **({"learning_rate": 1e-2} if peft else {}), **given}
-    trainer = trainer_of(cls, config, list(functions), peft=lora() if peft else None, **settings)
+    trainer = trainer_of(cls, config, list(functions), peft=lora() if peft else None, kind=kind, **settings)
     if peft and not run.saved:
         save_adapter(trainer.model, run.folder / "adapter")
         run.saved = True
     trainer.train()
     first, last = trainer.trace[0], trainer.trace[-1]
     print(f"  {name}: loss {first['loss']:.5f} -> {last['loss']:.5f}, grad norm {last['grad_norm']:.4f}, rollouts {trainer.drawn}")
-    return {"name": name, "method": kind, "lora": peft, "functions": [f.__name__ for f in functions], "settings": settings, "trace": trainer.trace}
+    return {"name": name, "method": method, "kind": kind, "lora": peft, "functions": [f.__name__ for f in functions], "settings": settings, "trace": trainer.trace}
 
 
 def runs():
     run.folder = fresh_folder(FOLDER)
     run.saved = False
+    words().save_pretrained(run.folder / "tokenizer")
     cases = [run("grpo", name, False, **given) for name, given in FULL.items()]
     cases += [run("rloo", name, False, **given) for name, given in FULL_RLOO.items()]
     cases += [run("grpo", name, True, **given) for name, given in LORA.items()]
@@ -195,7 +211,8 @@ def runs():
         "conventions": {
             "prompts": "ids of each row, in file order, no shuffle; prompts of a rollout after each other",
             "rollouts": "completions of each rollout of a run in the order of its rows; a run that draws fewer takes the first ones",
-            "functions": "even: the share of even ids; short: 1 / length, no opinion above 6 tokens",
+            "kind": "ids: rows of token ids; text: rows of their words, tokenizer/; chat: one message of the user with them",
+            "functions": "ones: the share of words that begin with w1; even: the share of even ids; short: 1 / length, no opinion above 6 tokens",
             "order": "completions of a rollout are not permuted (TRL permutes them before it cuts them into micro-batches)",
             "adapter": "the LoRA adapter before the first update",
         },

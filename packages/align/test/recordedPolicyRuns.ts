@@ -11,16 +11,18 @@ import {
   type RlooTrainerOptions,
   type RolloutFunction,
 } from '@attune/align';
-import type { TrainLogs } from '@attune/core';
+import { AutoTokenizer, type ChatMessage, type TrainLogs } from '@attune/core';
 import { snakeToCamel } from '@attune/core/util';
 import { expect } from 'vitest';
-import { fixture } from './fixtures.js';
+import { fixture, fixtures } from './fixtures.js';
 import { camelMetric } from './policy.support.js';
 
 /** A run of TRL with recorded completions. */
 export interface RecordedRun {
   readonly name: string;
   readonly method: 'grpo' | 'rloo';
+  /** What rows are: ids, texts, or conversations. */
+  readonly kind: 'ids' | 'text' | 'chat';
   readonly lora: boolean;
   readonly functions: readonly (keyof typeof rewards)[];
   readonly settings: Readonly<Record<string, unknown>>;
@@ -38,6 +40,12 @@ export const recordedRuns = (): RecordedRuns => fixture<RecordedRuns>('align-grp
 const rewards = {
   even: ({ completionIds }: RewardInput) =>
     completionIds.map((ids) => ids.filter((id) => id % 2 === 0).length / ids.length),
+  ones: ({ completions }: RewardInput) =>
+    completions.map((completion: string | readonly ChatMessage[]) => {
+      const text = typeof completion === 'string' ? completion : String(completion[0]!.content);
+      const words = text.split(' ').filter((word) => word !== '');
+      return words.filter((word) => word.startsWith('w1')).length / Math.max(words.length, 1);
+    }),
   short: ({ completionIds }: RewardInput) =>
     completionIds.map((ids) => (ids.length <= 6 ? 1 / ids.length : null)),
 } satisfies Record<string, RewardFunction>;
@@ -49,6 +57,12 @@ export interface RunTolerance {
   readonly metrics: number;
 }
 export const onReference: RunTolerance = { loss: 1e-4, gradNorm: 1e-3, metrics: 1e-3 };
+
+function rowOf(kind: RecordedRun['kind'], ids: readonly number[]): object {
+  if (kind === 'ids') return { input_ids: ids };
+  const text = ids.map((id) => `w${id}`).join(' ');
+  return { prompt: kind === 'text' ? text : [{ role: 'user', content: text }] };
+}
 
 /** The same run by our trainer, from the same start. */
 export async function followPolicyRun(
@@ -66,7 +80,11 @@ export async function followPolicyRun(
   );
   const options: GrpoTrainerOptions & RlooTrainerOptions = {
     model,
-    trainDataset: prompts.map((input_ids) => ({ input_ids })),
+    trainDataset: prompts.map((ids) => rowOf(run.kind, ids)),
+    tokenizer:
+      run.kind === 'ids'
+        ? null
+        : await AutoTokenizer.fromPretrained(join(fixtures, 'align-grpo/tokenizer')),
     rewardFuncs: run.functions.map((name) => rewards[name]),
     rollout,
     args: {
