@@ -118,7 +118,8 @@ export function ppoDefaults(given: object | undefined): Readonly<Record<string, 
   return {
     learningRate: 3e-6,
     loggingSteps: updates,
-    perDeviceTrainBatchSize: largestDivisor(mini, MICRO_BATCH),
+    // Sizes that do not divide each other are refused by their own names.
+    perDeviceTrainBatchSize: Number.isInteger(mini) ? largestDivisor(mini, MICRO_BATCH) : 1,
     ...(episodes > 0 && { maxSteps: Math.ceil(episodes / batch) * updates }),
   };
 }
