@@ -41,6 +41,8 @@ describe.skipIf(!hasStories)('stories260k (needs the shared model)', () => {
         seed: 1,
       },
     });
+    const plan = await ppo.planMemory();
+    attune.backend.stats.peakBytes = 0;
     const scores: number[] = [];
     const bytes: number[] = [];
     let entropy = 0;
@@ -51,6 +53,7 @@ describe.skipIf(!hasStories)('stories260k (needs the shared model)', () => {
       const last = scores.slice(-5);
       if (last.length === 5 && last.reduce((a, b) => a + b) / 5 >= 0.9) break;
     }
+    expect(Math.abs(plan.peakBytes / attune.backend.stats.peakBytes - 1)).toBeLessThan(0.1);
     expect(scores.slice(-5).reduce((a, b) => a + b) / 5).toBeGreaterThanOrEqual(0.9);
     expect(scores[0]).toBeLessThan(0.2);
     expect(entropy).toBeGreaterThan(0.3);

@@ -148,15 +148,13 @@ export function ppoObjective(parts: PpoParts): Objective<PromptExample> {
     },
     standIn(batch) {
       const zeros = new Float64Array(maxCompletionLength);
-      const answers = prompts
-        .of(batch)
-        .slice(0, schedule.microBatch)
-        .map(({ promptIds }): RatedAnswer => {
-          const completionIds = Array<number>(maxCompletionLength).fill(0);
-          const row = { promptIds, completionIds, counts: true };
-          const old = { logProbs: zeros, refLogProbs: zeros, values: zeros };
-          return { row, ...old, score: 0, advantages: zeros, returns: zeros, kl: 0 };
-        });
+      const examples = filled(prompts.of(batch), schedule.microBatch);
+      const answers = examples.map(({ promptIds }): RatedAnswer => {
+        const completionIds = Array<number>(maxCompletionLength).fill(0);
+        const row = { promptIds, completionIds, counts: true };
+        const old = { logProbs: zeros, refLogProbs: zeros, values: zeros };
+        return { row, ...old, score: 0, advantages: zeros, returns: zeros, kl: 0 };
+      });
       return answerBatch(answers, sizeOf(answers), lengthOf(answers.map(({ row }) => row)));
     },
     loss: (model, batch) => ppoLoss(model, batch, critic, loss),
