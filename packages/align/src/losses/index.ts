@@ -1,6 +1,13 @@
 export * from './bradleyTerry.js';
 export { divergenceTypes, pairScores } from './divergences.js';
 export { type GaeAdvantages, type GaeOptions, gae } from './gae.js';
+export {
+  type GeneralizedJsdOptions,
+  generalizedJsd,
+  type HeadRows,
+  headJsd,
+  type RowDivergences,
+} from './generalizedJsd.js';
 export * from './kto.js';
 export * from './lengthWeights.js';
 export { maskedMean, maskedVar, maskedWhiten } from './masked.js';

@@ -10,4 +10,5 @@ export {
   orpo,
   simpo,
 } from './create.js';
+export { type DistillationOptions, distillationObjective } from './distillation.js';
 export { type RewardOptions, rewardObjective } from './reward.js';

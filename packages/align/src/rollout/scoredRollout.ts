@@ -117,7 +117,8 @@ function columnsOf(each: readonly PromptExample[]): Record<string, readonly unkn
   );
 }
 
-function lengthMetrics(lengths: readonly number[], isCut: readonly boolean[]) {
+/** What TRL logs of the lengths of completions. @param isCut of each: no end token closes it */
+export function lengthMetrics(lengths: readonly number[], isCut: readonly boolean[]) {
   const ended = lengths.filter((_, n) => !isCut[n]);
   const some = ended.length > 0 ? ended : [0];
   return {

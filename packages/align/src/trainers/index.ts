@@ -6,6 +6,12 @@ export {
   type NamedTrainerOptions,
 } from './alignmentTrainer.js';
 export {
+  type DistillationArguments,
+  type DistillationArgumentsInput,
+  DistillationTrainer,
+  type DistillationTrainerOptions,
+} from './distillationTrainer.js';
+export {
   GRPOTrainer,
   type GrpoArguments,
   type GrpoArgumentsInput,

@@ -9,6 +9,7 @@ export type { CrossEntropyOptions } from '../tensor/crossEntropyOptions.js';
 export { Engine } from '../tensor/engine.js';
 export type { MatmulOptions } from '../tensor/matmulOptions.js';
 export * from '../tensor/op.js';
+export { chunkRows } from '../tensor/ops/headChunks.js';
 export * as ops from '../tensor/ops/index.js';
 export { opTable } from '../tensor/opTable.js';
 export * from '../tensor/shape.js';

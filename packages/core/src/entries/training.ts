@@ -16,7 +16,11 @@ export type {
 export * from '../evaluation/tasks/index.js';
 export * from '../objectives/causalLm.js';
 export { type CausalLmRowOptions, causalLmRows } from '../objectives/causalLmRows.js';
-export { collatePredictions } from '../objectives/predictedRows.js';
+export {
+  collatePredictions,
+  type PredictedRows,
+  predictedRows,
+} from '../objectives/predictedRows.js';
 export * from '../objectives/sequenceClassification.js';
 export * from '../objectives/sequenceLogProbs.js';
 export * from '../optim/index.js';
