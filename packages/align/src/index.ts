@@ -1,3 +1,10 @@
+export {
+  type AdviseAlignmentOptions,
+  type AlignmentAdvice,
+  type AlignmentAlternative,
+  type AlignmentMethod,
+  adviseAlignment,
+} from './advise.js';
 export * from './contract/alignmentObjective.js';
 export * from './losses/index.js';
 export * from './objectives/index.js';

@@ -6,6 +6,7 @@ import {
   AlignmentTrainer,
   align,
   CollapseCallback,
+  CompletionsCallback,
   CutCompletionsCallback,
   DPOTrainer,
   defineAlignmentObjective,
@@ -231,6 +232,57 @@ describe('explanations', () => {
   });
 });
 
+describe('completions in the log', () => {
+  const table = {
+    title: 'completions of update 3',
+    columns: ['prompt', 'completion', 'happy', 'short', 'advantage'],
+    rows: [
+      [
+        'Once upon a time',
+        `a happy girl\nwent ${'far '.repeat(30)}${'x'.repeat(100)}`,
+        1,
+        null,
+        0.93541,
+      ],
+      ['Once upon a time', '', 0, null, -0.5],
+      ['Once upon a time', 'sad', 0, null, -0.5],
+    ],
+  };
+
+  test('texts with their rewards, at most 80 columns wide', async () => {
+    const { infos, logger } = listening();
+    const callback = new CompletionsCallback({ numCompletionsToPrint: 2 });
+    const context = { objective: { tables: () => [table] }, logger } as unknown as CallbackContext;
+    callback.onLog(context, { loss: 1, learningRate: 1 });
+    callback.onLog(context, { evalLoss: 1 });
+    expect(infos).toHaveLength(1);
+    const lines = infos[0]!.split('\n');
+    expect(Math.max(...lines.map(({ length }) => length))).toBe(80);
+    expect(lines).toEqual([
+      'completions of update 3:',
+      '  prompt      Once upon a time',
+      `  completion  a happy girl\\nwent ${'far '.repeat(12).trim()}`,
+      `              ${'far '.repeat(16).trim()}`,
+      `              ${'far '.repeat(2).trim()}`,
+      `              ${'x'.repeat(66)}`,
+      `              ${'x'.repeat(34)}`,
+      '              happy 1, short none, advantage 0.9354',
+      '',
+      '  prompt      Once upon a time',
+      '  completion',
+      '              happy 0, short none, advantage -0.5',
+      '  and 1 more',
+    ]);
+  });
+
+  test('nothing where the objective has no table', () => {
+    const { infos, logger } = listening();
+    const context = { objective: {}, logger } as unknown as CallbackContext;
+    new CompletionsCallback().onLog(context, { loss: 1, learningRate: 1 });
+    expect(infos).toEqual([]);
+  });
+});
+
 describe('in a run', () => {
   const folder = join(import.meta.dirname, '../../../parity/fixtures/tiny-llama');
   const pairs = Array.from({ length: 4 }, (_, i) => ({
@@ -280,6 +332,7 @@ describe('in a run', () => {
     });
     expect(Object.keys(watchers).sort()).toEqual([
       'collapse',
+      'completions',
       'cut-completions',
       'explanations',
       'no-spread',

@@ -21,7 +21,7 @@ import {
   perToken,
   tokenCounts,
 } from '../rollout/completionBatch.js';
-import type { CompletionsTable } from '../rollout/completions.js';
+import { type CompletionsTable, reportTable } from '../rollout/completions.js';
 import {
   PromptBatches,
   type RolloutSetup,
@@ -96,6 +96,7 @@ export function policyObjective(parts: PolicyParts): Objective<PromptExample> {
   const { microBatch, microBatches, stepsPerGeneration, numIterations, numGenerations } = schedule;
   const { maxCompletionLength, generationMicroBatch } = setup.sampling;
   const prompts = new PromptBatches();
+  let last: CompletionsTable | null = null;
   const training = (microBatch * stepsPerGeneration) / numGenerations;
   const evaluation = Math.max(1, Math.floor(schedule.evalBatch / schedule.numGenerationsEval));
   return {
@@ -144,6 +145,7 @@ export function policyObjective(parts: PolicyParts): Objective<PromptExample> {
         ...(method.keptTokens && { kept: zeros }),
       };
     },
+    tables: () => (last ? [reportTable(last)] : []),
     loss: (model, batch) => method.loss(model, batch),
   };
 
@@ -164,7 +166,10 @@ export function policyObjective(parts: PolicyParts): Objective<PromptExample> {
     };
     const { advantages, fracZeroStd } = method.advantages(matrix, drift);
     const table = tableOf(scored, setup.scorer, advantages, context.step);
-    if (isTraining) onCompletions(table);
+    if (isTraining) {
+      last = table;
+      onCompletions(table);
+    }
     const ofRollout = {
       completions: scored.rows.length,
       tokens: tokenCounts(scored.rows).reduce((sum, count) => sum + count, 0),

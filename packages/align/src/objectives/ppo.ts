@@ -15,7 +15,7 @@ import { ppoPolicyLoss, ppoValueLoss } from '../losses/ppo.js';
 import type { Reference } from '../reference/reference.js';
 import { weightedRewards } from '../rollout/advantages.js';
 import { type CompletionRow, completionBatch } from '../rollout/completionBatch.js';
-import type { CompletionsTable } from '../rollout/completions.js';
+import { type CompletionsTable, reportTable } from '../rollout/completions.js';
 import type { KlController } from '../rollout/klController.js';
 import { penalised } from '../rollout/ppoRewards.js';
 import {
@@ -95,6 +95,7 @@ export function ppoObjective(parts: PpoParts): Objective<PromptExample> {
   const { batchSize, numMiniBatches, ppoEpochs } = schedule;
   const { maxCompletionLength, generationMicroBatch } = setup.sampling;
   const prompts = new PromptBatches();
+  let last: CompletionsTable | null = null;
   const lengthOf = (rows: readonly CompletionRow[]) =>
     rows.reduce((n, { promptIds }) => Math.max(n, promptIds.length + maxCompletionLength), 1);
   return {
@@ -116,6 +117,7 @@ export function ppoObjective(parts: PpoParts): Objective<PromptExample> {
     rows: promptRows({ maxLength: parts.maxPromptLength }),
     modules: critic.modules,
     state: { values: controller.state },
+    tables: () => (last ? [reportTable(last)] : []),
     examplesPerGroup: { training: batchSize, evaluation: schedule.evalBatch },
     updatesPerGroup: ppoEpochs * numMiniBatches,
     async prepare({ logger }) {
@@ -240,7 +242,8 @@ export function ppoObjective(parts: PpoParts): Objective<PromptExample> {
       answers.forEach(({ advantages: own }, i) => {
         advantages[known[i]!] = own.reduce((sum, x) => sum + x, 0) / own.length;
       });
-      parts.onGroup(tableOf(scored, setup.scorer, advantages, context.step), stats);
+      last = tableOf(scored, setup.scorer, advantages, context.step);
+      parts.onGroup(last, stats);
     }
     return { answers, stats, kl };
   }

@@ -1,3 +1,4 @@
+import type { ReportTable } from '@attune/core/training';
 import type { Prompt } from './rewards.js';
 
 /** A completion of the last rollout, with what it was worth. */
@@ -16,24 +17,21 @@ export interface CompletionsTable {
   readonly rows: readonly CompletionRecord[];
 }
 
-/** As text, for a log. @param count rows to show; null: all */
-export function formatCompletions({ step, rows }: CompletionsTable, count: number | null): string {
-  const shown = count === null ? rows : rows.slice(0, count);
-  const lines = shown.map(({ prompt, completion, rewards, advantage }) => {
-    const values = Object.entries(rewards).map(
-      ([name, value]) => `${name} ${value === null ? 'none' : brief(value)}`,
-    );
-    return `  ${textOf(prompt)} -> ${textOf(completion)}\n    ${values.join(', ')}, advantage ${brief(advantage)}`;
-  });
-  const left = rows.length - shown.length;
-  return [
-    `completions of update ${step}:`,
-    ...lines,
-    ...(left > 0 ? [`  and ${left} more`] : []),
-  ].join('\n');
+/** As the HTML report shows it, and the log. */
+export function reportTable({ step, rows }: CompletionsTable): ReportTable {
+  const names = Object.keys(rows[0]?.rewards ?? {});
+  return {
+    title: `completions of update ${step}`,
+    columns: ['prompt', 'completion', ...names, 'advantage'],
+    rows: rows.map(({ prompt, completion, rewards, advantage }) => [
+      textOf(prompt),
+      textOf(completion),
+      ...names.map((name) => rewards[name] ?? null),
+      advantage,
+    ]),
+  };
 }
 
-const brief = (value: number): string => String(Number(value.toPrecision(4)));
-
+/** A text as it is; of messages the last. */
 const textOf = (prompt: Prompt): string =>
-  JSON.stringify(typeof prompt === 'string' ? prompt : (prompt.at(-1)?.content ?? ''));
+  typeof prompt === 'string' ? prompt : String(prompt.at(-1)?.content ?? '');

@@ -1,6 +1,5 @@
 import {
   AttuneError,
-  defineCallback,
   type Objective,
   Trainer,
   type TrainerOptions,
@@ -12,9 +11,10 @@ import { checkTrainerOptions, trainerOptions } from '@attune/core/training';
 import { type OptionsInput, z } from '@attune/core/util';
 import type { PolicyParts } from '../objectives/policyObjective.js';
 import { Reference, type ReferenceChoice } from '../reference/reference.js';
-import { type CompletionsTable, formatCompletions } from '../rollout/completions.js';
+import type { CompletionsTable } from '../rollout/completions.js';
 import { RewardScorer, type RewardSource } from '../rollout/rewards.js';
 import type { RolloutFunction } from '../rollout/rollout.js';
+import { CompletionsCallback } from '../watch/completions.js';
 import {
   checkEvaluation,
   type PolicyArguments,
@@ -151,17 +151,8 @@ export class PolicyTrainer<Args extends PolicyArguments, ArgsInput extends objec
     });
     this.#last = last;
     last.state = this.state;
-    if (this.args.logCompletions)
-      this.addCallback(
-        defineCallback({
-          name: 'completions',
-          firstRankOnly: true,
-          onLog: ({ logger }, logs) => {
-            if (this.completions && 'loss' in logs)
-              logger.info(formatCompletions(this.completions, this.args.numCompletionsToPrint));
-          },
-        }),
-      );
+    const { logCompletions, numCompletionsToPrint } = this.args;
+    if (logCompletions) this.addCallback(new CompletionsCallback({ numCompletionsToPrint }));
   }
 
   /** The completions of the last rollout with rewards and advantages; null before the first. */

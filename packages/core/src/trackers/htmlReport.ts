@@ -16,7 +16,8 @@ const LONGEST_VALUE = 1000;
 /**
  * Writes `loss.svg` and `report.html` into loggingDir or outputDir when the run is over. The report
  * says what was trained, on which device and how fast. It has curves of loss, perplexity, accuracy,
- * learning rate and gradient norm, and the arguments, changed ones first.
+ * learning rate and gradient norm, the tables that the objective has to show, and the arguments,
+ * changed ones first.
  */
 export class HtmlReportCallback implements Tracker {
   readonly name = 'HtmlReportCallback';
@@ -33,6 +34,7 @@ export class HtmlReportCallback implements Tracker {
       ...{ title, changed, others },
       plots: panels.map((panel) => linePlot(panel, last).svg),
       summary: runSummary(context, metrics),
+      tables: objective.tables?.() ?? [],
     });
     await writing(folder, async () => {
       await mkdir(folder, { recursive: true });

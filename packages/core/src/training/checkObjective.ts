@@ -15,6 +15,7 @@ const kinds: Readonly<Record<keyof Objective, Kind>> = {
   ...required,
   prepare: 'a function',
   updates: 'a function',
+  tables: 'a function',
   updatesPerGroup: 'a whole number',
   examplesPerGroup: 'an object',
   generation: 'a function',

@@ -114,6 +114,11 @@ export interface Objective<Example = unknown> {
   standIn?(batch: HostBatch): HostBatch;
   /** Records the forward pass. Must not wait for the device. */
   loss(model: LanguageModel, batch: DeviceBatch): LossOutput;
+  /**
+   * What it has to show of the run, for the HTML report: the last answers that it drew, for one. It
+   * is asked when the run is over. Optional.
+   */
+  tables?(): readonly ReportTable[];
   /** What `computeMetrics` and `trainer.predict` ask for. Without it they are refused. */
   readonly prediction?: PredictionParts | undefined;
   /**
@@ -125,6 +130,14 @@ export interface Objective<Example = unknown> {
   readonly modules?: Readonly<Record<string, Module>>;
   /** What else changes. Checkpoints hold it, and a resumed run finds it as it was, bit for bit. */
   readonly state?: ObjectiveState;
+}
+
+/** A table for people. */
+export interface ReportTable {
+  readonly title: string;
+  readonly columns: readonly string[];
+  /** A cell for each column. Texts are shown as they are, numbers briefly, null as nothing. */
+  readonly rows: readonly (readonly (string | number | null)[])[];
 }
 
 /** Tokens that an objective generates at once. */

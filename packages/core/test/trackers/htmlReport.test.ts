@@ -8,8 +8,10 @@ import { type Point, thin } from '../../src/trackers/curve.js';
 import { escapeXml } from '../../src/trackers/escapeXml.js';
 import { linePlot } from '../../src/trackers/linePlot.js';
 import { lossPlot } from '../../src/trackers/lossPlot.js';
+import { reportPage } from '../../src/trackers/reportPage.js';
 import { runCurves } from '../../src/trackers/runCurves.js';
 import { duration } from '../../src/trackers/runSummary.js';
+import type { ReportTable } from '../../src/training/objective.js';
 import {
   float32Attune,
   idRows,
@@ -55,6 +57,34 @@ const svgOf = (history: readonly LogEntry[], last = history.at(-1)?.step ?? 1): 
   lossPlot(runCurves(history, false), last, 'a run');
 const losses = (values: readonly number[]): LogEntry[] =>
   values.map((loss, i) => ({ step: i + 1, epoch: 0, loss }));
+
+describe('tables of the objective', () => {
+  const page = (rows: ReportTable['rows']) =>
+    reportPage({
+      ...{ title: 'a run', plots: [], summary: [], changed: [], others: [] },
+      tables: [{ title: 'answers <1>', columns: ['answer', 'reward & more'], rows }],
+    });
+
+  test('stand in the report, texts escaped and numbers briefly', () => {
+    const html = page([
+      ['<b>bold</b>\nnext', 1 / 3],
+      [null, null],
+    ]);
+    expect(html).toContain('<h2>answers &lt;1&gt;</h2>');
+    expect(html).toContain('<th scope="col">reward &amp; more</th>');
+    expect(html).toContain('<td class="text">&lt;b&gt;bold&lt;/b&gt;\nnext</td><td>0.33333</td>');
+    expect(html).toContain('<td></td><td></td>');
+    expect(html.indexOf('<h2>answers')).toBeLessThan(html.indexOf('<h2>Arguments'));
+  });
+
+  test('long ones are cut, and say so', () => {
+    const html = page(Array.from({ length: 103 }, (_, i) => ['x'.repeat(3000), i]));
+    expect(html.match(/<td class="text">/g)).toHaveLength(100);
+    expect(html).toContain('and 3 more');
+    expect(html).toContain(`${'x'.repeat(2000)}…`);
+    expect(html).not.toContain('x'.repeat(2001));
+  });
+});
 
 describe('the report of a run', () => {
   test('has curves with the titles of their axes, for training and evaluation', async () => {
