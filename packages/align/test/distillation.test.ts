@@ -1,5 +1,3 @@
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   type DistillationArgumentsInput,
@@ -7,7 +5,6 @@ import {
   distillationObjective,
   generalizedJsd,
   headJsd,
-  type RolloutFunction,
   type TeacherChoice,
 } from '@attune/align';
 import {
@@ -19,67 +16,25 @@ import {
   IGNORE_INDEX,
   type LanguageModel,
   silentLogger,
-  type TrainLogs,
 } from '@attune/core';
 import { objectiveKit } from '@attune/core/testing';
 import { z } from '@attune/core/util';
 import { peft } from '@attune/peft';
 import { describe, expect, test } from 'vitest';
 import { expectClose, type Fixture, fixture, fixtures, Oracle } from './fixtures.js';
+import {
+  args,
+  completed,
+  followDistillation,
+  load,
+  prompts,
+  recorded,
+  teacherOf,
+  trained,
+} from './recordedDistillations.js';
 
 const start = (): Promise<Attune> =>
   createAttune({ backend: 'reference', plugins: [peft()], logger: silentLogger });
-const load = (attune: Attune, name = 'tiny-llama') =>
-  AutoModelForCausalLM.fromPretrained(join(fixtures, name), { attune, dtype: 'float32' });
-const teacherOf = (attune: Attune) => load(attune, 'tiny-llama-tied');
-
-interface Recorded {
-  readonly tolerance: { readonly reference: { readonly loss: number; readonly gradNorm: number } };
-  readonly sets: {
-    readonly rows: readonly {
-      readonly prompt_ids: readonly number[];
-      readonly completion_ids: readonly number[];
-    }[];
-  };
-  readonly cases: readonly {
-    readonly name: string;
-    readonly trainer: 'GKD' | 'Distillation';
-    readonly args: DistillationArgumentsInput;
-    readonly trace: Readonly<Record<string, readonly number[]>>;
-  }[];
-}
-const recorded = fixture<Recorded>('row421-distillation-runs.json');
-const { rows } = recorded.sets;
-const prompts = rows.map(({ prompt_ids }) => ({ prompt_ids }));
-const completed = rows.map(({ prompt_ids, completion_ids }) => ({
-  input_ids: [...prompt_ids, ...completion_ids],
-  labels: [...prompt_ids.map(() => IGNORE_INDEX), ...completion_ids],
-}));
-
-const outputDir = () => mkdtemp(join(tmpdir(), 'attune-distil-'));
-const args = async (own: DistillationArgumentsInput): Promise<DistillationArgumentsInput> => ({
-  outputDir: await outputDir(),
-  maxSteps: 8,
-  perDeviceTrainBatchSize: 2,
-  gradientAccumulationSteps: 2,
-  learningRate: 1e-3,
-  loggingSteps: 1,
-  shuffle: false,
-  saveStrategy: 'no',
-  seed: 1,
-  maxCompletionLength: 10,
-  ...own,
-});
-
-async function trained(trainer: DistillationTrainer): Promise<TrainLogs[]> {
-  const logs: TrainLogs[] = [];
-  trainer.on('log', ({ logs: row }) => {
-    if ('loss' in row) logs.push(row);
-  });
-  await trainer.train();
-  return logs;
-}
-
 describe('generalised Jensen-Shannon divergence', () => {
   const jsd = fixture<Fixture>('row420-generalized-jsd.json');
   test.each(jsd.cases.map((one) => [one.name, one] as const))("%s: TRL's", (_, one) => {
@@ -151,37 +106,7 @@ describe('generalised Jensen-Shannon divergence', () => {
 describe("runs follow TRL's, update by update", () => {
   test.each(recorded.cases.map((run) => [run.name, run] as const))('%s', async (_, run) => {
     await using attune = await start();
-    const isWritten = run.trainer === 'Distillation';
-    const rollout: RolloutFunction = ({ promptIds }) => ({
-      completionIds: promptIds.map(
-        (ids) =>
-          rows.find(({ prompt_ids }) => prompt_ids.join() === [...ids].join())!.completion_ids,
-      ),
-    });
-    const trainer = new DistillationTrainer({
-      model: await load(attune),
-      teacherModel: await teacherOf(attune),
-      trainDataset: isWritten ? prompts : completed,
-      ...(isWritten && { rollout }),
-      args: await args(run.args),
-    });
-    const logs = await trained(trainer);
-    const problems: string[] = [];
-    const { loss, gradNorm } = recorded.tolerance.reference;
-    for (const [name, values] of Object.entries(run.trace)) {
-      if (name === 'numTokens') continue; // ours are counted by includeNumInputTokensSeen
-      values.forEach((value, step) => {
-        const found = logs[step]![name];
-        const bound =
-          name === 'loss'
-            ? loss * Math.max(value, 0.1)
-            : (name === 'gradNorm' ? gradNorm : 1e-3) * Math.abs(value);
-        if (found === undefined || !(Math.abs(found - value) <= bound))
-          problems.push(`update ${step + 1}: ${name} is ${found}, TRL has ${value}`);
-      });
-    }
-    expect(logs).toHaveLength(8);
-    expect(problems).toEqual([]);
+    await followDistillation(run, attune, recorded.tolerance.reference);
   });
 });
 
