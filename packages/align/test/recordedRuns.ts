@@ -145,7 +145,7 @@ export async function follow(run: AlignRun, setting: RunSetting): Promise<void> 
   for (let i = 0; i < count; i++)
     for (const name of names.filter((n) => !isTie(i, n)))
       compare(`update ${i + 1}`, name, logs[i]![ourName(name)], run.trace[name]![i]!);
-  if (run.evaluation && evalRows && updates >= count) {
+  if (run.evaluation && evalRows && updates >= run.trace.loss!.length) {
     const found = (await trainer.evaluate()) as unknown as Record<string, number>;
     for (const [name, theirs] of Object.entries(run.evaluation))
       if (isCompared(run, name)) compare('evaluation', name, found[ourName(name)], theirs);
