@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   align,
   CPOTrainer,
+  DistillationTrainer,
   DPOTrainer,
   GRPOTrainer,
   KTOTrainer,
@@ -30,6 +31,7 @@ const trainers = {
   RewardConfig: RewardTrainer,
   GRPOConfig: GRPOTrainer,
   RLOOConfig: RLOOTrainer,
+  DistillationConfig: DistillationTrainer,
   PPOConfig: PPOTrainer,
 } as const;
 
@@ -59,6 +61,7 @@ test('each option of the page is one of its trainer', async () => {
     attune,
     numLabels: 1,
   });
+  const teacher = await AutoModelForCausalLM.fromPretrained(folder, { attune });
   const rows = [{ prompt_ids: [1, 2] }];
   const rewardFuncs = [() => [1]];
   const isKnown = (config: string, name: string): boolean => {
@@ -69,6 +72,7 @@ test('each option of the page is one of its trainer', async () => {
             model: config === 'RewardConfig' ? scorer : model,
             trainDataset: rows,
             ...(/GRPO|RLOO/.test(config) && { rewardFuncs }),
+            ...(config === 'DistillationConfig' && { teacher }),
           };
     try {
       const Class = trainers[config as keyof typeof trainers] as new (options: object) => unknown;

@@ -1,4 +1,5 @@
 import { Callbacks, defineObjective, definePlugin, Objectives, type Plugin } from '@attune/core';
+import type { ObjectiveDefinition } from '@attune/core/training';
 import { z } from 'zod';
 import { type AlignmentObjective, AlignmentObjectives } from './contract/alignmentObjective.js';
 import { alignmentShape, builtinObjectives, createObjective, pick } from './objectives/create.js';
@@ -7,7 +8,7 @@ import { watchers } from './watch/watchers.js';
 const general = z.strictObject(alignmentShape);
 
 /** The objective under its name for `new Trainer({ objective: 'dpo', objectiveOptions })`. */
-export const namedObjective = (definition: AlignmentObjective) =>
+export const namedObjective = (definition: AlignmentObjective): ObjectiveDefinition =>
   defineObjective({
     name: definition.name,
     options: z.strictObject({ ...definition.options.shape, ...alignmentShape }),

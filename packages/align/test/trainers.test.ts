@@ -270,6 +270,19 @@ describe('what cannot be meant', () => {
     });
   });
 
+  test('no objective, something else in its place, a name that nobody added', async () => {
+    await refused(async ({ model }) => {
+      const of = (objective: unknown) => () =>
+        new AlignmentTrainer({ objective, model, trainDataset: pairs } as never);
+      expect(of(undefined)).toThrow(/expected an alignment objective, found nothing/);
+      expect(of({ beta: 0.1 })).toThrow(/expected an alignment objective/);
+      expect(of('dopo')).toThrow(expect.objectContaining({ code: 'UNKNOWN_NAME' }));
+      expect(() => new AlignmentTrainer(undefined as never)).toThrow(
+        expect.objectContaining({ code: 'TRAINER_OPTION' }),
+      );
+    });
+  });
+
   test('the model itself as its reference, and one of another Attune', async () => {
     await refused(async ({ model }) => {
       expect(() => make(model, {}, { reference: model })).toThrow(/nothing would hold it/);

@@ -1,4 +1,5 @@
 import {
+  AttuneError,
   type LanguageModel,
   Trainer,
   type TrainerOptions,
@@ -10,7 +11,12 @@ import {
   trainerOptions,
   trainingArgumentsSchema,
 } from '@attune/core/training';
-import type { FilledOptions, OptionsInput } from '@attune/core/util';
+import {
+  describeValue,
+  type FilledOptions,
+  isPlainObject,
+  type OptionsInput,
+} from '@attune/core/util';
 import { z } from 'zod';
 import {
   type AlignmentObjective,
@@ -120,10 +126,21 @@ function definitionOf(
   trainer: string,
   given: Pick<AlignmentTrainerOptions, 'objective' | 'model'>,
 ): AlignmentObjective {
-  // The model is looked at before anything else says that it is none.
-  if (typeof given?.objective === 'string') {
-    checkTrainerOptions(trainer, given, options, trainingArgumentsSchema.loose());
-    return given.model.attune.registry(AlignmentObjectives).get(given.objective);
-  }
-  return given.objective;
+  const objective: unknown = given?.objective;
+  if (isObjective(objective)) return objective;
+  // What else is wrong is said first: a model that is none has no objectives.
+  checkTrainerOptions(trainer, given, options, trainingArgumentsSchema.loose());
+  if (typeof objective === 'string')
+    return given.model.attune.registry(AlignmentObjectives).get(objective);
+  throw new AttuneError(
+    'TRAINER_OPTION',
+    `${trainer}: expected an alignment objective, found ${describeValue(objective)}.`,
+    {
+      remedy:
+        "Name one: objective: 'dpo', with align() among the plugins; or pass what defineAlignmentObjective gives.",
+    },
+  );
 }
+
+const isObjective = (value: unknown): value is AlignmentObjective =>
+  isPlainObject(value) && 'format' in value && 'options' in value && 'loss' in value;

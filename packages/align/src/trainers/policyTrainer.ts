@@ -55,7 +55,7 @@ const policyOptionsShape = {
     .meta({ aka: 'refmodel referencemodel ref' }),
 };
 /** What GRPOTrainer and RLOOTrainer take. */
-export const policyTrainerOptions = z.strictObject({ ...ofEveryTrainer, ...policyOptionsShape });
+const policyTrainerOptions = z.strictObject({ ...ofEveryTrainer, ...policyOptionsShape });
 
 /** Options of a GRPOTrainer or an RLOOTrainer. */
 export type PolicyTrainerOptions<Args extends PolicyArguments, ArgsInput extends object> = Omit<

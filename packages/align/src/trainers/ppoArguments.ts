@@ -92,7 +92,8 @@ export const ppoShape = {
   rewardTimeout: z.number().positive().nullable().default(600),
 };
 
-export const ppoArguments = trainingArgumentsSchema.extend(ppoShape);
+/** What the arguments are checked by. */
+export const ppoArguments: z.ZodObject = trainingArgumentsSchema.extend(ppoShape);
 
 /** TrainingArguments with TRL's defaults: learningRate 3e-6; a row of the log for each group. */
 export type PpoArguments = TrainingArguments & FilledOptions<typeof ppoShape>;
