@@ -125,8 +125,7 @@ export interface SelfAttentionOptions extends ScoreOptions {
   readonly headNorm?: ((features: number) => NormLike) | undefined;
 }
 
-const projections = ['q_proj', 'k_proj', 'v_proj'] as const;
-type Projection = (typeof projections)[number];
+const projections = ['q_proj', 'k_proj', 'v_proj'];
 
 /** Causal self-attention; projections q_proj, k_proj, v_proj, o_proj. */
 export class SelfAttention extends Module implements AttentionLike {
@@ -159,22 +158,19 @@ export class SelfAttention extends Module implements AttentionLike {
     const inHeads = (projected: Tensor, heads: number) =>
       projected.reshape(batch, length, heads, headDim);
     return x.engine.scope('attention', () => {
-      const project = this.#projector(x);
-      let q = this.#norm('q_norm', inHeads(project('q_proj'), numHeads)); // [B, T, H, Dh]
-      let k = this.#norm('k_norm', inHeads(project('k_proj'), numKeyValueHeads)); // [B, T, Hkv, Dh]
+      const weights = weightsTogether(projections.map((name) => this.child(name)));
+      // At once where they can be; else each where it is needed, without a function in between.
+      const made = weights && linears(x, weights);
+      const queries = made ? made[0]! : this.child<LinearLike>('q_proj').forward(x);
+      let q = this.#norm('q_norm', inHeads(queries, numHeads)); // [B, T, H, Dh]
+      const keys = made ? made[1]! : this.child<LinearLike>('k_proj').forward(x);
+      let k = this.#norm('k_norm', inHeads(keys, numKeyValueHeads)); // [B, T, Hkv, Dh]
       if (rotary) [q, k] = ropePair(q, k, rotary.at(context.length), context.positions);
-      const v = inHeads(project('v_proj'), numKeyValueHeads);
+      const values = made ? made[2]! : this.child<LinearLike>('v_proj').forward(x);
+      const v = inHeads(values, numKeyValueHeads);
       const out = attendCached(this.layer, [q, k, v], context, this.options);
       return this.child<LinearLike>('o_proj').forward(out);
     });
-  }
-
-  /** Queries, keys and values by name: made at once where they can be. */
-  #projector(x: Tensor): (name: Projection) => Tensor {
-    const weights = weightsTogether(projections.map((name) => this.child(name)));
-    if (!weights) return (name) => this.child<LinearLike>(name).forward(x);
-    const made = linears(x, weights);
-    return (name) => made[projections.indexOf(name)]!;
   }
 
   #norm(name: 'q_norm' | 'k_norm', x: Tensor): Tensor {
