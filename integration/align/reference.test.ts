@@ -93,6 +93,17 @@ describe('the reference of a model with adapters', () => {
     ]);
   });
 
+  test('a second run on the same model has a copy of its own', async () => {
+    await using attune = await start();
+    const model = await trained(attune);
+    const first = await dpo({ model });
+    await first.train();
+    const second = await dpo({ model });
+    await second.train();
+    expect(lossesOf(second)[0]).toBeCloseTo(Math.LN2, 7);
+    expect(lossesOf(second).at(-1)).toBeLessThan(0.69);
+  });
+
   test('the base of such an adapter is no start, and the log says so', async () => {
     const { said, logger } = listening();
     await using attune = await start(logger);

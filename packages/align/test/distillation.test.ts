@@ -351,7 +351,11 @@ describe('refuses', () => {
       },
       /SEQ_CLS/,
     ],
-    'a name for a teacher': [{}, { teacher: async () => 'tiny-llama' }, /teacher is "tiny-llama"/],
+    'a name for a teacher': [
+      {},
+      { teacher: async () => 'tiny-llama' },
+      /teacher is text "tiny-llama"/,
+    ],
     'no teacher': [{}, { teacher: async () => undefined }, /teacher is missing/],
     'two teachers': [
       {},

@@ -17,6 +17,7 @@ import {
 import {
   type Attune,
   AutoModelForCausalLM,
+  AutoModelForSequenceClassification,
   createAttune,
   type Logger,
   silentLogger,
@@ -155,6 +156,41 @@ describe('objectives by name, and of others', () => {
   });
 });
 
+test('one without options of its own', async () => {
+  const plain = defineAlignmentObjective({
+    name: 'plain',
+    format: 'pairs',
+    options: z.strictObject({}),
+    needsReference: false,
+    loss: ({ chosen, rejected }) => ({
+      losses: chosen.sub(rejected).logSigmoid().neg(),
+      rewards: { chosen: chosen.detach(), rejected: rejected.detach() },
+    }),
+  });
+  await using attune = await start();
+  const trainer = new AlignmentTrainer({
+    objective: plain,
+    ...(await common(attune)),
+    args: { outputDir: (await args()).outputDir, maxSteps: 1, saveStrategy: 'no' },
+  });
+  await trainer.train();
+  expect(trainer.state.globalStep).toBe(1);
+});
+
+test('KTO takes pairs apart in evaluate(), too', async () => {
+  await using attune = await start();
+  const trainer = new KTOTrainer({
+    ...(await common(attune)),
+    evalDataset: pairs.slice(0, 4),
+    args: await args(),
+  });
+  const own = await trainer.evaluate();
+  const given = await trainer.evaluate(pairs.slice(0, 4));
+  expect(given.evalLoss).toBe(own.evalLoss);
+  const named = await trainer.evaluate({ some: pairs.slice(0, 4) });
+  expect(named.evalSomeLoss).toBe(own.evalLoss);
+});
+
 describe('batches', () => {
   for (const [name, Class, own] of [
     ['dpo with sft', DPOTrainer, { lossType: ['sigmoid', 'sft'] }],
@@ -267,6 +303,27 @@ describe('what cannot be meant', () => {
   ])('%s', async (_, own, beside, code) => {
     await refused(async ({ model }) => {
       expect(() => make(model, own, beside)).toThrow(expect.objectContaining({ code }));
+    });
+  });
+
+  test.each<[string, unknown, object, RegExp]>([
+    ['a misspelt word', 'bas', {}, /reference is text "bas"/],
+    ['null', null, {}, /reference is null/],
+    ['a file that is no path', { precomputed: 5 }, {}, /Give 'base', 'initial'/],
+    ['two of them', 'initial', { reference: 'initial' }, /among args and beside them/],
+  ])('a reference: %s', async (_, reference, own, message) => {
+    await refused(async ({ model }) => {
+      expect(() => make(model, own, { reference })).toThrow(message);
+      expect(() => make(model, own, { reference })).toThrow(
+        expect.objectContaining({ code: 'REFERENCE' }),
+      );
+    });
+  });
+
+  test('a classifier as the reference', async () => {
+    await refused(async ({ model, attune }) => {
+      const reference = await AutoModelForSequenceClassification.fromPretrained(folder, { attune });
+      expect(() => make(model, {}, { reference })).toThrow(/writes no text/);
     });
   });
 

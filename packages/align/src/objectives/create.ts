@@ -1,8 +1,9 @@
 import { AttuneError, type LanguageModel } from '@attune/core';
 import type { Objective, TrainingArguments } from '@attune/core/training';
-import { isPlainObject, type OptionsInput, parseOptions } from '@attune/core/util';
+import { describeValue, isPlainObject, type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
 import type { AlignmentObjective, DefinedObjective } from '../contract/alignmentObjective.js';
+import { isModel } from '../reference/otherModel.js';
 import { Reference, type ReferenceChoice } from '../reference/reference.js';
 import { answerRowShape } from '../rows/rowOptions.js';
 import { alphaPoObjective, cpoObjective, simpoObjective } from './cpo.js';
@@ -69,20 +70,19 @@ export function createObjective(
       `${definition.name} compares log-probabilities of texts, and the model is for the task "${model.taskType}".`,
       { remedy: 'Load it with AutoModelForCausalLM.fromPretrained(path, { attune }).' },
     );
-  const { needsReference } = definition;
-  const choice = general.reference ?? given ?? start;
-  const isStored = isPlainObject(choice) && 'precomputed' in choice;
-  const computing = isStored ? (model.adapters ? start : 'initial') : choice;
+  const choice = chosenReference(general.reference, given) ?? start;
+  const precomputed = isPlainObject(choice) ? (choice.precomputed as string) : null;
+  const computing = precomputed === null ? choice : model.adapters ? start : 'initial';
   const settings: AlignmentSettings = {
     maxLength: args.maxLength!,
     truncationMode: general.truncationMode,
     preflight: general.preflight,
     disableDropout: general.disableDropout,
-    precomputed: isStored ? (choice as { readonly precomputed: string }).precomputed : null,
+    precomputed,
     trainBatchSize: args.perDeviceTrainBatchSize,
     fingerprint: { ...(options as Readonly<Record<string, never>>) },
   };
-  const reference = needsReference
+  const reference = definition.needsReference
     ? Reference.of(model, computing as Exclude<ReferenceChoice, { precomputed: string }>)
     : null;
   const parts = { options, settings, reference };
@@ -91,6 +91,24 @@ export function createObjective(
       ? pairObjective(definition, parts)
       : unpairedObjective(definition, parts)
   ) as Objective;
+}
+
+/** The one that is given, in the arguments or beside them. @throws REFERENCE */
+function chosenReference(
+  inArgs: ReferenceChoice | undefined,
+  beside: unknown,
+): ReferenceChoice | undefined {
+  if (beside === undefined) return inArgs;
+  if (inArgs !== undefined)
+    throw new AttuneError('REFERENCE', 'reference stands among args and beside them.', {
+      remedy: 'Keep one of the two.',
+    });
+  if (isModel(beside)) return beside;
+  const { success, data } = alignmentShape.reference.safeParse(beside);
+  if (success && data !== undefined) return data;
+  throw new AttuneError('REFERENCE', `reference is ${describeValue(beside)}.`, {
+    remedy: "Give 'base', 'initial', a loaded model, or { precomputed: 'cache' }.",
+  });
 }
 
 /** Makes an objective where a Trainer has its checked arguments. */
@@ -111,11 +129,11 @@ export const alignmentObjective = <S extends z.ZodObject>(
     Omit<AlignmentOptions, 'reference'> & { readonly reference?: ReferenceChoice },
 ): ObjectiveFactory => {
   const { reference, ...given } = options as Record<string, unknown>;
-  const isModel = typeof reference === 'object' && reference !== null && 'root' in reference;
+  const other = isModel(reference) ? reference : undefined;
   const where = definition.name;
   const checked = parseOptions(
     z.strictObject({ ...definition.options.shape, ...alignmentShape }),
-    { ...given, ...(reference !== undefined && !isModel && { reference }) },
+    { ...given, ...(reference !== undefined && !other && { reference }) },
     { where },
   ) as Record<string, unknown>;
   const [own, general] = [
@@ -126,7 +144,7 @@ export const alignmentObjective = <S extends z.ZodObject>(
     createObjective(definition, own, general as never, {
       model,
       args,
-      ...(isModel && { reference: reference as unknown as LanguageModel }),
+      reference: other,
       start: 'initial',
     });
 };

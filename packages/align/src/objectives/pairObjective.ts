@@ -18,7 +18,6 @@ import {
 import type { PairBatch, PairObjective } from '../contract/alignmentObjective.js';
 import type { PairValues } from '../losses/pairLogProbs.js';
 import { pairWeights } from '../losses/pairWeights.js';
-
 import { ReferenceLogProbs } from '../reference/referenceLogProbs.js';
 import { collatePairs } from '../rows/collatePairs.js';
 import { type PairExample, pairRows } from '../rows/pairRows.js';

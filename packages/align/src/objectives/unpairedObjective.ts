@@ -65,15 +65,14 @@ export function unpairedObjective<
       yield { batches: reference ? await reference.fill(group, context) : group };
     },
     ...(reference?.isStored && { standIn: (batch) => reference.standIn(batch) }),
-    loss: (policy, batch) =>
-      unpairedLoss(definition, options, withKl ? 'kl' : 'none', reference, policy, batch),
+    loss: (policy, batch) => unpairedLoss(definition, options, withKl, reference, policy, batch),
   };
 }
 
 function unpairedLoss<Options>(
   definition: UnpairedObjective<Options>,
   options: Options,
-  kl: 'kl' | 'none',
+  withKl: boolean,
   reference: ReferenceLogProbs | null,
   model: LanguageModel,
   batch: DeviceBatch,
@@ -84,7 +83,7 @@ function unpairedLoss<Options>(
   const labels = batch.isDesirable!; // [B]
   const counts = batch.labelCounts!;
   const compared = reference?.record(batch) ?? {};
-  const own = kl === 'kl' ? inference(model, () => mismatched.compute(model, batch)) : null;
+  const own = withKl ? inference(model, () => mismatched.compute(model, batch)) : null;
   const others = own && engine.noGrad(() => own.sub(compared[mismatched.name]!));
   const given = {
     logProbs,

@@ -144,17 +144,17 @@ export async function rowKeys(batch: HostBatch, prefix = ''): Promise<string[]> 
       const start = row * width;
       let length = width;
       while (length > 0 && segments && segments.data[start + length - 1] === -1) length--;
-      const ints = new Int32Array(2 * length);
-      ints.set(inputIds.data.slice(start, start + length) as Int32Array, 0);
-      ints.set(labels.data.slice(start, start + length) as Int32Array, length);
-      const weighed = Float32Array.from(weights?.data.slice(start, start + length) ?? []);
-      return hash(new Uint8Array([...bytesOf(ints), ...bytesOf(weighed)]));
+      const parts = [inputIds, labels, ...(weights ? [weights] : [])].map(({ data }) =>
+        data.subarray(start, start + length),
+      );
+      const bytes = new Uint8Array(4 * length * parts.length);
+      parts.forEach(({ buffer, byteOffset, byteLength }, i) => {
+        bytes.set(new Uint8Array(buffer, byteOffset, byteLength), 4 * length * i);
+      });
+      return hash(bytes);
     }),
   );
 }
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Float32Array): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** 128 bits of SHA-256, in hexadecimal digits. */
 async function hash(bytes: Uint8Array<ArrayBuffer>): Promise<string> {

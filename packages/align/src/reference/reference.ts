@@ -1,4 +1,12 @@
-import { AttuneError, frozenCopy, inference, type LanguageModel, type Logger } from '@attune/core';
+import {
+  type AdapterHost,
+  AttuneError,
+  frozenCopy,
+  inference,
+  type LanguageModel,
+  type Logger,
+} from '@attune/core';
+import { checkOther } from './otherModel.js';
 
 /**
  * What an objective compares the model with:
@@ -14,12 +22,14 @@ export type ReferenceChoice = 'base' | 'initial' | LanguageModel | { readonly pr
 /** The choices that compute: what `precomputed` keeps is of one of them. */
 type Computing = Exclude<ReferenceChoice, { readonly precomputed: string }>;
 
-/** A frozen copy of an adapter is called so; TRL calls it "ref". */
+/** A frozen copy of an adapter is called so. TRL calls it "ref". */
 const COPY = 'reference';
 
 /** A reference model, ready to be recorded. */
 export class Reference {
   #copy: LanguageModel | null = null;
+  /** Names of frozen copies of adapters. */
+  readonly #copies: string[] = [];
   #isReady = false;
 
   private constructor(
@@ -29,30 +39,23 @@ export class Reference {
 
   /** @throws REFERENCE for a choice that the model cannot have */
   static of(model: LanguageModel, choice: Computing): Reference {
-    const { adapters } = model;
-    const invalid = (what: string, remedy: string) =>
-      new AttuneError('REFERENCE', what, { remedy });
-    if (choice === 'base' && !adapters)
-      throw invalid(
+    if (choice === 'base' && !model.adapters)
+      throw new AttuneError(
+        'REFERENCE',
         "reference is 'base', the model with its adapters off, and the model has no adapters.",
-        "Pass peftConfig, or take reference: 'initial', a frozen copy of the model.",
+        { remedy: "Pass peftConfig, or take reference: 'initial', a frozen copy of the model." },
       );
-    if (typeof choice !== 'object') return new Reference(model, choice);
-    if (choice.root === model.root)
-      throw invalid(
-        'reference is the model that is trained: nothing would hold it.',
-        "Leave reference out, or load the checkpoint a second time; reference: 'initial' makes a frozen copy.",
-      );
-    if (choice.engine !== model.engine)
-      throw invalid(
-        'reference lies on another Attune than the model.',
-        'Load both with the same `attune`.',
-      );
-    if (choice.config.vocabSize !== model.config.vocabSize)
-      throw invalid(
-        `reference has a vocabulary of ${choice.config.vocabSize} tokens, the model of ${model.config.vocabSize}.`,
-        'Take a reference that shares the tokenizer of the model.',
-      );
+    if (choice !== 'base' && choice !== 'initial')
+      checkOther(model, choice, {
+        code: 'REFERENCE',
+        name: 'reference',
+        words: ["'base'", "'initial'"],
+        itself: {
+          why: 'nothing would hold it',
+          remedy:
+            "Leave reference out, or load the checkpoint a second time; reference: 'initial' makes a frozen copy.",
+        },
+      });
     return new Reference(model, choice);
   }
 
@@ -85,7 +88,7 @@ export class Reference {
       if (!adapters) this.#copy = await frozenCopy(this.model);
       else
         for (const name of adapters.activeAdapters)
-          await adapters.copyAdapter(name, copyName(name));
+          this.#copies.push(await copyUnderFreeName(adapters, name));
     }
     logger.info(`reference: ${this.description}.`);
   }
@@ -102,9 +105,19 @@ export class Reference {
     if (this.#copy) return run(this.#copy);
     const { adapters } = model;
     if (choice === 'base') return adapters!.withAdaptersDisabled(() => run(model));
-    const copies = adapters!.activeAdapters.map(copyName);
-    return adapters!.withAdapters(copies, () => run(model));
+    return adapters!.withAdapters(this.#copies, () => run(model));
   }
 }
 
-const copyName = (adapter: string): string => (adapter === 'default' ? COPY : `${COPY}-${adapter}`);
+/** Copies an adapter as "reference", "reference-2", ...: other trainers have made theirs before. */
+async function copyUnderFreeName(adapters: AdapterHost, adapter: string): Promise<string> {
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? COPY : `${COPY}-${n}`;
+    try {
+      await adapters.copyAdapter(adapter, name);
+      return name;
+    } catch (error) {
+      if (!AttuneError.isInstance(error) || error.code !== 'PEFT_ADAPTER_EXISTS') throw error;
+    }
+  }
+}

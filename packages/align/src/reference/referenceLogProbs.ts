@@ -27,8 +27,9 @@ export class ReferenceLogProbs {
   #store: LogProbStore | null = null;
   /** Whether what the file had was compared with the reference as it is. */
   #isChecked = false;
-  /** Examples whose log-probabilities may not be there yet. */
+  /** Examples that were made before the first batch: all but those of streams. */
   #pending: unknown[] = [];
+  #hasBegun = false;
 
   /**
    * @param parts what is read
@@ -60,7 +61,7 @@ export class ReferenceLogProbs {
 
   /** An example was made: its log-probabilities will be asked for. */
   expect(example: unknown): void {
-    if (this.path !== null) this.#pending.push(example);
+    if (this.path !== null && !this.#hasBegun) this.#pending.push(example);
   }
 
   /** Records what a loss reads, by name; stored ones come with the batch. */
@@ -71,6 +72,7 @@ export class ReferenceLogProbs {
   /** Batches with what is stored of them; those of recorded references as they are. */
   async fill(batches: readonly HostBatch[], context: UpdateContext): Promise<readonly HostBatch[]> {
     const { use, step } = context;
+    this.#hasBegun = true;
     if (use === 'training' && step === 1 && this.reference.isStart)
       await this.#checkStart(batches[0]!, context);
     const store = this.#store;

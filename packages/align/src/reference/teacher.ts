@@ -1,4 +1,5 @@
 import { AttuneError, inference, type LanguageModel } from '@attune/core';
+import { checkOther } from './otherModel.js';
 
 /**
  * Whom a model learns from: 'base', the model itself with its adapters off, of which there is no
@@ -15,39 +16,24 @@ export class Teacher {
 
   /** @throws TEACHER for a teacher that the student cannot have */
   static of(student: LanguageModel, choice: TeacherChoice): Teacher {
-    const invalid = (what: string, remedy: string) => new AttuneError('TEACHER', what, { remedy });
     if (choice === 'base') {
       if (student.adapters) return new Teacher(student, choice);
-      throw invalid(
+      throw new AttuneError(
+        'TEACHER',
         "teacher is 'base', the model with its adapters off, and the model has no adapters.",
-        'Give another model as teacher, or load the adapter that is to be trained on.',
+        { remedy: 'Give another model as teacher, or load the adapter that is to be trained on.' },
       );
     }
-    if (typeof choice !== 'object' || choice === null || !('root' in choice))
-      throw invalid(
-        `teacher is ${JSON.stringify(choice)}.`,
-        "Give a model that was loaded with the same `attune`, or 'base'.",
-      );
-    if (choice.root === student.root)
-      throw invalid(
-        'teacher is the model that is trained: nothing would be learned from it.',
-        "Load the teacher's checkpoint beside it, or take teacher: 'base', its adapters off.",
-      );
-    if (choice.engine !== student.engine)
-      throw invalid(
-        'teacher lies on another Attune than the model.',
-        'Load both with the same `attune`.',
-      );
-    if (choice.taskType !== 'CAUSAL_LM')
-      throw invalid(
-        `teacher is a model for the task "${choice.taskType}", which writes no text.`,
-        'Load it with AutoModelForCausalLM.fromPretrained(path, { attune }).',
-      );
-    if (choice.config.vocabSize !== student.config.vocabSize)
-      throw invalid(
-        `teacher has a vocabulary of ${choice.config.vocabSize} tokens, the model of ${student.config.vocabSize}: their distributions cannot be compared.`,
-        'Take a teacher that shares the tokenizer of the model.',
-      );
+    checkOther(student, choice, {
+      code: 'TEACHER',
+      name: 'teacher',
+      words: ["'base'"],
+      itself: {
+        why: 'nothing would be learned from it',
+        remedy:
+          "Load the teacher's checkpoint beside it, or take teacher: 'base', its adapters off.",
+      },
+    });
     return new Teacher(student, choice);
   }
 

@@ -1,5 +1,7 @@
 import {
   AttuneError,
+  type EvalDataset,
+  type EvalMetrics,
   type LanguageModel,
   Trainer,
   type TrainerOptions,
@@ -33,7 +35,7 @@ export type AlignmentArguments = TrainingArguments & FilledOptions<typeof alignm
 /** Arguments of an alignment trainer with an objective, as they are written. */
 export type AlignmentArgumentsInput<S extends z.ZodObject = z.ZodObject> = TrainingArgumentsInput &
   OptionsInput<typeof alignmentShape> &
-  z.input<S>;
+  OptionsInput<S['shape']>;
 
 const ownShape = {
   /** What is learned: the name of an objective, e.g. "simpo", or one itself. */
@@ -71,6 +73,8 @@ export class AlignmentTrainer<S extends z.ZodObject = z.ZodObject> extends Train
   AlignmentArguments & z.output<S>,
   AlignmentArgumentsInput<S>
 > {
+  readonly #isUnpaired: boolean;
+
   /**
    * @throws UNKNOWN_OPTION, TRAINER_OPTION, ARGUMENTS_INVALID, REFERENCE, CAUSAL_LM_NEEDED,
    *   UNKNOWN_NAME for an objective that no plugin added, and what the objective refuses
@@ -111,10 +115,16 @@ export class AlignmentTrainer<S extends z.ZodObject = z.ZodObject> extends Train
         },
       },
     );
+    this.#isUnpaired = isUnpaired;
+  }
+
+  /** As `Trainer.evaluate`. Pairs are taken apart where the objective learns single answers. */
+  override evaluate(dataset?: EvalDataset): Promise<EvalMetrics> {
+    return super.evaluate(dataset && this.#isUnpaired ? eachSet(dataset) : dataset);
   }
 }
 
-const eachSet = (sets: NonNullable<AlignmentTrainerOptions['evalDataset']>) =>
+const eachSet = (sets: EvalDataset): EvalDataset =>
   Symbol.iterator in sets || Symbol.asyncIterator in sets
     ? unpairPreferences(sets as never)
     : Object.fromEntries(

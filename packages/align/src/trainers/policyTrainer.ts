@@ -14,6 +14,7 @@ import { Reference, type ReferenceChoice } from '../reference/reference.js';
 import type { CompletionsTable } from '../rollout/completions.js';
 import { RewardScorer, type RewardSource } from '../rollout/rewards.js';
 import type { RolloutFunction } from '../rollout/rollout.js';
+import { roomForPrompts } from '../rollout/roomForPrompts.js';
 import { CompletionsCallback } from '../watch/completions.js';
 import {
   checkEvaluation,
@@ -118,7 +119,7 @@ export class PolicyTrainer<Args extends PolicyArguments, ArgsInput extends objec
             args.beta === 0
               ? null
               : Reference.of(model, reference ?? (rest.peftConfig ? 'base' : 'initial')),
-          maxPromptLength: roomForPrompts(model, args.maxCompletionLength),
+          maxPromptLength: roomForPrompts(model, 'maxCompletionLength', args.maxCompletionLength),
           temperature,
           disableDropout,
           chatTemplateKwargs,
@@ -159,17 +160,6 @@ export class PolicyTrainer<Args extends PolicyArguments, ArgsInput extends objec
   get completions(): CompletionsTable | null {
     return this.#last.completions;
   }
-}
-
-/** @throws ARGUMENTS_INVALID where no prompt has room */
-function roomForPrompts(model: LanguageModel, maxCompletionLength: number): number {
-  const allowed = model.config.maxPositionEmbeddings - (model.adapters?.numVirtualTokens ?? 0);
-  if (maxCompletionLength < allowed) return allowed - maxCompletionLength;
-  throw new AttuneError(
-    'ARGUMENTS_INVALID',
-    `maxCompletionLength is ${maxCompletionLength}, and the model allows ${allowed} tokens of prompt and completion together.`,
-    { remedy: `Lower it below ${allowed}.` },
-  );
 }
 
 function checkGiven(

@@ -18,6 +18,7 @@ import type { CompletionsTable } from '../rollout/completions.js';
 import { truncateAnswer } from '../rollout/ppoRewards.js';
 import { RewardScorer, type RewardSource } from '../rollout/rewards.js';
 import { eosTokenIds, type RolloutFunction } from '../rollout/rollout.js';
+import { roomForPrompts } from '../rollout/roomForPrompts.js';
 import {
   type PpoArguments,
   type PpoArgumentsInput,
@@ -191,7 +192,7 @@ export class PPOTrainer extends Trainer<PpoArguments, PpoArgumentsInput> {
         controller: ppoController(args, written),
         critic: criticOf(policy, valueModel ?? null),
         reference: Reference.of(policy, reference ?? (given.peftConfig ? 'base' : 'initial')),
-        maxPromptLength: roomForPrompts(policy, maxNewTokens),
+        maxPromptLength: roomForPrompts(policy, 'maxNewTokens', maxNewTokens),
         stopIds,
         missingEosPenalty: args.missingEosPenalty,
         onGroup(table, stats) {
@@ -296,17 +297,6 @@ function readOptions(trainer: string, given: PpoTrainerOptions) {
     throw invalid('valueModel is no model', 'Load it, or leave it out.');
   const options = { ...plain, model: checked.model, trainDataset: checked.trainDataset };
   return { rewards, options };
-}
-
-/** @throws ARGUMENTS_INVALID */
-function roomForPrompts({ config, adapters }: LanguageModel, maxNewTokens: number): number {
-  const allowed = config.maxPositionEmbeddings - (adapters?.numVirtualTokens ?? 0);
-  if (maxNewTokens < allowed) return allowed - maxNewTokens;
-  throw new AttuneError(
-    'ARGUMENTS_INVALID',
-    `maxNewTokens is ${maxNewTokens}, and the model allows ${allowed} tokens of prompt and answer together.`,
-    { remedy: `Lower it below ${allowed}.` },
-  );
 }
 
 /** A critic alone that learns would look like a run. @throws NO_TRAINABLE */

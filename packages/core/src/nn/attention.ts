@@ -158,7 +158,7 @@ export class SelfAttention extends Module implements AttentionLike {
     const inHeads = (projected: Tensor, heads: number) =>
       projected.reshape(batch, length, heads, headDim);
     return x.engine.scope('attention', () => {
-      const weights = weightsTogether(projections.map((name) => this.child(name)));
+      const weights = weightsTogether(x.engine, this, projections);
       // At once where they can be; else each where it is needed, without a function in between.
       const made = weights && linears(x, weights);
       const queries = made ? made[0]! : this.child<LinearLike>('q_proj').forward(x);

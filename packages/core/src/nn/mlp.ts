@@ -8,6 +8,8 @@ import { Linear, type LinearLike } from './linear.js';
 import { weightsTogether } from './linearsTogether.js';
 import { Module } from './module.js';
 
+const gateAndUp = ['gate_proj', 'up_proj'];
+
 /** The sizes and the activation of {@link GatedMlp}. */
 export interface GatedMlpOptions {
   readonly hiddenSize: number;
@@ -59,7 +61,7 @@ export class GatedMlp extends Module implements MlpLike {
 
   #together(x: Tensor): Tensor | null {
     if (this.#activation !== 'silu') return null;
-    const weights = weightsTogether([this.child('gate_proj'), this.child('up_proj')]);
+    const weights = weightsTogether(x.engine, this, gateAndUp);
     return weights && gatedLinear(x, weights[0]!, weights[1]!);
   }
 

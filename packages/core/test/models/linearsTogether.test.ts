@@ -1,6 +1,6 @@
 import { Engine, type Tensor } from '@attune/core';
 import { type DType, ReferenceBackend } from '@attune/core/backend';
-import { GatedMlp, Linear } from '@attune/core/nn';
+import { GatedMlp, Linear, Module } from '@attune/core/nn';
 import { Rng } from '@attune/core/util';
 import { describe, expect, it } from 'vitest';
 import { weightsTogether } from '../../src/nn/linearsTogether.js';
@@ -16,12 +16,25 @@ class Doubled extends Linear {
   }
 }
 
+/** Those of a module with these layers, while nothing is trained. */
+function together(...layers: readonly Linear[]): Tensor[] | null {
+  const names = layers.map((_, i) => `layer${i}`);
+  return engine.noGrad(() => weightsTogether(engine, holding(layers), names));
+}
+
+class Holder extends Module {}
+
+function holding(layers: readonly Linear[]): Module {
+  const module = new Holder();
+  for (const [i, one] of layers.entries()) module.attach(`layer${i}`, one);
+  return module;
+}
+
 describe('products that are made at once', () => {
   it('are those of plain layers of one shape while nothing is trained', () => {
     const layers = [layer(4), layer(4)];
-    const found = engine.noGrad(() => weightsTogether(layers));
-    expect(found).toEqual(layers.map(({ weight }) => weight.tensor));
-    expect(weightsTogether(layers)).toBeNull();
+    expect(together(...layers)).toEqual(layers.map(({ weight }) => weight.tensor));
+    expect(weightsTogether(engine, holding(layers), ['layer0', 'layer1'])).toBeNull();
   });
 
   it.each([
@@ -30,7 +43,7 @@ describe('products that are made at once', () => {
     ['another storage', () => layer(4, { dtype: 'bfloat16' })],
     ['a forward of its own', () => new Doubled(engine, { inFeatures: 8, outFeatures: 4 })],
   ])('are none with %s', (_, other) => {
-    expect(engine.noGrad(() => weightsTogether([layer(4), other()]))).toBeNull();
+    expect(together(layer(4), other())).toBeNull();
   });
 
   it('change nothing of a feed-forward block', async () => {
