@@ -169,13 +169,13 @@ export function ppoObjective(parts: PpoParts): Objective<PromptExample> {
     const { answers, stats, kl } = await ratedGroup(examples, context);
     if (answers.length === 0) return;
     const rng = new Rng(context.seed, SHUFFLE_STREAM);
-    const pieces = Math.min(numMiniBatches, answers.length);
+    const count = Math.min(numMiniBatches, answers.length);
     let metrics: Update['metrics'] = stats;
     for (let epoch = 0; epoch < ppoEpochs; epoch++) {
       const order = schedule.shuffle ? rng.permutation(answers.length) : answers.keys();
       const shuffled = Array.from(order, (i) => answers[i]!);
-      for (let piece = 0; piece < pieces; piece++) {
-        const at = (i: number) => Math.round((i * answers.length) / pieces);
+      for (let piece = 0; piece < count; piece++) {
+        const at = (i: number) => Math.round((i * answers.length) / count);
         yield {
           batches: microBatches(shuffled.slice(at(piece), at(piece + 1))),
           ...(metrics && { metrics }),

@@ -1,6 +1,5 @@
 import type { LanguageModel } from '../models/languageModel.js';
 import type { Module } from '../nn/module.js';
-
 import type { Tensor } from '../tensor/tensor.js';
 import type { PlainJson } from '../util/json.js';
 import type { Logger } from '../util/logger.js';
