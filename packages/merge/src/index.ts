@@ -1,2 +1,3 @@
-// Nothing yet: the name is reserved.
-export {};
+export { type MergeTensorsOptions, mergeTensors } from './arithmetic/mergeTensors.js';
+export * from './contract/mergeMethod.js';
+export { merge } from './plugin.js';

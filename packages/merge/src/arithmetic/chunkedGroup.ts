@@ -1,0 +1,69 @@
+import type { MergeChunk, MergeGroup, MergeMethod } from '../contract/mergeMethod.js';
+
+/** Reads elements of an input as float32. */
+export interface ElementReader {
+  /** Fills `into` with the elements from `start` on. */
+  read(start: number, into: Float32Array): void;
+}
+
+/** What a group is made of. */
+export interface GroupParts {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly inputs: readonly ElementReader[];
+  readonly baseIndex: number | null;
+  /** What a chunk may cut. */
+  readonly chunks: NonNullable<MergeMethod['chunks']>;
+  /** Elements of a chunk, where it may be cut there. Default 65,536: some inputs fit the cache. */
+  readonly chunkElements?: number;
+}
+
+const CHUNK_ELEMENTS = 2 ** 16;
+
+/** Elements of a chunk: whole rows where rows may not be cut, or where several fit. */
+export function chunkLength(
+  {
+    shape,
+    chunks,
+    chunkElements = CHUNK_ELEMENTS,
+  }: Omit<GroupParts, 'name' | 'inputs' | 'baseIndex'>,
+  length: number,
+): number {
+  if (chunks === 'tensor') return length;
+  const columns = shape.at(-1) ?? 1;
+  if (chunks === 'rows' && shape.length < 2) return length;
+  const rows = Math.floor(chunkElements / Math.max(1, columns));
+  if (rows > 0) return Math.min(length, rows * columns);
+  return Math.min(length, chunks === 'rows' ? columns : chunkElements);
+}
+
+/** A group that is read piece by piece, into arrays that are used again. */
+export function chunkedGroup(parts: GroupParts): MergeGroup {
+  const { name, shape, inputs, baseIndex } = parts;
+  const length = shape.reduce((a, b) => a * b, 1);
+  const size = chunkLength(parts, length);
+  const memory = inputs.map(() => new Float32Array(size));
+  return {
+    name,
+    shape,
+    length,
+    columns: shape.at(-1) ?? 1,
+    numInputs: inputs.length,
+    baseIndex,
+    numModels: inputs.length - (baseIndex === null ? 0 : 1),
+    *chunks(): Iterable<MergeChunk> {
+      for (let start = 0; start < length; start += size) {
+        const count = Math.min(size, length - start);
+        const arrays = memory.map((array) => (count === size ? array : array.subarray(0, count)));
+        for (const [k, array] of arrays.entries()) inputs[k]!.read(start, array);
+        yield {
+          start,
+          length: count,
+          inputs: arrays,
+          base: baseIndex === null ? null : arrays[baseIndex]!,
+          models: arrays.filter((_, k) => k !== baseIndex),
+        };
+      }
+    },
+  };
+}

@@ -1,0 +1,17 @@
+import { definePlugin, type Plugin } from '@attune/core';
+import { MergeMethods } from './contract/mergeMethod.js';
+import { builtinMethods } from './methods/index.js';
+
+/**
+ * Merging for `createAttune({ plugins: [merge()] })`: the built-in methods beside those that other
+ * plugins add. `mergeModels` knows the built-in ones without it.
+ */
+export const merge = (): Plugin =>
+  definePlugin({
+    name: 'merge',
+    version: '0.1.0',
+    apiVersion: 1,
+    register: (context) => {
+      for (const method of builtinMethods) context.add(MergeMethods, method);
+    },
+  });
