@@ -23,7 +23,8 @@ export interface FillRow {
  * - `rows`: rows of a tensor of a checkpoint in another order, for another vocabulary. `rows[i]` is
  *   the row of `tensor` that row i has; -1 - j stands for `fills[j]`.
  * - `adapted`: a tensor of a checkpoint plus what an adapter adds to it, float32 values of the same
- *   shape. `round`: what the sum is rounded to, as a merged checkpoint would hold it; null: float32.
+ *   shape. `round`: what the sum is rounded to, as a merged checkpoint would hold it; null:
+ *   float32.
  */
 export type TensorSource =
   | { readonly kind: 'file'; readonly tensor: StoredTensor }
