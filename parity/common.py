@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import warnings
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -30,10 +30,22 @@ FIXTURES = HERE / "fixtures"
 SHARED = HERE.parent.parent / "shared"
 SHARED_NAME = "../shared"  # how fixtures spell it: relative to the repository root
 
-VERSIONS = {
-    name: version(name)
-    for name in ["torch", "transformers", "peft", "trl", "accelerate", "safetensors", "tokenizers", "numpy"]
-}
+
+
+def _versions(names):
+    """Versions of those that are installed: mergekit wants an environment of its own, without TRL."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+VERSIONS = _versions(
+    ["torch", "transformers", "peft", "trl", "accelerate", "safetensors", "tokenizers", "numpy", "mergekit"]
+)
 
 
 def seed(value=0):
