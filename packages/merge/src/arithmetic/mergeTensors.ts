@@ -1,9 +1,9 @@
 import { AttuneError } from '@attune/core';
-import { Rng } from '@attune/core/util';
 import type { MergeArithmetic, MergeMethod } from '../contract/mergeMethod.js';
 import { bindParameters } from './bindParameters.js';
 import { chunkedGroup } from './chunkedGroup.js';
 import { roundings } from './rounding.js';
+import { uniformStreams } from './uniformStreams.js';
 
 /** How tensors in memory are merged. */
 export interface MergeTensorsOptions {
@@ -15,8 +15,8 @@ export interface MergeTensorsOptions {
   readonly parameters?: Readonly<Record<string, unknown>>;
   /** What the arithmetic is done in. Default 'float32'. */
   readonly dtype?: MergeArithmetic['dtype'];
-  /** Uniform numbers in [0, 1) by stream. Default: those of seed 0. */
-  readonly random?: (stream: number) => () => number;
+  /** Uniform numbers by stream. Default: those of seed 0. */
+  readonly random?: MergeArithmetic['random'];
   /** Name of the tensor. Default "tensor". */
   readonly name?: string;
   /** Elements of a piece, for tests. */
@@ -61,18 +61,13 @@ export function mergeTensors(
   const combine = method.merge(group, bound, {
     dtype,
     round: roundings[dtype],
-    random: options.random ?? seeded,
+    random: options.random ?? uniformStreams(0, name),
   });
   const out = new Float32Array(product);
   for (const chunk of group.chunks())
     combine(chunk, out.subarray(chunk.start, chunk.start + chunk.length));
   return out;
 }
-
-const seeded = (stream: number): (() => number) => {
-  const rng = new Rng(0, stream);
-  return () => rng.uniform();
-};
 
 /** @throws MERGE_INPUTS for a number of inputs that a method does not take, or a missing base */
 export function checkInputs(

@@ -81,6 +81,9 @@ export interface MergeGroup {
   chunks(): Iterable<MergeChunk>;
 }
 
+/** Fills an array with the next numbers of a stream, uniform in [0, 1), 24 bits each. */
+export type FillUniform = (into: Float32Array) => void;
+
 /** How a method computes. */
 export interface MergeArithmetic {
   /**
@@ -93,10 +96,10 @@ export interface MergeArithmetic {
    */
   readonly round: (value: number) => number;
   /**
-   * Uniform numbers in [0, 1), one after the other. The same stream of the same tensor and seed has
-   * the same numbers.
+   * Random numbers from the start of a stream. The same stream of the same tensor and seed has the
+   * same numbers, however the tensor is cut: a method that needs them in two passes asks twice.
    */
-  random(stream: number): () => number;
+  random(stream: number): FillUniform;
 }
 
 /** Computes a piece of the result. Called once for each chunk, in order. */
