@@ -3,8 +3,9 @@
  *
  * @module
  */
-export { writeFileAtomic, writeFolderAtomic } from '../io/atomic.js';
+export { syncFolder, syncTree, writeFileAtomic, writeFolderAtomic } from '../io/atomic.js';
 export { filesIn } from '../io/filesIn.js';
+export { FolderLock, type LockUse } from '../io/folderLock.js';
 export * from '../io/hfConfig.js';
 export {
   type HubOptions,
@@ -13,11 +14,16 @@ export {
   resolveFolder,
   TOKENIZER_FILES,
 } from '../io/hub.js';
-export { hasNonFinite } from '../io/nonFinite.js';
+export { findNonFinite, hasNonFinite } from '../io/nonFinite.js';
 export { readText } from '../io/readText.js';
 export * from '../io/safetensors.js';
 export * from '../io/safetensorsHeader.js';
 export * from '../io/safetensorsWriter.js';
 export { finishSave, saveWhole } from '../io/saveWhole.js';
-export { type ShardOptions, writeWeights } from '../io/shards.js';
+export {
+  planWeightFiles,
+  type ShardOptions,
+  type WeightFiles,
+  writeWeights,
+} from '../io/shards.js';
 export * from '../io/weights.js';

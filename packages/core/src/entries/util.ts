@@ -10,6 +10,7 @@ export { z } from 'zod';
 export { briefly } from '../util/briefly.js';
 export { formatBytes, parseBytes } from '../util/bytes.js';
 export { describeValue, isPromise } from '../util/describeValue.js';
+export { diskError, isSystemError } from '../util/diskError.js';
 export * from '../util/errors.js';
 export * from '../util/formatJson.js';
 export * from '../util/json.js';

@@ -15,15 +15,19 @@ import {
 
 type Bytes = HostArray | Uint8Array;
 
-/**
- * One tensor to write. `data` in storage form (16-bit floats as bits), or a function that fetches
- * it.
- */
-export interface TensorToWrite {
+/** What is known of a tensor before its data. */
+export interface TensorDescription {
   readonly name: string;
   /** Ours ("bfloat16") or the format's ("BF16"). */
   readonly dtype: DType | SafetensorsDType;
   readonly shape: readonly number[];
+}
+
+/**
+ * One tensor to write. `data` in storage form (16-bit floats as bits), or a function that fetches
+ * it.
+ */
+export interface TensorToWrite extends TensorDescription {
   /** Called once, in the order of the file: with functions, memory holds one tensor at a time. */
   readonly data: Bytes | (() => Bytes | Promise<Bytes>);
 }
@@ -92,7 +96,9 @@ export async function writeSafetensors(
   options: WriteSafetensorsOptions = {},
 ): Promise<void> {
   const { allowNonFinite } = parseOptions(writeOptions, options, { where: 'writeSafetensors' });
-  const entries = await collect(path, tensors);
+  const given: TensorToWrite[] = [];
+  for await (const tensor of tensors) given.push(tensor);
+  const entries = collect(path, given);
   await writeFileAtomic(path, async (file) => {
     await writeFully(file, header(entries, metadata));
     for (const entry of entries) {
@@ -133,17 +139,48 @@ export const tensorToWrite = (
   dtype: DType = 'float32',
 ): TensorToWrite => ({ name, dtype, shape, data: encode(values, dtype) });
 
-interface Entry extends TensorToWrite {
-  readonly format: SafetensorsDType;
-  readonly byteLength: number;
+/** Where the data of tensors lie in a file. */
+export interface SafetensorsLayout {
+  /** What the file begins with: the length of the header, and the header. */
+  readonly header: Uint8Array;
+  /** First byte of a tensor in the file, by its name; in the order of the file. */
+  readonly begins: ReadonlyMap<string, number>;
+  /** Bytes of the file. */
+  readonly numBytes: number;
 }
 
-async function collect(
+/**
+ * The file that `writeSafetensors` writes, before there are data: for those who write each tensor
+ * into its place when it is ready.
+ *
+ * @param path of the file, for messages
+ * @param metadata as in `writeSafetensors`
+ * @throws SAFETENSORS_WRITE where a name comes twice
+ */
+export function layoutSafetensors(
   path: string,
-  tensors: Iterable<TensorToWrite> | AsyncIterable<TensorToWrite>,
-): Promise<Entry[]> {
-  const entries = new Map<string, Entry>();
-  for await (const tensor of tensors) {
+  tensors: readonly TensorDescription[],
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): SafetensorsLayout {
+  const entries = collect(path, tensors);
+  const bytes = header(entries, metadata);
+  const begins = new Map<string, number>();
+  let numBytes = bytes.byteLength;
+  for (const { name, byteLength } of entries) {
+    begins.set(name, numBytes);
+    numBytes += byteLength;
+  }
+  return { header: bytes, begins, numBytes };
+}
+
+type Entry<T extends TensorDescription = TensorToWrite> = T & {
+  readonly format: SafetensorsDType;
+  readonly byteLength: number;
+};
+
+function collect<T extends TensorDescription>(path: string, tensors: readonly T[]): Entry<T>[] {
+  const entries = new Map<string, Entry<T>>();
+  for (const tensor of tensors) {
     if (entries.has(tensor.name) || tensor.name === '__metadata__')
       throw new AttuneError(
         'SAFETENSORS_WRITE',
@@ -154,7 +191,7 @@ async function collect(
     const byteLength = numel(tensor.shape) * safetensorsBytes[format];
     entries.set(tensor.name, { ...tensor, format, byteLength });
   }
-  const rank = (e: Entry) => dtypeOrder.indexOf(e.format);
+  const rank = (e: Entry<T>) => dtypeOrder.indexOf(e.format);
   return [...entries.values()].sort((a, b) => rank(a) - rank(b) || compareNames(a.name, b.name));
 }
 
@@ -163,7 +200,10 @@ const SPACE = 0x20;
 /** By UTF-8 bytes, as Rust compares strings. */
 const compareNames = (a: string, b: string): number => compareBytes(utf8Bytes(a), utf8Bytes(b));
 
-function header(entries: readonly Entry[], metadata: Readonly<Record<string, string>>): Uint8Array {
+function header(
+  entries: readonly Entry<TensorDescription>[],
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
   const json: [string, unknown][] = [];
   if (Object.keys(metadata).length > 0) json.push(['__metadata__', metadata]);
   let at = 0;

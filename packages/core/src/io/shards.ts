@@ -3,9 +3,14 @@ import { join } from '#platform';
 import { numel } from '../tensor/shape.js';
 import { parseBytes } from '../util/bytes.js';
 import { type OptionsInput, parseOptions } from '../util/options.js';
-import { writeJson } from './hfConfig.js';
+import { type RawConfig, writeJson } from './hfConfig.js';
 import { safetensorsBytes } from './safetensorsHeader.js';
-import { safetensorsDType, type TensorToWrite, writeSafetensors } from './safetensorsWriter.js';
+import {
+  safetensorsDType,
+  type TensorDescription,
+  type TensorToWrite,
+  writeSafetensors,
+} from './safetensorsWriter.js';
 import { saveWhole } from './saveWhole.js';
 
 const shardShape = {
@@ -20,10 +25,45 @@ export const shardOptions = z.strictObject(shardShape);
 /** How weights are cut into files. */
 export type ShardOptions = OptionsInput<typeof shardShape>;
 
+/** The files that weights are written into. */
+export interface WeightFiles<T extends TensorDescription> {
+  readonly files: readonly { readonly name: string; readonly tensors: readonly T[] }[];
+  /** `model.safetensors.index.json`; null: one file needs none. */
+  readonly index: RawConfig | null;
+}
+
 /**
- * Weights of a model as transformers writes them: `model.safetensors`, or where they are larger
- * than `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index. They take the
- * place of those of an earlier save all together.
+ * The files of a model as transformers names them: `model.safetensors`, or where the weights are
+ * larger than `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index.
+ *
+ * @throws SIZE_INVALID
+ */
+export function planWeightFiles<T extends TensorDescription>(
+  tensors: readonly T[],
+  options: ShardOptions = {},
+): WeightFiles<T> {
+  const { maxShardSize } = parseOptions(shardOptions, options, { where: 'planWeightFiles' });
+  const shards = split(tensors, parseBytes(maxShardSize, 'maxShardSize'));
+  if (shards.length === 1)
+    return { files: [{ name: 'model.safetensors', tensors: shards[0]! }], index: null };
+  const total = `${shards.length}`.padStart(5, '0');
+  const files = shards.map((shard, i) => ({
+    name: `model-${`${i + 1}`.padStart(5, '0')}-of-${total}.safetensors`,
+    tensors: shard,
+  }));
+  const places = files.flatMap((file) => file.tensors.map((t) => [t.name, file.name] as const));
+  return {
+    files,
+    index: {
+      metadata: { total_size: tensors.reduce((sum, t) => sum + bytesOf(t), 0) },
+      weight_map: Object.fromEntries(places.sort(([a], [b]) => (a < b ? -1 : 1))),
+    },
+  };
+}
+
+/**
+ * Weights of a model as transformers writes them, in the files of {@link planWeightFiles}. They
+ * take the place of those of an earlier save all together.
  *
  * @throws SIZE_INVALID, SAFETENSORS_WRITE
  */
@@ -32,35 +72,24 @@ export async function writeWeights(
   tensors: Iterable<TensorToWrite>,
   options: ShardOptions = {},
 ): Promise<void> {
-  const { maxShardSize } = parseOptions(shardOptions, options, { where: 'writeWeights' });
-  const shards = split([...tensors], parseBytes(maxShardSize, 'maxShardSize'));
-  const total = `${shards.length}`.padStart(5, '0');
-  const nameOf = (i: number) =>
-    shards.length === 1
-      ? 'model.safetensors'
-      : `model-${`${i + 1}`.padStart(5, '0')}-of-${total}.safetensors`;
+  parseOptions(shardOptions, options, { where: 'writeWeights' });
+  const { files, index } = planWeightFiles([...tensors], options);
   await saveWhole(folder, async (temporary) => {
-    for (const [i, shard] of shards.entries())
-      await writeSafetensors(join(temporary, nameOf(i)), shard);
-    if (shards.length === 1) return;
-    const names = shards.flatMap((shard, i) => shard.map(({ name }) => [name, nameOf(i)] as const));
-    await writeJson(join(temporary, 'model.safetensors.index.json'), {
-      metadata: { total_size: shards.flat().reduce((sum, t) => sum + bytesOf(t), 0) },
-      weight_map: Object.fromEntries(names.sort(([a], [b]) => (a < b ? -1 : 1))),
-    });
+    for (const file of files) await writeSafetensors(join(temporary, file.name), file.tensors);
+    if (index) await writeJson(join(temporary, 'model.safetensors.index.json'), index);
   });
 }
 
-const bytesOf = ({ dtype, shape }: TensorToWrite): number =>
+const bytesOf = ({ dtype, shape }: TensorDescription): number =>
   numel(shape) * safetensorsBytes[safetensorsDType(dtype)];
 
 /**
  * In the order of the tensors; a file is closed when the next tensor would not fit, as
  * huggingface_hub does.
  */
-function split(tensors: readonly TensorToWrite[], limit: number): TensorToWrite[][] {
-  const shards: TensorToWrite[][] = [];
-  let open: TensorToWrite[] = [];
+function split<T extends TensorDescription>(tensors: readonly T[], limit: number): T[][] {
+  const shards: T[][] = [];
+  let open: T[] = [];
   let held = 0;
   for (const tensor of tensors) {
     const bytes = bytesOf(tensor);

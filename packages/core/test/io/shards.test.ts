@@ -2,7 +2,13 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AutoModelForCausalLM } from '@attune/core';
-import { tensorToWrite, WeightFolder, writeWeights } from '@attune/core/io';
+import {
+  layoutSafetensors,
+  planWeightFiles,
+  tensorToWrite,
+  WeightFolder,
+  writeWeights,
+} from '@attune/core/io';
 import { parseBytes } from '@attune/core/util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fixture, reference } from '../models/support.js';
@@ -19,6 +25,7 @@ const tensor = (name: string, size: number) =>
     Array.from({ length: size }, (_, i) => i),
     [size],
   );
+const U8 = Uint8Array.of(1, 2, 3);
 const index = async () =>
   JSON.parse(await readFile(join(folder, 'model.safetensors.index.json'), 'utf8'));
 
@@ -37,6 +44,25 @@ describe('weights in shards', () => {
       f: 'model-00004-of-00004.safetensors',
     });
     expect((await index()).metadata.total_size).toBe(64 * 4);
+  });
+
+  it('lie where their layout says, before there are data', async () => {
+    const tensors = [tensor('b', 6), { ...tensor('a', 3), dtype: 'U8' as const }, tensor('ä', 2)];
+    const whole = tensors.map((t) => ({ ...t, ...(t.dtype === 'U8' && { data: U8 }) }));
+    await writeWeights(folder, whole, { maxShardSize: 28 });
+    const { files, index: planned } = planWeightFiles(tensors, { maxShardSize: 28 });
+    expect(planned).toEqual(await index());
+    for (const file of files) {
+      const bytes = await readFile(join(folder, file.name));
+      const { header, begins, numBytes } = layoutSafetensors(file.name, file.tensors);
+      expect(bytes.byteLength).toBe(numBytes);
+      expect(bytes.subarray(0, header.length)).toEqual(Buffer.from(header));
+      for (const [name, begin] of begins) {
+        const { data } = whole.find((t) => t.name === name)! as { data: Uint8Array };
+        const stored = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+        expect(bytes.subarray(begin, begin + stored.length)).toEqual(stored);
+      }
+    }
   });
 
   it('replace those of an earlier save', async () => {

@@ -12,8 +12,8 @@ import {
   type TrainOptions,
 } from '@attune/core';
 import { afterEach, describe, expect, test } from 'vitest';
+import { FolderLock } from '../../src/io/folderLock.js';
 import { checkSpace } from '../../src/trainer/run/outputProbe.js';
-import { RunLock } from '../../src/trainer/run/runLock.js';
 import { notFiles } from '../hostile/cases.js';
 import {
   float32Attune,
@@ -198,7 +198,9 @@ describe('a lock', () => {
   test.each(notFiles)('that is %s is refused by what it is', async (_, put, says) => {
     const folder = await temporaryFolder();
     await put(lockOf(folder));
-    await expect(RunLock.take(folder, new ListLogger())).rejects.toMatchObject({
+    await expect(
+      FolderLock.take(lockOf(folder), { folder, doing: 'training' }, new ListLogger()),
+    ).rejects.toMatchObject({
       code: 'OUTPUT_DIR_IN_USE',
       message: expect.stringMatching(says),
     });

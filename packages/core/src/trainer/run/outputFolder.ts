@@ -1,4 +1,5 @@
-import { dirname, relative, resolve } from '#platform';
+import { dirname, join, relative, resolve } from '#platform';
+import { FolderLock } from '../../io/folderLock.js';
 import type { Resume } from '../../training/arguments/choices.js';
 import { writing } from '../../util/diskError.js';
 import { AttuneError } from '../../util/errors.js';
@@ -14,7 +15,8 @@ import {
 } from './checkpoint/checkpointFolders.js';
 import { type RunIdentity, runOf } from './checkpoint/checkpointManifest.js';
 import { tryFolder } from './outputProbe.js';
-import { RunLock } from './runLock.js';
+
+const LOCK_FILE = '.attune.lock';
 
 /**
  * The folder of a run while it trains: which run that is, where it begins, and which checkpoints
@@ -32,7 +34,7 @@ export class OutputFolder implements AsyncDisposable {
     /** The checkpoint to start from; null: the beginning. */
     readonly start: string | null,
     private readonly logger: Logger,
-    private readonly lock: RunLock | null,
+    private readonly lock: FolderLock | null,
   ) {}
 
   /** Tried, and kept from other runs: false for a run that means to save nothing. */
@@ -53,7 +55,11 @@ export class OutputFolder implements AsyncDisposable {
     logger: Logger,
   ): Promise<OutputFolder> {
     if (saves) await tryFolder(path);
-    const lock = saves ? await writing(path, () => RunLock.take(path, logger)) : null;
+    const lock = saves
+      ? await writing(path, () =>
+          FolderLock.take(join(path, LOCK_FILE), { folder: path, doing: 'training' }, logger),
+        )
+      : null;
     try {
       if (lock) await clearInterruptedSaves(path, logger);
       const start = await findStart(path, resume, logger);

@@ -1,7 +1,6 @@
 import {
   hostname,
   isProcessAlive,
-  join,
   link,
   lstat,
   processId,
@@ -12,12 +11,11 @@ import {
   type SystemError,
   writeFile,
 } from '#platform';
-import { readText } from '../../io/readText.js';
-import { AttuneError } from '../../util/errors.js';
-import { isPlainObject } from '../../util/json.js';
-import type { Logger } from '../../util/logger.js';
+import { AttuneError } from '../util/errors.js';
+import { isPlainObject } from '../util/json.js';
+import type { Logger } from '../util/logger.js';
+import { readText } from './readText.js';
 
-const LOCK_FILE = '.attune.lock';
 /** A lock has some 200. */
 const MAX_BYTES = 2 ** 16;
 
@@ -31,19 +29,29 @@ interface Holder {
   readonly token: string;
 }
 
+/** What a lock keeps others out of, and how errors say so. */
+export interface LockUse {
+  /** The folder that is locked, as the user gave it. */
+  readonly folder: string;
+  /** What its holder does: "training". */
+  readonly doing: string;
+}
+
 /**
- * Keeps two runs out of one folder: a file in it that names the process. A process that was killed
- * leaves it behind; the next run on that host sees that the process is gone, and takes it over.
+ * Keeps two processes out of one folder: a file that names the process. A process that was killed
+ * leaves it behind; the next one on that host sees that it is gone, and takes the lock over.
  */
-export class RunLock implements AsyncDisposable {
+export class FolderLock implements AsyncDisposable {
   private constructor(
     private readonly file: string,
     private readonly token: string,
   ) {}
 
-  /** @throws OUTPUT_DIR_IN_USE; what the file system refuses */
-  static async take(folder: string, logger: Logger): Promise<RunLock> {
-    const file = join(folder, LOCK_FILE);
+  /**
+   * @param file the lock, in a folder that is there
+   * @throws OUTPUT_DIR_IN_USE; what the file system refuses
+   */
+  static async take(file: string, use: LockUse, logger: Logger): Promise<FolderLock> {
     const token = crypto.randomUUID();
     const me: Holder = {
       pid: processId,
@@ -53,16 +61,16 @@ export class RunLock implements AsyncDisposable {
       token,
     };
     while (!(await createWhole(file, `${JSON.stringify(me)}\n`))) {
-      const text = await readLock(file);
+      const text = await readLock(file, use);
       if (text === null) continue;
       const holder = parse(text);
-      if (holder && !(await isGone(holder))) throw inUse(folder, file, holder);
+      if (holder && !(await isGone(holder))) throw inUse(file, use, holder);
       if (await takeAway(file, text))
         logger.warn(
-          `${folder}: the lock of ${holder ? `process ${holder.pid}, which is no more (since ${holder.since})` : 'a process that died while it wrote it'}, is taken over`,
+          `${use.folder}: the lock of ${holder ? `process ${holder.pid}, which is no more (since ${holder.since})` : 'a process that died while it wrote it'}, is taken over`,
         );
     }
-    return new RunLock(file, token);
+    return new FolderLock(file, token);
   }
 
   /** Releases it, unless it is another's by now. */
@@ -91,12 +99,12 @@ async function createWhole(file: string, content: string): Promise<boolean> {
 }
 
 /** null: it was released in between. @throws OUTPUT_DIR_IN_USE for what is no file of text */
-async function readLock(file: string): Promise<string | null> {
+async function readLock(file: string, { doing }: LockUse): Promise<string | null> {
   try {
     return await readText(file, {
       code: 'OUTPUT_DIR_IN_USE',
       label: 'the lock ',
-      remedy: `If no run trains into that folder, delete ${file}.`,
+      remedy: `If nothing is ${doing} into that folder, delete ${file}.`,
       maxBytes: MAX_BYTES,
     });
   } catch (error) {
@@ -147,12 +155,16 @@ async function isGone({ pid, host, processStart: start }: Holder): Promise<boole
   return start !== null && now !== null && start !== now;
 }
 
-const inUse = (folder: string, file: string, { pid, host, since }: Holder): AttuneError =>
+const inUse = (
+  file: string,
+  { folder, doing }: LockUse,
+  { pid, host, since }: Holder,
+): AttuneError =>
   new AttuneError(
     'OUTPUT_DIR_IN_USE',
-    `${folder} is in use: process ${pid} on ${host} has been training into it since ${since}.`,
+    `${folder} is in use: process ${pid} on ${host} has been ${doing} into it since ${since}.`,
     {
-      remedy: `Wait for it, or give each run an outputDir of its own. If that process is gone, delete ${file}.`,
+      remedy: `Wait for it, or give each an outputDir of its own. If that process is gone, delete ${file}.`,
       details: { folder, pid, host, since },
     },
   );
