@@ -7,6 +7,7 @@ import { openRegular } from './regularFile.js';
 import {
   maxHeaderBytes,
   parseHeader,
+  type SafetensorsDType,
   type SafetensorsHeader,
   safetensorsBytes,
   type TensorInfo,
@@ -18,6 +19,16 @@ export interface HostTensorData {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly data: HostArray;
+}
+
+/** Where the data of a tensor lie, for readers that go without headers. */
+export interface TensorLocation {
+  /** The .safetensors file. */
+  readonly path: string;
+  /** Byte in the file at which the data begin. */
+  readonly begin: number;
+  readonly dtype: SafetensorsDType;
+  readonly shape: readonly number[];
 }
 
 /**
@@ -103,6 +114,12 @@ export class SafetensorsFile implements AsyncDisposable {
         ? `Did you mean "${near}"?`
         : `It has ${this.names.length}: ${this.names.slice(0, 5).join(', ')}${this.names.length > 5 ? ', ...' : ''}.`,
     });
+  }
+
+  /** Where a tensor's data lie in the file. @throws SAFETENSORS_TENSOR_UNKNOWN */
+  location(name: string): TensorLocation {
+    const { begin, dtype, shape } = this.info(name);
+    return { path: this.path, begin: this.dataStart + begin, dtype, shape };
   }
 
   /**

@@ -4,7 +4,12 @@ import { briefly } from '../util/briefly.js';
 import { AttuneError, nearest } from '../util/errors.js';
 import type { JsonValue } from '../util/losslessJson.js';
 import { readJsonMap } from './jsonMap.js';
-import { type HostTensorData, type Room, SafetensorsFile } from './safetensors.js';
+import {
+  type HostTensorData,
+  type Room,
+  SafetensorsFile,
+  type TensorLocation,
+} from './safetensors.js';
 import type { SafetensorsDType, TensorInfo } from './safetensorsHeader.js';
 import { finishSave } from './saveWhole.js';
 
@@ -113,6 +118,11 @@ export class WeightFolder implements AsyncDisposable {
 
   info(name: string): TensorInfo {
     return this.file(name).info(this.#inFile(name));
+  }
+
+  /** Where a tensor's data lie, in which file. @throws WEIGHTS_TENSOR_UNKNOWN */
+  location(name: string): TensorLocation {
+    return this.file(name).location(this.#inFile(name));
   }
 
   /** The bytes as they lie in the file. @throws WEIGHTS_TENSOR_UNKNOWN */

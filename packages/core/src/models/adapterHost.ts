@@ -82,6 +82,8 @@ export interface AdapterDeltas extends AsyncDisposable {
    * `model.layers.0.self_attn.q_proj.weight`.
    */
   readonly names: readonly string[];
+  /** The shape of a weight that it changes: nothing is read. @param name one of `names` */
+  shapeOf(name: string): readonly number[];
   /**
    * W' - W, float32, laid out as the checkpoint has W.
    *

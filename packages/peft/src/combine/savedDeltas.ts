@@ -95,13 +95,23 @@ class LoraDeltas implements AdapterDeltas {
     return [...this.#pairs.keys()];
   }
 
+  shapeOf(name: string): readonly number[] {
+    const { a, b } = this.#pair(name);
+    const [out, inner] = [b![0]!, a![1]!];
+    return this.adapter.fields.fan_in_fan_out === true ? [inner, out] : [out, inner];
+  }
+
+  #pair(name: string): LoraPair {
+    const pair = this.#pairs.get(name);
+    if (pair) return pair;
+    throw new AttuneError('PEFT_TENSOR_UNKNOWN', `${this.file.path} changes no "${name}".`, {
+      remedy: `It changes ${some(this.names)}.`,
+    });
+  }
+
   /** s B A in float64, rounded once. */
   async read(name: string): Promise<HostTensorData> {
-    const pair = this.#pairs.get(name);
-    if (!pair)
-      throw new AttuneError('PEFT_TENSOR_UNKNOWN', `${this.file.path} changes no "${name}".`, {
-        remedy: `It changes ${some(this.names)}.`,
-      });
+    const pair = this.#pair(name);
     const [b, a] = [await this.#factor(pair, 'B'), await this.#factor(pair, 'A')];
     const product = algebra.product(b, a);
     const own = this.adapter.fields.fan_in_fan_out === true ? algebra.transposed(product) : product;

@@ -73,6 +73,7 @@ test.each([
     const { shape, dtype, data } = await deltas.read(key);
     expect(dtype).toBe('float32');
     expect(shape).toHaveLength(2);
+    expect(deltas.shapeOf(key)).toEqual(shape);
     const difference = after.get(key)!.map((value, i) => value - before.get(key)![i]!);
     expect(largestDifference(data as Float32Array, difference)).toBeLessThan(1e-5);
   }
