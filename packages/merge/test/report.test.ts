@@ -141,6 +141,19 @@ describe('the report', () => {
     for (const line of `${report}`.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
   });
 
+  test('fits with many models of long names too', () => {
+    const many = Array.from({ length: 9 }, (_, k) => `${'/a/long/path/'.repeat(8)}model-${k}`);
+    const wide: ReportedTensor = {
+      ...statistics([[1], ...many.map((_, k) => [k])], 0, [3], 10),
+      layer: 0,
+      modelNames: many,
+    };
+    const text = `${new MergeReport({ ...report.facts, baseModel: many[0]! }, [wide])}`;
+    for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(text).toContain('(3 more are left out)');
+    expect(text).toContain('model-5');
+  });
+
   test('is JSON that holds every tensor', () => {
     const json = JSON.parse(JSON.stringify(report));
     expect(json.tensors).toHaveLength(3);

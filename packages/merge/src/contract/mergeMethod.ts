@@ -100,6 +100,11 @@ export interface MergeArithmetic {
    * same numbers, however the tensor is cut: a method that needs them in two passes asks twice.
    */
   random(stream: number): FillUniform;
+  /**
+   * Tells the report what share of the elements of each model the method kept, 0 to 1. A method
+   * that trims says it once for a tensor. Absent: nobody asks.
+   */
+  kept?(shares: readonly number[]): void;
 }
 
 /** Computes a piece of the result. Called once for each chunk, in order. */

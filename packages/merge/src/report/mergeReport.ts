@@ -34,6 +34,9 @@ export interface ReportGroup {
 }
 
 const ROWS_SHOWN = 12;
+/** Columns of models that fit into 80 characters. */
+const MODELS_SHOWN = 6;
+const WIDTH = 80;
 
 /** What a merge did, as a table, as JSON and for `reportHtml`. */
 export class MergeReport {
@@ -130,23 +133,30 @@ export class MergeReport {
 
   /** A table for a terminal of 80 columns. */
   toString(): string {
-    const { models, facts } = this;
+    const { facts } = this;
+    const models = this.models.slice(0, MODELS_SHOWN);
     const letters = models.map((_, k) => letterOf(k));
     const header = ['', ...letters, 'change', 'conflicts'];
     const rowOf = ({ label, norms, change, signConflicts }: ReportGroup) => [
       label,
-      ...norms.map(number),
+      ...norms.slice(0, MODELS_SHOWN).map(number),
       number(change),
       percent(signConflicts),
     ];
     const shown = mostChanged(this.groups, ROWS_SHOWN);
     const left = this.groups.length - shown.length;
     const lines = [
-      `${facts.title}${facts.baseModel ? ` on ${facts.baseModel}` : ''}`,
+      facts.baseModel
+        ? `${facts.title} on ${ending(facts.baseModel, WIDTH - facts.title.length - 4)}`
+        : facts.title,
       ...models.map((model, k) => {
         const kept = this.kept(model);
-        return `  ${letters[k]} = ${model}${kept === null ? '' : `, ${percent(kept)} kept`}`;
+        const share = kept === null ? '' : `, ${percent(kept)} kept`;
+        return `  ${letters[k]} = ${ending(model, WIDTH - 6 - share.length)}${share}`;
       }),
+      ...(this.models.length > models.length
+        ? [`  (${this.models.length - models.length} more are left out)`]
+        : []),
       '',
       facts.baseModel
         ? 'Norm of each task vector and of the change, as a share of the base:'
@@ -175,6 +185,10 @@ const pairIndex = (j: number, k: number, n: number): number =>
 /** A, B, ..., Z, then A1, B1, ... */
 export const letterOf = (k: number): string =>
   `${String.fromCharCode(65 + (k % 26))}${k < 26 ? '' : Math.floor(k / 26)}`;
+
+/** The end of a name that is too long: paths differ there. */
+const ending = (name: string, length: number): string =>
+  name.length <= length ? name : `...${name.slice(name.length - length + 3)}`;
 
 /** Those that changed most, in their own order. */
 function mostChanged(groups: readonly ReportGroup[], count: number): readonly ReportGroup[] {

@@ -38,9 +38,9 @@ export class StatisticsOf {
     this.#products = new Float64Array(group.numModels ** 2);
   }
 
-  /** What a method says of itself: `MergeArithmetic.note`. */
-  note(name: 'kept', values: readonly number[]): void {
-    if (name === 'kept') this.#kept = values;
+  /** What a method says of itself: `MergeArithmetic.kept`. */
+  kept(shares: readonly number[]): void {
+    this.#kept = shares;
   }
 
   add({ base, models, length }: MergeChunk, out: Float32Array): void {
