@@ -72,12 +72,10 @@ export async function extractLora<M extends LanguageModel>(
       weightOf(layer),
       other && weightOf(other as LinearLike),
     );
-    const kept = Math.min(rank, difference.rows, difference.columns);
+    const factors = algebra.extractFactors(difference, { rank });
+    const kept = factors.a.rows;
     if (kept < rank) rankPattern[path] = kept;
-    const factors = balance(algebra.truncatedSvd(difference, kept));
-    const total = algebra.frobeniusNorm(difference) ** 2;
-    const held = algebra.frobeniusNorm(algebra.product(factors.b, factors.a)) ** 2;
-    energy.set(path, total === 0 ? 1 : held / total);
+    energy.set(path, factors.energy);
     for (const side of ['a', 'b'] as const) {
       const name = `${path}.lora_${side.toUpperCase()}.weight`;
       const { rows, columns, data } = factors[side];
@@ -148,19 +146,6 @@ const valuesOf = async (tensor: Tensor) => {
     copy.dispose();
   }
 };
-
-/** U S and V^T -> U sqrt(S) and sqrt(S) V^T: both factors of one size. */
-function balance({ a, b }: algebra.LowRank): algebra.LowRank {
-  const rank = a.rows;
-  const roots = Array.from({ length: rank }, (_, i) => {
-    const column = { rows: b.rows, columns: 1, data: b.data.filter((_, at) => at % rank === i) };
-    return Math.sqrt(algebra.frobeniusNorm(column));
-  });
-  return {
-    b: { ...b, data: b.data.map((value, at) => value / (roots[at % rank]! || 1)) },
-    a: { ...a, data: a.data.map((value, at) => value * roots[Math.floor(at / a.columns)]!) },
-  };
-}
 
 async function otherDifferences(
   root: Module,

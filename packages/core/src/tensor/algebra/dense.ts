@@ -28,6 +28,41 @@ export function product(left: Dense, right: Dense): OwnDense {
   return { rows: m, columns: n, data };
 }
 
+/**
+ * M N: [m, n] x [n, k] -> [m, k], summed over n in its order, for a small k: M is read once, row by
+ * row.
+ */
+export function timesNarrow({ rows, columns, data }: Dense, narrow: OwnDense): OwnDense {
+  const width = narrow.columns;
+  const out = new Float64Array(rows * width);
+  for (let row = 0; row < rows; row++)
+    for (let j = 0; j < columns; j++)
+      addScaled(out, row * width, data[row * columns + j]!, narrow.data, j * width, width);
+  return { rows, columns: width, data: out };
+}
+
+/** M^T N: [m, n]^T x [m, k] -> [n, k], likewise. */
+export function transposedTimesNarrow({ rows, columns, data }: Dense, narrow: OwnDense): OwnDense {
+  const width = narrow.columns;
+  const out = new Float64Array(columns * width);
+  for (let row = 0; row < rows; row++)
+    for (let j = 0; j < columns; j++)
+      addScaled(out, j * width, data[row * columns + j]!, narrow.data, row * width, width);
+  return { rows: columns, columns: width, data: out };
+}
+
+/** out[at + i] += factor * values[from + i] for i < count */
+function addScaled(
+  out: Float64Array,
+  at: number,
+  factor: number,
+  values: Float64Array,
+  from: number,
+  count: number,
+): void {
+  for (let i = 0; i < count; i++) out[at + i]! += factor * values[from + i]!;
+}
+
 /** [m, n] -> [n, m] */
 export function transposed({ rows, columns, data }: Dense): OwnDense {
   const out = new Float64Array(rows * columns);

@@ -1,6 +1,14 @@
-import { Matrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix';
+import { type Matrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix';
 import { Rng } from '../../util/rng.js';
-import { type Dense, fromMatrix, type OwnDense, toMatrix } from './dense.js';
+import {
+  type Dense,
+  fromMatrix,
+  type OwnDense,
+  timesNarrow,
+  toMatrix,
+  transposed,
+  transposedTimesNarrow,
+} from './dense.js';
 
 /** B [m, r] and A [r, n], whose product is what was decomposed, or the nearest of rank r. */
 export interface LowRank {
@@ -23,18 +31,22 @@ const EXACT_SIZE = 256;
  * @see arXiv:0909.4061
  */
 export function truncatedSvd(matrix: Dense, rank: number, passes = 3): LowRank {
-  const own = toMatrix(matrix);
-  if (isSmall(own, rank)) return wholeSvd(own, rank);
+  if (isSmall(matrix, rank)) return wholeSvd(toMatrix(matrix), rank);
   const rng = new Rng(0, 0x737664); // 'svd'
-  const probe = new Matrix(own.columns, rank + 10);
-  for (let i = 0; i < probe.rows; i++)
-    for (let j = 0; j < probe.columns; j++) probe.set(i, j, rng.normal());
-  const across = own.transpose();
-  let basis = orthonormal(own.mmul(probe));
+  const width = rank + 10;
+  const probe = {
+    rows: matrix.columns,
+    columns: width,
+    data: Float64Array.from({ length: matrix.columns * width }, () => rng.normal()),
+  };
+  let basis = orthonormalColumns(timesNarrow(matrix, probe));
   for (let pass = 0; pass < passes; pass++)
-    basis = orthonormal(own.mmul(orthonormal(across.mmul(basis))));
-  const { a, b } = wholeSvd(basis.transpose().mmul(own), rank);
-  return { a, b: fromMatrix(basis.mmul(toMatrix(b))) };
+    basis = orthonormalColumns(
+      timesNarrow(matrix, orthonormalColumns(transposedTimesNarrow(matrix, basis))),
+    );
+  const inside = transposed(transposedTimesNarrow(matrix, basis)); // Q^T M
+  const { a, b } = wholeSvd(toMatrix(inside), rank);
+  return { a, b: timesNarrow(basis, b) };
 }
 
 /**
