@@ -14,6 +14,14 @@ export {
   commonPrefix,
 } from '../tokenizer/assistantMask.js';
 export { AutoTokenizer } from '../tokenizer/autoTokenizer.js';
-export type { ChatMessage, RenderOptions, Span } from '../tokenizer/chatTemplate.js';
+export {
+  type ChatMessage,
+  ChatTemplate,
+  type ChatTemplates,
+  type RenderOptions,
+  type Span,
+} from '../tokenizer/chatTemplate.js';
+export { readChatTemplates } from '../tokenizer/chatTemplateFiles.js';
 export { DecodeStream } from '../tokenizer/decodeStream.js';
+export type { AddedToken } from '../tokenizer/engine/addedTokens.js';
 export * from '../tokenizer/tokenizer.js';

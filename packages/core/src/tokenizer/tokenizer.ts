@@ -20,6 +20,7 @@ import {
 } from './chatTemplate.js';
 import { writeChatTemplates } from './chatTemplateFiles.js';
 import { DecodeStream } from './decodeStream.js';
+import type { AddedToken } from './engine/addedTokens.js';
 import type { TokenizerEngine } from './engine/engine.js';
 import { resolveTokenizer } from './pretrained/resolve.js';
 
@@ -115,6 +116,8 @@ export class Tokenizer {
   readonly modelMaxLength: number;
   /** Ids of added tokens: special ones and others that are never made by merging. */
   readonly addedTokenIds: ReadonlySet<number>;
+  /** The added tokens by id, with how each is looked for in a text. */
+  readonly addedTokens: ReadonlyMap<number, AddedToken>;
   readonly #engine: TokenizerEngine;
   /** Special tokens by name, a model's own too. */
   readonly #named: ReadonlyMap<string, string>;
@@ -155,7 +158,8 @@ export class Tokenizer {
     let highest = -1;
     for (const [id] of this.#engine.entries()) highest = Math.max(highest, id);
     this.vocabSize = highest + 1;
-    this.addedTokenIds = new Set(this.#engine.added.keys());
+    this.addedTokens = this.#engine.added;
+    this.addedTokenIds = new Set(this.addedTokens.keys());
     const length = files.config.model_max_length;
     // transformers writes 1e30 for "unknown".
     this.modelMaxLength =
