@@ -98,9 +98,13 @@ export interface MergeConfig {
   readonly yaml: string;
   /** The file; null: given in code. */
   readonly file: string | null;
+  /** What a user should know of the config, a sentence each. */
+  readonly warnings: readonly string[];
   /**
    * Where a value stands, by its path in the config in the spelling of the file: `['models', 1,
-   * 'parameters', 'density']`; null: given in code, or not known.
+   * 'parameters', 'density']`. Of what is missing, where it would stand. null: given in code.
    */
   placeOf(path: readonly (string | number)[]): Place | null;
+  /** Where in the config settings of this config stand; null: they are not of it, or are none. */
+  pathOf(settings: Settings): readonly (string | number)[] | null;
 }
