@@ -1,3 +1,4 @@
 export { type MergeTensorsOptions, mergeTensors } from './arithmetic/mergeTensors.js';
+export * from './config/index.js';
 export * from './contract/mergeMethod.js';
 export { merge } from './plugin.js';

@@ -12,6 +12,7 @@ export interface ModelReference {
 
 /** A number, a word, a switch; or a gradient over the layers. */
 export type ParameterScalar = number | string | boolean;
+/** A value, or one that changes over the layers: interpolated between entries of a list. */
 export type ScalarOrGradient = ParameterScalar | readonly ParameterScalar[];
 
 /** A value for tensors whose name contains `filter`; null or "*": for all. */
@@ -26,6 +27,7 @@ export type ParameterSetting = ScalarOrGradient | readonly FilteredSetting[];
 /** Settings of one scope, by the name of the parameter in camelCase. */
 export type Settings = Readonly<Record<string, ParameterSetting>>;
 
+/** A model that is merged, with its settings. */
 export interface InputModel {
   readonly model: ModelReference;
   readonly parameters: Settings;
@@ -36,6 +38,7 @@ export interface InputSlice extends InputModel {
   readonly layerRange: readonly [begin: number, end: number];
 }
 
+/** Layers of the output, and what they are merged from. */
 export interface OutputSlice {
   readonly sources: readonly InputSlice[];
   /** In the place of the config's. */
@@ -48,6 +51,7 @@ export type ModuleContent =
   | { readonly models: readonly InputModel[] }
   | { readonly slices: readonly OutputSlice[] };
 
+/** A part of the model with its settings. */
 export type OutputModule = ModuleContent & { readonly parameters: Settings };
 
 /** Which embedding a token of the output has. */
@@ -67,6 +71,7 @@ export interface TokenSource {
   readonly force: boolean;
 }
 
+/** The tokenizer that is built. */
 export interface TokenizerConfig {
   readonly source: 'union' | 'base' | ModelReference;
   readonly tokens: ReadonlyMap<string, TokenSource>;
@@ -102,7 +107,7 @@ export interface MergeConfig {
   readonly warnings: readonly string[];
   /**
    * Where a value stands, by its path in the config in the spelling of the file: `['models', 1,
-   * 'parameters', 'density']`. Of what is missing, where it would stand. null: given in code.
+   * 'parameters', 'density']`; where it would stand if it is missing. null: given in code.
    */
   placeOf(path: readonly (string | number)[]): Place | null;
   /** Where in the config settings of this config stand; null: they are not of it, or are none. */

@@ -22,8 +22,12 @@ export function readValue({ schema }: Pick<MergeParameter, 'schema'>, value: unk
   if (good) return { ok: true, value: good.data };
   // What is wrong with a number in quotes is said of the number.
   const { error } = results[1] ?? results[0]!;
-  return { ok: false, message: error!.issues[0]!.message };
+  return { ok: false, message: expectation(error!.issues[0]!.message) };
 }
+
+/** "Too big: expected number to be <=1" as the end of a sentence. */
+const expectation = (message: string): string =>
+  message.replace(/^(?:Invalid input|Invalid option|Too big|Too small): (?=expected)/, '');
 
 function conversions(value: unknown): readonly unknown[] {
   if (typeof value === 'boolean') return [Number(value)];

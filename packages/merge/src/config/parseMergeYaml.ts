@@ -18,7 +18,7 @@ export interface ParseMergeOptions {
 /**
  * Reads a config of mergekit, and checks all that can be checked without the models.
  *
- * @throws MERGE_YAML for what is no YAML, MERGE_INVALID with all that is wrong, with line and column
+ * @throws MERGE_YAML for what is no YAML, MERGE_INVALID with all that is wrong
  */
 export function parseMergeYaml(
   text: string,

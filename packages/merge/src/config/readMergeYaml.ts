@@ -64,7 +64,7 @@ async function readBytes(path: string): Promise<Uint8Array> {
   }
 }
 
-/** How many bytes from the beginning are text: found by halving, as a prefix may end in a letter. */
+/** How many bytes from the beginning are text. A prefix may end within a character. */
 function faultOf(bytes: Uint8Array): number {
   let [good, bad] = [0, bytes.length];
   while (bad - good > 1) {

@@ -30,13 +30,14 @@ export interface YamlEntry {
   /** Where the key stands. */
   readonly place: Place;
   readonly value: YamlTree;
-  /** Of entries of the root: whether something in it is used elsewhere: `&name` and `*name`. */
+  /** For the root alone: whether something in it is used elsewhere: `&name` and `*name`. */
   readonly isShared: boolean;
 }
 
 /** Values of a file, each alias counted as what it stands for. */
 const MAX_VALUES = 200_000;
 const MAX_DEPTH = 100;
+const TOO_DEEP = 'values are nested too deeply';
 
 // What PyYAML reads. The rest of the controls is a sign of a file that is no text.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -82,8 +83,10 @@ export function readYamlTree(text: string, file: string | null): YamlTree {
       'Give a text file in UTF-8.',
     );
   for (const { errors } of documents)
-    for (const { code, message, pos } of errors)
+    for (const { code, message, pos } of errors) {
+      if (message.includes('call stack')) fail(pos[0], TOO_DEEP, 'Give a merge config.');
       fail(pos[0], lowerFirst(message), HINTS[code] ?? 'Mend the YAML there.');
+    }
   refuseTabs(content, fail);
   const [document, second] = documents;
   if (second)
@@ -116,7 +119,7 @@ function parse(text: string, lineCounter: LineCounter, fail: Fail) {
     return Array.isArray(documents) ? documents : [];
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    return fail(0, 'values are nested too deeply', 'Give a merge config.');
+    return fail(0, TOO_DEEP, 'Give a merge config.');
   }
 }
 
@@ -187,7 +190,7 @@ class TreeBuilder {
         `aliases stand for more than ${MAX_VALUES} values`,
         'Write the values out.',
       );
-    if (extent.depth > MAX_DEPTH) this.fail(offset, 'values are nested too deeply', 'Nest less.');
+    if (extent.depth > MAX_DEPTH) this.fail(offset, TOO_DEEP, 'Nest less.');
     this.#extents.set(tree, extent);
     if (anchor !== undefined) this.#anchors.set(anchor, tree);
     return tree;
@@ -316,8 +319,8 @@ export function plainValue(tree: YamlTree): unknown {
 }
 
 /**
- * Where a value stands: a key for what has one, else an item of a list. Of what is not there, the
- * nearest that is around it. Keys are found in either spelling.
+ * Where a value stands: a key for what has one, else an item of a list; the nearest that is around
+ * it where it is not there. Keys are found in either spelling.
  */
 export function findPlace(root: YamlTree, path: readonly (string | number)[]): Place {
   let [tree, place] = [root, root.place];
