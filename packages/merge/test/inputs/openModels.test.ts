@@ -54,7 +54,9 @@ const configOf = (...paths: string[]): MergeConfig => ({
   chatTemplate: null,
   yaml: '',
   file: 'merge.yaml',
+  warnings: [],
   placeOf: ([_, i]) => ({ line: 3 + (i as number), column: 5 }),
+  pathOf: () => null,
 });
 
 async function opening(...paths: string[]) {
