@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { roundAll } from '../arithmetic/products.js';
 import { defineMergeMethod, perInput, shared } from '../contract/mergeMethod.js';
 
 const parameters = {
@@ -26,7 +27,7 @@ export const linear = defineMergeMethod({
       ? `the weights ${weight.join(', ')} add up to ${sum}, by which the result would be divided`
       : null;
   },
-  merge: (_group, { weight, normalize }) => {
+  merge: (_group, { weight, normalize }, arithmetic) => {
     const weights = weight.map(Math.fround);
     const divisor = normalize ? weights.reduce((a, b) => Math.fround(a + b), 0) : 1;
     return ({ inputs }, out) => {
@@ -36,6 +37,7 @@ export const linear = defineMergeMethod({
         for (let i = 0; i < out.length; i++) out[i] = out[i]! + w * input[i]!;
       });
       if (divisor !== 1) for (let i = 0; i < out.length; i++) out[i] = out[i]! / divisor;
+      roundAll(out, arithmetic);
     };
   },
 });
