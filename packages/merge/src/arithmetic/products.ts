@@ -1,17 +1,19 @@
 import type { MergeArithmetic, MergeChunk, MergeGroup } from '../contract/mergeMethod.js';
 
-/** sum_i a_i b_i in float64. Four sums side by side: one alone waits for each addition. */
-export function dot(a: Float32Array, b: Float32Array): number {
-  const { length } = a;
-  const whole = length - (length % 4);
+/**
+ * sum_i a_i b_i of the elements from `from` to before `to`, in float64. Four sums side by side: one
+ * alone waits for each addition.
+ */
+export function dot(a: Float32Array, b: Float32Array, from = 0, to = a.length): number {
+  const whole = to - ((to - from) % 4);
   let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  for (let i = 0; i < whole; i += 4) {
+  for (let i = from; i < whole; i += 4) {
     s0 += a[i]! * b[i]!;
     s1 += a[i + 1]! * b[i + 1]!;
     s2 += a[i + 2]! * b[i + 2]!;
     s3 += a[i + 3]! * b[i + 3]!;
   }
-  for (let i = whole; i < length; i++) s0 += a[i]! * b[i]!;
+  for (let i = whole; i < to; i++) s0 += a[i]! * b[i]!;
   return s0 + s1 + (s2 + s3);
 }
 
@@ -42,34 +44,6 @@ export function quadratic(a: readonly number[], m: readonly Float64Array[], b: r
   for (let j = 0; j < a.length; j++)
     for (let k = 0; k < b.length; k++) sum += a[j]! * m[j]![k]! * b[k]!;
   return sum;
-}
-
-/** out = sum_k c_k x_k, rounded to float32. Two at a time: each store rounds. */
-export function weightedSum(
-  vectors: readonly Float32Array[],
-  coefficients: readonly number[],
-  out: Float32Array,
-): void {
-  const { length } = out;
-  const first = vectors[0]!;
-  const c0 = coefficients[0]!;
-  if (vectors.length === 1) {
-    for (let i = 0; i < length; i++) out[i] = c0 * first[i]!;
-    return;
-  }
-  const second = vectors[1]!;
-  const c1 = coefficients[1]!;
-  for (let i = 0; i < length; i++) out[i] = c0 * first[i]! + c1 * second[i]!;
-  for (let k = 2; k < vectors.length; k++) {
-    const x = vectors[k]!;
-    const c = coefficients[k]!;
-    for (let i = 0; i < length; i++) out[i] = out[i]! + c * x[i]!;
-  }
-}
-
-/** out += x */
-export function addTo(out: Float32Array, x: Float32Array): void {
-  for (let i = 0; i < out.length; i++) out[i] = out[i]! + x[i]!;
 }
 
 /** Rounds every element to what the arithmetic holds; nothing to do in float32. */

@@ -53,7 +53,8 @@ export const arceeFusion = defineMergeMethod({
       const model = models[0]!;
       for (let i = 0, row = start / columns; i < out.length; row++)
         for (const end = i + columns; i < end; i++) {
-          const [m, b] = [model[i]!, base![i]!];
+          const m = model[i]!;
+          const b = base![i]!;
           out[i] = importanceOf(m, b, row) >= threshold ? b + round(m - b) : b;
         }
     };

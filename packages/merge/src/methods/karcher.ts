@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { dot, gramMatrix, quadratic, weightedSum } from '../arithmetic/products.js';
+import { dot, gramMatrix, quadratic } from '../arithmetic/products.js';
+import { combineInputs } from '../arithmetic/vectorLayout.js';
 import {
   type Combine,
   defineMergeMethod,
@@ -92,7 +93,7 @@ function inFloat32(group: MergeGroup, { maxIter, tol }: Setting): Combine {
   const scale = norms.reduce((a, b) => a + b) / n;
   const coefficients = norms.map(() => 0);
   for (const [j, k] of valid.entries()) coefficients[k] = (scale * mean[j]!) / norms[k]!;
-  return ({ inputs }, out) => weightedSum(inputs, coefficients, out);
+  return combineInputs(group, coefficients);
 }
 
 /** Each operation is rounded, as it is where tensors have 16 bits; norms are float32 there. */

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { offsetsOf } from '../arithmetic/offsets.js';
 import {
   addProducts,
-  addScaled,
   alongLast,
+  combineModels,
   type VectorLayout,
   vectorOf,
   wholeTensor,
@@ -46,10 +46,11 @@ export const modelStock = defineMergeMethod({
   parameters,
   merge: (group, { filterWise }, arithmetic) => {
     const layout = (filterWise ? alongLast : wholeTensor)(group);
+    const k = group.numModels;
     const ratios = ratiosOf(group, layout, arithmetic);
     return arithmetic.dtype === 'float32'
-      ? inFloat32(layout, ratios, group.numModels)
-      : stepByStep(layout, ratios, group.numModels, arithmetic);
+      ? combineModels(group, layout, new Array(k).fill(ratios.map((t) => t / k)))
+      : stepByStep(layout, ratios, k, arithmetic);
   },
 });
 
@@ -62,7 +63,6 @@ function ratiosOf(
   const { dtype, round } = arithmetic;
   const isFloat32 = dtype === 'float32';
   const held = isFloat32 ? (value: number) => value : round;
-  const product = isFloat32 ? null : (a: number, b: number) => round(a * b);
   const k = group.numModels;
   const pairs = Array.from({ length: k }, (_, a) => a).flatMap((a) =>
     Array.from({ length: k - a - 1 }, (_, b) => [a, a + b + 1] as const),
@@ -77,7 +77,10 @@ function ratiosOf(
       addProducts(layout, chunk.start, a, a, squares[j]!);
     });
     pairs.forEach(([a, b], j) => {
-      addProducts(layout, chunk.start, x[a]!, x[b]!, products[j]!, product);
+      if (isFloat32) addProducts(layout, chunk.start, x[a]!, x[b]!, products[j]!);
+      else
+        for (let i = 0; i < chunk.length; i++)
+          products[j]![vectorOf(layout, chunk.start + i)]! += round(x[a]![i]! * x[b]![i]!);
     });
   }
   return sums().map((_, v) => {
@@ -90,16 +93,6 @@ function ratiosOf(
     const divisor = held(1 + held((k - 1) * cosine));
     return Math.abs(divisor) < SINGULAR ? 0 : held(held(k * cosine) / divisor);
   });
-}
-
-function inFloat32(layout: VectorLayout, ratios: Float64Array, k: number): Combine {
-  const share = ratios.map((t) => t / k);
-  const rest = ratios.map((t) => 1 - t);
-  return ({ start, base, models }, out) => {
-    out.fill(0);
-    for (const model of models) addScaled(layout, start, share, model, out);
-    addScaled(layout, start, rest, base!, out);
-  };
 }
 
 /** Each operation is rounded, as it is where tensors have 16 bits. */

@@ -1,7 +1,8 @@
 import { AttuneError } from '@attune/core';
 import { z } from 'zod';
 import { offsetsOf } from '../arithmetic/offsets.js';
-import { addTo, dot, gramMatrix, quadratic, weightedSum } from '../arithmetic/products.js';
+import { dot, gramMatrix, quadratic } from '../arithmetic/products.js';
+import { combineModels, wholeTensor } from '../arithmetic/vectorLayout.js';
 import {
   type Combine,
   defineMergeMethod,
@@ -85,10 +86,11 @@ function inFloat32(group: MergeGroup, vectors: Vectors, setting: Setting): Combi
     if (norms.length > 2 && norms.some((norm) => norm > 0)) throw cancelling(group);
     coefficients = weights;
   }
-  return (chunk, out) => {
-    weightedSum(vectors(chunk), coefficients, out);
-    if (chunk.base) addTo(out, chunk.base);
-  };
+  return combineModels(
+    group,
+    wholeTensor(group),
+    coefficients.map((c) => Float64Array.of(c)),
+  );
 }
 
 /** Each operation is rounded, as it is where tensors have 16 bits. */

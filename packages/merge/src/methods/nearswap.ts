@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineMergeMethod, shared } from '../contract/mergeMethod.js';
+import { type Combine, defineMergeMethod, shared } from '../contract/mergeMethod.js';
 
 const parameters = {
   /** Up to which distance an element of the model is taken as it is. */
@@ -27,15 +27,7 @@ export const nearswap = defineMergeMethod({
   inputs: { min: 2, max: 2 },
   parameters,
   merge: (_group, { t }, { dtype, round }) => {
-    if (dtype === 'float32')
-      return ({ base, models }, out) => {
-        const model = models[0]!;
-        for (let i = 0; i < out.length; i++) {
-          const [a, b] = [base![i]!, model[i]!];
-          const weight = Math.min(1, Math.max(0, t / Math.max(Math.abs(a - b), SMALLEST_DISTANCE)));
-          out[i] = weight * b + (1 - weight) * a;
-        }
-      };
+    if (dtype === 'float32') return inFloat32(t);
     const least = round(SMALLEST_DISTANCE);
     const held = Math.fround(t);
     return ({ base, models }, out) => {
@@ -50,3 +42,17 @@ export const nearswap = defineMergeMethod({
     };
   },
 });
+
+/** The same without a division: the element moves by at most t, and to the model's at most. */
+function inFloat32(t: number): Combine {
+  const step = Math.max(0, t);
+  const share = Math.min(1, step / SMALLEST_DISTANCE); // below 1 only for t below 1e-6
+  return ({ base, models }, out) => {
+    const model = models[0]!;
+    for (let i = 0; i < out.length; i++) {
+      const a = base![i]!;
+      const b = share === 1 ? model[i]! : a + share * (model[i]! - a);
+      out[i] = Math.min(a + step, Math.max(a - step, b));
+    }
+  };
+}

@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import { offsetsOf } from '../arithmetic/offsets.js';
-import { addTo } from '../arithmetic/products.js';
 import {
   addProducts,
-  addScaled,
   alongFirst,
   alongLast,
+  combineModels,
   type VectorLayout,
   vectorOf,
   wholeTensor,
@@ -70,7 +69,7 @@ export const nuslerp = defineMergeMethod({
     const cosines = cosinesOf(group, layout, vectors, arithmetic);
     const coefficients = coefficientsOf(t, cosines, arithmetic);
     return arithmetic.dtype === 'float32'
-      ? inFloat32(layout, vectors, coefficients)
+      ? inFloat32(group, layout, coefficients)
       : stepByStep(layout, vectors, coefficients, arithmetic);
   },
 });
@@ -100,9 +99,10 @@ function cosinesOf(
   if (!isFloat32)
     for (const chunk of group.chunks()) {
       const [x, y] = vectors(chunk);
-      addProducts(layout, chunk.start, x!, y!, xy!, (a, b, v) =>
-        round(round(a / xNorms![v]!) * round(b / yNorms![v]!)),
-      );
+      for (let i = 0; i < chunk.length; i++) {
+        const v = vectorOf(layout, chunk.start + i);
+        xy![v]! += round(round(x![i]! / xNorms![v]!) * round(y![i]! / yNorms![v]!));
+      }
     }
   return xy!.map((sum, v) => {
     const cosine = isFloat32 ? sum / (xNorms![v]! * yNorms![v]!) : round(sum);
@@ -129,17 +129,10 @@ function coefficientsOf(
   return { a: a!, b: b!, divisor: divisor! };
 }
 
-function inFloat32(layout: VectorLayout, vectors: Vectors, coefficients: Coefficients): Combine {
-  const { divisor } = coefficients;
-  const a = coefficients.a.map((c, v) => c / divisor[v]!);
-  const b = coefficients.b.map((c, v) => c / divisor[v]!);
-  return (chunk, out) => {
-    const [x, y] = vectors(chunk);
-    out.fill(0);
-    addScaled(layout, chunk.start, a, x!, out);
-    addScaled(layout, chunk.start, b, y!, out);
-    if (chunk.base) addTo(out, chunk.base);
-  };
+function inFloat32(group: MergeGroup, layout: VectorLayout, coefficients: Coefficients): Combine {
+  const { a, b, divisor } = coefficients;
+  const divided = [a, b].map((cs) => cs.map((c, v) => c / divisor[v]!));
+  return combineModels(group, layout, divided);
 }
 
 /** Each operation is rounded, as it is where tensors have 16 bits. */

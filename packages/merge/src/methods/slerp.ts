@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { dot, roundAll, weightedSum } from '../arithmetic/products.js';
+import { dot, roundAll } from '../arithmetic/products.js';
+import { combineInputs } from '../arithmetic/vectorLayout.js';
 import { defineMergeMethod, shared } from '../contract/mergeMethod.js';
 
 const parameters = {
@@ -38,9 +39,10 @@ export const slerp = defineMergeMethod({
       product += dot(base!, models[0]!);
     }
     const cosine = product / (divisorOf(baseSquared) * divisorOf(modelSquared));
-    const coefficients = slerpCoefficients(t, Math.max(-1, Math.min(1, cosine)));
-    return ({ base, models }, out) => {
-      weightedSum([base!, models[0]!], coefficients, out);
+    const [a, b] = slerpCoefficients(t, Math.max(-1, Math.min(1, cosine)));
+    const combine = combineInputs(group, group.baseIndex === 0 ? [a, b] : [b, a]);
+    return (chunk, out) => {
+      combine(chunk, out);
       roundAll(out, arithmetic);
     };
   },
