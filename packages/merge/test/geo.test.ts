@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { chunkedGroup } from '../src/arithmetic/chunkedGroup.js';
 import { type MergeTensorsOptions, mergeTensors } from '../src/arithmetic/mergeTensors.js';
 import { orderStatistics } from '../src/arithmetic/orderStatistics.js';
 import { roundings } from '../src/arithmetic/rounding.js';
@@ -207,6 +208,37 @@ describe('arcee fusion', () => {
     const found = run(arceeFusion, [x, model], {}, { ...base(0), shape });
     expect(found[5]).toBe(4);
     expect(found.filter((value, i) => value !== x[i]).length).toBeLessThan(20);
+  });
+  test('tells the report what share it took', () => {
+    const model = plus(x, wave(91, 5, 0.1));
+    for (const i of [5, 50, 70]) model[i]! += 3;
+    const tensors = [x, model];
+    const group = chunkedGroup({
+      name: 'x',
+      shape: [7, 13],
+      baseIndex: 0,
+      chunks: 'rows',
+      inputs: tensors.map((tensor) => ({
+        read: (start, into) => into.set(tensor.subarray(start, start + into.length)),
+      })),
+    });
+    let told: readonly number[] = [];
+    arceeFusion.merge(
+      group,
+      {},
+      {
+        dtype: 'float32',
+        round: Math.fround,
+        random: () => () => undefined,
+        kept: (shares) => {
+          told = shares;
+        },
+      },
+    );
+    const found = run(arceeFusion, tensors, {}, { ...base(0), shape: [7, 13] });
+    const taken = found.filter((value, i) => value !== x[i]).length;
+    expect(told).toEqual([taken / 91]);
+    expect(taken).toBeGreaterThan(0);
   });
   test('places in sorted order are exact: negative numbers, ties, zeros, subnormals', () => {
     const values = Float32Array.from({ length: 10_001 }, (_, i) =>

@@ -4,9 +4,9 @@ export type ValuePass = (take: (values: Float32Array) => void) => void;
 const HALF = 2 ** 16;
 
 /**
- * Values that stand at these places when all are sorted, without sorting them: the bits of a float32
- * order as it does, so a histogram of the upper 16 and one of the lower 16 within a bin find each
- * exactly. Two passes.
+ * Values that stand at these places when all are sorted, without sorting them. The bits of a
+ * float32 order as it does, so two histograms find each exactly, in two passes: one of the upper 16
+ * bits, and one of the lower 16 within a bin.
  *
  * @param places from 0, in any order, each below the number of values
  */

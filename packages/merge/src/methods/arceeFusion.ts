@@ -1,4 +1,4 @@
-import { orderStatistics } from '../arithmetic/orderStatistics.js';
+import { orderStatistics, type ValuePass } from '../arithmetic/orderStatistics.js';
 import {
   defineMergeMethod,
   type MergeArithmetic,
@@ -37,7 +37,7 @@ export const arceeFusion = defineMergeMethod({
 
     let memory = new Float32Array(0);
     const places = [0.25, 0.5, 0.75].map((q) => Math.floor(q * (length - 1)));
-    const [q1, median, q3] = orderStatistics((take) => {
+    const pass: ValuePass = (take) => {
       for (const { start, length: count, base, models } of group.chunks()) {
         if (memory.length < count) memory = new Float32Array(count);
         const values = memory.subarray(0, count);
@@ -46,8 +46,17 @@ export const arceeFusion = defineMergeMethod({
             values[i] = importanceOf(models[0]![i]!, base![i]!, row);
         take(values);
       }
-    }, places);
+    };
+    const [q1, median, q3] = orderStatistics(pass, places);
     const threshold = round(median! + round(1.5 * round(q3! - q1!)));
+
+    if (arithmetic.kept) {
+      let count = 0;
+      pass((values) => {
+        for (let i = 0; i < values.length; i++) if (values[i]! >= threshold) count++;
+      });
+      arithmetic.kept([count / length]);
+    }
 
     return ({ start, base, models }, out) => {
       const model = models[0]!;

@@ -25,9 +25,9 @@ interface Setting {
 }
 
 /**
- * Karcher mean: the point on the sphere whose squared angles to all inputs are least, times the mean
- * norm. The base is one more input; all count the same. From the normalised mean of the directions
- * u_k, in steps along the mean tangent, until it is shorter than `tol`:
+ * Karcher mean: the point on the sphere whose squared angles to all inputs are least, times the
+ * mean norm. The base is one more input; all count the same. From the normalised mean of the
+ * directions u_k, in steps along the mean tangent, until it is shorter than `tol`:
  *
  *     v = 1/n sum_k theta_k / sin(theta_k) (u_k - cos(theta_k) m)       theta_k = angle(u_k, m)
  *     m <- cos(|v|) m + sin(|v|) v / |v|

@@ -42,7 +42,7 @@ interface Setting {
  * It goes on from m / |m| along the weighted mean of the tangents towards the u_k. At this point
  * that mean is 0, so it is computed in 16 bits only, where its rounding shows.
  *
- * Two models whose directions cancel are interpolated linearly. Of more, it is an error. One model
+ * Two models whose directions cancel are interpolated linearly; more are an error. One model
  * stays as it is; zero tensors give 0. Directions that cancel but for rounding count as cancelling,
  * where mergekit scales that rounding up.
  *
