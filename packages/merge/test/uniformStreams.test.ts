@@ -22,7 +22,7 @@ test('seed, name and stream each give other numbers; the pieces do not matter', 
 });
 
 test('uniform in [0, 1): mean, variance and neighbours within 4 standard errors', () => {
-  const n = 2 ** 20;
+  const n = 2 ** 18;
   const numbers = take(uniformStreams(0, 'tensor')(0), n);
   const mean = numbers.reduce((a, b) => a + b, 0) / n;
   const variance = numbers.reduce((a, b) => a + (b - 0.5) ** 2, 0) / n;

@@ -30,11 +30,11 @@ export function chunkLength(
   length: number,
 ): number {
   if (chunks === 'tensor') return length;
-  const columns = shape.at(-1) ?? 1;
-  if (chunks === 'rows' && shape.length < 2) return length;
-  const rows = Math.floor(chunkElements / Math.max(1, columns));
-  if (rows > 0) return Math.min(length, rows * columns);
-  return Math.min(length, chunks === 'rows' ? columns : chunkElements);
+  if (chunks !== 'elements' && shape.length < 2) return length;
+  const piece = chunks === 'slices' ? length / shape[0]! : (shape.at(-1) ?? 1);
+  const pieces = Math.floor(chunkElements / Math.max(1, piece));
+  if (pieces > 0) return Math.min(length, pieces * piece);
+  return Math.min(length, chunks === 'elements' ? chunkElements : piece);
 }
 
 /** A group that is read piece by piece, into arrays that are used again. */

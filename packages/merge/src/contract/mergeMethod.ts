@@ -129,9 +129,10 @@ export interface MergeMethodDefinition<P extends MergeParameters> {
   readonly models?: { readonly min?: number; readonly max?: number };
   readonly parameters: P;
   /**
-   * What a chunk may cut: 'elements' anything, 'rows' no row, 'tensor' nothing. Default 'elements'.
+   * What a chunk may cut: 'elements' anything, 'rows' no row, 'slices' no index of the first axis,
+   * 'tensor' nothing. A vector is one row, and one slice. Default 'elements'.
    */
-  readonly chunks?: 'elements' | 'rows' | 'tensor';
+  readonly chunks?: 'elements' | 'rows' | 'slices' | 'tensor';
   /**
    * What is wrong with values that are each allowed: "weights add up to 0". null: nothing. Asked
    * before any weight is read, for each tensor.

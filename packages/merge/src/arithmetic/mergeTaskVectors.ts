@@ -1,0 +1,89 @@
+import type { Combine, MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
+import { l1Scales } from './l1Norm.js';
+import { arrayRoundings, roundings } from './rounding.js';
+import { addUp, electSigns } from './signElection.js';
+import type { Sparsifier } from './sparsifiers.js';
+import { scratch, taskVector } from './taskVectors.js';
+
+/** What the methods of task vectors have in common. */
+export interface TaskVectorOptions {
+  readonly weight: readonly number[];
+  readonly lambda: number;
+  readonly normalize: boolean;
+  readonly rescale: boolean;
+  /** null: task vectors stay whole. */
+  readonly sparsifier: Sparsifier | null;
+  /** Whether an element's sign is elected; else all are added up. */
+  readonly elect: boolean;
+}
+
+/**
+ * base + lambda sum_k w_k s_k sparsify(x_k - base), in this order, each step rounded: subtract,
+ * sparsify, s_k (`rescale`: equal L1 norm), weight, elect and add up, divide by the sum of weights
+ * (`normalize`; with `elect`, of those that agree, 1 where that is 0), lambda, base.
+ */
+export function mergeTaskVectors(
+  group: MergeGroup,
+  { weight, lambda, normalize, rescale, sparsifier, elect }: TaskVectorOptions,
+  { dtype }: MergeArithmetic,
+): Combine {
+  if (group.numModels === 0) return ({ base }, out) => out.set(base!);
+  const round = roundings[dtype];
+  const roundAll = arrayRoundings[dtype];
+  const start = () => weight.map((_, k) => sparsifier?.start(k) ?? null);
+  const scales =
+    sparsifier && rescale
+      ? l1Scales(group, start(), dtype, roundings[sparsifier.dtype])
+      : weight.map(() => 1);
+  const sparsify = start();
+  const weights = weight.map(round);
+  const weightSum = round(weights.reduce((sum, w) => Math.fround(sum + w), 0));
+  const memory = scratch(weights.length + 2);
+
+  return ({ base, models, length }, out) => {
+    const deltas = models.map((model, k) => {
+      const delta = memory(k, length);
+      taskVector(model, base!, delta, dtype);
+      sparsify[k]?.(delta);
+      for (const factor of [scales[k]!, weights[k]!]) multiply(delta, factor);
+      return delta;
+    });
+    if (elect) {
+      const sum = memory(weights.length, length);
+      const divisor = normalize ? memory(weights.length + 1, length) : null;
+      electSigns({ deltas, weights, sum, mixed: out, divisor });
+      roundAll(out);
+      if (divisor) {
+        roundAll(divisor);
+        divide(out, divisor);
+      }
+    } else {
+      addUp(deltas, out);
+      roundAll(out);
+      if (normalize && Math.abs(weightSum) >= 1e-8) divideBy(out, weightSum);
+    }
+    multiply(out, Math.fround(lambda));
+    add(out, base!);
+  };
+
+  function multiply(values: Float32Array, factor: number): void {
+    if (factor === 1) return;
+    for (let i = 0; i < values.length; i++) values[i] = values[i]! * factor;
+    roundAll(values);
+  }
+
+  function divideBy(values: Float32Array, divisor: number): void {
+    for (let i = 0; i < values.length; i++) values[i] = values[i]! / divisor;
+    roundAll(values);
+  }
+
+  function divide(values: Float32Array, divisors: Float32Array): void {
+    for (let i = 0; i < values.length; i++) values[i] = values[i]! / (divisors[i]! || 1);
+    roundAll(values);
+  }
+
+  function add(values: Float32Array, more: Float32Array): void {
+    for (let i = 0; i < values.length; i++) values[i] = more[i]! + values[i]!;
+    roundAll(values);
+  }
+}
