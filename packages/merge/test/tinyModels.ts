@@ -120,7 +120,11 @@ export async function writeTiny(
   const { tokens = Array.from({ length: options.vocab ?? 13 }, (_, i) => `t${i}`) } = options;
   if (tokens !== null) {
     const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
-    const tokenizer = { version: '1.0', added_tokens: [], model: { type: 'WordLevel', vocab } };
+    const tokenizer = {
+      version: '1.0',
+      added_tokens: [],
+      model: { type: 'WordLevel', vocab, unk_token: tokens[0] },
+    };
     await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer));
     await writeFile(join(folder, 'tokenizer_config.json'), '{}\n');
   }

@@ -1,4 +1,5 @@
 import { AttuneError } from '@attune/core';
+import { resolveFolder } from '@attune/core/io';
 import { type AdapterDeltas, adaptersOf } from '@attune/core/models';
 import type { ModelReference } from '../config/mergeConfig.js';
 import type { StoredTensor } from '../contract/tensorTask.js';
@@ -6,9 +7,13 @@ import type { OpenOptions } from './openModel.js';
 
 /** An adapter that is added to a model. */
 export interface OpenedAdapter {
+  /** Its folder. */
+  readonly folder: string;
   /** The adapter's name of what it adds, by the name of the tensor in the model's files. */
   readonly names: ReadonlyMap<string, string>;
 }
+
+const ADAPTER_FILES = /^adapter_(config\.json|model\.safetensors)$/;
 
 /**
  * Opens the adapter of `base+adapter`, and sees whether it is one of that base: every weight that
@@ -29,7 +34,8 @@ export async function openAdapter(
     });
   const service = adaptersOf(attune, `the merge names the adapter ${path}`);
   const options = { ...hub, ...(revision !== null && { revision }) };
-  await using deltas = await service.openDeltas(path, options);
+  const folder = await resolveFolder(path, ADAPTER_FILES, options);
+  await using deltas = await service.openDeltas(folder);
   const names = new Map<string, string>();
   const wrong: string[] = [];
   for (const name of deltas.names) {
@@ -47,7 +53,7 @@ export async function openAdapter(
       `${path} is an adapter of another base than ${reference.path}${named(deltas)}: ${wrong[0]}${wrong.length > 1 ? `; so are ${wrong.length - 1} more of ${deltas.names.length}` : ''}.`,
       { remedy: 'Write the model that it was trained on before it: "base+adapter".' },
     );
-  return { names };
+  return { folder, names };
 }
 
 const named = ({ baseModelNameOrPath: base }: AdapterDeltas): string =>

@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { type Attune, AttuneError, type HubOptions } from '@attune/core';
 import {
   type RawConfig,
-  readJsonObject,
+  readJsonFile,
   resolveFolder,
   TOKENIZER_FILES,
   WeightFolder,
 } from '@attune/core/io';
+import type { JsonValue } from '@attune/core/util';
 import type { ModelReference } from '../config/mergeConfig.js';
 import type { StoredTensor } from '../contract/tensorTask.js';
 import { type OpenedAdapter, openAdapter } from './openAdapter.js';
@@ -19,6 +20,8 @@ export interface ModelFiles {
   readonly folder: string;
   /** config.json. */
   readonly config: RawConfig;
+  /** How it is spelt, for when it is written again. */
+  readonly configSource: JsonValue;
   /** By name, in the order of the files. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
@@ -86,11 +89,11 @@ async function readFiles(folder: string): Promise<ModelFiles> {
     throw new AttuneError('MERGE_MODEL', `${folder} is an adapter, not a model.`, {
       remedy: 'Write the model that it was trained on before it: "base+adapter".',
     });
-  const config = await readJsonObject(join(folder, 'config.json'));
+  const { value: config, source } = await readJsonFile(join(folder, 'config.json'));
   await using weights = await WeightFolder.open(folder);
   const tensors = new Map(weights.names.map((name) => [name, weights.location(name)]));
   const why = whyNotMergeable(config, tensors);
   if (why !== null)
     throw new AttuneError('MERGE_MODEL', `${folder} ${why.found}.`, { remedy: why.remedy });
-  return { folder, config, tensors };
+  return { folder, config, configSource: source, tensors };
 }

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { roundAll } from '../arithmetic/products.js';
+import { combineInputs } from '../arithmetic/vectorLayout.js';
 import { defineMergeMethod, perInput, shared } from '../contract/mergeMethod.js';
 
 const parameters = {
@@ -26,16 +28,23 @@ export const linear = defineMergeMethod({
       ? `the weights ${weight.join(', ')} add up to ${sum}, by which the result would be divided`
       : null;
   },
-  merge: (_group, { weight, normalize }) => {
+  merge: (group, { weight, normalize }, arithmetic) => {
     const weights = weight.map(Math.fround);
     const divisor = normalize ? weights.reduce((a, b) => Math.fround(a + b), 0) : 1;
+    if (arithmetic.dtype === 'float32')
+      return combineInputs(
+        group,
+        weights.map((w) => w / divisor),
+      );
     return ({ inputs }, out) => {
       out.fill(0);
+      // Sums are float32 there, and rounded to 16 bits in the end.
       inputs.forEach((input, k) => {
         const w = weights[k]!;
         for (let i = 0; i < out.length; i++) out[i] = out[i]! + w * input[i]!;
       });
-      if (divisor !== 1) for (let i = 0; i < out.length; i++) out[i] = out[i]! / divisor;
+      for (let i = 0; i < out.length; i++) out[i] = out[i]! / divisor;
+      roundAll(out, arithmetic);
     };
   },
 });
