@@ -10,9 +10,12 @@ export interface StoredTensor {
   readonly shape: readonly number[];
 }
 
-/** Where the rows of an aligned embedding come from: one step of `rows` below. */
+/** A row of an aligned embedding that its model does not have: one step of `rows` below. */
 export interface FillRow {
-  /** Mean of these rows of these sources, or with none of them zeros. */
+  /**
+   * Mean of these rows of these sources, or with none of them zeros: added up in this order, each
+   * sum rounded to float32, then divided by their number. A single one is taken as it is.
+   */
   readonly from: readonly { readonly source: StoredTensor; readonly row: number }[];
 }
 
@@ -21,7 +24,8 @@ export interface FillRow {
  *
  * - `file`: a tensor of a checkpoint.
  * - `rows`: rows of a tensor of a checkpoint in another order, for another vocabulary. `rows[i]` is
- *   the row of `tensor` that row i has; -1 - j stands for `fills[j]`.
+ *   the row of `tensor` that row i has; -1 - j stands for `fills[j]`. `padding` rows follow, each
+ *   of them the mean of all `rows` (sums in float64, divided, rounded to float32). Default 0.
  * - `adapted`: a tensor of a checkpoint plus what an adapter adds to it, float32 values of the same
  *   shape. `round`: what the sum is rounded to, as a merged checkpoint would hold it; null:
  *   float32.
@@ -33,6 +37,7 @@ export type TensorSource =
       readonly tensor: StoredTensor;
       readonly rows: Int32Array;
       readonly fills: readonly FillRow[];
+      readonly padding?: number;
     }
   | {
       readonly kind: 'adapted';

@@ -1,7 +1,9 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll } from 'vitest';
+import type { MergeConfig, ModelReference } from '../../src/config/mergeConfig.js';
+import type { OutputFile } from '../../src/plan/mergePlan.js';
 
 /** Parts of a small tokenizer.json. */
 export interface TinyTokenizer {
@@ -72,4 +74,40 @@ export async function folderOf(files: Record<string, unknown>): Promise<string> 
 afterAll(async () => {
   if (scratch) await rm(await scratch, { recursive: true });
   scratch = undefined;
+});
+
+/** Writes what a merge would write. */
+export async function written(files: readonly OutputFile[]): Promise<string> {
+  const folder = await folderOf({});
+  for (const { name, contents } of files) {
+    const path = join(folder, name);
+    await mkdir(dirname(path), { recursive: true });
+    if (typeof contents === 'string') await writeFile(path, contents);
+    else await copyFile(contents.copyOf, path);
+  }
+  return folder;
+}
+
+export const reference = (path: string): ModelReference => ({
+  path,
+  revision: null,
+  adapter: null,
+  key: path,
+});
+
+/** A config of which nothing but the tokenizer and the template is read. */
+export const configWith = (parts: Partial<MergeConfig>): MergeConfig => ({
+  mergeMethod: 'linear',
+  baseModel: null,
+  modules: new Map(),
+  form: 'models',
+  parameters: {},
+  dtype: null,
+  outDtype: null,
+  tokenizer: null,
+  chatTemplate: null,
+  yaml: '',
+  file: null,
+  placeOf: () => null,
+  ...parts,
 });
