@@ -108,6 +108,7 @@ export const configWith = (parts: Partial<MergeConfig>): MergeConfig => ({
   chatTemplate: null,
   yaml: '',
   file: null,
+  warnings: [],
   placeOf: () => null,
   ...parts,
 });
