@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { AttuneError } from '@attune/core';
 import { type RawConfig, readJsonFile } from '@attune/core/io';
-import { formatJson, type JsonValue, parseJson } from '@attune/core/util';
-import type { MergeConfig } from '../config/mergeConfig.js';
+import { formatJson, type JsonValue, parseJson, sameValue } from '@attune/core/util';
+import type { MergeConfig, TokenizerConfig } from '../config/mergeConfig.js';
 import type { TensorSource } from '../contract/tensorTask.js';
 import type { OutputFile } from '../plan/mergePlan.js';
 import type { ConfigPath, MergeProblems } from '../problems.js';
@@ -173,6 +173,7 @@ async function build(
 ): Promise<Built | null> {
   const { source, tokens, padToMultipleOf } = config.tokenizer!;
   const place = placeOf(config);
+  forcedFrom(tokens, problems);
   const models = await openAll(given, place, problems);
   if (models === null) return null;
   const first = models[0]!;
@@ -233,9 +234,22 @@ async function build(
   return { first: first.tokens, vocabulary, files, rows, changes };
 }
 
-/** Where the config says it: one of two keys. */
-const placeOf = (config: MergeConfig): ConfigPath =>
-  config.placeOf(['tokenizer_source']) ? ['tokenizer_source'] : ['tokenizer', 'source'];
+/** Where the config says it: one of two keys. What is missing would stand where the whole does. */
+function placeOf(config: MergeConfig): ConfigPath {
+  const isThere = !sameValue(config.placeOf(['tokenizer_source']), config.placeOf([]));
+  return isThere ? ['tokenizer_source'] : ['tokenizer', 'source'];
+}
+
+/** `force` says that a token has another row everywhere: which one? */
+function forcedFrom(tokens: TokenizerConfig['tokens'], problems: MergeProblems): void {
+  for (const [token, { source, force }] of tokens)
+    if (force && source === null)
+      problems.add({
+        message: `token ${JSON.stringify(token)} has force and no source: no row is to stand in the place of the models' own.`,
+        remedy: 'Give a source, or leave out force.',
+        path: ['tokenizer', 'tokens', token],
+      });
+}
 
 async function openAll(
   given: readonly TokenizerModel[],
@@ -290,7 +304,7 @@ function changesOf(
     );
   if (promoted.length > 0)
     changes.push(
-      `${count(promoted.length)} of ${owner.key} that other models have as added tokens: ${listTokens(promoted.map(({ token }) => token.content))}.`,
+      `${count(promoted.length)} of ${owner.key} ${promoted.length === 1 ? 'becomes an added token' : 'become added tokens'}, as in other models: ${listTokens(promoted.map(({ token }) => token.content))}.`,
     );
   if (dropped.length > 0)
     changes.push(

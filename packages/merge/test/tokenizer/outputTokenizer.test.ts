@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { AutoTokenizer } from '@attune/core';
 import { expect, test } from 'vitest';
 import type { TokenizerConfig, TokenSource } from '../../src/config/mergeConfig.js';
+import { parseMergeYaml } from '../../src/config/parseMergeYaml.js';
 import type { StoredTensor, TensorSource } from '../../src/contract/tensorTask.js';
+import { builtinMethods } from '../../src/methods/index.js';
 import { MergeProblems } from '../../src/problems.js';
 import { outputTokenizer } from '../../src/tokenizer/outputTokenizer.js';
 import { configWith, folderOf, letters, reference, tinyTokenizer, written } from './support.js';
@@ -283,6 +285,14 @@ test('what is wrong is said, with its place', async () => {
     ],
   ]);
 
+  const forced = await run(
+    { tokenizer: tokenizer({ tokens: new Map([['a', { source: null, force: true }]]) }) },
+    [of(first, 16)],
+  );
+  expect(forced.problems.map(({ message }) => message)).toEqual([
+    `token "a" has force and no source: no row is to stand in the place of the models' own.`,
+  ]);
+
   const said = async (config: Partial<TokenizerConfig>, ...others: Given[]) =>
     (await run({ tokenizer: tokenizer(config) }, [of(first, 16), ...others])).problems.map(
       ({ message }) => message,
@@ -396,4 +406,18 @@ test('a chat template that is none is refused', async () => {
   expect((await said('{% for m in messages %}\n{{ m.content }'))[0]![1]).toMatch(
     /^chat_template: line 2 of the chat template: TemplateSyntaxError/,
   );
+});
+
+test('a problem stands where the file says it, under either of the two keys', async () => {
+  const said = async (yaml: string) => {
+    const text = `merge_method: linear\nmodels: [{ model: a, parameters: { weight: 1 } }]\n${yaml}\n`;
+    const config = parseMergeYaml(text, { methods: builtinMethods });
+    const { problems } = await run({ ...config }, [of(first, 16)]);
+    const [found] = problems;
+    return [config.placeOf(found!.path!)?.line, found!.message];
+  };
+  const message =
+    'the tokenizer is to be that of c, which is not among the models that are merged.';
+  expect(await said('tokenizer_source: c')).toEqual([3, message]);
+  expect(await said('tokenizer:\n  pad_to_multiple_of: 8\n  source: c')).toEqual([5, message]);
 });

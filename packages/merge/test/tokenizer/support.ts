@@ -2,7 +2,9 @@ import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll } from 'vitest';
+import { parseMergeConfig } from '../../src/config/index.js';
 import type { MergeConfig, ModelReference } from '../../src/config/mergeConfig.js';
+import { builtinMethods } from '../../src/methods/index.js';
 import type { OutputFile } from '../../src/plan/mergePlan.js';
 
 /** Parts of a small tokenizer.json. */
@@ -95,20 +97,11 @@ export const reference = (path: string): ModelReference => ({
   key: path,
 });
 
-/** A config of which nothing but the tokenizer and the template is read. */
+/** A config of which nothing but some parts is read. */
 export const configWith = (parts: Partial<MergeConfig>): MergeConfig => ({
-  mergeMethod: 'linear',
-  baseModel: null,
-  modules: new Map(),
-  form: 'models',
-  parameters: {},
-  dtype: null,
-  outDtype: null,
-  tokenizer: null,
-  chatTemplate: null,
-  yaml: '',
-  file: null,
-  warnings: [],
-  placeOf: () => null,
+  ...parseMergeConfig(
+    { mergeMethod: 'linear', models: [{ model: 'a', parameters: { weight: 1 } }] },
+    { methods: builtinMethods },
+  ),
   ...parts,
 });
