@@ -1,9 +1,6 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { AttuneError } from '@attune/core';
 import { isPlainObject, sameValue } from '@attune/core/util';
-import { openTokenizer, type TokenizerFolder } from './tokenizerFolder.js';
+import { openTokenizer, type TokenizerFolder, tokenizerHash } from './tokenizerFolder.js';
 
 /** How the tokenizer of a folder differs from that of the first one. */
 export interface TokenizerDifference {
@@ -15,14 +12,6 @@ export interface TokenizerDifference {
   /** Why one of the two could not be read; then the others are null. */
   readonly unreadable: string | null;
 }
-
-/** Everything that ids depend on, in files. */
-const FILES = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-];
 
 /**
  * Compares tokenizers by what is in them, not by the bytes of their files: vocabulary with ids,
@@ -36,12 +25,12 @@ export async function compareTokenizers(
 ): Promise<TokenizerDifference[]> {
   const [first, ...others] = folders;
   if (first === undefined) return [];
-  const firstHash = await hashOf(first);
+  const firstHash = await tokenizerHash(first);
   let opened: Promise<TokenizerFolder | string> | null = null;
   const found: TokenizerDifference[] = [];
   for (const folder of others) {
     const same = { folder, vocabulary: null, splitting: null, unreadable: null };
-    if (folder === first || (await hashOf(folder)) === firstHash) {
+    if (folder === first || (await tokenizerHash(folder)) === firstHash) {
       found.push(same);
       continue;
     }
@@ -52,16 +41,6 @@ export async function compareTokenizers(
     else found.push({ ...same, vocabulary: vocabularies(a, b), splitting: splittings(a, b) });
   }
   return found;
-}
-
-async function hashOf(folder: string): Promise<string> {
-  const hash = createHash('sha256');
-  for (const name of FILES) {
-    const bytes = await readFile(join(folder, name)).catch(() => null);
-    hash.update(`${name} ${bytes === null ? -1 : bytes.length}\n`);
-    if (bytes !== null) hash.update(bytes);
-  }
-  return hash.digest('hex');
 }
 
 const open = (folder: string): Promise<TokenizerFolder | string> =>

@@ -17,7 +17,7 @@ import {
 } from './outputVocabulary.js';
 import { translateIds } from './specialIds.js';
 import { CHAT_TEMPLATES, tokenizerFiles } from './tokenizerFiles.js';
-import { openTokenizer, type TokenizerFolder } from './tokenizerFolder.js';
+import { openTokenizer, type TokenizerFolder, tokenizerHash } from './tokenizerFolder.js';
 import { alignTensor, type RowRules, type VocabularyTensor } from './tokenRows.js';
 
 /** A model of the merge, for its tokenizer. */
@@ -256,12 +256,14 @@ async function openAll(
   path: ConfigPath,
   problems: MergeProblems,
 ): Promise<VocabularyModel[] | null> {
-  const byFolder = new Map<string, Promise<TokenizerFolder>>();
+  // A large one takes a second: models that were trained from one base have the same files.
+  const byHash = new Map<string, Promise<TokenizerFolder>>();
   const models: VocabularyModel[] = [];
   for (const { key, folder, numRows } of given)
     try {
-      const opened = byFolder.get(folder) ?? openTokenizer(folder);
-      byFolder.set(folder, opened);
+      const hash = await tokenizerHash(folder);
+      const opened = byHash.get(hash) ?? openTokenizer(folder);
+      byHash.set(hash, opened);
       models.push({ key, tokens: await opened, numRows });
     } catch (error) {
       if (!AttuneError.isInstance(error)) throw error;

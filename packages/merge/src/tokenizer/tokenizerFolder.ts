@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AttuneError, AutoTokenizer, type Tokenizer } from '@attune/core';
@@ -56,4 +57,23 @@ function kindOf({ model }: Json): string {
   if (typeof model.type === 'string') return model.type;
   if (model.merges !== undefined) return 'BPE';
   return Array.isArray(model.vocab) ? 'Unigram' : 'WordPiece';
+}
+
+/** Everything that ids depend on, in files. */
+const FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+];
+
+/** The same for folders whose tokenizers have the same files. */
+export async function tokenizerHash(folder: string): Promise<string> {
+  const hash = createHash('sha256');
+  for (const name of FILES) {
+    const bytes = await readFile(join(folder, name)).catch(() => null);
+    hash.update(`${name} ${bytes === null ? -1 : bytes.length}\n`);
+    if (bytes !== null) hash.update(bytes);
+  }
+  return hash.digest('hex');
 }
