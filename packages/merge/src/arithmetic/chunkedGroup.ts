@@ -16,9 +16,11 @@ export interface GroupParts {
   readonly chunks: NonNullable<MergeMethod['chunks']>;
   /** Elements of a chunk, where it may be cut there. Default 65,536: some inputs fit the cache. */
   readonly chunkElements?: number;
+  /** Memory for a chunk of an input. Default: new memory for each group. */
+  readonly memory?: (input: number, length: number) => Float32Array;
 }
 
-const CHUNK_ELEMENTS = 2 ** 16;
+export const CHUNK_ELEMENTS = 2 ** 16;
 
 /** Elements of a chunk: whole rows where rows may not be cut, or where several fit. */
 export function chunkLength(
@@ -26,7 +28,7 @@ export function chunkLength(
     shape,
     chunks,
     chunkElements = CHUNK_ELEMENTS,
-  }: Omit<GroupParts, 'name' | 'inputs' | 'baseIndex'>,
+  }: Pick<GroupParts, 'shape' | 'chunks' | 'chunkElements'>,
   length: number,
 ): number {
   if (chunks === 'tensor') return length;
@@ -42,7 +44,7 @@ export function chunkedGroup(parts: GroupParts): MergeGroup {
   const { name, shape, inputs, baseIndex } = parts;
   const length = shape.reduce((a, b) => a * b, 1);
   const size = chunkLength(parts, length);
-  const memory = inputs.map(() => new Float32Array(size));
+  const memory = inputs.map((_, k) => parts.memory?.(k, size) ?? new Float32Array(size));
   return {
     name,
     shape,

@@ -1,0 +1,69 @@
+import type { SafetensorsDType } from '@attune/core/io';
+
+/** Dtypes that results are written in. */
+export type FloatDType = 'F32' | 'BF16' | 'F16';
+
+export const isFloatDType = (dtype: SafetensorsDType): dtype is FloatDType =>
+  Object.hasOwn(limits, dtype);
+
+/**
+ * float32 bits of the smallest magnitude that is infinite in a dtype: halfway above its largest
+ * number. NaN is above all of them.
+ */
+const limits: Readonly<Record<FloatDType, number>> = {
+  F32: 0x7f800000,
+  BF16: 0x7f7f8000,
+  F16: 0x477ff000,
+};
+
+const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Uint32Array =>
+  new Uint32Array(buffer, byteOffset, length);
+
+/** The first number that `dtype` does not hold: NaN, infinite, or too large. -1: there is none. */
+export function findUnstorable(values: Float32Array, dtype: FloatDType): number {
+  const bits = bitsOf(values);
+  const limit = limits[dtype];
+  // Carries into the sign bit from the limit on; without a branch.
+  const add = 0x80000000 - limit;
+  let carries = 0;
+  for (let i = 0; i < bits.length; i++) carries |= (bits[i]! & 0x7fffffff) + add;
+  return carries >= 0 ? -1 : bits.findIndex((value) => (value & 0x7fffffff) >= limit);
+}
+
+/**
+ * Rounds float32 numbers to how a file has them, to nearest even, in their own memory: the values
+ * are lost. They are numbers that the dtype holds.
+ *
+ * @returns the bytes: a view of that memory
+ */
+export function storeFloats(values: Float32Array, dtype: FloatDType): Uint8Array {
+  const { buffer, byteOffset, length } = values;
+  if (dtype === 'F32') return new Uint8Array(buffer, byteOffset, 4 * length);
+  // Number i is written at byte 2 i, where those before it have been.
+  const half = new Uint16Array(buffer, byteOffset, length);
+  if (dtype === 'BF16') narrowBfloat16(bitsOf(values), half);
+  else narrowFloat16(bitsOf(values), half, values);
+  return new Uint8Array(buffer, byteOffset, 2 * length);
+}
+
+function narrowBfloat16(bits: Uint32Array, half: Uint16Array): void {
+  for (let i = 0; i < bits.length; i++) {
+    const value = bits[i]!;
+    half[i] = (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
+  }
+}
+
+function narrowFloat16(bits: Uint32Array, half: Uint16Array, values: Float32Array): void {
+  for (let i = 0; i < bits.length; i++) {
+    const value = bits[i]!;
+    const sign = (value >>> 16) & 0x8000;
+    const magnitude = value & 0x7fffffff;
+    if (magnitude < 0x38800000)
+      // Subnormal: beside 1/2 a float32 ends at 2^-24, where such a half does.
+      half[i] = sign | ((Math.fround(Math.abs(values[i]!) + 0.5) - 0.5) * 2 ** 24);
+    else {
+      const rebased = magnitude - 0x38000000;
+      half[i] = sign | ((rebased + 0xfff + ((rebased >>> 13) & 1)) >>> 13);
+    }
+  }
+}
