@@ -1,3 +1,4 @@
+export * from './adapters/index.js';
 export { type MergeTensorsOptions, mergeTensors } from './arithmetic/mergeTensors.js';
 export * from './config/index.js';
 export * from './contract/mergeMethod.js';

@@ -12,7 +12,7 @@ export type RankChoice =
 
 /** A matrix as two factors of one size. */
 export interface Extracted extends LowRank {
-  /** |B A|^2 / |M|^2: 1 is all of it. Of a matrix of zeros 1. */
+  /** |B A|^2 / |M|^2: 1 is all of it, or of zeros. */
   readonly energy: number;
   /** |M| */
   readonly norm: number;
