@@ -26,6 +26,8 @@ export interface MergePlan {
   readonly outConfigSource: JsonValue;
   /** Tokenizer, chat template, generation_config.json. Not config.json, weights, model card. */
   readonly files: readonly OutputFile[];
+  /** What became of the vocabulary, a sentence each. */
+  readonly tokenizerChanges: readonly string[];
   /** Folders of the inputs, by the key of the model. */
   readonly folders: ReadonlyMap<string, string>;
   /** What a user should know, a sentence each. */

@@ -11,7 +11,7 @@ import { builtinMethods } from '../methods/index.js';
 import { type PlanMergeOptions, planOptions } from '../options.js';
 import { MergeProblems } from '../problems.js';
 import { compareTokenizers } from '../tokenizer/compareTokenizers.js';
-import { tokenizerFiles } from '../tokenizer/tokenizerFiles.js';
+import { outputTokenizer, type TokenizerModel } from '../tokenizer/outputTokenizer.js';
 import { checkModels } from './checkModels.js';
 import { checkSections } from './checkSections.js';
 import { checkTensors } from './checkTensors.js';
@@ -70,20 +70,26 @@ export async function planConfig(
   const planned = plannedTensors(sections);
   const rowsMayDiffer = config.tokenizer !== null || unsafeTruncateEmbeddings;
   checkTensors(planned, problems, { rowsMayDiffer });
-  const parameterProblems = new ParameterProblems();
+  const tokenizer = await outputTokenizer(config, tokenizerModels(models), problems);
+  const { rows } = tokenizer;
+  const parameters = new ParameterProblems();
   const tasks = planned
     .filter(({ inputs }) => inputs.every(({ tensor }) => tensor !== null))
-    .map((tensor) => tensorTask(tensor, { config, method, parity, rows: null }, parameterProblems));
-  parameterProblems.reportTo(problems);
+    .map((tensor) =>
+      tensorTask(tensor, { config, method, parity, rows }, { parameters, others: problems }),
+    );
+  parameters.reportTo(problems);
   problems.throwIfAny(config);
 
-  const { folder, config: raw, configSource } = donor.opened.files;
+  const { config: raw, configSource } = donor.opened.files;
   const changes = {
     dtype: config.outDtype ?? config.dtype ?? otherDType(tasks, donor),
-    vocabSize: vocabSizeOf(tasks, donor),
+    vocabSize: rows?.numRows ?? vocabSizeOf(tasks, donor),
     tied: tiedOf(tasks, donor),
     layers: layerOrigins(sections),
   };
+  const made = tokenizer.withTokenIds(outConfig(raw, changes, warnings));
+  warnings.push(...tokenizer.warnings);
   if (config.tokenizer === null) warnings.push(...(await tokenizerWarnings(models)));
   return {
     config,
@@ -92,9 +98,10 @@ export async function planConfig(
     requests: new Map(
       tasks.flatMap(({ task, request }) => (request ? [[task.name, request] as const] : [])),
     ),
-    outConfig: outConfig(raw, changes, warnings),
+    outConfig: made,
     outConfigSource: configSource,
-    files: await tokenizerFiles(folder),
+    files: tokenizer.files,
+    tokenizerChanges: tokenizer.changes,
     folders: new Map([...models].map(([key, { opened: o }]) => [key, o.files.folder])),
     warnings,
     seed,
@@ -110,6 +117,14 @@ function methodOf(config: MergeConfig, methods: readonly MergeMethod[]): MergeMe
     remedy: near ? `Did you mean "${near}"?` : `There are: ${names.join(', ')}.`,
   });
 }
+
+/** In the order of the config, the first the one whose config the output has. */
+const tokenizerModels = (models: ReadonlyMap<string, MergeableModel>): TokenizerModel[] =>
+  [...models].map(([key, { opened, embedding, stored }]) => {
+    const { folder, tensors } = opened.files;
+    const table = embedding === null ? undefined : tensors.get(stored.get(embedding)!);
+    return { key, folder, numRows: table?.shape[0] ?? 0 };
+  });
 
 /** A folder has no revisions: mergekit passes over them, too. */
 function revisionsOfFolders(

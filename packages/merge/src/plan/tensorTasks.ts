@@ -11,6 +11,8 @@ import type {
   TensorSource,
   TensorTask,
 } from '../contract/tensorTask.js';
+import type { MergeProblems } from '../problems.js';
+import type { VocabularyRows } from '../tokenizer/outputTokenizer.js';
 import { isFloat } from './checkTensors.js';
 import { dtypesOf, promoted } from './dtypes.js';
 import type { PlannedInput, PlannedTensor } from './plannedTensors.js';
@@ -21,19 +23,14 @@ export interface TaskSettings {
   readonly config: MergeConfig;
   readonly method: MergeMethod;
   readonly parity: 'float32' | 'mergekit';
-  /**
-   * Rows of the tables of tokens: `rowsOf` a model for one of them; null: all tables as they are,
-   * of which the first rows are taken that all have.
-   */
-  readonly rows: RowsOfModels | null;
+  /** Rows of the tables of tokens; null: the first ones, as many as all have. */
+  readonly rows: VocabularyRows | null;
 }
 
-/** Tables of tokens, lined up for another vocabulary. */
-export interface RowsOfModels {
-  /** Rows of the output. */
-  readonly numRows: number;
-  /** @param key of the model */
-  sourceOf(key: string, tensor: StoredTensor & { readonly name: string }): TensorSource;
+/** Where what is wrong goes. */
+export interface TaskProblems {
+  readonly parameters: ParameterProblems;
+  readonly others: MergeProblems;
 }
 
 /** A task and what its parameters were resolved from. */
@@ -50,7 +47,7 @@ export interface PlannedTask {
 export function tensorTask(
   planned: PlannedTensor,
   settings: TaskSettings,
-  problems: ParameterProblems,
+  problems: TaskProblems,
 ): PlannedTask {
   const { name, inputs, section } = planned;
   const { config, method, parity, rows } = settings;
@@ -58,10 +55,18 @@ export function tensorTask(
   const table = hasVocabularyRows(planned.template);
   const numRows = rows?.numRows ?? Math.min(...tensors.map(({ shape }) => shape[0]!));
   const shape = table ? [numRows, ...tensors[0]!.shape.slice(1)] : tensors[0]!.shape;
-  const sources = inputs.map((input): TensorSource => {
-    if (table && rows) return rows.sourceOf(input.source.model.reference.key, input.tensor!);
-    return sourceOf(input, shape, parity);
-  });
+  if (table) refuseAdaptedRows(planned, shape[0]!, rows !== null, problems.others);
+  const sources =
+    table && rows
+      ? rows.sourcesOf(
+          inputs.map(({ source, tensor }) => ({
+            model: source.model.reference.key,
+            tensor: withoutName(tensor!),
+          })),
+          section.base?.key ?? null,
+          problems.others,
+        )
+      : inputs.map((input) => sourceOf(input, shape, parity));
   const taskInputs = inputs.map(
     ({ source, name: inputName }, k): TensorInput => ({
       model: source.model.reference.key,
@@ -94,7 +99,7 @@ export function tensorTask(
     shape,
     ...dtypesOf(config, dtypes, parity),
     method: method.name,
-    parameters: resolveParameters(method, request, problems),
+    parameters: resolveParameters(method, request, problems.parameters),
     inputs: taskInputs,
     baseIndex,
   };
@@ -108,6 +113,27 @@ function wholeSlice({ section }: PlannedTensor): ParameterRequest['slice'] {
   const sources = module.models.map((input): InputSlice => ({ ...input, layerRange: [0, 0] }));
   return { sources, parameters: {} };
 }
+
+/** What an adapter adds has the rows of its base, in their order. */
+function refuseAdaptedRows(
+  { name, inputs }: PlannedTensor,
+  numRows: number,
+  isAligned: boolean,
+  problems: MergeProblems,
+): void {
+  for (const { source, tensor } of inputs) {
+    const { opened, reference } = source.model;
+    if (!opened.adapter?.names.has(tensor!.name)) continue;
+    if (!isAligned && tensor!.shape[0] === numRows) continue;
+    problems.add({
+      message: `the adapter of ${reference.key} changes ${name}, whose rows are taken in another order or number.`,
+      remedy: 'Merge the adapter into its base first, and name the model that comes out.',
+      path: source.path,
+    });
+  }
+}
+
+const withoutName = ({ name: _, ...stored }: StoredTensor & { readonly name: string }) => stored;
 
 /** A tensor of a file, of which the first rows are taken; with what an adapter adds. */
 function sourceOf(
