@@ -22,7 +22,10 @@ export function sourceElements(
   return adaptedElements(source, files, delta);
 }
 
-/** Rows in another order: those that follow one another in the file are read at once. */
+/**
+ * Rows in another order: those that follow one another in the file are read at once. Rows of the
+ * padding are the mean of all others, which takes a pass over them when the first one is asked for.
+ */
 function rowElements({ tensor, rows, fills }: Rows, files: FloatFiles): ElementReader {
   const columns = tensor.shape.slice(1).reduce((a, b) => a * b, 1);
   const stored = files.reader(tensor);
@@ -42,24 +45,36 @@ function rowElements({ tensor, rows, fills }: Rows, files: FloatFiles): ElementR
     }
     if (from.length > 1) for (let i = 0; i < into.length; i++) into[i] = into[i]! / from.length;
   };
-  return {
-    read(start, into) {
-      for (let done = 0; done < into.length; ) {
-        const at = start + done;
-        const row = Math.floor(at / columns);
-        const column = at - row * columns;
-        const source = rows[row]!;
-        let end = Math.min(into.length, done + columns - column);
-        if (source < 0) fill(-1 - source, column, into.subarray(done, end));
-        else {
-          for (let next = row + 1; end < into.length && rows[next] === source + next - row; next++)
-            end = Math.min(into.length, end + columns);
-          stored.read(source * columns + column, into.subarray(done, end));
-        }
-        done = end;
-      }
-    },
+  let padding: Float32Array | null = null;
+  const meanRow = (): Float32Array => {
+    const sums = new Float64Array(columns);
+    const row = new Float32Array(columns);
+    for (let id = 0; id < rows.length; id++) {
+      read(id * columns, row);
+      for (let j = 0; j < columns; j++) sums[j] = sums[j]! + row[j]!;
+    }
+    return Float32Array.from(sums, (sum) => sum / rows.length);
   };
+  function read(start: number, into: Float32Array): void {
+    for (let done = 0; done < into.length; ) {
+      const at = start + done;
+      const row = Math.floor(at / columns);
+      const column = at - row * columns;
+      const source = rows[row];
+      let end = Math.min(into.length, done + columns - column);
+      if (source === undefined) {
+        padding ??= meanRow();
+        into.set(padding.subarray(column, column + end - done), done);
+      } else if (source < 0) fill(-1 - source, column, into.subarray(done, end));
+      else {
+        for (let next = row + 1; end < into.length && rows[next] === source + next - row; next++)
+          end = Math.min(into.length, end + columns);
+        stored.read(source * columns + column, into.subarray(done, end));
+      }
+      done = end;
+    }
+  }
+  return { read };
 }
 
 /** W + delta in float32, rounded where the base is of 16 bits. */

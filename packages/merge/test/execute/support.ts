@@ -108,6 +108,7 @@ export const planWith = (tasks: TensorTask[], folders: readonly string[]): Merge
   outConfig: { model_type: 'llama', hidden_size: 17 },
   outConfigSource: null,
   files: [{ name: 'generation_config.json', contents: '{}\n' }],
+  tokenizerChanges: [],
   folders: new Map(folders.map((folder) => [folder, folder])),
   warnings: [],
   seed: 3,

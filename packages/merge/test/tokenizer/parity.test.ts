@@ -5,7 +5,10 @@ import { WeightFolder } from '@attune/core/io';
 import { ChatTemplate } from '@attune/core/text';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { TokenizerConfig, TokenSource } from '../../src/config/mergeConfig.js';
-import type { StoredTensor } from '../../src/contract/tensorTask.js';
+import type { StoredTensor, TensorSource } from '../../src/contract/tensorTask.js';
+import { FloatFiles } from '../../src/execute/fileElements.js';
+import { OpenFiles } from '../../src/execute/openFiles.js';
+import { sourceElements } from '../../src/execute/sourceElements.js';
 import { MergeProblems } from '../../src/problems.js';
 import { namedChatTemplates } from '../../src/tokenizer/chatTemplates.js';
 import { outputTokenizer } from '../../src/tokenizer/outputTokenizer.js';
@@ -114,6 +117,16 @@ const isMade = ({ name }: Case, token: string): boolean =>
   !Object.hasOwn(first.model.vocab, token) &&
   !first.added_tokens.some(({ content }) => content === token);
 
+/** As a merge reads it. */
+function readInPieces(source: TensorSource, size: number, length: number): Float32Array {
+  const files = new OpenFiles('r');
+  const reader = sourceElements(source, new FloatFiles(files), null);
+  const out = new Float32Array(length);
+  for (let at = 0; at < length; at += size) reader.read(at, out.subarray(at, at + size));
+  files.close();
+  return out;
+}
+
 /** The mean by weights that add up to 1, with the roundings of torch. */
 function weightedMean(values: readonly Float32Array[], given: readonly number[]): Float32Array {
   const weights = given.map(Math.fround);
@@ -172,6 +185,9 @@ describe('tokenizers and rows are those of mergekit', () => {
       expect(problems.all).toEqual([]);
       const values = await Promise.all(sources.map(readSource));
       for (const list of values) expect(list).toHaveLength(numRows * 8);
+      for (const [k, source] of sources.entries())
+        for (const size of [3, 8, 21, numRows * 8])
+          expect(readInPieces(source, size, numRows * 8)).toEqual(values[k]);
       const isSlerp = config.merge_method === 'slerp';
       const merged = isSlerp
         ? slerp(values[0]!, values[1]!, config.parameters!.t)
