@@ -5,7 +5,7 @@ import { readJsonFile, readJsonObject, readText } from '@attune/core/io';
 import type { AddedToken } from '@attune/core/text';
 import { formatJson, type JsonValue, parseJson, plainJson } from '@attune/core/util';
 import type { OutputFile } from '../plan/mergePlan.js';
-import { listTokens, type OutputVocabulary } from './outputVocabulary.js';
+import { listTokens, type NewToken, type OutputVocabulary } from './outputVocabulary.js';
 import { tokenizerFiles } from './tokenizerFiles.js';
 
 type JsonObject = ReadonlyMap<string, JsonValue>;
@@ -24,9 +24,12 @@ export async function editTokenizer(vocabulary: OutputVocabulary): Promise<Outpu
   const { folder } = owner.tokens;
   const files = await tokenizerFiles(folder);
   if (added.length + promoted.length + dropped.length === 0) return files;
-  const tokenizer = edited(parse(await readTokenizerJson(folder)), vocabulary);
+  const json = parse(await readTokenizerJson(folder));
+  const tokenizer = edited(json, vocabulary);
   const config = await readJsonFile(join(folder, 'tokenizer_config.json'), { optional: true });
-  const newConfig = config && editedConfig(config.source as JsonObject, vocabulary);
+  const newConfig =
+    config &&
+    editedConfig(config.source as JsonObject, vocabulary, impliedTokens(json, vocabulary));
   const names = await readJsonFile(join(folder, 'special_tokens_map.json'), { optional: true });
   const newNames = names && withoutNames(names.source as JsonObject, new Set(dropped));
   const list = await readJsonFile(join(folder, 'added_tokens.json'), { optional: true });
@@ -64,11 +67,8 @@ function edited(json: JsonObject, vocabulary: OutputVocabulary): JsonObject {
   const gone = new Set(dropped);
   const before = (json.get('added_tokens') ?? []) as readonly JsonObject[];
   const kept = before.filter((token) => !gone.has(token.get('content') as string));
-  const listed = [
-    ...kept,
-    ...promoted.map(({ id, token }) => tokenJson(token, id)),
-    ...added.map(({ id, token }) => tokenJson(token, id)),
-  ];
+  const further = [...impliedTokens(json, vocabulary), ...promoted, ...added];
+  const listed = [...kept, ...further.map(({ id, token }) => tokenJson(token, id))];
   const id = (token: JsonObject) => Number(plainJson(token.get('id') ?? null));
   const result = new Map(json);
   result.set(
@@ -80,6 +80,25 @@ function edited(json: JsonObject, vocabulary: OutputVocabulary): JsonObject {
   if (gone.size > 0 && vocab instanceof Map && dropped.some((token) => vocab.has(token)))
     result.set('model', withoutTokens(model, vocab as JsonObject, gone, vocabulary));
   return result;
+}
+
+/**
+ * Tokens that tokenizer.json does not have: other files or the tokenizer's class name them, and they
+ * are added behind those that it has. What is added now stands behind them.
+ */
+function impliedTokens(json: JsonObject, { owner, ids }: OutputVocabulary): NewToken[] {
+  const listed = (json.get('added_tokens') ?? []) as readonly JsonObject[];
+  const known = new Set(listed.map((token) => token.get('content')));
+  const vocab = (json.get('model') as JsonObject).get('vocab');
+  const isWord = (token: string) =>
+    vocab instanceof Map
+      ? vocab.has(token)
+      : (vocab as readonly JsonValue[]).some((item) => Array.isArray(item) && item[0] === token);
+  return [...owner.tokens.tokenizer.addedTokens].flatMap(([id, token]) => {
+    const { content } = token;
+    const isNew = ids.get(content) === id && !known.has(content) && !isWord(content);
+    return isNew ? [{ id, token }] : [];
+  });
 }
 
 /** A BPE without tokens, and without the merges that they take part in. */
@@ -111,7 +130,11 @@ function withoutTokens(
 }
 
 /** tokenizer_config.json, which may list added tokens once more. */
-function editedConfig(config: JsonObject, { added, promoted, dropped }: OutputVocabulary) {
+function editedConfig(
+  config: JsonObject,
+  { added, promoted, dropped }: OutputVocabulary,
+  implied: readonly NewToken[],
+): JsonObject {
   const gone = new Set(dropped);
   const result = new Map(withoutNames(config, gone));
   const decoder = config.get('added_tokens_decoder');
@@ -119,7 +142,7 @@ function editedConfig(config: JsonObject, { added, promoted, dropped }: OutputVo
   const kept = [...(decoder as JsonObject)].filter(
     ([, token]) => !(token instanceof Map && gone.has(token.get('content') as string)),
   );
-  const further = [...promoted, ...added].map(({ id, token }): [string, JsonObject] => [
+  const further = [...implied, ...promoted, ...added].map(({ id, token }): [string, JsonObject] => [
     String(id),
     tokenJson(token),
   ]);

@@ -421,3 +421,43 @@ test('a problem stands where the file says it, under either of the two keys', as
   expect(await said('tokenizer_source: c')).toEqual([3, message]);
   expect(await said('tokenizer:\n  pad_to_multiple_of: 8\n  source: c')).toEqual([5, message]);
 });
+
+test.each(['bpe-bytefallback', 'bpe-llama3', 'bpe-qwen2', 'unigram-bytefallback'])(
+  '%s takes further tokens, also where its class builds it anew',
+  async (name) => {
+    const path = new URL(`../../../../parity/fixtures/tokenizers/${name}/`, import.meta.url);
+    const json = JSON.parse(readFileSync(new URL('tokenizer.json', path), 'utf8'));
+    const tokens = new Map<string, TokenSource>([
+      ['<new>', { source: { kind: 'zero' }, force: false }],
+    ]);
+    const classes =
+      name === 'bpe-bytefallback'
+        ? ['LlamaTokenizer', 'GemmaTokenizer']
+        : ['Qwen2Tokenizer', 'GPT2Tokenizer'];
+    const configs: Record<string, unknown>[] = [
+      {},
+      ...(name.startsWith('bpe') ? classes : []).map((c) => ({ tokenizer_class: c })),
+    ];
+    for (const config of configs)
+      for (const listed of [false, true]) {
+        const decoder = Object.fromEntries(
+          (json.added_tokens as { id: number }[]).map(({ id, ...token }) => [id, token]),
+        );
+        const settings = { ...config, ...(listed && { added_tokens_decoder: decoder }) };
+        const before = await AutoTokenizer.fromPretrained(
+          await folderOf({ 'tokenizer.json': json, 'tokenizer_config.json': settings }),
+        );
+        const { output, problems } = await run(
+          { tokenizer: tokenizer({ source: 'base', tokens }) },
+          [of(json, before.vocabSize, { 'tokenizer_config.json': settings })],
+        );
+        expect(problems).toEqual([]);
+        const after = await AutoTokenizer.fromPretrained(await written(output.files));
+        expect(after.tokenToId('<new>')).toBe(before.vocabSize);
+        expect(after.vocabSize).toBe(before.vocabSize + 1);
+        const text = 'Ein Text, and 42 more: naïve 🙂';
+        expect(after.encode('<new>', { addSpecialTokens: false })).toEqual([before.vocabSize]);
+        expect(after.encode(text)).toEqual(before.encode(text));
+      }
+  },
+);
