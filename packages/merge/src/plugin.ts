@@ -1,6 +1,7 @@
 import { definePlugin, type Plugin } from '@attune/core';
 import { MergeMethods } from './contract/mergeMethod.js';
 import { builtinMethods } from './methods/index.js';
+import { VERSION } from './version.js';
 
 /**
  * Merging for `createAttune({ plugins: [merge()] })`: the built-in methods beside those that other
@@ -9,7 +10,7 @@ import { builtinMethods } from './methods/index.js';
 export const merge = (): Plugin =>
   definePlugin({
     name: 'merge',
-    version: '0.1.0',
+    version: VERSION,
     apiVersion: 1,
     register: (context) => {
       for (const method of builtinMethods) context.add(MergeMethods, method);

@@ -67,7 +67,7 @@ export interface TensorTask {
   readonly method: string | null;
   /** Values by name: one, or a list with one for each input (or each but the base). */
   readonly parameters: Readonly<Record<string, unknown>>;
-  /** What the method computes in. */
+  /** What the method computes in; of 16 bits: inputs are rounded to it first. */
   readonly arithmetic: 'float32' | 'bfloat16' | 'float16';
   readonly inputs: readonly TensorInput[];
   /** Which input is the base; null: none. */

@@ -10,7 +10,7 @@ import { StatisticsOf, type TensorStatistics } from '../report/statistics.js';
 import { copyTask } from './copyTask.js';
 import { FloatFiles } from './fileElements.js';
 import { OpenFiles, readExactly, writeExactly } from './openFiles.js';
-import { sourceElements } from './sourceElements.js';
+import { readAs, sourceElements } from './sourceElements.js';
 import { findUnstorable, isFloatDType, storeFloats } from './storeFloats.js';
 import { unstorable } from './unstorable.js';
 
@@ -108,7 +108,7 @@ export class TaskRunner {
         remedy: 'Give out_dtype: float32, bfloat16 or float16.',
       });
     const readers = task.inputs.map(({ source }, k) =>
-      sourceElements(source, this.#floats, deltas[k] ?? null),
+      readAs(arithmetic, source, sourceElements(source, this.#floats, deltas[k] ?? null)),
     );
     const group = chunkedGroup({
       name,

@@ -1,6 +1,7 @@
 import { AttuneError } from '@attune/core/util';
 import type { ElementReader } from '../arithmetic/chunkedGroup.js';
 import { roundings } from '../arithmetic/rounding.js';
+import type { MergeArithmetic } from '../contract/mergeMethod.js';
 import type { TensorSource } from '../contract/tensorTask.js';
 import type { FloatFiles } from './fileElements.js';
 
@@ -20,6 +21,23 @@ export function sourceElements(
   if (source.kind === 'file') return files.reader(source.tensor);
   if (source.kind === 'rows') return rowElements(source, files);
   return adaptedElements(source, files, delta);
+}
+
+/** With arithmetic of 16 bits inputs are rounded to it first, as mergekit converts them. */
+export function readAs(
+  arithmetic: MergeArithmetic['dtype'],
+  source: TensorSource,
+  reader: ElementReader,
+): ElementReader {
+  const stored = { float32: null, bfloat16: 'BF16', float16: 'F16' }[arithmetic];
+  if (stored === null || (source.kind === 'file' && source.tensor.dtype === stored)) return reader;
+  const round = roundings[arithmetic];
+  return {
+    read(start, into) {
+      reader.read(start, into);
+      for (let i = 0; i < into.length; i++) into[i] = round(into[i]!);
+    },
+  };
 }
 
 /**
