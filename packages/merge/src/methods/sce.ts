@@ -22,10 +22,10 @@ const parameters = {
 };
 
 /**
- * Select, calculate, erase. An element's variance is that over the task vectors delta_k = x_k -
- * base: the `selectTopk` share with the largest stays, of those where it isn't 0; a model's weight in a tensor is its
- * mean of delta_k^2 over the sum of all (equal ones where that is below 1e-6); each element's sign
- * is that of sum_k delta_k, and base + sum_agree w_k delta_k / max(sum_agree w_k, 1e-6).
+ * Select, calculate, erase. The elements whose variance over the task vectors delta_k = x_k - base
+ * is largest stay, a share `selectTopk` of those where it isn't 0. A model's weight in a tensor is
+ * its mean of delta_k^2 over the sum of all (equal ones where that is below 1e-6). Each element's
+ * sign is that of sum_k delta_k: base + sum_agree w_k delta_k / max(sum_agree w_k, 1e-6).
  *
  * Defaults: selectTopk 1.
  *
