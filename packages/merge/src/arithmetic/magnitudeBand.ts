@@ -81,23 +81,29 @@ export function findBands(
 }
 
 /** Sets all to 0 that is not in the band. Pieces must come in order, each once. */
-export function keepBand({ low, atLow, high, atHigh }: MagnitudeBand): Visit {
-  let seenLow = 0;
-  let seenHigh = 0;
-  return (values) => {
-    const bits = bitsOf(values);
-    for (let i = 0; i < bits.length; i++) {
-      const word = bits[i]!;
-      const magnitude = word & MAGNITUDE;
-      if (magnitude === low) {
-        if (seenLow++ >= atLow) bits[i] = 0;
-      } else if (magnitude === high) {
-        if (seenHigh++ >= atHigh) bits[i] = 0;
-      }
-      // No branch: which side of a cut a number lies on is a coin toss.
-      else bits[i] = word & (((low - magnitude) & (magnitude - high)) >> 31);
+export function keepBand(band: MagnitudeBand): Visit {
+  const left = { low: band.atLow, high: band.atHigh };
+  return (values) => keepBetween(bitsOf(values), band.low, band.high, left);
+}
+
+/** @param left how many that are equal to a cut still stay */
+function keepBetween(
+  bits: Int32Array,
+  low: number,
+  high: number,
+  left: { low: number; high: number },
+): void {
+  for (let i = 0; i < bits.length; i++) {
+    const word = bits[i]!;
+    const magnitude = word & MAGNITUDE;
+    if (magnitude === low) {
+      if (--left.low < 0) bits[i] = 0;
+    } else if (magnitude === high) {
+      if (--left.high < 0) bits[i] = 0;
     }
-  };
+    // No branch: which side of a cut a number lies on is a coin toss.
+    else bits[i] = word & (((low - magnitude) & (magnitude - high)) >> 31);
+  }
 }
 
 function countHigh(values: Float32Array, counts: Int32Array): void {

@@ -35,7 +35,7 @@ export function mergeTaskVectors(
     sparsifier && rescale
       ? l1Scales(group, start(), dtype, roundings[sparsifier.dtype])
       : weight.map(() => 1);
-  const sparsify = start();
+  const thinnings = start();
   const weights = weight.map(round);
   const weightSum = round(weights.reduce((sum, w) => Math.fround(sum + w), 0));
   const memory = scratch(weights.length + 2);
@@ -44,8 +44,12 @@ export function mergeTaskVectors(
     const deltas = models.map((model, k) => {
       const delta = memory(k, length);
       taskVector(model, base!, delta, dtype);
-      sparsify[k]?.(delta);
-      for (const factor of [scales[k]!, weights[k]!]) multiply(delta, factor);
+      thinnings[k]?.apply(delta);
+      for (const factor of [scales[k]!, weights[k]!])
+        if (factor !== 1) {
+          multiply(delta, factor);
+          roundAll(delta);
+        }
       return delta;
     });
     if (elect) {
@@ -56,34 +60,39 @@ export function mergeTaskVectors(
       if (divisor) {
         roundAll(divisor);
         divide(out, divisor);
+        roundAll(out);
       }
     } else {
       addUp(deltas, out);
       roundAll(out);
-      if (normalize && Math.abs(weightSum) >= 1e-8) divideBy(out, weightSum);
+      if (normalize && Math.abs(weightSum) >= 1e-8) {
+        divideBy(out, weightSum);
+        roundAll(out);
+      }
     }
-    multiply(out, Math.fround(lambda));
+    if (lambda !== 1) {
+      multiply(out, Math.fround(lambda));
+      roundAll(out);
+    }
     add(out, base!);
+    roundAll(out);
   };
+}
 
-  function multiply(values: Float32Array, factor: number): void {
-    if (factor === 1) return;
-    for (let i = 0; i < values.length; i++) values[i] = values[i]! * factor;
-    roundAll(values);
-  }
+// Functions of the module, not closures: each is compiled once.
 
-  function divideBy(values: Float32Array, divisor: number): void {
-    for (let i = 0; i < values.length; i++) values[i] = values[i]! / divisor;
-    roundAll(values);
-  }
+function multiply(values: Float32Array, factor: number): void {
+  for (let i = 0; i < values.length; i++) values[i] = values[i]! * factor;
+}
 
-  function divide(values: Float32Array, divisors: Float32Array): void {
-    for (let i = 0; i < values.length; i++) values[i] = values[i]! / (divisors[i]! || 1);
-    roundAll(values);
-  }
+function divideBy(values: Float32Array, divisor: number): void {
+  for (let i = 0; i < values.length; i++) values[i] = values[i]! / divisor;
+}
 
-  function add(values: Float32Array, more: Float32Array): void {
-    for (let i = 0; i < values.length; i++) values[i] = more[i]! + values[i]!;
-    roundAll(values);
-  }
+function divide(values: Float32Array, divisors: Float32Array): void {
+  for (let i = 0; i < values.length; i++) values[i] = values[i]! / (divisors[i]! || 1);
+}
+
+function add(values: Float32Array, more: Float32Array): void {
+  for (let i = 0; i < values.length; i++) values[i] = more[i]! + values[i]!;
 }

@@ -1,16 +1,22 @@
 import type { MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
+import type { L1Norms } from './l1Norm.js';
 import { findBands, keepBand, type RankRange } from './magnitudeBand.js';
 import { MagnitudeRanks } from './magnitudeRanks.js';
 import { roundings } from './rounding.js';
 import { bitsOf, passOverTaskVectors, scratch, type Visit } from './taskVectors.js';
 
+/** Thins out a task vector, piece by piece from its beginning. */
+export interface Thinning {
+  /** Sets to 0 what is dropped. */
+  readonly apply: Visit;
+  /** Adds up what `apply` would keep, where that is less work than to apply it. */
+  measure?(delta: Float32Array, norms: L1Norms): void;
+}
+
 /** How task vectors are thinned out. */
 export interface Sparsifier {
-  /**
-   * Sets to 0 what of a model's task vector is dropped, piece by piece from its beginning; null:
-   * nothing is dropped. A second call starts again, and drops the same.
-   */
-  start(model: number): Visit | null;
+  /** Null: nothing of the model is dropped. A second call starts again, and drops the same. */
+  start(model: number): Thinning | null;
   /** What its norms are rounded to. */
   readonly dtype: MergeArithmetic['dtype'];
 }
@@ -66,7 +72,7 @@ function keepRanks(
 ): Sparsifier {
   const pass = (visitors: readonly (Visit | null)[]) => passOverTaskVectors(group, dtype, visitors);
   const bands = findBands(pass, ranks, group.length);
-  return { dtype, start: (k) => (bands[k] ? keepBand(bands[k]) : null) };
+  return { dtype, start: (k) => (bands[k] ? { apply: keepBand(bands[k]) } : null) };
 }
 
 /** torch draws for float16 in float32. */
@@ -86,16 +92,35 @@ export function keepRandom(
       const fill = random(k);
       const density = Float32Array.of(round(densities[k]!));
       const bound = bitsOf(density)[0]!;
-      return (delta) => {
-        const uniforms = memory(0, delta.length);
+      const draw = (length: number) => {
+        const uniforms = memory(0, length);
         fill(uniforms);
-        const bits = bitsOf(delta);
-        const drawn = bitsOf(uniforms);
-        // Numbers that aren't negative order as their bits do.
-        for (let i = 0; i < bits.length; i++) bits[i] = bits[i]! & ((drawn[i]! - bound) >> 31);
+        return bitsOf(uniforms);
+      };
+      return {
+        apply: (delta) => keepBelow(bitsOf(delta), draw(delta.length), bound),
+        measure: (delta, norms) => measureBelow(delta, draw(delta.length), bound, norms),
       };
     },
   };
+}
+
+// Numbers that aren't negative order as their bits do: a difference is negative for what stays. No
+// branches, each would be a coin toss.
+
+function keepBelow(bits: Int32Array, drawn: Int32Array, bound: number): void {
+  for (let i = 0; i < bits.length; i++) bits[i] = bits[i]! & ((drawn[i]! - bound) >> 31);
+}
+
+function measureBelow(delta: Float32Array, drawn: Int32Array, bound: number, norms: L1Norms): void {
+  let { whole, kept } = norms;
+  for (let i = 0; i < delta.length; i++) {
+    const magnitude = Math.abs(delta[i]!);
+    whole += magnitude;
+    kept -= magnitude * ((drawn[i]! - bound) >> 31);
+  }
+  norms.whole = whole;
+  norms.kept = kept;
 }
 
 /**
@@ -118,14 +143,14 @@ export function keepByRank(
     start: (k) => {
       const density = densities[k]!;
       if (density >= 1) return null;
-      if (density <= 0) return (delta) => void delta.fill(0);
+      if (density <= 0) return { apply: (delta) => void delta.fill(0) };
       const fill = random(k);
       const bounds = bitsOf(
         keepProbabilities(ranked, density, epsilons[k]!, roundings[drawnIn(dtype)]),
       );
       const ranks = new MagnitudeRanks(ranked);
       const magnitudes = new Int32Array(ranked);
-      return (delta) => {
+      const apply = (delta: Float32Array) => {
         const uniforms = memory(0, delta.length);
         fill(uniforms);
         const bits = bitsOf(delta);
@@ -140,6 +165,7 @@ export function keepByRank(
             }
           }
       };
+      return { apply };
     },
   };
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { l1Norm } from '../arithmetic/l1Norm.js';
+import { addMagnitudes } from '../arithmetic/l1Norm.js';
 import { findBands, keepBand } from '../arithmetic/magnitudeBand.js';
 import { arrayRoundings, roundings } from '../arithmetic/rounding.js';
 import { electSigns } from '../arithmetic/signElection.js';
@@ -122,16 +122,16 @@ function contributions(
   dtype: MergeArithmetic['dtype'],
 ): readonly number[] {
   const round = roundings[dtype];
-  const norms = Array.from({ length: group.numModels }, l1Norm);
+  const sums = new Array<number>(group.numModels).fill(0);
   const memory = scratch(1);
   for (const chunk of group.chunks())
     for (const [k, delta] of read(chunk).entries()) {
       const squares = memory(0, delta.length);
       for (let i = 0; i < squares.length; i++) squares[i] = delta[i]! * delta[i]!;
       arrayRoundings[dtype](squares);
-      norms[k]!.add(squares);
+      sums[k] = addMagnitudes(sums[k]!, squares);
     }
-  const means = norms.map((norm) => round(Math.fround(norm.total()) / group.length));
+  const means = sums.map((sum) => round(Math.fround(sum) / group.length));
   const sum = round(means.reduce((a, b) => Math.fround(a + b), 0));
   return means.map((mean) => round(sum < 1e-6 ? 1 / means.length : mean / sum));
 }
