@@ -1,6 +1,11 @@
 import { explainUnknown, snakeToCamel } from '@attune/core/util';
 import type { MergeMethod, MergeParameter } from '../contract/mergeMethod.js';
-import type { ParameterScalar, ParameterSetting, Settings } from './mergeConfig.js';
+import type {
+  FilteredSetting,
+  ParameterScalar,
+  ParameterSetting,
+  Settings,
+} from './mergeConfig.js';
 
 const WORDS: Readonly<Record<string, boolean>> = {
   ...Object.fromEntries(['true', 't', 'yes', 'y', 'on', '1'].map((word) => [word, true])),
@@ -89,12 +94,14 @@ export type Evaluated =
  * (1 - x + i) v_i + (x - i) v_{i+1}; of words and booleans v_i.
  *
  * @param t position of the layer in the slice, 0 to 1
+ * @param onFilter told which filter fits
  */
 export function evaluateSetting(
   tensorName: string,
   setting: ParameterSetting,
   t: number,
   parameter: Pick<MergeParameter, 'schema'>,
+  onFilter: (filter: FilteredSetting) => void = () => {},
 ): Evaluated {
   if (!Array.isArray(setting)) return checked(parameter, setting);
   if (setting.length === 0) return { kind: 'unset' };
@@ -103,7 +110,9 @@ export function evaluateSetting(
       ({ filter }) =>
         filter === null || filter === '*' || (tensorName !== '' && tensorName.includes(filter)),
     );
-    return fitting ? evaluateSetting(tensorName, fitting.value, t, parameter) : { kind: 'unset' };
+    if (!fitting) return { kind: 'unset' };
+    onFilter(fitting);
+    return evaluateSetting(tensorName, fitting.value, t, parameter);
   }
   const values: unknown[] = [];
   for (const entry of setting as readonly ParameterScalar[]) {

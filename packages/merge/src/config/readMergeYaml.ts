@@ -4,7 +4,7 @@ import type { MergeConfig } from './mergeConfig.js';
 import { type ParseMergeOptions, parseMergeYaml } from './parseMergeYaml.js';
 
 /** A config with a long template and many tokens has a tenth of it. */
-const MAX_BYTES = 4 * 2 ** 20;
+const MAX_BYTES = 2 ** 20;
 
 /**
  * Reads a config of mergekit from a file, checks it for itself, and knows where each value stands.

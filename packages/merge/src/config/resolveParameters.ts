@@ -1,7 +1,14 @@
 import { camelToSnake } from '@attune/core/util';
 import type { MergeMethod, MergeParameter } from '../contract/mergeMethod.js';
-import type { ConfigPath, MergeProblems } from '../problems.js';
-import type { MergeConfig, ModelReference, OutputSlice, Settings } from './mergeConfig.js';
+import { type ConfigPath, formatPath, type MergeProblems } from '../problems.js';
+import type {
+  FilteredSetting,
+  MergeConfig,
+  ModelReference,
+  OutputSlice,
+  ParameterSetting,
+  Settings,
+} from './mergeConfig.js';
 import { defaultOf, evaluateSetting, settingOf } from './parameterValues.js';
 
 /** A tensor whose parameters are asked for. */
@@ -31,11 +38,33 @@ export class ParameterProblems {
     string,
     { readonly path: ConfigPath; readonly remedy: string; readonly tensor: string; count: number }
   >();
+  readonly #used = new Set<FilteredSetting>();
 
   add(message: string, problem: { path: ConfigPath; remedy: string; tensor: string }): void {
     const known = this.#found.get(message);
     if (known) known.count++;
     else this.#found.set(message, { ...problem, count: 1 });
+  }
+
+  /** Takes note of a filter that fitted a tensor. */
+  readonly use = (filter: FilteredSetting): void => {
+    this.#used.add(filter);
+  };
+
+  /** A sentence about each filter that no tensor asked for: its name may be misspelled. */
+  unusedFilters(config: MergeConfig): string[] {
+    return settingsOf(config).flatMap((settings) =>
+      Object.entries(settings).flatMap(([name, setting]) =>
+        filtersOf(setting)
+          .filter((filter) => isNamed(filter) && !this.#used.has(filter))
+          .map(({ filter }) => {
+            const path = [...(config.pathOf(settings) ?? []), name];
+            const place = config.placeOf(path);
+            const where = place ? `line ${place.line}` : formatPath(path);
+            return `The filter "${filter}" of ${shownIn(config, name)} (${where}) fits no tensor that asks for it.`;
+          }),
+      ),
+    );
   }
 
   /** Adds them to what else is wrong, with a tensor and the number of the others. */
@@ -106,11 +135,11 @@ interface OneRequest extends ParameterRequest {
 
 function resolveOne(request: OneRequest): unknown {
   const { name, parameter, tensor, settings, of, t, config, problems } = request;
-  const shownName = isFile(config) ? camelToSnake(name) : name;
+  const shownName = shownIn(config, name);
   for (const scope of settings) {
     const setting = scope && settingOf(scope, name);
     if (setting === undefined) continue;
-    const result = evaluateSetting(tensor, setting, t, parameter);
+    const result = evaluateSetting(tensor, setting, t, parameter, problems.use);
     if (result.kind === 'value') return result.value;
     if (result.kind === 'unset') continue;
     problems.add(`${shownName}${of} is ${String(result.given)}: ${result.message}`, {
@@ -139,4 +168,24 @@ function sourcesPath({ config, slice }: ParameterRequest): ConfigPath {
   return path ? path.slice(0, -2) : [];
 }
 
-const isFile = (config: MergeConfig): boolean => config.placeOf([]) !== null;
+/** A name as the config writes it. */
+const shownIn = (config: MergeConfig, name: string): string =>
+  config.placeOf([]) === null ? name : camelToSnake(name);
+
+/** All settings of a config. */
+function settingsOf({ parameters, modules }: MergeConfig): Settings[] {
+  const inside = [...modules.values()].flatMap((module) => [
+    module,
+    ...('models' in module
+      ? module.models
+      : module.slices.flatMap((slice) => [slice, ...slice.sources])),
+  ]);
+  return [parameters, ...inside.map((part) => part.parameters)];
+}
+
+const filtersOf = (setting: ParameterSetting): readonly FilteredSetting[] =>
+  Array.isArray(setting) && typeof setting[0] === 'object'
+    ? (setting as readonly FilteredSetting[])
+    : [];
+
+const isNamed = ({ filter }: FilteredSetting): boolean => filter !== null && filter !== '*';

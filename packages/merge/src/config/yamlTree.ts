@@ -1,19 +1,17 @@
 import { AttuneError } from '@attune/core';
 import { camelToSnake } from '@attune/core/util';
 import {
-  CST,
   isAlias,
   isMap,
   isScalar,
   isSeq,
-  Lexer,
   LineCounter,
   type Node,
-  parseAllDocuments,
   Scalar,
   type YAMLMap,
 } from 'yaml';
 import type { Place } from './mergeConfig.js';
+import { type Fail, parseDocuments, TOO_DEEP } from './yamlDocuments.js';
 import { resolveScalar, type YamlScalar } from './yamlScalars.js';
 
 /** A value of a file, and where its parts stand. */
@@ -37,21 +35,6 @@ export interface YamlEntry {
 /** Values of a file, each alias counted as what it stands for. */
 const MAX_VALUES = 200_000;
 const MAX_DEPTH = 100;
-const TOO_DEEP = 'values are nested too deeply';
-
-// What PyYAML reads. The rest of the controls is a sign of a file that is no text.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNPRINTABLE = /[^\x09\x0A\x0D\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u;
-
-const HINTS: Readonly<Record<string, string>> = {
-  TAB_AS_INDENT: 'Indent with spaces.',
-  BAD_ALIAS: 'Put a value that begins with * in quotes: "*".',
-  BAD_SCALAR_START: 'Put the value in quotes.',
-  BLOCK_AS_IMPLICIT_KEY: 'Indent keys of one mapping alike, and put values with ": " in quotes.',
-};
-
-/** A fault of a file. @throws */
-type Fail = (offset: number, message: string, remedy: string) => never;
 
 /**
  * Reads one document of YAML 1.1 as PyYAML does, with `<<`, anchors and aliases. What PyYAML takes
@@ -73,21 +56,7 @@ export function readYamlTree(text: string, file: string | null): YamlTree {
       details: { line, column },
     });
   };
-  const content = text.replace(/^\uFEFF/, '');
-  const documents = parse(content, counter, fail);
-  const control = UNPRINTABLE.exec(content);
-  if (control)
-    fail(
-      control.index,
-      `the character ${codePoint(control[0])} is in no text`,
-      'Give a text file in UTF-8.',
-    );
-  for (const { errors } of documents)
-    for (const { code, message, pos } of errors) {
-      if (message.includes('call stack')) fail(pos[0], TOO_DEEP, 'Give a merge config.');
-      fail(pos[0], lowerFirst(message), HINTS[code] ?? 'Mend the YAML there.');
-    }
-  refuseTabs(content, fail);
+  const documents = parseDocuments(text.replace(/^\uFEFF/, ''), counter, fail);
   const [document, second] = documents;
   if (second)
     fail(
@@ -100,54 +69,6 @@ export function readYamlTree(text: string, file: string | null): YamlTree {
     return fail(0, 'there is nothing in the file', 'Write a config: merge_method, models, ...');
   return new TreeBuilder(placeAt, fail).document(root);
 }
-
-function parse(text: string, lineCounter: LineCounter, fail: Fail) {
-  try {
-    // Scalars stay as they are written: what they are is decided as PyYAML does.
-    const options = {
-      schema: 'failsafe',
-      version: '1.1',
-      merge: false,
-      uniqueKeys: false,
-    } as const;
-    const documents = parseAllDocuments(text, {
-      ...options,
-      prettyErrors: false,
-      logLevel: 'silent',
-      lineCounter,
-    });
-    return Array.isArray(documents) ? documents : [];
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    return fail(0, TOO_DEEP, 'Give a merge config.');
-  }
-}
-
-/** PyYAML takes no tabs beside quoted text, block text and comments. */
-function refuseTabs(text: string, fail: Fail): void {
-  if (!text.includes('\t')) return;
-  let offset = 0;
-  let [isScalar, isBlock] = [false, false];
-  for (const source of new Lexer().lex(text)) {
-    const type = CST.tokenType(source);
-    if (type === 'scalar') isScalar = true;
-    if (CONTROLS.has(type)) continue;
-    if (type === 'block-scalar-header') isBlock = true;
-    const mayHave = isScalar ? isBlock : type?.includes('quoted') || type === 'comment';
-    const tab = source.indexOf('\t');
-    if (tab >= 0 && !mayHave) fail(offset + tab, 'a tab stands outside of quotes', 'Use spaces.');
-    if (isScalar) [isScalar, isBlock] = [false, false];
-    offset += source.length;
-  }
-}
-
-/** Tokens that are not in the text. */
-const CONTROLS: ReadonlySet<unknown> = new Set(['doc-mode', 'flow-error-end', 'scalar']);
-
-const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1);
-
-const codePoint = (character: string): string =>
-  `U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}`;
 
 /** What a tree comes to when aliases are written out. */
 interface Extent {
@@ -187,7 +108,7 @@ class TreeBuilder {
     if (extent.values > MAX_VALUES)
       this.fail(
         offset,
-        `aliases stand for more than ${MAX_VALUES} values`,
+        `there are more than ${MAX_VALUES} values, each alias counted as what it stands for`,
         'Write the values out.',
       );
     if (extent.depth > MAX_DEPTH) this.fail(offset, TOO_DEEP, 'Nest less.');
@@ -246,14 +167,14 @@ class TreeBuilder {
       if (isMerge) merged.push(...this.#mergeSources(value, offset));
       else entries.set(name, { place: keyPlace, value, isShared: false });
     }
-    for (const source of merged)
-      if (source.kind === 'map')
-        for (const [name, entry] of source.entries)
-          if (!entries.has(name)) entries.set(name, entry);
+    const inherited = new Map(
+      merged.flatMap((source) => (source.kind === 'map' ? [...source.entries] : [])),
+    );
+    for (const [name, entry] of inherited) if (!entries.has(name)) entries.set(name, entry);
     return [{ kind: 'map', entries, place }, this.#sum([...entries.values()].map((e) => e.value))];
   }
 
-  /** What `<<` takes entries from; of several the first one counts. */
+  /** What `<<` takes entries from. The last one counts, as since PyYAML 6.0.4. */
   #mergeSources(value: YamlTree, offset: number): readonly YamlTree[] {
     const sources = value.kind === 'list' ? value.items : [value];
     if (sources.some(({ kind }) => kind !== 'map'))

@@ -80,6 +80,7 @@ export async function planConfig(
     );
   parameters.reportTo(problems);
   problems.throwIfAny(config);
+  warnings.push(...parameters.unusedFilters(config));
 
   const { config: raw, configSource } = donor.opened.files;
   const changes = {

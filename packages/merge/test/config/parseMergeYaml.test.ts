@@ -159,7 +159,7 @@ models:
         }]`,
     );
     const begin = performance.now();
-    expect(message(`${lines.join('\n')}\n${minimal}`)).toContain('aliases stand for more than');
+    expect(message(`${lines.join('\n')}\n${minimal}`)).toContain('there are more than 200000 values');
     expect(performance.now() - begin).toBeLessThan(1000);
   });
 });
@@ -182,7 +182,7 @@ describe('files', () => {
   });
 
   test.each([
-    ['of 100 MB', new Uint8Array(100e6).fill(32), 'has more than 4'],
+    ['of 100 MB', new Uint8Array(100e6).fill(32), 'has more than 1'],
     [
       'in Latin-1',
       Buffer.from('a: 1\nb: ü\n', 'latin1'),

@@ -98,6 +98,24 @@ parameters:
   expect(resolve(config, 0, 'embed')).toMatchObject({ weight: [4] });
 });
 
+test('a filter that no tensor asked for is named', () => {
+  const config = parse(`models:
+  - model: a
+    parameters:
+      weight:
+        - {filter: self_atn, value: 1}
+        - {filter: mlp, value: 2}
+parameters:
+  weight: [{filter: mlp, value: 3}, {value: 4}]
+`);
+  const problems = new ParameterProblems();
+  resolve(config, 0, 'layers.0.mlp', problems);
+  expect(problems.unusedFilters(config)).toEqual([
+    'The filter "mlp" of weight (line 9) fits no tensor that asks for it.',
+    'The filter "self_atn" of weight (line 5) fits no tensor that asks for it.',
+  ]);
+});
+
 describe('problems', () => {
   const report = (config: MergeConfig): string => {
     const problems = new ParameterProblems();
