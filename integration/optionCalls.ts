@@ -16,7 +16,7 @@ import {
   Tokenizer,
   Trainer,
 } from '@attune/core';
-import { writeSafetensors, writeWeights } from '@attune/core/io';
+import { planWeightFiles, writeSafetensors, writeWeights } from '@attune/core/io';
 import { AutoModelForCausalLMWithValueHead, generate, generateStream } from '@attune/core/models';
 import {
   checkGradients,
@@ -152,6 +152,7 @@ export const optionCalls: Readonly<Record<string, OptionCall>> = {
     t.adapted.gradientCheckpointingEnable(o),
   ),
   // Files
+  planWeightFiles: checked('maxShardSize', true, (o) => planWeightFiles([], o)),
   writeSafetensors: checked('allowNonFinite', 'x', (o) =>
     writeSafetensors('/dev/null/none', [], {}, o),
   ),

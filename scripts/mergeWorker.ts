@@ -17,6 +17,7 @@ export const mergeWorker = (outDir: string): Options => ({
   format: ['esm'],
   target: 'node20',
   platform: 'node',
+  splitting: false,
   noExternal: [/./],
   outExtension: () => ({ js: '.js' }),
   esbuildOptions: (options) => {

@@ -20,7 +20,7 @@ export interface GroupParts {
   readonly memory?: (input: number, length: number) => Float32Array;
 }
 
-export const CHUNK_ELEMENTS = 2 ** 16;
+const CHUNK_ELEMENTS = 2 ** 16;
 
 /** Elements of a chunk: whole rows where rows may not be cut, or where several fit. */
 export function chunkLength(

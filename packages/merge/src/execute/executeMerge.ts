@@ -50,7 +50,7 @@ export interface MergeOutcome {
   readonly tensors: number;
   /** Bytes of all tensors. */
   readonly bytes: number;
-  /** Of these an earlier merge that was interrupted had written. */
+  /** What of it an earlier merge that was interrupted had written. */
   readonly tensorsKept: number;
   readonly bytesKept: number;
   /** Worker threads; 0: all ran on the calling thread. */

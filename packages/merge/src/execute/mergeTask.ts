@@ -23,8 +23,6 @@ export interface MergeJob {
   readonly path: string;
   readonly begin: number;
   readonly seed: number;
-  /** Elements of a chunk, where it may be cut there. */
-  readonly chunkElements: number;
   /** What adapters add, for the inputs that have one. */
   readonly deltas: readonly (Float32Array | null)[];
   /** Whether what the method does to the tensor is measured, for a report. */
@@ -101,7 +99,7 @@ export class TaskRunner {
   }
 
   *#merge(job: MergeJob, method: MergeMethod): Generator<number, WrittenTensor> {
-    const { task, parameters, path, begin, seed, chunkElements, deltas } = job;
+    const { task, parameters, path, begin, seed, deltas } = job;
     const { name, shape, dtype, arithmetic, baseIndex } = task;
     if (!isFloatDType(dtype))
       throw new AttuneError('MERGE_DTYPE', `${name} cannot be written as ${dtype}.`, {
@@ -116,7 +114,6 @@ export class TaskRunner {
       inputs: readers,
       baseIndex,
       chunks: method.chunks ?? 'elements',
-      chunkElements,
       memory: (k, length) => this.#room(k + 1, length),
     });
     const statistics = job.measured ? new StatisticsOf(group) : null;

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { AttuneError, formatBytes } from '@attune/core/util';
-import { CHUNK_ELEMENTS, chunkLength } from '../arithmetic/chunkedGroup.js';
+import { chunkLength } from '../arithmetic/chunkedGroup.js';
 import type { MergeMethod } from '../contract/mergeMethod.js';
 import type { TensorTask } from '../contract/tensorTask.js';
 import { COPIED_AT_ONCE } from './copyTask.js';
@@ -10,8 +10,6 @@ import { bytesOfTask } from './mergeTask.js';
 export interface MergeResources {
   /** Worker threads; 0: all on the calling thread. */
   readonly workers: number;
-  /** Elements of a chunk of each input, where it may be cut there. */
-  readonly chunkElements: number;
   /** Memory beside Node's own at its peak, as predicted. */
   readonly peakBytes: number;
 }
@@ -37,10 +35,7 @@ const OWN_BYTES = 24 * 2 ** 20;
 /** What a worker thread takes before it has a chunk: its heap, its code. */
 const WORKER_BYTES = 12 * 2 ** 20;
 
-/** Chunks that are tried, each when nothing fits with the one before. */
-const CHUNKS = [CHUNK_ELEMENTS, 2 ** 15, 2 ** 14, 2 ** 13, 2 ** 12, 2 ** 10];
-
-/** Of what a task takes memory while it runs. */
+/** What a task takes memory for while it runs. */
 export interface TaskMemory {
   /** Chunks of the inputs and the result. */
   readonly chunks: number;
@@ -50,17 +45,14 @@ export interface TaskMemory {
   readonly rows: number;
 }
 
-/** Bytes of memory that a task takes. */
-export function memoryOfTask(
-  task: TensorTask,
-  method: MergeMethod | null,
-  chunkElements: number,
-): TaskMemory {
+/**
+ * Bytes of memory that a task takes. Chunks are the same whatever memory there is: a sum over
+ * others would end in another bit.
+ */
+export function memoryOfTask(task: TensorTask, method: MergeMethod | null): TaskMemory {
   const { shape, inputs } = task;
   const length = shape.reduce((a, b) => a * b, 1);
-  const piece = method
-    ? chunkLength({ shape, chunks: method.chunks ?? 'elements', chunkElements }, length)
-    : 0;
+  const piece = method ? chunkLength({ shape, chunks: method.chunks ?? 'elements' }, length) : 0;
   // float64 is read beside the place of its float32.
   const wide = inputs.some(({ source }) => source.tensor.dtype === 'F64') ? 8 * piece : 0;
   const adapted = inputs.filter(({ source }) => source.kind === 'adapted').length;
@@ -81,10 +73,10 @@ const total = ({ chunks, deltas, rows }: TaskMemory): number => chunks + deltas 
 export function predictPeak(
   tasks: readonly TensorTask[],
   methods: ReadonlyMap<string, MergeMethod>,
-  { workers, chunkElements }: Pick<MergeResources, 'workers' | 'chunkElements'>,
+  workers: number,
 ): number {
   const sizes = tasks
-    .map((task) => total(memoryOfTask(task, methodOf(task, methods), chunkElements)))
+    .map((task) => total(memoryOfTask(task, methodOf(task, methods))))
     .sort((a, b) => b - a);
   const threads = Math.max(1, workers);
   const largest = sizes.slice(0, threads).reduce((a, b) => a + b, 0);
@@ -97,8 +89,8 @@ const methodOf = (
 ): MergeMethod | null => (method === null ? null : (methods.get(method) ?? null));
 
 /**
- * How many workers and which chunks a merge gets: workers as many as there are cores and work for,
- * then smaller chunks and fewer workers until all fits into `maxMemory`.
+ * How many workers a merge gets: as many as there are cores and work for, fewer where `maxMemory`
+ * has no room for them.
  *
  * @throws MERGE_MEMORY naming the tensor that does not fit
  */
@@ -109,12 +101,10 @@ export function planResources(
 ): MergeResources {
   const wanted = limits.workers ?? chooseWorkers(tasks, limits.cores ?? availableParallelism());
   const { maxMemory } = limits;
-  for (let workers = wanted; workers >= 0; workers--)
-    for (const chunkElements of CHUNKS) {
-      const peakBytes = predictPeak(tasks, methods, { workers, chunkElements });
-      if (maxMemory === null || peakBytes <= maxMemory)
-        return { workers, chunkElements, peakBytes };
-    }
+  for (let workers = wanted; workers >= 0; workers--) {
+    const peakBytes = predictPeak(tasks, methods, workers);
+    if (maxMemory === null || peakBytes <= maxMemory) return { workers, peakBytes };
+  }
   throw tooLittle(tasks, methods, maxMemory!);
 }
 
@@ -130,11 +120,10 @@ function tooLittle(
   methods: ReadonlyMap<string, MergeMethod>,
   maxMemory: number,
 ): AttuneError {
-  const chunkElements = CHUNKS.at(-1)!;
   let largest = tasks[0]!;
   let most: TaskMemory = { chunks: 0, deltas: 0, rows: 0 };
   for (const task of tasks) {
-    const memory = memoryOfTask(task, methodOf(task, methods), chunkElements);
+    const memory = memoryOfTask(task, methodOf(task, methods));
     if (total(memory) >= total(most)) [largest, most] = [task, memory];
   }
   const method = methodOf(largest, methods);

@@ -69,7 +69,6 @@ async function drain(thread: TaskThread, queue: PreparedTask[], run: TaskRun): P
       path: join(run.folder, shard),
       begin,
       seed: run.seed,
-      chunkElements: run.resources.chunkElements,
       measured: run.measured,
       deltas: await run.adapters.read(task),
       written: run.written.get(task.name) ?? null,

@@ -102,7 +102,7 @@ function adaptedElements(
   delta: Float32Array | null,
 ): ElementReader {
   const length = tensor.shape.reduce((a, b) => a * b, 1);
-  // Of an embedding whose first rows are taken, it changes all.
+  // Where the first rows of an embedding are taken, it changes all of them.
   if (!delta || delta.length < length)
     throw new AttuneError(
       'MERGE_ADAPTER',

@@ -130,7 +130,6 @@ test('an error of a worker arrives as what it is', async () => {
     path: join(await temporaryFolder(), 'out'),
     begin: 0,
     seed: 0,
-    chunkElements: 100,
     measured: false,
     deltas: [null, null],
     written: null,
