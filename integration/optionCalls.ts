@@ -49,7 +49,14 @@ import {
   TensorBoardCallback,
   WandbCallback,
 } from '@attune/core/training';
-import { advise, checkAdapter, extractLora, getPeftModel, PeftModel } from '@attune/peft';
+import {
+  advise,
+  checkAdapter,
+  combineSavedAdapters,
+  extractLora,
+  getPeftModel,
+  PeftModel,
+} from '@attune/peft';
 import { peftMethodKit } from '@attune/peft/testing';
 
 // What refuses an option that it does not have, and what does not, with the reason.
@@ -243,6 +250,9 @@ export const optionCalls: Readonly<Record<string, OptionCall>> = {
   'PeftModel#mergeAndUnload': checked('dequantize', 'x', (o, t) => t.adapted.mergeAndUnload(o)),
   extractLora: checked('targetModules', 3, (o, t) =>
     extractLora(t.model, t.model, with_({ rank: 1 }, o)),
+  ),
+  combineSavedAdapters: checked('svdRank', 'x', (o) =>
+    combineSavedAdapters(with_({ adapters: [], outputDir: '/dev/null/none' }, o)),
   ),
   checkAdapter: checked('maxLoraRank', 'x', (o) =>
     checkAdapter(name, with_({ target: 'peft' }, o)),

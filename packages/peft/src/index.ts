@@ -5,6 +5,11 @@ export {
   type MethodEstimate,
   type TrainingMethod,
 } from './advise.js';
+export {
+  type CombinedFolder,
+  type CombineSavedOptions,
+  combineSavedAdapters,
+} from './combine/combineSavedAdapters.js';
 export type { WeightedAdapterOptions } from './combine/planCombination.js';
 export type { BaseModel, BaseParameter } from './contract/baseModel.js';
 export type { PeftConfig, PeftConfigBase } from './contract/config.js';

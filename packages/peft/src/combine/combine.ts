@@ -12,8 +12,8 @@ export const COMBINATIONS = [
 export type Combination = (typeof COMBINATIONS)[number];
 
 export interface CombineOptions {
-  /** Share of values that are kept. */
-  readonly density: number;
+  /** Share of values that are kept of each tensor. */
+  readonly densities: readonly number[];
   readonly majoritySignMethod: algebra.MajoritySignMethod;
   readonly rng: Rng;
 }
@@ -23,10 +23,11 @@ export function combine(
   type: Combination,
   tensors: readonly Float64Array[],
   weights: readonly number[],
-  { density, majoritySignMethod, rng }: CombineOptions,
+  { densities, majoritySignMethod, rng }: CombineOptions,
 ): Float64Array {
-  const trimmed = () => tensors.map((tensor) => algebra.pruneByMagnitude(tensor, density));
-  const dropped = () => tensors.map((tensor) => algebra.dropAndRescale(tensor, density, rng));
+  const trimmed = () => tensors.map((tensor, i) => algebra.pruneByMagnitude(tensor, densities[i]!));
+  const dropped = () =>
+    tensors.map((tensor, i) => algebra.dropAndRescale(tensor, densities[i]!, rng));
   // As PEFT: signs are elected before the weights apply, and the mean counts who agrees.
   const elect = (kept: readonly Float64Array[]) =>
     algebra.mergeAgreeing(kept, algebra.electSigns(kept, majoritySignMethod), {

@@ -8,7 +8,11 @@ import { loraScaling } from '../methods/lora.js';
 import { AdaptedLinear } from '../slots/adaptedLinear.js';
 import { partsOf } from '../slots/adapterSlot.js';
 import { combineLayer, type LoraFactors, paddedFactor } from './combineLayer.js';
-import { invalid, planCombination, type WeightedAdapterOptions } from './planCombination.js';
+import {
+  invalidCombination,
+  planCombination,
+  type WeightedAdapterOptions,
+} from './planCombination.js';
 
 /** Config and tensors of the new adapter, which the model does not have yet. */
 export interface CombinedAdapter {
@@ -40,15 +44,18 @@ export async function combineAdapters(
   const ranks = options.adapters.map((name) =>
     layers.reduce((most, layer) => Math.max(most, Number(layer.configOf(name)?.r ?? 0)), 0),
   );
-  const plan = planCombination(options, ranks, engine);
+  const plan = planCombination(
+    { ...options, where: WHERE, density: options.density, seed: options.seed ?? engine.seed },
+    ranks,
+  );
   const tensors = new Map<string, HostTensorData>();
-  for (const [number, layer] of layers.entries()) {
+  for (const layer of layers) {
     const factors: LoraFactors[] = [];
     for (const [i, name] of options.adapters.entries()) {
       const held = await loraFactors(layer, name);
-      if (held) factors.push({ ...held, weight: options.weights[i]! });
+      if (held) factors.push({ ...held, weight: options.weights[i]!, density: plan.densities[i]! });
     }
-    const combined = combineLayer(factors, plan, number);
+    const combined = combineLayer(factors, plan, layer.path);
     for (const side of ['a', 'b'] as const) {
       const name = `${layer.path}.${factorKey(layer.layer, side === 'a' ? 'A' : 'B')}`;
       tensors.set(name, paddedFactor(name, combined[side], plan.rank, side));
@@ -56,26 +63,39 @@ export async function combineAdapters(
   }
   return {
     tensors,
-    fields: {
-      ...configs[0]!,
-      r: plan.rank,
-      loraAlpha: plan.rank,
-      useRslora: false,
-      rankPattern: {},
-      alphaPattern: {},
-      loraDropout: 0,
-      inferenceMode: true,
-      layersToTransform: null,
-      layersPattern: null,
-      excludeModules: null,
-      targetModules: layers.map(({ path }) => path),
-    },
+    fields: combinedFields(
+      configs[0]!,
+      plan.rank,
+      layers.map(({ path }) => path),
+    ),
   };
 }
 
+/** The config of what was combined: that of the first adapter, with scale 1 on every layer. */
+export const combinedFields = (
+  config: PeftConfig,
+  rank: number,
+  paths: readonly string[],
+): PeftConfig => ({
+  ...config,
+  r: rank,
+  loraAlpha: rank,
+  useRslora: false,
+  rankPattern: {},
+  alphaPattern: {},
+  loraDropout: 0,
+  inferenceMode: true,
+  layersToTransform: null,
+  layersPattern: null,
+  excludeModules: null,
+  targetModules: paths,
+});
+
+const WHERE = 'addWeightedAdapter';
+
 function checkCombinable(name: string, config: PeftConfig): void {
   const refuse = (why: string, remedy: string) => {
-    throw invalid(`"${name}" ${why}`, remedy);
+    throw invalidCombination(WHERE)(`"${name}" ${why}`, remedy);
   };
   if (config.peftType !== 'LORA')
     refuse(
@@ -102,7 +122,7 @@ function checkCombinable(name: string, config: PeftConfig): void {
 async function loraFactors(
   layer: AdaptedLinear,
   adapter: string,
-): Promise<Omit<LoraFactors, 'weight'> | null> {
+): Promise<Pick<LoraFactors, 'a' | 'b' | 'scaling'> | null> {
   const config = layer.configOf(adapter);
   if (!config) return null;
   const held = layer.heldBy(adapter);

@@ -13,20 +13,23 @@ export interface LoraFactors {
   /** What B A is multiplied by. */
   readonly scaling: number;
   readonly weight: number;
+  /** Share of its values that is kept. */
+  readonly density: number;
 }
 
 /**
  * The factors of the new adapter on one layer, with scale 1.
  *
- * @param layer its number, which separates random masks
+ * @param path of the layer, which separates random masks
  */
 export function combineLayer(
   factors: readonly LoraFactors[],
   plan: CombinationPlan,
-  layer: number,
+  path: string,
 ): algebra.LowRank {
-  const { type, rank, density, majoritySignMethod, seed } = plan;
-  const rng = new Rng(seed, 0x64617265 + layer); // 'dare'
+  const { type, rank, majoritySignMethod, seed } = plan;
+  const densities = factors.map(({ density }) => density);
+  const rng = new Rng(seed, streamOf(path));
   if (plan.peftCompat) {
     const roots = factors.map(({ weight, scaling }) => weight * scaling);
     const half = (side: 'a' | 'b', weights: readonly number[]) => ({
@@ -36,7 +39,7 @@ export function combineLayer(
         type as Combination,
         factors.map((f) => f[side].data),
         weights,
-        { density, majoritySignMethod, rng },
+        { densities, majoritySignMethod, rng },
       ),
     });
     return {
@@ -65,9 +68,20 @@ export function combineLayer(
     type,
     deltas,
     factors.map(({ weight }) => weight),
-    { density, majoritySignMethod, rng },
+    { densities, majoritySignMethod, rng },
   );
   return algebra.truncatedSvd({ rows, columns, data }, rank);
+}
+
+/**
+ * A random stream for each layer by its path (FNV-1a over 'dare' and its letters): files do not say
+ * in which order a model has its layers.
+ */
+function streamOf(path: string): number {
+  let hash = 0x64617265; // 'dare'
+  for (let i = 0; i < path.length; i++)
+    hash = Math.imul(hash ^ path.charCodeAt(i), 0x01000193) >>> 0;
+  return hash;
 }
 
 /** [B_1 ... B_n] and [w_1 s_1 A_1; ...; w_n s_n A_n]: their product is the weighted sum. */

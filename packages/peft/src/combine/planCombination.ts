@@ -1,4 +1,4 @@
-import { AttuneError, type Engine } from '@attune/core';
+import { AttuneError } from '@attune/core';
 import type { algebra } from '@attune/core/tensor';
 import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
@@ -14,15 +14,8 @@ export type CombinationType =
   | 'dare_ties_svd'
   | 'magnitude_prune_svd';
 
-const weightedShape = {
-  /** LoRA adapters of this model. */
-  adapters: z.array(z.string()).readonly().meta({ aka: 'adapternames' }),
-  /** One for each; may be negative. */
-  weights: z
-    .custom<readonly number[]>(Array.isArray, 'expected an array of numbers')
-    .meta({ aka: 'weight alphas' }),
-  /** What to call the new one. */
-  adapterName: z.string().min(1).meta({ aka: 'name newadaptername' }),
+/** How adapters are combined, whether they are in a model or in files. */
+export const combinationShape = {
   /**
    * How: "linear" adds the weight differences; "cat" puts the adapters side by side, which is the
    * same sum without any rounding; "svd" is "linear" cut to `svdRank`; "ties", "dare_linear",
@@ -56,6 +49,18 @@ const weightedShape = {
    * cross terms. Default false.
    */
   peftCompat: z.boolean().default(false),
+};
+
+const weightedShape = {
+  /** LoRA adapters of this model. */
+  adapters: z.array(z.string()).readonly().meta({ aka: 'adapternames' }),
+  /** One for each; may be negative. */
+  weights: z
+    .custom<readonly number[]>(Array.isArray, 'expected an array of numbers')
+    .meta({ aka: 'weight alphas' }),
+  /** What to call the new one. */
+  adapterName: z.string().min(1).meta({ aka: 'name newadaptername' }),
+  ...combinationShape,
   /** Seed of the random masks of "dare_*". Default: the Attune's seed. */
   seed: z.int().min(0).optional(),
 };
@@ -69,14 +74,31 @@ export interface CombinationPlan {
   readonly majoritySignMethod: algebra.MajoritySignMethod;
   readonly peftCompat: boolean;
   readonly type: 'svd' | 'cat' | Combination;
-  /** 1 where nothing is thinned out. */
-  readonly density: number;
+  /** One for each adapter; 1 where nothing is thinned out. */
+  readonly densities: readonly number[];
   readonly seed: number;
   readonly rank: number;
 }
 
-export const invalid = (found: string, remedy: string): AttuneError =>
-  new AttuneError('PEFT_COMBINATION', `addWeightedAdapter: ${found}.`, { remedy });
+/** What is wrong with a call. @param where the function that was called */
+export const invalidCombination =
+  (where: string) =>
+  (found: string, remedy: string): AttuneError =>
+    new AttuneError('PEFT_COMBINATION', `${where}: ${found}.`, { remedy });
+
+/** What is to be combined, and how. */
+export interface CombinationInput {
+  /** The function that was called, for messages. */
+  readonly where: string;
+  readonly weights: readonly number[];
+  /** One for all adapters, or one for each. */
+  readonly density: number | undefined | readonly (number | undefined)[];
+  readonly combinationType?: CombinationType | undefined;
+  readonly majoritySignMethod?: algebra.MajoritySignMethod | undefined;
+  readonly svdRank?: number | undefined;
+  readonly peftCompat?: boolean | undefined;
+  readonly seed: number;
+}
 
 /**
  * Checks the options against the ranks of the adapters.
@@ -85,15 +107,15 @@ export const invalid = (found: string, remedy: string): AttuneError =>
  * @throws PEFT_COMBINATION
  */
 export function planCombination(
-  options: WeightedAdapterOptions,
+  input: CombinationInput,
   ranks: readonly number[],
-  engine: Engine,
 ): CombinationPlan {
-  const { adapters, weights, combinationType = 'svd', density, svdRank, seed } = options;
-  const peftCompat = options.peftCompat ?? false;
-  if (adapters.length === 0 || adapters.length !== weights.length)
+  const { weights, combinationType = 'svd', svdRank, seed } = input;
+  const invalid = invalidCombination(input.where);
+  const peftCompat = input.peftCompat ?? false;
+  if (ranks.length === 0 || ranks.length !== weights.length)
     throw invalid(
-      `${adapters.length} adapters and ${weights.length} weights`,
+      `${ranks.length} adapters and ${weights.length} weights`,
       'Give one weight for each adapter, and at least one adapter.',
     );
   if (!weights.every(Number.isFinite))
@@ -104,9 +126,13 @@ export function planCombination(
   if (!known.includes(type))
     throw invalid(`combinationType is "${combinationType}"`, `Known: ${known.join(', ')}.`);
   const thins = !['svd', 'cat', 'linear'].includes(type);
-  if (thins && !(density !== undefined && density >= 0 && density <= 1))
+  const densities = ranks.map((_, i) =>
+    typeof input.density === 'object' ? input.density[i] : input.density,
+  );
+  const odd = densities.find((d) => !(d !== undefined && d >= 0 && d <= 1));
+  if (thins && !densities.every((d) => d !== undefined && d >= 0 && d <= 1))
     throw invalid(
-      `combinationType "${combinationType}" needs a density from 0 to 1, which is ${density}`,
+      `combinationType "${combinationType}" needs a density from 0 to 1, which is ${odd}`,
       'Pass density, e.g. 0.5: the share of values that are kept.',
     );
   if (svdRank !== undefined && (!Number.isInteger(svdRank) || svdRank < 1))
@@ -120,10 +146,10 @@ export function planCombination(
   const largest = Math.max(...ranks);
   return {
     type,
-    density: thins ? density! : 1,
-    majoritySignMethod: options.majoritySignMethod ?? 'total',
+    densities: thins ? (densities as number[]) : ranks.map(() => 1),
+    majoritySignMethod: input.majoritySignMethod ?? 'total',
     peftCompat: isSeparate,
-    seed: seed ?? engine.seed,
+    seed,
     rank:
       type === 'cat' || (type === 'linear' && !isSeparate && svdRank === undefined)
         ? sum

@@ -52,8 +52,8 @@ export async function openAdapterDeltas(
   }
 }
 
-/** Why an adapter is no difference of weights; null: it is one. */
-function whyNoDelta(adapter: SavedAdapter): string | null {
+/** Why an adapter is more than a pair of A and B for each layer; null: it is not. */
+export function whyNoPairs(adapter: SavedAdapter): string | null {
   const { fields } = adapter;
   if (fields.peft_type !== 'LORA') return `is ${JSON.stringify(fields.peft_type)}, not LORA`;
   if (isOn(fields.use_dora)) return 'has magnitudes (use_dora), which scale the whole weight';
@@ -66,6 +66,15 @@ function whyNoDelta(adapter: SavedAdapter): string | null {
   const broken = pairs.filter(({ a, b }) => !a || !b || a[0] !== b[1]);
   if (broken.length > 0)
     return `has no pair of A and B for ${some(broken.map((pair) => pair.path))}`;
+  return null;
+}
+
+/** Why an adapter is no difference of weights; null: it is one. */
+function whyNoDelta(adapter: SavedAdapter): string | null {
+  const { fields } = adapter;
+  const why = whyNoPairs(adapter);
+  if (why !== null) return why;
+  const { pairs } = loraPairs(adapter);
   const embedded = pairs.filter((pair) => pair.isEmbedding);
   if (embedded.length > 0)
     return `adapts ${some(embedded.map((pair) => pair.path))}, whose table may be the head too`;
