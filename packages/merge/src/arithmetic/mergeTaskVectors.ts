@@ -1,4 +1,5 @@
 import type { Combine, MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
+import { keptShares } from './keptShares.js';
 import { l1Scales } from './l1Norm.js';
 import { arrayRoundings, roundings } from './rounding.js';
 import { addUp, electSigns } from './signElection.js';
@@ -25,7 +26,7 @@ export interface TaskVectorOptions {
 export function mergeTaskVectors(
   group: MergeGroup,
   { weight, lambda, normalize, rescale, sparsifier, elect }: TaskVectorOptions,
-  { dtype }: MergeArithmetic,
+  { dtype, kept }: MergeArithmetic,
 ): Combine {
   if (group.numModels === 0) return ({ base }, out) => out.set(base!);
   const round = roundings[dtype];
@@ -35,6 +36,7 @@ export function mergeTaskVectors(
     sparsifier && rescale
       ? l1Scales(group, start(), dtype, roundings[sparsifier.dtype])
       : weight.map(() => 1);
+  if (sparsifier) kept?.(keptShares(group, start(), dtype));
   const thinnings = start();
   const weights = weight.map(round);
   const weightSum = round(weights.reduce((sum, w) => Math.fround(sum + w), 0));
