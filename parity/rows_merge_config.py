@@ -49,9 +49,10 @@ def recorded(rows):
             module = reader.module
             index = next(i for i, s in enumerate(module.slices) if s is reader.slice_out)
             rows.append({"slice": index, "t": t, "tensor": tensor_name,
-                         "inputs": [[str(model), name] for model, name in inputs.items()],
+                         # [model, name]; the model alone where its tensor has the same name
+                         "inputs": [str(m) if name == tensor_name else [str(m), name] for m, name in inputs.items()],
                          "base": None if base_model is None else str(base_model), "shared": shared,
-                         "perInput": {str(model): values for model, values in per_input.items()}})
+                         "perInput": [values for values in per_input.values()]})
         return shared, per_input
 
     plan.resolve_parameters = resolve

@@ -16,10 +16,11 @@ interface Row {
   readonly slice: number;
   readonly t: number;
   readonly tensor: string;
-  readonly inputs: readonly (readonly [model: string, name: string])[];
+  /** The model alone where its tensor has the name of the output's. */
+  readonly inputs: readonly (string | readonly [model: string, name: string])[];
   readonly base: string | null;
   readonly shared: Readonly<Record<string, unknown>>;
-  readonly perInput: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly perInput: readonly Readonly<Record<string, unknown>>[];
 }
 
 interface Spec {
@@ -111,6 +112,9 @@ describe('configs that mergekit merges', () => {
       const slice = slices[row.slice]!;
       const modelOf = (key: string): ModelReference =>
         slice.sources.find(({ model }) => model.key === key)!.model;
+      const inputs = row.inputs.map((input) =>
+        typeof input === 'string' ? ([input, row.tensor] as const) : input,
+      );
       const problems = new ParameterProblems();
       const values = resolveParameters(
         method,
@@ -118,7 +122,7 @@ describe('configs that mergekit merges', () => {
           config,
           module: config.modules.get('default')!,
           slice,
-          inputs: row.inputs.map(([model, name]) => ({ model: modelOf(model), name })),
+          inputs: inputs.map(([model, name]) => ({ model: modelOf(model), name })),
           outputName: row.tensor,
           baseModel: row.base === null ? null : modelOf(row.base),
           t: row.t,
@@ -132,9 +136,9 @@ describe('configs that mergekit merges', () => {
       for (const [name, value] of Object.entries(row.shared)) expected[camel(name)] = value;
       for (const [name, { scope }] of Object.entries(method.parameters))
         if (scope !== 'shared')
-          expected[name] = row.inputs
-            .filter(([model]) => scope === 'perInput' || model !== row.base)
-            .map(([model]) => givenTo(row.perInput[model]!, name));
+          expected[name] = row.perInput
+            .filter((_, i) => scope === 'perInput' || inputs[i]![0] !== row.base)
+            .map((given) => givenTo(given, name));
       expect(values).toEqual(expected);
     }
   });

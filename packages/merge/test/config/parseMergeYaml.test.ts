@@ -159,7 +159,9 @@ models:
         }]`,
     );
     const begin = performance.now();
-    expect(message(`${lines.join('\n')}\n${minimal}`)).toContain('there are more than 200000 values');
+    expect(message(`${lines.join('\n')}\n${minimal}`)).toContain(
+      'there are more than 200000 values',
+    );
     expect(performance.now() - begin).toBeLessThan(1000);
   });
 });
