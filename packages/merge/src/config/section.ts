@@ -70,7 +70,9 @@ export function readSection(
     return null;
   }
   const section = new Section(path, spell);
-  const { what, keys, ...hints } = shape;
+  const { what, keys, synonyms = {}, ...hints } = shape;
+  const known = keys.map(spell);
+  const spelled = Object.entries(synonyms).map(([word, name]) => [word, spell(name)] as const);
   for (const [key, item] of Object.entries(value)) {
     const name = snakeToCamel(key);
     const at = [...path, key];
@@ -80,10 +82,10 @@ export function readSection(
         path: at,
         message: explainUnknown(
           key,
-          { ...hints, known: keys.map(spell) },
+          { ...hints, known, synonyms: Object.fromEntries(spelled) },
           `${what} has no "${key}"`,
         ),
-        remedy: `What it may have: ${keys.map(spell).join(', ')}.`,
+        remedy: `What it may have: ${known.join(', ')}.`,
       });
     } else if (section.get(name) !== undefined)
       problems.add({
