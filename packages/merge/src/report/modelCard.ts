@@ -8,7 +8,7 @@ import type { OutputFile } from '../plan/mergePlan.js';
 
 /** What a model card tells. */
 export interface ModelCardFacts {
-  /** Of the model: the last part of the output's path. */
+  /** The model's name: the last part of the output's path. */
   readonly name: string;
   readonly config: MergeConfig;
   readonly method: Pick<MergeMethod, 'name' | 'title' | 'reference'>;

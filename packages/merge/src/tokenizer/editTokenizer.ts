@@ -76,27 +76,31 @@ function edited(json: JsonObject, vocabulary: OutputVocabulary): JsonObject {
     listed.sort((a, b) => id(a) - id(b)),
   );
   const model = json.get('model') as JsonObject;
-  const vocab = model.get('vocab');
-  if (gone.size > 0 && vocab instanceof Map && dropped.some((token) => vocab.has(token)))
-    result.set('model', withoutTokens(model, vocab as JsonObject, gone, vocabulary));
+  const words = wordsOf(model);
+  if (dropped.some((token) => words.has(token)))
+    result.set('model', withoutTokens(model, gone, vocabulary));
   return result;
 }
 
+/** The vocabulary of a model, without ids: an object, or a list of tokens with their scores. */
+function wordsOf(model: JsonObject): ReadonlySet<string> {
+  const vocab = model.get('vocab');
+  if (vocab instanceof Map) return new Set(vocab.keys());
+  const items = (vocab ?? []) as readonly JsonValue[];
+  return new Set(items.map((item) => (Array.isArray(item) ? item[0] : item) as string));
+}
+
 /**
- * Tokens that tokenizer.json does not have: other files or the tokenizer's class name them, and they
- * are added behind those that it has. What is added now stands behind them.
+ * Tokens that tokenizer.json does not have: other files or the tokenizer's class name them, and
+ * they are added behind those that it has. What is added now stands behind them.
  */
 function impliedTokens(json: JsonObject, { owner, ids }: OutputVocabulary): NewToken[] {
   const listed = (json.get('added_tokens') ?? []) as readonly JsonObject[];
   const known = new Set(listed.map((token) => token.get('content')));
-  const vocab = (json.get('model') as JsonObject).get('vocab');
-  const isWord = (token: string) =>
-    vocab instanceof Map
-      ? vocab.has(token)
-      : (vocab as readonly JsonValue[]).some((item) => Array.isArray(item) && item[0] === token);
+  const words = wordsOf(json.get('model') as JsonObject);
   return [...owner.tokens.tokenizer.addedTokens].flatMap(([id, token]) => {
     const { content } = token;
-    const isNew = ids.get(content) === id && !known.has(content) && !isWord(content);
+    const isNew = ids.get(content) === id && !known.has(content) && !words.has(content);
     return isNew ? [{ id, token }] : [];
   });
 }
@@ -104,7 +108,6 @@ function impliedTokens(json: JsonObject, { owner, ids }: OutputVocabulary): NewT
 /** A BPE without tokens, and without the merges that they take part in. */
 function withoutTokens(
   model: JsonObject,
-  vocab: JsonObject,
   gone: ReadonlySet<string>,
   { owner, dropped }: OutputVocabulary,
 ): JsonObject {
@@ -118,6 +121,7 @@ function withoutTokens(
   const parts = (merge: JsonValue) =>
     typeof merge === 'string' ? merge.split(' ') : (merge as readonly string[]);
   const result = new Map(model);
+  const vocab = model.get('vocab') as JsonObject;
   result.set('vocab', new Map([...vocab].filter(([token]) => !gone.has(token))));
   result.set(
     'merges',

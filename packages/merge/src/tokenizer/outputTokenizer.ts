@@ -16,7 +16,7 @@ import {
   type VocabularyModel,
 } from './outputVocabulary.js';
 import { translateIds } from './specialIds.js';
-import { CHAT_TEMPLATES, tokenizerFiles } from './tokenizerFiles.js';
+import { BESIDE, CHAT_TEMPLATES, tokenizerFiles } from './tokenizerFiles.js';
 import { openTokenizer, type TokenizerFolder, tokenizerHash } from './tokenizerFolder.js';
 import { alignTensor, type RowRules, type VocabularyTensor } from './tokenRows.js';
 
@@ -77,6 +77,20 @@ export async function outputTokenizer(
   models: readonly TokenizerModel[],
   problems: MergeProblems,
 ): Promise<OutputTokenizer> {
+  try {
+    return await make(config, models, problems);
+  } catch (error) {
+    if (!AttuneError.isInstance(error)) throw error;
+    problems.add({ message: error.description, remedy: error.remedy ?? 'Mend the file.' });
+    return { files: [], rows: null, warnings: [], changes: [], withTokenIds: (json) => json };
+  }
+}
+
+async function make(
+  config: MergeConfig,
+  models: readonly TokenizerModel[],
+  problems: MergeProblems,
+): Promise<OutputTokenizer> {
   const folders = models.map(({ folder }) => folder);
   const template = await chooseChatTemplate(config.chatTemplate, folders, problems);
   const warnings: string[] = [];
@@ -99,10 +113,12 @@ export async function outputTokenizer(
   };
   const withTokenIds = (json: RawConfig, file = 'config.json') =>
     translateIds(json, translation, file, warnings);
+  // How a model generates and sees is that of the model whose config.json the output has.
+  const made = built.files.filter(({ name }) => !BESIDE.test(name));
+  const beside = carried.filter(({ name }) => BESIDE.test(name) && name !== GENERATION);
   const files = [
-    ...(await withChatTemplate(built.files, template, warnings)).filter(
-      ({ name }) => name !== GENERATION,
-    ),
+    ...(await withChatTemplate(made, template, warnings)),
+    ...beside,
     ...(await generationFile(folders[0]!, carried, withTokenIds)),
   ];
   return { files, rows: built.rows, warnings, changes: built.changes, withTokenIds };
@@ -156,7 +172,7 @@ async function withoutTemplate(file: OutputFile): Promise<OutputFile> {
 }
 
 interface Built {
-  /** Of the model whose config.json the output has. */
+  /** That of the model whose config.json the output has. */
   readonly first: TokenizerFolder;
   readonly vocabulary: OutputVocabulary;
   readonly files: readonly OutputFile[];

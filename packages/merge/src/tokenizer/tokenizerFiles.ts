@@ -10,8 +10,8 @@ const TOKENIZER =
 export const CHAT_TEMPLATES =
   /^(chat_template\.(jinja|json)|additional_chat_templates\/[^/]+\.jinja)$/;
 
-/** What else goes with a model whatever its weights are: how it generates, how it sees. */
-const BESIDE = /^(generation_config|(video_)?(pre)?processor_config)\.json$/;
+/** What else goes with a model whatever its tokenizer is: how it generates, how it sees. */
+export const BESIDE = /^(generation_config|(video_)?(pre)?processor_config)\.json$/;
 
 /**
  * Files that a model takes from another as they are: its tokenizer, its chat templates,

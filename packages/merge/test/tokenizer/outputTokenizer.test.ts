@@ -192,6 +192,23 @@ test('tokens without a row are left out, with their merges and their names', asy
   expect(short.output.rows!.numRows).toBe(9);
 });
 
+test('added tokens without a row are left out of every kind, words of a BPE alone', async () => {
+  const unigram = {
+    ...first,
+    added_tokens: [{ ...first.added_tokens[0], id: 8 }],
+    model: { type: 'Unigram', unk_id: 0, vocab: letters.map((token) => [token, -1.5]) },
+  };
+  const base = { tokenizer: tokenizer({ source: 'base' }) };
+  const { output, problems } = await run(base, [of(unigram, 8)]);
+  expect(problems).toEqual([]);
+  const read = await AutoTokenizer.fromPretrained(await written(output.files));
+  expect(read.vocabSize).toBe(8);
+  const short = await run(base, [of(unigram, 7)]);
+  expect(short.problems.map(({ message }) => message)).toEqual([
+    'a: "h", "<s>" of its tokenizer have no row in its embedding of 7 rows, and they cannot be taken out of a Unigram.',
+  ]);
+});
+
 test('ids of special tokens follow their tokens, at any depth', async () => {
   const other = tinyTokenizer({ vocab: letters, added: ['<pad>', '</s>', '<s>'] });
   const base = tinyTokenizer({ vocab: letters, added: ['<s>', '</s>', '<gone>'] });
@@ -388,6 +405,39 @@ test('chat templates: the most frequent, a name, a text; written in one place', 
   );
   const text = '{% for message in messages %}{{ message.content }}{% endfor %}';
   expect((await template(text, of(first, 16))).text).toBe(text);
+});
+
+test('with the tokenizer of another model, how it generates and sees is still that of the first', async () => {
+  const { output, models } = await run({ tokenizer: tokenizer({ source: reference('b') }) }, [
+    of(first, 16, { 'generation_config.json': {}, 'processor_config.json': {} }),
+    of(second, 11, { 'generation_config.json': {}, 'chat_template.jinja': 'x' }),
+  ]);
+  const copied = output.files.map(({ name, contents }) => [
+    name,
+    models.findIndex(
+      ({ folder }) => typeof contents !== 'string' && contents.copyOf === join(folder, name),
+    ),
+  ]);
+  expect(copied).toEqual([
+    ['chat_template.jinja', 1],
+    ['tokenizer.json', 1],
+    ['processor_config.json', 0],
+    ['generation_config.json', 0],
+  ]);
+});
+
+test('a broken file is one of the problems', async () => {
+  const broken = of(first, 16, { 'tokenizer_config.json': '{ "x": ' });
+  for (const config of [{ chatTemplate: 'auto' }, { tokenizer: tokenizer() }]) {
+    const { problems } = await run(config, [broken, of(second, 11)]);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]!.message).toContain('tokenizer_config.json');
+  }
+  const generation = await run({ tokenizer: tokenizer() }, [
+    of(first, 16, { 'generation_config.json': '[' }),
+    of(second, 11),
+  ]);
+  expect(generation.problems[0]!.message).toContain('generation_config.json');
 });
 
 test('a chat template that is none is refused', async () => {
