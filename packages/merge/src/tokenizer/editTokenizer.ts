@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AttuneError, Tokenizer } from '@attune/core';
 import { readJsonFile, readJsonObject, readText } from '@attune/core/io';
@@ -224,7 +223,3 @@ async function check(
     { remedy: 'Use the tokenizer of another model: tokenizer: { source: ... }.' },
   );
 }
-
-/** The text of a file of the output. */
-export const textOf = async ({ contents }: OutputFile): Promise<string> =>
-  typeof contents === 'string' ? contents : readFile(contents.copyOf, 'utf8');
