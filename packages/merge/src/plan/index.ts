@@ -1,0 +1,3 @@
+export { type DescribePlanOptions, describePlan } from './describePlan.js';
+export { explainTensor } from './explainTensor.js';
+export type { MergePlan, OutputFile } from './mergePlan.js';
