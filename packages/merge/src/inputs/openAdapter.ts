@@ -19,7 +19,8 @@ const ADAPTER_FILES = /^adapter_(config\.json|model\.safetensors)$/;
  * Opens the adapter of `base+adapter`, and sees whether it is one of that base: every weight that
  * it changes is there, of its shape. Nothing of its weights is read.
  *
- * @throws MERGE_ADAPTER where no plugin brings adapters, or for one of another base; PEFT_..., HUB_...
+ * @throws MERGE_ADAPTER where no plugin brings adapters, or for one of another base; PEFT_...,
+ *   HUB_...
  */
 export async function openAdapter(
   reference: ModelReference,

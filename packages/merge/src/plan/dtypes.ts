@@ -10,7 +10,7 @@ const stored: Readonly<Record<FloatName, SafetensorsDType>> = {
   float16: 'F16',
 };
 
-/** What torch gives floats of several dtypes: that of all, else float32. float64 is read so, too. */
+/** What torch gives floats of several dtypes: that of all, else float32. float64 is read so. */
 export function promoted(dtypes: readonly SafetensorsDType[]): FloatName {
   const [first, ...others] = new Set(dtypes);
   if (others.length > 0) return 'float32';

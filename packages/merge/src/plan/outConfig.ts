@@ -12,7 +12,7 @@ export interface ConfigChanges {
   readonly vocabSize: number | null;
   /** Whether the head is the embedding; null: as it was. */
   readonly tied: boolean | null;
-  /** Each layer of the output: the config it comes from, and its number there. null: as they were. */
+  /** Each layer of the output: its config, and its number there. null: as they were. */
   readonly layers: readonly LayerOrigin[] | null;
 }
 

@@ -143,7 +143,7 @@ function revisionsOfFolders(
   );
 }
 
-/** The dtype of all floats that are written, where it is one, and another than the first model's. */
+/** The dtype of what is written, where it is one, and another than the first model's. */
 function otherDType(tasks: readonly PlannedTask[], donor: MergeableModel): MergeConfig['dtype'] {
   const dtypes = new Set(tasks.flatMap(({ task: t }) => (t.method === null ? [] : [t.dtype])));
   if (dtypes.size !== 1) return null;

@@ -46,7 +46,7 @@ export interface PlannedTensor {
   /** The same for every layer: `model.layers.*.mlp.up_proj.weight`. */
   readonly template: string;
   readonly section: OutputSection;
-  /** Of the output; null: of no layer. */
+  /** The layer of the output; null: it is in none. */
   readonly layer: number | null;
   /** Position of the layer in its slice, 0 to 1; 0 outside of layers. */
   readonly t: number;

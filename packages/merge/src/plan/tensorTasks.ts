@@ -55,7 +55,7 @@ export function tensorTask(
   const table = hasVocabularyRows(planned.template);
   const numRows = rows?.numRows ?? Math.min(...tensors.map(({ shape }) => shape[0]!));
   const shape = table ? [numRows, ...tensors[0]!.shape.slice(1)] : tensors[0]!.shape;
-  if (table) refuseAdaptedRows(planned, shape[0]!, rows !== null, problems.others);
+  if (table && rows) refuseAdaptedRows(planned, problems.others);
   const sources =
     table && rows
       ? rows.sourcesOf(
@@ -115,18 +115,12 @@ function wholeSlice({ section }: PlannedTensor): ParameterRequest['slice'] {
 }
 
 /** What an adapter adds has the rows of its base, in their order. */
-function refuseAdaptedRows(
-  { name, inputs }: PlannedTensor,
-  numRows: number,
-  isAligned: boolean,
-  problems: MergeProblems,
-): void {
+function refuseAdaptedRows({ name, inputs }: PlannedTensor, problems: MergeProblems): void {
   for (const { source, tensor } of inputs) {
     const { opened, reference } = source.model;
     if (!opened.adapter?.names.has(tensor!.name)) continue;
-    if (!isAligned && tensor!.shape[0] === numRows) continue;
     problems.add({
-      message: `the adapter of ${reference.key} changes ${name}, whose rows are taken in another order or number.`,
+      message: `the adapter of ${reference.key} changes ${name}, whose rows are put into another order.`,
       remedy: 'Merge the adapter into its base first, and name the model that comes out.',
       path: source.path,
     });
