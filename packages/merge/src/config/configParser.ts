@@ -155,7 +155,7 @@ export class ConfigParser implements SectionReader {
 
   /** Which of the three there is; null: none, or several. */
   #form(config: Section): Form | null {
-    const given = FORMS.filter((form) => config.has(form));
+    const given = filled(config, FORMS);
     const [form] = given;
     if (form !== undefined && given.length === 1) return form;
     this.problems.add({
@@ -193,7 +193,7 @@ export class ConfigParser implements SectionReader {
     const section = this.#section(value, path, MODULE);
     if (!section) return null;
     const parameters = this.#settings(section);
-    const forms = (['models', 'slices'] as const).filter((form) => section.has(form));
+    const forms = filled(section, ['models', 'slices']);
     if (forms.length !== 1) {
       this.#wrong(
         path,
@@ -319,6 +319,13 @@ export class ConfigParser implements SectionReader {
     this.problems.add({ path, message: `${message}.`, remedy });
     return null;
   }
+}
+
+/** Which of the names have something in them; where none has, which are there. */
+function filled<Name extends string>(section: Section, names: readonly Name[]): readonly Name[] {
+  const there = names.filter((name) => section.has(name));
+  const full = there.filter((name) => Object.keys(section.get(name) as object).length > 0);
+  return full.length > 0 ? full : there;
 }
 
 const LAYERS = 'Write the first layer and the one after the last: [0, 8].';
