@@ -60,7 +60,10 @@ function cardText(facts: ModelCardFacts): string {
     '## Models',
     list.join('\n'),
     ...(changes.length > 0
-      ? ['## Vocabulary', changes.map((change) => `- ${asText(change)}`).join('\n')]
+      ? [
+          '## Vocabulary',
+          changes.map((change) => `- ${asText(shortened(change, models))}`).join('\n'),
+        ]
       : []),
     '## Config',
     fenced(config.yaml, 'yaml'),
@@ -87,6 +90,15 @@ function modelText({ path, revision, adapter }: ModelReference): string {
       : asText(basename(resolve(where)));
   const base = one(path, revision);
   return adapter ? `${base} with the adapter ${one(adapter.path, adapter.revision)}` : base;
+}
+
+/** A sentence in which folders of this machine go by their last part. */
+function shortened(text: string, models: readonly ModelReference[]): string {
+  const folders = models
+    .flatMap(({ path, adapter }) => [path, ...(adapter ? [adapter.path] : [])])
+    .filter((path) => !isOnHub(path))
+    .sort((a, b) => b.length - a.length);
+  return folders.reduce((short, path) => short.replaceAll(path, basename(resolve(path))), text);
 }
 
 /** `owner/name` that is nothing on this machine. */

@@ -85,9 +85,15 @@ mergekit_config.yml lies beside this file. Seed 3, arithmetic in float32, made b
 
 test('folders alone: no base_model, no path of this machine outside of the config', async () => {
   const folder = await folderOf({});
-  const { text, front } = card({ config: configOf([model(folder)]), parity: 'mergekit' });
+  const { text, front } = card({
+    config: configOf([model(folder), model(`${folder}/tuned`)]),
+    parity: 'mergekit',
+    changes: [`1 token of ${folder}/tuned is left out; ${folder} has it.`],
+  });
   expect(front).toEqual({ library_name: 'transformers', tags: ['merge', 'attune'] });
   expect(text).not.toContain(folder);
+  const last = folder.split('/').at(-1)!;
+  expect(text).toContain(`- 1 token of tuned is left out; ${last} has it.`);
   expect(text).toContain('--seed 3 --parity mergekit');
 });
 
