@@ -20,7 +20,7 @@ import { textConfigOf } from './layout.js';
 import { type MergeableModel, mergeableModel } from './mergeableModel.js';
 import type { MergePlan } from './mergePlan.js';
 import { layerOrigins, outConfig } from './outConfig.js';
-import { plannedTensors, sectionsOf } from './plannedTensors.js';
+import { leftOut, plannedTensors, sectionsOf } from './plannedTensors.js';
 import { isEmbedding, isHead } from './tensorNames.js';
 import { type PlannedTask, tensorTask } from './tensorTasks.js';
 
@@ -68,6 +68,11 @@ export async function planConfig(
   if (odd.size > 0 || !isLaidOut) problems.throwIfAny(config);
 
   const planned = plannedTensors(sections);
+  const extra = leftOut(sections);
+  if (extra.length > 0)
+    warnings.push(
+      `Slices leave out ${extra.length} tensors of layers past the number in config.json: ${extra[0]}${extra.length > 1 ? ', ...' : ''}.`,
+    );
   const rowsMayDiffer = config.tokenizer !== null || unsafeTruncateEmbeddings;
   checkTensors(planned, problems, { rowsMayDiffer });
   const tokenizer = await outputTokenizer(config, tokenizerModels(models), problems);

@@ -11,6 +11,22 @@ import type { ConfigPath } from '../problems.js';
 import { layerName, type MergeableModel, storedName } from './mergeableModel.js';
 import { isBeforeLayers, isHead, splitLayer } from './tensorNames.js';
 
+/**
+ * Names of tensors that slices leave out: those of layers past the number in config.json, as extra
+ * prediction heads are.
+ */
+export function leftOut(sections: readonly OutputSection[]): readonly string[] {
+  if (sections.every(({ slice }) => slice === null)) return [];
+  const models = new Set(sections.flatMap(({ sources }) => sources.map(({ model }) => model)));
+  return [...models].flatMap((model) =>
+    [...model.stored.keys()].filter((name) => {
+      const split = splitLayer(name);
+      const stack = split && model.stacks.find(({ prefix }) => prefix === split.prefix);
+      return stack ? split.layer >= stack.numLayers : false;
+    }),
+  );
+}
+
 /** Where a tensor of the output is set up in the config. */
 export interface OutputSection {
   readonly module: OutputModule;

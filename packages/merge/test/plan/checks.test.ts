@@ -154,6 +154,19 @@ describe('slices', () => {
     expect(requests.get('model.layers.1.mlp.up_proj.weight')!.t).toBe(1);
   });
 
+  test('layers past the number in config.json merge whole, and are left out of slices', async () => {
+    await model('extra', { layers: 3, config: { num_hidden_layers: 2 } });
+    const yaml = slices('[0, 2]').replace('$a', '$extra');
+    expect(await warnings(yaml)).toEqual([
+      expect.stringMatching(/^Slices leave out 9 tensors of layers past .*model\.layers\.2\./),
+    ]);
+    expect(await wrong(slices('[0, 3]').replace('$a', '$extra'))).toMatch(/ends past the 2 layers/);
+    await writeFile(at('merge.yaml'), linear('extra').replaceAll('$', `${scratch}/`));
+    const { tasks, outConfig } = await planMerge(at('merge.yaml'));
+    expect(tasks).toHaveLength(30);
+    expect(outConfig.num_hidden_layers).toBe(2);
+  });
+
   test('a module that no model has', async () => {
     const yaml = `merge_method: linear\nmodules:\n  text:\n    models:\n    - { model: $a, parameters: { weight: 1 } }\n`;
     expect(await wrong(yaml)).toMatch(/merge\.yaml:3:3: there is no module "text"/);
