@@ -45,8 +45,14 @@ export function mergeTaskVectors(
   return ({ base, models, length }, out) => {
     const deltas = models.map((model, k) => {
       const delta = memory(k, length);
+      const thinning = thinnings[k];
+      if (thinning?.weigh && dtype === 'float32') {
+        const from = { model, base: base!, scale: scales[k]!, weight: weights[k]! };
+        thinning.weigh(from, delta);
+        return delta;
+      }
       taskVector(model, base!, delta, dtype);
-      thinnings[k]?.apply(delta);
+      thinning?.apply(delta);
       for (const factor of [scales[k]!, weights[k]!])
         if (factor !== 1) {
           multiply(delta, factor);

@@ -5,12 +5,22 @@ import { MagnitudeRanks } from './magnitudeRanks.js';
 import { roundings } from './rounding.js';
 import { bitsOf, passOverTaskVectors, scratch, type Visit } from './taskVectors.js';
 
+/** A model's piece, and what its task vector is multiplied by: first by `scale`. */
+export interface Weighed {
+  readonly model: Float32Array;
+  readonly base: Float32Array;
+  readonly scale: number;
+  readonly weight: number;
+}
+
 /** Thins out a task vector, piece by piece from its beginning. */
 export interface Thinning {
   /** Sets to 0 what is dropped. */
   readonly apply: Visit;
   /** Adds up what `apply` would keep, where that is less work than to apply it. */
   measure?(delta: Float32Array, norms: L1Norms): void;
+  /** float32 alone: all that is done to a model, in one loop: subtract, apply, scale, weigh. */
+  weigh?(from: Weighed, into: Float32Array): void;
 }
 
 /** How task vectors are thinned out. */
@@ -100,6 +110,7 @@ export function keepRandom(
       return {
         apply: (delta) => keepBelow(bitsOf(delta), draw(delta.length), bound),
         measure: (delta, norms) => measureBelow(delta, draw(delta.length), bound, norms),
+        weigh: (from, into) => weighBelow(from, draw(into.length), bound, into),
       };
     },
   };
@@ -121,6 +132,20 @@ function measureBelow(delta: Float32Array, drawn: Int32Array, bound: number, nor
   }
   norms.whole = whole;
   norms.kept = kept;
+}
+
+function weighBelow(
+  { model, base, scale, weight }: Weighed,
+  drawn: Int32Array,
+  bound: number,
+  into: Float32Array,
+): void {
+  // The shift gives -1 for what stays.
+  const negative = -weight;
+  for (let i = 0; i < into.length; i++) {
+    const scaled = Math.fround(Math.fround(model[i]! - base[i]!) * scale);
+    into[i] = scaled * negative * ((drawn[i]! - bound) >> 31);
+  }
 }
 
 /**
