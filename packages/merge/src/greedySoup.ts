@@ -61,7 +61,7 @@ export interface SoupStep {
 export interface GreedySoup {
   /** The folder that was written, without links. */
   readonly outputDir: string;
-  /** Of the soup. */
+  /** The score of the soup. */
   readonly score: number;
   /** The models in it, the best first. */
   readonly models: readonly string[];

@@ -10,6 +10,12 @@ export type {
   TensorTask,
 } from './contract/tensorTask.js';
 export type { MergeOutcome } from './execute/index.js';
+export {
+  type GreedySoup,
+  type GreedySoupOptions,
+  greedySoup,
+  type SoupStep,
+} from './greedySoup.js';
 export * from './mergeModels.js';
 export type { MergeOptions, MergeProgress, PlanMergeOptions } from './options.js';
 export * from './plan/index.js';
