@@ -2,9 +2,9 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AutoModelForCausalLM, createAttune, silentLogger } from '@attune/core';
+import { greedySoup } from '@attune/merge';
 import { peft } from '@attune/peft';
 import { expect, test } from 'vitest';
-import { greedySoup } from '../packages/merge/src/greedySoup.js';
 
 const fixtures = join(import.meta.dirname, '../parity/fixtures');
 

@@ -4,11 +4,11 @@ import * as align from '@attune/align';
 import * as alignTesting from '@attune/align/testing';
 import * as core from '@attune/core';
 import * as coreTesting from '@attune/core/testing';
+import * as merge from '@attune/merge';
+import * as mergeTesting from '@attune/merge/testing';
 import * as peft from '@attune/peft';
 import * as peftTesting from '@attune/peft/testing';
 import { expect, test } from 'vitest';
-import * as merge from '../packages/merge/src/index.js';
-import * as mergeTesting from '../packages/merge/src/testing/index.js';
 
 const isPoint = (value: unknown): boolean =>
   typeof value === 'object' &&
