@@ -20,7 +20,7 @@ export interface Extracted extends LowRank {
 
 /**
  * Up to this many rows or columns the nearest matrix is found to rounding, in up to twice the time
- * that iteration takes; beyond, iteration holds 99.8 % or more of what the nearest would, where
+ * that iteration takes; beyond, iteration holds 99.6 % or more of what the nearest would, where
  * singular values fall like i^-1/2 or faster.
  */
 const EXACT_SIDE = 1024;
