@@ -1,10 +1,10 @@
 import { Console } from 'node:console';
-import { writeSync } from 'node:fs';
 import { dawn } from '@attune/backend-dawn';
 import { type Attune, createAttune, type Engine, type Logger } from '@attune/core';
 import { peft } from '@attune/peft';
 import { loadPeers, type PeerName, type Peers } from '../peers/index.js';
 import { PythonYardstick } from '../peers/python.js';
+import { printLine } from './lines.js';
 import { type Case, measure, reason } from './measure.js';
 import { type BenchOptions, benchOptions, Refusal } from './options.js';
 
@@ -37,12 +37,6 @@ export class Unfit extends Error {}
 
 /** Names of adapters that compute on the CPU, should a backend not know them as such. */
 const SOFTWARE_ADAPTER = /llvmpipe|lavapipe|swiftshader|basic render|software/i;
-
-/**
- * Where the JSON lines go. scripts/bench.mjs opens a channel of its own for them, because Dawn
- * prints refused commands to standard output.
- */
-const LINES = Number(process.env.ATTUNE_BENCH_FD ?? 1);
 
 // The same for whatever else a library prints.
 globalThis.console = new Console(process.stderr, process.stderr);
@@ -94,7 +88,7 @@ async function run<P extends PeerName>(
   const peers = await loadPeers(options.alone ? [] : peerNames, { software, device: info.device });
   const python = options.torch ? await PythonYardstick.start(options.torch) : null;
   const facts = { options, software, device: info.device, until };
-  const print = (line: object) => void writeSync(LINES, `${JSON.stringify(line)}\n`);
+  const print = printLine;
   const skip = (name: string, why: string) =>
     print({ bench: options.bench, case: name, adapter: info.device, software, skipped: why });
   const isOver = () => performance.now() > until;

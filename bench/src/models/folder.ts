@@ -66,7 +66,7 @@ function filled(size: number, dtype: 'float32' | 'bfloat16', values: ArrayLike<n
 }
 
 /** Names and shapes of the weights of Llama and Qwen2. */
-function* decoderShapes(c: DecoderConfig): Generator<[string, number[]]> {
+export function* decoderShapes(c: DecoderConfig): Generator<[string, number[]]> {
   const heads = c.num_attention_heads * c.head_dim;
   const keyValue = c.num_key_value_heads * c.head_dim;
   yield ['model.embed_tokens.weight', [c.vocab_size, c.hidden_size]];

@@ -1,10 +1,11 @@
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Attune } from '@attune/core';
 import { AttuneError, parseBytes } from '@attune/core/util';
 import type { MergeMethod } from '../contract/mergeMethod.js';
 import type { TensorTask } from '../contract/tensorTask.js';
 import type { MergeProgress } from '../options.js';
 import type { MergePlan } from '../plan/mergePlan.js';
+import { EarlySync } from './earlySync.js';
 import { fingerprintOf } from './fingerprint.js';
 import { checkUnchanged, identifyInputs } from './inputFiles.js';
 import { Journal, type JournalEntries } from './journal.js';
@@ -126,6 +127,7 @@ export async function executeMerge(
     }
     await makeShards(staging.model, output);
     const journal = Journal.open(staging.journal);
+    const early = new EarlySync();
     const meter = new ProgressMeter(output.tensorBytes, plan.tasks.length, options.onProgress);
     try {
       await using adapters = new AdapterReader(options.attune);
@@ -143,10 +145,13 @@ export async function executeMerge(
         onDone: ({ task }, result) => {
           if (result.kept) kept.add(task.name);
           else journal.add(task.name, result);
+          const shard = join(staging.model, output.places.get(task.name)!.shard);
+          early.add(shard, bytesOfTask(task));
           written.set(task.name, result);
           meter.addTensor(result.kept ? bytesOfTask(task) : 0);
         },
       });
+      await early.end();
       await checkUnchanged(inputs);
       await writeFiles(staging.model, plan, output);
       await options.finish?.(staging.model, outcome());

@@ -21,12 +21,12 @@ const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Uint32Array =>
 
 /** The first number that `dtype` does not hold: NaN, infinite, or too large. -1: there is none. */
 export function findUnstorable(values: Float32Array, dtype: FloatDType): number {
-  const bits = bitsOf(values);
+  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
   const limit = limits[dtype];
   // Carries into the sign bit from the limit on; without a branch.
-  const add = 0x80000000 - limit;
+  const add = (0x80000000 - limit) | 0;
   let carries = 0;
-  for (let i = 0; i < bits.length; i++) carries |= (bits[i]! & 0x7fffffff) + add;
+  for (let i = 0; i < bits.length; i++) carries |= ((bits[i]! & 0x7fffffff) + add) | 0;
   return carries >= 0 ? -1 : bits.findIndex((value) => (value & 0x7fffffff) >= limit);
 }
 
