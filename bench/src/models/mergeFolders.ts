@@ -15,7 +15,7 @@ export interface MergeFolders extends AsyncDisposable {
   readonly path: string;
   /** The first is the base. */
   readonly models: readonly string[];
-  /** Of the weights of each. */
+  /** What the weights of each take. */
   readonly megabytes: number;
 }
 
