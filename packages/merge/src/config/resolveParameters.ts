@@ -152,9 +152,13 @@ function resolveOne(request: OneRequest): unknown {
   const fallback = defaultOf(parameter);
   if (fallback) return fallback.value;
   const own = settings[0] && config.pathOf(settings[0]);
+  // A base that the config doesn't list has no settings of its own.
+  const isAddedBase = of !== '' && !own;
   problems.add(`${shownName}${of} is not set, and has no default`, {
     path: of !== '' && own ? own : sourcesPath(request),
-    remedy: `Write ${shownName} into the parameters${of === '' ? ' of the config' : ` of the model, or of the config for all models`}.`,
+    remedy: isAddedBase
+      ? `The base is one more input here: list it among the models with its ${shownName}, or leave it out.`
+      : `Write ${shownName} into the parameters${of === '' ? ' of the config' : ' of the model, or of the config for all models'}.`,
     tensor,
   });
   return undefined;
