@@ -284,6 +284,8 @@ const helper = 'a helper of code that has checked its own options';
 
 /** What takes options and looks at no names, and why. */
 export const unchecked: Readonly<Record<string, string>> = {
+  'ChatTemplate#render': 'Tokenizer#applyChatTemplate, which calls it, refuses them',
+  'ChatTemplate#renderSpans': 'as ChatTemplate#render',
   'Tensor#matmul': ops,
   'Engine#backward': ops,
   attendCached: ops,
