@@ -135,7 +135,8 @@ export async function extractAdapter(options: ExtractAdapterOptions): Promise<Ex
       }
       refuseNothing(found, given);
       if (uniform) await found.level();
-      await found.write(temporary, { name: given.baseModel, model: base }, pairs);
+      const written = isTied ? found.untie(pairs) : pairs;
+      await found.write(temporary, { name: given.baseModel, model: base }, written);
     }
     await rm(scratch);
   });
@@ -156,8 +157,14 @@ function refuseNothing(
   { layers, wholeModules, leftOut }: Extraction,
   { model, baseModel }: Options,
 ): void {
-  if (layers.length > 0 || wholeModules.size > 0) return;
+  if (layers.length > 0) return;
   const [first] = leftOut;
+  if (wholeModules.size > 0)
+    throw new AttuneError(
+      'MERGE_NO_DIFFERENCE',
+      `${model} differs from ${baseModel} in modules that are saved whole, and in no layer that a LoRA would be of: PEFT loads no such adapter.`,
+      { remedy: 'Give other targetModules, or use the tuned model itself.' },
+    );
   throw new AttuneError(
     'MERGE_NO_DIFFERENCE',
     first

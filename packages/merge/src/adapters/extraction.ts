@@ -4,6 +4,7 @@ import { encode } from '@attune/core/backend';
 import { type TensorToWrite, writeFileAtomic, writeSafetensors } from '@attune/core/io';
 import { algebra } from '@attune/core/tensor';
 import type { OpenedModel } from '../inputs/openModel.js';
+import { isEmbedding } from '../plan/tensorNames.js';
 import { formatAdapterConfig } from './adapterConfig.js';
 import type { ExtractedLayer, LeftOut } from './extractedAdapter.js';
 import type { FactorStore, StoredFactors } from './factorStore.js';
@@ -66,6 +67,20 @@ export class Extraction {
     if (place === 'left') this.#leftOut.push({ name, norm });
     else if (place === 'whole') this.#wholeModules.add(moduleOf(name));
     else this.#layers.push(await this.#factored(pair, kind, difference, this.choice.rank));
+  }
+
+  /**
+   * A tied embedding that is saved whole is saved as the head, too: PEFT copies the one module and
+   * would leave the other as it was.
+   *
+   * @returns the tensors with the head among them
+   */
+  untie(pairs: readonly TensorPair[]): readonly TensorPair[] {
+    const table = pairs.find(({ name }) => isEmbedding(name));
+    if (!table || !this.#wholeModules.has(moduleOf(table.name))) return pairs;
+    const head = table.name.endsWith('embed_in.weight') ? 'embed_out' : 'lm_head';
+    this.#wholeModules.add(head);
+    return [...pairs, { ...table, name: `${head}.weight` }];
   }
 
   /** All layers with the largest rank of them. */

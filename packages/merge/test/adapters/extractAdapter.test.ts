@@ -358,6 +358,26 @@ describe('extractAdapter', () => {
     expect(leftOut.map(({ name }) => name)).toEqual(['lm_head.weight']);
   });
 
+  // PEFT copies the module that is named and no other: logits of the base's head were the price.
+  it('a tied embedding that is saved whole is saved as the head, too', async () => {
+    const base = await writeTiny(fresh('base'), 'llama', { tied: true });
+    const tuned = await tune(base, (name) => isLinear(name) || /embed/.test(name));
+    const outputDir = fresh();
+    const { savedWhole } = await extractAdapter({
+      baseModel: base,
+      model: tuned,
+      rank: 2,
+      modulesToSave: 'changed',
+      outputDir,
+    });
+    expect(savedWhole).toEqual(['model.embed_tokens', 'lm_head']);
+    expect((await configOf(outputDir)).modules_to_save).toEqual(['embed_tokens', 'lm_head']);
+    const tensors = await tensorsOf(outputDir);
+    const after = (await weightsOf(tuned)).get('model.embed_tokens.weight')!;
+    for (const name of ['model.embed_tokens.weight', 'lm_head.weight'])
+      expect(largest(tensors.get(name)!.data, after.data)).toBe(0);
+  });
+
   it('a checkpoint of the bare model has names without its body', async () => {
     const base = await writeTiny(fresh('base'), 'llama', {
       tied: true,
@@ -442,6 +462,9 @@ describe('extractAdapter', () => {
       expect(await refused({}, { base, tuned: base })).toMatch(/MERGE_NO_DIFFERENCE: .*every one/);
       expect(await refused({}, { base, tuned })).toMatch(
         /MERGE_NO_DIFFERENCE: .*differs .* in 5 tensors.*changed most/,
+      );
+      expect(await refused({ modulesToSave: 'changed' }, { base, tuned })).toMatch(
+        /MERGE_NO_DIFFERENCE: .*saved whole, and in no layer.*PEFT loads no such adapter/,
       );
     });
 
