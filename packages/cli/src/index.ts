@@ -1,11 +1,15 @@
 import { AttuneError } from '@attune/core';
 import { nearest } from '@attune/core/util';
+import type { ProgressStream } from '@attune/core/util';
 import { inspect, inspectHelp } from './inspect.js';
+import { mergeCommand, mergeHelp } from './merge.js';
 
 /** What a command line program writes to; the process's own streams outside of tests. */
 export interface CliOutput {
   out(text: string): void;
   err(text: string): void;
+  /** Where progress is drawn. Absent: nowhere. */
+  readonly progress?: ProgressStream;
 }
 
 const commands = {
@@ -13,6 +17,11 @@ const commands = {
     run: inspect,
     help: inspectHelp,
     summary: 'show what supervised fine-tuning trains on',
+  },
+  merge: {
+    run: mergeCommand,
+    help: mergeHelp,
+    summary: 'merge models as a mergekit YAML says',
   },
 } as const;
 
@@ -29,6 +38,7 @@ attune <command> --help explains a command.
 const processOutput: CliOutput = {
   out: (text) => console.log(text),
   err: (text) => console.error(text),
+  progress: process.stderr,
 };
 
 /**

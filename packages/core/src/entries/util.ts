@@ -7,6 +7,7 @@
 
 /** What schemas of options are made with: of the copy that reads them. */
 export { z } from 'zod';
+export { displayWidth, LiveLine, type ProgressStream } from '../callbacks/liveLine.js';
 export { briefly } from '../util/briefly.js';
 export { formatBytes, parseBytes } from '../util/bytes.js';
 export { describeValue, isPromise } from '../util/describeValue.js';
