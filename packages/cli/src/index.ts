@@ -1,6 +1,6 @@
 import { AttuneError } from '@attune/core';
-import { nearest } from '@attune/core/util';
 import type { ProgressStream } from '@attune/core/util';
+import { nearest } from '@attune/core/util';
 import { inspect, inspectHelp } from './inspect.js';
 import { mergeCommand, mergeHelp } from './merge.js';
 

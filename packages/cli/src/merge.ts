@@ -114,7 +114,9 @@ export async function mergeCommand(args: readonly string[], output: CliOutput): 
   if (outputDir === null || values['dry-run'] || values.explain !== undefined) {
     const plan = await planMerge(config, planOptions);
     output.out(
-      values.explain === undefined ? describePlan(plan) : explainTensor(plan, values.explain),
+      values.explain === undefined
+        ? describePlan(plan, planOptions)
+        : explainTensor(plan, values.explain),
     );
     return 0;
   }
@@ -136,10 +138,10 @@ export async function mergeCommand(args: readonly string[], output: CliOutput): 
       signal: stop.signal,
     });
     bar.end();
-    for (const warning of result.warnings) output.err(`warning: ${warning}`);
+    for (const warning of result.plan.warnings) output.err(`warning: ${warning}`);
     const kept = result.tensorsKept > 0 ? `, ${result.tensorsKept} of an earlier attempt` : '';
     output.out(
-      `${outputDir}: ${result.tensors} tensors${kept}, ${formatBytes(result.bytesWritten)} in ${result.seconds.toFixed(1)} s${values.verify ? ', verified' : ''}.`,
+      `${outputDir}: ${result.tensors} tensors${kept}, ${formatBytes(result.bytes)} in ${result.seconds.toFixed(1)} s${values.verify ? ', verified' : ''}.`,
     );
     if (result.report) output.out(`\n${result.report}`);
     return 0;
