@@ -4,6 +4,7 @@ import {
   mkdir,
   readdir,
   readFile,
+  rename,
   rm,
   symlink,
   truncate,
@@ -241,18 +242,20 @@ describe('the output folder', () => {
   });
 
   test('that is a file, an input, in an input, or around one', async () => {
-    const plan = await linear();
-    const [input] = [...plan.folders.keys()];
+    const around = await temporaryFolder();
+    const input = join(around, 'model');
+    await rename(await makeModel(1), input);
+    const plan = await linear([input, await makeModel(2)]);
     const file = join(await temporaryFolder(), 'file');
     await writeFile(file, '');
     const link = join(await temporaryFolder(), 'link');
-    await symlink(input!, link);
+    await symlink(input, link);
     for (const [outputDir, message] of [
       [file, 'is a file'],
-      [input!, 'is an input of the merge'],
+      [input, 'is an input of the merge'],
       [link, 'is an input of the merge'],
-      [join(input!, 'merged'), 'lies in the input'],
-      [dirname(input!), 'holds the input'],
+      [join(input, 'merged'), 'lies in the input'],
+      [around, 'holds the input'],
     ] as const)
       await refused(
         plan,
