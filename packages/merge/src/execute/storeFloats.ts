@@ -20,11 +20,17 @@ const limits: Readonly<Record<FloatDType, number>> = {
 export function findUnstorable(values: Float32Array, dtype: FloatDType): number {
   const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
   const limit = limits[dtype];
-  // Carries into the sign bit from the limit on; without a branch.
+  if (!reaches(bits, limit)) return -1;
+  return bits.findIndex((value) => (value & 0x7fffffff) >= limit);
+}
+
+/** Whether a magnitude is at a limit or above; without a branch for each. */
+function reaches(bits: Int32Array, limit: number): boolean {
+  // Carries into the sign bit from the limit on.
   const add = (0x80000000 - limit) | 0;
   let carries = 0;
   for (let i = 0; i < bits.length; i++) carries |= ((bits[i]! & 0x7fffffff) + add) | 0;
-  return carries >= 0 ? -1 : bits.findIndex((value) => (value & 0x7fffffff) >= limit);
+  return carries < 0;
 }
 
 /**
