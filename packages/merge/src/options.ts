@@ -1,5 +1,5 @@
 import type { Attune } from '@attune/core';
-import { hubOptions } from '@attune/core/io';
+import { type HubOptions, hubOptions } from '@attune/core/io';
 import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { MergeMethod } from './contract/mergeMethod.js';
@@ -14,6 +14,11 @@ export interface MergeProgress {
   /** Estimated from what was done so far; null at the start. */
   readonly secondsLeft: number | null;
 }
+
+/** How models are found on the Hub: a reference says the revision. */
+export const hubOfModels: z.ZodType<Omit<HubOptions, 'revision'> | undefined> = hubOptions
+  .omit({ revision: true })
+  .optional();
 
 const isFunction = (value: unknown) => typeof value === 'function';
 
@@ -59,7 +64,7 @@ export const planShape = {
     .custom<readonly MergeMethod[]>((value) => Array.isArray(value), 'expected a list of methods')
     .default(() => []),
   /** How models that are no folders are found on the Hub. */
-  hub: hubOptions.omit({ revision: true }).optional(),
+  hub: hubOfModels,
 };
 
 /** What a merge takes beside the config. */

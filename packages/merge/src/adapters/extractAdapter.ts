@@ -1,13 +1,14 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Attune, AttuneError } from '@attune/core';
-import { hubOptions, writeFolderAtomic } from '@attune/core/io';
+import { writeFolderAtomic } from '@attune/core/io';
 import type { algebra } from '@attune/core/tensor';
 import { type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
 import type { ModelReference } from '../config/mergeConfig.js';
 import { ReferenceFault, readModelReference } from '../config/modelReference.js';
 import { ModelOpener, type OpenedModel } from '../inputs/openModel.js';
+import { hubOfModels } from '../options.js';
 import { isEmbedding } from '../plan/tensorNames.js';
 import { type ExtractedAdapter, energyOf, notesOn } from './extractedAdapter.js';
 import { Extraction } from './extraction.js';
@@ -79,7 +80,7 @@ const extractShape = {
   /** An Attune with `peft()`, where a model is named with an adapter. Default none. */
   attune: z.custom<Attune>().optional(),
   /** How models that are no folders are found on the Hub. */
-  hub: hubOptions.omit({ revision: true }).optional(),
+  hub: hubOfModels,
   /** Called after each tensor. Default: nobody is told. */
   onProgress: z
     .custom<(progress: ExtractProgress) => void>(isFunction, 'expected a function')
