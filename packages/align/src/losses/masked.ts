@@ -31,9 +31,8 @@ export function maskedVar(values: ArrayLike<number>, mask: Mask): number {
 }
 
 /**
- * (x - mean) / sqrt(var + 1e-8) of what the mask has, and 0 elsewhere.
- *
- * @param options.shiftMean false: the mean stays, only the scale changes (rewards). Default true
+ * (x - mean) / sqrt(var + 1e-8) of what the mask has, and 0 elsewhere. With `shiftMean` false the
+ * mean stays, and only the scale changes (rewards); default true.
  */
 export function maskedWhiten(
   values: ArrayLike<number>,

@@ -2,21 +2,21 @@ import { ops, type Tensor } from '@attune/core';
 
 /** What a policy gradient is computed from. Tensors are float32. */
 export interface PolicyTokens {
-  /** [B, T]: log p of each completion token, 0 elsewhere. Differentiable. */
+  /** `[B, T]`: log p of each completion token, 0 elsewhere. Differentiable. */
   readonly logProbs: Tensor;
-  /** [B, T]: the same when the completions were drawn. Default: `logProbs` itself, detached. */
+  /** `[B, T]`: the same when the completions were drawn. Default: `logProbs` itself, detached. */
   readonly oldLogProbs?: Tensor | undefined;
-  /** [B, T]: those of the reference. Default: there is no KL term. */
+  /** `[B, T]`: those of the reference. Default: there is no KL term. */
   readonly refLogProbs?: Tensor | undefined;
-  /** [B, T]: those that whoever drew the completions gave. Default: `oldLogProbs`. */
+  /** `[B, T]`: those that whoever drew the completions gave. Default: `oldLogProbs`. */
   readonly samplingLogProbs?: Tensor | undefined;
   /** [B] */
   readonly advantages: Tensor;
-  /** [B, T]: 1 for completion tokens that count, 0 elsewhere. */
+  /** `[B, T]`: 1 for completion tokens that count, 0 elsewhere. */
   readonly mask: Tensor;
-  /** [B]: tokens of each row that count, at least 1. */
+  /** `[B]`: tokens of each row that count, at least 1. */
   readonly counts: Tensor;
-  /** [B, T]: 1 for tokens whose advantage counts (`topEntropyQuantile`). Default: all. */
+  /** `[B, T]`: 1 for tokens whose advantage counts (`topEntropyQuantile`). Default: all. */
   readonly kept?: Tensor | undefined;
 }
 
@@ -49,9 +49,9 @@ export interface PolicyGradient {
   readonly perToken: Tensor;
   /** pi / pi_old, [B, T], or [B, 1] at the level of sequences; bounded by `delta`. */
   readonly ratio: Tensor;
-  /** [B, T]: k3, times the ratio with `useBiasCorrectionKl`. */
+  /** `[B, T]`: k3, times the ratio with `useBiasCorrectionKl`. */
   readonly kl: Tensor | null;
-  /** [B, 1]: the weight of each sequence in VESPO. */
+  /** `[B, 1]`: the weight of each sequence in VESPO. */
   readonly phi: Tensor | null;
 }
 
@@ -236,7 +236,7 @@ export function completionWeights(type: PolicyLossType, facts: WeightFacts): Flo
  */
 export function rlooLoss(
   x: {
-    /** [B]: sums over the tokens of each completion. Differentiable. */
+    /** `[B]`: sums over the tokens of each completion. Differentiable. */
     readonly logProbs: Tensor;
     readonly oldLogProbs: Tensor;
     readonly advantages: Tensor;

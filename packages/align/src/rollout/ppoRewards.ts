@@ -40,9 +40,9 @@ export const penalised = (score: number, hasEnd: boolean, penalty: number | null
 
 /** What {@link ppoRewards} reads of one answer. */
 export interface AnswerTerms {
-  /** [N]: of each token, under the policy that wrote it. */
+  /** `[N]`: of each token, under the policy that wrote it. */
   readonly logProbs: ArrayLike<number>;
-  /** [N]: under the reference. */
+  /** `[N]`: under the reference. */
   readonly refLogProbs: ArrayLike<number>;
   /** What the whole answer is worth. */
   readonly score: number;

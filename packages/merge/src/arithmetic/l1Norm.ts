@@ -34,20 +34,25 @@ export function l1Scales(
   round: (value: number) => number,
 ): number[] {
   const norms: L1Norms[] = thinnings.map(() => ({ whole: 0, kept: 0 }));
-  passOverTaskVectors(
-    group,
-    dtype,
-    thinnings.map((thinning, k) => {
-      if (!thinning) return null;
-      const norm = norms[k]!;
-      return (delta) => {
-        if (thinning.measure) return thinning.measure(delta, norm);
-        norm.whole = addMagnitudes(norm.whole, delta);
-        thinning.apply(delta);
-        norm.kept = addMagnitudes(norm.kept, delta);
-      };
-    }),
-  );
+  const isMeasured = dtype === 'float32' && thinnings.some((thinning) => thinning?.measure);
+  if (isMeasured)
+    for (const { base, models } of group.chunks())
+      for (const [k, thinning] of thinnings.entries())
+        thinning?.measure?.(models[k]!, base!, norms[k]!);
+  else
+    passOverTaskVectors(
+      group,
+      dtype,
+      thinnings.map((thinning, k) => {
+        if (!thinning) return null;
+        const norm = norms[k]!;
+        return (delta) => {
+          norm.whole = addMagnitudes(norm.whole, delta);
+          thinning.apply(delta);
+          norm.kept = addMagnitudes(norm.kept, delta);
+        };
+      }),
+    );
   const held = (sum: number) => (Number.isFinite(round(sum)) ? round(sum) : sum);
   return norms.map(({ whole, kept }) =>
     held(whole) < TINY || held(kept) < TINY ? 1 : round(held(whole) / held(kept)),

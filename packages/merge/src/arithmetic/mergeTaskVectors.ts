@@ -2,7 +2,7 @@ import type { Combine, MergeArithmetic, MergeGroup } from '../contract/mergeMeth
 import { keptShares } from './keptShares.js';
 import { l1Scales } from './l1Norm.js';
 import { arrayRoundings, roundings } from './rounding.js';
-import { addUp, electSigns } from './signElection.js';
+import { addUp, electPair, electSigns } from './signElection.js';
 import type { Sparsifier } from './sparsifiers.js';
 import { scratch, taskVector } from './taskVectors.js';
 
@@ -41,6 +41,7 @@ export function mergeTaskVectors(
   const weights = weight.map(round);
   const weightSum = round(weights.reduce((sum, w) => Math.fround(sum + w), 0));
   const memory = scratch(weights.length + 2);
+  const isPair = elect && !normalize && lambda === 1 && dtype === 'float32' && weights.length === 2;
 
   return ({ base, models, length }, out) => {
     const deltas = models.map((model, k) => {
@@ -60,6 +61,10 @@ export function mergeTaskVectors(
         }
       return delta;
     });
+    if (isPair) {
+      electPair(deltas[0]!, deltas[1]!, base!, memory(weights.length, length), out);
+      return;
+    }
     if (elect) {
       const sum = memory(weights.length, length);
       const divisor = normalize ? memory(weights.length + 1, length) : null;

@@ -17,8 +17,8 @@ export interface Weighed {
 export interface Thinning {
   /** Sets to 0 what is dropped. */
   readonly apply: Visit;
-  /** Adds up what `apply` would keep, where that is less work than to apply it. */
-  measure?(delta: Float32Array, norms: L1Norms): void;
+  /** float32 alone: adds up what `apply` would keep of model - base, in one loop. */
+  measure?(model: Float32Array, base: Float32Array, norms: L1Norms): void;
   /** float32 alone: all that is done to a model, in one loop: subtract, apply, scale, weigh. */
   weigh?(from: Weighed, into: Float32Array): void;
 }
@@ -109,7 +109,8 @@ export function keepRandom(
       };
       return {
         apply: (delta) => keepBelow(bitsOf(delta), draw(delta.length), bound),
-        measure: (delta, norms) => measureBelow(delta, draw(delta.length), bound, norms),
+        measure: (model, base, norms) =>
+          measureBelow(model, base, draw(model.length), bound, norms),
         weigh: (from, into) => weighBelow(from, draw(into.length), bound, into),
       };
     },
@@ -123,10 +124,16 @@ function keepBelow(bits: Int32Array, drawn: Int32Array, bound: number): void {
   for (let i = 0; i < bits.length; i++) bits[i] = bits[i]! & ((drawn[i]! - bound) >> 31);
 }
 
-function measureBelow(delta: Float32Array, drawn: Int32Array, bound: number, norms: L1Norms): void {
+function measureBelow(
+  model: Float32Array,
+  base: Float32Array,
+  drawn: Int32Array,
+  bound: number,
+  norms: L1Norms,
+): void {
   let { whole, kept } = norms;
-  for (let i = 0; i < delta.length; i++) {
-    const magnitude = Math.abs(delta[i]!);
+  for (let i = 0; i < model.length; i++) {
+    const magnitude = Math.abs(Math.fround(model[i]! - base[i]!));
     whole += magnitude;
     kept -= magnitude * ((drawn[i]! - bound) >> 31);
   }
@@ -140,11 +147,10 @@ function weighBelow(
   bound: number,
   into: Float32Array,
 ): void {
-  // The shift gives -1 for what stays.
-  const negative = -weight;
+  const bits = bitsOf(into);
   for (let i = 0; i < into.length; i++) {
-    const scaled = Math.fround(Math.fround(model[i]! - base[i]!) * scale);
-    into[i] = scaled * negative * ((drawn[i]! - bound) >> 31);
+    into[i] = Math.fround(Math.fround(model[i]! - base[i]!) * scale) * weight;
+    bits[i] = bits[i]! & ((drawn[i]! - bound) >> 31);
   }
 }
 
