@@ -292,8 +292,8 @@ test('how many inputs there may be, and the base that is needed', () => {
     [modelStock, [x, y], {}, base(0), 'at least 3 inputs, got 2'],
     [nearswap, [x], { t: 1 }, base(0), 'exactly 2 inputs, got 1'],
     [arceeFusion, [x, y], {}, {}, 'needs a base model'],
-    [passthrough, [x, y], {}, {}, 'exactly 1 inputs, got 2'],
-    [multislerp, [x], { weight: 1 }, base(0), 'at least 1 inputs but the base, got 0'],
+    [passthrough, [x, y], {}, {}, 'exactly 1 input, got 2'],
+    [multislerp, [x], { weight: 1 }, base(0), 'at least 1 input but the base, got 0'],
   ];
   for (const [method, tensors, parameters, options, message] of wrong)
     expect(() => run(method, tensors, { ...parameters }, options)).toThrow(message);

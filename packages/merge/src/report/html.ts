@@ -1,3 +1,4 @@
+import { formatBytes } from '@attune/core/util';
 import { letterOf, type MergeReport, number, percent, type ReportGroup } from './mergeReport.js';
 
 /**
@@ -70,7 +71,7 @@ function factTable({ facts, tensors, whole }: MergeReport): string {
     ['Arithmetic', facts.parity === 'mergekit' ? 'as mergekit' : 'float32'],
     ['Seed', `${facts.seed}`],
     ['Tensors', `${tensors.length}`],
-    ['Written', `${(facts.bytesWritten / 1e6).toFixed(1)} MB in ${facts.seconds.toFixed(1)} s`],
+    ['Written', `${formatBytes(facts.bytesWritten)} in ${facts.seconds.toFixed(1)} s`],
     [facts.baseModel ? 'Change of the base' : 'Norm of the result', number(whole.change)],
   ];
   return `<table>${rows.map(([a, b]) => `<tr><td>${a}</td><td>${escaped(b!)}</td></tr>`).join('')}</table>`;
