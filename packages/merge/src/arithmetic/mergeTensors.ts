@@ -104,5 +104,6 @@ function wrongCount(
   if (count >= min && count <= max) return null;
   const wanted =
     min === max ? `exactly ${min}` : count < min ? `at least ${min}` : `at most ${max}`;
-  return `takes ${wanted} ${what}, got ${count}`;
+  const isOne = (count < min ? min : max) === 1;
+  return `takes ${wanted} ${isOne ? what.replace('inputs', 'input') : what}, got ${count}`;
 }
