@@ -1,2 +1,31 @@
-// Nothing yet: the name is reserved.
-export {};
+export {
+  type DataRow,
+  formatOrigin,
+  isProblem,
+  type ReadRow,
+  type RowOrigin,
+  type RowProblem,
+  type SplitName,
+} from './contract/dataRow.js';
+export {
+  type DataStage,
+  type DataStageDefinition,
+  DataStages,
+  defineDataStage,
+  type HeldRows,
+  type StageCache,
+  type StageContext,
+} from './contract/dataStage.js';
+export type { RowsInput } from './contract/rowsInput.js';
+export type { StageProgress } from './pipeline/runStages.js';
+export {
+  type StageFunction,
+  type StageOutcome,
+  type StageRun,
+  type StageServices,
+  stageFunction,
+} from './pipeline/stageFunction.js';
+export type { LostRow, StageReport } from './pipeline/stageTally.js';
+export { data } from './plugin.js';
+export { type FilterOptions, filter } from './stages/filter.js';
+export { type MapOptions, map } from './stages/map.js';

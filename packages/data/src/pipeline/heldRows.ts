@@ -1,0 +1,110 @@
+import { type FileHandle, mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DataRow } from '../contract/dataRow.js';
+import type { HeldRows } from '../contract/dataStage.js';
+import { RowLines } from './rowLines.js';
+
+/** Bytes that are written, and read, at once. */
+const BLOCK = 2 ** 20;
+
+/** Rows in a file of their own; memory holds 8 bytes for each. */
+export async function holdRows(rows: AsyncIterable<DataRow>, folder: string): Promise<HeldRows> {
+  await mkdir(folder, { recursive: true });
+  const own = await mkdtemp(join(folder, 'rows-'));
+  const file = await open(join(own, 'rows.jsonl'), 'w+');
+  try {
+    const lines = new RowLines();
+    const ends = await writeRows(rows, file, lines);
+    return new FileRows(own, file, lines, ends);
+  } catch (error) {
+    await file.close();
+    await rm(own, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function writeRows(
+  rows: AsyncIterable<DataRow>,
+  file: FileHandle,
+  lines: RowLines,
+): Promise<Float64Array> {
+  let ends = new Float64Array(1024);
+  let length = 0;
+  let at = 0;
+  let pending: Buffer[] = [];
+  let size = 0;
+  const flush = async () => {
+    const { bytesWritten } = await file.writev(pending);
+    if (bytesWritten !== size) throw new Error(`the disk took ${bytesWritten} of ${size} bytes`);
+    pending = [];
+    size = 0;
+  };
+  for await (const row of rows) {
+    const bytes = Buffer.from(`${lines.toLine(row)}\n`);
+    at += bytes.length;
+    if (length === ends.length) {
+      const larger = new Float64Array(2 * ends.length);
+      larger.set(ends);
+      ends = larger;
+    }
+    ends[length++] = at;
+    pending.push(bytes);
+    size += bytes.length;
+    if (size >= BLOCK) await flush();
+  }
+  if (size > 0) await flush();
+  return ends.subarray(0, length);
+}
+
+interface Block {
+  /** Its first byte in the file. */
+  readonly start: number;
+  readonly bytes: Buffer;
+}
+
+class FileRows implements HeldRows {
+  /** The piece that was read last. */
+  #block: Block = { start: 0, bytes: Buffer.alloc(0) };
+
+  constructor(
+    private readonly folder: string,
+    private readonly file: FileHandle,
+    private readonly lines: RowLines,
+    /** Byte behind each row. */
+    private readonly ends: Float64Array,
+  ) {}
+
+  get length(): number {
+    return this.ends.length;
+  }
+
+  async at(index: number): Promise<DataRow> {
+    const begin = index === 0 ? 0 : this.ends[index - 1]!;
+    const end = this.ends[index]!;
+    const { start, bytes } = await this.#blockOf(begin, end);
+    return this.lines.fromLine(bytes.toString('utf8', begin - start, end - start - 1));
+  }
+
+  async #blockOf(begin: number, end: number): Promise<Block> {
+    const { start, bytes } = this.#block;
+    if (begin >= start && end <= start + bytes.length) return this.#block;
+    const left = this.ends.at(-1)! - begin;
+    const block = Buffer.allocUnsafe(Math.min(left, Math.max(BLOCK, end - begin)));
+    for (let done = 0; done < block.length; ) {
+      const { bytesRead } = await this.file.read(block, done, block.length - done, begin + done);
+      if (bytesRead === 0) throw new Error('held rows ended early');
+      done += bytesRead;
+    }
+    this.#block = { start: begin, bytes: block };
+    return this.#block;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<DataRow> {
+    for (let i = 0; i < this.length; i++) yield await this.at(i);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.file.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}

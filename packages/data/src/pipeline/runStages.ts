@@ -1,0 +1,166 @@
+import type { Attune, Logger } from '@attune/core';
+import { silentLogger } from '@attune/core/util';
+import type { DataRow, ReadRow } from '../contract/dataRow.js';
+import { isProblem } from '../contract/dataRow.js';
+import type { DataStage, StageCache, StageContext } from '../contract/dataStage.js';
+import { holdRows } from './heldRows.js';
+import { type LostRow, type StageReport, StageTally } from './stageTally.js';
+
+/** A stage with its options, checked. */
+export interface PlannedStage {
+  readonly stage: DataStage;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** How far a stage is. */
+export interface StageProgress {
+  readonly stage: string;
+  readonly rowsIn: number;
+  readonly rowsOut: number;
+  /** Where a stage sees all rows before it gives any: how many it has seen, of how many. */
+  readonly done: number | null;
+  readonly total: number | null;
+}
+
+/** What a run needs beside rows and stages. */
+export interface RunParts {
+  /** Where rows are held: a folder of this run. */
+  readonly workFolder: string;
+  readonly seed: number;
+  /** For stages that load models by their names. */
+  readonly attune?: Attune | null;
+  /** Small results that are kept between runs, one store for each stage. */
+  cacheOf(stage: string, version: number): StageCache;
+  /** Told of every row that is lost, as it happens. */
+  onLost?(lost: LostRow, kind: 'dropped' | 'quarantined'): void;
+  onProgress?(progress: StageProgress): void;
+  readonly signal?: AbortSignal | null;
+  readonly logger?: Logger;
+}
+
+/** Rows on their way through the stages, and what became of those that are gone. */
+export interface RunningStages {
+  readonly rows: AsyncIterable<DataRow>;
+  /** The reading first, then stage by stage. Whole when `rows` has come to its end. */
+  reports(): readonly StageReport[];
+}
+
+/** The reading of rows, as reports call it. */
+export const READING = 'read';
+
+/**
+ * Leads rows through stages, one after the other, as they are asked for. Every stage is counted:
+ * one that loses rows without a word is an error.
+ *
+ * @throws DATA_ROWS_LOST while rows are read
+ */
+export function runStages(
+  source: AsyncIterable<ReadRow>,
+  stages: readonly PlannedStage[],
+  parts: RunParts,
+): RunningStages {
+  const reading = new StageTally(READING);
+  const tallies = [reading];
+  let rows = readRows(source, reading, parts);
+  for (const { stage, options } of stages) {
+    const tally = new StageTally(uniqueName(stage.name, tallies));
+    tallies.push(tally);
+    const context = contextOf(stage, tally, parts);
+    rows = checked(stage.run(counted(rows, tally, parts), options, context), tally, parts);
+  }
+  return { rows, reports: () => tallies.map((tally) => tally.report()) };
+}
+
+function uniqueName(name: string, tallies: readonly StageTally[]): string {
+  const before = tallies.filter((tally) => tally.name.replace(/-\d+$/, '') === name).length;
+  return before === 0 ? name : `${name}-${before + 1}`;
+}
+
+/** Places without a row go into quarantine at once. */
+async function* readRows(
+  source: AsyncIterable<ReadRow>,
+  tally: StageTally,
+  { onLost, signal }: RunParts,
+): AsyncGenerator<DataRow> {
+  for await (const read of source) {
+    signal?.throwIfAborted();
+    tally.rowsIn++;
+    if (!isProblem(read)) {
+      tally.rowsOut++;
+      yield read;
+      continue;
+    }
+    const lost: LostRow = {
+      stage: tally.name,
+      reason: 'unreadable',
+      detail: read.problem,
+      row: read,
+    };
+    tally.quarantined(lost);
+    onLost?.(lost, 'quarantined');
+  }
+}
+
+/** Rows between two calls of `onProgress`. */
+const PROGRESS_ROWS = 1024;
+
+async function* counted(
+  rows: AsyncIterable<DataRow>,
+  tally: StageTally,
+  { signal, onProgress }: RunParts,
+): AsyncGenerator<DataRow> {
+  for await (const row of rows) {
+    tally.rowsIn++;
+    if (tally.rowsIn % PROGRESS_ROWS === 0) {
+      signal?.throwIfAborted();
+      onProgress?.(progressOf(tally, null, null));
+    }
+    yield row;
+  }
+}
+
+async function* checked(
+  rows: AsyncIterable<DataRow>,
+  tally: StageTally,
+  { onProgress }: RunParts,
+): AsyncGenerator<DataRow> {
+  for await (const row of rows) {
+    tally.rowsOut++;
+    yield row;
+  }
+  tally.check();
+  onProgress?.(progressOf(tally, null, null));
+}
+
+const progressOf = (
+  { name, rowsIn, rowsOut }: StageTally,
+  done: number | null,
+  total: number | null,
+): StageProgress => ({ stage: name, rowsIn, rowsOut, done, total });
+
+function contextOf(stage: DataStage, tally: StageTally, parts: RunParts): StageContext {
+  const lose = (kind: 'dropped' | 'quarantined', lost: LostRow) => {
+    tally[kind](lost);
+    parts.onLost?.(lost, kind);
+  };
+  return {
+    drop: (row, reason, detail) =>
+      lose('dropped', {
+        stage: tally.name,
+        reason,
+        row,
+        ...(detail !== undefined && { detail }),
+      }),
+    quarantine: (row, reason) => lose('quarantined', { stage: tally.name, reason, row }),
+    added: (_row, reason) => tally.added(reason),
+    fact: (name, value) => tally.fact(name, value),
+    warn: (message) => tally.warn(message),
+    progress: (done, total) => parts.onProgress?.(progressOf(tally, done, total)),
+    hold: (rows) => holdRows(rows, parts.workFolder),
+    cache: parts.cacheOf(stage.name, stage.version ?? 1),
+    seed: parts.seed,
+    attune: parts.attune ?? null,
+    signal: parts.signal ?? null,
+    logger: parts.logger ?? silentLogger,
+  };
+}

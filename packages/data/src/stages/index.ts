@@ -1,0 +1,6 @@
+import type { DataStage } from '../contract/dataStage.js';
+import { filterStage } from './filter.js';
+import { mapStage } from './map.js';
+
+/** The stages of this package. */
+export const builtinStages: readonly DataStage[] = [filterStage, mapStage];

@@ -1,0 +1,34 @@
+import type { Row } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
+import { z } from 'zod';
+import { defineDataStage } from '../contract/dataStage.js';
+import { stageFunction } from '../pipeline/stageFunction.js';
+
+const mapShape = {
+  /** The row that takes the place of a row. */
+  change: z
+    .custom<(row: Row) => Row | Promise<Row>>(
+      (value) => typeof value === 'function',
+      'expected a function of a row',
+    )
+    .meta({ aka: 'function fn' }),
+};
+
+/** Options of {@link map}. */
+export type MapOptions = OptionsInput<typeof mapShape>;
+
+/** Changes each row by a function. */
+export const mapStage = defineDataStage({
+  name: 'map',
+  options: z.strictObject(mapShape),
+  async *run(rows, { change }) {
+    for await (const item of rows) yield { ...item, row: await change(item.row) };
+  },
+});
+
+/**
+ * Changes each row by a function.
+ *
+ * @example await map(rows, { change: ({ question, answer }) => ({ prompt: question, completion: answer }) });
+ */
+export const map = stageFunction<MapOptions>(mapStage);
