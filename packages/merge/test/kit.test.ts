@@ -66,6 +66,15 @@ describe('a method that', () => {
       };
     expect(await failures(broken(merge))).toMatch('stay as they are');
   });
+  test('counts in scratch memory without clearing it', async () => {
+    const merge: Merge = (group) => {
+      const sums = group.scratch(1)(0, group.length);
+      for (const { start, models } of group.chunks())
+        for (const [i, value] of models[0]!.entries()) sums[start + i] = sums[start + i]! + value;
+      return ({ start, length }, out) => out.set(sums.subarray(start, start + length));
+    };
+    expect(await failures(broken(merge))).toMatch('no scratch memory');
+  });
   test('takes a piece for the tensor', async () => {
     const merge: Merge =
       () =>

@@ -1,4 +1,5 @@
 import type { MergeChunk, MergeGroup, MergeMethod } from '../contract/mergeMethod.js';
+import { ScratchMemory } from './scratchMemory.js';
 
 /** Reads elements of an input as float32. */
 export interface ElementReader {
@@ -16,8 +17,8 @@ export interface GroupParts {
   readonly chunks: NonNullable<MergeMethod['chunks']>;
   /** Elements of a chunk, where it may be cut there. Default 65,536: some inputs fit the cache. */
   readonly chunkElements?: number;
-  /** Memory for a chunk of an input. Default: new memory for each group. */
-  readonly memory?: (input: number, length: number) => Float32Array;
+  /** Memory of the thread. Default: new memory for each group. */
+  readonly memory?: ScratchMemory;
 }
 
 const CHUNK_ELEMENTS = 2 ** 16;
@@ -44,7 +45,8 @@ export function chunkedGroup(parts: GroupParts): MergeGroup {
   const { name, shape, inputs, baseIndex } = parts;
   const length = shape.reduce((a, b) => a * b, 1);
   const size = chunkLength(parts, length);
-  const memory = inputs.map((_, k) => parts.memory?.(k, size) ?? new Float32Array(size));
+  const memory = parts.memory ?? new ScratchMemory();
+  const held = memory.take(inputs.length);
   return {
     name,
     shape,
@@ -53,10 +55,11 @@ export function chunkedGroup(parts: GroupParts): MergeGroup {
     numInputs: inputs.length,
     baseIndex,
     numModels: inputs.length - (baseIndex === null ? 0 : 1),
+    scratch: (count) => memory.take(count),
     *chunks(): Iterable<MergeChunk> {
       for (let start = 0; start < length; start += size) {
         const count = Math.min(size, length - start);
-        const arrays = memory.map((array) => (count === size ? array : array.subarray(0, count)));
+        const arrays = inputs.map((_, k) => held(k, count));
         for (const [k, array] of arrays.entries()) inputs[k]!.read(start, array);
         yield {
           start,

@@ -1,3 +1,4 @@
+import type { MergeGroup } from '../contract/mergeMethod.js';
 import { bitsOf, type Visit } from './taskVectors.js';
 
 /**
@@ -29,20 +30,25 @@ type Pass = (visitors: readonly (Visit | null)[]) => void;
  * high 15 bits, then by the low 16 of those that share a cut's high ones.
  *
  * @param ranks of each row of values that the pass reads; null: not asked for
- * @param length number of values of each
  */
 export function findBands(
+  { length, scratch }: Pick<MergeGroup, 'length' | 'scratch'>,
   pass: Pass,
   ranks: readonly (RankRange | null)[],
-  length: number,
 ): (MagnitudeBand | null)[] {
-  const coarse = ranks.map((range) => range && new Int32Array(2 ** 15));
+  const tables = scratch(3 * ranks.length);
+  const table = (k: number, size: number) => bitsOf(tables(k, size)).fill(0);
+  const coarse = ranks.map((range, k) => range && table(3 * k, 2 ** 15));
   pass(coarse.map((counts) => counts && ((values) => countHigh(values, counts))));
   const cuts = ranks.map((range, k) => {
     if (!range || range.to <= range.from) return [];
     return [range.from, range.to]
       .filter((rank) => rank < length)
-      .map((rank) => ({ ...bucketOf(rank, coarse[k]!), rank, fine: new Int32Array(2 ** 16) }));
+      .map((rank, i) => ({
+        ...bucketOf(rank, coarse[k]!),
+        rank,
+        fine: table(3 * k + 1 + i, 2 ** 16),
+      }));
   });
   pass(
     cuts.map((ofRow) =>

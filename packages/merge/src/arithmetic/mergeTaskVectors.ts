@@ -4,7 +4,7 @@ import { l1Scales } from './l1Norm.js';
 import { arrayRoundings, roundings } from './rounding.js';
 import { addUp, electPair, electSigns } from './signElection.js';
 import type { Sparsifier } from './sparsifiers.js';
-import { scratch, taskVector } from './taskVectors.js';
+import { taskVector } from './taskVectors.js';
 
 /** What the methods of task vectors have in common. */
 export interface TaskVectorOptions {
@@ -40,7 +40,7 @@ export function mergeTaskVectors(
   const thinnings = start();
   const weights = weight.map(round);
   const weightSum = round(weights.reduce((sum, w) => Math.fround(sum + w), 0));
-  const memory = scratch(weights.length + 2);
+  const memory = group.scratch(weights.length + 2);
   const isPair = elect && !normalize && lambda === 1 && dtype === 'float32' && weights.length === 2;
 
   return ({ base, models, length }, out) => {

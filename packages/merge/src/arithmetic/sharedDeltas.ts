@@ -1,6 +1,6 @@
 import type { Combine, MergeArithmetic, MergeChunk, MergeGroup } from '../contract/mergeMethod.js';
 import { arrayRoundings, roundings } from './rounding.js';
-import { scratch, taskVector } from './taskVectors.js';
+import { taskVector } from './taskVectors.js';
 
 /** Task vectors of a piece, and how many models change each element. */
 export interface SharedDeltas {
@@ -11,11 +11,12 @@ export interface SharedDeltas {
 
 /** Reads pieces into memory that is used again. A change counts where |x - base| > epsilon. */
 export function readSharedDeltas(
-  numModels: number,
+  group: MergeGroup,
   epsilon: number,
   dtype: MergeArithmetic['dtype'],
 ): (chunk: MergeChunk) => SharedDeltas {
-  const memory = scratch(numModels + 1);
+  const { numModels } = group;
+  const memory = group.scratch(numModels + 1);
   const least = roundings[dtype](epsilon);
   return ({ models, base, length }) => {
     const counts = memory(numModels, length).fill(0);
@@ -44,7 +45,7 @@ export function addShared(
   dtype: MergeArithmetic['dtype'],
   round: boolean,
 ): Combine {
-  const read = readSharedDeltas(group.numModels, epsilon, dtype);
+  const read = readSharedDeltas(group, epsilon, dtype);
   const roundAll = arrayRoundings[dtype];
   const roundSum = arrayRoundings[round ? dtype : 'float32'];
   return (chunk, out) => {

@@ -1,9 +1,10 @@
 import type { MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
+import { inTwo } from './inTwo.js';
 import type { L1Norms } from './l1Norm.js';
 import { findBands, keepBand, type RankRange } from './magnitudeBand.js';
 import { MagnitudeRanks } from './magnitudeRanks.js';
 import { roundings } from './rounding.js';
-import { bitsOf, passOverTaskVectors, scratch, type Visit } from './taskVectors.js';
+import { bitsOf, passOverTaskVectors, type Visit } from './taskVectors.js';
 
 /** A model's piece, and what its task vector is multiplied by: first by `scale`. */
 export interface Weighed {
@@ -81,7 +82,7 @@ function keepRanks(
   dtype: MergeArithmetic['dtype'],
 ): Sparsifier {
   const pass = (visitors: readonly (Visit | null)[]) => passOverTaskVectors(group, dtype, visitors);
-  const bands = findBands(pass, ranks, group.length);
+  const bands = findBands(group, pass, ranks);
   return { dtype, start: (k) => (bands[k] ? { apply: keepBand(bands[k]) } : null) };
 }
 
@@ -90,11 +91,12 @@ const drawnIn = (dtype: MergeArithmetic['dtype']) => (dtype === 'float16' ? 'flo
 
 /** Keeps each element with probability `density`, by the random numbers of the model's stream. */
 export function keepRandom(
+  group: MergeGroup,
   densities: readonly number[],
   { dtype, random }: MergeArithmetic,
 ): Sparsifier {
   const round = roundings[drawnIn(dtype)];
-  const memory = scratch(1);
+  const memory = group.scratch(1);
   return {
     dtype: drawnIn(dtype),
     start: (k) => {
@@ -109,8 +111,12 @@ export function keepRandom(
       };
       return {
         apply: (delta) => keepBelow(bitsOf(delta), draw(delta.length), bound),
-        measure: (model, base, norms) =>
-          measureBelow(model, base, draw(model.length), bound, norms),
+        measure: (model, base, norms) => {
+          const drawn = draw(model.length);
+          inTwo(model.length, (from, to) =>
+            measureBelow(model, base, drawn, bound, norms, from, to),
+          );
+        },
         weigh: (from, into) => weighBelow(from, draw(into.length), bound, into),
       };
     },
@@ -130,9 +136,11 @@ function measureBelow(
   drawn: Int32Array,
   bound: number,
   norms: L1Norms,
+  from: number,
+  to: number,
 ): void {
   let { whole, kept } = norms;
-  for (let i = 0; i < model.length; i++) {
+  for (let i = from; i < to; i++) {
     const magnitude = Math.abs(Math.fround(model[i]! - base[i]!));
     whole += magnitude;
     kept -= magnitude * ((drawn[i]! - bound) >> 31);
@@ -168,7 +176,7 @@ export function keepByRank(
   const { shape, length } = group;
   const ranked = shape.length < 2 ? length : shape[1]!;
   const stride = shape.slice(2).reduce((a, b) => a * b, 1);
-  const memory = scratch(1);
+  const memory = group.scratch(1);
   return {
     dtype: drawnIn(dtype),
     start: (k) => {

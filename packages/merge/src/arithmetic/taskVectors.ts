@@ -1,15 +1,6 @@
 import type { MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
 import { arrayRoundings } from './rounding.js';
 
-/** Memory that is used again, one array for each of `count`. */
-export function scratch(count: number): (k: number, length: number) => Float32Array {
-  const memory = Array.from({ length: count }, () => new Float32Array(0));
-  return (k, length) => {
-    if (memory[k]!.length < length) memory[k] = new Float32Array(length);
-    return memory[k]!.length === length ? memory[k]! : memory[k]!.subarray(0, length);
-  };
-}
-
 /** The bits of numbers, over the same memory. */
 export const bitsOf = (values: Float32Array): Int32Array =>
   new Int32Array(values.buffer, values.byteOffset, values.length);
@@ -35,7 +26,7 @@ export function passOverTaskVectors(
   visitors: readonly (Visit | null)[],
 ): void {
   if (visitors.every((visit) => !visit)) return;
-  const memory = scratch(1);
+  const memory = group.scratch(1);
   for (const { base, models, length } of group.chunks()) {
     const delta = memory(0, length);
     for (const [k, visit] of visitors.entries())

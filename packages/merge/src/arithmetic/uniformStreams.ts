@@ -1,5 +1,6 @@
 import { philox } from '@attune/core/util';
 import type { FillUniform } from '../contract/mergeMethod.js';
+import { inTwo } from './inTwo.js';
 
 /**
  * The random numbers of a tensor: a function of (seed, name, stream, position), so they are the
@@ -30,16 +31,16 @@ function startingState(seed: number, name: string, stream: number): State {
 
 function xoshiro128(state: State): FillUniform {
   const words = Int32Array.from(state, (word) => word | 0);
-  return (into) => fillUniform(into, words);
+  return (into) => inTwo(into.length, (from, to) => fillUniform(into, from, to, words));
 }
 
 /** A loop in a function of the module is compiled once; in a closure, for each. */
-function fillUniform(into: Float32Array, words: Int32Array): void {
+function fillUniform(into: Float32Array, from: number, to: number, words: Int32Array): void {
   let a = words[0]!;
   let b = words[1]!;
   let c = words[2]!;
   let d = words[3]!;
-  for (let i = 0; i < into.length; i++) {
+  for (let i = from; i < to; i++) {
     into[i] = ((a + d) >>> 8) * 2 ** -24;
     const shifted = b << 9;
     c ^= a;

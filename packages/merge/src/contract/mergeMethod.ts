@@ -79,7 +79,16 @@ export interface MergeGroup {
   readonly numModels: number;
   /** Reads all of it once more, in order. A method takes as many passes as it needs. */
   chunks(): Iterable<MergeChunk>;
+  /**
+   * Memory of the thread for `count` arrays, which the next tensor has again: new arrays for each
+   * tensor would pile up faster than they are collected. What is in them at first is not defined;
+   * nothing may stay in them when the tensor is done.
+   */
+  scratch(count: number): Scratch;
 }
+
+/** The first `length` elements of array `k`: the same memory in each call, unless it grows. */
+export type Scratch = (k: number, length: number) => Float32Array;
 
 /** Fills an array with the next numbers of a stream, uniform in [0, 1), 24 bits each. */
 export type FillUniform = (into: Float32Array) => void;

@@ -17,7 +17,7 @@ import { ProgressMeter } from './progressMeter.js';
 import { planResources } from './resources.js';
 import { runTasks } from './runTasks.js';
 import { checkReplaceable, resolveTarget, StagingFolder, statOf } from './stagingFolder.js';
-import { workerBundle } from './threads.js';
+import { canMove, Workers, workerBundle } from './threads.js';
 import { verifyOutput } from './verifyOutput.js';
 
 /** What a merge is run with. */
@@ -87,6 +87,8 @@ export async function executeMerge(
     maxMemory: options.maxMemory === undefined ? null : parseBytes(options.maxMemory, 'maxMemory'),
     workers: script === null ? 0 : (options.workers ?? null),
   });
+  const numShared = prepared.filter(({ method }) => canMove(method)).length;
+  await using workers = new Workers(script, Math.min(resources.workers, numShared));
   const target = await resolveTarget(options.outputDir, inputFolders(plan));
   const inputs = await identifyInputs(plan.tasks);
   const used = new Set(prepared.flatMap(({ method }) => method ?? []));
@@ -135,8 +137,7 @@ export async function executeMerge(
         folder: staging.model,
         output,
         seed: plan.seed,
-        resources,
-        script,
+        workers,
         measured,
         written: earlier,
         adapters,

@@ -3,6 +3,7 @@ import { type SafetensorsDType, safetensorsBytes } from '@attune/core/io';
 import { AttuneError } from '@attune/core/util';
 import { chunkedGroup } from '../arithmetic/chunkedGroup.js';
 import { roundings } from '../arithmetic/rounding.js';
+import { ScratchMemory } from '../arithmetic/scratchMemory.js';
 import { uniformStreams } from '../arithmetic/uniformStreams.js';
 import type { MergeMethod } from '../contract/mergeMethod.js';
 import type { TensorTask } from '../contract/tensorTask.js';
@@ -60,7 +61,7 @@ export class TaskRunner {
   readonly #inputs = new OpenFiles('r');
   readonly #outputs = new OpenFiles('r+');
   readonly #floats = new FloatFiles(this.#inputs);
-  #memory: Float32Array[] = [];
+  readonly #memory = new ScratchMemory();
 
   /**
    * Reads, computes and writes a task piece by piece.
@@ -84,7 +85,8 @@ export class TaskRunner {
 
   *#isThere({ task, path, begin }: MergeJob, written: number): Generator<number, boolean> {
     const total = bytesOfTask(task);
-    const room = this.#room(0, Math.ceil(Math.min(total, CHECKED_AT_ONCE) / 4));
+    this.#memory.reset();
+    const room = this.#memory.take(1)(0, Math.ceil(Math.min(total, CHECKED_AT_ONCE) / 4));
     const piece = new Uint8Array(room.buffer, 0, room.byteLength);
     let crc = 0;
     for (let at = 0; at < total; at += piece.length) {
@@ -108,13 +110,14 @@ export class TaskRunner {
     const readers = task.inputs.map(({ source }, k) =>
       readAs(arithmetic, source, sourceElements(source, this.#floats, deltas[k] ?? null)),
     );
+    this.#memory.reset();
     const group = chunkedGroup({
       name,
       shape,
       inputs: readers,
       baseIndex,
       chunks: method.chunks ?? 'elements',
-      memory: (k, length) => this.#room(k + 1, length),
+      memory: this.#memory,
     });
     const statistics = job.measured ? new StatisticsOf(group) : null;
     const combine = method.merge(group, parameters, {
@@ -125,8 +128,9 @@ export class TaskRunner {
     });
     let crc = 0;
     const size = safetensorsBytes[dtype];
+    const result = this.#memory.take(1);
     for (const chunk of group.chunks()) {
-      const out = this.#room(0, chunk.length);
+      const out = result(0, chunk.length);
       combine(chunk, out);
       statistics?.add(chunk, out);
       const bad = findUnstorable(out, dtype);
@@ -137,13 +141,5 @@ export class TaskRunner {
       yield bytes.length;
     }
     return { crc, statistics: statistics?.finish() ?? null };
-  }
-
-  /** Memory of some elements, the same for the same index where it is large enough. */
-  #room(index: number, length: number): Float32Array {
-    const memory = this.#memory[index];
-    if (memory && memory.length >= length) return memory.subarray(0, length);
-    this.#memory[index] = new Float32Array(length);
-    return this.#memory[index];
   }
 }

@@ -1,10 +1,8 @@
 import { join } from 'node:path';
-import type { MergeMethod } from '../contract/mergeMethod.js';
 import { bytesOfTask, type MergeJob, type MergeResult, type WrittenTensor } from './mergeTask.js';
 import type { OutputPlan } from './outputPlan.js';
 import type { AdapterReader, PreparedTask } from './preparedTasks.js';
-import type { MergeResources } from './resources.js';
-import { CallingThread, placeOf, type TaskThread, WorkerThread } from './threads.js';
+import { CallingThread, canMove, type TaskThread, type Workers } from './threads.js';
 
 /** What tasks are run with. */
 export interface TaskRun {
@@ -12,9 +10,7 @@ export interface TaskRun {
   readonly folder: string;
   readonly output: OutputPlan;
   readonly seed: number;
-  readonly resources: MergeResources;
-  /** The script of the workers; null: there are none. */
-  readonly script: URL | null;
+  readonly workers: Workers;
   /** Whether what methods do is measured. */
   readonly measured: boolean;
   /** What an earlier merge wrote, by the name of the tensor. */
@@ -32,15 +28,14 @@ export interface TaskRun {
  * @throws what the first task that fails throws; the others are stopped
  */
 export async function runTasks(tasks: readonly PreparedTask[], run: TaskRun): Promise<void> {
-  const { workers } = run.resources;
   const sorted = [...tasks].sort((a, b) => bytesOfTask(b.task) - bytesOfTask(a.task));
-  const isShared = (method: MergeMethod | null) =>
-    workers > 0 && (method === null || placeOf(method) !== null);
-  const shared = sorted.filter(({ method }) => isShared(method));
-  const own = sorted.filter(({ method }) => !isShared(method));
-  const threads: [TaskThread, PreparedTask[]][] = [];
-  for (let i = 0; i < Math.min(workers, shared.length); i++)
-    threads.push([new WorkerThread(run.script!), shared]);
+  const isShared = ({ method }: PreparedTask) => run.workers.threads.length > 0 && canMove(method);
+  const shared = sorted.filter(isShared);
+  const own = sorted.filter((task) => !isShared(task));
+  const threads: [TaskThread, PreparedTask[]][] = run.workers.threads.map((thread) => [
+    thread,
+    shared,
+  ]);
   if (own.length > 0) threads.push([new CallingThread(), own]);
   let stop: ((reason: unknown) => void) | undefined;
   const stopped = new Promise<never>((_, reject) => {

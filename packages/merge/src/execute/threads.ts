@@ -26,6 +26,10 @@ export function placeOf(method: MergeMethod): MethodPlace | null {
   return method.module === undefined ? null : { name: method.name, module: method.module };
 }
 
+/** Whether a worker can do a task with this method; null: none is needed. */
+export const canMove = (method: MergeMethod | null): boolean =>
+  method === null || placeOf(method) !== null;
+
 /** How long the calling thread works before others have a turn, in milliseconds. */
 const TURN_MS = 10;
 
@@ -108,6 +112,20 @@ export class WorkerThread implements TaskThread {
     this.#death ??= error;
     this.#reject?.(error);
     this.#reject = null;
+  }
+}
+
+/** Worker threads, which start at once: it takes some 40 ms, while others prepare their work. */
+export class Workers implements AsyncDisposable {
+  readonly threads: readonly WorkerThread[];
+
+  /** @param script null: there can be none */
+  constructor(script: URL | null, count: number) {
+    this.threads = script ? Array.from({ length: count }, () => new WorkerThread(script)) : [];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.threads.map((thread) => thread.close()));
   }
 }
 

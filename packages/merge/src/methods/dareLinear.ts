@@ -26,7 +26,7 @@ export const dareLinear = defineMergeMethod({
   merge: (group, values, arithmetic) =>
     mergeTaskVectors(
       group,
-      { ...values, sparsifier: keepRandom(values.density, arithmetic), elect: false },
+      { ...values, sparsifier: keepRandom(group, values.density, arithmetic), elect: false },
       arithmetic,
     ),
 });

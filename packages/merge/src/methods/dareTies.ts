@@ -23,7 +23,7 @@ export const dareTies = defineMergeMethod({
   merge: (group, values, arithmetic) =>
     mergeTaskVectors(
       group,
-      { ...values, sparsifier: keepRandom(values.density, arithmetic), elect: true },
+      { ...values, sparsifier: keepRandom(group, values.density, arithmetic), elect: true },
       arithmetic,
     ),
 });

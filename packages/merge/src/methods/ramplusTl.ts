@@ -43,7 +43,7 @@ function sharedShares(
   epsilon: number,
   dtype: MergeArithmetic['dtype'],
 ): number[] {
-  const read = readSharedDeltas(group.numModels, epsilon, dtype);
+  const read = readSharedDeltas(group, epsilon, dtype);
   const sharedCounts = new Array<number>(group.numModels).fill(0);
   const uniqueCounts = new Array<number>(group.numModels).fill(0);
   for (const chunk of group.chunks()) {

@@ -4,7 +4,7 @@ import { findBands, keepBand } from '../arithmetic/magnitudeBand.js';
 import { arrayRoundings, roundings } from '../arithmetic/rounding.js';
 import { electSigns } from '../arithmetic/signElection.js';
 import { share } from '../arithmetic/taskVectorParameters.js';
-import { scratch, taskVector, type Visit } from '../arithmetic/taskVectors.js';
+import { taskVector, type Visit } from '../arithmetic/taskVectors.js';
 import { variance } from '../arithmetic/variance.js';
 import {
   defineMergeMethod,
@@ -43,7 +43,7 @@ export const sce = defineMergeMethod({
     const read = selectedTaskVectors(group, selectTopk, dtype);
     const weights = contributions(group, read(), dtype);
     const deltasOf = read();
-    const memory = scratch(group.numModels + 2);
+    const memory = group.scratch(group.numModels + 2);
     const least = roundings[dtype](1e-6);
     return (chunk, out) => {
       const { length, base } = chunk;
@@ -76,7 +76,7 @@ function selectedTaskVectors(
   selectTopk: number,
   dtype: MergeArithmetic['dtype'],
 ): () => Read {
-  const memory = scratch(group.numModels + 1);
+  const memory = group.scratch(group.numModels + 1);
   const deltasOf: Read = ({ models, base, length }) =>
     models.map((model, k) => {
       const delta = memory(k, length);
@@ -101,7 +101,7 @@ function selectedTaskVectors(
   // A product of float32 numbers, as a torch scalar times a Python float is.
   const kept = Math.trunc(Math.fround(Math.fround(varied) * Math.fround(selectTopk)));
   const { length } = group;
-  const [band] = findBands(pass, [{ from: length - kept, to: length }], length);
+  const [band] = findBands(group, pass, [{ from: length - kept, to: length }]);
   return () => {
     const keep = keepBand(band!);
     return (chunk) => {
@@ -123,7 +123,7 @@ function contributions(
 ): readonly number[] {
   const round = roundings[dtype];
   const sums = new Array<number>(group.numModels).fill(0);
-  const memory = scratch(1);
+  const memory = group.scratch(1);
   for (const chunk of group.chunks())
     for (const [k, delta] of read(chunk).entries()) {
       const squares = memory(0, delta.length);

@@ -2,6 +2,7 @@ import { bindParameters } from '../arithmetic/bindParameters.js';
 import { chunkedGroup } from '../arithmetic/chunkedGroup.js';
 import { wrongInputs } from '../arithmetic/mergeTensors.js';
 import { roundings } from '../arithmetic/rounding.js';
+import { ScratchMemory } from '../arithmetic/scratchMemory.js';
 import { uniformStreams } from '../arithmetic/uniformStreams.js';
 import type { MergeArithmetic, MergeChunk, MergeMethod } from '../contract/mergeMethod.js';
 
@@ -15,6 +16,17 @@ export interface KitRun {
   readonly chunkElements?: number;
   readonly seed?: number;
   readonly dtype?: MergeArithmetic['dtype'];
+  /** What `group.scratch` gives. Default: new memory, all 0. */
+  readonly memory?: ScratchMemory;
+}
+
+/** Memory that the tensor before was worked in: with no number in it. */
+export function usedMemory(): ScratchMemory {
+  const memory = new ScratchMemory();
+  const arrays = memory.take(64);
+  for (let k = 0; k < 64; k++) arrays(k, 2 ** 16).fill(Number.NaN);
+  memory.reset();
+  return memory;
 }
 
 export interface KitResult {
@@ -37,6 +49,7 @@ export function runMethod(method: MergeMethod, run: KitRun): KitResult {
     baseIndex,
     chunks: method.chunks ?? 'elements',
     ...(chunkElements !== undefined && { chunkElements }),
+    ...(run.memory && { memory: run.memory }),
   });
   let wroteInputs = false;
   const group = {

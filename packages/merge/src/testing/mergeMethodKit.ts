@@ -5,7 +5,7 @@ import { type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
 import { bindParameters } from '../arithmetic/bindParameters.js';
 import type { MergeMethod } from '../contract/mergeMethod.js';
-import { countsOf, type KitRun, kitBase, runMethod, wave } from './kitRun.js';
+import { countsOf, type KitRun, kitBase, runMethod, usedMemory, wave } from './kitRun.js';
 
 const kitShape = {
   /** Values of parameters: one each, which holds for every input. Default none. */
@@ -105,6 +105,11 @@ export function mergeMethodKit(
       if (wroteInputs)
         fail('it writes into its inputs', 'Write to `out` and to arrays of your own alone.');
       same(merged(), first, 'a second call', 'Hold no state outside of `merge`.');
+    }),
+
+    check('it reads no scratch memory that it has not written', () => {
+      const remedy = 'What group.scratch gives holds what the tensor before left there: fill it.';
+      same(merged({ memory: usedMemory() }), merged(), 'with used memory', remedy);
     }),
 
     check('it gives the same however tensors are cut', () => {
