@@ -17,6 +17,13 @@ export {
   type StageContext,
 } from './contract/dataStage.js';
 export type { RowsInput } from './contract/rowsInput.js';
+export type { DataReport } from './pipeline/dataReport.js';
+export {
+  DataPipeline,
+  type PipelineOptions,
+  type PipelineOutcome,
+  pipeline,
+} from './pipeline/pipeline.js';
 export type { StageProgress } from './pipeline/runStages.js';
 export {
   type StageFunction,
@@ -27,5 +34,6 @@ export {
 } from './pipeline/stageFunction.js';
 export type { LostRow, StageReport } from './pipeline/stageTally.js';
 export { data } from './plugin.js';
+export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';

@@ -6,6 +6,7 @@ import { isPlainObject } from '../util/json.js';
 import { parseRemembering, remembering } from '../util/readAs.js';
 import { isConversation, withSystem } from './conversationColumns.js';
 import { otherModality } from './otherModalities.js';
+import { roleOf } from './roles.js';
 
 /** The messages of a conversation, and what a template gets beside them. */
 export type Messages = readonly ChatMessage[];
@@ -157,22 +158,6 @@ function readHistory(history: unknown, origin: string): Messages {
   ]);
 }
 
-/** ShareGPT's names of who speaks -> the roles that chat templates know. */
-const SPEAKERS: Readonly<Record<string, string>> = {
-  human: 'user',
-  prompter: 'user',
-  gpt: 'assistant',
-  bing: 'assistant',
-  chatgpt: 'assistant',
-  bot: 'assistant',
-  model: 'assistant',
-  ai: 'assistant',
-  function_call: 'assistant',
-  observation: 'tool',
-  function_response: 'tool',
-  tool_response: 'tool',
-};
-
 /** What a message may say beside its content, or without it. */
 const SAYINGS = ['tool_calls', 'function_call', 'reasoning_content', 'thinking', 'reasoning'];
 
@@ -199,7 +184,7 @@ export function readMessages(
   return value.map((message: unknown, i) => {
     const given = isPlainObject(message) ? message : {};
     const { from, value: said, ...rest } = given;
-    const role = rest.role ?? (typeof from === 'string' ? (SPEAKERS[from] ?? from) : undefined);
+    const role = rest.role ?? (typeof from === 'string' ? (roleOf(from) ?? from) : undefined);
     const content = rest.content ?? said ?? null;
     const isNull = rest.content === null || said === null;
     const says = content !== null || isNull || SAYINGS.some((key) => rest[key] != null);

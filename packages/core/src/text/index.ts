@@ -1,5 +1,5 @@
 export * from './collator.js';
-export { withSystem } from './conversationColumns.js';
+export { systemOf, withSystem } from './conversationColumns.js';
 export * from './formats.js';
 export * from './inspectRows.js';
 export { otherModality } from './otherModalities.js';
@@ -23,6 +23,7 @@ export {
   type PreviewedRow,
 } from './preflight/preflightReport.js';
 export type { Segment } from './preflight/preflightText.js';
+export { type ChatRole, ROLE_NAMES, roleOf } from './roles.js';
 export {
   checkTokenIds,
   numTokens,

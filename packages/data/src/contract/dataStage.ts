@@ -27,8 +27,13 @@ export interface StageContext {
    * @param detail of this one: "of train.jsonl:12, Jaccard 0.91"
    */
   drop(row: DataRow, reason: string, detail?: string): void;
-  /** Puts a row aside, into the quarantine file. */
-  quarantine(row: DataRow | RowProblem, reason: string): void;
+  /**
+   * Puts a row aside, into the quarantine file.
+   *
+   * @param reason under which it is counted, as for `drop`
+   * @param detail of this one: "messages[2].role is 7"
+   */
+  quarantine(row: DataRow | RowProblem, reason: string, detail?: string): void;
   /** Says that the stage makes a row that it was not given; it is yielded, too. */
   added(row: DataRow, reason: string): void;
   /** A fact for the report: cluster sizes, a histogram. */

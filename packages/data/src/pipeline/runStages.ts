@@ -139,19 +139,19 @@ const progressOf = (
 ): StageProgress => ({ stage: name, rowsIn, rowsOut, done, total });
 
 function contextOf(stage: DataStage, tally: StageTally, parts: RunParts): StageContext {
-  const lose = (kind: 'dropped' | 'quarantined', lost: LostRow) => {
+  const lose = (
+    kind: 'dropped' | 'quarantined',
+    row: LostRow['row'],
+    reason: string,
+    detail: string | undefined,
+  ) => {
+    const lost = { stage: tally.name, reason, row, ...(detail !== undefined && { detail }) };
     tally[kind](lost);
     parts.onLost?.(lost, kind);
   };
   return {
-    drop: (row, reason, detail) =>
-      lose('dropped', {
-        stage: tally.name,
-        reason,
-        row,
-        ...(detail !== undefined && { detail }),
-      }),
-    quarantine: (row, reason) => lose('quarantined', { stage: tally.name, reason, row }),
+    drop: (row, reason, detail) => lose('dropped', row, reason, detail),
+    quarantine: (row, reason, detail) => lose('quarantined', row, reason, detail),
     added: (_row, reason) => tally.added(reason),
     fact: (name, value) => tally.fact(name, value),
     warn: (message) => tally.warn(message),

@@ -1,0 +1,132 @@
+import { type Attune, AttuneError, type Logger, type Row } from '@attune/core';
+import { nearest, parseOptions } from '@attune/core/util';
+import type { DataRow, SplitName } from '../contract/dataRow.js';
+import { type DataStage, DataStages } from '../contract/dataStage.js';
+import type { RowsInput } from '../contract/rowsInput.js';
+import { type FilterOptions, filterStage } from '../stages/filter.js';
+import { builtinStages } from '../stages/index.js';
+import { type MapOptions, mapStage } from '../stages/map.js';
+import type { DataReport } from './dataReport.js';
+import { runPipeline } from './runPipeline.js';
+import type { PlannedStage, StageProgress } from './runStages.js';
+import type { LostRow } from './stageTally.js';
+
+/** What a pipeline runs with. */
+export interface PipelineOptions {
+  /** Seeds what stages draw, unless their options have a seed. Default 0. */
+  readonly seed?: number;
+  /** Loads models that options name, and has the stages of plugins. Default: none. */
+  readonly attune?: Attune | null;
+  /** Told as rows pass: at most every 1024 rows of a stage, and at its end. */
+  readonly onProgress?: (progress: StageProgress) => void;
+  /** Stops the run: what is read rejects with its reason. */
+  readonly signal?: AbortSignal | null;
+  /** Default: silent. */
+  readonly logger?: Logger;
+}
+
+/** All that came of a pipeline, in memory. */
+export interface PipelineOutcome {
+  readonly rows: readonly Row[];
+  /** The same rows by their part; without a split all are in `train`. */
+  readonly splits: Readonly<Record<SplitName, readonly Row[]>>;
+  readonly dropped: readonly LostRow[];
+  readonly quarantined: readonly LostRow[];
+  readonly report: DataReport;
+}
+
+/** A step of a pipeline: rows, options, and the stages so far. */
+interface Plan {
+  readonly source: RowsInput;
+  readonly options: PipelineOptions;
+  readonly stages: readonly PlannedStage[];
+}
+
+/**
+ * Rows on their way through stages. Each method gives a new pipeline with one stage more; nothing
+ * is read until rows are asked for, one by one.
+ *
+ * @example
+ * const { report } = await pipeline(rows)
+ *   .filter({ keep: (row) => row.language === 'en', reason: 'other language' })
+ *   .map({ change: ({ question, answer }) => ({ prompt: question, completion: answer }) })
+ *   .collect();
+ */
+export class DataPipeline {
+  private constructor(private readonly plan: Plan) {}
+
+  /** @internal */
+  static of(source: RowsInput, options: PipelineOptions): DataPipeline {
+    return new DataPipeline({ source, options, stages: [] });
+  }
+
+  /** Leaves out the rows that a function refuses. */
+  filter(options: FilterOptions): DataPipeline {
+    return this.stage(filterStage, options);
+  }
+
+  /** Changes each row by a function. */
+  map(options: MapOptions): DataPipeline {
+    return this.stage(mapStage, options);
+  }
+
+  /**
+   * Adds a stage: one that `defineDataStage` made, or the name of a built-in one or of a plugin's.
+   *
+   * @throws DATA_STAGE_UNKNOWN with the nearest name; UNKNOWN_OPTION, INVALID_OPTION
+   */
+  stage(stage: DataStage | string, options: object = {}): DataPipeline {
+    const found =
+      typeof stage === 'string' ? stageNamed(stage, this.plan.options.attune ?? null) : stage;
+    const checked = parseOptions(found.options, options, { where: found.name });
+    return new DataPipeline({
+      ...this.plan,
+      stages: [...this.plan.stages, { stage: found, options: checked }],
+    });
+  }
+
+  /** The rows at the end, one after the other, each with its origin and, after a split, its part. */
+  rows(): AsyncIterable<DataRow> {
+    return runPipeline(this.plan).rows;
+  }
+
+  /** All rows at the end, what was left out, and the report. */
+  async collect(): Promise<PipelineOutcome> {
+    const dropped: LostRow[] = [];
+    const quarantined: LostRow[] = [];
+    const lost = { dropped, quarantined };
+    const running = runPipeline({ ...this.plan, onLost: (row, kind) => void lost[kind].push(row) });
+    const rows: Row[] = [];
+    const splits: Record<SplitName, Row[]> = { train: [], validation: [], test: [] };
+    for await (const { row, split = 'train' } of running.rows) {
+      rows.push(row);
+      splits[split].push(row);
+    }
+    return { rows, splits, dropped, quarantined, report: running.report() };
+  }
+}
+
+/**
+ * Begins a pipeline: rows, then stages, then where they go.
+ *
+ * @param rows an array, an iterable, or what `readRows` and its like give
+ */
+export const pipeline = (rows: RowsInput, options: PipelineOptions = {}): DataPipeline =>
+  DataPipeline.of(rows, options);
+
+/** Built-in stages, and those of an Attune's plugins. @throws DATA_STAGE_UNKNOWN */
+export function stageNamed(name: string, attune: Attune | null): DataStage {
+  const registry = attune?.registry(DataStages);
+  const builtin = builtinStages.find((stage) => stage.name === name);
+  if (registry?.names.includes(name)) return registry.get(name);
+  if (builtin) return builtin;
+  const known = [
+    ...new Set([...builtinStages.map((stage) => stage.name), ...(registry?.names ?? [])]),
+  ];
+  const near = nearest(name, known);
+  throw new AttuneError(
+    'DATA_STAGE_UNKNOWN',
+    `there is no stage "${name}".${near === undefined ? '' : ` Did you mean "${near}"?`}`,
+    { remedy: `Stages: ${known.sort().join(', ')}. A plugin's are found through { attune }.` },
+  );
+}
