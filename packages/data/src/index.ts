@@ -16,7 +16,12 @@ export {
   type StageCache,
   type StageContext,
 } from './contract/dataStage.js';
+export type { EmbedCall, Embedder } from './contract/embedder.js';
 export type { RowsInput } from './contract/rowsInput.js';
+export type { EmbedderChoice } from './embedders/embedderChoice.js';
+export { type EndpointEmbedderOptions, endpointEmbedder } from './embedders/endpointEmbedder.js';
+export { type ModelEmbedderOptions, modelEmbedder } from './embedders/modelEmbedder.js';
+export type { ModelChoice, TokenizerChoice } from './models/modelChoice.js';
 export type { DataReport } from './pipeline/dataReport.js';
 export {
   DataPipeline,
