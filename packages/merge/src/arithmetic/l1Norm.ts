@@ -1,4 +1,5 @@
 import type { MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
+import { measureKept } from './randomThinning.js';
 import type { Thinning } from './sparsifiers.js';
 import { passOverTaskVectors } from './taskVectors.js';
 
@@ -34,12 +35,12 @@ export function l1Scales(
   round: (value: number) => number,
 ): number[] {
   const norms: L1Norms[] = thinnings.map(() => ({ whole: 0, kept: 0 }));
-  const isMeasured = dtype === 'float32' && thinnings.some((thinning) => thinning?.measure);
-  if (isMeasured)
+  const isMeasured = dtype === 'float32' && thinnings.some((thinning) => thinning?.random);
+  if (isMeasured) {
     for (const { base, models } of group.chunks())
       for (const [k, thinning] of thinnings.entries())
-        thinning?.measure?.(models[k]!, base!, norms[k]!);
-  else
+        if (thinning?.random) measureKept(models[k]!, base!, thinning.random, norms[k]!);
+  } else
     passOverTaskVectors(
       group,
       dtype,

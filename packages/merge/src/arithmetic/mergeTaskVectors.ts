@@ -1,8 +1,9 @@
 import type { Combine, MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
 import { keptShares } from './keptShares.js';
 import { l1Scales } from './l1Norm.js';
+import { electKeptPair, type Weighed, weighKept } from './randomThinning.js';
 import { arrayRoundings, roundings } from './rounding.js';
-import { addUp, electPair, electSigns } from './signElection.js';
+import { addUp, electSigns } from './signElection.js';
 import type { Sparsifier } from './sparsifiers.js';
 import { taskVector } from './taskVectors.js';
 
@@ -41,15 +42,23 @@ export function mergeTaskVectors(
   const weights = weight.map(round);
   const weightSum = round(weights.reduce((sum, w) => Math.fround(sum + w), 0));
   const memory = group.scratch(weights.length + 2);
-  const isPair = elect && !normalize && lambda === 1 && dtype === 'float32' && weights.length === 2;
+  const isElected = elect && !normalize && lambda === 1;
+  /** What one loop does at once; null: of a model that is not thinned out so, or in 16 bits. */
+  const weighed = (model: Float32Array, k: number): Weighed | null => {
+    const random = thinnings[k]?.random;
+    if (!random || dtype !== 'float32') return null;
+    return { model, scale: scales[k]!, weight: weights[k]!, random };
+  };
 
   return ({ base, models, length }, out) => {
+    const [first, second] = models.length === 2 && isElected ? models.map(weighed) : [];
+    if (first && second) return electKeptPair(first, second, base!, out);
     const deltas = models.map((model, k) => {
       const delta = memory(k, length);
       const thinning = thinnings[k];
-      if (thinning?.weigh && dtype === 'float32') {
-        const from = { model, base: base!, scale: scales[k]!, weight: weights[k]! };
-        thinning.weigh(from, delta);
+      const whole = weighed(model, k);
+      if (whole) {
+        weighKept(whole, base!, delta);
         return delta;
       }
       taskVector(model, base!, delta, dtype);
@@ -61,10 +70,6 @@ export function mergeTaskVectors(
         }
       return delta;
     });
-    if (isPair) {
-      electPair(deltas[0]!, deltas[1]!, base!, memory(weights.length, length), out);
-      return;
-    }
     if (elect) {
       const sum = memory(weights.length, length);
       const divisor = normalize ? memory(weights.length + 1, length) : null;

@@ -71,28 +71,3 @@ function addAgreeingValues(
     mixed[i] = mixed[i]! + agrees * value[i]!;
   }
 }
-
-/**
- * The election of two models in float32 without a divisor, onto the base: one loop in the place of
- * five. Two of one sign, or beside a 0, are added up; of two others the one with the sum's sign
- * stays. A 0 of either sign agrees with that.
- */
-export function electPair(
-  first: Float32Array,
-  second: Float32Array,
-  base: Float32Array,
-  sum: Float32Array,
-  out: Float32Array,
-): void {
-  const [firstBits, secondBits, bits] = [bitsOf(first), bitsOf(second), bitsOf(sum)];
-  for (let i = 0; i < out.length; i++) {
-    sum[i] = first[i]! + second[i]!;
-    const a = firstBits[i]!;
-    const b = secondBits[i]!;
-    const both = bits[i]!;
-    const isOther = (a ^ both) >> 31;
-    const differ = (a ^ b) >> 31;
-    bits[i] = (differ & ((~isOther & a) | (isOther & b))) | (~differ & both);
-    out[i] = base[i]! + sum[i]!;
-  }
-}

@@ -1,27 +1,16 @@
 import type { MergeArithmetic, MergeGroup } from '../contract/mergeMethod.js';
-import { inTwo } from './inTwo.js';
-import type { L1Norms } from './l1Norm.js';
 import { findBands, keepBand, type RankRange } from './magnitudeBand.js';
 import { MagnitudeRanks } from './magnitudeRanks.js';
+import { keepBelow, type RandomThinning } from './randomThinning.js';
 import { roundings } from './rounding.js';
 import { bitsOf, passOverTaskVectors, type Visit } from './taskVectors.js';
-
-/** A model's piece, and what its task vector is multiplied by: first by `scale`. */
-export interface Weighed {
-  readonly model: Float32Array;
-  readonly base: Float32Array;
-  readonly scale: number;
-  readonly weight: number;
-}
 
 /** Thins out a task vector, piece by piece from its beginning. */
 export interface Thinning {
   /** Sets to 0 what is dropped. */
   readonly apply: Visit;
-  /** float32 alone: adds up what `apply` would keep of model - base, in one loop. */
-  measure?(model: Float32Array, base: Float32Array, norms: L1Norms): void;
-  /** float32 alone: all that is done to a model, in one loop: subtract, apply, scale, weigh. */
-  weigh?(from: Weighed, into: Float32Array): void;
+  /** What `apply` draws: for loops that do more at once. */
+  readonly random?: RandomThinning;
 }
 
 /** How task vectors are thinned out. */
@@ -96,7 +85,7 @@ export function keepRandom(
   { dtype, random }: MergeArithmetic,
 ): Sparsifier {
   const round = roundings[drawnIn(dtype)];
-  const memory = group.scratch(1);
+  const memory = group.scratch(group.numModels);
   return {
     dtype: drawnIn(dtype),
     start: (k) => {
@@ -105,61 +94,16 @@ export function keepRandom(
       const density = Float32Array.of(round(densities[k]!));
       const bound = bitsOf(density)[0]!;
       const draw = (length: number) => {
-        const uniforms = memory(0, length);
+        const uniforms = memory(k, length);
         fill(uniforms);
         return bitsOf(uniforms);
       };
       return {
         apply: (delta) => keepBelow(bitsOf(delta), draw(delta.length), bound),
-        measure: (model, base, norms) => {
-          const drawn = draw(model.length);
-          inTwo(model.length, (from, to) =>
-            measureBelow(model, base, drawn, bound, norms, from, to),
-          );
-        },
-        weigh: (from, into) => weighBelow(from, draw(into.length), bound, into),
+        random: { draw, bound },
       };
     },
   };
-}
-
-// Numbers that aren't negative order as their bits do: a difference is negative for what stays. No
-// branches, each would be a coin toss.
-
-function keepBelow(bits: Int32Array, drawn: Int32Array, bound: number): void {
-  for (let i = 0; i < bits.length; i++) bits[i] = bits[i]! & ((drawn[i]! - bound) >> 31);
-}
-
-function measureBelow(
-  model: Float32Array,
-  base: Float32Array,
-  drawn: Int32Array,
-  bound: number,
-  norms: L1Norms,
-  from: number,
-  to: number,
-): void {
-  let { whole, kept } = norms;
-  for (let i = from; i < to; i++) {
-    const magnitude = Math.abs(Math.fround(model[i]! - base[i]!));
-    whole += magnitude;
-    kept -= magnitude * ((drawn[i]! - bound) >> 31);
-  }
-  norms.whole = whole;
-  norms.kept = kept;
-}
-
-function weighBelow(
-  { model, base, scale, weight }: Weighed,
-  drawn: Int32Array,
-  bound: number,
-  into: Float32Array,
-): void {
-  const bits = bitsOf(into);
-  for (let i = 0; i < into.length; i++) {
-    into[i] = Math.fround(Math.fround(model[i]! - base[i]!) * scale) * weight;
-    bits[i] = bits[i]! & ((drawn[i]! - bound) >> 31);
-  }
 }
 
 /**
