@@ -3,6 +3,8 @@ import { nearest, parseOptions } from '@attune/core/util';
 import type { DataRow, SplitName } from '../contract/dataRow.js';
 import { type DataStage, DataStages } from '../contract/dataStage.js';
 import type { RowsInput } from '../contract/rowsInput.js';
+import { mixStage } from '../mix/mix.js';
+import type { MixSource, MixStageOptions } from '../mix/mixOptions.js';
 import { type FilterOptions, filterStage } from '../stages/filter.js';
 import { builtinStages } from '../stages/index.js';
 import { type MapOptions, mapStage } from '../stages/map.js';
@@ -70,6 +72,11 @@ export class DataPipeline {
     return this.stage(mapStage, options);
   }
 
+  /** Mixes other sources into the rows: `ratio` is the share of the result that a source is. */
+  mix(sources: readonly MixSource[], options: Omit<MixStageOptions, 'sources'> = {}): DataPipeline {
+    return this.stage(mixStage, { ...options, sources });
+  }
+
   /**
    * Adds a stage: one that `defineDataStage` made, or the name of a built-in one or of a plugin's.
    *
@@ -85,7 +92,9 @@ export class DataPipeline {
     });
   }
 
-  /** The rows at the end, one after the other, each with its origin and, after a split, its part. */
+  /**
+   * The rows at the end, one after the other, each with its origin and, after a split, its part.
+   */
   rows(): AsyncIterable<DataRow> {
     return runPipeline(this.plan).rows;
   }

@@ -1,0 +1,144 @@
+import { AttuneError } from '@attune/core';
+import { Rng } from '@attune/core/util';
+import type { DataRow } from '../contract/dataRow.js';
+import type { StageContext } from '../contract/dataStage.js';
+import { interleave, type SourcedRow } from './interleave.js';
+import type { ParsedMix } from './mixOptions.js';
+import { checkShares, defaultStrategy, rowsOfEach, type Share } from './shares.js';
+import { sourceOrder } from './sourceOrder.js';
+import { type DrawnRow, SourceRows } from './sourceRows.js';
+
+/** Streams of one seed: the order of the sources, then each source's draws. */
+const ORDER_STREAM = 0x6d69;
+
+interface Part extends Share {
+  readonly rows: SourceRows;
+  readonly size?: number | undefined;
+}
+
+/** Rows that come from each source. `own` stands first, where rows came in. */
+export async function* mixRows(
+  own: AsyncIterable<DataRow> | null,
+  options: ParsedMix,
+  context: StageContext,
+): AsyncGenerator<DataRow> {
+  const parts: Part[] = [
+    ...(own === null
+      ? []
+      : [{ ...options.own, rows: new SourceRows(options.own.name, own, context) }]),
+    ...options.sources.map((source) => ({
+      ...source,
+      rows: new SourceRows(source.name, source.rows, context),
+    })),
+  ];
+  const given = parts.map(() => 0);
+  try {
+    for await (const { source, item, repeated } of mixed(parts, own !== null, options, context)) {
+      given[source]!++;
+      const name = parts[source]!.name;
+      const row = withSource(item, name, options.sourceColumn);
+      if (own === null || source > 0) context.added(row, name);
+      else if (repeated) context.added(row, 'repeated');
+      yield row;
+    }
+  } finally {
+    for (const { rows } of parts) await rows[Symbol.asyncDispose]();
+  }
+  const total = given.reduce((sum, rows) => sum + rows, 0);
+  context.fact(
+    'sources',
+    parts.map(({ name }, i) => ({ name, rows: given[i]!, share: given[i]! / total })),
+  );
+}
+
+async function* mixed(
+  parts: readonly Part[],
+  hasOwn: boolean,
+  options: ParsedMix,
+  context: StageContext,
+): AsyncGenerator<SourcedRow> {
+  const seed = options.seed ?? context.seed;
+  const strategy = options.strategy ?? defaultStrategy(parts);
+  checkShares(strategy, parts);
+  const drop = (item: DataRow) => context.drop(item, 'not drawn');
+  const leave = (source: number) => (hasOwn && source === 0 ? drop : null);
+  const rng = new Rng(seed, ORDER_STREAM);
+  if (strategy === 'interleave') {
+    yield* interleave(
+      parts.map(({ rows }) => rows),
+      {
+        weights: parts[0]!.weight === undefined ? null : parts.map(({ weight }) => weight!),
+        stopping: options.stopping,
+        rng,
+        empty: ({ name }) => noRows(name),
+        leave,
+      },
+    );
+    return;
+  }
+  const sized: (Part & { readonly size: number })[] = [];
+  for (const part of parts) {
+    await part.rows.makeRepeatable();
+    const size = part.size ?? (await part.rows.count());
+    if (size === 0) throw noRows(part.name);
+    sized.push({ ...part, size });
+  }
+  const counts = rowsOfEach(strategy, sized, options).map((count, i) =>
+    withinSize(count, sized[i]!, options.onShortage, strategy === 'ratio', context),
+  );
+  const take = options.take ?? (strategy === 'concatenate' ? 'first' : 'sample');
+  const draws = sized.map(({ rows, size }, i) =>
+    rows.draw(counts[i]!, size, take, new Rng(seed, ORDER_STREAM + 1 + i), leave(i)),
+  );
+  const order = options.order ?? (strategy === 'concatenate' ? 'concatenate' : 'spread');
+  try {
+    for (const source of sourceOrder(order, counts, rng))
+      yield { source, ...(await drawnOf(draws[source]!)) };
+    // What is left of the rows that came in is counted.
+    for (const draw of draws) await draw.next();
+  } finally {
+    for (const draw of draws) await draw.return(undefined);
+  }
+}
+
+async function drawnOf(draw: AsyncGenerator<DrawnRow>): Promise<DrawnRow> {
+  const { done, value } = await draw.next();
+  if (done === true) throw new Error('a source gave fewer rows than were planned');
+  return value;
+}
+
+/** @throws DATA_MIX_SHORT when a source has too few rows and shortages are errors */
+function withinSize(
+  count: number,
+  { name, size }: { readonly name: string; readonly size: number },
+  onShortage: ParsedMix['onShortage'],
+  warns: boolean,
+  context: StageContext,
+): number {
+  if (count <= size) return count;
+  const what = `"${name}" has ${size} rows, and its share is ${count}`;
+  if (onShortage === 'error')
+    throw new AttuneError('DATA_MIX_SHORT', `${what}.`, {
+      remedy: 'Give it more rows or a smaller share, or set onShortage to "repeat" or "fewer".',
+    });
+  if (onShortage === 'fewer')
+    context.warn(`${what}: it gives what it has, and its share is smaller.`);
+  else if (warns) context.warn(`${what}: its rows come ${(count / size).toFixed(1)} times.`);
+  return onShortage === 'fewer' ? size : count;
+}
+
+const noRows = (name: string) =>
+  new AttuneError('DATA_MIX_EMPTY', `"${name}" has no rows to mix.`, {
+    remedy: 'Look at its files and at what earlier stages dropped, or leave the source out.',
+  });
+
+function withSource(item: DataRow, name: string, column: string | null): DataRow {
+  if (column === null) return item;
+  if (column in item.row)
+    throw new AttuneError(
+      'DATA_COLUMN_TAKEN',
+      `rows of "${name}" have a column "${column}" already.`,
+      { remedy: 'Choose another sourceColumn.' },
+    );
+  return { ...item, row: { ...item.row, [column]: name } };
+}
