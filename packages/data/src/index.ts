@@ -21,9 +21,9 @@ export type { RowsInput } from './contract/rowsInput.js';
 export type { EmbedderChoice } from './embedders/embedderChoice.js';
 export { type EndpointEmbedderOptions, endpointEmbedder } from './embedders/endpointEmbedder.js';
 export { type ModelEmbedderOptions, modelEmbedder } from './embedders/modelEmbedder.js';
-export type { ModelChoice, TokenizerChoice } from './models/modelChoice.js';
 export { type MixRun, type MixServices, type MixState, mix } from './mix/mix.js';
 export type { MixOptions, MixSource, MixStageOptions } from './mix/mixOptions.js';
+export type { ModelChoice, TokenizerChoice } from './models/modelChoice.js';
 export type { DataReport } from './pipeline/dataReport.js';
 export {
   DataPipeline,
