@@ -42,5 +42,10 @@ export {
 export type { LostRow, StageReport } from './pipeline/stageTally.js';
 export { data } from './plugin.js';
 export { answerOf, promptOf, rowText } from './schemas/rowText.js';
+export type { Paths } from './sources/expandPaths.js';
+export type { ReadJsonOptions, ReadRowsOptions } from './sources/options.js';
+export { readRows } from './sources/readRows.js';
+export type { RowFiles } from './sources/rowFiles.js';
+export { fromJsonl } from './sources/sources.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';

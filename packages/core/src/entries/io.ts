@@ -16,6 +16,7 @@ export {
 } from '../io/hub.js';
 export { findNonFinite, hasNonFinite } from '../io/nonFinite.js';
 export { readText } from '../io/readText.js';
+export { type OpenFileOptions, openRegular } from '../io/regularFile.js';
 export * from '../io/safetensors.js';
 export * from '../io/safetensorsHeader.js';
 export * from '../io/safetensorsWriter.js';
