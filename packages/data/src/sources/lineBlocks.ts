@@ -22,7 +22,7 @@ export interface LineBlock {
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
-/** Of a line that is too long, what is shown. */
+/** What is shown of a line that is too long. */
 const SHOWN_BYTES = 2 ** 14;
 
 /**

@@ -103,8 +103,8 @@ export const tableShape = {
   /** Columns that are read. Default: all of them. */
   columns: z.array(z.string()).min(1).optional().meta({ aka: 'usecols' }),
   /**
-   * Bytes that are no text, in columns of bytes: "refuse" makes a problem of the row, "base64" reads
-   * them as text in base64. Default "refuse".
+   * Bytes that are no text, in columns of bytes: "refuse" makes a problem of the row, "base64"
+   * reads them as text in base64. Default "refuse".
    */
   binary: z.enum(['refuse', 'base64']).default('refuse'),
 };

@@ -1,7 +1,7 @@
 import { AttuneError } from '@attune/core';
 import { parseOptions } from '@attune/core/util';
 import type { ReadRow } from '../contract/dataRow.js';
-import { type Chunks, openFile, type Peeked, peek } from './bytes.js';
+import { type Chunks, type OpenFile, openFile, type Peeked, peek } from './bytes.js';
 import { gunzip } from './decompress.js';
 import {
   beginsWithJson,
@@ -39,7 +39,7 @@ export async function* readBatches(file: string, rules: ReadRules): AsyncGenerat
   const opened = await openFile(file);
   try {
     const places = new Places(file);
-    const { head, chunks } = await uncompressed(opened.chunks());
+    const { head, chunks } = await uncompressed(opened);
     const format = chooseFormat(file, head.toString(), rules);
     yield* readText(format, chunks, places, rules);
   } finally {
@@ -59,11 +59,11 @@ function readText(
   }
 }
 
-async function uncompressed(chunks: Chunks): Promise<Peeked> {
-  const peeked = await peek(chunks, HEAD_BYTES);
-  return signatureOf(peeked.head)?.kind === 'gzip'
-    ? peek(gunzip(peeked.chunks), HEAD_BYTES)
-    : peeked;
+async function uncompressed(file: OpenFile): Promise<Peeked> {
+  const head = await file.read(0, HEAD_BYTES);
+  return signatureOf(head)?.kind === 'gzip'
+    ? peek(gunzip(file.chunks), HEAD_BYTES)
+    : { head, chunks: file.chunks() };
 }
 
 /** @throws DATA_FORMAT */
