@@ -47,5 +47,18 @@ export type { ReadJsonOptions, ReadRowsOptions } from './sources/options.js';
 export { readRows } from './sources/readRows.js';
 export type { RowFiles } from './sources/rowFiles.js';
 export { fromJsonl } from './sources/sources.js';
+export { cachedProvider } from './providers/cachedProvider.js';
+export type {
+  LLMCallOptions,
+  LLMCompletion,
+  LLMFinishReason,
+  LLMMessage,
+  LLMProvider,
+  LLMRequest,
+  LLMUsage,
+} from './providers/llmProvider.js';
+export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js';
+export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
+export type { LLMSpending, TokenPrice } from './providers/spending.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';

@@ -1,0 +1,156 @@
+import { briefly, isPlainObject } from '@attune/core/util';
+import type { LLMFinishReason, LLMUsage } from '../llmProvider.js';
+
+/** One of the answers of a response. */
+export interface Choice {
+  readonly text: string;
+  readonly finishReason: LLMFinishReason;
+}
+
+/** What a response of /chat/completions says. */
+export type ReadCompletion =
+  | {
+      readonly choices: readonly Choice[];
+      readonly usage: LLMUsage | null;
+      readonly model: string | null;
+    }
+  | {
+      /** What is wrong with it: goes on "the endpoint answered ...". */
+      readonly problem: string;
+      /** The status that an error within a 200 names. */
+      readonly status: number | null;
+    };
+
+/** Reads the body of a response with status 200. Whatever stands there, it does not throw. */
+export function readCompletion(
+  text: string,
+  { dropThinking }: { readonly dropThinking: boolean },
+): ReadCompletion {
+  const body = parse(text);
+  if (!isPlainObject(body)) return { problem: describeBody(text), status: null };
+  if (body.error !== undefined && body.error !== null)
+    return { problem: `with an error: ${messageOf(body) ?? '?'}`, status: statusOf(body.error) };
+  if (!Array.isArray(body.choices))
+    return { problem: `with an object without choices: ${briefly(body, 120)}`, status: null };
+  const choices = body.choices.map((choice) => readChoice(choice, dropThinking));
+  const wrong = choices.indexOf(null);
+  if (wrong >= 0)
+    return {
+      problem: `with a choice without a message: ${briefly(body.choices[wrong], 120)}`,
+      status: null,
+    };
+  return {
+    choices: choices as Choice[],
+    usage: readUsage(body.usage),
+    model: typeof body.model === 'string' ? body.model : null,
+  };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function readChoice(choice: unknown, dropThinking: boolean): Choice | null {
+  if (!isPlainObject(choice)) return null;
+  const { message } = choice;
+  // Servers that continue texts have `text` in the place of a message.
+  if (!isPlainObject(message) && typeof choice.text !== 'string') return null;
+  const content = isPlainObject(message) ? contentOf(message) : String(choice.text);
+  return {
+    text: dropThinking ? withoutThinking(content) : content,
+    finishReason: finishReasonOf(choice.finish_reason),
+  };
+}
+
+/** Text, or parts of it; a refusal stands in a field of its own. */
+function contentOf({ content, refusal }: Readonly<Record<string, unknown>>): string {
+  if (typeof content === 'string' && content !== '') return content;
+  if (Array.isArray(content)) {
+    const parts = content.map((part: unknown) =>
+      typeof part === 'string'
+        ? part
+        : isPlainObject(part) && typeof part.text === 'string' && part.type !== 'reasoning'
+          ? part.text
+          : '',
+    );
+    if (parts.some((part) => part !== '')) return parts.join('');
+  }
+  return typeof refusal === 'string' ? refusal : '';
+}
+
+/** An open `<think>` at the end of the room has no answer behind it. */
+const withoutThinking = (text: string): string =>
+  text.replace(/^\s*<think>[\s\S]*?(?:<\/think>\s*|$)/, '');
+
+function finishReasonOf(reason: unknown): LLMFinishReason {
+  switch (reason) {
+    case 'stop':
+    case 'eos':
+    case 'eos_token':
+    case 'stop_sequence':
+    case 'end_turn':
+      return 'stop';
+    case 'length':
+    case 'max_tokens':
+      return 'length';
+    case 'content_filter':
+      return 'content_filter';
+    default:
+      return 'other';
+  }
+}
+
+function readUsage(usage: unknown): LLMUsage | null {
+  if (!isPlainObject(usage)) return null;
+  const { prompt_tokens: promptTokens, completion_tokens: completionTokens = 0 } = usage;
+  return isCount(promptTokens) && isCount(completionTokens)
+    ? { promptTokens, completionTokens }
+    : null;
+}
+
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
+
+/** A number like a status of HTTP in `code`, `status` or `status_code`. */
+function statusOf(error: unknown): number | null {
+  if (!isPlainObject(error)) return null;
+  const found = [error.code, error.status, error.status_code]
+    .map(Number)
+    .find((value) => Number.isInteger(value) && value >= 400 && value < 600);
+  return found ?? null;
+}
+
+/** What a body that is no completion says, in its own words; null: it has none. */
+export function messageOf(body: unknown): string | null {
+  if (typeof body === 'string') return body === '' ? null : body.slice(0, 500);
+  if (Array.isArray(body))
+    return (
+      body
+        .map(messageOf)
+        .filter((message) => message !== null)
+        .join('; ') || null
+    );
+  if (!isPlainObject(body)) return null;
+  for (const key of ['error', 'message', 'detail', 'msg', 'error_description']) {
+    const message = messageOf(body[key]);
+    if (message !== null) return message;
+  }
+  return null;
+}
+
+/** The words of an error body: its message, the title of a page, or how it begins. */
+export function describeBody(text: string): string {
+  if (text.trim() === '') return 'with nothing';
+  const message = messageOf(parse(text));
+  if (message !== null) return `"${message}"`;
+  if (/^\s*</.test(text)) {
+    const title = /<title[^>]*>([^<]{0,200})/i.exec(text)?.[1]?.trim();
+    return title ? `with a page: "${title}"` : 'with a page of HTML';
+  }
+  const isCutOff = /^\s*[{[]/.test(text) && parse(text) === undefined;
+  return `${isCutOff ? 'with JSON that is cut off or broken' : 'with what is no object of JSON'}: ${briefly(text, 120)}`;
+}
