@@ -19,8 +19,8 @@ interface Place {
  *
  * A record is written with one call that appends, between two line ends: what several caches of one
  * folder write, in one process or in several, does not mix, and a record that a kill cut off spoils
- * none behind it. A record that cannot be read is missing, and is written again. Of two with one
- * key the later counts.
+ * none behind it. A record that cannot be read is missing, and is written again. Where two have one
+ * key, the later counts.
  */
 export class DiskCache implements StageCache {
   readonly path: string;
