@@ -60,5 +60,6 @@ export type {
 export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js';
 export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
 export type { LLMSpending, TokenPrice } from './providers/spending.js';
+export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';
