@@ -230,26 +230,37 @@ describe('failures that may pass', () => {
         setTimeout(() => response.destroy(), 5);
       },
     ],
-    ['no answer in time', () => {}],
-    ['headers, and no body in time', (_, r) => void r.writeHead(200).write('{')],
   ];
 
   test.each(badly)('%s: the next try is taken', async (_, respond) => {
-    const { value, seen } = await ask(
-      (one, response) => (one.index < 2 ? respond(one, response) : json(response, good)),
-      { timeoutMs: 60 },
+    const { value, seen } = await ask((one, response) =>
+      one.index < 2 ? respond(one, response) : json(response, good),
     );
     expect(value!.texts).toEqual(['fine']);
     expect(seen.length).toBe(3);
   });
 
   test.each(badly)('%s: after the last try it is an error that says why', async (_, respond) => {
-    const { error, seen, provider } = await ask(respond, { timeoutMs: 30, maxRetries: 1 });
+    const { error, seen, provider } = await ask(respond, { maxRetries: 1 });
     expect(['DATA_LLM_UNREACHABLE', 'DATA_LLM_ANSWER']).toContain(error.code);
     expect(error.message).toContain('(2 tries)');
     expect(error.message).toContain('127.0.0.1');
     expect(seen.length).toBe(2);
     expect(provider.spent.requests).toBe(0);
+  });
+
+  test.each<[string, Respond]>([
+    ['no answer', () => {}],
+    ['headers, and no body', (_, r) => void r.writeHead(200).write('{')],
+  ])('%s in time: the next try is taken', async (_, respond) => {
+    const { value } = await ask(
+      (one, response) => (one.index < 1 ? respond(one, response) : json(response, good)),
+      { timeoutMs: 250 },
+    );
+    expect(value!.texts).toEqual(['fine']);
+    const { error } = await ask(respond, { timeoutMs: 50, maxRetries: 1 });
+    expect(error.code).toBe('DATA_LLM_UNREACHABLE');
+    expect(error.message).toContain('no whole answer within 50 ms (2 tries)');
   });
 
   test('nobody listens there', async () => {
