@@ -41,12 +41,6 @@ export {
 } from './pipeline/stageFunction.js';
 export type { LostRow, StageReport } from './pipeline/stageTally.js';
 export { data } from './plugin.js';
-export { answerOf, promptOf, rowText } from './schemas/rowText.js';
-export type { Paths } from './sources/expandPaths.js';
-export type { ReadJsonOptions, ReadRowsOptions } from './sources/options.js';
-export { readRows } from './sources/readRows.js';
-export type { RowFiles } from './sources/rowFiles.js';
-export { fromJsonl } from './sources/sources.js';
 export { cachedProvider } from './providers/cachedProvider.js';
 export type {
   LLMCallOptions,
@@ -60,6 +54,11 @@ export type {
 export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js';
 export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
 export type { LLMSpending, TokenPrice } from './providers/spending.js';
-export { answerOf, promptOf, rowText } from './schemas/rowText.js';
+export { answerOf, answerOf, promptOf, promptOf, rowText, rowText } from './schemas/rowText.js';
+export type { Paths } from './sources/expandPaths.js';
+export type { ReadJsonOptions, ReadRowsOptions } from './sources/options.js';
+export { readRows } from './sources/readRows.js';
+export type { RowFiles } from './sources/rowFiles.js';
+export { fromJsonl } from './sources/sources.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';
