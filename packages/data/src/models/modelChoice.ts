@@ -107,3 +107,9 @@ export async function choiceFingerprint(choice: ModelChoice): Promise<PlainJson>
   );
   return { name: choice, files };
 }
+
+/** What kept results of a tokenizer depend on: its name, or what it makes of a text. */
+export const tokenizerFingerprint = (choice: TokenizerChoice | undefined): PlainJson =>
+  typeof choice === 'object' ? [...choice.encode(TEXT)] : (choice ?? null);
+
+const TEXT = ' The quick brown fox, 1234.5 of them:\n\tüber größe 日本語 🙂 </s>';

@@ -5,6 +5,8 @@ import { type DataStage, DataStages } from '../contract/dataStage.js';
 import type { RowsInput } from '../contract/rowsInput.js';
 import { mixStage } from '../mix/mix.js';
 import type { MixSource, MixStageOptions } from '../mix/mixOptions.js';
+import { type KeepTopOptions, keepTopStage } from '../selection/keepTop.js';
+import { type ScoreIfdOptions, scoreIfdStage } from '../selection/scoreIfd.js';
 import { type FilterOptions, filterStage } from '../stages/filter.js';
 import { builtinStages } from '../stages/index.js';
 import { type MapOptions, mapStage } from '../stages/map.js';
@@ -75,6 +77,16 @@ export class DataPipeline {
   /** Mixes other sources into the rows: `ratio` is the share of the result that a source is. */
   mix(sources: readonly MixSource[], options: Omit<MixStageOptions, 'sources'> = {}): DataPipeline {
     return this.stage(mixStage, { ...options, sources });
+  }
+
+  /** Adds `ifd` to each row: how little its instruction helps with its answer. */
+  scoreIfd(options: ScoreIfdOptions): DataPipeline {
+    return this.stage(scoreIfdStage, options);
+  }
+
+  /** Leaves the rows with the best numbers in a column. */
+  keepTop(options: KeepTopOptions): DataPipeline {
+    return this.stage(keepTopStage, options);
   }
 
   /**

@@ -1,3 +1,8 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PlainJson } from '@attune/core/util';
+import type { StageCache } from '../../src/index.js';
+
 /** A Llama of 7,000 weights with a vocabulary of bytes. */
 export const tinyConfig = {
   model_type: 'llama',
@@ -17,3 +22,39 @@ export const bytes = {
   bosTokenId: null,
   encode: (text: string): number[] => [...Buffer.from(text)].map((byte) => byte + 3),
 };
+
+/** Words, numbers, spaces and signs as tokens, as in parity/data/ifd.py: 256 ids, BOS 1. */
+export const pieces = {
+  eosToken: '</s>',
+  eosTokenId: 2,
+  bosTokenId: 1,
+  encode: (text: string): number[] => [
+    1,
+    ...(text.match(/[A-Za-z]+|[0-9]+|[^A-Za-z0-9]/g) ?? []).map(
+      (piece) => 3 + ([...piece].reduce((sum, c, i) => sum + c.charCodeAt(0) * (i + 1), 0) % 253),
+    ),
+  ],
+};
+
+/** Fixtures of the whole repository. */
+export const parityFixtures = join(import.meta.dirname, '../../../../parity/fixtures');
+
+/** What parity/data wrote for this package. */
+export const fixtureJson = <T>(name: string): T =>
+  JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8')) as T;
+
+/** A cache that says what was asked of it. */
+export class CountingCache implements StageCache {
+  readonly values = new Map<string, PlainJson>();
+  hits = 0;
+
+  async get(key: string): Promise<PlainJson | undefined> {
+    const value = this.values.get(key);
+    if (value !== undefined) this.hits++;
+    return value;
+  }
+
+  async set(key: string, value: PlainJson): Promise<void> {
+    this.values.set(key, value);
+  }
+}
