@@ -67,6 +67,7 @@ export {
 } from './schemas/rowText.js';
 export { type KeepTopOptions, keepTop } from './selection/keepTop.js';
 export { type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
+export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export type { Paths } from './sources/expandPaths.js';
 export type { ReadJsonOptions, ReadRowsOptions } from './sources/options.js';
 export { readRows } from './sources/readRows.js';
