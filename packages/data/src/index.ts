@@ -54,20 +54,9 @@ export type {
 export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js';
 export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
 export type { LLMSpending, TokenPrice } from './providers/spending.js';
-export {
-  answerOf,
-  answerOf,
-  answerOf,
-  promptOf,
-  promptOf,
-  promptOf,
-  rowText,
-  rowText,
-  rowText,
-} from './schemas/rowText.js';
+export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export { type KeepTopOptions, keepTop } from './selection/keepTop.js';
 export { type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
-export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export type { Paths } from './sources/expandPaths.js';
 export type { ReadJsonOptions, ReadRowsOptions } from './sources/options.js';
 export { readRows } from './sources/readRows.js';
