@@ -34,7 +34,8 @@ const ifdShape = {
   /** Texts of a forward pass; a row has two. Default 16. */
   batchSize: z.int().min(1).default(16),
   /**
-   * What the answer follows, with `{instruction}` and `{input}` in it. Default: that of the variant.
+   * What the answer follows, with `{instruction}` and `{input}` in it. Default: the prompt of the
+   * variant.
    */
   prompt: z
     .string()
