@@ -18,6 +18,8 @@ export {
 } from './contract/dataStage.js';
 export type { EmbedCall, Embedder } from './contract/embedder.js';
 export type { RowsInput } from './contract/rowsInput.js';
+export { dedupe } from './dedup/dedupe.js';
+export type { DedupeOptions } from './dedup/options.js';
 export type { EmbedderChoice } from './embedders/embedderChoice.js';
 export { type EndpointEmbedderOptions, endpointEmbedder } from './embedders/endpointEmbedder.js';
 export { type ModelEmbedderOptions, modelEmbedder } from './embedders/modelEmbedder.js';

@@ -3,6 +3,8 @@ import { nearest, parseOptions } from '@attune/core/util';
 import type { DataRow, SplitName } from '../contract/dataRow.js';
 import { type DataStage, DataStages } from '../contract/dataStage.js';
 import type { RowsInput } from '../contract/rowsInput.js';
+import { dedupeStage } from '../dedup/dedupe.js';
+import type { DedupeOptions } from '../dedup/options.js';
 import { mixStage } from '../mix/mix.js';
 import type { MixSource, MixStageOptions } from '../mix/mixOptions.js';
 import { type KeepTopOptions, keepTopStage } from '../selection/keepTop.js';
@@ -62,6 +64,11 @@ export class DataPipeline {
   /** @internal */
   static of(source: RowsInput, options: PipelineOptions): DataPipeline {
     return new DataPipeline({ source, options, stages: [] });
+  }
+
+  /** Leaves out rows that are copies, or nearly, of one that stays. */
+  dedupe(options: DedupeOptions = {}): DataPipeline {
+    return this.stage(dedupeStage, options);
   }
 
   /** Leaves out the rows that a function refuses. */

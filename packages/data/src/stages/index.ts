@@ -1,4 +1,5 @@
 import type { DataStage } from '../contract/dataStage.js';
+import { dedupeStage } from '../dedup/dedupe.js';
 import { mixStage } from '../mix/mix.js';
 import { keepTopStage } from '../selection/keepTop.js';
 import { scoreIfdStage } from '../selection/scoreIfd.js';
@@ -7,6 +8,7 @@ import { mapStage } from './map.js';
 
 /** The stages of this package. */
 export const builtinStages: readonly DataStage[] = [
+  dedupeStage,
   filterStage,
   keepTopStage,
   mapStage,

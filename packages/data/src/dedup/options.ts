@@ -1,0 +1,104 @@
+import type { Row } from '@attune/core';
+import type { OptionsInput } from '@attune/core/util';
+import { z } from 'zod';
+import type { RowsInput } from '../contract/rowsInput.js';
+import { rowText } from '../schemas/rowText.js';
+import { normalizationShape } from './normalizeText.js';
+
+const shingleShape = {
+  /**
+   * What a shingle is made of. Default 'auto': words, but characters for rows of fewer than 30
+   * words and for text without spaces between words (Chinese, Japanese, Thai).
+   */
+  unit: z.enum(['auto', 'word', 'character']).default('auto'),
+  /** Words, or characters, of a shingle. Default 5. A shorter row is one shingle. */
+  size: z.int().min(1).max(64).default(5).meta({ aka: 'n ngram ngramsize' }),
+};
+
+const nearShape = {
+  /** How candidates are found. Default 'minhash': MinHash with locality-sensitive hashing. */
+  method: z.literal('minhash').default('minhash'),
+  /**
+   * Least Jaccard similarity of two sets of shingles, |A and B| / |A or B|, from which one row of
+   * the two goes. It is counted in full: MinHash only says which pairs to count. Default 0.8.
+   */
+  threshold: z.number().gt(0).max(1).default(0.8).meta({ aka: 'jaccard jaccardthreshold' }),
+  /** What rows are cut into. Default: 5 words, or 5 characters. */
+  shingle: z.strictObject(shingleShape).prefault({}),
+  /** Hashes of a signature. More find more of the pairs at the threshold. Default 128. */
+  permutations: z.int().min(1).max(4096).default(128).meta({ aka: 'numperm' }),
+  /**
+   * How signatures are cut: rows with all hashes of one band alike are compared. Default: the
+   * longest bands that find 99.5 % of the pairs right at the threshold (0.8: 21 bands of 6).
+   */
+  banding: z
+    .strictObject({ bands: z.int().min(1), rows: z.int().min(1) })
+    .nullable()
+    .default(null),
+  ...normalizationShape,
+};
+
+const keepColumn = z.strictObject({
+  /** A column with a number in each row. Rows without one come last. */
+  column: z.string().min(1),
+  /** Default 'highest'. */
+  order: z.enum(['highest', 'lowest']).default('highest'),
+});
+
+export const dedupeShape = {
+  /** Leaves out rows of equal text. Default true: case, white space and width do not count. */
+  exact: z.union([z.boolean(), z.strictObject(normalizationShape)]).default(true),
+  /** Leaves out rows whose text is nearly equal. Default false; true: all defaults. */
+  near: z
+    .union([z.boolean(), z.strictObject(nearShape)])
+    .default(false)
+    .meta({ aka: 'minhash fuzzy' }),
+  /** What is compared. Default: all text of a row, prompts and answers. */
+  text: z
+    .custom<(row: Row) => string>(
+      (value) => typeof value === 'function',
+      'expected a function of a row',
+    )
+    .default(() => rowText),
+  /**
+   * Which row of several stays: the first one (default), the one with the longest text, or the one
+   * with the best number in a column. Rows in `test` and `validation` stay before those in `train`
+   * whatever this says.
+   */
+  keep: z.union([z.enum(['first', 'longest']), keepColumn]).default('first'),
+  /**
+   * Rows of another set that none of these may be a copy of: an evaluation set. They are compared
+   * with, and not given. Default: none.
+   */
+  against: z
+    .custom<RowsInput>(
+      (value) =>
+        typeof value === 'object' &&
+        value !== null &&
+        (Symbol.iterator in value || Symbol.asyncIterator in value),
+      'expected rows: an array, an iterable, or what readRows gives',
+    )
+    .nullable()
+    .default(null),
+};
+
+/** Options of {@link dedupe}. */
+export type DedupeOptions = OptionsInput<typeof dedupeShape>;
+
+export const dedupeSchema = z.strictObject(dedupeShape);
+
+/** Options, checked and filled in. */
+export type DedupePlan = z.output<typeof dedupeSchema>;
+
+const exactSchema = z.strictObject(normalizationShape);
+const nearSchema = z.strictObject(nearShape);
+
+export type NearPlan = z.output<typeof nearSchema>;
+
+/** `true` is all defaults, `false` null. */
+export const exactOf = ({ exact }: DedupePlan) =>
+  typeof exact === 'boolean' ? (exact ? exactSchema.parse({}) : null) : exact;
+
+/** `true` is all defaults, `false` null. */
+export const nearOf = ({ near }: DedupePlan): NearPlan | null =>
+  typeof near === 'boolean' ? (near ? nearSchema.parse({}) : null) : near;
