@@ -31,9 +31,11 @@ export function dataReport(
   splits: Readonly<Record<SplitName, number>>,
 ): DataReport {
   const added = sums(stages.map((stage) => stage.added));
+  // Those of the reading are among its rows.
+  const problems = stages.slice(1).reduce((all, stage) => all + stage.problems, 0);
   const groups = stages.map(({ facts }) => facts.groupsShared);
   return {
-    rowsIn: stages[0]!.rowsIn + sum(added),
+    rowsIn: stages[0]!.rowsIn + sum(added) + problems,
     rowsOut: stages.at(-1)!.rowsOut,
     quarantined: sum(sums(stages.map((stage) => stage.quarantined))),
     dropped: sums(stages.map((stage) => stage.dropped)),

@@ -9,6 +9,7 @@ import { mixStage } from '../mix/mix.js';
 import type { MixSource, MixStageOptions } from '../mix/mixOptions.js';
 import { type KeepTopOptions, keepTopStage } from '../selection/keepTop.js';
 import { type ScoreIfdOptions, scoreIfdStage } from '../selection/scoreIfd.js';
+import { type SplitOptions, splitStage } from '../split/splitStage.js';
 import { type FilterOptions, filterStage } from '../stages/filter.js';
 import { builtinStages } from '../stages/index.js';
 import { type MapOptions, mapStage } from '../stages/map.js';
@@ -94,6 +95,11 @@ export class DataPipeline {
   /** Leaves the rows with the best numbers in a column. */
   keepTop(options: KeepTopOptions): DataPipeline {
     return this.stage(keepTopStage, options);
+  }
+
+  /** Marks each row as train, validation or test, so that no group is on two sides. */
+  split(options: SplitOptions = {}): DataPipeline {
+    return this.stage(splitStage, options);
   }
 
   /**

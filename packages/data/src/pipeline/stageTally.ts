@@ -22,6 +22,8 @@ export interface StageReport {
   readonly dropped: Readonly<Record<string, number>>;
   /** Rows that were put aside, by reason. */
   readonly quarantined: Readonly<Record<string, number>>;
+  /** Places without a row among those: of rows that the stage read itself, as mixing does. */
+  readonly problems: number;
   /** The first rows of each reason. */
   readonly samples: readonly LostRow[];
   readonly facts: Readonly<Record<string, PlainJson>>;
@@ -101,6 +103,7 @@ export class StageTally {
       added: Object.fromEntries(this.#added),
       dropped: Object.fromEntries(this.#dropped),
       quarantined: Object.fromEntries(this.#quarantined),
+      problems: this.#problems,
       samples: this.#samples,
       facts: Object.fromEntries(this.#facts),
       warnings: [...this.#warnings],

@@ -3,6 +3,7 @@ import { dedupeStage } from '../dedup/dedupe.js';
 import { mixStage } from '../mix/mix.js';
 import { keepTopStage } from '../selection/keepTop.js';
 import { scoreIfdStage } from '../selection/scoreIfd.js';
+import { splitStage } from '../split/splitStage.js';
 import { filterStage } from './filter.js';
 import { mapStage } from './map.js';
 
@@ -14,4 +15,5 @@ export const builtinStages: readonly DataStage[] = [
   mapStage,
   mixStage,
   scoreIfdStage,
+  splitStage,
 ];

@@ -122,7 +122,7 @@ test('uniform, weighted and temperature: counts are exact, passes whole', async 
 });
 
 test('drawn in turn by weights: proportions within the bound, determined by the seed', async () => {
-  const n = 20_000;
+  const n = 4000;
   const sources = [2, 1, 1].map((weight, i) => source('abc'[i]!, n, { weight, size: n }));
   const draw = (seed: number) =>
     idsOf(mix(sources, { strategy: 'interleave', stopping: 'first_exhausted', seed }));
@@ -240,6 +240,10 @@ test('a source may be named in a column; places without a row are put aside once
     { id: 'g0', source: 'g' },
   ]);
   expect(quarantined).toHaveLength(1);
+  const { report } = await pipeline(rowsOf('a', 3))
+    .mix([{ ...broken, ratio: 0.25 }])
+    .collect();
+  expect(report).toMatchObject({ rowsIn: 5, rowsOut: 4, quarantined: 1, added: { g: 1 } });
   await expect(mix([source('a', 3), broken], { sourceColumn: 'id' })).rejects.toThrow(
     'DATA_COLUMN_TAKEN: rows of "a" have a column "id" already.',
   );
