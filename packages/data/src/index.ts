@@ -1,5 +1,21 @@
-export { type DataRow, formatOrigin, isProblem, type ReadRow, type RowOrigin, type RowProblem, type SplitName } from './contract/dataRow.js';
-export { type DataStage, type DataStageDefinition, DataStages, defineDataStage, type HeldRows, type StageCache, type StageContext } from './contract/dataStage.js';
+export {
+  type DataRow,
+  formatOrigin,
+  isProblem,
+  type ReadRow,
+  type RowOrigin,
+  type RowProblem,
+  type SplitName,
+} from './contract/dataRow.js';
+export {
+  type DataStage,
+  type DataStageDefinition,
+  DataStages,
+  defineDataStage,
+  type HeldRows,
+  type StageCache,
+  type StageContext,
+} from './contract/dataStage.js';
 export type { EmbedCall, Embedder } from './contract/embedder.js';
 export type { RowsInput } from './contract/rowsInput.js';
 export { dedupe } from './dedup/dedupe.js';
@@ -11,13 +27,32 @@ export { type MixRun, type MixServices, type MixState, mix } from './mix/mix.js'
 export type { MixOptions, MixSource, MixStageOptions } from './mix/mixOptions.js';
 export type { ModelChoice, TokenizerChoice } from './models/modelChoice.js';
 export type { DataReport } from './pipeline/dataReport.js';
-export { DataPipeline, type PipelineOptions, type PipelineOutcome, pipeline } from './pipeline/pipeline.js';
+export {
+  DataPipeline,
+  type PipelineOptions,
+  type PipelineOutcome,
+  pipeline,
+} from './pipeline/pipeline.js';
 export type { StageProgress } from './pipeline/runStages.js';
-export { type StageFunction, type StageOutcome, type StageRun, type StageServices, stageFunction } from './pipeline/stageFunction.js';
+export {
+  type StageFunction,
+  type StageOutcome,
+  type StageRun,
+  type StageServices,
+  stageFunction,
+} from './pipeline/stageFunction.js';
 export type { LostRow, StageReport } from './pipeline/stageTally.js';
 export { data } from './plugin.js';
 export { cachedProvider } from './providers/cachedProvider.js';
-export type { LLMCallOptions, LLMCompletion, LLMFinishReason, LLMMessage, LLMProvider, LLMRequest, LLMUsage } from './providers/llmProvider.js';
+export type {
+  LLMCallOptions,
+  LLMCompletion,
+  LLMFinishReason,
+  LLMMessage,
+  LLMProvider,
+  LLMRequest,
+  LLMUsage,
+} from './providers/llmProvider.js';
 export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js';
 export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
 export type { LLMSpending, TokenPrice } from './providers/spending.js';
