@@ -7,6 +7,7 @@ import { dedupeStage } from '../dedup/dedupe.js';
 import type { DedupeOptions } from '../dedup/options.js';
 import { mixStage } from '../mix/mix.js';
 import type { MixSource, MixStageOptions } from '../mix/mixOptions.js';
+import { type QualityOptions, qualityStage } from '../quality/qualityStage.js';
 import { type KeepTopOptions, keepTopStage } from '../selection/keepTop.js';
 import { type ScoreIfdOptions, scoreIfdStage } from '../selection/scoreIfd.js';
 import { type SplitOptions, splitStage } from '../split/splitStage.js';
@@ -100,6 +101,11 @@ export class DataPipeline {
   /** Marks each row as train, validation or test, so that no group is on two sides. */
   split(options: SplitOptions = {}): DataPipeline {
     return this.stage(splitStage, options);
+  }
+
+  /** Judges rows by checks, and leaves out or scores those with faults. */
+  quality(options: QualityOptions): DataPipeline {
+    return this.stage(qualityStage, options);
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { DataStage } from '../contract/dataStage.js';
 import { dedupeStage } from '../dedup/dedupe.js';
 import { mixStage } from '../mix/mix.js';
+import { qualityStage } from '../quality/qualityStage.js';
 import { keepTopStage } from '../selection/keepTop.js';
 import { scoreIfdStage } from '../selection/scoreIfd.js';
 import { splitStage } from '../split/splitStage.js';
@@ -16,4 +17,5 @@ export const builtinStages: readonly DataStage[] = [
   mixStage,
   scoreIfdStage,
   splitStage,
+  qualityStage,
 ];

@@ -1,0 +1,12 @@
+import { type CompletenessOptions, completeness } from './completeness/completeness.js';
+import { type HarmlessnessOptions, harmlessness } from './harmlessness/harmlessness.js';
+import type { QualityCheck } from './qualityCheck.js';
+
+/** The options of each check of this package. */
+export interface BuiltinChecks {
+  readonly completeness: CompletenessOptions;
+  readonly harmlessness: HarmlessnessOptions;
+}
+
+/** The checks of this package. */
+export const builtinChecks: readonly QualityCheck[] = [completeness, harmlessness];

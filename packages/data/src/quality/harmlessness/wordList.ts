@@ -1,0 +1,52 @@
+/**
+ * Words and phrases that the check `harmlessness` finds by default: insults of groups of people,
+ * threats and calls to hurt oneself, sexual words without another meaning. Words with a harmless
+ * meaning beside ("kill", "master", "ass") are not among them. A list of your own replaces it.
+ */
+export const HARMFUL_WORDS: readonly string[] = [
+  // Insults of groups of people.
+  'nigger',
+  'niggers',
+  'nigga',
+  'faggot',
+  'faggots',
+  'kike',
+  'kikes',
+  'wetback',
+  'wetbacks',
+  'towelhead',
+  'raghead',
+  'tranny',
+  'subhumans',
+  'untermensch',
+  'kanake',
+  'bougnoule',
+  'sudaca',
+  'maricón',
+  '支那人',
+  // Threats, and calls to hurt oneself.
+  'kill yourself',
+  'kill your self',
+  'go kill yourself',
+  'i will kill you',
+  'i am going to kill you',
+  "i'm going to kill you",
+  'i will rape you',
+  'bring dich um',
+  'ich bringe dich um',
+  'suicide-toi',
+  'mátate',
+  '去死吧',
+  '死ね',
+  // Sexual words.
+  'cunt',
+  'cunts',
+  'cumshot',
+  'blowjob',
+  'gangbang',
+  'deepthroat',
+  'motherfucker',
+  'motherfuckers',
+  'child porn',
+  'child pornography',
+];
