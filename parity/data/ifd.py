@@ -103,7 +103,7 @@ def main():
     rows = [json.loads(line) for line in data.read_text().splitlines()[:200]]
     value = {"versions": VERSIONS}
     for variant in PROMPTS:
-        scores = [ifd(model, tokenizer, [row["prompt"], "", row["completion"]], variant, 256) for row in rows]
+        scores = [ifd(model, tokenizer, [row["prompt"], "", row["completion"]], variant, 512) for row in rows]
         value[variant] = [score and [round(score["ifd"], 9), *score["tokens"]] for score in scores]
     (OUT / "ifd-stories.json").write_text(json.dumps(value) + "\n")
 
