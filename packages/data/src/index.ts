@@ -18,6 +18,7 @@ export {
 } from './contract/dataStage.js';
 export type { EmbedCall, Embedder } from './contract/embedder.js';
 export type { RowsInput } from './contract/rowsInput.js';
+export { type CurriculumOptions, curriculum } from './curriculum/curriculum.js';
 export { dedupe } from './dedup/dedupe.js';
 export type { DedupeOptions } from './dedup/options.js';
 export type { EmbedderChoice } from './embedders/embedderChoice.js';

@@ -65,6 +65,8 @@ interface Block {
 class FileRows implements HeldRows {
   /** The piece that was read last. */
   #block: Block = { start: 0, bytes: Buffer.alloc(0) };
+  /** First byte of the row behind the one that was asked for last. */
+  #next = 0;
 
   constructor(
     private readonly folder: string,
@@ -82,6 +84,7 @@ class FileRows implements HeldRows {
     const begin = index === 0 ? 0 : this.ends[index - 1]!;
     const end = this.ends[index]!;
     const { start, bytes } = await this.#blockOf(begin, end);
+    this.#next = end;
     return this.lines.fromLine(bytes.toString('utf8', begin - start, end - start - 1));
   }
 
@@ -89,7 +92,9 @@ class FileRows implements HeldRows {
     const { start, bytes } = this.#block;
     if (begin >= start && end <= start + bytes.length) return this.#block;
     const left = this.ends.at(-1)! - begin;
-    const block = Buffer.allocUnsafe(Math.min(left, Math.max(BLOCK, end - begin)));
+    // A row out of order is read alone: a block for each would be read for nothing.
+    const inOrder = begin === this.#next;
+    const block = Buffer.allocUnsafe(Math.min(left, Math.max(inOrder ? BLOCK : 0, end - begin)));
     for (let done = 0; done < block.length; ) {
       const { bytesRead } = await this.file.read(block, done, block.length - done, begin + done);
       if (bytesRead === 0) throw new Error('held rows ended early');

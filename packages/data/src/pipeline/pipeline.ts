@@ -3,6 +3,7 @@ import { nearest, parseOptions } from '@attune/core/util';
 import type { DataRow, SplitName } from '../contract/dataRow.js';
 import { type DataStage, DataStages } from '../contract/dataStage.js';
 import type { RowsInput } from '../contract/rowsInput.js';
+import { type CurriculumOptions, curriculumStage } from '../curriculum/curriculum.js';
 import { dedupeStage } from '../dedup/dedupe.js';
 import type { DedupeOptions } from '../dedup/options.js';
 import { mixStage } from '../mix/mix.js';
@@ -96,6 +97,11 @@ export class DataPipeline {
   /** Leaves the rows with the best numbers in a column. */
   keepTop(options: KeepTopOptions): DataPipeline {
     return this.stage(keepTopStage, options);
+  }
+
+  /** Orders rows from easy to hard. */
+  curriculum(options: CurriculumOptions): DataPipeline {
+    return this.stage(curriculumStage, options);
   }
 
   /** Marks each row as train, validation or test, so that no group is on two sides. */

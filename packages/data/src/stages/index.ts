@@ -1,4 +1,5 @@
 import type { DataStage } from '../contract/dataStage.js';
+import { curriculumStage } from '../curriculum/curriculum.js';
 import { dedupeStage } from '../dedup/dedupe.js';
 import { mixStage } from '../mix/mix.js';
 import { qualityStage } from '../quality/qualityStage.js';
@@ -11,6 +12,7 @@ import { mapStage } from './map.js';
 /** The stages of this package. */
 export const builtinStages: readonly DataStage[] = [
   dedupeStage,
+  curriculumStage,
   filterStage,
   keepTopStage,
   mapStage,
