@@ -62,10 +62,15 @@ export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export { type KeepTopOptions, keepTop } from './selection/keepTop.js';
 export { type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
 export type { Paths } from './sources/expandPaths.js';
-export type { ReadJsonOptions, ReadRowsOptions } from './sources/options.js';
+export type {
+  ReadCsvOptions,
+  ReadJsonOptions,
+  ReadRowsOptions,
+  ReadTextOptions,
+} from './sources/options.js';
 export { readRows } from './sources/readRows.js';
 export type { RowFiles } from './sources/rowFiles.js';
-export { fromJsonl } from './sources/sources.js';
+export { fromCsv, fromFiles, fromJson, fromJsonl, fromText, fromTsv } from './sources/sources.js';
 export { groupSplit, type SplitReport, type SplitRows } from './split/groupSplit.js';
 export type { SplitOptions } from './split/splitStage.js';
 export type { StratumReport } from './split/strata.js';

@@ -1,17 +1,17 @@
 import { isUtf8 } from 'node:buffer';
 import type { ReadRow } from '../contract/dataRow.js';
-import type { Chunks } from './bytes.js';
 import { type LineBlock, lineBlocks } from './lineBlocks.js';
 import type { JsonRules } from './options.js';
 import { NoRow, parseRow } from './parseRow.js';
-import { cutOff, notUtf8, type Places, tooLong } from './places.js';
+import { cutOff, notText, type Places, tooLong } from './places.js';
+import type { Utf8Text } from './transcode.js';
 
 /**
  * Rows of JSON Lines, many at a time. Blank lines are no places; every other line is a row or a
  * problem.
  */
 export async function* readJsonLines(
-  chunks: Chunks,
+  { chunks, encoding }: Utf8Text,
   places: Places,
   rules: JsonRules,
 ): AsyncGenerator<ReadRow[]> {
@@ -31,7 +31,7 @@ export async function* readJsonLines(
         readLine(text.slice(begin, end), number, places, rules, reads);
         begin = end + 1;
       }
-    } else readBytes(block, places, rules, reads);
+    } else readBytes(block, encoding, places, rules, reads);
     yield reads;
   }
 }
@@ -69,7 +69,13 @@ const isBlank = (text: string): boolean =>
   text.length === 0 || (text.charCodeAt(0) <= 0x20 && text.trim() === '');
 
 /** Lines of which some are no UTF-8. */
-function readBytes(block: LineBlock, places: Places, rules: JsonRules, reads: ReadRow[]): void {
+function readBytes(
+  block: LineBlock,
+  encoding: string,
+  places: Places,
+  rules: JsonRules,
+  reads: ReadRow[],
+): void {
   const { bytes, end, offset } = block;
   let line = block.line;
   for (let begin = 0; begin < bytes.length; line++) {
@@ -77,7 +83,7 @@ function readBytes(block: LineBlock, places: Places, rules: JsonRules, reads: Re
     if (at < 0) at = bytes.length;
     const one = bytes.subarray(begin, at);
     if (isUtf8(one)) readLine(one.toString(), line, places, rules, reads);
-    else reads.push(places.problem(notUtf8(one, offset + begin), line, one.toString()));
+    else reads.push(places.problem(notText(one, offset + begin, encoding), line, one.toString()));
     begin = at + 1;
   }
 }

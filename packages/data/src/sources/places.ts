@@ -46,11 +46,18 @@ export const tooLong = (bytes: number, limit: number): string =>
 /** A problem: the file ends before it should. */
 export const cutOff = (why: string): string => `${why}; what comes behind is not read.`;
 
-/** A problem: bytes that are no text. @param offset of the first of them in the whole text */
-export function notUtf8(bytes: Buffer, offset: number): string {
+/**
+ * A problem: bytes that are no text.
+ *
+ * @param offset of the first of them in the whole text
+ * @param encoding of the file
+ */
+export function notText(bytes: Buffer, offset: number, encoding: string): string {
+  if (encoding !== 'utf-8')
+    return `the row has bytes that are no characters of ${encoding}. If the file has another encoding, name it, e.g. encoding: "windows-1252".`;
   const at = firstBadByte(bytes);
   const byte = bytes[at]!.toString(16).padStart(2, '0');
-  return `not UTF-8 text: byte ${at} of the row (byte ${offset + at} of the text) is 0x${byte}. If the file has another encoding, name it: encoding: "windows-1252".`;
+  return `not UTF-8 text: byte ${at} of the row (byte ${offset + at} of the text) is 0x${byte}. If the file has another encoding, name it, e.g. encoding: "windows-1252".`;
 }
 
 const REPLACED = '\ufffd';

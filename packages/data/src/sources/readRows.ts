@@ -1,7 +1,8 @@
 import { AttuneError } from '@attune/core';
-import { parseOptions } from '@attune/core/util';
+import { briefly, parseOptions } from '@attune/core/util';
 import type { ReadRow } from '../contract/dataRow.js';
-import { type Chunks, type OpenFile, openFile, type Peeked, peek } from './bytes.js';
+import { type OpenFile, openFile, type Peeked, peek } from './bytes.js';
+import { readCsv } from './csv.js';
 import { gunzip } from './decompress.js';
 import {
   beginsWithJson,
@@ -12,9 +13,13 @@ import {
   signatureOf,
 } from './detect.js';
 import { Flattened } from './flatten.js';
+import { isDocument, readJsonDocuments } from './jsonDocuments.js';
 import { readJsonLines } from './jsonLines.js';
 import { type ReadRowsOptions, type ReadRules, readOptions } from './options.js';
 import { Places } from './places.js';
+import { readPlainText } from './plainText.js';
+import { toUtf8, type Utf8Text } from './transcode.js';
+import { unzstd } from './zstd.js';
 
 /**
  * Reads a file row by row, whatever its format: JSON Lines, JSON, CSV, TSV, Parquet, Arrow or text,
@@ -39,39 +44,77 @@ export async function* readBatches(file: string, rules: ReadRules): AsyncGenerat
   const opened = await openFile(file);
   try {
     const places = new Places(file);
-    const { head, chunks } = await uncompressed(opened);
-    const format = chooseFormat(file, head.toString(), rules);
-    yield* readText(format, chunks, places, rules);
+    const content = await uncompressed(opened);
+    const signature = signatureOf(content.head);
+    if (signature?.kind === 'other')
+      yield [places.problem(`the file is ${signature.name}. ${signature.remedy}`)];
+    else if (signature?.kind === 'parquet' || signature?.kind === 'arrow')
+      yield [places.problem(`the file is ${signature.kind}`)];
+    else yield* readText(file, content, places, rules);
   } finally {
     await opened.close();
   }
 }
 
-function readText(
-  format: Format,
-  chunks: Chunks,
+async function* readText(
+  file: string,
+  content: Peeked,
   places: Places,
   rules: ReadRules,
 ): AsyncGenerator<ReadRow[]> {
+  const text = await peekText(toUtf8(content, rules.encoding));
+  const format = chooseFormat(file, text.head, rules);
   switch (format) {
+    case 'json':
+      yield* isDocument(text.head)
+        ? readJsonDocuments(text, places, rules)
+        : readJsonLines(text, places, rules);
+      return;
+    case 'csv':
+    case 'tsv':
+      yield* readCsv(text, places, rules, format === 'tsv');
+      return;
+    case 'text':
+      yield* readPlainText(text, places, rules);
+      return;
     default:
-      return readJsonLines(chunks, places, rules);
+      yield [
+        places.problem(
+          content.head.length === 0
+            ? 'the file is empty.'
+            : `no ${format === 'parquet' ? 'Parquet' : 'Arrow'} file: it begins with ${briefly(text.head, 40)}.`,
+        ),
+      ];
   }
 }
 
+/** How often a file may be compressed. */
+const LAYERS = 4;
+
 async function uncompressed(file: OpenFile): Promise<Peeked> {
-  const head = await file.read(0, HEAD_BYTES);
-  return signatureOf(head)?.kind === 'gzip'
-    ? peek(gunzip(file.chunks), HEAD_BYTES)
-    : { head, chunks: file.chunks() };
+  let open = file.chunks;
+  for (let layer = 0; ; layer++) {
+    const content = await peek(open(), HEAD_BYTES);
+    const kind = signatureOf(content.head)?.kind;
+    if (layer === LAYERS || (kind !== 'gzip' && kind !== 'zstd')) return content;
+    await content.chunks[Symbol.asyncIterator]().return?.();
+    const outer = open;
+    open = kind === 'gzip' ? () => gunzip(outer) : () => unzstd(outer());
+  }
+}
+
+/** Text with its first characters. */
+async function peekText({ chunks, encoding }: Utf8Text): Promise<Utf8Text & { head: string }> {
+  const peeked = await peek(chunks, HEAD_BYTES);
+  return { encoding, chunks: peeked.chunks, head: peeked.head.toString() };
 }
 
 /** @throws DATA_FORMAT */
 function chooseFormat(file: string, head: string, { format }: ReadRules): Format {
   if (format !== undefined) return format;
   const named = formatOfName(file);
-  const told = named === 'csv' || named === 'tsv' ? beginsWithJson(head) : named === null;
-  const chosen = told ? formatOfText(head) : named;
+  const isOther = named === null || (named !== 'json' && named !== 'text' && beginsWithJson(head));
+  const chosen = isOther ? formatOfText(head) : named;
   if (chosen !== null) return chosen;
   throw new AttuneError(
     'DATA_FORMAT',
