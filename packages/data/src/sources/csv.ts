@@ -11,8 +11,8 @@ import type { Utf8Text } from './transcode.js';
  * Rows of comma-separated values. All values are texts: no type is guessed from the first rows. A
  * row that has more or fewer cells than the header is a problem.
  *
- * Columns without a name are "column_3" by their place. Of columns with the same name the later are
- * "name_2", "name_3"; that, and a column "__proto__", is one problem in the line of the header.
+ * Columns without a name are "column_3" by their place. Where several have one name, the later ones
+ * are "name_2", "name_3"; that, and a column "__proto__", is one problem in the header's line.
  *
  * @param isTsv whether the name of the file says so
  */

@@ -8,7 +8,7 @@ export const ZSTD_ROWS = Buffer.from(
 
 /** A frame whose blocks are not compressed. */
 export function zstdFrame(bytes: Buffer): Buffer {
-  const parts = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58])];
+  const parts: Buffer[] = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58])];
   for (let at = 0; at === 0 || at < bytes.length; at += 2 ** 17) {
     const block = bytes.subarray(at, at + 2 ** 17);
     const header = Buffer.alloc(3);
