@@ -97,7 +97,7 @@ describe('JSON Lines', () => {
       [1, { a: 'ü\ufffd' }],
       [
         2,
-        'not UTF-8 text: byte 6 of the row (byte 20 of the text) is 0xe9. If the file has another encoding, name it: encoding: "windows-1252".',
+        'not UTF-8 text: byte 6 of the row (byte 20 of the text) is 0xe9. If the file has another encoding, name it, e.g. encoding: "windows-1252".',
       ],
       [3, { a: 3 }],
     ]);
