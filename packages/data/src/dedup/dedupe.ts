@@ -13,13 +13,15 @@ export const dedupeStage = defineDataStage({
 
 /**
  * Leaves out rows that are copies, or nearly, of one that stays. Reasons: 'duplicate',
- * 'near-duplicate'.
+ * 'near-duplicate', 'semantic-duplicate', looked for in this order. Rows without text stay.
  *
- * Memory: 200 bytes a row and, for near-duplicates, its text as UTF-8. Rows are given as they come
- * unless they have a split, or `keep` or `grouping` needs all of them: those are held in a file.
+ * Rows are given as they come, unless they have a split, or `keep` or `grouping` needs all of them:
+ * then they are held in a file. Memory for each row that stays: 60 bytes, for near-duplicates 200
+ * more and its text as UTF-8, for semantic ones its vector.
  *
  * @example
  * const { rows, report } = await dedupe(all, { near: { threshold: 0.8 } });
+ * @throws DATA_TEXT, DATA_EMBEDDER, DATA_ENDPOINT, DATA_MODEL while rows are read
  * @see Broder 1997, "On the resemblance and containment of documents"; Lee et al. 2022,
  *   arXiv:2107.06499
  */

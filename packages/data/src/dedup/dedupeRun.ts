@@ -1,36 +1,33 @@
 import { AttuneError } from '@attune/core';
 import { describeValue } from '@attune/core/util';
 import { type DataRow, formatOrigin, isProblem } from '../contract/dataRow.js';
-import type { StageContext } from '../contract/dataStage.js';
+import type { HeldRows, StageContext } from '../contract/dataStage.js';
 import { withOrigins } from '../contract/rowsInput.js';
 import { Clusters } from './clusters.js';
+import { DedupeFacts } from './dedupeFacts.js';
 import { type DedupePlan, exactOf, nearOf } from './options.js';
 import { Priorities } from './priorities.js';
 import { SeenRows } from './seenRows.js';
-import { type DuplicateReason, TextJudge, type Verdict } from './textJudge.js';
+import { SEMANTIC_BATCH, SemanticJudge } from './semanticJudge.js';
+import { TextJudge } from './textJudge.js';
+import { type Verdict, VerdictList } from './verdicts.js';
 
-/** A row with its number, and why it goes; null: it stays. */
-interface Judged {
+/** A row with its number and its text. */
+interface Candidate {
   readonly item: DataRow;
   readonly row: number;
-  readonly verdict: Verdict | null;
+  readonly text: string;
 }
 
 /** One run of the stage. */
 export class DedupeRun {
   readonly #judge: TextJudge;
+  #semantic: SemanticJudge | null = null;
   readonly #rows = new SeenRows();
   readonly #clusters = new Clusters();
-  readonly #counts: Record<DuplicateReason, number> = {
-    duplicate: 0,
-    'near-duplicate': 0,
-    'semantic-duplicate': 0,
-  };
+  readonly #facts = new DedupeFacts();
   /** Rows with lower numbers are of the other set. */
   #others = 0;
-  #ofOthers = 0;
-  #acrossSplits = 0;
-  #withoutText = 0;
 
   constructor(
     private readonly plan: DedupePlan,
@@ -40,37 +37,80 @@ export class DedupeRun {
   }
 
   async *run(rows: AsyncIterable<DataRow>): AsyncGenerator<DataRow> {
-    await this.#readOthers();
-    const iterator = rows[Symbol.asyncIterator]();
-    const first = await iterator.next();
-    if (!first.done) {
-      const all = from(first.value, iterator);
-      const needsAll = first.value.split !== undefined || this.plan.keep !== 'first';
-      yield* needsAll ? this.#held(all) : this.#streamed(all);
+    const { plan, context } = this;
+    if (plan.semantic) this.#semantic = await SemanticJudge.of(plan.semantic, context);
+    try {
+      await this.#readOthers();
+      const iterator = rows[Symbol.asyncIterator]();
+      const first = await iterator.next();
+      if (!first.done) {
+        const all = from(first.value, iterator);
+        yield* this.#needsAll(first.value) ? this.#held(all) : this.#streamed(all);
+      }
+      const judges = { near: this.#judge.near, semantic: this.#semantic };
+      this.#facts.report(context, this.#clusters, this.#rows, judges);
+    } finally {
+      this.#semantic?.[Symbol.dispose]();
     }
-    this.#report();
+  }
+
+  /** Whether a row that comes later can stay in the place of an earlier one. */
+  #needsAll({ split }: DataRow): boolean {
+    const { plan } = this;
+    return split !== undefined || plan.keep !== 'first' || nearOf(plan)?.grouping === 'components';
   }
 
   async #readOthers(): Promise<void> {
     if (this.plan.against === null) return;
     let unreadable = 0;
+    let batch: Candidate[] = [];
+    const flush = async () => {
+      await this.#meaningsOf(batch);
+      batch = [];
+    };
     for await (const read of withOrigins(this.plan.against, 'against')) {
-      if (isProblem(read)) unreadable++;
-      else this.#verdictOf(read, this.#note(read));
+      if (isProblem(read)) {
+        unreadable++;
+        continue;
+      }
+      const candidate = this.#candidate(read, this.#note(read));
+      if (candidate && this.#textVerdict(candidate) === null) batch.push(candidate);
+      if (batch.length === SEMANTIC_BATCH) await flush();
     }
+    await flush();
     if (unreadable > 0) this.context.warn(`${unreadable} rows of the other set could not be read.`);
     this.#others = this.#rows.length;
   }
 
+  /** Rows as they come: the first one of several stays. */
   async *#streamed(rows: AsyncIterable<DataRow>): AsyncGenerator<DataRow> {
+    let batch: Candidate[] = [];
     for await (const item of rows) {
-      const row = this.#note(item);
-      const verdict = this.#verdictOf(item, row);
+      const candidate = this.#candidate(item, this.#note(item));
+      if (!candidate) this.#facts.withoutText++;
+      const verdict = candidate && this.#textVerdict(candidate);
+      if (verdict) this.#drop(item, candidate.row, verdict);
+      else if (!this.#semantic) yield item;
+      else {
+        batch.push(candidate ?? { item, row: this.#rows.length - 1, text: '' });
+        if (batch.length < SEMANTIC_BATCH) continue;
+        yield* this.#meant(batch);
+        batch = [];
+      }
+    }
+    yield* this.#meant(batch);
+  }
+
+  async *#meant(batch: readonly Candidate[]): AsyncGenerator<DataRow> {
+    const verdicts = await this.#meaningsOf(batch);
+    for (const [i, { item, row }] of batch.entries()) {
+      const verdict = verdicts[i] ?? null;
       if (verdict === null) yield item;
-      else this.#drop({ item, row, verdict });
+      else this.#drop(item, row, verdict);
     }
   }
 
+  /** All rows first: those that stay before others are judged before them. */
   async *#held(rows: AsyncIterable<DataRow>): AsyncGenerator<DataRow> {
     const { context } = this;
     const priorities = new Priorities(this.plan.keep);
@@ -84,20 +124,52 @@ export class DedupeRun {
     await using held = await context.hold(noted.call(this));
     if (priorities.withoutScore > 0)
       context.warn(`${priorities.withoutScore} rows have no number in the column to keep by.`);
-    const verdicts = new VerdictList(held.length);
-    let done = 0;
-    for (const index of priorities.order()) {
-      const verdict = this.#verdictOf(await held.at(index), this.#others + index);
-      if (verdict !== null) verdicts.set(index, verdict);
-      if (++done % 1024 === 0) context.progress(done, held.length);
-    }
+    const verdicts = await this.#verdicts(held, priorities.order());
     let index = 0;
     for await (const item of held) {
       const verdict = verdicts.at(index);
       if (verdict === null) yield item;
-      else this.#drop({ item, row: this.#others + index, verdict });
+      else this.#drop(item, this.#others + index, verdict);
       index++;
     }
+  }
+
+  async #verdicts(held: HeldRows, order: Int32Array): Promise<VerdictList> {
+    const verdicts = new VerdictList(held.length);
+    const candidateAt = async (index: number) =>
+      this.#candidate(await held.at(index), this.#others + index);
+    let done = 0;
+    for (const index of order) {
+      const candidate = await candidateAt(index);
+      if (!candidate) this.#facts.withoutText++;
+      const verdict = candidate && this.#textVerdict(candidate);
+      if (verdict) verdicts.set(index, verdict);
+      if (++done % 1024 === 0) this.context.progress(done, held.length);
+    }
+    if (nearOf(this.plan)?.grouping === 'components')
+      for (const row of numbers(this.#others, order)) {
+        const verdict = this.#judge.settle(row);
+        const index = row - this.#others;
+        if (verdict === null || index < 0 || verdicts.has(index)) continue;
+        const { text } = (await candidateAt(index))!;
+        verdicts.set(index, this.#merge(row, verdict, text));
+      }
+    if (this.#semantic === null) return verdicts;
+    let batch: Candidate[] = [];
+    const flush = async () => {
+      const found = await this.#meaningsOf(batch);
+      for (const [i, verdict] of found.entries())
+        if (verdict) verdicts.set(batch[i]!.row - this.#others, verdict);
+      batch = [];
+    };
+    for (const index of order) {
+      if (verdicts.has(index)) continue;
+      const candidate = await candidateAt(index);
+      if (candidate) batch.push(candidate);
+      if (batch.length === SEMANTIC_BATCH) await flush();
+    }
+    await flush();
+    return verdicts;
   }
 
   #note(item: DataRow): number {
@@ -105,15 +177,10 @@ export class DedupeRun {
     return this.#rows.add(item);
   }
 
-  #verdictOf(item: DataRow, row: number): Verdict | null {
+  /** null for a row without text: such rows must not all be copies of one. */
+  #candidate(item: DataRow, row: number): Candidate | null {
     const text = this.#textOf(item);
-    if (text.trim() === '') {
-      // Rows that `text` finds nothing in must not all be copies of one.
-      this.#withoutText++;
-      return null;
-    }
-    const verdict = this.#judge.judge(text, row);
-    return verdict && { ...verdict, of: this.#clusters.merge(row, verdict.of, text) };
+    return text.trim() === '' ? null : { item, row, text };
   }
 
   #textOf({ row, origin }: DataRow): string {
@@ -126,81 +193,49 @@ export class DedupeRun {
     );
   }
 
-  #drop({ item, row, verdict: { reason, of, similarity } }: Judged & { verdict: Verdict }): void {
-    this.#counts[reason]++;
-    if (of < this.#others) this.#ofOthers++;
-    else if (this.#rows.splitOf(of) !== this.#rows.splitOf(row)) this.#acrossSplits++;
-    const measure = { 'near-duplicate': ', Jaccard ', 'semantic-duplicate': ', cosine ' };
-    const detail = reason === 'duplicate' ? '' : `${measure[reason]}${similarity.toFixed(2)}`;
-    this.context.drop(item, reason, `of ${formatOrigin(this.#rows.originOf(of))}${detail}`);
+  #textVerdict({ row, text }: Candidate): Verdict | null {
+    const verdict = this.#judge.judge(text, row);
+    return verdict && this.#merge(row, verdict, text);
   }
 
-  #report(): void {
-    const { context } = this;
-    context.fact('duplicates', {
-      exact: this.#counts.duplicate,
-      near: this.#counts['near-duplicate'],
-      semantic: this.#counts['semantic-duplicate'],
-      ofOtherSet: this.#ofOthers,
-      acrossSplits: this.#acrossSplits,
+  async #meaningsOf(batch: readonly Candidate[]): Promise<(Verdict | null)[]> {
+    const asked = batch.filter(({ text }) => text !== '');
+    if (this.#semantic === null || asked.length === 0) return [];
+    const found = await this.#semantic.judge(
+      asked.map(({ text }) => text),
+      asked.map(({ row }) => row),
+    );
+    const byRow = new Map(asked.map(({ row }, i) => [row, found[i]!]));
+    return batch.map(({ row, text }) => {
+      const verdict = byRow.get(row) ?? null;
+      return verdict && this.#merge(row, verdict, text);
     });
-    context.fact('clusters', this.#clusters.facts(this.#rows));
-    if (this.#withoutText > 0)
-      context.warn(`${this.#withoutText} rows have no text to compare; they stay.`);
-    const { near } = this.#judge;
-    if (near) {
-      const { banding, crowded, tooLong } = near;
-      context.fact('near', { ...banding, crowded, tooLong });
-      if (crowded > 0)
-        context.warn(
-          `${crowded} rows share a template with so many others that they were compared with some of them alone; near-duplicates among them may be left.`,
-        );
-      if (tooLong > 0)
-        context.warn(
-          `${tooLong} rows are too long to look for near-duplicates of them; they stay.`,
-        );
-    }
-    const { kept, size } = this.#clusters.largest();
-    if (size >= LARGE && size > LARGE_SHARE * this.#rows.length)
-      context.warn(
-        `${size} rows of ${this.#rows.length} are copies of ${formatOrigin(this.#rows.originOf(kept))}: look whether that is meant.`,
-      );
+  }
+
+  #merge(row: number, verdict: Verdict, text: string): Verdict {
+    return { ...verdict, of: this.#clusters.merge(row, verdict.of, text) };
+  }
+
+  #drop(item: DataRow, row: number, verdict: Verdict): void {
+    const { reason, of, similarity } = verdict;
+    this.#facts.count(reason, {
+      isOther: of < this.#others,
+      isAcross: of >= this.#others && this.#rows.splitOf(of) !== this.#rows.splitOf(row),
+    });
+    const measure = reason === 'near-duplicate' ? 'Jaccard' : 'cosine';
+    const how = Number.isNaN(similarity)
+      ? ', linked by pairs'
+      : reason === 'duplicate'
+        ? ''
+        : `, ${measure} ${similarity.toFixed(2)}`;
+    this.context.drop(item, reason, `of ${formatOrigin(this.#rows.originOf(of))}${how}`);
   }
 }
 
-/** Clusters that a warning is about. */
-const LARGE = 1000;
-const LARGE_SHARE = 0.1;
-
-const REASONS: readonly DuplicateReason[] = ['duplicate', 'near-duplicate', 'semantic-duplicate'];
-
-/** Verdicts by the place of a row, in 9 bytes each. */
-class VerdictList {
-  readonly #reason: Uint8Array;
-  readonly #of: Int32Array;
-  readonly #similarity: Float32Array;
-
-  constructor(length: number) {
-    this.#reason = new Uint8Array(length);
-    this.#of = new Int32Array(length);
-    this.#similarity = new Float32Array(length);
-  }
-
-  set(index: number, { reason, of, similarity }: Verdict): void {
-    this.#reason[index] = 1 + REASONS.indexOf(reason);
-    this.#of[index] = of;
-    this.#similarity[index] = similarity;
-  }
-
-  at(index: number): Verdict | null {
-    const reason = this.#reason[index]!;
-    if (reason === 0) return null;
-    return {
-      reason: REASONS[reason - 1]!,
-      of: this.#of[index]!,
-      similarity: this.#similarity[index]!,
-    };
-  }
+/** The numbers of the other set's rows, then those of the rows in their order. */
+function* numbers(others: number, order: Int32Array): Generator<number> {
+  for (let row = 0; row < others; row++) yield row;
+  for (const index of order) yield others + index;
 }
 
 /** A row that was read, and those behind it. */

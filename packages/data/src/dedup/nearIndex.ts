@@ -128,8 +128,13 @@ export class NearIndex {
   /**
    * Calls `onMatch` with texts whose similarity to the prepared one reaches the threshold, each
    * once, until it returns false. With the rows that they were added with.
+   *
+   * @param isKnown rows that need not be compared
    */
-  search(onMatch: (row: number, jaccard: number) => boolean): void {
+  search(
+    onMatch: (row: number, jaccard: number) => boolean,
+    isKnown: (row: number) => boolean = () => false,
+  ): void {
     const search = ++this.#searches;
     const { bands } = this.banding;
     let isCrowded = false;
@@ -145,9 +150,9 @@ export class NearIndex {
           const entry = Math.floor((next - 1) / bands);
           if (this.#met.values[entry] !== search) {
             this.#met.values[entry] = search;
-            const jaccard = this.#similarity(space, entry);
-            if (jaccard >= this.settings.threshold)
-              if (!onMatch(this.#row.values[entry]!, jaccard)) return;
+            const row = this.#row.values[entry]!;
+            const jaccard = isKnown(row) ? 0 : this.#similarity(space, entry);
+            if (jaccard >= this.settings.threshold && !onMatch(row, jaccard)) return;
           }
           next = this.#table.before(next - 1, key);
         }

@@ -2,6 +2,7 @@ import type { Row } from '@attune/core';
 import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { RowsInput } from '../contract/rowsInput.js';
+import { embedderChoice } from '../embedders/embedderChoice.js';
 import { rowText } from '../schemas/rowText.js';
 import { normalizationShape } from './normalizeText.js';
 
@@ -35,7 +36,34 @@ const nearShape = {
     .strictObject({ bands: z.int().min(1), rows: z.int().min(1) })
     .nullable()
     .default(null),
+  /**
+   * What a cluster is. Default 'greedy': a row goes if it reaches the threshold with a row that
+   * stays. 'components': rows that are linked by pairs, however long the chain, of which one stays;
+   * rows at the two ends may have little in common.
+   */
+  grouping: z.enum(['greedy', 'components']).default('greedy').meta({ aka: 'cluster clustering' }),
+  /**
+   * Components of more rows are thinned as by 'greedy' instead: long chains join rows that have
+   * nothing in common. Default 1000.
+   */
+  maxComponent: z.int().min(2).default(1000).meta({ aka: 'maxclustersize maxcluster' }),
   ...normalizationShape,
+};
+
+const semanticShape = {
+  /**
+   * Makes the vectors: an embedder, or a model to make one of (the mean of its last hidden states),
+   * loaded or by its folder or Hub id.
+   */
+  embedder: embedderChoice.meta({ aka: 'model embeddingmodel' }),
+  /** Least cosine of two vectors from which one row of the two goes. Default 0.95. */
+  threshold: z.number().gt(0).max(1).default(0.95),
+  /**
+   * Up to so many rows that stay, each row is compared with all of them. Beyond, an index of random
+   * hyperplanes names candidates, which finds 99.5 % of the pairs right at the threshold. Default
+   * 100,000.
+   */
+  exactRows: z.int().min(0).default(100_000),
 };
 
 const keepColumn = z.strictObject({
@@ -53,6 +81,10 @@ export const dedupeShape = {
     .union([z.boolean(), z.strictObject(nearShape)])
     .default(false)
     .meta({ aka: 'minhash fuzzy' }),
+  /**
+   * Leaves out rows that mean the same as another. It needs an `embedder`. Default: off.
+   */
+  semantic: z.strictObject(semanticShape).nullable().default(null).meta({ aka: 'embedding' }),
   /** What is compared. Default: all text of a row, prompts and answers. */
   text: z
     .custom<(row: Row) => string>(
@@ -89,6 +121,8 @@ export const dedupeSchema = z.strictObject(dedupeShape);
 
 /** Options, checked and filled in. */
 export type DedupePlan = z.output<typeof dedupeSchema>;
+
+export type SemanticPlan = NonNullable<DedupePlan['semantic']>;
 
 const exactSchema = z.strictObject(normalizationShape);
 const nearSchema = z.strictObject(nearShape);
