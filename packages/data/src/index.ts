@@ -54,6 +54,11 @@ export type {
   LLMRequest,
   LLMUsage,
 } from './providers/llmProvider.js';
+export {
+  type ChatTokenizer,
+  type LocalProviderOptions,
+  localProvider,
+} from './providers/local/localProvider.js';
 export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js';
 export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
 export type { LLMSpending, TokenPrice } from './providers/spending.js';

@@ -41,11 +41,11 @@ export function cachedProvider(provider: LLMProvider, cache: string | StageCache
   };
   return {
     name: provider.name,
-    fingerprint: provider.fingerprint,
+    fingerprint: () => provider.fingerprint(),
     maxConcurrent: provider.maxConcurrent,
     async complete(request, { signal = null }: LLMCallOptions = {}) {
       checkRequest(request);
-      const key = cacheKey([CACHE_VERSION, provider.fingerprint, request]);
+      const key = cacheKey([CACHE_VERSION, await provider.fingerprint(), request]);
       for (;;) {
         const other = pending.get(key);
         if (!other) break;

@@ -61,7 +61,7 @@ export interface LLMProvider {
   /** For reports: "gpt-4o-mini at api.example.com". */
   readonly name: string;
   /** All that answers depend on beside the request: part of every cache key. Without secrets. */
-  readonly fingerprint: PlainJson;
+  fingerprint(): PlainJson | Promise<PlainJson>;
   /** Requests that are best under way at once. */
   readonly maxConcurrent: number;
   /**
@@ -79,7 +79,7 @@ export const isLLMProvider = (value: unknown): value is LLMProvider =>
   value !== null &&
   typeof (value as Partial<LLMProvider>).complete === 'function' &&
   typeof (value as Partial<LLMProvider>).name === 'string' &&
-  'fingerprint' in value;
+  typeof (value as Partial<LLMProvider>).fingerprint === 'function';
 
 const requestSchema = z.strictObject({
   messages: z

@@ -400,7 +400,7 @@ describe('secrets', () => {
     const printed = `${inspect(provider, { depth: 10, showHidden: true })} ${JSON.stringify(provider)}`;
     for (const secret of [KEY, 'tok-123456', 'header-secret'])
       expect(printed).not.toContain(secret);
-    expect(provider.fingerprint).toMatchObject({
+    expect(provider.fingerprint()).toMatchObject({
       address: 'https://api.example.com/v1/chat/completions',
     });
   });

@@ -3,7 +3,7 @@ import type { Tensor } from '../../tensor/tensor.js';
 import type { LanguageModel } from '../languageModel.js';
 import { PaddedBatch } from './paddedBatch.js';
 import type { GenerationPlan } from './planGeneration.js';
-import { append, numNew, type Row, samplingStream } from './rows.js';
+import { append, numNew, type Row } from './rows.js';
 import { checkLogits } from './scores.js';
 
 /** What goes on from the first step of a generation to its last. */
@@ -138,7 +138,7 @@ class Choices {
   ) {
     const { engine } = model;
     const { slots, size, draw } = options;
-    const streams = slots.flatMap((row) => [samplingStream + row.index, draw - numNew(row)]);
+    const streams = slots.flatMap((row) => [row.stream, draw - numNew(row)]);
     const newest = slots.map((row) => row.ids.at(-1)!);
     [this.next, this.#streams, this.#report] = engine.noGrad(() =>
       engine.scope('choices', () => [

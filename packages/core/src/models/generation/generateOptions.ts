@@ -32,6 +32,12 @@ export const callOptions = {
    * seed.
    */
   seed: kinds.seed.optional().meta({ aka: 'randomseed' }),
+  /**
+   * Which stream of the seed's random numbers each answer draws from: an integer from 0 to 2^30 for
+   * each. The same seed, stream and prompt give the same answer in any batch, but for the rounding
+   * of sums. Default: the place of the answer, from 0 on.
+   */
+  streams: kinds.streams.optional(),
   /** Reads `stopStrings`. Default: the tokenizer in the model's own folder. */
   tokenizer: z.custom<Tokenizer>().optional(),
   /**

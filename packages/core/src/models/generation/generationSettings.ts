@@ -14,8 +14,8 @@ export interface Settings {
 }
 
 /** All but prompts and things of the call, which have messages of their own. */
-const { seed, batchSize, returnLogProbs } = callOptions;
-const checked = z.strictObject({ ...settingOptions, seed, batchSize, returnLogProbs });
+const { seed, streams, batchSize, returnLogProbs } = callOptions;
+const checked = z.strictObject({ ...settingOptions, seed, streams, batchSize, returnLogProbs });
 
 type Named = Readonly<Record<string, unknown>>;
 

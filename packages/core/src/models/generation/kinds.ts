@@ -17,6 +17,9 @@ export const kinds = {
   number: number('a number', () => true),
   count: kind<number>('a whole number >= 0', isId),
   seed: kind<number>('an integer >= 0', isId),
+  streams: kind<readonly number[]>('a list of integers from 0 to 2^30', (v) =>
+    isList(v, (item) => isId(item) && (item as number) <= 2 ** 30),
+  ),
   topK: kind<number>('an integer >= 0 (0: all tokens)', isId),
   batchSize: number('an integer >= 1', (n) => Number.isInteger(n) && n >= 1),
   beams: number('an integer >= 1 (1: no beam search)', (n) => Number.isInteger(n) && n >= 1),

@@ -45,6 +45,8 @@ export interface GenerationPlan {
   /** Seconds; null: no limit. */
   readonly maxTime: number | null;
   readonly seed: number;
+  /** For each of the prompts the stream of the seed that it draws from. */
+  readonly streams: readonly number[];
   readonly eosTokenIds: ReadonlySet<number>;
   readonly padTokenId: number;
   readonly useCache: boolean;
@@ -107,6 +109,7 @@ export async function planGeneration(
     stopStrings: [values.stopStrings ?? []].flat().filter((text) => text !== ''),
     maxTime: values.maxTime ?? null,
     seed: values.seed ?? model.engine.rng.next(),
+    streams: values.streams ?? prompts.map((_, row) => row),
     eosTokenIds: new Set(eosTokenIds),
     // Never seen by a row that counts, but it must be a row of the embedding.
     padTokenId: padTokenId >= 0 && padTokenId < config.vocabSize ? padTokenId : 0,
@@ -139,7 +142,9 @@ function checkTogether(plan: GenerationPlan, { origin }: Settings): void {
     );
   if (plan.numBeams > 1 && plan.logProbs)
     throw badOption('returnLogProbs', true, 'false with beams: sequencesScores has their sums');
-  const { batchSize, prompts } = plan;
+  const { batchSize, prompts, streams } = plan;
+  if (streams.length !== prompts.length)
+    throw badOption('streams', streams, `${prompts.length} integers, one for each answer`);
   if (batchSize < prompts.length && (plan.numBeams > 1 || plan.adapterNames))
     throw badOption(
       'batchSize',

@@ -6,7 +6,7 @@ import type { LanguageModel } from '../languageModel.js';
 import type { GenerateOptions, GenerateOutput } from './generateOptions.js';
 import type { GenerationPlan } from './planGeneration.js';
 
-/** The stream of Philox that sampling draws from; row r uses streams from here on. */
+/** The stream of Philox that sampling draws from; rows use streams from here on. */
 export const samplingStream = 0x67656e; // 'gen'
 
 /** One sequence on its way. */
@@ -17,6 +17,8 @@ export interface Row {
   readonly ids: number[];
   /** One for each new token, where the plan asks for them. */
   readonly logProbs: number[];
+  /** Which of the random numbers of a seed it draws. */
+  readonly stream: number;
   readonly rng: Rng;
   readonly text: StopWatch | null;
   finished: GenerateOutput['finishReasons'][number] | null;
@@ -28,17 +30,24 @@ export async function newRows(
   options: GenerateOptions,
 ): Promise<Row[]> {
   const tokenizer = await stopTokenizer(model, plan, options);
-  return plan.prompts.map((prompt, index) => ({
-    index,
-    prompt,
-    ids: [...prompt],
-    logProbs: [],
-    rng: new Rng(plan.seed, samplingStream + index),
-    text: tokenizer
-      ? new StopWatch(plan.stopStrings, tokenizer.createDecodeStream({ skipSpecialTokens: false }))
-      : null,
-    finished: null,
-  }));
+  return plan.prompts.map((prompt, index) => {
+    const stream = samplingStream + plan.streams[index]!;
+    return {
+      index,
+      prompt,
+      ids: [...prompt],
+      logProbs: [],
+      stream,
+      rng: new Rng(plan.seed, stream),
+      text: tokenizer
+        ? new StopWatch(
+            plan.stopStrings,
+            tokenizer.createDecodeStream({ skipSpecialTokens: false }),
+          )
+        : null,
+      finished: null,
+    };
+  });
 }
 
 /** The row has one token more, and may end with it. */

@@ -135,6 +135,33 @@ describe('tiny-llama', () => {
     expect(ended.finishReasons).toContain('eos');
   });
 
+  it('draws the tokens of a stream, whatever else is in the batch', async () => {
+    const options = { ...sampling, maxNewTokens: 8 };
+    const prompts = [5, 6, 7].map((id) => [1, id]);
+    const { sequences } = await model.generate({
+      ...options,
+      inputIds: prompts,
+      streams: [70, 0, 2 ** 30],
+    });
+    for (const [row, stream] of [70, 0, 2 ** 30].entries()) {
+      const alone = { ...options, inputIds: prompts[row]!, streams: [stream] };
+      expect((await model.generate(alone)).sequences).toEqual([sequences[row]]);
+      // What looks at all logits draws on the host, from other numbers of the same stream.
+      const host = { ...alone, noRepeatNgramSize: 9 };
+      const beside = { ...host, inputIds: [[1, 9], prompts[row]!], streams: [3, stream] };
+      expect((await model.generate(beside)).sequences[1]).toEqual(
+        (await model.generate(host)).sequences[0],
+      );
+    }
+    const places = await model.generate({ ...options, inputIds: prompts });
+    const same = await model.generate({ ...options, inputIds: prompts, streams: [0, 1, 2] });
+    expect(same.sequences).toEqual(places.sequences);
+    for (const streams of [[1], [1, 2, -1], [1, 2, 2 ** 30 + 1], 'a' as never])
+      await expect(model.generate({ ...options, inputIds: prompts, streams })).rejects.toThrow(
+        /streams/,
+      );
+  });
+
   it('draws the same tokens for the same seed, and others for another', async () => {
     const first = await run(sampling);
     expect(await run(sampling)).toEqual(first);

@@ -52,7 +52,7 @@ export function openaiProvider(options: OpenAIProviderOptions): OpenAIProvider {
     });
   return {
     name: `${settings.model} at ${settings.endpoint.url.host}`,
-    fingerprint: fingerprintOf(settings),
+    fingerprint: () => fingerprintOf(settings),
     maxConcurrent: settings.maxConcurrent,
     get spent() {
       return spending.total();
