@@ -63,6 +63,9 @@ export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js'
 export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
 export type { LLMSpending, TokenPrice } from './providers/spending.js';
 export * from './quality/index.js';
+export { convertRow, unpairRow } from './schemas/convertRow.js';
+export { detectSchema, schemaOf } from './schemas/detectSchema.js';
+export { rowSchemas, SCHEMA_NAMES, type SchemaName } from './schemas/rowSchemas.js';
 export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export { type KeepTopOptions, keepTop } from './selection/keepTop.js';
 export { type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
@@ -81,3 +84,5 @@ export type { SplitOptions } from './split/splitStage.js';
 export type { StratumReport } from './split/strata.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';
+export type { StandardSchema, ValidateOptions } from './stages/validate.js';
+export { validate } from './stages/validate.js';

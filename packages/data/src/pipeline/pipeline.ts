@@ -15,6 +15,7 @@ import { type SplitOptions, splitStage } from '../split/splitStage.js';
 import { type FilterOptions, filterStage } from '../stages/filter.js';
 import { builtinStages } from '../stages/index.js';
 import { type MapOptions, mapStage } from '../stages/map.js';
+import { type ValidateOptions, validateStage } from '../stages/validate.js';
 import type { DataReport } from './dataReport.js';
 import { runPipeline } from './runPipeline.js';
 import type { PlannedStage, StageProgress } from './runStages.js';
@@ -77,6 +78,11 @@ export class DataPipeline {
   /** Leaves out the rows that a function refuses. */
   filter(options: FilterOptions): DataPipeline {
     return this.stage(filterStage, options);
+  }
+
+  /** Checks that rows are what a Trainer takes, and changes their format. */
+  validate(options: ValidateOptions = {}): DataPipeline {
+    return this.stage(validateStage, options);
   }
 
   /** Changes each row by a function. */

@@ -8,16 +8,18 @@ import { scoreIfdStage } from '../selection/scoreIfd.js';
 import { splitStage } from '../split/splitStage.js';
 import { filterStage } from './filter.js';
 import { mapStage } from './map.js';
+import { validateStage } from './validate.js';
 
 /** The stages of this package. */
 export const builtinStages: readonly DataStage[] = [
-  dedupeStage,
   curriculumStage,
+  dedupeStage,
   filterStage,
   keepTopStage,
   mapStage,
   mixStage,
+  qualityStage,
   scoreIfdStage,
   splitStage,
-  qualityStage,
+  validateStage,
 ];
