@@ -69,6 +69,8 @@ export { rowSchemas, SCHEMA_NAMES, type SchemaName } from './schemas/rowSchemas.
 export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export { type KeepTopOptions, keepTop } from './selection/keepTop.js';
 export { type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
+export { type ScoreLevelOptions, scoreComplexity, scoreQuality } from './selection/scoreLevels.js';
+export { type SelectDiverseOptions, selectDiverse } from './selection/selectDiverse.js';
 export type { Paths } from './sources/expandPaths.js';
 export type {
   ReadCsvOptions,
@@ -84,5 +86,4 @@ export type { SplitOptions } from './split/splitStage.js';
 export type { StratumReport } from './split/strata.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';
-export type { StandardSchema, ValidateOptions } from './stages/validate.js';
-export { validate } from './stages/validate.js';
+export { type StandardSchema, type ValidateOptions, validate } from './stages/validate.js';

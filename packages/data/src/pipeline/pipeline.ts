@@ -11,6 +11,12 @@ import type { MixSource, MixStageOptions } from '../mix/mixOptions.js';
 import { type QualityOptions, qualityStage } from '../quality/qualityStage.js';
 import { type KeepTopOptions, keepTopStage } from '../selection/keepTop.js';
 import { type ScoreIfdOptions, scoreIfdStage } from '../selection/scoreIfd.js';
+import {
+  type ScoreLevelOptions,
+  scoreComplexityStage,
+  scoreQualityStage,
+} from '../selection/scoreLevels.js';
+import { type SelectDiverseOptions, selectDiverseStage } from '../selection/selectDiverse.js';
 import { type SplitOptions, splitStage } from '../split/splitStage.js';
 import { type FilterOptions, filterStage } from '../stages/filter.js';
 import { builtinStages } from '../stages/index.js';
@@ -98,6 +104,21 @@ export class DataPipeline {
   /** Adds `ifd` to each row: how little its instruction helps with its answer. */
   scoreIfd(options: ScoreIfdOptions): DataPipeline {
     return this.stage(scoreIfdStage, options);
+  }
+
+  /** Adds `complexity`, from 1 to 6: how hard the instruction is to a model that judges. */
+  scoreComplexity(options: ScoreLevelOptions): DataPipeline {
+    return this.stage(scoreComplexityStage, options);
+  }
+
+  /** Adds `quality`, from 1 to 6: how well the row answers, to a model that judges. */
+  scoreQuality(options: ScoreLevelOptions): DataPipeline {
+    return this.stage(scoreQualityStage, options);
+  }
+
+  /** Leaves rows that are unlike each other, within a budget. */
+  selectDiverse(options: SelectDiverseOptions): DataPipeline {
+    return this.stage(selectDiverseStage, options);
   }
 
   /** Leaves the rows with the best numbers in a column. */

@@ -1,10 +1,9 @@
-import { AttuneError } from '@attune/core';
 import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { DataRow } from '../contract/dataRow.js';
-import { defineDataStage, type StageContext } from '../contract/dataStage.js';
+import { defineDataStage } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
-import { columnNumber } from './columnNumber.js';
+import { ScoreList, scoredRows } from './scoredRows.js';
 import { topPlaces } from './topPlaces.js';
 
 const keepTopShape = {
@@ -35,17 +34,14 @@ export const keepTopStage = defineDataStage({
       path: ['count'],
     }),
   async *run(rows, { by, ratio, count, max, min, order }, context) {
-    let scores = new Float64Array(1024);
-    let numLeft = 0;
+    const scores = new ScoreList();
     const within = async function* (): AsyncGenerator<DataRow> {
-      for await (const item of withScore(rows, by, context)) {
-        const score = columnNumber(item.row, by)!;
+      for await (const { item, score } of scoredRows(rows, [by], context, 'keepTop')) {
         if (max !== undefined && score > max) context.drop(item, 'above max', `${by} ${score}`);
         else if (min !== undefined && score < min)
           context.drop(item, 'below min', `${by} ${score}`);
         else {
-          if (numLeft === scores.length) scores = grown(scores);
-          scores[numLeft++] = score;
+          scores.push(score);
           yield item;
         }
       }
@@ -55,12 +51,13 @@ export const keepTopStage = defineDataStage({
       return;
     }
     await using held = await context.hold(within());
-    const most = count ?? Math.floor(numLeft * ratio!);
-    const isKept = topPlaces(scores.subarray(0, numLeft), most, order);
+    const { values } = scores;
+    const most = count ?? Math.floor(values.length * ratio!);
+    const isKept = topPlaces(values, most, order);
     let place = 0;
     for await (const item of held) {
       if (isKept[place]) yield item;
-      else context.drop(item, 'not in the top', `${by} ${scores[place]}`);
+      else context.drop(item, 'not in the top', `${by} ${values[place]}`);
       place++;
     }
   },
@@ -80,41 +77,3 @@ export const keepTopStage = defineDataStage({
  * @throws DATA_COLUMN where no row has such a number
  */
 export const keepTop = stageFunction<KeepTopOptions>(keepTopStage);
-
-/** Rows that have the number. */
-async function* withScore(
-  rows: AsyncIterable<DataRow>,
-  by: string,
-  context: StageContext,
-): AsyncGenerator<DataRow> {
-  let first: DataRow | null = null;
-  let hasScore = false;
-  for await (const item of rows) {
-    first ??= item;
-    if (columnNumber(item.row, by) === null) {
-      context.drop(item, 'no score');
-      continue;
-    }
-    hasScore = true;
-    yield item;
-  }
-  if (first && !hasScore)
-    throw new AttuneError(
-      'DATA_COLUMN',
-      `keepTop: no row has a number in the column ${JSON.stringify(by)}.`,
-      {
-        remedy: `Run the stage that adds it before. The first row has the columns ${Object.keys(
-          first.row,
-        )
-          .slice(0, 20)
-          .map((name) => JSON.stringify(name))
-          .join(', ')}.`,
-      },
-    );
-}
-
-function grown(scores: Float64Array): Float64Array<ArrayBuffer> {
-  const larger = new Float64Array(2 * scores.length);
-  larger.set(scores);
-  return larger;
-}

@@ -16,6 +16,7 @@ import { type AnswerTokens, answerTokens, encoderWithoutEos, hasAnswer } from '.
 import { fillPrompt, IFD_PROMPTS, type IfdPrompts } from './ifdPrompts.js';
 import { instructionOf } from './instructionOf.js';
 import { ScoreFacts } from './scoreFacts.js';
+import { windows } from './windows.js';
 
 const ifdShape = {
   /** The model whose losses are compared: loaded, or its folder or Hub id. */
@@ -170,16 +171,4 @@ function tokensOf(
   if ('promptTokens' in tokens)
     return drop('prompt too long', `${tokens.promptTokens} tokens of ${maxLength}`);
   return hasAnswer(tokens) ? tokens : drop('answer too short');
-}
-
-/** Rows in groups of `size`; the last one may be smaller. */
-async function* windows(rows: AsyncIterable<DataRow>, size: number): AsyncGenerator<DataRow[]> {
-  let window: DataRow[] = [];
-  for await (const item of rows) {
-    window.push(item);
-    if (window.length < size) continue;
-    yield window;
-    window = [];
-  }
-  if (window.length > 0) yield window;
 }

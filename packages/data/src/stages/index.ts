@@ -5,6 +5,8 @@ import { mixStage } from '../mix/mix.js';
 import { qualityStage } from '../quality/qualityStage.js';
 import { keepTopStage } from '../selection/keepTop.js';
 import { scoreIfdStage } from '../selection/scoreIfd.js';
+import { scoreComplexityStage, scoreQualityStage } from '../selection/scoreLevels.js';
+import { selectDiverseStage } from '../selection/selectDiverse.js';
 import { splitStage } from '../split/splitStage.js';
 import { filterStage } from './filter.js';
 import { mapStage } from './map.js';
@@ -19,7 +21,10 @@ export const builtinStages: readonly DataStage[] = [
   mapStage,
   mixStage,
   qualityStage,
+  scoreComplexityStage,
   scoreIfdStage,
+  scoreQualityStage,
+  selectDiverseStage,
   splitStage,
   validateStage,
 ];

@@ -1,0 +1,125 @@
+import { longestInput } from '@attune/core/models';
+import type { OptionsInput } from '@attune/core/util';
+import { z } from 'zod';
+import { type DataStage, defineDataStage } from '../contract/dataStage.js';
+import {
+  choiceFingerprint,
+  loadModel,
+  modelChoice,
+  tokenizerChoice,
+  tokenizerFingerprint,
+} from '../models/modelChoice.js';
+import { NextLevels } from '../models/nextLevels.js';
+import { stageFunction } from '../pipeline/stageFunction.js';
+import { encoderWithoutEos } from './answerTokens.js';
+import { instructionOf } from './instructionOf.js';
+import { ScoreFacts } from './scoreFacts.js';
+import { windows } from './windows.js';
+
+const levelShape = {
+  /** The model that judges: loaded, or its folder or Hub id. */
+  model: modelChoice,
+  /** Default: the one in the folder of the model. */
+  tokenizer: tokenizerChoice.optional(),
+  /**
+   * What the model reads, with `{instruction}` and `{output}` in it; the token behind it is the
+   * level. Default: the prompt of DEITA's scorers.
+   */
+  prompt: z.string().min(1).optional().meta({ aka: 'prompttemplate template' }),
+  /** Rows whose prompt has more tokens are dropped. Default 2048. */
+  maxLength: z.int().min(1).default(2048).meta({ aka: 'maxseqlength' }),
+  /** Prompts of a forward pass. Default 16. */
+  batchSize: z.int().min(1).default(16),
+};
+
+/** Options of {@link scoreComplexity} and {@link scoreQuality}. */
+export type ScoreLevelOptions = OptionsInput<typeof levelShape>;
+
+const COMPLEXITY =
+  'You are a helpful assistant. Please identify the complexity score of the following user query. \n##Query: {instruction}  \n##Complexity: ';
+const QUALITY =
+  'You are a helpful assistant. Please identify the quality score of the Response corresponding to the Question. \n #Question#:\n{instruction}\n#Response#:\n{output} \n##Quality: ';
+
+/** Batches whose rows wait together, so that their lengths can be sorted. */
+const WINDOW = 32;
+
+/** A stage that adds a column with the level that a model gives. */
+const levelStage = (name: string, column: string, ownPrompt: string): DataStage =>
+  defineDataStage({
+    name,
+    options: z.strictObject(levelShape),
+    isCostly: true,
+    fingerprint: async ({ model, tokenizer }) => ({
+      model: await choiceFingerprint(model),
+      tokenizer: tokenizerFingerprint(tokenizer),
+    }),
+    async *run(rows, options, context) {
+      const { prompt = ownPrompt, batchSize } = options;
+      const { model, tokenizer } = await loadModel(options, context.attune, name);
+      const maxLength = Math.min(options.maxLength, longestInput(model));
+      const encode = encoderWithoutEos(tokenizer);
+      const { cache, signal } = context;
+      const levels = await NextLevels.of({ model, batchSize, cache, signal }, tokenizer);
+      const facts = new ScoreFacts(1, 6);
+      for await (const window of windows(rows, WINDOW * batchSize)) {
+        const asked = window.flatMap((item) => {
+          const { instruction, input, answer } = instructionOf(item.row);
+          const drop = (reason: string, detail?: string) => {
+            context.drop(item, reason, detail);
+            return [];
+          };
+          if (instruction.trim() === '') return drop('no instruction');
+          if (answer.trim() === '' && prompt.includes('{output}')) return drop('no answer');
+          const question = input === '' ? instruction : `${instruction}\n${input}`;
+          const text = prompt.replace(/\{(instruction|output)\}/g, (_all, part) =>
+            part === 'output' ? answer : question,
+          );
+          const ids = encode(text);
+          return ids.length <= maxLength
+            ? [{ item, ids }]
+            : drop('prompt too long', `${ids.length} tokens of ${maxLength}`);
+        });
+        const found = await levels.expected(asked.map(({ ids }) => ids));
+        for (const [i, { item }] of asked.entries()) {
+          const level = found[i]!;
+          if (!Number.isFinite(level)) {
+            context.drop(item, 'score not finite');
+            continue;
+          }
+          facts.add(level);
+          yield { ...item, row: { ...item.row, [column]: level } };
+        }
+      }
+      context.fact(column, { prompt, model: model.nameOrPath, maxLength, ...facts.summary() });
+    },
+  });
+
+/** Adds `complexity` to each row. See {@link scoreComplexity}. */
+export const scoreComplexityStage = levelStage('scoreComplexity', 'complexity', COMPLEXITY);
+
+/** Adds `quality` to each row. See {@link scoreQuality}. */
+export const scoreQualityStage = levelStage('scoreQuality', 'quality', QUALITY);
+
+/**
+ * Adds `complexity`, from 1 to 6: how hard the instruction of a row is to a model that judges. It
+ * is the expected value of the digit that the model would write behind the prompt, sum_i i p(i)
+ * with the softmax over the logits of "1" to "6", as DEITA has it (Liu et al. 2024,
+ * https://arxiv.org/abs/2312.15685). DEITA's scorers were trained for its prompt; another model
+ * wants a prompt that ends where it writes a digit.
+ *
+ * Rows are dropped as 'no instruction', 'prompt too long' and 'score not finite'. Levels are kept
+ * in the cache of the stage by model and text.
+ *
+ * @throws DATA_MODEL, and what loading a model throws
+ */
+export const scoreComplexity = stageFunction<ScoreLevelOptions>(scoreComplexityStage);
+
+/**
+ * Adds `quality`, from 1 to 6: how well a row answers its instruction, to a model that judges. The
+ * value is made as that of {@link scoreComplexity}, of a prompt with the answer in it.
+ *
+ * Rows are dropped as 'no instruction', 'no answer', 'prompt too long' and 'score not finite'.
+ *
+ * @throws DATA_MODEL, and what loading a model throws
+ */
+export const scoreQuality = stageFunction<ScoreLevelOptions>(scoreQualityStage);
