@@ -63,6 +63,8 @@ export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js'
 export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
 export type { LLMSpending, TokenPrice } from './providers/spending.js';
 export * from './quality/index.js';
+export { reportHtml } from './report/reportHtml.js';
+export type { Histogram, NumberSummary, RowStatistics } from './report/rowStatistics.js';
 export { convertRow, unpairRow } from './schemas/convertRow.js';
 export { detectSchema, schemaOf } from './schemas/detectSchema.js';
 export { rowSchemas, SCHEMA_NAMES, type SchemaName } from './schemas/rowSchemas.js';

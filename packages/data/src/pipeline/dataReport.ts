@@ -1,4 +1,5 @@
 import type { SplitName } from '../contract/dataRow.js';
+import type { RowStatistics } from '../report/rowStatistics.js';
 import type { StageReport } from './stageTally.js';
 
 /**
@@ -19,6 +20,8 @@ export interface DataReport {
   readonly splits: Readonly<Record<SplitName, number>>;
   /** Groups with rows in more than one part; null: no split by groups was made. */
   readonly groupsShared: number | null;
+  /** Lengths, scores and values of the rows that came out. */
+  readonly statistics: RowStatistics;
   /** The reading first, then stage by stage. */
   readonly stages: readonly StageReport[];
   readonly warnings: readonly string[];
@@ -29,6 +32,7 @@ export interface DataReport {
 export function dataReport(
   stages: readonly StageReport[],
   splits: Readonly<Record<SplitName, number>>,
+  statistics: RowStatistics,
 ): DataReport {
   const added = sums(stages.map((stage) => stage.added));
   // Those of the reading are among its rows.
@@ -42,6 +46,7 @@ export function dataReport(
     added,
     splits,
     groupsShared: groups.findLast((count) => typeof count === 'number') ?? null,
+    statistics,
     stages,
     warnings: stages.flatMap(({ name, warnings }) => warnings.map((text) => `${name}: ${text}`)),
     seconds: Math.max(...stages.map((stage) => stage.seconds)),

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DataRow, SplitName } from '../contract/dataRow.js';
 import { type RowsInput, withOrigins } from '../contract/rowsInput.js';
+import { RowCounter } from '../report/rowStatistics.js';
 import { type DataReport, dataReport } from './dataReport.js';
 import { MemoryCache } from './memoryCache.js';
 import { type PlannedStage, type RunningStages, type RunParts, runStages } from './runStages.js';
@@ -26,6 +27,7 @@ export interface RunningPipeline {
 /** Leads rows through a pipeline, in a work folder that is gone when they are through. */
 export function runPipeline({ source, stages, options, onLost }: PipelineRun): RunningPipeline {
   const splits: Record<SplitName, number> = { train: 0, validation: 0, test: 0 };
+  const counter = new RowCounter();
   let running: RunningStages | null = null;
   async function* rows(): AsyncGenerator<DataRow> {
     const workFolder = await mkdtemp(join(tmpdir(), 'attune-data-'));
@@ -46,11 +48,12 @@ export function runPipeline({ source, stages, options, onLost }: PipelineRun): R
       });
       for await (const row of running.rows) {
         splits[row.split ?? 'train']++;
+        counter.add(row.row);
         yield row;
       }
     } finally {
       await rm(workFolder, { recursive: true, force: true });
     }
   }
-  return { rows: rows(), report: () => dataReport(running!.reports(), splits) };
+  return { rows: rows(), report: () => dataReport(running!.reports(), splits, counter.summary()) };
 }
