@@ -24,6 +24,8 @@ export type { DedupeOptions } from './dedup/options.js';
 export type { EmbedderChoice } from './embedders/embedderChoice.js';
 export { type EndpointEmbedderOptions, endpointEmbedder } from './embedders/endpointEmbedder.js';
 export { type ModelEmbedderOptions, modelEmbedder } from './embedders/modelEmbedder.js';
+export { type FindLeaksOptions, findLeaks, leakReport } from './leaks/findLeaks.js';
+export type { Boilerplate, Leak, LeakReport } from './leaks/leakFinder.js';
 export { type MixRun, type MixServices, type MixState, mix } from './mix/mix.js';
 export type { MixOptions, MixSource, MixStageOptions } from './mix/mixOptions.js';
 export type { ModelChoice, TokenizerChoice } from './models/modelChoice.js';

@@ -11,10 +11,10 @@ const PLANES = 512;
 const MOST_IN_BUCKET = 1000;
 
 /**
- * Finds vectors by the sides of random hyperplanes that they lie on (Charikar 2002): two at an angle
- * a are on the same side of one with probability 1 - a / pi. Sides are cut into bands as MinHash
- * signatures are; candidates are compared in full. At least 99.5 % of the pairs right at the
- * threshold are found.
+ * Finds vectors by the sides of random hyperplanes that they lie on (Charikar 2002): two at an
+ * angle a are on the same side of one with probability 1 - a / pi. Sides are cut into bands as
+ * MinHash signatures are; candidates are compared in full. At least 99.5 % of the pairs right at
+ * the threshold are found.
  */
 export class HyperplaneIndex {
   readonly banding: Banding;

@@ -10,7 +10,8 @@ export class ShingleSet {
   size = 0;
   /** The first 32 bits of each. */
   hashes = new Int32Array(1024);
-  #seconds = new Int32Array(1024);
+  /** The other 32 bits. */
+  seconds = new Int32Array(1024);
   /** Where a shingle is looked for: taken where `#stamps` has the number of this text. */
   #slots = new Int32Array(2048);
   #stamps = new Int32Array(2048);
@@ -33,7 +34,7 @@ export class ShingleSet {
       this.#stamps = new Int32Array(capacity);
     }
     this.hashes = roomFor(this.hashes, windows);
-    this.#seconds = roomFor(this.#seconds, windows);
+    this.seconds = roomFor(this.seconds, windows);
     this.#found = roomFor(this.#found, windows);
     this.#stamp++;
     const { first, second } = tokens;
@@ -55,12 +56,12 @@ export class ShingleSet {
           this.#stamps[slot] = this.#stamp;
           this.#slots[slot] = size;
           this.hashes[size] = a;
-          this.#seconds[size] = b;
+          this.seconds[size] = b;
           this.#found[size++] = 0;
           break;
         }
         const place = this.#slots[slot]!;
-        if (this.hashes[place] === a && this.#seconds[place] === b) break;
+        if (this.hashes[place] === a && this.seconds[place] === b) break;
         slot = (slot + 1) & this.#mask;
       }
     }
@@ -86,7 +87,7 @@ export class ShingleSet {
       a = mix(a);
       for (let slot = a & this.#mask; this.#stamps[slot] === this.#stamp; ) {
         const place = this.#slots[slot]!;
-        if (this.hashes[place] === a && this.#seconds[place] === b) {
+        if (this.hashes[place] === a && this.seconds[place] === b) {
           if (this.#found[place] !== count) shared++;
           this.#found[place] = count;
           break;

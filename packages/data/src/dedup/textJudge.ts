@@ -72,7 +72,7 @@ function firstMatch(near: NearIndex): Verdict | null {
   return verdict;
 }
 
-/** Leaves one row of each component; thins those that are too large by pairs with rows that stay. */
+/** Leaves one row of each component; those that are too large it thins as 'greedy' does. */
 class ComponentJudge {
   readonly #components = new Components();
   /** 1 + the text of a row; 0: it was not linked. */

@@ -1,3 +1,4 @@
+import { roomFor } from './growing.js';
 import type { Piece } from './textStore.js';
 
 /** The pieces of a text that shingles are made of, as numbers. */
@@ -6,6 +7,19 @@ export class Tokens {
   /** Two numbers for each: of characters both are the code point, of words two hashes. */
   first = new Int32Array(1024);
   second = new Int32Array(1024);
+
+  clear(): void {
+    this.length = 0;
+  }
+
+  push(first: number, second: number): void {
+    if (this.length === this.first.length) {
+      this.first = roomFor(this.first, this.length + 1);
+      this.second = roomFor(this.second, this.length + 1);
+    }
+    this.first[this.length] = first;
+    this.second[this.length++] = second;
+  }
 
   /** Its characters: code points. */
   readCharacters({ bytes, start, end }: Piece): void {

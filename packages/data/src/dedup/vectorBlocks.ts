@@ -40,7 +40,7 @@ export class Nearest {
     this.cosine = new Float64Array(length).fill(Number.NEGATIVE_INFINITY);
   }
 
-  /** Of several that are equally similar the first one counts. */
+  /** Among several that are equally similar the first one counts. */
   offer(query: number, at: number, cosine: number): void {
     if (cosine < this.cosine[query]!) return;
     if (cosine === this.cosine[query] && this.at[query]! <= at) return;
@@ -50,8 +50,8 @@ export class Nearest {
 }
 
 /**
- * Compares queries with all vectors of a block: [Q, D] x [B, D]^T. Four queries at a time, so that a
- * number of the block is loaded once for four products.
+ * Compares queries with all vectors of a block: [Q, D] x [B, D]^T. Four queries at a time, so that
+ * a number of the block is loaded once for four products.
  *
  * @param which the queries that are compared
  */
