@@ -50,6 +50,15 @@ import {
   WandbCallback,
 } from '@attune/core/training';
 import {
+  describePlan,
+  extractAdapter,
+  greedySoup,
+  mergeFromYaml,
+  mergeModels,
+  mergeTensors,
+  planMerge,
+} from '@attune/merge';
+import {
   advise,
   checkAdapter,
   combineSavedAdapters,
@@ -94,6 +103,7 @@ const maxLength = 8;
 const rows = { tokenizer: null, maxLength, vocabSize: 9 };
 const tokenize = { ...rows, completionOnlyLoss: null, assistantOnlyLoss: false };
 const inspect = { ...tokenize, eosTokenIds: [] };
+const merging = { mergeMethod: 'linear', models: [{ model: name }] };
 const start = { learningRate: 1e-3 };
 const run = { ...start, warmupSteps: 1, totalSteps: 2 };
 const combination = { adapters: ['default'], weights: [1], adapterName: 'other' };
@@ -258,6 +268,22 @@ export const optionCalls: Readonly<Record<string, OptionCall>> = {
     checkAdapter(name, with_({ target: 'peft' }, o)),
   ),
   advise: checked('tasks', 'x', (o) => advise(with_({ gpuMemory: '1GB', modelSize: 1e6 }, o))),
+  // Merging
+  mergeModels: checked('seed', 'x', (o) =>
+    mergeModels(merging, with_({ outputDir: '/dev/null/none' }, o)),
+  ),
+  mergeFromYaml: checked('overwrite', 'x', (o) =>
+    mergeFromYaml(name, with_({ outputDir: '/dev/null/none' }, o)),
+  ),
+  planMerge: checked('workers', 'x', (o) => planMerge(merging, o)),
+  describePlan: checked('maxMemory', true, (o) => describePlan(none, o)),
+  mergeTensors: checked('baseIndex', 'x', (o) => mergeTensors([], 'linear', o)),
+  greedySoup: checked('evaluate', 3, (o) =>
+    greedySoup(with_({ models: [name], evaluate: () => 1, outputDir: '/dev/null/none' }, o)),
+  ),
+  extractAdapter: checked('rank', 'x', (o) =>
+    extractAdapter(with_({ baseModel: name, model: name, outputDir: '/dev/null/none' }, o)),
+  ),
   // Devices
   dawn: checked('tuning', 3, (o) => dawn(o)),
   createDawnBackend: checked('tuning', 3, (o) => createDawnBackend(o)),
@@ -310,6 +336,7 @@ export const unchecked: Readonly<Record<string, string>> = {
   rotaryAngles: parts,
   callbackKit: kit,
   evaluationTaskKit: kit,
+  mergeMethodKit: kit,
   modelFamilyKit: kit,
   objectiveKit: kit,
   optimizerKit: kit,
@@ -324,6 +351,8 @@ export const unchecked: Readonly<Record<string, string>> = {
   keysToCamel: helper,
   keysToSnake: helper,
   parseJson: helper,
+  parseMergeYaml: 'planMerge and mergeFromYaml, which read a config, check theirs',
+  readMergeYaml: 'as parseMergeYaml',
   parseOptions: helper,
   readJsonFile: helper,
   readJsonObject: helper,

@@ -21,6 +21,7 @@ options.paths = {
   '@attune/core/platform': [join(root, 'packages/core/src/platform/node')],
   '@attune/core/*': [join(root, 'packages/core/src/entries/*')],
   '@attune/peft': [join(root, 'packages/peft/src/index')],
+  '@attune/merge': [join(root, 'packages/merge/src/index')],
 };
 
 /** Where files come from, beside those that exist only here. */
@@ -61,9 +62,10 @@ const entryFiles = [
     (name) =>
       `packages/core/src/${name.endsWith('.ts') ? 'entries/' : ''}${name.replace(/\.ts$/, '')}.ts`,
   ),
-  ...['peft/src/index', 'peft/src/testing/index', 'backend-dawn/src/index', 'cli/src/index'].map(
-    (name) => `packages/${name}.ts`,
-  ),
+  ...[
+    ...['peft/src/index', 'peft/src/testing/index', 'merge/src/index', 'merge/src/testing/index'],
+    ...['backend-dawn/src/index', 'cli/src/index'],
+  ].map((name) => `packages/${name}.ts`),
 ].map((name) => join(root, name));
 
 const here = join(root, 'integration');
@@ -74,6 +76,7 @@ import * as models from '@attune/core/models';
 import * as text from '@attune/core/text';
 import * as training from '@attune/core/training';
 import * as peft from '@attune/peft';
+import * as merge from '@attune/merge';
 import * as dawn from '@attune/backend-dawn';
 `;
 
@@ -118,6 +121,12 @@ const optionTypes = [
   'training.CausalLmOptions',
   'training.SequenceClassificationOptions',
   'dawn.DawnOptions',
+  'merge.PlanMergeOptions',
+  'merge.MergeOptions',
+  'merge.DescribePlanOptions',
+  'merge.GreedySoupOptions',
+  'merge.ExtractAdapterOptions',
+  'merge.MergeTensorsOptions',
   'peft.LoadAdapterOptions',
   'peft.SaveAdapterOptions',
   'peft.MergeAndUnloadOptions',
@@ -154,9 +163,9 @@ const written = editor(
   ]),
 );
 
-const ofPackages = /\/packages\/(?:core|peft)\/src\//;
+const ofPackages = /\/packages\/(?:core|merge|peft)\/src\//;
 
-/** core and peft as their declarations, each emitted when it is asked for. */
+/** core, merge and peft as their declarations, each emitted when it is asked for. */
 const declarations: Disk = {
   fileExists(name) {
     if (!ofPackages.test(name)) return ts.sys.fileExists(name);

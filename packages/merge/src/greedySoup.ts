@@ -1,7 +1,7 @@
 import { mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AttuneError } from '@attune/core';
-import { type OptionsInput, parseOptions } from '@attune/core/util';
+import { isPlainObject, type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
 import type { MergeConfigInput } from './config/mergeConfigInput.js';
 import {
@@ -11,11 +11,17 @@ import {
 } from './config/modelReference.js';
 import { checkReplaceable, resolveTarget } from './execute/stagingFolder.js';
 import { mergeModels, planMerge } from './mergeModels.js';
-import { mergeShape } from './options.js';
+import { outputShape, runningShape } from './options.js';
 
 const isFunction = (value: unknown) => typeof value === 'function';
-const { outputDir, overwrite, maxShardSize, maxMemory, workers } = mergeShape;
-const { attune, hub, writeModelCard, signal } = mergeShape;
+
+const soupKeys = ['dtype', 'outDtype', 'tokenizer', 'tokenizerSource', 'chatTemplate'] as const;
+const soupConfig: z.ZodType<SoupConfig, SoupConfig> = z.custom<SoupConfig>(
+  (value) =>
+    isPlainObject(value) &&
+    Object.keys(value).every((key) => (soupKeys as readonly string[]).includes(key)),
+  `expected an object with ${soupKeys.join(', ')} alone`,
+);
 
 const soupShape = {
   /** The models to choose from: folders, Hub ids, `base+adapter`. */
@@ -30,20 +36,19 @@ const soupShape = {
   /** Whether a lower score is better: a loss, a perplexity. Default false. */
   lowerIsBetter: z.boolean().default(false),
   /** What the merge of several takes beside its models: `dtype`, `tokenizer`. Default {}. */
-  config: z.custom<SoupConfig>().default(() => ({})),
+  config: soupConfig.default(() => ({})),
   /** Called after each model was tried. Default: nobody is told. */
   onStep: z.custom<(step: SoupStep) => void>(isFunction, 'expected a function').optional(),
-  ...{ outputDir, overwrite, maxShardSize, maxMemory, workers },
-  ...{ attune, hub, writeModelCard, signal },
 };
 
-type SoupConfig = Pick<
-  MergeConfigInput,
-  'dtype' | 'outDtype' | 'tokenizer' | 'tokenizerSource' | 'chatTemplate'
->;
+type SoupConfig = Pick<MergeConfigInput, (typeof soupKeys)[number]>;
+
+const soupOptions = z.strictObject({ ...soupShape, ...runningShape, ...outputShape });
 
 /** Options of {@link greedySoup}. */
-export type GreedySoupOptions = OptionsInput<typeof soupShape>;
+export type GreedySoupOptions = OptionsInput<typeof soupShape> &
+  OptionsInput<typeof runningShape> &
+  OptionsInput<typeof outputShape>;
 
 /** A model that was tried. */
 export interface SoupStep {
@@ -79,8 +84,8 @@ export interface GreedySoup {
  *
  * Means are those of `linear`, from the models themselves each time. For n models there are up to
  * 2n - 1 evaluations, and n merges: each beside `outputDir` and deleted again, then the one that is
- * there whole at the end. An error leaves nothing behind, a process that is killed
- * `.NAME.soup-...`.
+ * there whole at the end. An error leaves nothing behind but what the last merge has written, from
+ * which it goes on when it is called again; a process that is killed `.NAME.soup-...`.
  *
  * @example
  * const { score, models } = await greedySoup({
@@ -94,7 +99,7 @@ export interface GreedySoup {
  * @see arXiv:2203.05482 (Wortsman et al., "Model soups"), recipe 1
  */
 export async function greedySoup(options: GreedySoupOptions): Promise<GreedySoup> {
-  const parsed = parseOptions(z.strictObject(soupShape), options, { where: 'greedySoup' });
+  const parsed = parseOptions(soupOptions, options, { where: 'greedySoup' });
   const { models: references, evaluate, lowerIsBetter, config, onStep, ...merging } = parsed;
   const { outputDir: output, overwrite: replaces, writeModelCard: hasCard, ...running } = merging;
   const mean = (models: readonly ModelReferenceInput[]): MergeConfigInput => ({

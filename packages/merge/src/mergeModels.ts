@@ -4,7 +4,7 @@ import { formatJson, parseOptions } from '@attune/core/util';
 import { parseMergeConfig, readMergeYaml } from './config/index.js';
 import type { MergeConfigInput } from './config/mergeConfigInput.js';
 import { executeMerge, type MergeOutcome } from './execute/index.js';
-import { type MergeOptions, mergeOptions, type PlanMergeOptions } from './options.js';
+import { type MergeOptions, mergeOptions, type PlanMergeOptions, planOptions } from './options.js';
 import type { MergePlan } from './plan/mergePlan.js';
 import { methodsOf, planConfig } from './plan/planMerge.js';
 import { splitLayer } from './plan/tensorNames.js';
@@ -31,7 +31,7 @@ export async function planMerge(
   config: MergeConfigInput | string,
   options: PlanMergeOptions = {},
 ): Promise<MergePlan> {
-  const methods = methodsOf(options);
+  const methods = methodsOf(parseOptions(planOptions, options, { where: 'planMerge' }));
   const read =
     typeof config === 'string'
       ? await readMergeYaml(config, { methods })

@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { truncateSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SafetensorsFile } from '@attune/core/io';
@@ -7,7 +8,7 @@ import { type GreedySoupOptions, greedySoup, type SoupStep } from '../src/greedy
 import { writeTiny } from './tinyModels.js';
 
 let scratch: string;
-const at = (name: string) => join(scratch, name);
+const at = (...names: string[]) => join(scratch, ...names);
 const inputs = ['a', 'b', 'far'];
 beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), 'attune-soup-'));
@@ -30,7 +31,7 @@ async function distance(folder: string): Promise<number> {
 
 const soup = (changes: Partial<GreedySoupOptions> = {}) =>
   greedySoup({
-    models: ['far', 'a', 'b'].map(at),
+    models: ['far', 'a', 'b'].map((name) => at(name)),
     evaluate: async (folder) => -(await distance(folder)),
     outputDir: at('soup'),
     workers: 0,
@@ -59,7 +60,7 @@ test('lowerIsBetter: the same with a loss', async () => {
 
 test('a score that stays the same is no fall; models keep their order', async () => {
   const { models, steps } = await soup({ evaluate: () => 1 });
-  expect(models).toEqual(['far', 'a', 'b'].map(at));
+  expect(models).toEqual(['far', 'a', 'b'].map((name) => at(name)));
   expect(steps.every(({ isKept }) => isKept)).toBe(true);
 });
 
@@ -85,6 +86,21 @@ describe('nothing is left behind by', () => {
   test('a score that is no number', async () => {
     await expect(soup({ evaluate: () => Number.NaN })).rejects.toThrow('evaluate gave NaN for');
   });
+  test('a last merge that writes nothing', async () => {
+    let calls = 0;
+    const onStep = () => {
+      // The models are gone when the last merge begins.
+      if (++calls === 2) for (const name of ['a', 'b']) truncateSync(at(name, 'model.safetensors'));
+    };
+    const kept = await Promise.all(
+      ['a', 'b'].map((name) => readFile(at(name, 'model.safetensors'))),
+    );
+    await expect(
+      soup({ models: ['a', 'b'].map((name) => at(name)), evaluate: () => 1, onStep }),
+    ).rejects.toThrow('MERGE_INVALID');
+    for (const [i, name] of ['a', 'b'].entries())
+      await writeFile(at(name, 'model.safetensors'), kept[i]!);
+  });
   test('a signal', async () => {
     const controller = new AbortController();
     const evaluate = () => {
@@ -95,11 +111,20 @@ describe('nothing is left behind by', () => {
   });
 });
 
+test('a config has no method and no models', async () => {
+  for (const config of [{ mergeMethod: 'slerp' }, { models: [] }, 3] as never[])
+    await expect(soup({ config })).rejects.toThrow(
+      'expected an object with dtype, outDtype, tokenizer, tokenizerSource, chatTemplate alone',
+    );
+});
+
 test('models that do not go together are known before any is scored', async () => {
   await writeTiny(at('wide'), 'llama', { hidden: 32 });
   let calls = 0;
   const evaluate = () => ++calls;
-  await expect(soup({ models: ['a', 'wide'].map(at), evaluate })).rejects.toThrow('MERGE_INVALID');
+  await expect(soup({ models: ['a', 'wide'].map((name) => at(name)), evaluate })).rejects.toThrow(
+    'MERGE_INVALID',
+  );
   expect(calls).toBe(0);
   await rm(at('wide'), { recursive: true });
 });

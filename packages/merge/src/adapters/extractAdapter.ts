@@ -1,14 +1,15 @@
-import { rm, stat } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Attune, AttuneError } from '@attune/core';
+import { AttuneError } from '@attune/core';
 import { writeFolderAtomic } from '@attune/core/io';
 import type { algebra } from '@attune/core/tensor';
 import { type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
 import type { ModelReference } from '../config/mergeConfig.js';
 import { ReferenceFault, readModelReference } from '../config/modelReference.js';
+import { checkReplaceable, resolveTarget } from '../execute/stagingFolder.js';
 import { ModelOpener, type OpenedModel } from '../inputs/openModel.js';
-import { hubOfModels } from '../options.js';
+import { attuneOption, hubOfModels, outputFolder } from '../options.js';
 import { isEmbedding } from '../plan/tensorNames.js';
 import { type ExtractedAdapter, energyOf, notesOn } from './extractedAdapter.js';
 import { Extraction } from './extraction.js';
@@ -34,7 +35,7 @@ const extractShape = {
   /** The same model after training. */
   model: z.string().min(1).meta({ aka: 'tuned finetuned tunedmodel' }),
   /** The folder to write. It is there whole in the end, or not at all. */
-  outputDir: z.string().min(1).meta({ aka: 'outpath output out' }),
+  outputDir: outputFolder,
   /** Rank of every layer, where no `energy` is given. Usual 8-128. Default none. */
   rank: z.int().min(1).optional().meta({ aka: 'r' }),
   /**
@@ -78,14 +79,14 @@ const extractShape = {
   /** Replaces a folder that is there. Default false: it is an error. */
   overwrite: z.boolean().default(false).meta({ aka: 'force' }),
   /** An Attune with `peft()`, where a model is named with an adapter. Default none. */
-  attune: z.custom<Attune>().optional(),
-  /** How models that are no folders are found on the Hub. */
+  attune: attuneOption,
+  /** How models that are no folders are found on the Hub. Default: as `fromPretrained` does. */
   hub: hubOfModels,
   /** Called after each tensor. Default: nobody is told. */
   onProgress: z
     .custom<(progress: ExtractProgress) => void>(isFunction, 'expected a function')
     .optional(),
-  /** Stops it; nothing is written then. */
+  /** Stops it; nothing is written then. Default none. */
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal).optional(),
 };
 const extractOptions = z.strictObject(extractShape);
@@ -201,17 +202,10 @@ async function checkOutput(
   { outputDir, overwrite }: Options,
   models: readonly OpenedModel[],
 ): Promise<void> {
-  const found = await stat(outputDir).catch(() => null);
-  if (!found) return;
-  const bad = (what: string, remedy: string) =>
-    new AttuneError('MERGE_OUTPUT', `outputDir ${outputDir} ${what}.`, { remedy });
-  if (!found.isDirectory()) throw bad('is a file', 'Give the path of a folder.');
-  for (const { files, reference } of models) {
-    const input = await stat(files.folder);
-    if (input.ino === found.ino && input.dev === found.dev)
-      throw bad(`is the model ${reference.path}`, 'Give another folder.');
-  }
-  if (!overwrite) throw bad('is there already', 'Give another folder, or overwrite: true.');
+  const inputs = models.flatMap(({ files, adapter }) =>
+    adapter ? [files.folder, adapter.folder] : [files.folder],
+  );
+  await checkReplaceable(await resolveTarget(outputDir, inputs), overwrite);
 }
 
 /** @throws MERGE_EXTRACT where a table would be adapted that the head reads, too */

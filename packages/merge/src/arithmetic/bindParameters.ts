@@ -1,5 +1,5 @@
 import { AttuneError } from '@attune/core';
-import { explainUnknown } from '@attune/core/util';
+import { briefly, explainUnknown } from '@attune/core/util';
 import type { MergeMethod, MergeParameter } from '../contract/mergeMethod.js';
 
 /** How many inputs there are, and which is the base. */
@@ -56,7 +56,7 @@ export function bindParameters(
     function parse(value: unknown, label: string): unknown {
       const { success, data, error } = parameter.schema.safeParse(value);
       if (success) return data;
-      const found = value === undefined ? 'not given' : JSON.stringify(value);
+      const found = value === undefined ? 'not given' : briefly(value);
       throw bad(`${label} is ${found}: ${error.issues[0]!.message}.`, `Give another ${name}.`);
     }
   }

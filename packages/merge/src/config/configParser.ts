@@ -1,4 +1,4 @@
-import { explainUnknown } from '@attune/core/util';
+import { briefly, explainUnknown } from '@attune/core/util';
 import type { MergeMethod } from '../contract/mergeMethod.js';
 import { type ConfigPath, formatPath, MergeProblems } from '../problems.js';
 import { checkInputsOf, type SliceInputs } from './checkInputs.js';
@@ -145,7 +145,7 @@ export class ConfigParser implements SectionReader {
           ? explainUnknown(
               name,
               { known: names, synonyms: METHODS },
-              `there is no ${key} "${name}"`,
+              `there is no ${key} ${briefly(name)}`,
             )
           : `${key} is ${found(name)}, expected the name of a method.`,
       remedy: `Methods: ${names.join(', ')}.`,
@@ -227,7 +227,13 @@ export class ConfigParser implements SectionReader {
     if (!section) return null;
     const baseModel = this.#optionalModel(section, 'baseModel');
     const parameters = this.#settings(section);
-    if (section.has('residualWeight'))
+    const residual = section.get('residualWeight') ?? null;
+    if (residual !== null && typeof residual !== 'number')
+      this.#wrong(
+        section.at('residualWeight'),
+        `${this.spell('residualWeight')} is ${found(residual)}, expected a number`,
+      );
+    else if (residual !== null)
       this.#warnings.push(
         `${formatPath(section.at('residualWeight'))} has no effect, here as in mergekit.`,
       );
@@ -282,7 +288,8 @@ export class ConfigParser implements SectionReader {
       this.#wrong(path, `${path.at(-1)} is ${what}, expected a list`);
       return [];
     }
-    return value.map((item, i) => read(item, [...path, i])).filter((item) => item !== null);
+    // Also what a list of code leaves out: [, b].
+    return Array.from(value, (item, i) => read(item, [...path, i])).filter((item) => item !== null);
   }
 
   /** A model that must be there. */
@@ -292,7 +299,8 @@ export class ConfigParser implements SectionReader {
       return this.#wrong(section.path, `${this.spell(name)} is missing`, 'Name the model.');
     const read = readModelReference(value);
     if (!(read instanceof ReferenceFault)) return read;
-    const what = typeof value === 'string' ? `${this.spell(name)} "${value}"` : this.spell(name);
+    const what =
+      typeof value === 'string' ? `${this.spell(name)} ${briefly(value, 400)}` : this.spell(name);
     return this.#wrong(section.at(name), `${what} ${read.message}`, read.remedy);
   }
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { isPlainObject } from '@attune/core/util';
+import { briefly, isPlainObject } from '@attune/core/util';
 import type { ModelReference } from './mergeConfig.js';
 
 /** A model in code: "path@revision+adapter@revision", or its parts. */
@@ -68,19 +68,28 @@ function fromText(text: string): ModelReference | ReferenceFault {
     const model = readPath(text);
     return model instanceof ReferenceFault ? model : reference(model, null);
   }
+  if (cuts.length > MAX_CUTS) return severalCuts(cuts.length);
   // One of several may belong to the name of a folder.
   const read = cuts.map((cut) => [text.slice(0, cut), text.slice(cut + 1)].map(readPath));
   const found = read.filter((pair) => pair.every((path) => isPath(path) && existsSync(path.path)));
   const [pair] = found.length > 0 ? found : read;
-  if (cuts.length > 1 && found.length !== 1)
-    return new ReferenceFault(
-      `has ${cuts.length} "+", expected one between a model and its adapter`,
-      'Merge several adapters into one first, or write { model: ..., lora: ... }.',
-    );
+  if (cuts.length > 1 && found.length !== 1) return severalCuts(cuts.length);
   const [model, adapter] = pair!;
   if (!isPath(model!)) return model!;
   return isPath(adapter!) ? reference(model, adapter) : adapter!;
 }
+
+/** Characters of a path in a message. */
+const LONGEST = 400;
+
+/** Each is looked at on the disk. */
+const MAX_CUTS = 64;
+
+const severalCuts = (count: number): ReferenceFault =>
+  new ReferenceFault(
+    `has ${count} "+", expected one between a model and its adapter`,
+    'Merge several adapters into one first, or write { model: ..., lora: ... }.',
+  );
 
 const isPath = (path: ModelPath | ReferenceFault): path is ModelPath =>
   !(path instanceof ReferenceFault);
@@ -134,7 +143,7 @@ function pathOf(value: unknown, key: string): ModelPath | ReferenceFault {
       return { path, revision };
   }
   return new ReferenceFault(
-    `has a ${key} that is ${JSON.stringify(value) ?? 'missing'}, expected a name or { path, revision }`,
+    `has a ${key} that is ${value === undefined ? 'missing' : briefly(value, LONGEST)}, expected a name or { path, revision }`,
     FORM,
   );
 }

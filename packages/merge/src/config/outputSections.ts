@@ -1,4 +1,4 @@
-import { isPlainObject, nearest } from '@attune/core/util';
+import { briefly, isPlainObject, nearest } from '@attune/core/util';
 import type { ConfigPath } from '../problems.js';
 import type { MergeConfig, ModelReference, TokenizerConfig, TokenSource } from './mergeConfig.js';
 import {
@@ -38,11 +38,12 @@ export function readDtype(
   const plain = text.replace(/^torch\./, '');
   const dtype = DTYPES.find((candidate) => candidate === plain);
   if (dtype !== undefined) return dtype;
-  const near = SHORT[plain.toLowerCase()] ?? nearest(plain, DTYPES);
+  const short = plain.toLowerCase();
+  const near = Object.hasOwn(SHORT, short) ? SHORT[short] : nearest(plain, DTYPES);
   const isKnown = plain === 'int64' || plain === 'float64';
   reader.problems.add({
     path: section.at(name),
-    message: `${reader.spell(name)} is "${text}", expected ${DTYPES.join(', ')}.${near === undefined || isKnown ? '' : ` Did you mean "${near}"?`}`,
+    message: `${reader.spell(name)} is ${briefly(text)}, expected ${DTYPES.join(', ')}.${near === undefined || isKnown ? '' : ` Did you mean "${near}"?`}`,
     remedy: `Give one of ${DTYPES.join(', ')}.`,
   });
   return null;

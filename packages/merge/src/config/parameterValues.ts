@@ -40,7 +40,8 @@ function conversions(value: unknown): readonly unknown[] {
   if (typeof value !== 'string') return [];
   const text = value.trim();
   const number = Number(text.replaceAll(/(?<=\d)_(?=\d)/g, ''));
-  const word = WORDS[text.toLowerCase()];
+  const lower = text.toLowerCase();
+  const word = Object.hasOwn(WORDS, lower) ? WORDS[lower] : undefined;
   return [
     ...(text !== '' && /^[-+.\d]/.test(text) && !Number.isNaN(number) && !/^[-+]?0[xob]/i.test(text)
       ? [number]

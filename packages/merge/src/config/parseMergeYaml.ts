@@ -1,4 +1,4 @@
-import { AttuneError, camelToSnake, isPlainObject } from '@attune/core/util';
+import { AttuneError, briefly, camelToSnake, isPlainObject } from '@attune/core/util';
 import type { MergeMethod } from '../contract/mergeMethod.js';
 import { builtinMethods } from '../methods/index.js';
 import { ConfigParser } from './configParser.js';
@@ -24,6 +24,10 @@ export function parseMergeYaml(
   text: string,
   { file = null, methods = builtinMethods }: ParseMergeOptions = {},
 ): MergeConfig {
+  if (typeof text !== 'string')
+    throw new AttuneError('MERGE_YAML', `The config is ${briefly(text)}, expected text.`, {
+      remedy: 'Give the text of a YAML file, or the path of one to readMergeYaml.',
+    });
   const tree = readYamlTree(text, file);
   const placeOf: MergeConfig['placeOf'] = (path) => findPlace(tree, path);
   const isHolder = (path: readonly (string | number)[]) =>
@@ -53,5 +57,6 @@ export function parseMergeConfig(
     file: null,
     placeOf: () => null,
   });
-  return parser.parse(input, toYaml(input));
+  // What is wrong is said of the config, before it is written out.
+  return { ...parser.parse(input, ''), yaml: toYaml(input) };
 }

@@ -1,10 +1,13 @@
-import { open } from 'node:fs/promises';
+import { constants, type FileHandle, open } from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
 import { AttuneError, formatBytes } from '@attune/core/util';
 import type { MergeConfig } from './mergeConfig.js';
 import { type ParseMergeOptions, parseMergeYaml } from './parseMergeYaml.js';
+import { MAX_LENGTH } from './yamlTree.js';
 
-/** A config with a long template and many tokens has a tenth of it. */
-const MAX_BYTES = 2 ** 20;
+const MAX_BYTES = MAX_LENGTH;
+/** How long a pipe is left alone, in milliseconds, before it is asked once more. */
+const PATIENCE = 10;
 
 /**
  * Reads a config of mergekit from a file, checks it for itself, and knows where each value stands.
@@ -38,12 +41,13 @@ async function readText(path: string): Promise<string> {
 /** No more than the limit and one byte: a device has no end. */
 async function readBytes(path: string): Promise<Uint8Array> {
   try {
-    const file = await open(path);
+    // A pipe that nobody writes into is empty, and not waited for.
+    const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     try {
       const parts: Uint8Array[] = [];
       for (let size = 0; size <= MAX_BYTES; ) {
         const part = new Uint8Array(MAX_BYTES + 1 - size);
-        const { bytesRead } = await file.read(part, 0, part.length);
+        const bytesRead = await readSome(file, part);
         if (bytesRead === 0) break;
         parts.push(part.subarray(0, bytesRead));
         size += bytesRead;
@@ -62,6 +66,17 @@ async function readBytes(path: string): Promise<Uint8Array> {
           : `cannot be read (${code ?? String(cause)})`;
     throw bad(`${path} ${found}, expected a YAML file`, 'Give the YAML file of a merge.', cause);
   }
+}
+
+/** Waits for who writes into a pipe. */
+async function readSome(file: FileHandle, part: Uint8Array): Promise<number> {
+  for (;;)
+    try {
+      return (await file.read(part, 0, part.length)).bytesRead;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      await setTimeout(PATIENCE);
+    }
 }
 
 /** How many bytes from the beginning are text. A prefix may end within a character. */

@@ -78,6 +78,9 @@ function nameOf(
   return parameter;
 }
 
+/** Values over the layers of a slice: no model has as many layers. */
+const MAX_GRADIENT = 1000;
+
 const isScalar = (value: unknown): value is ParameterScalar =>
   typeof value === 'number' || typeof value === 'string' || typeof value === 'boolean';
 
@@ -125,6 +128,11 @@ class SettingReader {
       return this.#wrong(
         path,
         `${this.name} is ${found(value)}, expected a value, a list of values, or filters`,
+      );
+    if (value.length > MAX_GRADIENT)
+      return this.#wrong(
+        path,
+        `${this.name} is a list of ${value.length} values, expected at most ${MAX_GRADIENT}`,
       );
     const entries = value.map((entry, i) => this.#scalar(entry, [...path, i]));
     return entries.every((entry) => entry !== null) ? entries : null;

@@ -14,6 +14,9 @@ const HINTS: Readonly<Record<string, string>> = {
   BLOCK_AS_IMPLICIT_KEY: 'Indent keys of one mapping alike, and put values with ": " in quotes.',
 };
 
+/** Some 40,000 values, which take a second. A config with a setting for each token has fewer. */
+const MAX_LEXEMES = 200_000;
+
 export const TOO_DEEP = 'values are nested too deeply';
 
 /** The documents of a text, which have no faults of syntax. */
@@ -48,17 +51,22 @@ function parse(text: string, counter: LineCounter, fail: Fail): readonly Documen
   const options = { schema: 'failsafe', version: '1.1', merge: false, uniqueKeys: false } as const;
   const composer = new Composer({ ...options, prettyErrors: false, logLevel: 'silent' });
   try {
-    return [...composer.compose(tokensOf(text, counter))];
+    return [...composer.compose(tokensOf(text, counter, fail))];
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return fail(0, TOO_DEEP, 'Give a merge config.');
   }
 }
 
-function* tokensOf(text: string, counter: LineCounter): Generator<CST.Token> {
+function* tokensOf(text: string, counter: LineCounter, fail: Fail): Generator<CST.Token> {
   const parser = new Parser(counter.addNewLine);
   counter.addNewLine(0);
-  for (const lexeme of new BracketLexer().lex(text)) yield* parser.next(lexeme);
+  let count = 0;
+  for (const lexeme of new BracketLexer().lex(text)) {
+    if (++count > MAX_LEXEMES)
+      fail(0, `there are more than ${MAX_LEXEMES} words and signs`, 'Give a merge config.');
+    yield* parser.next(lexeme);
+  }
   yield* parser.end();
 }
 

@@ -35,6 +35,8 @@ export interface YamlEntry {
 /** Values of a file, each alias counted as what it stands for. */
 const MAX_VALUES = 200_000;
 const MAX_DEPTH = 100;
+/** A config with a long template and many tokens has a tenth of it. */
+export const MAX_LENGTH = 2 ** 20;
 
 /**
  * Reads one document of YAML 1.1 as PyYAML does, with `<<`, anchors and aliases. What PyYAML takes
@@ -56,6 +58,12 @@ export function readYamlTree(text: string, file: string | null): YamlTree {
       details: { line, column },
     });
   };
+  if (text.length > MAX_LENGTH)
+    fail(
+      0,
+      `there are ${text.length} characters, expected at most ${MAX_LENGTH}`,
+      'Give a merge config.',
+    );
   const documents = parseDocuments(text.replace(/^\uFEFF/, ''), counter, fail);
   const [document, second] = documents;
   if (second)
@@ -83,6 +91,7 @@ class TreeBuilder {
   readonly #anchors = new Map<string, YamlTree | 'open'>();
   readonly #extents = new Map<YamlTree, Extent>();
   readonly #aliased = new Set<YamlTree>();
+  #made = 0;
 
   constructor(
     private readonly placeAt: (offset: number) => Place,
@@ -105,16 +114,22 @@ class TreeBuilder {
     const anchor = 'anchor' in node ? node.anchor : undefined;
     if (anchor !== undefined) this.#anchors.set(anchor, 'open');
     const [tree, extent] = this.#value(node, offset);
-    if (extent.values > MAX_VALUES)
-      this.fail(
-        offset,
-        `there are more than ${MAX_VALUES} values, each alias counted as what it stands for`,
-        'Write the values out.',
-      );
+    this.#count(extent.values > MAX_VALUES ? MAX_VALUES : 1, offset);
     if (extent.depth > MAX_DEPTH) this.fail(offset, TOO_DEEP, 'Nest less.');
     this.#extents.set(tree, extent);
     if (anchor !== undefined) this.#anchors.set(anchor, tree);
     return tree;
+  }
+
+  /** Counts values while they are made: what is too much ends before it is there. */
+  #count(values: number, offset: number): void {
+    this.#made += values;
+    if (this.#made <= MAX_VALUES) return;
+    this.fail(
+      offset,
+      `there are more than ${MAX_VALUES} values, each alias counted as what it stands for`,
+      'Write the values out.',
+    );
   }
 
   #alias(name: string, offset: number): YamlTree {
@@ -170,6 +185,7 @@ class TreeBuilder {
     const inherited = new Map(
       merged.flatMap((source) => (source.kind === 'map' ? [...source.entries] : [])),
     );
+    this.#count(inherited.size, node.range?.[0] ?? 0);
     for (const [name, entry] of inherited) if (!entries.has(name)) entries.set(name, entry);
     return [{ kind: 'map', entries, place }, this.#sum([...entries.values()].map((e) => e.value))];
   }

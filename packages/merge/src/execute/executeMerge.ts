@@ -78,7 +78,7 @@ export async function executeMerge(
 ): Promise<MergeOutcome> {
   const began = performance.now();
   const { signal, measured = false } = options;
-  signal?.throwIfAborted();
+  if (signal?.aborted) throw stopped(signal, 'Nothing was written.');
   const methods = methodTable(options.methods);
   const prepared = prepareTasks(plan.tasks, methods);
   const output = planOutput(plan.tasks, options.maxShardSize);
@@ -167,7 +167,7 @@ export async function executeMerge(
     meter.finish();
     return outcome();
   } catch (error) {
-    throw (await statOf(staging.journal)) ? withPlace(error, staging.path, signal) : error;
+    throw withPlace(error, staging.isUseful ? staging.path : null, signal);
   } finally {
     if (isPlaced) await staging.remove();
     else await staging.leave();
@@ -197,20 +197,30 @@ const inputFolders = ({ folders, tasks }: MergePlan): ReadonlySet<string> =>
     ...tasks.flatMap(({ inputs }) => inputs.map(({ source }) => dirname(source.tensor.path))),
   ]);
 
-/** Says where the merge goes on from. */
-function withPlace(error: unknown, path: string, signal: AbortSignal | undefined): unknown {
-  const kept = `What was done is kept in ${path}: the same merge goes on from there.`;
-  if (signal?.aborted && error === signal.reason)
-    return new AttuneError('MERGE_STOPPED', 'The merge was stopped.', {
-      remedy: kept,
-      details: { staging: path },
-      cause: error,
-    });
-  if (!AttuneError.isInstance(error)) return error;
-  const { code, description, remedy, details, cause } = error;
+const stopped = (
+  { reason }: AbortSignal,
+  remedy: string,
+  details?: Readonly<Record<string, unknown>>,
+): AttuneError =>
+  new AttuneError('MERGE_STOPPED', 'The merge was stopped.', {
+    remedy,
+    cause: reason,
+    ...(details && { details }),
+  });
+
+/** Says where the merge goes on from. @param path null: from nowhere */
+function withPlace(error: unknown, path: string | null, signal: AbortSignal | undefined): unknown {
+  const kept =
+    path === null
+      ? 'Nothing was written.'
+      : `What was done is kept in ${path}: the same merge goes on from there.`;
+  const details = { staging: path };
+  if (signal?.aborted && error === signal.reason) return stopped(signal, kept, details);
+  if (path === null || !AttuneError.isInstance(error)) return error;
+  const { code, description, remedy, cause } = error;
   return new AttuneError(code, description, {
     remedy: remedy ? `${remedy} ${kept}` : kept,
-    details: { ...details, staging: path },
+    details: { ...error.details, ...details },
     ...(cause !== undefined && { cause }),
   });
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { diskError } from '@attune/core/util';
 import type { WrittenTensor } from './mergeTask.js';
@@ -23,13 +23,8 @@ export class Journal {
 
   /** @returns null: there is none, or it is of another merge */
   static read(path: string, fingerprint: string): JournalEntries | null {
-    let lines: string[];
-    try {
-      lines = readFileSync(path, 'utf8').split('\n');
-    } catch {
-      return null;
-    }
-    if (parse(lines[0])?.merge !== fingerprint) return null;
+    const lines = readLines(path);
+    if (!lines || parse(lines[0])?.merge !== fingerprint) return null;
     const written = new Map<string, WrittenTensor>();
     let placed: string | null = null;
     for (const line of lines.slice(1)) {
@@ -39,6 +34,11 @@ export class Journal {
         written.set(tensor, { crc, statistics } as WrittenTensor);
     }
     return { written, placed };
+  }
+
+  /** Whether there is anything in it that a later merge could go on from. */
+  static hasParts(path: string): boolean {
+    return (readLines(path) ?? []).some((line) => typeof parse(line)?.tensor === 'string');
   }
 
   /** Begins a journal in the place of one that is there. */
@@ -70,6 +70,14 @@ export class Journal {
 
   close(): void {
     closeSync(this.file);
+  }
+}
+
+function readLines(path: string): string[] | null {
+  try {
+    return statSync(path).isFile() ? readFileSync(path, 'utf8').split('\n') : null;
+  } catch {
+    return null;
   }
 }
 

@@ -1,8 +1,9 @@
 import type { Stats } from 'node:fs';
-import { mkdir, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { FolderLock, syncFolder, syncTree } from '@attune/core/io';
 import { AttuneError, diskError, isSystemError, silentLogger } from '@attune/core/util';
+import { Journal } from './journal.js';
 
 /**
  * Where the output of a merge grows until it is whole: `.NAME.merging` beside it.
@@ -37,7 +38,7 @@ export class StagingFolder {
   static async open(target: string): Promise<StagingFolder> {
     const path = stagingOf(target);
     try {
-      await mkdir(path, { recursive: true });
+      await makeFolder(path);
       const use = { folder: target, doing: 'merging' };
       const lock = await FolderLock.take(join(path, 'lock'), use, silentLogger);
       const staging = new StagingFolder(target, path, lock);
@@ -51,6 +52,8 @@ export class StagingFolder {
   /** A folder that was moved aside comes back, unless another took its place. */
   async #recover(): Promise<void> {
     if (!(await statOf(this.#replaced))) return;
+    // An empty folder is nobody's work: what was there before is worth more.
+    await rmdir(this.target).catch(() => undefined);
     if (await statOf(this.target)) await rm(this.#replaced, { recursive: true });
     else await rename(this.#replaced, this.target);
   }
@@ -77,7 +80,7 @@ export class StagingFolder {
   /** What was begun goes. */
   async clear(): Promise<void> {
     await rm(this.model, { recursive: true, force: true });
-    await rm(this.journal, { force: true });
+    await rm(this.journal, { recursive: true, force: true });
   }
 
   /** Leaves nothing beside the output folder. */
@@ -89,9 +92,14 @@ export class StagingFolder {
     await rmdir(this.path).catch(() => undefined);
   }
 
-  /** Lets others have it. What was begun stays, where anything was. */
+  /** Whether a merge could go on from what is there. */
+  get isUseful(): boolean {
+    return Journal.hasParts(this.journal);
+  }
+
+  /** Lets others have it. What was begun stays, where any tensor of it is whole. */
   async leave(): Promise<void> {
-    if (!(await statOf(this.journal))) return this.remove();
+    if (!this.isUseful) return this.remove();
     await this.lock[Symbol.asyncDispose]();
   }
 }
@@ -103,6 +111,18 @@ export const statOf = (path: string): Promise<Stats | null> =>
     if (isSystemError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw error;
   });
+
+/** A folder and those around it. Not Node's own way, which waits for ever below /proc. */
+async function makeFolder(path: string): Promise<void> {
+  if ((await statOf(path))?.isDirectory()) return;
+  if (dirname(path) !== path) await makeFolder(dirname(path));
+  try {
+    await mkdir(path);
+  } catch (error) {
+    // Another process may have made it in between.
+    if (!(await statOf(path))?.isDirectory()) throw error;
+  }
+}
 
 const bad = (message: string, remedy: string): AttuneError =>
   new AttuneError('MERGE_OUTPUT', message, { remedy });
@@ -116,15 +136,20 @@ const bad = (message: string, remedy: string): AttuneError =>
  */
 export async function resolveTarget(outputDir: string, inputs: Iterable<string>): Promise<string> {
   const given = resolve(outputDir);
+  let found: Stats | null;
+  let target: string;
   try {
-    await mkdir(dirname(given), { recursive: true });
+    await makeFolder(dirname(given));
+    found = await statOf(given);
+    target = found ? await realpath(given) : join(await realpath(dirname(given)), basename(given));
+    if (!found && (await lstat(given).catch(() => null)))
+      throw bad(
+        `outputDir ${outputDir} is a link to something that does not exist.`,
+        'Make the folder that it leads to, or remove the link.',
+      );
   } catch (error) {
     throw diskError(error, outputDir);
   }
-  const found = await statOf(given);
-  const target = found
-    ? await realpath(given)
-    : join(await realpath(dirname(given)), basename(given));
   if (found && !found.isDirectory())
     throw bad(`outputDir ${outputDir} is a file.`, 'Give the path of a folder.');
   if (found && found.dev !== (await stat(dirname(target))).dev)

@@ -88,7 +88,13 @@ export class WorkerThread implements TaskThread {
       if (this.#death !== null) return reject(this.#death);
       this.#reject = reject;
       const listen = (message: FromWorker) => {
-        if (message.kind === 'progress') return onBytes(message.bytes);
+        if (message.kind === 'progress')
+          try {
+            return onBytes(message.bytes);
+          } catch (error) {
+            // The listener's own: nobody else would hear of it.
+            return reject(error);
+          }
         this.#worker.off('message', listen);
         this.#reject = null;
         if (message.kind === 'done') resolve(message.result);

@@ -11,6 +11,8 @@ export function whyNotMergeable(
   config: RawConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
 ): { readonly found: string; readonly remedy: string } | null {
+  if (tensors.size === 0)
+    return { found: 'has no tensors', remedy: 'Fetch the weights again: the file is empty.' };
   const remedy = 'Merge the checkpoint that it was made from, and quantise what comes out.';
   const { quantization_config: quantization } = config;
   if (isPlainObject(quantization)) {

@@ -1,5 +1,5 @@
 import type { RawConfig } from '@attune/core/io';
-import { sameValue } from '@attune/core/util';
+import { briefly, sameValue } from '@attune/core/util';
 import type { ConfigPath, MergeProblems } from '../problems.js';
 import { layersKeyOf, textConfigOf } from './layout.js';
 import type { MergeableModel } from './mergeableModel.js';
@@ -73,12 +73,12 @@ function architectures(first: MergeableModel, model: MergeableModel): string | n
   const describe = ({ opened }: MergeableModel): string => {
     const { architectures: classes, model_type: type } = opened.files.config;
     const name = Array.isArray(classes) ? classes.join(', ') : '';
-    return name ? `${name} (${type})` : String(type);
+    return name ? `${name} (${type})` : typeof type === 'string' ? type : briefly(type);
   };
   const classesOf = ({ opened }: MergeableModel) => opened.files.config.architectures ?? null;
   const typeOf = ({ opened }: MergeableModel) => opened.files.config.model_type;
   const [a, b] = [classesOf(first), classesOf(model)];
-  const isSame = typeOf(first) === typeOf(model) && (!a || !b || sameValue(a, b));
+  const isSame = sameValue(typeOf(first), typeOf(model)) && (!a || !b || sameValue(a, b));
   if (isSame) return null;
   return `architectures differ: ${keyOf(model)} is ${describe(model)}, ${keyOf(first)} is ${describe(first)}.`;
 }

@@ -1,9 +1,10 @@
 import { safetensorsBytes } from '@attune/core/io';
-import { formatBytes, parseBytes } from '@attune/core/util';
+import { formatBytes, parseBytes, parseOptions } from '@attune/core/util';
+import { z } from 'zod';
 import type { TensorTask } from '../contract/tensorTask.js';
 import { planOutput } from '../execute/outputPlan.js';
 import { planResources } from '../execute/resources.js';
-import type { PlanMergeOptions } from '../options.js';
+import { type PlanMergeOptions, planShape } from '../options.js';
 import { letterOf } from '../report/mergeReport.js';
 import { effectiveWeights } from './effectiveWeights.js';
 import type { MergePlan } from './mergePlan.js';
@@ -11,6 +12,8 @@ import { splitLayer } from './tensorNames.js';
 
 /** How a plan would be run. */
 export type DescribePlanOptions = Pick<PlanMergeOptions, 'maxShardSize' | 'maxMemory' | 'workers'>;
+
+const describeOptions = z.strictObject(planShape);
 
 /** Columns of a terminal. */
 const WIDTH = 80;
@@ -20,11 +23,12 @@ const LABEL = 38;
  * What a merge would do, as a text of 80 columns: models, tensors, bytes read and written, files,
  * memory, and with which weight each model counts in which tensors. Nothing is read or written.
  *
- * @throws SIZE_INVALID, MERGE_MEMORY
+ * @throws UNKNOWN_OPTION, INVALID_OPTION, SIZE_INVALID, MERGE_MEMORY
  */
 export function describePlan(plan: MergePlan, options: DescribePlanOptions = {}): string {
+  const parsed = parseOptions(describeOptions, options, { where: 'describePlan' });
   const { tasks, method, warnings } = plan;
-  const { maxShardSize = '5GB', maxMemory, workers } = options;
+  const { maxShardSize, maxMemory, workers } = parsed;
   const output = planOutput(tasks, maxShardSize);
   const resources = planResources(tasks, new Map([[method.name, method]]), {
     maxMemory: maxMemory === undefined ? null : parseBytes(maxMemory, 'maxMemory'),

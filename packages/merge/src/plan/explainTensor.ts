@@ -1,5 +1,5 @@
 import { AttuneError } from '@attune/core';
-import { camelToSnake, nearest } from '@attune/core/util';
+import { briefly, camelToSnake, nearest } from '@attune/core/util';
 import type { MergeConfig, ModelReference, Settings } from '../config/mergeConfig.js';
 import { evaluateSetting, settingOf } from '../config/parameterValues.js';
 import type { ParameterRequest } from '../config/resolveParameters.js';
@@ -124,10 +124,14 @@ function placeText(config: MergeConfig, settings: Settings, name: string): strin
 
 function unknownTensor({ tasks }: MergePlan, name: string): AttuneError {
   const names = tasks.map((task: TensorTask) => task.name);
-  const near = nearest(name, names);
-  return new AttuneError('MERGE_TENSOR_UNKNOWN', `the output has no tensor "${name}".`, {
-    remedy: near
-      ? `Did you mean "${near}"?`
-      : `It has ${names.length}: ${names.slice(0, 3).join(', ')}, ...`,
-  });
+  const near = typeof name === 'string' ? nearest(name, names) : undefined;
+  return new AttuneError(
+    'MERGE_TENSOR_UNKNOWN',
+    `the output has no tensor ${briefly(name, 200)}.`,
+    {
+      remedy: near
+        ? `Did you mean "${near}"?`
+        : `It has ${names.length}: ${names.slice(0, 3).join(', ')}, ...`,
+    },
+  );
 }

@@ -52,7 +52,7 @@ export function tensorTask(
   const { name, inputs, section } = planned;
   const { config, method, parity, rows } = settings;
   const tensors = inputs.map(({ tensor }) => tensor!);
-  const table = hasVocabularyRows(planned.template);
+  const table = hasVocabularyRows(planned.template) && tensors[0]!.shape.length > 0;
   const numRows = rows?.numRows ?? Math.min(...tensors.map(({ shape }) => shape[0]!));
   const shape = table ? [numRows, ...tensors[0]!.shape.slice(1)] : tensors[0]!.shape;
   if (table && rows) refuseAdaptedRows(planned, problems.others);

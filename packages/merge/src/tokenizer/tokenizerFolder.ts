@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AttuneError, AutoTokenizer, type Tokenizer } from '@attune/core';
 import { isPlainObject } from '@attune/core/util';
@@ -71,8 +71,11 @@ const FILES = [
 export async function tokenizerHash(folder: string): Promise<string> {
   const hash = createHash('sha256');
   for (const name of FILES) {
-    const bytes = await readFile(join(folder, name)).catch(() => null);
-    hash.update(`${name} ${bytes === null ? -1 : bytes.length}\n`);
+    const path = join(folder, name);
+    // A pipe or a device would be waited for.
+    const found = await stat(path).catch(() => null);
+    const bytes = found?.isFile() ? await readFile(path).catch(() => null) : null;
+    hash.update(`${name} ${bytes?.length ?? (found ? 'no file' : 'none')}\n`);
     if (bytes !== null) hash.update(bytes);
   }
   return hash.digest('hex');

@@ -493,9 +493,15 @@ describe('extractAdapter', () => {
       await writeFile(join(outputDir, 'old'), '');
       expect(await refused({ outputDir }, models)).toMatch(/MERGE_OUTPUT: .*there already/);
       expect(await refused({ outputDir: models.base, overwrite: true }, models)).toMatch(
-        /is the model/,
+        /is an input/,
       );
+      expect(await refused({ outputDir: root, overwrite: true }, models)).toMatch(
+        /holds the input/,
+      );
+      expect(await refused({ outputDir: 'a\0b' }, models)).toMatch(/INVALID_OPTION: .*NUL/);
       expect(await refused({ outputDir: join(outputDir, 'old') }, models)).toMatch(/is a file/);
+      expect(await refused({ outputDir, overwrite: true }, models)).toMatch(/holds no model/);
+      await writeFile(join(outputDir, 'adapter_model.safetensors'), '');
       const given = { baseModel: models.base, model: models.tuned, rank: 2 } as const;
       await extractAdapter({ ...given, outputDir, overwrite: true });
       expect(await readdir(outputDir)).not.toContain('old');

@@ -1,6 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { AttuneError } from '@attune/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseMergeConfig, parseMergeYaml, readMergeYaml, toYaml } from '../../src/config/index.js';
@@ -164,6 +166,21 @@ models:
     );
     expect(performance.now() - begin).toBeLessThan(1000);
   });
+
+  test.each([
+    ['5 MB', 'a: b\n'.repeat(1e6), 'there are 5000000 characters'],
+    ['items without end', `models:\n${'- a\n'.repeat(2e5)}`, 'more than 200000 words and signs'],
+    [
+      'mappings that take over one another',
+      `x: &x {${Array.from({ length: 400 }, (_, i) => `k${i}: 1`).join(', ')}}\ny:\n${'- <<: *x\n'.repeat(20_000)}`,
+      'more than 200000 values',
+    ],
+  ])('%s ends soon', (_, text, message) => {
+    const begin = performance.now();
+    expect(() => parseMergeYaml(text)).toThrow(message);
+    // It took 10 s to 50 s; two cores of many users take their time.
+    expect(performance.now() - begin).toBeLessThan(4000);
+  });
 });
 
 describe('files', () => {
@@ -198,9 +215,90 @@ describe('files', () => {
     await expect(readMergeYaml(file)).rejects.toThrow(expected);
   });
 
+  test.skipIf(process.platform === 'win32')(
+    'a pipe is read; one without a writer is empty',
+    async () => {
+      const pipe = join(folder, 'pipe');
+      execFileSync('mkfifo', [pipe]);
+      await expect(readMergeYaml(pipe)).rejects.toThrow('there is nothing in the file');
+      const writer = await open(pipe, 'r+');
+      const read = readMergeYaml(pipe);
+      await setTimeout(50);
+      await writer.write(minimal);
+      await writer.close();
+      expect(await read).toMatchObject({ yaml: minimal });
+    },
+  );
+
   test('a folder, and a file that is not there', async () => {
     await expect(readMergeYaml(folder)).rejects.toThrow('is a folder');
     await expect(readMergeYaml(join(folder, 'none'))).rejects.toThrow('does not exist');
+  });
+});
+
+describe('what is wrong in code is a message, not a crash', () => {
+  const models = [{ model: 'a' }, { model: 'b' }];
+  const itself: Record<string, unknown> = { mergeMethod: 'linear', models };
+  itself.models = [itself];
+  let deep: unknown = 1;
+  for (let i = 0; i < 1e5; i++) deep = [deep];
+  const weight = (value: unknown) => ({
+    mergeMethod: 'linear',
+    models: [{ model: 'a', parameters: { weight: value } }, ...models.slice(1)],
+  });
+  test.each<[string, unknown, string | RegExp]>([
+    ['itself', itself, 'models[0].mergeMethod: a model has no "mergeMethod"'],
+    ['deep', { mergeMethod: 'linear', models: deep }, 'models[0]: a model is the list'],
+    ['a symbol', weight(Symbol('x')), 'weight is the symbol Symbol(x)'],
+    ['a function', weight(() => 1), 'weight is the function'],
+    [
+      'a bigint',
+      { mergeMethod: 'linear', models: [{ model: { model: 1n } }] },
+      'has a model that is',
+    ],
+    [
+      'a hole',
+      {
+        mergeMethod: 'linear',
+        models: Object.assign(new Array(3), { 1: models[0], 2: models[1] }),
+      },
+      'models[0]: a model is missing',
+    ],
+    [
+      'a residual',
+      { mergeMethod: 'linear', slices: [{ sources: [], residualWeight: () => 1 }] },
+      'residualWeight is the function',
+    ],
+    [
+      'a gradient without end',
+      weight(new Array(1e6).fill(1)),
+      'is a list of 1000000 values, expected at most 1000',
+    ],
+    ['many +', { mergeMethod: 'linear', models: [{ model: '+'.repeat(1e5) }] }, 'has 100000 "+"'],
+    [
+      'a name of Object',
+      { ...weight(1), dtype: 'constructor' },
+      /dtype is "constructor", expected float32, bfloat16, float16\.\n/,
+    ],
+    ['a value of Object', weight('constructor'), 'received string'],
+  ])('%s', (_, config, message) => {
+    const begin = performance.now();
+    expect(() => parseMergeConfig(config as never)).toThrow(
+      expect.objectContaining({
+        code: 'MERGE_INVALID',
+        message:
+          typeof message === 'string'
+            ? expect.stringContaining(message)
+            : expect.stringMatching(message),
+      }),
+    );
+    expect(performance.now() - begin).toBeLessThan(1000);
+  });
+
+  test('toYaml says what it cannot write', () => {
+    expect(() => toYaml(itself as never)).toThrow('holds itself, or is nested too deeply');
+    expect(() => toYaml(weight(() => 1) as never)).toThrow('models[0].parameters.weight is');
+    expect(() => parseMergeYaml(3 as never)).toThrow('The config is 3, expected text');
   });
 });
 

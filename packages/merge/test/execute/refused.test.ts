@@ -276,6 +276,57 @@ describe('the output folder', () => {
     );
   });
 
+  test('that is a link to nothing, or to itself, or has a name that is too long', async () => {
+    const folder = await temporaryFolder();
+    await symlink('nowhere', join(folder, 'broken'));
+    await symlink('loop', join(folder, 'loop'));
+    for (const [name, code, message] of [
+      ['broken', 'MERGE_OUTPUT', 'is a link to something that does not exist'],
+      ['loop', 'DISK_WRITE', 'too many symbolic links'],
+      ['n'.repeat(300), 'DISK_WRITE', 'the name is too long'],
+      ['n'.repeat(250), 'DISK_WRITE', 'the name is too long'],
+    ] as const)
+      await refused(
+        await linear(),
+        await optionsWith({ outputDir: join(folder, name) }),
+        code,
+        message,
+      );
+    expect((await readdir(folder)).sort()).toEqual(['broken', 'loop']);
+  });
+
+  test.skipIf(process.platform !== 'linux')('where there can be no folder', async () => {
+    for (const outputDir of ['/proc/merged', '/proc/a/merged', '/dev/full/merged'])
+      await refused(
+        await linear(),
+        await optionsWith({ outputDir }),
+        'DISK_WRITE',
+        'cannot be written',
+      );
+  });
+
+  test('beside something that has the name of what grows there', async () => {
+    const plan = await linear();
+    const options = await optionsWith();
+    const staging = join(dirname(options.outputDir), '.out.merging');
+    await mkdir(join(staging, 'journal'), { recursive: true });
+    await writeFile(join(staging, 'model'), '');
+    await executeMerge(plan, options);
+    expect(await beside(options)).toEqual([]);
+    expect(await hashes(options.outputDir)).toMatchObject(await mergedInMemory(plan));
+  });
+
+  test('that was moved aside comes back, although somebody made an empty one', async () => {
+    const plan = await linear();
+    const options = await optionsWith();
+    const aside = join(dirname(options.outputDir), '.out.merging', 'replaced');
+    await mkdir(aside, { recursive: true });
+    await writeFile(join(aside, 'config.json'), '{}');
+    await mkdir(options.outputDir);
+    await expect(executeMerge(plan, options)).rejects.toThrow('is there already');
+    expect(await readdir(options.outputDir)).toEqual(['config.json']);
+  });
+
   test('below a file', async () => {
     const file = join(await temporaryFolder(), 'file');
     await writeFile(file, '');
@@ -314,6 +365,38 @@ describe('the output folder', () => {
 });
 
 describe('a merge that is stopped', () => {
+  test('before it began writes nothing', async () => {
+    const options = await optionsWith({ signal: AbortSignal.abort('enough') });
+    await expect(executeMerge(await linear(), options)).rejects.toMatchObject({
+      code: 'MERGE_STOPPED',
+      remedy: 'Nothing was written.',
+      cause: 'enough',
+    });
+    expect(await beside(options)).toEqual([]);
+  });
+
+  test('before a tensor is whole leaves nothing, and what another merge left stays', async () => {
+    const failing = doing(() => {
+      throw new Error('no');
+    });
+    const plan = await planOf(await models(), 'doing', {});
+    const options = await optionsWith({ methods: [failing] });
+    await expect(executeMerge(plan, options)).rejects.toThrow('no');
+    expect(await beside(options)).toEqual([]);
+
+    const controller = new AbortController();
+    const finish = async () => controller.abort();
+    const stopping = { ...options, ...(await optionsWith()), signal: controller.signal, finish };
+    const { outputDir } = options;
+    const good = await linear();
+    await expect(executeMerge(good, { ...stopping, outputDir })).rejects.toThrow('MERGE_STOPPED');
+    const full = { ...options, statfs: async () => ({ bavail: 0, bsize: 1 }) };
+    await expect(executeMerge(plan, full)).rejects.toThrow('MERGE_DISK');
+    expect(await executeMerge(good, { ...(await optionsWith()), outputDir })).toMatchObject({
+      tensorsKept: good.tasks.length,
+    });
+  });
+
   test('says where it goes on from, and goes on', async () => {
     const plan = await linear();
     const whole = await mergedInMemory(plan);

@@ -145,6 +145,16 @@ test('an error of a worker arrives as what it is', async () => {
   }
 });
 
+test('what the listener to progress throws ends the merge, also of a worker', async () => {
+  const onProgress = () => {
+    throw new Error('no terminal');
+  };
+  for (const workers of [0, 1]) {
+    const options = await optionsWith({ workers, workerScript, onProgress });
+    await expect(executeMerge(await plan(), options)).rejects.toThrow('no terminal');
+  }
+});
+
 test('a worker that dies is an error, not a wait', async () => {
   const path = join(await temporaryFolder(), 'dies.mjs');
   await writeFile(path, 'process.exit(3);');

@@ -212,6 +212,13 @@ describe('what cannot be opened', () => {
     expect(problems.all[0]!.message).toMatch(/holds "w" in F8_E4M3: 8-bit floats/);
   });
 
+  test('a model without tensors is refused', async () => {
+    await writeTiny(at('empty'), 'llama');
+    await writeFile(at('empty', 'model.safetensors'), '\x02\0\0\0\0\0\0\0{}');
+    const { problems } = await opening(at('empty'));
+    expect(problems.all[0]!.message).toMatch(/empty has no tensors/);
+  });
+
   test('base+adapter needs somebody who reads adapters', async () => {
     const problems = new MergeProblems();
     const base = configOf(at('a'));

@@ -60,6 +60,32 @@ test('a base that is not listed is the last input', async () => {
   }
 });
 
+test('a head without rows is a tensor like others; no type of a model is text', async () => {
+  for (const name of ['odd', 'odd2'])
+    await writeTiny(at(name), 'llama', {
+      tensors: (shapes) => void shapes.set('lm_head.weight', []),
+      config: { model_type: { a: 1 } },
+    });
+  const plan = await planMerge(linear('odd', 'odd2'));
+  expect(plan.tasks.find(({ name }) => name === 'lm_head.weight')!.shape).toEqual([]);
+  await writeTiny(at('odd2'), 'llama', { config: { model_type: ['b'], architectures: null } });
+  await expect(planMerge(linear('odd', 'odd2'))).rejects.toThrow('odd2 is ["b"]');
+});
+
+test.each<[object, string]>([
+  [{ methods: [null] }, 'methods'],
+  [{ methods: [{ name: 'x' }] }, 'methods'],
+  [{ attune: {} }, 'attune is {}; expected what createAttune gives'],
+  [{ workers: 1e6 }, 'workers is 1000000'],
+])('the options %j are refused', async (options, message) => {
+  await expect(planMerge(linear('a', 'b'), options as never)).rejects.toThrow(
+    expect.objectContaining({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining(message),
+    }),
+  );
+});
+
 test('no weight is read before the plan is whole', async () => {
   const handle = await open(at('a', 'config.json'));
   const prototype = Object.getPrototypeOf(handle);

@@ -1,4 +1,5 @@
-import { symlink } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { compareTokenizers } from '../../src/tokenizer/compareTokenizers.js';
@@ -42,6 +43,27 @@ test('files of a tokenizer, chat templates and generation_config.json are carrie
   ]);
   expect(files[0]!.contents).toEqual({ copyOf: join(folder, 'added_tokens.json') });
 });
+
+test.skipIf(process.platform === 'win32')(
+  'what is no file is refused, and not waited for',
+  async () => {
+    const folder = await folderOf({ 'tokenizer_config.json': {} });
+    const other = await folderOf({ 'tokenizer_config.json': {} });
+    const pipe = join(folder, 'tokenizer.json');
+    execFileSync('mkfifo', [pipe]);
+    const [difference] = await compareTokenizers([other, folder]);
+    expect(difference!.unreadable).toMatch('has no tokenizer');
+    await expect(tokenizerFiles(folder)).rejects.toThrow(`${pipe} is a pipe or a device`);
+    await rm(pipe);
+    await symlink('blob-that-is-gone', pipe);
+    await expect(tokenizerFiles(folder)).rejects.toThrow(
+      'is a link to something that does not exist',
+    );
+    await rm(pipe);
+    await mkdir(pipe);
+    await expect(tokenizerFiles(folder)).rejects.toThrow('is a folder, expected a file');
+  },
+);
 
 const same = { vocabulary: null, splitting: null, unreadable: null };
 
