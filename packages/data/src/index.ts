@@ -80,11 +80,21 @@ export type {
   ReadCsvOptions,
   ReadJsonOptions,
   ReadRowsOptions,
+  ReadTableOptions,
   ReadTextOptions,
 } from './sources/options.js';
 export { readRows } from './sources/readRows.js';
 export type { RowFiles } from './sources/rowFiles.js';
-export { fromCsv, fromFiles, fromJson, fromJsonl, fromText, fromTsv } from './sources/sources.js';
+export {
+  fromArrow,
+  fromCsv,
+  fromFiles,
+  fromJson,
+  fromJsonl,
+  fromParquet,
+  fromText,
+  fromTsv,
+} from './sources/sources.js';
 export { groupSplit, type SplitReport, type SplitRows } from './split/groupSplit.js';
 export type { SplitOptions } from './split/splitStage.js';
 export type { StratumReport } from './split/strata.js';

@@ -31,6 +31,13 @@ export class Places {
       ...(raw !== undefined && { raw: shortened(raw) }),
     };
   }
+
+  /** A problem that takes the place of so many rows. */
+  gap(problem: string, rows: number): RowProblem {
+    const read = this.problem(problem);
+    this.#next += Math.max(0, rows - 1);
+    return read;
+  }
 }
 
 /** A copy: a part of a text would keep all of it in memory. */

@@ -18,6 +18,7 @@ import { readJsonLines } from './jsonLines.js';
 import { type ReadRowsOptions, type ReadRules, readOptions } from './options.js';
 import { Places } from './places.js';
 import { readPlainText } from './plainText.js';
+import { readTable } from './tables.js';
 import { toUtf8, type Utf8Text } from './transcode.js';
 import { unzstd } from './zstd.js';
 
@@ -48,9 +49,12 @@ export async function* readBatches(file: string, rules: ReadRules): AsyncGenerat
     const signature = signatureOf(content.head);
     if (signature?.kind === 'other')
       yield [places.problem(`the file is ${signature.name}. ${signature.remedy}`)];
-    else if (signature?.kind === 'parquet' || signature?.kind === 'arrow')
-      yield [places.problem(`the file is ${signature.kind}`)];
-    else yield* readText(file, content, places, rules);
+    else if (signature?.kind === 'parquet' || signature?.kind === 'arrow') {
+      const { kind } = signature;
+      const fault = whyNoTable(kind, content.layers, rules);
+      if (fault === null) yield* readTable(file, kind, places, rules);
+      else yield [places.problem(fault)];
+    } else yield* readText(file, content, places, rules);
   } finally {
     await opened.close();
   }
@@ -82,21 +86,44 @@ async function* readText(
         places.problem(
           content.head.length === 0
             ? 'the file is empty.'
-            : `no ${format === 'parquet' ? 'Parquet' : 'Arrow'} file: it begins with ${briefly(text.head, 40)}.`,
+            : `no ${titles[format]} file: it begins with ${briefly(text.head, 40)}.`,
         ),
       ];
   }
 }
 
+const titles = {
+  parquet: 'Parquet',
+  arrow: 'Arrow',
+  json: 'JSON',
+  csv: 'CSV',
+  tsv: 'TSV',
+  text: 'text',
+};
+
+/** Null: it can be read as one. */
+function whyNoTable(
+  kind: 'parquet' | 'arrow',
+  layers: number,
+  { format = kind }: ReadRules,
+): string | null {
+  if (format !== kind)
+    return `the file is ${titles[kind]}, and was to be read as ${titles[format]}.`;
+  return layers === 0
+    ? null
+    : `a compressed ${titles[kind]} file: decompress it first, it compresses what is in it itself.`;
+}
+
 /** How often a file may be compressed. */
 const LAYERS = 4;
 
-async function uncompressed(file: OpenFile): Promise<Peeked> {
+async function uncompressed(file: OpenFile): Promise<Peeked & { readonly layers: number }> {
   let open = file.chunks;
   for (let layer = 0; ; layer++) {
     const content = await peek(open(), HEAD_BYTES);
     const kind = signatureOf(content.head)?.kind;
-    if (layer === LAYERS || (kind !== 'gzip' && kind !== 'zstd')) return content;
+    if (layer === LAYERS || (kind !== 'gzip' && kind !== 'zstd'))
+      return { ...content, layers: layer };
     await content.chunks[Symbol.asyncIterator]().return?.();
     const outer = open;
     open = kind === 'gzip' ? () => gunzip(outer) : () => unzstd(outer());

@@ -11,14 +11,17 @@ import {
   type ReadCsvOptions,
   type ReadJsonOptions,
   type ReadRowsOptions,
+  type ReadTableOptions,
   type ReadTextOptions,
   readOptions,
+  tableShape,
 } from './options.js';
 import { type RowFiles, rowFiles } from './rowFiles.js';
 
 const jsonOptions = z.strictObject(jsonShape);
 const csvOptions = z.strictObject(csvShape);
 const textOptions = z.strictObject(plainTextShape);
+const tableOptions = z.strictObject(tableShape);
 
 /**
  * Rows of JSON Lines: one object on each line. `.json` files with one array of objects are read,
@@ -63,6 +66,35 @@ export const fromCsv = (paths: Paths, options: ReadCsvOptions = {}): RowFiles =>
  */
 export const fromTsv = (paths: Paths, options: ReadCsvOptions = {}): RowFiles =>
   rowFiles(paths, options, { where: 'fromTsv', options: csvOptions, fixed: { format: 'tsv' } });
+
+/**
+ * Rows of Parquet files, a few thousand at a time. Integers are numbers below 2^53 and BigInts
+ * beyond; times are texts (ISO 8601), NaN is null. Bytes that are no text are a problem of their
+ * row.
+ *
+ * @example fromParquet('data/train-*.parquet', { columns: ['messages'] })
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; DATA_FILE when it is read
+ */
+export const fromParquet = (paths: Paths, options: ReadTableOptions = {}): RowFiles =>
+  rowFiles(paths, options, {
+    where: 'fromParquet',
+    options: tableOptions,
+    fixed: { format: 'parquet' },
+  });
+
+/**
+ * Rows of Arrow files and streams, Feather version 2 among them, with and without compression (LZ4,
+ * zstd). Values are those of {@link fromParquet}.
+ *
+ * @example fromArrow('cache/*.arrow')
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; DATA_FILE when it is read
+ */
+export const fromArrow = (paths: Paths, options: ReadTableOptions = {}): RowFiles =>
+  rowFiles(paths, options, {
+    where: 'fromArrow',
+    options: tableOptions,
+    fixed: { format: 'arrow' },
+  });
 
 /**
  * Rows `{ text }` of text files, or of a folder of them (.txt, .md, .rst, also in folders below):
