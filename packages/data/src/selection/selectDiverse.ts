@@ -41,8 +41,8 @@ const diverseShape = {
    */
   method: z.enum(['k-center', 'repr-filter']).default('k-center'),
   /**
-   * Of 'repr-filter': the least cosine distance, 1 - cos, to each row that is chosen. Default 0.1, a
-   * cosine of 0.9, as in DEITA.
+   * The least cosine distance, 1 - cos, of a row to each one that is chosen; 'repr-filter' alone
+   * reads it. Default 0.1, a cosine of 0.9, as in DEITA.
    */
   threshold: z.number().min(0).max(2).default(0.1).meta({ aka: 'mindistance distance' }),
   /**

@@ -9,9 +9,10 @@ const WORDS = /[\p{L}\p{N}\p{M}_]+/gu;
 
 /**
  * Vectors of the words of texts without a model. A word that stands n times in a text and in d of N
- * texts has n (ln((1 + N) / (1 + d)) + 1), and a vector has length 1: scikit-learn's TfidfVectorizer
- * with its defaults, but for words of one letter, which count here, and for the hash: words that
- * share one of 262,144 places count as one. Memory: 8 bytes for each different word of each text.
+ * texts has n (ln((1 + N) / (1 + d)) + 1), and a vector has length 1. That is scikit-learn's
+ * TfidfVectorizer with its defaults, but for words of one letter, which count here, and for the
+ * hash: words that share one of 262,144 places count as one. Memory: 8 bytes for each different
+ * word of each text.
  */
 export async function tfIdf(texts: AsyncIterable<string>): Promise<SparseVectors> {
   const starts = new IntList();

@@ -117,7 +117,7 @@ describe('selectDiverse', () => {
   test('the filter may leave fewer rows than the budget, and says to what they are near', async () => {
     const options = { method: 'repr-filter', count: 10, threshold: 0.6, by: 'score' } as const;
     const { rows: chosen, dropped, report } = await selectDiverse(rows, options);
-    // Of each topic the best row.
+    // The best row of each topic.
     expect(chosen.map(({ score }) => score).sort()).toEqual([27, 28, 29]);
     expect(report.dropped).toEqual({ 'too near': 27 });
     expect(dropped[0]!.detail).toMatch(/^cosine distance 0\.\d{4} to row \d+ of the stage$/);
