@@ -18,6 +18,7 @@ const pages = [
   'README.md',
   'CONTRIBUTING.md',
   ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
+  ...readdirSync(join(root, 'docs/data')).map((name) => `docs/data/${name}`),
   ...readdirSync(join(root, 'docs/merge-methods')).map((name) => `docs/merge-methods/${name}`),
   ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`),
   'examples/plugin-acme/README.md',

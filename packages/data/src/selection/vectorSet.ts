@@ -27,9 +27,21 @@ export class DenseVectors implements VectorSet {
   distance(a: number, b: number): number {
     const { data, dimension } = this;
     const end = (a + 1) * dimension;
-    let dot = 0;
-    for (let i = a * dimension, j = b * dimension; i < end; i++, j++) dot += data[i]! * data[j]!;
-    return 1 - dot;
+    let i = a * dimension;
+    let j = b * dimension;
+    // Four sums, so that no product waits for the one before it.
+    let s0 = 0;
+    let s1 = 0;
+    let s2 = 0;
+    let s3 = 0;
+    for (; i + 3 < end; i += 4, j += 4) {
+      s0 += data[i]! * data[j]!;
+      s1 += data[i + 1]! * data[j + 1]!;
+      s2 += data[i + 2]! * data[j + 2]!;
+      s3 += data[i + 3]! * data[j + 3]!;
+    }
+    for (; i < end; i++, j++) s0 += data[i]! * data[j]!;
+    return 1 - (s0 + s1 + (s2 + s3));
   }
 }
 
