@@ -45,6 +45,7 @@ export {
   stageFunction,
 } from './pipeline/stageFunction.js';
 export type { LostRow, StageReport } from './pipeline/stageTally.js';
+export type { PipelineWriteOptions } from './pipeline/writePipeline.js';
 export { data } from './plugin.js';
 export { cachedProvider } from './providers/cachedProvider.js';
 export type {

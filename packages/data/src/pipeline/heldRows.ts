@@ -7,14 +7,23 @@ import { RowLines } from './rowLines.js';
 /** Bytes that are written, and read, at once. */
 const BLOCK = 2 ** 20;
 
-/** Rows in a file of their own; memory holds 8 bytes for each. */
-export async function holdRows(rows: AsyncIterable<DataRow>, folder: string): Promise<HeldRows> {
+/**
+ * Rows in a file of their own; memory holds 8 bytes for each.
+ *
+ * @param lines numbers the files that rows come from
+ * @param onBytes is given all that is written, as it is
+ */
+export async function holdRows(
+  rows: AsyncIterable<DataRow>,
+  folder: string,
+  lines = new RowLines(),
+  onBytes?: (bytes: Buffer) => void,
+): Promise<HeldRows> {
   await mkdir(folder, { recursive: true });
   const own = await mkdtemp(join(folder, 'rows-'));
   const file = await open(join(own, 'rows.jsonl'), 'w+');
   try {
-    const lines = new RowLines();
-    const ends = await writeRows(rows, file, lines);
+    const ends = await writeRows(rows, file, lines, onBytes);
     return new FileRows(own, file, lines, ends);
   } catch (error) {
     await file.close();
@@ -27,6 +36,7 @@ async function writeRows(
   rows: AsyncIterable<DataRow>,
   file: FileHandle,
   lines: RowLines,
+  onBytes?: (bytes: Buffer) => void,
 ): Promise<Float64Array> {
   let ends = new Float64Array(1024);
   let length = 0;
@@ -41,6 +51,7 @@ async function writeRows(
   };
   for await (const row of rows) {
     const bytes = Buffer.from(`${lines.toLine(row)}\n`);
+    onBytes?.(bytes);
     at += bytes.length;
     if (length === ends.length) {
       const larger = new Float64Array(2 * ends.length);

@@ -26,6 +26,7 @@ import type { DataReport } from './dataReport.js';
 import { runPipeline } from './runPipeline.js';
 import type { PlannedStage, StageProgress } from './runStages.js';
 import type { LostRow } from './stageTally.js';
+import { type PipelineWriteOptions, writePipeline } from './writePipeline.js';
 
 /** What a pipeline runs with. */
 export interface PipelineOptions {
@@ -176,6 +177,21 @@ export class DataPipeline {
       splits[split].push(row);
     }
     return { rows, splits, dropped, quarantined, report: running.report() };
+  }
+
+  /**
+   * Writes the rows into a folder, which appears whole or not at all: `train.jsonl`, after a split
+   * `validation.jsonl` and `test.jsonl`; `quarantine.jsonl` with what was put aside, why, and as it
+   * was; `report.json`.
+   *
+   * A costly stage that is given the same rows and options as in the run before is not run again,
+   * and a run that was killed goes on where it was: `cacheDir`. When a run succeeds, rows that were
+   * kept and that it had no use for are removed; results of single calls stay.
+   *
+   * @throws DATA_OUTPUT for a folder that is there; OUTPUT_DIR_IN_USE, DISK_WRITE
+   */
+  writeTo(folder: string, options: PipelineWriteOptions = {}): Promise<DataReport> {
+    return writePipeline(this.plan, folder, options);
   }
 }
 

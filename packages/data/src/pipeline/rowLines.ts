@@ -10,7 +10,7 @@ export function rowToJson(row: Row): string {
     return JSON.stringify(row);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return withBigInts(row);
+    return valueToJson(row);
   }
 }
 
@@ -18,9 +18,12 @@ export function rowToJson(row: Row): string {
 const MARK = '\u{f0001}\u{f0002}';
 const MARKED = new RegExp(`"${MARK}(-?\\d+)"`, 'gu');
 
-const withBigInts = (value: unknown): string =>
-  JSON.stringify(value, (_key, item: unknown) =>
-    typeof item === 'bigint' ? `${MARK}${item}` : item,
+/** Any value as JSON; integers above 2^53 (BigInt) as integers. */
+export const valueToJson = (value: unknown, indent = 0): string =>
+  JSON.stringify(
+    value,
+    (_key, item: unknown) => (typeof item === 'bigint' ? `${MARK}${item}` : item),
+    indent,
   ).replace(MARKED, '$1');
 
 /** What a held row is written as: an array, so that no key comes twice on each line. */
@@ -28,8 +31,19 @@ type Line = [row: Row, file: number, index: number, line: number | null, split: 
 
 /** Rows as lines of a file that belongs to one run, and back. File names are written once. */
 export class RowLines {
-  readonly #files: string[] = [];
-  readonly #numbers = new Map<string, number>();
+  readonly #files: string[];
+  readonly #numbers: Map<string, number>;
+
+  /** @param files of lines that were written before, by their numbers */
+  constructor(files: readonly string[] = []) {
+    this.#files = [...files];
+    this.#numbers = new Map(files.map((file, i) => [file, i]));
+  }
+
+  /** By their numbers. */
+  get files(): readonly string[] {
+    return this.#files;
+  }
 
   toLine({ row, origin, split }: DataRow): string {
     const { file, row: index, line = null } = origin;

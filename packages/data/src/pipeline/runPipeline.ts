@@ -14,6 +14,8 @@ export interface PipelineRun {
   readonly stages: readonly PlannedStage[];
   readonly options: Partial<Pick<RunParts, 'seed' | 'attune' | 'onProgress' | 'signal' | 'logger'>>;
   readonly onLost?: RunParts['onLost'];
+  /** What is kept between runs. Absent: nothing. */
+  readonly keeping?: Pick<RunParts, 'keeper' | 'cacheOf'>;
 }
 
 /** A pipeline at work. */
@@ -25,7 +27,13 @@ export interface RunningPipeline {
 }
 
 /** Leads rows through a pipeline, in a work folder that is gone when they are through. */
-export function runPipeline({ source, stages, options, onLost }: PipelineRun): RunningPipeline {
+export function runPipeline({
+  source,
+  stages,
+  options,
+  onLost,
+  keeping,
+}: PipelineRun): RunningPipeline {
   const splits: Record<SplitName, number> = { train: 0, validation: 0, test: 0 };
   const counter = new RowCounter();
   let running: RunningStages | null = null;
@@ -43,7 +51,8 @@ export function runPipeline({ source, stages, options, onLost }: PipelineRun): R
         ...options,
         seed: options.seed ?? 0,
         workFolder,
-        cacheOf,
+        cacheOf: keeping?.cacheOf ?? cacheOf,
+        keeper: keeping?.keeper ?? null,
         ...(onLost && { onLost }),
       });
       for await (const row of running.rows) {

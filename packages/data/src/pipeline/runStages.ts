@@ -20,6 +20,8 @@ export interface StageProgress {
   /** Where a stage sees all rows before it gives any: how many it has seen, of how many. */
   readonly done: number | null;
   readonly total: number | null;
+  /** Whether all of its rows are through. */
+  readonly isDone: boolean;
 }
 
 /** What a run needs beside rows and stages. */
@@ -31,11 +33,26 @@ export interface RunParts {
   readonly attune?: Attune | null;
   /** Small results that are kept between runs, one store for each stage. */
   cacheOf(stage: string, version: number): StageCache;
+  /** Keeps the rows of costly stages between runs. Absent: they run again. */
+  readonly keeper?: RowKeeper | null;
   /** Told of every row that is lost, as it happens. */
   onLost?(lost: LostRow, kind: 'dropped' | 'quarantined'): void;
   onProgress?(progress: StageProgress): void;
   readonly signal?: AbortSignal | null;
   readonly logger?: Logger;
+}
+
+/** A stage that is about to run. */
+export interface StageRunning extends PlannedStage {
+  readonly tally: StageTally;
+  readonly rows: AsyncIterable<DataRow>;
+  /** The stage on these rows; lost ones are told to `onLost`, too. */
+  run(rows: AsyncIterable<DataRow>, onLost: RunParts['onLost']): AsyncIterable<DataRow>;
+}
+
+/** Gives the rows of a costly stage from a run before, or runs it and keeps them. */
+export interface RowKeeper {
+  rowsOf(running: StageRunning, parts: RunParts): AsyncIterable<DataRow>;
 }
 
 /** Rows on their way through the stages, and what became of those that are gone. */
@@ -65,8 +82,15 @@ export function runStages(
   for (const { stage, options } of stages) {
     const tally = new StageTally(uniqueName(stage.name, tallies));
     tallies.push(tally);
-    const context = contextOf(stage, tally, parts);
-    rows = checked(stage.run(counted(rows, tally, parts), options, context), tally, parts);
+    const given = counted(rows, tally, parts);
+    const run: StageRunning['run'] = (input, onLost) =>
+      stage.run(input, options, contextOf(stage, tally, { ...parts, onLost }));
+    const running = { stage, options, tally, rows: given, run };
+    const out =
+      parts.keeper && stage.isCostly
+        ? parts.keeper.rowsOf(running, parts)
+        : run(given, parts.onLost);
+    rows = checked(out, tally, parts);
   }
   return { rows, reports: () => tallies.map((tally) => tally.report()) };
 }
@@ -129,23 +153,25 @@ async function* checked(
     yield row;
   }
   tally.check();
-  onProgress?.(progressOf(tally, null, null));
+  onProgress?.({ ...progressOf(tally, null, null), isDone: true });
 }
 
 const progressOf = (
   { name, rowsIn, rowsOut }: StageTally,
   done: number | null,
   total: number | null,
-): StageProgress => ({ stage: name, rowsIn, rowsOut, done, total });
+): StageProgress => ({ stage: name, rowsIn, rowsOut, done, total, isDone: false });
 
-function contextOf(stage: DataStage, tally: StageTally, parts: RunParts): StageContext {
+type Parts = Omit<RunParts, 'onLost'> & { readonly onLost: RunParts['onLost'] };
+
+function contextOf(stage: DataStage, tally: StageTally, parts: Parts): StageContext {
   const lose = (
     kind: 'dropped' | 'quarantined',
     row: LostRow['row'],
     reason: string,
     detail: string | undefined,
   ) => {
-    const lost = { stage: tally.name, reason, row, ...(detail !== undefined && { detail }) };
+    const lost = { stage: tally.name, reason, ...(detail !== undefined && { detail }), row };
     tally[kind](lost);
     parts.onLost?.(lost, kind);
   };

@@ -1,0 +1,153 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FolderLock, writeFolderAtomic } from '@attune/core/io';
+import { diskError, type OptionsInput, parseOptions, silentLogger } from '@attune/core/util';
+import { z } from 'zod';
+import { isProblem, type SplitName } from '../contract/dataRow.js';
+import type { DataReport } from './dataReport.js';
+import { DiskCache } from './diskCache.js';
+import { KeptRows } from './keptRows.js';
+import { LineFile } from './lineFile.js';
+import { cacheBeside, checkOutput } from './outputFolder.js';
+import { rowToJson, valueToJson } from './rowLines.js';
+import { type PipelineRun, runPipeline } from './runPipeline.js';
+import { StageLines } from './stageLines.js';
+import type { LostRow } from './stageTally.js';
+
+const writeShape = {
+  /** Replaces the folder, where a pipeline wrote it. Default false: a folder that is there is an error. */
+  overwrite: z.boolean().default(false).meta({ aka: 'force' }),
+  /**
+   * Where the rows of costly stages and the results of single calls are kept for the next run; null:
+   * nowhere. Default `.attune-data/NAME` beside the folder.
+   */
+  cacheDir: z.string().nullish().meta({ aka: 'cache cachefolder' }),
+  /** Draws how far each stage is, on a terminal (standard error). Default true. */
+  progress: z.boolean().default(true),
+};
+const writeOptions = z.strictObject(writeShape);
+
+/** Options of `writeTo`. */
+export type PipelineWriteOptions = OptionsInput<typeof writeShape>;
+
+/** Runs a pipeline, and writes what comes of it. @throws DATA_OUTPUT, DISK_WRITE, OUTPUT_DIR_IN_USE */
+export async function writePipeline(
+  plan: Omit<PipelineRun, 'onLost' | 'keeping'>,
+  folder: string,
+  options: PipelineWriteOptions,
+): Promise<DataReport> {
+  const { overwrite, cacheDir, progress } = parseOptions(writeOptions, options, {
+    where: 'writeTo',
+  });
+  const target = await checkOutput(folder, overwrite, await inputFiles(plan.source));
+  await using kept =
+    cacheDir === null ? null : await Kept.open(cacheDir ?? cacheBeside(target), folder);
+  using lines = new StageLines(progress ? process.stderr : null);
+  let report: DataReport | null = null;
+  await writeFolderAtomic(target, async (temporary) => {
+    report = await write(temporary, {
+      ...plan,
+      options: {
+        ...plan.options,
+        onProgress: (step) => {
+          lines.draw(step);
+          plan.options.onProgress?.(step);
+        },
+      },
+      ...(kept && { keeping: kept }),
+    });
+  });
+  await kept?.clean();
+  return report!;
+}
+
+/** Files that are read, where the rows know them. */
+async function inputFiles(source: unknown): Promise<readonly string[]> {
+  const { files } = source as { files?: unknown };
+  return typeof files === 'function' ? ((await files.call(source)) as readonly string[]) : [];
+}
+
+/** What is kept between runs: rows of costly stages, results of single calls. */
+class Kept implements AsyncDisposable {
+  readonly keeper: KeptRows;
+  readonly #caches = new Map<string, DiskCache>();
+
+  private constructor(
+    private readonly folder: string,
+    private readonly lock: FolderLock,
+  ) {
+    this.keeper = new KeptRows(join(folder, 'rows'));
+  }
+
+  /** @throws OUTPUT_DIR_IN_USE where another run is at work; DISK_WRITE */
+  static async open(folder: string, output: string): Promise<Kept> {
+    try {
+      await mkdir(folder, { recursive: true });
+      const use = { folder: output, doing: 'running a data pipeline' };
+      return new Kept(folder, await FolderLock.take(join(folder, 'lock'), use, silentLogger));
+    } catch (error) {
+      throw diskError(error, folder);
+    }
+  }
+
+  readonly cacheOf = (stage: string, version: number): DiskCache => {
+    const name = `${encodeURIComponent(stage)}-${version}.jsonl`;
+    const cache = this.#caches.get(name) ?? new DiskCache(join(this.folder, 'calls', name));
+    this.#caches.set(name, cache);
+    return cache;
+  };
+
+  clean(): Promise<void> {
+    return this.keeper.clean();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const cache of this.#caches.values()) await cache.close();
+    await this.lock[Symbol.asyncDispose]();
+  }
+}
+
+async function write(folder: string, run: PipelineRun): Promise<DataReport> {
+  const files = new Map<SplitName, LineFile>();
+  const fileOf = (split: SplitName): LineFile => {
+    const file = files.get(split) ?? new LineFile(join(folder, `${split}.jsonl`));
+    files.set(split, file);
+    return file;
+  };
+  fileOf('train');
+  const quarantine = new LineFile(join(folder, 'quarantine.jsonl'));
+  const running = runPipeline({
+    ...run,
+    onLost: (lost, kind) => {
+      if (kind === 'quarantined') quarantine.write(quarantined(lost));
+    },
+  });
+  try {
+    for await (const { row, split = 'train' } of running.rows) fileOf(split).write(rowToJson(row));
+  } finally {
+    for (const file of [...files.values(), quarantine]) file.close();
+  }
+  const report = running.report();
+  const file = new LineFile(join(folder, 'report.json'));
+  file.write(reportText(report));
+  file.close();
+  return report;
+}
+
+/** Why a row was put aside, where it stands, and the row as it was, or what stood in its place. */
+function quarantined({ stage, reason, detail, row }: LostRow): string {
+  const what = isProblem(row) ? (row.raw === undefined ? {} : { raw: row.raw }) : { row: row.row };
+  return valueToJson({
+    stage,
+    reason,
+    ...(detail !== undefined && { detail }),
+    origin: row.origin,
+    ...what,
+  });
+}
+
+/** A report without its times: the same rows and options give the same bytes. */
+function reportText({ seconds: _seconds, ...report }: DataReport): string {
+  const stages = report.stages.map(({ seconds: _time, ...stage }) => stage);
+  return valueToJson({ ...report, stages }, 2);
+}
