@@ -24,6 +24,7 @@ export type { DedupeOptions } from './dedup/options.js';
 export type { EmbedderChoice } from './embedders/embedderChoice.js';
 export { type EndpointEmbedderOptions, endpointEmbedder } from './embedders/endpointEmbedder.js';
 export { type ModelEmbedderOptions, modelEmbedder } from './embedders/modelEmbedder.js';
+export * from './judge/index.js';
 export { type FindLeaksOptions, findLeaks, leakReport } from './leaks/findLeaks.js';
 export type { Boilerplate, Leak, LeakReport } from './leaks/leakFinder.js';
 export { type MixRun, type MixServices, type MixState, mix } from './mix/mix.js';
@@ -47,24 +48,7 @@ export {
 export type { LostRow, StageReport } from './pipeline/stageTally.js';
 export type { PipelineWriteOptions } from './pipeline/writePipeline.js';
 export { data } from './plugin.js';
-export { cachedProvider } from './providers/cachedProvider.js';
-export type {
-  LLMCallOptions,
-  LLMCompletion,
-  LLMFinishReason,
-  LLMMessage,
-  LLMProvider,
-  LLMRequest,
-  LLMUsage,
-} from './providers/llmProvider.js';
-export {
-  type ChatTokenizer,
-  type LocalProviderOptions,
-  localProvider,
-} from './providers/local/localProvider.js';
-export type { OpenAIProviderOptions } from './providers/openai/openaiOptions.js';
-export { type OpenAIProvider, openaiProvider } from './providers/openai/openaiProvider.js';
-export type { LLMSpending, TokenPrice } from './providers/spending.js';
+export * from './providers/index.js';
 export * from './quality/index.js';
 export { reportHtml } from './report/reportHtml.js';
 export type { Histogram, NumberSummary, RowStatistics } from './report/rowStatistics.js';

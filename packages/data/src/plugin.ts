@@ -1,5 +1,6 @@
 import { definePlugin, type Plugin } from '@attune/core';
 import { DataStages } from './contract/dataStage.js';
+import { builtinProviders, LLMProviders } from './providers/providerChoice.js';
 import { builtinStages } from './stages/index.js';
 import { VERSION } from './version.js';
 
@@ -14,5 +15,6 @@ export const data = (): Plugin =>
     apiVersion: 1,
     register: (context) => {
       for (const stage of builtinStages) context.add(DataStages, stage);
+      for (const kind of builtinProviders) context.add(LLMProviders, kind);
     },
   });

@@ -77,7 +77,7 @@ const localShape = {
 /** Options of {@link localProvider}. */
 export type LocalProviderOptions = OptionsInput<typeof localShape>;
 
-const localOptions = z.strictObject(localShape);
+export const localOptions = z.strictObject(localShape);
 
 const WHERE = 'localProvider';
 
