@@ -1,6 +1,7 @@
 import { AttuneError } from '@attune/core';
 import type { ProgressStream } from '@attune/core/util';
 import { nearest } from '@attune/core/util';
+import { dataCommand, dataHelp } from './data.js';
 import { inspect, inspectHelp } from './inspect.js';
 import { mergeCommand, mergeHelp } from './merge.js';
 
@@ -13,6 +14,11 @@ export interface CliOutput {
 }
 
 const commands = {
+  data: {
+    run: dataCommand,
+    help: dataHelp,
+    summary: 'look at a file of rows',
+  },
   inspect: {
     run: inspect,
     help: inspectHelp,

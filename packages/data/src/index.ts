@@ -24,6 +24,14 @@ export type { DedupeOptions } from './dedup/options.js';
 export type { EmbedderChoice } from './embedders/embedderChoice.js';
 export { type EndpointEmbedderOptions, endpointEmbedder } from './embedders/endpointEmbedder.js';
 export { type ModelEmbedderOptions, modelEmbedder } from './embedders/modelEmbedder.js';
+export type { ColumnSummary, ValueType } from './inspect/columnTally.js';
+export type { FileFormat } from './inspect/fileFormat.js';
+export {
+  type FileInspection,
+  type InspectFileOptions,
+  inspectFile,
+} from './inspect/inspectFile.js';
+export type { LengthSummary } from './inspect/lengthTally.js';
 export * from './judge/index.js';
 export { type FindLeaksOptions, findLeaks, leakReport } from './leaks/findLeaks.js';
 export type { Boilerplate, Leak, LeakReport } from './leaks/leakFinder.js';

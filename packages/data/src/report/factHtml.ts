@@ -58,6 +58,7 @@ function listHtml(list: readonly PlainJson[]): string {
 /** A value in one cell: "train 24, test 3", or JSON. */
 function compact(value: PlainJson): string {
   if (isScalar(value)) return scalar(value);
+  if (Array.isArray(value) && value.every(isScalar)) return value.map(scalar).join(', ');
   const entries = isPlainObject(value) ? Object.entries(value) : [];
   const parts = entries.flatMap(([name, item]) => {
     const part = item as PlainJson;

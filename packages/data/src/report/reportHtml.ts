@@ -48,7 +48,7 @@ p,small{color:var(--soft)}p{margin:.2rem 0 .6rem}
 .bar{display:grid;grid-template-columns:minmax(6rem,13rem) 1fr 9.5rem;gap:.7rem;align-items:center}
 .bar b{height:.95rem;width:var(--w);background:var(--bar);border-radius:2px}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-table{border-collapse:collapse}th,td{padding:.2rem .8rem .2rem 0;text-align:start;border-bottom:1px solid var(--line);vertical-align:top;min-width:3rem}th{color:var(--soft);font-weight:600}
+table{border-collapse:collapse}td{overflow-wrap:break-word}th,td{padding:.2rem .8rem .2rem 0;text-align:start;border-bottom:1px solid var(--line);vertical-align:top;min-width:3rem}th{color:var(--soft);font-weight:600}
 th.n,td.n{text-align:right}.wide{overflow-x:auto}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
 svg{width:100%;height:auto}svg text{fill:var(--soft);font:12px system-ui,sans-serif}svg line{stroke:var(--line)}svg rect{fill:var(--bar)}

@@ -117,7 +117,7 @@ function whyNoTable(
 /** How often a file may be compressed. */
 const LAYERS = 4;
 
-async function uncompressed(file: OpenFile): Promise<Peeked & { readonly layers: number }> {
+export async function uncompressed(file: OpenFile): Promise<Peeked & { readonly layers: number }> {
   let open = file.chunks;
   for (let layer = 0; ; layer++) {
     const content = await peek(open(), HEAD_BYTES);
@@ -131,13 +131,16 @@ async function uncompressed(file: OpenFile): Promise<Peeked & { readonly layers:
 }
 
 /** Text with its first characters. */
-async function peekText({ chunks, encoding }: Utf8Text): Promise<Utf8Text & { head: string }> {
+export async function peekText({
+  chunks,
+  encoding,
+}: Utf8Text): Promise<Utf8Text & { head: string }> {
   const peeked = await peek(chunks, HEAD_BYTES);
   return { encoding, chunks: peeked.chunks, head: peeked.head.toString() };
 }
 
 /** @throws DATA_FORMAT */
-function chooseFormat(file: string, head: string, { format }: ReadRules): Format {
+export function chooseFormat(file: string, head: string, { format }: ReadRules): Format {
   if (format !== undefined) return format;
   const named = formatOfName(file);
   const isOther = named === null || (named !== 'json' && named !== 'text' && beginsWithJson(head));
