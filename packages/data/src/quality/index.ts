@@ -1,4 +1,5 @@
 /** Quality of rows: the stage, its checks, personal data. */
+export type { AccuracyOptions, CodeLanguage } from './accuracy/accuracy.js';
 export type { BuiltinChecks } from './builtinChecks.js';
 export type { CompletenessOptions } from './completeness/completeness.js';
 export type { TextClassifier } from './harmlessness/classifier.js';

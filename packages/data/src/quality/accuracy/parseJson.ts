@@ -1,0 +1,33 @@
+import { type CodeProblem, placeOf } from './codeProblem.js';
+import { type JsonExtra, scanJson } from './scanJson.js';
+
+/** What a block may have beside JSON, by what it claims to be. */
+const ALLOWED: Readonly<Record<string, readonly JsonExtra[]>> = {
+  json: [],
+  jsonc: ['comment', 'trailing comma'],
+  json5: ['comment', 'trailing comma', 'single quotes', 'bare key', 'bare word'],
+  jsonl: [],
+};
+
+/** What is wrong with JSON, JSON with comments, JSON5 or JSON lines. null: nothing. */
+export function jsonProblem(
+  code: string,
+  claim: 'json' | 'jsonc' | 'json5' | 'jsonl',
+): CodeProblem | null {
+  const scan = scanJson(code);
+  // Pairs without the object around them are a common excerpt.
+  const isExcerpt = scan.errorAt !== null && /^\s*"[^"\n]*"\s*:/.test(code);
+  const { errorAt, extras } = isExcerpt ? scanJson(`{${code}\n}`) : scan;
+  if (extras.has('ellipsis')) return null;
+  if (errorAt !== null) {
+    const at = Math.min(code.length, isExcerpt ? Math.max(0, errorAt - 1) : errorAt);
+    const rest = code.slice(at, at + 20).split('\n')[0]!;
+    return {
+      message: at >= code.trimEnd().length ? 'it ends too early' : `unexpected "${rest}"`,
+      ...placeOf(code, at),
+    };
+  }
+  const extra = [...extras].find((one) => !ALLOWED[claim]!.includes(one));
+  if (extra === undefined) return null;
+  return { message: `JSON has no ${extra}`, line: 1, column: 1, isRelative: true };
+}
