@@ -5,7 +5,7 @@ const DOMAIN = /[A-Za-z0-9.-]/;
 
 /** Domains that RFC 2606 and RFC 6761 keep for examples. */
 const RESERVED_DOMAIN =
-  /(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|local|domain\.com|yourdomain\.com|mydomain\.com|email\.com|company\.com|host\.com|server\.com)$/i;
+  /(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|local|(?:(?:your|my|some|sample|example|test|other)-?)?(?:domain|email|mail|company|host|server|site|example|some)\.(?:com|org|net))$/i;
 
 /** Mailboxes of machines and of roles. */
 const RESERVED_LOCAL =
@@ -40,7 +40,9 @@ export function* findEmails(text: string): Generator<PiiFinding> {
 }
 
 const isDomain = (domain: string): boolean =>
-  !domain.includes('..') && /^[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,24}$/.test(domain);
+  !domain.includes('..') &&
+  !/^\d+\.\d+\./.test(domain) &&
+  /^[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,24}$/.test(domain);
 
 const OCTETS = /(?<![\w.:/-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)/g;
 const HEX_GROUPS = /(?<![\w:.-])[0-9A-Fa-f:]{2,39}(?![\w:])/g;

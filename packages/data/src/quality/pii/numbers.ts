@@ -154,7 +154,7 @@ const SHAPES: readonly (readonly [
 /** National numbers of persons, each with its check; weak checks need their name before them. */
 export function* findNationalIds(text: string): Generator<PiiFinding> {
   for (const [what, hint, shape, isValid, name] of SHAPES) {
-    if (!hint.test(text)) continue;
+    if (!hint.test(text) || (name !== null && !name.test(text))) continue;
     for (const { 0: found, index } of text.matchAll(shape)) {
       const place: Place = { text, start: index, end: index + found.length };
       if ((name === null || isNamed(place, name)) && isValid(found))
