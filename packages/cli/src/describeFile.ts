@@ -12,7 +12,7 @@ export function describeFile(inspection: FileInspection): string {
   const facts: [string, string][] = [
     ['format', formatText(format)],
     ['rows', grouped(rows)],
-    ['problems', problems === 0 ? 'none' : `${grouped(problems)} places that are no row`],
+    ['problems', problems === 0 ? 'none' : `${counted(problems, 'place is', 'places are')} no row`],
     ['schema', schemaText(inspection)],
     ['characters', lengthText(inspection.characters)],
     ...(inspection.tokens ? [['tokens', lengthText(inspection.tokens)] as [string, string]] : []),
@@ -20,14 +20,14 @@ export function describeFile(inspection: FileInspection): string {
       'duplicates',
       duplicates === 0
         ? 'no two rows have the same text'
-        : `${grouped(duplicates)} rows (${percent(duplicates, rows)}) repeat the text of another`,
+        : `${counted(duplicates, 'row repeats', 'rows repeat')} the text of another (${percent(duplicates, rows)})`,
     ],
     ...(withoutText > 0
       ? [
-          ['without text', `${grouped(withoutText)} rows (${percent(withoutText, rows)})`] as [
-            string,
-            string,
-          ],
+          [
+            'without text',
+            `${counted(withoutText, 'row', 'rows')} (${percent(withoutText, rows)})`,
+          ] as [string, string],
         ]
       : []),
   ];
@@ -157,6 +157,10 @@ function cut(text: string, columns: number): string {
   }
   return `${kept}…`;
 }
+
+/** "1 row", "2 rows". */
+const counted = (n: number, one: string, several: string): string =>
+  `${grouped(n)} ${n === 1 ? one : several}`;
 
 const grouped = (n: number): string => n.toLocaleString('en-US');
 

@@ -41,9 +41,9 @@ test('what is in a file, within 80 columns', async () => {
   for (const line of out.split('\n')) expect(displayWidth(line)).toBeLessThanOrEqual(80);
   expect(out).toMatch(/format +JSON Lines, compressed by gzip/);
   expect(out).toMatch(/rows +4\n/);
-  expect(out).toMatch(/problems +1 places/);
+  expect(out).toMatch(/problems +1 place is no row\n/);
   expect(out).toMatch(/schema +prompt-completion 75 %, prompt 25 %/);
-  expect(out).toMatch(/duplicates +1 rows \(25 %\) repeat the text of another/);
+  expect(out).toMatch(/duplicates +1 row repeats the text of another \(25 %\)/);
   expect(out).toMatch(/ {2}line 3 {2}\S/);
   expect(out).toMatch(/completion +text 75 %?, null 25 %|completion +text, null 25 %/);
   expect(out).toMatch(/score +integer 50 %, number 25 %, absent 25 %/);

@@ -2,13 +2,16 @@ import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import type { RowsInput } from '../contract/rowsInput.js';
 
-const rowsSchema = z.custom<RowsInput>(
-  (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    (Symbol.asyncIterator in value || Symbol.iterator in value),
-  'expected rows: an array, an iterable, or what fromJsonl and its like give',
-);
+const rowsSchema = z.union([
+  z.string().min(1),
+  z.custom<RowsInput>(
+    (value) =>
+      typeof value === 'object' &&
+      value !== null &&
+      (Symbol.asyncIterator in value || Symbol.iterator in value),
+    'expected rows: an array, an iterable, what fromJsonl and its like give, or the path of a file',
+  ),
+]);
 
 const shareShape = {
   /** Share of the RESULT that these rows are: 0.08 makes 8 of 100 rows that come out. */
@@ -20,7 +23,10 @@ const shareShape = {
 const sourceSchema = z.strictObject({
   /** What reports, errors and `sourceColumn` call it. */
   name: z.string().min(1),
-  /** Rows that are read once for each pass. An iterator that ends is held in a file. */
+  /**
+   * Rows, or the path of their file. They are read once for each pass; a generator, which ends, is
+   * held in a file.
+   */
   rows: rowsSchema.meta({ aka: 'dataset data path' }),
   ...shareShape,
   /** How many rows it has, where that is known: saves a pass that counts them. */

@@ -2,6 +2,7 @@ import { AttuneError } from '@attune/core';
 import { Rng } from '@attune/core/util';
 import type { DataRow } from '../contract/dataRow.js';
 import type { StageContext } from '../contract/dataStage.js';
+import { fromFiles } from '../sources/sources.js';
 import { interleave, type SourcedRow } from './interleave.js';
 import type { ParsedMix } from './mixOptions.js';
 import { checkShares, defaultStrategy, rowsOfEach, type Share } from './shares.js';
@@ -28,7 +29,11 @@ export async function* mixRows(
       : [{ ...options.own, rows: new SourceRows(options.own.name, own, context) }]),
     ...options.sources.map((source) => ({
       ...source,
-      rows: new SourceRows(source.name, source.rows, context),
+      rows: new SourceRows(
+        source.name,
+        typeof source.rows === 'string' ? fromFiles(source.rows) : source.rows,
+        context,
+      ),
     })),
   ];
   const given = parts.map(() => 0);

@@ -12,6 +12,7 @@ export const OUTPUTS = [
   'test.jsonl',
   'quarantine.jsonl',
   'report.json',
+  'report.html',
 ];
 
 /**

@@ -182,7 +182,7 @@ export class DataPipeline {
   /**
    * Writes the rows into a folder, which appears whole or not at all: `train.jsonl`, after a split
    * `validation.jsonl` and `test.jsonl`; `quarantine.jsonl` with what was put aside, why, and as it
-   * was; `report.json`.
+   * was; `report.json` and, to look at, `report.html`.
    *
    * A costly stage that is given the same rows and options as in the run before is not run again,
    * and a run that was killed goes on where it was: `cacheDir`. When a run succeeds, rows that were

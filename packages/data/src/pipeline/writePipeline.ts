@@ -4,6 +4,7 @@ import { FolderLock, writeFolderAtomic } from '@attune/core/io';
 import { diskError, type OptionsInput, parseOptions, silentLogger } from '@attune/core/util';
 import { z } from 'zod';
 import { isProblem, type SplitName } from '../contract/dataRow.js';
+import { reportHtml } from '../report/reportHtml.js';
 import type { DataReport } from './dataReport.js';
 import { DiskCache } from './diskCache.js';
 import { KeptRows } from './keptRows.js';
@@ -128,9 +129,12 @@ async function write(folder: string, run: PipelineRun): Promise<DataReport> {
     for (const file of [...files.values(), quarantine]) file.close();
   }
   const report = running.report();
-  const file = new LineFile(join(folder, 'report.json'));
-  file.write(reportText(report));
-  file.close();
+  const texts = { 'report.json': reportText(report), 'report.html': reportHtml(report) };
+  for (const [name, text] of Object.entries(texts)) {
+    const file = new LineFile(join(folder, name));
+    file.write(text);
+    file.close();
+  }
   return report;
 }
 

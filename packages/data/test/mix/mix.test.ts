@@ -1,4 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type MixSource, mix, pipeline } from '@attune/data';
 import { expect, test } from 'vitest';
 import { temperatureShares } from '../../src/mix/shares.js';
@@ -276,6 +279,18 @@ test('shares that make no mixture are explained', async () => {
   await fails([a, source('b', 1, { size: 4, ratio: 0.5 })]).toThrow(
     'DATA_MIX_CHANGED: "b" was to have 4 rows; this pass has 1.',
   );
+});
+
+test('rows may be the path of a file', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'attune-mix-'));
+  const file = join(folder, 'general.jsonl');
+  await writeFile(file, '{"id":"g0"}\nbroken\n{"id":"g1"}\n');
+  const { report, rows } = await pipeline(rowsOf('a', 6))
+    .mix([{ name: 'general', rows: file, ratio: 0.25 }])
+    .collect();
+  expect(countsOf(rows.map(({ id }) => id as string))).toEqual({ a: 6, g: 2 });
+  expect(report).toMatchObject({ rowsIn: 9, rowsOut: 8, quarantined: 1 });
+  await rm(folder, { recursive: true });
 });
 
 test('in a pipeline: 8 % of what comes out, the rows that came in accounted for', async () => {

@@ -29,6 +29,7 @@ test('a folder with the rows, what was put aside, and the report; the Trainer re
   expect(report).toMatchObject({ rowsIn: 3, rowsOut: 1, quarantined: 2, dropped: {} });
   expect((await readdir(at('clean'))).sort()).toEqual([
     'quarantine.jsonl',
+    'report.html',
     'report.json',
     'train.jsonl',
   ]);
@@ -47,6 +48,7 @@ test('a folder with the rows, what was put aside, and the report; the Trainer re
   const written = JSON.parse(await readFile(at('clean', 'report.json'), 'utf8'));
   expect(written).toMatchObject({ rowsIn: 3, rowsOut: 1, quarantined: 2, groupsShared: null });
   expect('seconds' in written).toBe(false);
+  expect(await readFile(at('clean', 'report.html'), 'utf8')).toContain('text is 7; expected text');
   expect((await loadDataset('json', { dataFiles: at('clean', 'train.jsonl') })).length).toBe(1);
 });
 
@@ -66,7 +68,7 @@ describe('the folder', () => {
   test('is not replaced unasked, nor where no pipeline wrote it, nor with an input in it', async () => {
     await pipeline(rows).writeTo(at('clean'));
     await expect(pipeline(rows).writeTo(at('clean'))).rejects.toThrow(
-      /is there already, with 3 files/,
+      /is there already, with 4 files/,
     );
     await pipeline([{ text: 'new' }]).writeTo(at('clean'), { overwrite: true });
     expect(await linesOf('clean', 'train.jsonl')).toEqual([{ text: 'new' }]);
