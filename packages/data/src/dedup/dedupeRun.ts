@@ -51,6 +51,7 @@ export class DedupeRun {
       this.#facts.report(context, this.#clusters, this.#rows, judges);
     } finally {
       this.#semantic?.[Symbol.dispose]();
+      this.#judge[Symbol.dispose]();
     }
   }
 

@@ -8,7 +8,7 @@ import { TextBytes, TextStore } from './textStore.js';
 import type { Verdict } from './verdicts.js';
 
 /** Judges rows by their texts, one after the other: which are copies of one that stays. */
-export class TextJudge {
+export class TextJudge implements Disposable {
   readonly near: NearIndex | null;
   readonly #exact = new ExactIndex();
   readonly #texts = new TextStore();
@@ -60,6 +60,10 @@ export class TextJudge {
   /** The last word on a row, once all are linked; rows come in the order of `judge`. */
   settle(row: number): Verdict | null {
     return this.#components?.settle(row) ?? null;
+  }
+
+  [Symbol.dispose](): void {
+    this.#texts[Symbol.dispose]();
   }
 }
 

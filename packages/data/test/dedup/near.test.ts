@@ -17,8 +17,11 @@ const settings: NearSettings = {
 };
 
 /** Every pair at the threshold that an index finds: "3 7" with its similarity. */
-function pairsOf(texts: readonly string[], changes: Partial<NearSettings> = {}) {
-  const store = new TextStore();
+function pairsOf(
+  texts: readonly string[],
+  changes: Partial<NearSettings> = {},
+  store = new TextStore(),
+) {
   const bytes = new TextBytes();
   const index = new NearIndex({ ...settings, ...changes }, store);
   const pairs = new Map<string, number>();
@@ -79,6 +82,15 @@ describe('pairs', () => {
     );
     expect(straight.length).toBeGreaterThan(60);
     expect(named(pairsOf(Array.from(order, (i) => texts[i]!)), order)).toEqual(straight);
+  });
+
+  test('are the same where texts are in a file', () => {
+    // 12 MB: three pages, none of which may stay.
+    const texts = family(6, 70_000, [500, 1000, 2000]);
+    using store = new TextStore(0);
+    const { pairs } = pairsOf(texts, {}, store);
+    expect(pairs.size).toBeGreaterThan(20);
+    expect([...pairs]).toEqual([...pairsOf(texts).pairs]);
   });
 
   test('a threshold of 1 finds equal sets, and no others', () => {
