@@ -69,6 +69,7 @@ export { type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
 export { type ScoreLevelOptions, scoreComplexity, scoreQuality } from './selection/scoreLevels.js';
 export { type SelectDiverseOptions, selectDiverse } from './selection/selectDiverse.js';
 export type { Paths } from './sources/expandPaths.js';
+export { type FromHubOptions, fromHub } from './sources/fromHub.js';
 export type {
   ReadCsvOptions,
   ReadJsonOptions,

@@ -8,6 +8,7 @@ export { filesIn } from '../io/filesIn.js';
 export { FolderLock, type LockUse } from '../io/folderLock.js';
 export * from '../io/hfConfig.js';
 export {
+  fetchDataset,
   type HubOptions,
   type HubProgress,
   hubOptions,

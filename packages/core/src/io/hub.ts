@@ -22,7 +22,7 @@ import type { OptionsInput } from '../util/options.js';
 import { writeFileAtomic } from './atomic.js';
 import { fetchBlob } from './hubBlob.js';
 import { HubHttp, HubStatusError, type HubTiming, systemTiming } from './hubHttp.js';
-import { commitOf, listFiles, type RemoteFile } from './hubListing.js';
+import { commitOf, listFiles, type RemoteFile, type RepoKind } from './hubListing.js';
 import { readText } from './readText.js';
 import { finishSave } from './saveWhole.js';
 
@@ -115,7 +115,38 @@ export async function resolveFolder(
     throw new AttuneError('MODEL_FOLDER_MISSING', `there is no folder "${nameOrPath}".`, {
       remedy: `Check the path; it is taken from ${currentFolder()}.`,
     });
-  const repo = await Repository.open(nameOrPath, options, timing);
+  return fetchRepository(nameOrPath, 'models', (path) => wanted.test(path), options, timing);
+}
+
+/**
+ * The folder of a data set of the Hub, fetched into Hugging Face's cache as models are.
+ *
+ * @param name "owner/name"
+ * @param wanted which files are fetched, by their paths in the repository. It is asked for each
+ *   before the first is fetched, and may throw.
+ * @throws HUB_NAME, and what {@link resolveFolder} throws of the Hub
+ */
+export async function fetchDataset(
+  name: string,
+  wanted: (path: string, paths: readonly string[]) => boolean,
+  options: HubOptions = {},
+  timing: HubTiming = systemTiming,
+): Promise<string> {
+  if (typeof name !== 'string' || !/^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/.test(name))
+    throw new AttuneError('HUB_NAME', `${describeValue(name)} is no name of a data set.`, {
+      remedy: 'Write it as on the Hub: "owner/name".',
+    });
+  return fetchRepository(name, 'datasets', wanted, options, timing);
+}
+
+async function fetchRepository(
+  name: string,
+  kind: RepoKind,
+  wanted: (path: string, paths: readonly string[]) => boolean,
+  options: HubOptions,
+  timing: HubTiming,
+): Promise<string> {
+  const repo = await Repository.open(name, kind, options, timing);
   if (options.localFilesOnly) return repo.cached();
   const listed = await repo.list(wanted).catch((error: unknown) => repo.explain(error));
   if (AttuneError.isInstance(listed)) {
@@ -147,6 +178,7 @@ class Repository {
 
   private constructor(
     readonly name: string,
+    private readonly kind: RepoKind,
     private readonly options: HubOptions,
     /** models--owner--name below the cache. */
     private readonly folder: string,
@@ -155,7 +187,12 @@ class Repository {
     this.#revision = options.revision ?? 'main';
   }
 
-  static async open(name: string, options: HubOptions, timing: HubTiming): Promise<Repository> {
+  static async open(
+    name: string,
+    kind: RepoKind,
+    options: HubOptions,
+    timing: HubTiming,
+  ): Promise<Repository> {
     const cache = options.cacheDir ?? hubCacheFolder();
     const { hubUrl = DEFAULT_HUB, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     if (!(timeoutMs > 0 && timeoutMs < 2 ** 31))
@@ -164,15 +201,19 @@ class Repository {
       });
     const token = await accessToken(options, cache);
     const http = new HubHttp({ hubUrl, token, timeoutMs, timing });
-    return new Repository(name, options, join(cache, `models--${name.replace('/', '--')}`), http);
+    const folder = join(cache, `${kind}--${name.replace('/', '--')}`);
+    return new Repository(name, kind, options, folder, http);
   }
 
   /** The commit and its files that match. */
-  async list(wanted: RegExp): Promise<{ readonly sha: string; readonly files: RemoteFile[] }> {
+  async list(
+    wanted: (path: string, paths: readonly string[]) => boolean,
+  ): Promise<{ readonly sha: string; readonly files: RemoteFile[] }> {
     this.#ref(); // a bad name is refused before it is asked for
-    const sha = await commitOf(this.http, this.name, this.#revision);
-    const listed = await listFiles(this.http, this.name, sha);
-    const files = listed.filter(({ path }) => wanted.test(path));
+    const sha = await commitOf(this.http, this.name, this.#revision, this.kind);
+    const listed = await listFiles(this.http, this.name, sha, this.kind);
+    const paths = listed.map(({ path }) => path);
+    const files = listed.filter(({ path }) => wanted(path, paths));
     // A repository may hold the weights twice, whole and in shards.
     const hasWhole = files.some(({ path }) => path === 'model.safetensors');
     const isSpare = ({ path }: RemoteFile) => hasWhole && /^model-|\.index\.json$/.test(path);
@@ -199,7 +240,7 @@ class Repository {
       failure ??
       new AttuneError(
         'HUB_NOT_CACHED',
-        `there is no folder "${this.name}", and the cache (${this.folder}) does not hold revision "${this.#revision}" of that model.`,
+        `${this.#noFolder}the cache (${this.folder}) does not hold revision "${this.#revision}" of that ${this.#what}.`,
         { remedy: 'Leave localFilesOnly out once, with a connection, to fetch it.' },
       )
     );
@@ -211,25 +252,32 @@ class Repository {
     return (await readText(this.#ref(), options).catch(() => '')).trim();
   }
 
+  get #what(): string {
+    return this.kind === 'models' ? 'model' : 'data set';
+  }
+
+  /** A model may be a folder; a data set is a name. */
+  get #noFolder(): string {
+    return this.kind === 'models' ? `there is no folder "${this.name}", and ` : '';
+  }
+
   /** What went wrong, in the words of this package. */
   explain(error: unknown): AttuneError {
     if (AttuneError.isInstance(error)) return error;
     const status = error instanceof HubStatusError ? error.status : null;
     const where = `"${this.name}" (revision "${this.#revision}") at ${this.http.shownUrl}`;
     if (status === 401 || status === 403)
-      return new AttuneError(
-        'HUB_ACCESS',
-        `there is no folder "${this.name}", and the Hub refuses access to ${where}.`,
-        {
-          remedy:
-            'It may not exist, be private, or ask for its licence to be accepted on its page. Pass token: "hf_...", or run `hf auth login`.',
-          cause: error,
-        },
-      );
+      return new AttuneError('HUB_ACCESS', `${this.#noFolder}the Hub refuses access to ${where}.`, {
+        remedy:
+          'It may not exist, be private, or ask for its licence to be accepted on its page. Pass token: "hf_...", or run `hf auth login`.',
+        cause: error,
+      });
     if (status === 404)
       return new AttuneError(
         'HUB_NOT_FOUND',
-        `there is neither a folder "${this.name}" nor a model ${where}.`,
+        this.kind === 'models'
+          ? `there is neither a folder "${this.name}" nor a model ${where}.`
+          : `there is no data set ${where}.`,
         { remedy: 'Check the spelling and the revision.', cause: error },
       );
     if (isOfDisk(error))
@@ -243,7 +291,7 @@ class Repository {
       );
     return new AttuneError(
       'HUB_UNREACHABLE',
-      `there is no folder "${this.name}", and ${where} cannot be fetched: ${reasonOf(error)}.`,
+      `${this.#noFolder}${where} cannot be fetched: ${reasonOf(error)}.`,
       {
         remedy: 'Check the connection and run again: what has come in is kept.',
         cause: error,
@@ -258,7 +306,8 @@ class Repository {
     if ((await stat(blob).catch(() => null))?.size === file.size) return;
     const path = file.path.split('/').map(encodeURIComponent).join('/');
     const { onProgress } = this.options;
-    await fetchBlob(this.http, `/${this.name}/resolve/${sha}/${path}`, file, blob, (bytesDone) =>
+    const repo = this.kind === 'models' ? this.name : `${this.kind}/${this.name}`;
+    await fetchBlob(this.http, `/${repo}/resolve/${sha}/${path}`, file, blob, (bytesDone) =>
       onProgress?.({ file: file.path, bytesDone, bytesTotal: file.size }),
     );
   }

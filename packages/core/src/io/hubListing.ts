@@ -17,9 +17,17 @@ export interface RemoteFile {
 const isCommit = (value: unknown): value is string =>
   typeof value === 'string' && /^[0-9a-f]{40}$/.test(value);
 
+/** What a repository of the Hub holds: the word of its addresses and of the cache. */
+export type RepoKind = 'models' | 'datasets';
+
 /** The commit that a revision is. @throws HUB_CORRUPT */
-export async function commitOf(http: HubHttp, repo: string, revision: string): Promise<string> {
-  const path = `/api/models/${repo}/revision/${encodeURIComponent(revision)}?expand=sha`;
+export async function commitOf(
+  http: HubHttp,
+  repo: string,
+  revision: string,
+  kind: RepoKind = 'models',
+): Promise<string> {
+  const path = `/api/${kind}/${repo}/revision/${encodeURIComponent(revision)}?expand=sha`;
   const info = parseAnswer(http, await http.json(path));
   const sha = isPlainObject(info) ? info.sha : undefined;
   // It becomes the name of a folder: "../.." would lead out of the cache.
@@ -31,9 +39,14 @@ export async function commitOf(http: HubHttp, repo: string, revision: string): P
 }
 
 /** The files of a commit. @throws HUB_CORRUPT for names that lead out of a folder, HUB_PROTOCOL */
-export async function listFiles(http: HubHttp, repo: string, sha: string): Promise<RemoteFile[]> {
+export async function listFiles(
+  http: HubHttp,
+  repo: string,
+  sha: string,
+  kind: RepoKind = 'models',
+): Promise<RemoteFile[]> {
   const files: RemoteFile[] = [];
-  for await (const text of http.pages(`/api/models/${repo}/tree/${sha}?recursive=true`)) {
+  for await (const text of http.pages(`/api/${kind}/${repo}/tree/${sha}?recursive=true`)) {
     const page = parseAnswer(http, text);
     if (!Array.isArray(page)) throw corrupt(http, `a list of files is ${briefly(page)}`);
     for (const entry of page as unknown[]) {

@@ -101,6 +101,19 @@ async function walk(folder: string, parts: readonly string[], found: string[]): 
   }
 }
 
+/** Whether a path, with `/` between its names, matches a pattern. */
+export function pathMatcher(pattern: string): (path: string) => boolean {
+  const parts = pattern.split('/').map((part) => (part === '**' ? null : nameMatcher(part)));
+  const matches = (names: readonly string[], at: number): boolean => {
+    if (at === parts.length) return names.length === 0;
+    const part = parts[at];
+    if (part === null)
+      return matches(names, at + 1) || (names.length > 0 && matches(names.slice(1), at));
+    return names.length > 0 && part!(names[0]!) && matches(names.slice(1), at + 1);
+  };
+  return (path) => matches(path.split('/'), 0);
+}
+
 /** Whether a name matches a part of a pattern. */
 function nameMatcher(part: string): (name: string) => boolean {
   const alternatives = braces(part).map(
