@@ -1,20 +1,20 @@
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import type { Row } from '@attune/core';
 import type { ReadRow } from '../contract/dataRow.js';
 import type { TableRules } from './options.js';
 import type { Places } from './places.js';
-import { serveName, type TableAnswer, type TableJob, workerFunctions } from './tableWorker.js';
+import { readerFunctions, serveName, type TableAnswer, type TableJob } from './tableReader.js';
 
-/** Longest time for some rows. What takes longer hangs: 16 MB are decoded in less than one. */
-const PATIENCE_MS = 20_000;
+/** Longest time for some rows. What takes longer hangs: 16 MB are decoded in a part of a second. */
+const PATIENCE_MS = 10_000;
 
-/** Memory of the worker: rows of 16 MB, many times over. */
+/** Memory of the reader: rows of 16 MB, many times over. */
 const MEMORY_MB = 1024;
 
 /**
- * Rows of a Parquet or Arrow file, by a worker. Integers are numbers below 2^53 and BigInts beyond;
+ * Rows of a Parquet or Arrow file, by a process of its own. Integers are numbers below 2^53 and BigInts beyond;
  * times are texts (ISO 8601), NaN is null.
  */
 export async function* readTable(
@@ -23,7 +23,7 @@ export async function* readTable(
   places: Places,
   rules: TableRules,
 ): AsyncGenerator<ReadRow[]> {
-  const worker = startWorker({
+  const reader = startReader({
     kind,
     file,
     columns: rules.columns ?? null,
@@ -31,7 +31,7 @@ export async function* readTable(
   });
   try {
     for (;;) {
-      const answer = await nextAnswer(worker);
+      const answer = await nextAnswer(reader);
       if (answer.kind === 'end') return;
       yield answer.kind === 'gap'
         ? [places.gap(answer.problem, answer.rows)]
@@ -39,7 +39,7 @@ export async function* readTable(
       if (answer.kind === 'gap' && answer.isLast) return;
     }
   } finally {
-    await worker.terminate();
+    reader.kill('SIGKILL');
   }
 }
 
@@ -54,7 +54,7 @@ function readsOf(
   });
 }
 
-function startWorker(job: TableJob): Worker {
+function startReader(job: TableJob): ChildProcess {
   const require = createRequire(import.meta.url);
   const url = (name: string): string => pathToFileURL(require.resolve(name)).href;
   const libraries =
@@ -62,32 +62,32 @@ function startWorker(job: TableJob): Worker {
       ? { hyparquet: url('hyparquet'), compressors: url('hyparquet-compressors') }
       : { arrow: url('apache-arrow'), zstd: url('fzstd') };
   const program = `
-const { parentPort, workerData } = require('node:worker_threads');
-${workerFunctions}
-const { job, libraries } = workerData;
+${readerFunctions}
+const libraries = ${JSON.stringify(libraries)};
 const load = async (name) => {
   if (libraries[name] === undefined) return null;
   const module = await import(libraries[name]);
   return module.default ?? module;
 };
+process.on('disconnect', () => process.exit());
 (async () => {
   const [hyparquet, compressors, arrow, zstd] =
     await Promise.all(['hyparquet', 'compressors', 'arrow', 'zstd'].map(load));
   ${serveName}({
-    job,
+    job: ${JSON.stringify(job)},
     fs: require('node:fs'),
     hyparquet,
     compressors: compressors && compressors.compressors,
     arrow,
     decompressZstd: zstd && ((bytes) => zstd.decompress(bytes).slice()),
-  }, parentPort);
+  });
 })();`;
-  return new Worker(program, {
-    eval: true,
-    name: 'attune-table',
-    execArgv: [],
-    workerData: { job, libraries },
-    resourceLimits: { maxOldGenerationSizeMb: MEMORY_MB },
+  const flags = [`--max-old-space-size=${MEMORY_MB}`, '--no-warnings', '--input-type=commonjs'];
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  return spawn(process.execPath, [...flags, '-e', program], {
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    serialization: 'advanced',
+    env,
   });
 }
 
@@ -96,11 +96,11 @@ type Answer =
   | Exclude<TableAnswer, { kind: 'gap' }>
   | (Extract<TableAnswer, { kind: 'gap' }> & { readonly isLast?: boolean });
 
-function nextAnswer(worker: Worker): Promise<Answer> {
+function nextAnswer(reader: ChildProcess): Promise<Answer> {
   return new Promise((resolve) => {
     const settle = (answer: Answer): void => {
       clearTimeout(timer);
-      worker.off('message', settle).off('error', onError).off('exit', onExit);
+      reader.off('message', onMessage).off('error', onError).off('exit', onExit);
       resolve(answer);
     };
     const fail = (why: string): void =>
@@ -110,10 +110,12 @@ function nextAnswer(worker: Worker): Promise<Answer> {
         rows: 1,
         isLast: true,
       });
+    const onMessage = (answer: unknown): void => settle(answer as TableAnswer);
     const onError = (error: Error): void => fail(error.message);
-    const onExit = (): void => fail('its reader ended');
+    const onExit = (): void => fail('its reader ran out of memory');
     const timer = setTimeout(() => fail(`it took ${PATIENCE_MS / 1000} s`), PATIENCE_MS);
-    worker.on('message', settle).on('error', onError).on('exit', onExit);
-    worker.postMessage('next');
+    reader.on('message', onMessage).on('error', onError).on('exit', onExit);
+    if (reader.exitCode !== null || reader.signalCode !== null) onExit();
+    else reader.send('next', (error) => error && fail(error.message));
   });
 }

