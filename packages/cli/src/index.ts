@@ -2,6 +2,7 @@ import { AttuneError } from '@attune/core';
 import type { ProgressStream } from '@attune/core/util';
 import { nearest } from '@attune/core/util';
 import { dataCommand, dataHelp } from './data.js';
+import { extractAdapterCommand, extractAdapterHelp } from './extractAdapter.js';
 import { inspect, inspectHelp } from './inspect.js';
 import { mergeCommand, mergeHelp } from './merge.js';
 
@@ -29,13 +30,18 @@ const commands = {
     help: mergeHelp,
     summary: 'merge models as a mergekit YAML says',
   },
+  'extract-adapter': {
+    run: extractAdapterCommand,
+    help: extractAdapterHelp,
+    summary: 'make a LoRA out of two checkpoints',
+  },
 } as const;
 
 const help = `Usage: attune <command> [options]
 
 Commands:
 ${Object.entries(commands)
-  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(15)} ${summary}`)
   .join('\n')}
 
 attune <command> --help explains a command.

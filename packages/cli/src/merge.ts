@@ -1,8 +1,9 @@
 import { parseArgs } from 'node:util';
-import { AttuneError, createAttune, type Plugin } from '@attune/core';
+import { type AttuneError, createAttune, type Plugin } from '@attune/core';
 import { formatBytes } from '@attune/core/util';
 import { describePlan, explainTensor, merge, mergeFromYaml, planMerge } from '@attune/merge';
 import { peft } from '@attune/peft';
+import { defined, parsing, wrongArguments } from './arguments.js';
 import type { CliOutput } from './index.js';
 import { MergeBar } from './mergeBar.js';
 
@@ -152,17 +153,15 @@ export async function mergeCommand(args: readonly string[], output: CliOutput): 
 }
 
 function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
+  return parsing('merge', () =>
+    parseArgs({
       args: [...args],
       options: { ...options, ...renamed, ...ignored },
       allowPositionals: true,
       allowNegative: true,
       strict: true,
-    });
-  } catch (cause) {
-    throw wrong((cause as Error).message);
-  }
+    }),
+  );
 }
 
 type Values = ReturnType<typeof parse>['values'];
@@ -204,13 +203,4 @@ function whole(name: string, text: string | undefined): number | undefined {
   throw wrong(`--${name} is "${text}", expected a whole number from 0.`);
 }
 
-const wrong = (message: string): AttuneError =>
-  new AttuneError('CLI_ARGUMENTS', message, { remedy: 'attune merge --help lists the options.' });
-
-type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** What was given. */
-const defined = <T extends object>(values: T): Defined<T> =>
-  Object.fromEntries(
-    Object.entries(values).filter(([, value]) => value !== undefined),
-  ) as Defined<T>;
+const wrong = (message: string): AttuneError => wrongArguments('merge', message);

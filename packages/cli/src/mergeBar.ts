@@ -4,15 +4,19 @@ import type { MergeProgress } from '@attune/merge';
 const WIDTH = 24;
 const SHORTEST = 8;
 
+/** A line that is drawn over and over; null: no stream, or no terminal. */
+export const progressLine = (stream: ProgressStream | null): LiveLine | null =>
+  stream?.isTTY
+    ? new LiveLine(stream, stream === process.stderr ? [process.stdout, process.stderr] : [])
+    : null;
+
 /** A bar of a merge on a terminal: bytes, tensors, the time that is left. */
 export class MergeBar {
   readonly #line: LiveLine | null;
 
   /** @param stream where it is drawn; null, or no terminal: nowhere */
   constructor(stream: ProgressStream | null) {
-    this.#line = stream?.isTTY
-      ? new LiveLine(stream, stream === process.stderr ? [process.stdout, process.stderr] : [])
-      : null;
+    this.#line = progressLine(stream);
   }
 
   draw(progress: MergeProgress): void {

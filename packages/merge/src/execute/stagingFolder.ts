@@ -183,7 +183,7 @@ export async function checkReplaceable(target: string, overwrite: boolean): Prom
   if (!overwrite)
     throw bad(
       `outputDir ${target} is there already, with ${entries.length} files.`,
-      'Give another folder, or overwrite: true to replace it.',
+      'Give another folder, or replace it by overwrite: true (--overwrite).',
     );
   if (!entries.some((name) => name === 'config.json' || name.endsWith('.safetensors')))
     throw bad(
