@@ -353,6 +353,7 @@ export const unchecked: Readonly<Record<string, string>> = {
   parseJson: helper,
   parseMergeYaml: 'planMerge and mergeFromYaml, which read a config, check theirs',
   readMergeYaml: 'as parseMergeYaml',
+  openRegular: helper,
   parseOptions: helper,
   readJsonFile: helper,
   readJsonObject: helper,

@@ -68,7 +68,7 @@ export async function extractAdapterCommand(
     targetModules: list(values.target),
     excludeModules: list(values.exclude),
     embedLora: values['embed-lora'],
-    modulesToSave: values.save === 'changed' ? values.save : list(values.save),
+    modulesToSave: values.save === 'changed' ? ('changed' as const) : list(values.save),
     dtype: values.dtype as ExtractAdapterOptions['dtype'],
     overwrite: values.overwrite,
   });

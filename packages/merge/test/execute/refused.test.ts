@@ -15,7 +15,7 @@ import { encode } from '@attune/core/backend';
 import { FolderLock, writeJson, writeSafetensors, writeWeights } from '@attune/core/io';
 import { silentLogger } from '@attune/core/util';
 import { describe, expect, test } from 'vitest';
-import { defineMergeMethod } from '../../src/contract/mergeMethod.js';
+import { defineMergeMethod, type MergeChunk } from '../../src/contract/mergeMethod.js';
 import type { TensorTask } from '../../src/contract/tensorTask.js';
 import { type ExecuteOptions, executeMerge } from '../../src/execute/index.js';
 import type { MergePlan } from '../../src/plan/mergePlan.js';
@@ -398,18 +398,19 @@ describe('a merge that is stopped', () => {
   });
 
   test('says where it goes on from, and goes on', async () => {
-    const plan = await linear();
-    const whole = await mergedInMemory(plan);
     const controller = new AbortController();
-    const options = await optionsWith();
-    let told = 0;
-    const stopping = {
-      ...options,
-      signal: controller.signal,
-      onProgress: () => {
-        if (++told === 1) controller.abort(new Error('enough'));
+    let begun = 0;
+    const method = {
+      ...doing(() => undefined),
+      merge: () => {
+        if (++begun === 3) controller.abort(new Error('enough'));
+        return ({ inputs }: MergeChunk, out: Float32Array) => out.set(inputs[0]!);
       },
     };
+    const plan = await planOf(await models(), 'doing', {});
+    const whole = await mergedInMemory(plan, '5GB', [doing(() => undefined)]);
+    const options = await optionsWith({ methods: [method] });
+    const stopping = { ...options, signal: controller.signal };
     const staging = join(dirname(options.outputDir), '.out.merging');
     await expect(executeMerge(plan, stopping)).rejects.toMatchObject({
       code: 'MERGE_STOPPED',
