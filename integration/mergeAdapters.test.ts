@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Attune, AutoModelForCausalLM, createAttune } from '@attune/core';
@@ -121,6 +121,35 @@ describe('base+adapter', () => {
       expectClose(await weightsOf(inPlace), await weightsOf(whole), 1e-7);
     },
   );
+
+  it('an adapter is an input, which no output replaces', async () => {
+    const around = fresh();
+    const path = join(around, 'lora');
+    await cp(adapter('rslora-qv'), path, { recursive: true });
+    await writeFile(join(around, 'config.json'), '{}');
+    const models = [{ model: `${llama}+${path}`, parameters: { weight: 1 } }];
+    for (const [outputDir, message] of [
+      [path, 'is an input of the merge'],
+      [join(path, 'merged'), 'lies in the input'],
+      [around, 'holds the input'],
+    ] as const) {
+      const call = mergeModels(
+        { mergeMethod: 'linear', models },
+        { outputDir, attune, workers: 0, overwrite: true },
+      );
+      await expect(call).rejects.toThrow(message);
+    }
+    expect(await readdir(path)).toEqual(await readdir(adapter('rslora-qv')));
+  });
+
+  it('an adapter without weights is refused', async () => {
+    const path = fresh();
+    await cp(adapter('rslora-qv'), path, { recursive: true });
+    await writeFile(join(path, 'adapter_model.safetensors'), '\x02\0\0\0\0\0\0\0{}');
+    const models = [{ model: `${llama}+${path}`, parameters: { weight: 1 } }];
+    const call = mergeModels({ mergeMethod: 'linear', models }, { outputDir: fresh(), attune });
+    await expect(call).rejects.toThrow('is an adapter that changes nothing');
+  });
 
   it('an adapter of another base is refused', async () => {
     const models = [{ model: `${llama}+${adapter('qwen2-qv')}`, parameters: { weight: 1 } }];

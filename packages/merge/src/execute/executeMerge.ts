@@ -194,7 +194,12 @@ function usable(
 const inputFolders = ({ folders, tasks }: MergePlan): ReadonlySet<string> =>
   new Set([
     ...folders.values(),
-    ...tasks.flatMap(({ inputs }) => inputs.map(({ source }) => dirname(source.tensor.path))),
+    ...tasks.flatMap(({ inputs }) =>
+      inputs.flatMap(({ source }) => [
+        dirname(source.tensor.path),
+        ...(source.kind === 'adapted' ? [source.adapter] : []),
+      ]),
+    ),
   ]);
 
 const stopped = (

@@ -37,6 +37,10 @@ export async function openAdapter(
   const options = { ...hub, ...(revision !== null && { revision }) };
   const folder = await resolveFolder(path, ADAPTER_FILES, options);
   await using deltas = await service.openDeltas(folder);
+  if (deltas.names.length === 0)
+    throw new AttuneError('MERGE_ADAPTER', `${path} is an adapter that changes nothing.`, {
+      remedy: 'Fetch adapter_model.safetensors again, or name the base alone.',
+    });
   const names = new Map<string, string>();
   const wrong: string[] = [];
   for (const name of deltas.names) {
