@@ -14,6 +14,7 @@ export function describeFile(inspection: FileInspection): string {
     ['rows', grouped(rows)],
     ['problems', problems === 0 ? 'none' : `${counted(problems, 'place is', 'places are')} no row`],
     ['schema', schemaText(inspection)],
+    ['languages', languageText(inspection)],
     ['characters', lengthText(inspection.characters)],
     ...(inspection.tokens ? [['tokens', lengthText(inspection.tokens)] as [string, string]] : []),
     [
@@ -64,6 +65,17 @@ function schemaText({ schemas, rows }: FileInspection): string {
   return all
     .map(([name, count]) => `${name === 'none' ? 'no known one' : name} ${percent(count, rows)}`)
     .join(', ');
+}
+
+function languageText({ languages, rows }: FileInspection): string {
+  const all = Object.entries(languages);
+  if (all.length === 0) return '-';
+  const looked = all.reduce((sum, [, count]) => sum + count, 0);
+  const shares = all
+    .slice(0, 5)
+    .map(([language, count]) => `${language} ${percent(count, looked)}`)
+    .concat(all.length > 5 ? [`${all.length - 5} more`] : []);
+  return shares.join(', ') + (looked < rows ? ` (of ${grouped(looked)} rows)` : '');
 }
 
 function lengthText(lengths: FileInspection['characters']): string {

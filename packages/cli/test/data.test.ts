@@ -44,12 +44,31 @@ test('what is in a file, within 80 columns', async () => {
   expect(out).toMatch(/problems +1 place is no row\n/);
   expect(out).toMatch(/schema +prompt-completion 75 %, prompt 25 %/);
   expect(out).toMatch(/duplicates +1 row repeats the text of another \(25 %\)/);
+  expect(out).toMatch(/languages +und 75 %, \w+ 25 %\n|languages +und 100 %\n/);
   expect(out).toMatch(/ {2}line 3 {2}\S/);
   expect(out).toMatch(/completion +text 75 %?, null 25 %|completion +text, null 25 %/);
   expect(out).toMatch(/score +integer 50 %, number 25 %, absent 25 %/);
   expect(out).toMatch(/tags +list, absent 75 %/);
   expect(out).toMatch(/ {2}line 5\n {4}prompt +\\u001b\[31mred \\u202eevil⏎next مرحبا 漢字\n/);
   expect([...out].some((c) => c !== '\n' && /\p{Cc}/u.test(c))).toBe(false);
+});
+
+test('languages: of all rows, or of some at equal distances', async () => {
+  const two = [
+    'The dog sleeps under the table, and the cat is on it.',
+    'Der Hund schläft unter dem Tisch, und die Katze liegt darauf.',
+  ];
+  const rows = Array.from({ length: 6000 }, (_, i) =>
+    JSON.stringify({ text: two[i % 3 === 0 ? 1 : 0] }),
+  );
+  const some = await attune(
+    'data',
+    'inspect',
+    await write('some.jsonl', rows.slice(0, 30).join('\n')),
+  );
+  expect(some.out).toMatch(/languages +en 66.7 %, de 33.3 %\n/);
+  const all = await attune('data', 'inspect', await write('all.jsonl', rows.join('\n')));
+  expect(all.out).toMatch(/languages +en 66.7 %, de 33.3 % \(of 3,000 rows\)\n/);
 });
 
 test('tokens are counted by a tokenizer; all of it as JSON', async () => {

@@ -8,6 +8,7 @@ import { readRows } from '../sources/readRows.js';
 import { HashNumbers, hash64 } from '../split/hash64.js';
 import { type ColumnSummary, ColumnTally } from './columnTally.js';
 import { type FileFormat, formatOfFile } from './fileFormat.js';
+import { LanguageSample } from './languageSample.js';
 import { type LengthSummary, LengthTally } from './lengthTally.js';
 
 /** How {@link inspectFile} looks at a file. */
@@ -36,6 +37,8 @@ export interface FileInspection {
   readonly hasMoreColumns: boolean;
   /** Rows of each known format; "none" are in no known one. */
   readonly schemas: Readonly<Partial<Record<SchemaName | 'none', number>>>;
+  /** Languages by ISO 639-1 code, of up to 4,096 rows at equal distances; "und": not known. */
+  readonly languages: Readonly<Record<string, number>>;
   /** Characters of the text of a row: prompts and answers together. */
   readonly characters: LengthSummary | null;
   /** Tokens of it; null: no tokenizer was given. */
@@ -66,6 +69,7 @@ export async function inspectFile(
   const columns = new ColumnTally();
   const characters = new LengthTally();
   const tokens = new LengthTally();
+  const languages = new LanguageSample();
   const texts = new HashNumbers();
   const schemas = new Map<SchemaName | 'none', number>();
   const firstProblems: RowProblem[] = [];
@@ -85,6 +89,7 @@ export async function inspectFile(
     const text = rowText(item.row);
     characters.add(text.length);
     if (countTokens) tokens.add(countTokens(text));
+    languages.add(text);
     if (text === '') withoutText++;
     else if (isKnown(texts, text)) duplicates++;
   }
@@ -97,6 +102,7 @@ export async function inspectFile(
     columns: columns.summary(),
     hasMoreColumns: columns.isFull,
     schemas: Object.fromEntries([...schemas].sort((a, b) => b[1] - a[1])),
+    languages: languages.summary(),
     characters: characters.summary(),
     tokens: tokens.summary(),
     duplicates,

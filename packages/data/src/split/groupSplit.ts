@@ -17,6 +17,8 @@ export interface SplitReport {
   readonly rows: Readonly<Record<SplitName, number>>;
   /** Rows without a value of `groupBy`. */
   readonly rowsWithoutGroup: number;
+  /** Groups that are one with another, since their rows are nearly equal: `nearDuplicates`. */
+  readonly groupsJoined?: number;
   /** Groups of each stratum on each side, the first 100. Absent: without `stratifyBy`. */
   readonly strata?: readonly StratumReport[];
   /** Groups whose rows are of several strata; they are in that of most of their rows. */

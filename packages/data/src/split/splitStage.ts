@@ -3,8 +3,10 @@ import { nearest, type OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import { type DataRow, formatOrigin } from '../contract/dataRow.js';
 import { defineDataStage, type StageContext } from '../contract/dataStage.js';
+import { rowText } from '../schemas/rowText.js';
 import { describeValueOf, keyOf, type RowValue } from './groupKey.js';
 import { type Hash64, HashNumbers, hash64 } from './hash64.js';
+import { NearGroups } from './nearGroups.js';
 import { assignSides, SIDES } from './sides.js';
 import { bySide, Strata, type StratumReport, strataReport } from './strata.js';
 
@@ -51,6 +53,12 @@ const splitShape = {
    * a function. The value of a group is that of most of its rows. Default: none.
    */
   stratifyBy: rowValue.optional().meta({ aka: 'stratify' }),
+  /**
+   * Joins groups that have nearly equal rows, so that they are on the same side: from which Jaccard
+   * similarity of their texts on (5-grams of words, of characters for short texts), as `dedupe`
+   * finds them. The texts are in memory. Default: groups are as they are.
+   */
+  nearDuplicates: z.number().gt(0).max(1).optional().meta({ aka: 'neardups jaccard' }),
   /** Rows without a value of `groupBy` are groups of their own, or an error. Default `own`. */
   onMissing: z.enum(['own', 'error']).default('own'),
 };
@@ -77,26 +85,35 @@ export const splitStage = defineDataStage({
     const groups = new HashNumbers();
     const strata = options.stratifyBy === undefined ? null : new Strata();
     const missing = new MissingGroups(options);
+    const seed = options.seed ?? context.seed;
+    const near =
+      options.nearDuplicates === undefined ? null : new NearGroups(options.nearDuplicates, seed);
     async function* grouped() {
       for await (const item of rows) {
         const key = groupKey(item, options);
         missing.see(item, key === null);
         const group = groups.add(hashOf(item, key));
+        near?.add(group, rowText(item.row));
         strata?.add(group, keyOf(item.row, options.stratifyBy!) ?? 'none');
         yield item;
       }
     }
     await using held = await context.hold(grouped());
     missing.check(held.length);
-    const named = strata?.finish(groups.length) ?? null;
-    const sides = assignSides(groups, options, options.seed ?? context.seed, named);
+    const joined = near?.units(groups) ?? null;
+    const units = joined?.units ?? groups;
+    const all = strata?.finish(groups.length) ?? null;
+    const named =
+      all && joined ? { ...all, of: joined.groupOf.map((group) => all.of[group]!) } : all;
+    const sides = assignSides(units, options, seed, named);
+    const sideOf = (group: number) => sides[joined?.unitOf[group] ?? group]!;
     // Looked up again by what is read now, so that `groupsShared` is found and not assumed.
     const sidesOf = new Uint8Array(groups.length);
     const counts = [0, 0, 0];
     for await (const item of held) {
       const group = groups.find(hashOf(item, groupKey(item, options)));
       if (group < 0) throw unstable(item, options);
-      const side = sides[group]!;
+      const side = sideOf(group);
       counts[side]!++;
       sidesOf[group]! |= 1 << side;
       yield { ...item, split: SIDES[side]! };
@@ -107,6 +124,7 @@ export const splitStage = defineDataStage({
     context.fact('groups', bySide(groupCounts));
     context.fact('rows', bySide(counts));
     context.fact('rowsWithoutGroup', missing.count);
+    if (joined) context.fact('groupsJoined', groups.length - units.length);
     warnOfSizes(counts, options, context);
     if (named === null) return;
     const report = strataReport(named.names, named.of, sides);

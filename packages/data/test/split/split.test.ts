@@ -203,6 +203,27 @@ test('strata: largest remainders; small ones are named', async () => {
   expect(math.train + math.validation + math.test).toBe(10);
 });
 
+test('groups with nearly equal rows are joined', async () => {
+  const text = (n: number) =>
+    Array.from({ length: 60 }, (_, i) => `w${(i * 7919 + n * 104_729 + i * i * n) % 1000}`);
+  const rows = Array.from({ length: 60 }, (_, i) => {
+    const own = text(Math.floor(i / 3));
+    // Three documents with the same text but for a word.
+    own[59] = `end${i % 3}`;
+    return { doc: `d${i}`, text: own.join(' '), third: Math.floor(i / 3) };
+  });
+  const options = { groupBy: 'doc', testSize: 0.5, nearDuplicates: 0.8 };
+  const { train, test: held, report } = await groupSplit(rows, options);
+  expect(report).toMatchObject({ groupsJoined: 40, groups: { train: 10, test: 10 } });
+  expect([train.length, held.length]).toEqual([30, 30]);
+  const thirds = new Set(train.map(({ third }) => third));
+  expect(held.some(({ third }) => thirds.has(third))).toBe(false);
+  const turned = await groupSplit([...rows].reverse(), options);
+  expect(groupsOf(turned.test)).toEqual(groupsOf(held));
+  const apart = await groupSplit(rows, { ...options, nearDuplicates: 1 });
+  expect(apart.report.groupsJoined).toBe(0);
+});
+
 test('what can not be split is explained', async () => {
   const fails = (rows: Parameters<typeof groupSplit>[0], options: object) =>
     expect((async () => groupSplit(rows, options))()).rejects;
