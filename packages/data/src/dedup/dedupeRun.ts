@@ -3,6 +3,7 @@ import { describeValue } from '@attune/core/util';
 import { type DataRow, formatOrigin, isProblem } from '../contract/dataRow.js';
 import type { HeldRows, StageContext } from '../contract/dataStage.js';
 import { withOrigins } from '../contract/rowsInput.js';
+import { fromFiles } from '../sources/sources.js';
 import { Clusters } from './clusters.js';
 import { DedupeFacts } from './dedupeFacts.js';
 import { type DedupePlan, exactOf, nearOf } from './options.js';
@@ -62,14 +63,16 @@ export class DedupeRun {
   }
 
   async #readOthers(): Promise<void> {
-    if (this.plan.against === null) return;
+    const { against } = this.plan;
+    if (against === null) return;
+    const others = typeof against === 'string' ? fromFiles(against) : against;
     let unreadable = 0;
     let batch: Candidate[] = [];
     const flush = async () => {
       await this.#meaningsOf(batch);
       batch = [];
     };
-    for await (const read of withOrigins(this.plan.against, 'against')) {
+    for await (const read of withOrigins(others, 'against')) {
       if (isProblem(read)) {
         unreadable++;
         continue;

@@ -100,15 +100,16 @@ export const dedupeShape = {
   keep: z.union([z.enum(['first', 'longest']), keepColumn]).default('first'),
   /**
    * Rows of another set that none of these may be a copy of: an evaluation set. They are compared
-   * with, and not given. Default: none.
+   * with, and not given. Rows, or the path of their file. Default: none.
    */
   against: z
-    .custom<RowsInput>(
+    .custom<RowsInput | string>(
       (value) =>
-        typeof value === 'object' &&
-        value !== null &&
-        (Symbol.iterator in value || Symbol.asyncIterator in value),
-      'expected rows: an array, an iterable, or what readRows gives',
+        (typeof value === 'string' && value !== '') ||
+        (typeof value === 'object' &&
+          value !== null &&
+          (Symbol.iterator in value || Symbol.asyncIterator in value)),
+      'expected rows: an array, an iterable, what fromJsonl gives, or the path of a file',
     )
     .nullable()
     .default(null),

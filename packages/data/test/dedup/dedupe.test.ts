@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Row } from '@attune/core';
 import { dedupe, pipeline } from '@attune/data';
 import { describe, expect, test } from 'vitest';
@@ -132,6 +135,17 @@ describe('which row stays', () => {
       'of against[0]',
     ]);
     expect(report.stages[1]!.facts.duplicates).toMatchObject({ ofOtherSet: 2 });
+  });
+
+  test('the other set may be a file; what is no row in it is told of', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'attune-dedupe-'));
+    const file = join(folder, 'eval.jsonl');
+    await writeFile(file, '{"text":"theirs"}\n{"text":\n');
+    const { rows, dropped, report } = await dedupe(rowsOf('mine', 'Theirs'), { against: file });
+    await rm(folder, { recursive: true });
+    expect(texts(rows)).toEqual(['mine']);
+    expect(dropped[0]!.detail).toBe(`of ${file}:1`);
+    expect(report.warnings).toEqual(['1 rows of the other set could not be read.']);
   });
 });
 

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { type Attune, AutoModelForCausalLM, createAttune, silentLogger } from '@attune/core';
 import { Rng } from '@attune/core/util';
 import { dedupe, type Embedder, modelEmbedder } from '@attune/data';
@@ -209,4 +211,23 @@ describe('with a model', () => {
     });
     expect(rows).toHaveLength(3);
   });
+
+  const stories = resolve(import.meta.dirname, '../../../../../shared/models/stories260k');
+  const hasStories = existsSync(stories);
+  test.skipIf(!hasStories)(
+    `so may a loaded model, or its folder${hasStories ? '' : ` (skipped: no ${stories})`}`,
+    async () => {
+      const model = await AutoModelForCausalLM.fromPretrained(stories, { attune });
+      const rows = rowsOf('Once upon a time there was a cat.', 'Lily likes a red ball.');
+      const of = async (embedder: typeof model | string) =>
+        (await dedupe([...rows, ...rows], { exact: false, semantic: { embedder } }, { attune }))
+          .dropped;
+      const dropped = await of(model);
+      expect(dropped.map(({ detail }) => detail)).toEqual([
+        'of rows[0], cosine 1.00',
+        'of rows[1], cosine 1.00',
+      ]);
+      expect(await of(stories)).toEqual(dropped);
+    },
+  );
 });
