@@ -1,3 +1,4 @@
+export * from './augment/index.js';
 export {
   type DataRow,
   formatOrigin,

@@ -34,8 +34,8 @@ async function askUntilRead<V>(
     const words = await judge.text({ messages: conversation, ...sampling });
     const verdict = read(words);
     if (verdict !== null || asked > maxParseRetries) return { verdict, words, asked };
-    // The conversation is another request: what is kept of the first is not taken for it.
-    conversation = [...messages, ...askAgain(words, mode)];
+    // A longer conversation is another request: what is kept of the last is not taken for it.
+    conversation = [...conversation, ...askAgain(words, mode)];
   }
 }
 

@@ -58,7 +58,7 @@ export function wilson(count: number, total: number, confidence: number): Estima
 
 /**
  * The exact two-sided sign test: how likely `wins` or something as far from the half is, were wins
- * and losses equally likely. Of two answers to each question it is McNemar's exact test.
+ * and losses equally likely. For two answers to each question it is McNemar's exact test.
  */
 export function signTest(wins: number, losses: number): number {
   const n = wins + losses;

@@ -1,5 +1,12 @@
 import { type Attune, AttuneError, type Logger, type Row } from '@attune/core';
 import { nearest, parseOptions } from '@attune/core/util';
+import { type BackTranslateOptions, backTranslateStage } from '../augment/backTranslate.js';
+import { type EvolInstructOptions, evolInstructStage } from '../augment/evolInstruct.js';
+import {
+  type PreferencePairsOptions,
+  preferencePairsStage,
+} from '../augment/makePreferencePairs.js';
+import { type SelfInstructOptions, selfInstructStage } from '../augment/selfInstruct.js';
 import type { DataRow, SplitName } from '../contract/dataRow.js';
 import { type DataStage, DataStages } from '../contract/dataStage.js';
 import type { RowsInput } from '../contract/rowsInput.js';
@@ -140,6 +147,26 @@ export class DataPipeline {
   /** Judges rows by checks, and leaves out or scores those with faults. */
   quality(options: QualityOptions): DataPipeline {
     return this.stage(qualityStage, options);
+  }
+
+  /** Adds harder and rarer versions of instructions, written and answered by a model. */
+  evolInstruct(options: EvolInstructOptions): DataPipeline {
+    return this.stage(evolInstructStage, options);
+  }
+
+  /** Adds instructions that a model makes up after those of the rows, with its answers. */
+  selfInstruct(options: SelfInstructOptions): DataPipeline {
+    return this.stage(selfInstructStage, options);
+  }
+
+  /** Adds paraphrases of instructions, translated into another language and back. */
+  backTranslate(options: BackTranslateOptions): DataPipeline {
+    return this.stage(backTranslateStage, options);
+  }
+
+  /** Makes a preference pair of each prompt: several answers are drawn and scored. */
+  makePreferencePairs(options: PreferencePairsOptions): DataPipeline {
+    return this.stage(preferencePairsStage, options);
   }
 
   /**

@@ -1,3 +1,7 @@
+import { backTranslateStage } from '../augment/backTranslate.js';
+import { evolInstructStage } from '../augment/evolInstruct.js';
+import { preferencePairsStage } from '../augment/makePreferencePairs.js';
+import { selfInstructStage } from '../augment/selfInstruct.js';
 import type { DataStage } from '../contract/dataStage.js';
 import { curriculumStage } from '../curriculum/curriculum.js';
 import { dedupeStage } from '../dedup/dedupe.js';
@@ -14,17 +18,21 @@ import { validateStage } from './validate.js';
 
 /** The stages of this package. */
 export const builtinStages: readonly DataStage[] = [
+  backTranslateStage,
   curriculumStage,
   dedupeStage,
+  evolInstructStage,
   filterStage,
   keepTopStage,
   mapStage,
   mixStage,
+  preferencePairsStage,
   qualityStage,
   scoreComplexityStage,
   scoreIfdStage,
   scoreQualityStage,
   selectDiverseStage,
+  selfInstructStage,
   splitStage,
   validateStage,
 ];

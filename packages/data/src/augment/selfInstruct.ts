@@ -1,0 +1,273 @@
+import type { OptionsInput } from '@attune/core/util';
+import { z } from 'zod';
+import { type DataRow, formatOrigin } from '../contract/dataRow.js';
+import { defineDataStage, type HeldRows, type StageContext } from '../contract/dataStage.js';
+import { stageFunction } from '../pipeline/stageFunction.js';
+import { type Asking, providerFingerprint } from '../providers/asking.js';
+import { orderedMap } from '../providers/orderedMap.js';
+import { type Ask, askOf, madeRow, rngOf } from './askOf.js';
+import { askingOf, askingShape } from './augmentShape.js';
+import { BLOCKED_WORDS, instructionFault, readList } from './instructionFilter.js';
+import { RougePool } from './rouge.js';
+import { isRefusal, saysNothing } from './textRules.js';
+
+/** Raised with any word below. */
+const PROMPT_VERSION = 1;
+
+const selfInstructShape = {
+  ...askingShape,
+  /** New instructions that are wanted. */
+  count: z.int().min(1).meta({ aka: 'numinstructions n numinstructionstogenerate' }),
+  /** Instructions that a request shows: from the rows, and up to a quarter new ones. Default 8. */
+  examples: z.int().min(1).default(8).meta({ aka: 'numpromptinstructions' }),
+  /** New instructions that a request asks for. Default 8. */
+  perRequest: z.int().min(1).default(8),
+  /**
+   * Requests that are made at once, all from the pool as it stands then. Part of what comes out:
+   * whatever the endpoint's speed, it is the same. Default 4.
+   */
+  requestsPerRound: z.int().min(1).default(4),
+  /** Most requests for instructions. Default: five times as many as would do without filters. */
+  maxRequests: z.int().min(1).optional(),
+  /** ROUGE-L F above which an instruction is too like one of the pool. Default 0.7, the paper's. */
+  maxRouge: z.number().min(0).max(1).default(0.7).meta({ aka: 'rougethreshold threshold' }),
+  /** Least words. Default 3. */
+  minWords: z.int().min(1).default(3),
+  /** Most words. Default 150. */
+  maxWords: z.int().min(1).default(150),
+  /** Words that no instruction may have. Default: image, graph, file, video and their like. */
+  blockedWords: z
+    .array(z.string())
+    .default([...BLOCKED_WORDS])
+    .meta({ aka: 'blacklist' }),
+  /** Whether each new instruction is answered. Default true. */
+  answer: z.boolean().default(true),
+  /** Words of a request of one's own, for examples and a number. Default: ours. */
+  prompt: z
+    .custom<(examples: readonly string[], count: number) => string>(
+      (value) => typeof value === 'function',
+      'expected a function of examples and a number',
+    )
+    .optional(),
+};
+
+/** Options of {@link selfInstruct}. */
+export type SelfInstructOptions = OptionsInput<typeof selfInstructShape>;
+
+const options = z.strictObject(selfInstructShape);
+type Options = z.output<typeof options>;
+
+const WHERE = 'selfInstruct';
+
+const selfPrompt = (examples: readonly string[], count: number): string =>
+  `These are tasks that people gave to an assistant:\n\n${examples
+    .map((text, i) => `${i + 1}. ${text}`)
+    .join(
+      '\n\n',
+    )}\n\nThink of ${count} further tasks. They should differ from these and from one another in subject, in kind (explaining, sorting, rewriting, computing, inventing, planning, coding) and in wording. Each stands by itself, holds all it needs, and can be done by reading and writing text. Reply with a list numbered from 1 to ${count} and nothing else.`;
+
+/** An instruction of the pool. */
+interface Known {
+  readonly text: string;
+  /** The row that new rows are written like. */
+  readonly index: number;
+}
+
+/** Adds instructions that a model makes up after those of the rows. */
+export const selfInstructStage = defineDataStage({
+  name: WHERE,
+  options,
+  isCostly: true,
+  fingerprint: async ({ provider, prompt }) => ({
+    provider: await providerFingerprint(provider),
+    prompt: prompt ? String(prompt) : PROMPT_VERSION,
+  }),
+  async *run(rows, parsed, context) {
+    await using held = await context.hold(rows);
+    const seeds: Known[] = [];
+    const pool = new RougePool();
+    for (let index = 0; index < held.length; index++) {
+      const item = await held.at(index);
+      const ask = askOf(item.row);
+      if (ask) {
+        seeds.push({ text: ask.instruction, index });
+        pool.add(ask.instruction);
+      }
+      yield item;
+    }
+    if (seeds.length === 0) {
+      context.warn('no row asks anything: there is nothing to make instructions after.');
+      return;
+    }
+    const asking = askingOf(parsed.provider, context, WHERE);
+    const seed = parsed.seed ?? context.seed;
+    const found = invent(asking, { parsed, context, seed, seeds, pool, held });
+    for await (const made of orderedMap(found, asking.provider.maxConcurrent, (one) =>
+      answered(asking, one, parsed, seed),
+    )) {
+      context.added(made.item, 'made up');
+      if (made.fault === null) yield made.item;
+      else context.drop(made.item, made.fault);
+    }
+    context.fact('spent', asking.spentFact);
+  },
+});
+
+interface Inventing {
+  readonly parsed: Options;
+  readonly context: StageContext;
+  readonly seed: number;
+  readonly seeds: readonly Known[];
+  readonly pool: RougePool;
+  readonly held: HeldRows;
+}
+
+/** A new instruction that passed the filters. */
+interface Invented {
+  readonly parent: DataRow;
+  readonly ask: Ask;
+  readonly text: string;
+  readonly how: Readonly<Record<string, string | number | string[]>>;
+}
+
+/** Round by round: requests from the pool as it stands, their answers in the order of requests. */
+async function* invent(asking: Asking, parts: Inventing): AsyncGenerator<Invented> {
+  const { parsed, context, seed, seeds, pool, held } = parts;
+  const { count, perRequest, requestsPerRound, prompt = selfPrompt } = parsed;
+  const maxRequests = parsed.maxRequests ?? 5 * Math.ceil(count / perRequest);
+  const known: Known[] = [];
+  let requests = 0;
+  let filtered = 0;
+  while (known.length < count && requests < maxRequests) {
+    const round = Array.from(
+      { length: Math.min(requestsPerRound, maxRequests - requests) },
+      (_, i) => {
+        const number = requests + i;
+        return { number, shown: draw(seeds, known, parsed.examples, seed, number) };
+      },
+    );
+    requests += round.length;
+    const replies = await Promise.all(
+      round.map(({ number, shown }) =>
+        asking.complete({
+          messages: [
+            {
+              role: 'user',
+              content: prompt(
+                shown.map(({ text }) => text),
+                perRequest,
+              ),
+            },
+          ],
+          temperature: parsed.temperature,
+          maxTokens: parsed.maxTokens,
+          seed: seed + number,
+        }),
+      ),
+    );
+    for (const [i, reply] of replies.entries()) {
+      const { number, shown } = round[i]!;
+      const listed = readList(reply.texts[0]!);
+      // The last of a list that is cut off is half an instruction.
+      const whole = reply.finishReasons[0] === 'length' ? listed.slice(0, -1) : listed;
+      const parent = await held.at(shown[0]!.index);
+      for (const text of whole) {
+        if (known.length >= count) break;
+        const like = pool.findLike(text, parsed.maxRouge);
+        const fault =
+          instructionFault(text, parsed) ??
+          (like && { reason: 'like another', detail: `ROUGE-L ${like.f.toFixed(2)}` });
+        const origins = await Promise.all(
+          shown.map(async ({ index }) => formatOrigin((await held.at(index)).origin)),
+        );
+        const one: Invented = {
+          parent,
+          ask: askOf(parent.row)!,
+          text,
+          how: {
+            method: WHERE,
+            request: number,
+            model: reply.model,
+            examples: [...new Set(origins)],
+            promptVersion: parsed.prompt ? 0 : PROMPT_VERSION,
+          },
+        };
+        if (fault) {
+          filtered++;
+          const item = rowOf(one, null);
+          context.added(item, 'made up');
+          context.drop(item, fault.reason, fault.detail);
+          continue;
+        }
+        pool.add(text);
+        known.push({ text, index: shown[0]!.index });
+        yield one;
+      }
+    }
+    context.progress(known.length, count);
+  }
+  if (known.length < count)
+    context.warn(
+      `${known.length} of ${count} instructions came of ${requests} requests; ${filtered} were filtered. Raise maxRequests, or maxRouge.`,
+    );
+}
+
+/** Rows of the pool for one request: up to a quarter of them new ones, without repetition. */
+function draw(
+  seeds: readonly Known[],
+  known: readonly Known[],
+  count: number,
+  seed: number,
+  request: number,
+): Known[] {
+  const rng = rngOf(seed, WHERE, String(request));
+  const pick = (from: readonly Known[], n: number) =>
+    [...rng.permutation(from.length).slice(0, n)].map((i) => from[i]!);
+  const newer = pick(known, Math.min(known.length, Math.floor(count / 4)));
+  // The parent of what comes of it is a row.
+  return [...pick(seeds, count - newer.length), ...newer];
+}
+
+const rowOf = ({ parent, ask, text, how }: Invented, answer: string | null): DataRow => ({
+  ...parent,
+  row: madeRow(ask.write(text, answer), how),
+});
+
+async function answered(
+  asking: Asking,
+  one: Invented,
+  { answer, temperature, maxTokens }: Options,
+  seed: number,
+): Promise<{ readonly item: DataRow; readonly fault: string | null }> {
+  if (!answer) return { item: rowOf(one, null), fault: null };
+  const { texts, finishReasons } = await asking.complete({
+    messages: [{ role: 'user', content: one.text }],
+    temperature,
+    maxTokens,
+    seed,
+  });
+  const text = texts[0]!.trim();
+  const fault = saysNothing(text)
+    ? 'answer is empty'
+    : finishReasons[0] === 'length'
+      ? 'answer is cut off'
+      : isRefusal(text)
+        ? 'answer is a refusal'
+        : null;
+  return { item: rowOf(one, text), fault };
+}
+
+/**
+ * Adds new instructions that a model makes up after examples from the rows, with its answers.
+ *
+ * All rows stay, and come first. New ones have the format of the row that was shown first, its
+ * origin and its other columns, and a column `augmentation` with the request and the origins of all
+ * examples. Filtered are instructions "too short", "too long", with an "odd first character", a
+ * "blocked word", or "like another" of the rows and of the new ones by ROUGE-L; and those whose
+ * answer is empty, cut off or a refusal. They count as added and as dropped.
+ *
+ * @see Wang et al., "Self-Instruct: Aligning language models with self-generated instructions",
+ *   arXiv:2212.10560
+ * @example const { rows: more } = await selfInstruct(rows, { provider, count: 500 });
+ */
+export const selfInstruct = stageFunction<SelfInstructOptions>(selfInstructStage);
