@@ -1,9 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Attune, AutoModelForCausalLM, AutoTokenizer, type Row } from '@attune/core';
+import {
+  type Attune,
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  createAttune,
+  type Row,
+  silentLogger,
+} from '@attune/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scoreIfd } from '../../packages/data/src/index.js';
-import { fixtureJson, parityFixtures, pieces } from '../../packages/data/test/selection/support.js';
+import { modelEmbedder, scoreComplexity, scoreIfd } from '../../packages/data/src/index.js';
+import {
+  fixtureJson,
+  parityFixtures,
+  pieces,
+  tinyConfig,
+} from '../../packages/data/test/selection/support.js';
 import { hasStories, onDawn, shared } from './support.js';
 
 let attune: Attune;
@@ -30,6 +42,26 @@ test('IFD on the device does not depend on the batch, and leaves nothing behind'
   );
   expect(apart).toHaveLength(24);
   expect(Math.max(...apart)).toBeLessThan(1e-6);
+});
+
+test('levels and embeddings on the device are those of the reference', async () => {
+  await using exact = await createAttune({ backend: 'reference', logger: silentLogger });
+  const rows: Row[] = Array.from({ length: 9 }, (_, i) => ({
+    prompt: `number ${'and '.repeat(i)}${i}`,
+    completion: `${i}`,
+  }));
+  const [ours, theirs] = await Promise.all(
+    [attune, exact].map(async (on) => {
+      const model = await AutoModelForCausalLM.fromConfig(tinyConfig, { attune: on, seed: 3 });
+      const options = { model, tokenizer: pieces, prompt: '{instruction}:', batchSize: 4 };
+      const levels = (await scoreComplexity(rows, options)).rows.map((row) => row.complexity);
+      const embedder = modelEmbedder({ model, tokenizer: pieces, batchSize: 4 });
+      const vectors = await embedder.embed(rows.map((row) => row.prompt as string));
+      return [...(levels as number[]), ...vectors.flatMap((vector) => [...vector])];
+    }),
+  );
+  expect(ours).toHaveLength(9 + 9 * tinyConfig.hidden_size);
+  expect(Math.max(...ours!.map((x, i) => Math.abs(x - theirs![i]!)))).toBeLessThan(1e-5);
 });
 
 describe.skipIf(!hasStories)('stories260k (needs the shared model and NL2Bash)', () => {
