@@ -38,8 +38,8 @@ export type FromHubOptions = OptionsInput<typeof dataShape> & HubOptions & ReadR
 const PARQUET_BRANCH = 'refs/convert/parquet';
 
 /**
- * Rows of a data set of the Hub. Its files are fetched into Hugging Face's cache when they are first
- * asked for, and read from there.
+ * Rows of a data set of the Hub. Its files are fetched into Hugging Face's cache when they are
+ * first asked for, and read from there.
  *
  * @param name "owner/name"
  * @example pipeline(fromHub('openai/gsm8k', { config: 'main', split: 'train' }))

@@ -14,8 +14,8 @@ const PATIENCE_MS = 10_000;
 const MEMORY_MB = 1024;
 
 /**
- * Rows of a Parquet or Arrow file, by a process of its own. Integers are numbers below 2^53 and BigInts beyond;
- * times are texts (ISO 8601), NaN is null.
+ * Rows of a Parquet or Arrow file, by a process of its own. Integers are numbers below 2^53 and
+ * BigInts beyond; times are texts (ISO 8601), NaN is null.
  */
 export async function* readTable(
   file: string,
