@@ -1,5 +1,11 @@
 export * from './augment/index.js';
 export {
+  type PlanDataPipelineOptions,
+  type PlannedDataPipeline,
+  planDataPipeline,
+} from './config/planDataPipeline.js';
+export { type RunDataPipelineOptions, runDataPipeline } from './config/runDataPipeline.js';
+export {
   type DataRow,
   formatOrigin,
   isProblem,

@@ -1,7 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FolderLock, writeFolderAtomic } from '@attune/core/io';
-import { diskError, type OptionsInput, parseOptions, silentLogger } from '@attune/core/util';
+import {
+  diskError,
+  type OptionsInput,
+  type ProgressStream,
+  parseOptions,
+  silentLogger,
+} from '@attune/core/util';
 import { z } from 'zod';
 import { isProblem, type SplitName } from '../contract/dataRow.js';
 import { reportHtml } from '../report/reportHtml.js';
@@ -16,22 +22,40 @@ import { StageLines } from './stageLines.js';
 import type { LostRow } from './stageTally.js';
 
 const writeShape = {
-  /** Replaces the folder, where a pipeline wrote it. Default false: a folder that is there is an error. */
+  /**
+   * Replaces the folder, where a pipeline wrote it. Default false: a folder that is there is an
+   * error.
+   */
   overwrite: z.boolean().default(false).meta({ aka: 'force' }),
   /**
-   * Where the rows of costly stages and the results of single calls are kept for the next run; null:
-   * nowhere. Default `.attune-data/NAME` beside the folder.
+   * Where the rows of costly stages and the results of single calls are kept for the next run;
+   * null: nowhere. Default `.attune-data/NAME` beside the folder.
    */
   cacheDir: z.string().nullish().meta({ aka: 'cache cachefolder' }),
-  /** Draws how far each stage is, on a terminal (standard error). Default true. */
-  progress: z.boolean().default(true),
+  /**
+   * Draws how far each stage is on a terminal: true: standard error; or another stream. Default
+   * true.
+   */
+  progress: z
+    .union([
+      z.boolean(),
+      z.custom<ProgressStream>(
+        (value) => typeof (value as ProgressStream | null)?.write === 'function',
+        'expected a stream',
+      ),
+    ])
+    .default(true),
 };
 const writeOptions = z.strictObject(writeShape);
 
 /** Options of `writeTo`. */
 export type PipelineWriteOptions = OptionsInput<typeof writeShape>;
 
-/** Runs a pipeline, and writes what comes of it. @throws DATA_OUTPUT, DISK_WRITE, OUTPUT_DIR_IN_USE */
+/**
+ * Runs a pipeline, and writes what comes of it.
+ *
+ * @throws DATA_OUTPUT, DISK_WRITE, OUTPUT_DIR_IN_USE
+ */
 export async function writePipeline(
   plan: Omit<PipelineRun, 'onLost' | 'keeping'>,
   folder: string,
@@ -43,7 +67,7 @@ export async function writePipeline(
   const target = await checkOutput(folder, overwrite, await inputFiles(plan.source));
   await using kept =
     cacheDir === null ? null : await Kept.open(cacheDir ?? cacheBeside(target), folder);
-  using lines = new StageLines(progress ? process.stderr : null);
+  using lines = new StageLines(progress === true ? process.stderr : progress || null);
   let report: DataReport | null = null;
   await writeFolderAtomic(target, async (temporary) => {
     report = await write(temporary, {

@@ -11,7 +11,8 @@ import { answered, asked, type Turn, toMessages, turnsOf } from './toMessages.js
  * - Roles become those of chat templates: "human" is "user", "gpt" is "assistant".
  * - A system prompt in a column of its own becomes the first message.
  * - Calls that ShareGPT writes as JSON become `tool_calls`.
- * - `prompt-completion` of a conversation is two lists of messages: the last turn is the completion.
+ * - `prompt-completion` of a conversation is two lists of messages; the last turn is the
+ *   completion.
  * - `preference` without a prompt gets the one that both answers begin with, as TRL's
  *   `extract_prompt`; where one answer is the beginning of the other the prompt is all that they
  *   share, which is one character more than there.

@@ -7,7 +7,7 @@ import { isPlainObject, sameValue } from '@attune/core/util';
 
 /**
  * All text of a row in any known format, prompts and answers joined by line breaks: what stages
- * compare by default. Of a row in no known format: all of its strings, column by column.
+ * compare by default. A row in no known format has all of its strings, column by column.
  */
 export const rowText = (row: Row): string => join(partsOf(row));
 
@@ -27,8 +27,8 @@ function partsOf(row: Row): (string | null)[] {
 }
 
 /**
- * The text that a row asks with: what comes before the last answer. Of a preference pair without a
- * prompt it is what both answers begin with.
+ * The text that a row asks with: what comes before the last answer. A preference pair without
+ * a prompt has what both answers begin with.
  *
  * @returns null for a row that asks nothing: plain text, an unknown format
  */

@@ -1,0 +1,145 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createAttune, definePlugin } from '@attune/core';
+import { data, defineDataStage, planDataPipeline, runDataPipeline } from '@attune/data';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { DataStages } from '../../src/contract/dataStage.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'attune-yaml-'));
+  const line = (n: number) => JSON.stringify({ text: `This is row ${n}.`, document_id: n % 5 });
+  await writeFile(
+    at('a.jsonl'),
+    `${Array.from({ length: 20 }, (_, n) => line(n)).join('\n')}\n7\n`,
+  );
+  await writeFile(at('b.csv'), 'text,document_id\nAnother one.,x\n');
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const at = (name: string) => join(folder, name);
+async function yaml(text: string, name = 'pipeline.yaml'): Promise<string> {
+  await writeFile(at(name), text.replaceAll('DIR', folder));
+  return at(name);
+}
+
+const whole = `seed: 3
+sources:
+  - DIR/a.jsonl
+  - { path: DIR/b.csv, delimiter: "," }
+stages:
+  - validate: { schema: text, on_invalid: drop }
+  - dedupe
+  - split: { group_by: document_id, test_size: 0.2 }
+output: { folder: DIR/out, overwrite: true, cache_dir: null }
+`;
+
+test('sources, stages and output; snake_case and camelCase; the same as in TypeScript', async () => {
+  const report = await runDataPipeline(await yaml(whole), { progress: false });
+  expect(report).toMatchObject({ rowsIn: 22, rowsOut: 21, quarantined: 1, groupsShared: 0 });
+  const test = await readFile(at('out/test.jsonl'), 'utf8');
+  await runDataPipeline(await yaml(whole.replace('group_by', 'groupBy')), { progress: false });
+  expect(await readFile(at('out/test.jsonl'), 'utf8')).toBe(test);
+  const planned = await planDataPipeline(await yaml(whole));
+  expect(planned.files).toEqual([at('a.jsonl'), at('b.csv')]);
+  expect(planned.stages.map(({ name }) => name)).toEqual(['validate', 'dedupe', 'split']);
+});
+
+test('anchors and merge keys; files of a mix; keys of records are data', async () => {
+  const stage = defineDataStage({
+    name: 'count',
+    options: z.strictObject({ byName: z.record(z.string(), z.strictObject({ maxRows: z.int() })) }),
+    async *run(rows, { byName }, context) {
+      context.fact('given', byName);
+      yield* rows;
+    },
+  });
+  const plugin = definePlugin({
+    name: 'acme',
+    version: '1.0.0',
+    apiVersion: 1,
+    register: (context) => context.add(DataStages, stage),
+  });
+  await using attune = await createAttune({ plugins: [data(), plugin], backend: 'reference' });
+  const file = await yaml(`sources: DIR/a.jsonl
+stages:
+  - mix: { sources: [{ name: general, rows: DIR/b.csv, ratio: 0.1 }] }
+  - count:
+      by_name: &all
+        my_source: { max_rows: 3 }
+  - count:
+      byName:
+        <<: *all
+        other: { maxRows: 4 }
+output: DIR/anchors
+`);
+  const { stages, rowsOut } = await runDataPipeline(file, { attune, progress: false });
+  expect(stages.slice(2).map(({ facts }) => facts.given)).toEqual([
+    { my_source: { maxRows: 3 } },
+    { my_source: { maxRows: 3 }, other: { maxRows: 4 } },
+  ]);
+  expect(rowsOut).toBe(22);
+});
+
+const bomb = `a: &a [x, x, x, x, x, x, x, x, x, x]
+b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]
+c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]
+d: [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]
+`;
+
+describe('what is wrong is said with its place', () => {
+  test.each([
+    ['sources: x\n\tstages: []\n', /pipeline\.yaml:2:1: .*[Tt]ab/],
+    ['sources: a\nsources: b\n', /pipeline\.yaml:2:1: Map keys must be unique/],
+    [bomb, /alias/],
+    ['', /pipeline\.yaml.*: expected the keys sources, stages and output/],
+    [
+      'sources: DIR/a.jsonl\nstage: []\n',
+      /:2:8: there is no key "stage"\. Did you mean "stages"\?/,
+    ],
+    ['stages: []\noutput: x\n', /sources is missing/],
+    ['sources: DIR/a.jsonl\nstages: []\n', /output is missing/],
+    ['sources: DIR/a.jsonl\nstages: dedupe\noutput: x\n', /:2:9: stages is to be a list/],
+    [
+      'sources: DIR/a.jsonl\nstages:\n  - valdate: {}\noutput: x\n',
+      /:3:14: there is no stage "valdate"\. Did you mean "validate"\?/,
+    ],
+    [
+      'sources: DIR/a.jsonl\nstages:\n  - validate:\n      schema: text\n      on_invald: drop\noutput: x\n',
+      /:5:18: validate: there is no option "on_?[iI]nvald"\. Did you mean "onInvalid"\?/,
+    ],
+    [
+      'sources: DIR/a.jsonl\nstages:\n  - validate: { on_invalid: keep }\noutput: x\n',
+      /:3:15: validate: onInvalid is "keep"/,
+    ],
+    ['sources: DIR/a.jsonl\nstages:\n  - filter: {}\noutput: x\n', /filter: keep is not given/],
+    [
+      'sources: DIR/a.jsonl\nstages:\n  - validate: {}\n    schema: text\noutput: x\n',
+      /:3:5: a stage is one name with its options/,
+    ],
+    ['sources: DIR/none.jsonl\nstages: []\noutput: x\n', /:1:10: there is no file .*none\.jsonl/],
+    ['sources: [7]\nstages: []\noutput: x\n', /:1:11: a source is a path/],
+    [
+      'sources: { path: DIR/b.csv, delimitr: x }\noutput: x\n',
+      /:1:\d+: fromFiles: .*Did you mean "delimiter"/,
+    ],
+    ['seed: many\nsources: DIR/a.jsonl\noutput: x\n', /:1:7: seed is to be a whole number/],
+    [
+      'sources: DIR/a.jsonl\noutput: { folder: x, over_write: true }\n',
+      /there is no key "over_write"/,
+    ],
+    ['{', /pipeline\.yaml:1:\d+: /],
+  ])('%j', async (text, message) => {
+    await expect(planDataPipeline(await yaml(text))).rejects.toThrow(message);
+  });
+
+  test('a file that is none', async () => {
+    await expect(planDataPipeline(at('none.yaml'))).rejects.toThrow(
+      /none\.yaml cannot be read: ENOENT/,
+    );
+    await writeFile(at('bytes.yaml'), new Uint8Array([0xff, 0xfe, 0x00]));
+    await expect(planDataPipeline(at('bytes.yaml'))).rejects.toThrow(/bytes\.yaml cannot be read/);
+  });
+});
