@@ -73,6 +73,7 @@ function diagnose(checked: readonly Block[]): string[] {
   const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
   options.paths = {
     '@attune/core/testing': ['./packages/core/src/testing/index.ts'],
+    '@attune/data/testing': ['./packages/data/src/testing/index.ts'],
     '@attune/merge/testing': ['./packages/merge/src/testing/index.ts'],
     '@attune/peft/testing': ['./packages/peft/src/testing/index.ts'],
     '@attune/*': ['./packages/*/src/index.ts'],

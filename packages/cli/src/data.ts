@@ -5,15 +5,19 @@ import { LiveLine, nearest } from '@attune/core/util';
 import { inspectFile } from '@attune/data';
 import { describeFile } from './describeFile.js';
 import type { CliOutput } from './index.js';
+import { runData, runDataHelp } from './runData.js';
 
-export const dataHelp = `Usage: attune data inspect FILE [options]
+export const dataHelp = `${runDataHelp}
+       attune data inspect FILE [options]
 
-Shows what is in a file of rows: JSON Lines, JSON, CSV, TSV, Parquet, Arrow or text, compressed or not.
-Format, rows, places that are no row, columns, the schema that rows have, lengths, rows with equal text,
-the first rows. Exits with 1 where a place is no row, or where there is none.
+Shows what is in a file of rows: JSON Lines, JSON, CSV, TSV, Parquet, Arrow or
+text, compressed or not. Format, rows, places that are no row, columns, the
+schema that rows have, lengths, rows with equal text, the first rows. Exits with
+1 where a place is no row, or where there is none.
 
   --rows N          rows to show. Default 3
-  --tokenizer DIR   count tokens, too: folder of a model or of its tokenizer, or a Hub id
+  --tokenizer DIR   count tokens, too: folder of a model or of its tokenizer, or
+                    a Hub id
   --json            print all of it as JSON
 `;
 
@@ -32,11 +36,12 @@ const options = {
 export async function dataCommand(args: readonly string[], output: CliOutput): Promise<number> {
   const [name, ...rest] = args;
   if (name === 'inspect') return inspectData(rest, output);
+  if (args.some((arg) => /\.ya?ml$/i.test(arg))) return runData(args, output);
   const near = name === undefined ? undefined : nearest(name, ['inspect']);
   throw wrong(
     name === undefined
-      ? 'data needs a command: inspect.'
-      : `there is no command "data ${name}".${near ? ` Did you mean "data ${near}"?` : ''}`,
+      ? 'data needs a command: inspect, or the YAML file of a pipeline.'
+      : `there is no command "data ${name}", and it is no YAML file.${near ? ` Did you mean "data ${near}"?` : ''}`,
   );
 }
 

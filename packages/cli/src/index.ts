@@ -18,7 +18,7 @@ const commands = {
   data: {
     run: dataCommand,
     help: dataHelp,
-    summary: 'look at a file of rows',
+    summary: 'run a data pipeline, or look at a file of rows',
   },
   inspect: {
     run: inspect,
