@@ -5,11 +5,17 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { detectLanguage, findPii, type QualityCheckOption, quality } from '@attune/data';
+import { Rng } from '@attune/core/util';
+import { detectLanguage, type QualityCheckOption, quality } from '@attune/data';
+import { printLine } from './harness/lines.js';
 
 type Rows = readonly Readonly<Record<string, unknown>>[];
 
-const folder = process.argv[2] ?? '';
+const folder = process.argv.slice(2).find((word) => !word.startsWith('-'));
+if (folder === undefined) {
+  console.error('[bench] data-quality: no folder of data sets is given; nothing is measured.');
+  process.exit(0);
+}
 const lines = (file: string): string[] =>
   readFileSync(join(folder, file), 'utf8').trim().split('\n');
 const jsonl = (file: string): Rows => lines(file).map((line) => JSON.parse(line));
@@ -24,7 +30,7 @@ const CHECKS: readonly QualityCheckOption[] = [
   { name: 'language', languages: ['en'], of: 'prompt' },
 ];
 
-const print = (line: object): void => console.log(JSON.stringify(line));
+const print: (line: Readonly<Record<string, unknown>>) => void = printLine;
 
 /** Rows of clean data that are dropped by default, and rows a second of processor time. */
 async function falseAlarms(data: string, rows: Rows): Promise<void> {
@@ -41,10 +47,19 @@ async function falseAlarms(data: string, rows: Rows): Promise<void> {
       reasons: report.dropped,
       rowsPerCpuSecond: Math.round(rows.length / ((user + system) / 1e6)),
     });
-    if (process.env.SHOW)
-      for (const { reason, detail, row } of dropped.slice(0, 12))
-        print({ reason, detail, row: JSON.stringify(row).slice(0, 240) });
   }
+}
+
+/** Texts that are cut off at a word, and how many of them `completeness` finds. */
+async function recall(data: string, texts: readonly string[]): Promise<void> {
+  const rng = new Rng(0);
+  const rows = texts.flatMap((text) => {
+    const words = text.split(' ');
+    const cut = words.slice(0, 10 + rng.below(Math.max(1, words.length - 12))).join(' ');
+    return /[.!?"”']$/.test(cut) ? [] : [{ text: cut }];
+  });
+  const { dropped } = await quality(rows, { checks: ['completeness'] });
+  print({ data, cutOff: rows.length, found: dropped.length });
 }
 
 /** The longest that a line of a million characters takes, over lines of the worst kind. */
@@ -72,7 +87,6 @@ async function worstLines(): Promise<void> {
     const ms = process.cpuUsage(before).user / 1000;
     if (ms > 100) print({ detectLanguage: unit, ms });
   }
-  print({ findPii: findPii('a@b.co '.repeat(1000)).length });
 }
 
 const nl2bash = jsonl('nl2bash/train.jsonl');
@@ -84,4 +98,12 @@ await falseAlarms('nl2bash', nl2bash);
 await falseAlarms('gsm8k', gsm8k);
 await falseAlarms('tinystories', stories);
 await falseAlarms('all three', [...nl2bash.slice(0, 3000), ...gsm8k, ...stories]);
+await recall(
+  'tinystories',
+  stories.flatMap(({ text }) => Array.from({ length: 20 }, () => text)),
+);
+await recall(
+  'gsm8k',
+  gsm8k.map(({ question }) => String(question)),
+);
 await worstLines();

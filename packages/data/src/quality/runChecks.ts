@@ -137,7 +137,7 @@ const scored = (
   };
 };
 
-/** @throws DATA_CHECK_BROKEN for a check that gives other than one score from 0 to 1 for each row */
+/** @throws DATA_CHECK_BROKEN for a check that gives no score from 0 to 1 for each row */
 async function verdictsOf(
   { name, judge }: RunningCheck,
   candidates: readonly Candidate[],

@@ -32,6 +32,8 @@ describe('whole answers stay', () => {
     ['a formula', 'The area follows. It is $\\pi r^2$'],
     ['a displayed formula', 'So\n$$\nx^{2}\n$$'],
     ['a signature', 'Thank you for your time. We will see.\n\nKind regards,\nAnna Maria Lee'],
+    ['a result in words', 'A is wrong. B is wrong, too. So the final answer is Paris'],
+    ['a greeting', 'That is fine. See you'],
     ['a choice', 'Let us see. The right one is option B'],
     ['Chinese', '法国的首都是巴黎。它很大。'],
     ['Chinese without a stop', '法国的首都是巴黎'],
@@ -57,6 +59,7 @@ describe('whole answers stay', () => {
 describe('what is missing is found', () => {
   test.each([
     ['cut off', 'The capital of France is Paris. It lies on the river Seine and has many old'],
+    ['cut off', 'She had been so happy. She did not know what to do. She'],
     ['cut off', 'The best known of all of them is the'],
     ['cut off', 'You need apples, pears, plums,'],
     ['cut off', 'There are three steps. Here is the list of them:'],

@@ -16,6 +16,8 @@ describe('words', () => {
     ['bad\u200bword', 'badword'],
     ['these two  words', 'two words'],
     ['Mu\u0308ll!', 'müll'],
+    ["x, badword's", null],
+    ['it is badword-', 'badword'],
     ['お前は死ね。', '死ね'],
   ])('%s', (text, word) => expect(plain.find(text)).toBe(word));
   test.each(['badwords', 'abadword', 'two other words', 'two', 'Müllers', 'b4dw0rd'])(

@@ -1,5 +1,6 @@
 import { detectLanguage, quality } from '@attune/data';
 import { describe, expect, test } from 'vitest';
+import { countVector, hashesOf } from '../../src/quality/clusters/textVectors.js';
 import { NgramCounts } from '../../src/quality/diversity/ngramCounts.js';
 
 const THINGS = 'apple bread chair door engine flower garden house island jacket'.split(' ');
@@ -86,6 +87,16 @@ describe('diversity', () => {
     expect(entropy).toBeCloseTo(-(2 * 0.4 * Math.log2(0.4) + 0.2 * Math.log2(0.2)), 10);
     expect(new NgramCounts(3).summary()).toBeNull();
   });
+});
+
+test('words of a text in ASCII have the hashes that they have in any text', () => {
+  const text = "It's 12 o'clock_ab12, e-mail: A.B (x9y)  ";
+  expect(hashesOf(text)).toHaveLength(14);
+  expect(hashesOf(`${text} é`).slice(0, -1)).toEqual(hashesOf(text));
+  expect(hashesOf('')).toHaveLength(0);
+  const { buckets, values } = countVector('a b a a');
+  expect([...values].sort()).toEqual([1, Math.fround(1 + Math.log(3))]);
+  expect(buckets[0]!).toBeLessThan(buckets[1]!);
 });
 
 describe('language', () => {

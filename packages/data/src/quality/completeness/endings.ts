@@ -14,7 +14,7 @@ const UNMARKED =
 const JAPANESE_ENDS =
   /(?:です|ます|ました|ません|でした|ください|だ|である|た|い|う|る|ね|よ|か|な)$/;
 
-/** Words after which an English, German, French, Spanish, Italian, Portuguese or Dutch one comes. */
+/** Words behind which another one comes: English, German, French, Spanish, Italian, Dutch. */
 const OPEN_WORDS = new Set(
   (
     'the an and or because which whose from into than their our your my its of if although whereas ' +
@@ -63,6 +63,7 @@ export function endingOf(prose: string): Ending {
   if (UNMARKED.test(end)) return WHOLE;
   const words = bare.split(/\s+/);
   if (words.length < SENTENCE_WORDS) return WHOLE;
+  if (quoted === 0 && isBeginning(bare)) return { score: 0.3, detail: `ends in "${tailOf(bare)}"` };
   if (quoted === 0 && CONTINUES.has(end))
     return { score: 0.2, detail: `ends in "${tailOf(bare)}"` };
   if (quoted === 0 && end === '-' && /\p{L}-$/u.test(bare))
@@ -132,15 +133,34 @@ function hasSentences(text: string, last: string): boolean {
   return /[\p{L}\p{M}\d)"”][.!?]["”)]*\s/u.test(`${before.slice(-600)}${last}`);
 }
 
+/** "The answer is Paris": what follows is a name or a value, often without a full stop. */
+const RESULT =
+  /\b(?:answer|result|solution|total|output|option|choice|sum|value|name|title)\b.{0,40}\b(?:is|are|be|was|called)\s+\S+(?:\s+\S+){0,2}$/i;
+
 /** A line of its own that is no sentence: a title, a signature, a name, a key and its value. */
 function isAside(last: string, words: readonly string[]): boolean {
   const sentence = lastSentence(last);
   const own = sentence.split(/\s+/).filter((word) => word !== '');
   if (own.length < SENTENCE_WORDS) return true;
-  if (/[:：]/.test(sentence)) return true;
+  if (/[:：]/.test(sentence) || RESULT.test(sentence)) return true;
   const capitals = own.filter((word) => /^["'“‘(]*[\p{Lu}\d]/u.test(word)).length;
   if (capitals >= 0.6 * own.length) return true;
   return /^(?:\p{Lu}|\p{Lu}{2,5})$/u.test(words.at(-1)!);
+}
+
+/** Words that a sentence begins with, and hardly ends with. */
+const BEGINNINGS = new Set(
+  'she he they it we i the her his their its our my this these those but and so when how if what why there in at on to'.split(
+    ' ',
+  ),
+);
+
+/** Whether the line has a whole sentence and then the first words of another one: "... . She". */
+function isBeginning(bare: string): boolean {
+  const sentence = lastSentence(bare);
+  if (sentence === bare) return false;
+  const own = sentence.trim().toLowerCase().split(/\s+/);
+  return own.length < SENTENCE_WORDS && BEGINNINGS.has(own.at(-1)!);
 }
 
 /** What stands behind the last end of a sentence in a line. */

@@ -49,11 +49,15 @@ const normalised = (text: string): string =>
 /** Words and phrases by their first word: each word of a text is looked up once. */
 class PhraseTable {
   readonly #byFirst = new Map<string, string[][]>();
+  /** Whether a word of the list begins with a character of ASCII. */
+  readonly #mayBegin = new Uint8Array(128);
 
   constructor(phrases: readonly string[]) {
     for (const phrase of phrases) {
       const words = wordsOf(phrase);
       if (words.length === 0) continue;
+      const begin = words[0]!.charCodeAt(0);
+      if (begin < 128) this.#mayBegin[begin] = 1;
       const known = this.#byFirst.get(words[0]!);
       if (known) known.push(words);
       else this.#byFirst.set(words[0]!, [words]);
@@ -62,17 +66,42 @@ class PhraseTable {
 
   find(text: string): string | null {
     if (this.#byFirst.size === 0) return null;
-    const ends: number[] = [];
-    WORD.lastIndex = 0;
-    for (let match = WORD.exec(text); match !== null; match = WORD.exec(text)) {
-      const phrases = this.#byFirst.get(match[0]);
-      if (phrases === undefined) continue;
-      ends.push(WORD.lastIndex);
-      for (const phrase of phrases)
-        if (phrase.length === 1 || this.#follows(text, WORD.lastIndex, phrase))
-          return phrase.join(' ');
-      WORD.lastIndex = ends.pop()!;
+    return ASCII.test(text) ? this.#findAscii(text) : this.#findAny(text);
+  }
+
+  #findAny(text: string): string | null {
+    for (const { 0: word, index } of text.matchAll(WORD)) {
+      const found = this.#at(text, word, index + word.length);
+      if (found !== null) return found;
     }
+    return null;
+  }
+
+  /** The same for lower case ASCII, as most texts are: only words that may be meant are cut out. */
+  #findAscii(text: string): string | null {
+    for (let i = 0; i < text.length; ) {
+      if (!isWordCode(text.charCodeAt(i))) {
+        i++;
+        continue;
+      }
+      const start = i;
+      // An apostrophe or a hyphen belongs to a word where a letter follows.
+      do i++;
+      while (
+        isWordCode(text.charCodeAt(i)) ||
+        (isJoint(text.charCodeAt(i)) && isWordCode(text.charCodeAt(i + 1)))
+      );
+      if (this.#mayBegin[text.charCodeAt(start)] !== 1) continue;
+      const found = this.#at(text, text.slice(start, i), i);
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
+  /** The phrase that begins with a word and goes on behind it. */
+  #at(text: string, word: string, end: number): string | null {
+    for (const phrase of this.#byFirst.get(word) ?? [])
+      if (phrase.length === 1 || this.#follows(text, end, phrase)) return phrase.join(' ');
     return null;
   }
 
@@ -85,6 +114,11 @@ class PhraseTable {
 /** Letters, digits and the apostrophes and hyphens within a word. */
 const WORD = /[\p{L}\p{M}\p{N}_]+(?:['-][\p{L}\p{M}\p{N}_]+)*/gu;
 const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
+
+/** A lower case letter, a digit or "_". */
+const isWordCode = (code: number): boolean =>
+  (code >= 97 && code <= 122) || (code >= 48 && code <= 57) || code === 95;
+const isJoint = (code: number): boolean => code === 39 || code === 45;
 
 function findUnspaced(text: string, words: readonly string[]): string | null {
   for (const word of words) {

@@ -45,9 +45,9 @@ const OWN_SCRIPTS: readonly (readonly [language: string, shape: RegExp])[] = [
 ];
 
 /**
- * The language of a text after code, addresses, markup and formulas are taken out: by its script, by
- * function words of 18 languages, else by sequences of letters (tinyld). Texts under 12 letters are "und", unless their script tells:
- * Japanese, Korean, Chinese, Greek, Thai and others.
+ * The language of a text after code, addresses, markup and formulas are taken out: by its script,
+ * by function words of 18 languages, else by sequences of letters (tinyld). Texts under 12 letters
+ * are "und", unless their script tells: Japanese, Korean, Chinese, Greek, Thai and others.
  *
  * @example detectLanguage('Der Hund schläft unter dem Tisch.').language // 'de'
  */

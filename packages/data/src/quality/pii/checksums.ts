@@ -84,7 +84,7 @@ export function isPesel(text: string): boolean {
   return month >= 1 && month <= 12 && day >= 1 && day <= 31;
 }
 
-/** Steuer-IdNr of Germany: ISO 7064 mod 11,10; one of its first ten digits comes twice or thrice. */
+/** Steuer-IdNr of Germany: ISO 7064 mod 11,10; one digit of the first ten comes twice or more. */
 export function isGermanTaxId(text: string): boolean {
   const digits = digitsOf(text);
   if (digits.length !== 11 || digits[0] === 0) return false;
