@@ -29,7 +29,7 @@ const HARDER: Readonly<Record<Exclude<EvolOperation, 'breadth'>, string>> = {
     'Give it material to work on, such as a table, a snippet of code, a formula or a record of data.',
 };
 
-/** What a model is told to do with an instruction. Our own words for the operations of the paper. */
+/** What a model is told to do with an instruction: our words for the paper's operations. */
 export const evolPrompt = (operation: EvolOperation, instruction: string): string =>
   operation === 'breadth'
     ? `Here is an exercise for an assistant:\n\n<exercise>\n${instruction}\n</exercise>\n\nInvent another exercise from the same field that is rarer in everyday use. It should be about as long and as hard, and an assistant that reads and writes text must be able to do it. Write nothing but the exercise.`

@@ -48,7 +48,7 @@ export function instructionFault(
   return found === undefined ? null : { reason: 'blocked word', detail: found };
 }
 
-/** The items of a numbered list, each with all of its lines; what is before the list is left out. */
+/** The items of a numbered list, each with all its lines; what is before it is left out. */
 export function readList(text: string): string[] {
   const items: string[] = [];
   for (const line of text.split('\n')) {
