@@ -357,6 +357,7 @@ export const unchecked: Readonly<Record<string, string>> = {
   parseOptions: helper,
   readJsonFile: helper,
   readJsonObject: helper,
+  fetchDataset: 'fromHub checks them first',
   readText: helper,
   resolveFolder: 'fromPretrained, loadAdapter and the command check them first',
   writeJson: helper,
