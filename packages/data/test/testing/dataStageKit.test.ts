@@ -13,17 +13,21 @@ const rows = Array.from({ length: 24 }, (_, n) => ({
 
 /** Options of built-in stages; null: it needs a model, and has tests of its own. */
 const options: Readonly<Record<string, object | null>> = {
+  backTranslate: null,
   curriculum: { by: 'score' },
   dedupe: {},
+  evolInstruct: null,
   filter: { keep: ({ score }: { score?: unknown }) => Number(score) < 5 },
   keepTop: { by: 'score', ratio: 0.5 },
   map: { change: (row: object) => ({ ...row, more: 1 }) },
   mix: { sources: [{ name: 'other', rows: [{ text: 'a' }, { text: 'b' }], ratio: 0.1 }] },
+  preferencePairs: null,
   quality: { checks: ['completeness'] },
   scoreComplexity: null,
   scoreIfd: null,
   scoreQuality: null,
   selectDiverse: null,
+  selfInstruct: null,
   split: { groupBy: 'group', testSize: 0.2 },
   validate: {},
 };
