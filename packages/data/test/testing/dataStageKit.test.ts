@@ -21,7 +21,7 @@ const options: Readonly<Record<string, object | null>> = {
   keepTop: { by: 'score', ratio: 0.5 },
   map: { change: (row: object) => ({ ...row, more: 1 }) },
   mix: { sources: [{ name: 'other', rows: [{ text: 'a' }, { text: 'b' }], ratio: 0.1 }] },
-  preferencePairs: null,
+  makePreferencePairs: null,
   quality: { checks: ['completeness'] },
   scoreComplexity: null,
   scoreIfd: null,
