@@ -44,7 +44,9 @@ async function messyFile(path: string, count: number): Promise<void> {
       case 13: // the answer to another question
         return [JSON.stringify({ ...review, completion: other.completion })];
       case 16: // somebody's address
-        return [JSON.stringify({ ...review, completion: `${completion} Ask jo.doe@birkenau.net.` })];
+        return [
+          JSON.stringify({ ...review, completion: `${completion} Ask jo.doe@birkenau.net.` }),
+        ];
       default:
         return [line];
     }

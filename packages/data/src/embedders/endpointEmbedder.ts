@@ -1,24 +1,31 @@
 import { AttuneError } from '@attune/core';
 import { isPlainObject, type OptionsInput, type PlainJson, parseOptions } from '@attune/core/util';
-import pRetry, { AbortError } from 'p-retry';
 import { z } from 'zod';
 import type { EmbedCall, Embedder } from '../contract/embedder.js';
+import { describeBody, parsedJson } from '../providers/http/describeBody.js';
+import { type Endpoint, endpointOf } from '../providers/http/endpoint.js';
+import { failureOf, post } from '../providers/http/post.js';
+import { retrying } from '../providers/http/retry.js';
 
 const endpointShape = {
-  /** The address before `/embeddings`: "https://host/v1". */
-  baseUrl: z.url().meta({ aka: 'url endpoint apibase' }),
+  /** Where the endpoint's paths begin: "https://host/v1". `/embeddings` is added to it. */
+  baseUrl: z.string().meta({ aka: 'url endpoint apibase' }),
   /** The name of the model there. */
   model: z.string().min(1),
-  /** Sent as a bearer token. Default: none. */
-  apiKey: z.string().optional().meta({ aka: 'key token' }),
+  /** Sent as a bearer token. It is in no error, cache or fingerprint. Default: none is sent. */
+  apiKey: z.custom<string>().optional().meta({ aka: 'key token' }),
+  /** The environment variable that has the key, for files that others may see. Default: none. */
+  apiKeyEnv: z.string().min(1).optional().meta({ aka: 'apikeyvariable keyenv' }),
   /** Length of the vectors, where the server lets it be chosen. Default: the server's. */
   dimensions: z.int().min(1).optional().meta({ aka: 'dimension dim' }),
   /** Texts of a request. Default 64. */
   batchSize: z.int().min(1).default(64),
-  /** After which a request is given up. Default 60,000. */
-  timeoutMs: z.int().min(1).default(60_000).meta({ aka: 'timeout' }),
-  /** Times that a request is sent again after 429, 5xx, a timeout or no answer. Default 3. */
+  /** After which a try is given up, in milliseconds; at most 300,000. Default 60,000. */
+  timeoutMs: z.int().min(1).max(300_000).default(60_000).meta({ aka: 'timeout' }),
+  /** Tries after the first, for what may pass: 429, 5xx, a timeout, no answer. Default 3. */
   maxRetries: z.int().min(0).default(3).meta({ aka: 'retries' }),
+  /** Milliseconds before the second try; `Retry-After` wins over it. Default 500. */
+  retryDelayMs: z.number().min(0).default(500).meta({ aka: 'retrydelay backoff' }),
 };
 const endpointOptions = z.strictObject(endpointShape);
 
@@ -27,27 +34,31 @@ export type EndpointEmbedderOptions = OptionsInput<typeof endpointShape>;
 
 /**
  * Vectors of a server that speaks OpenAI's protocol: POST `{ model, input: [...] }` to
- * `baseUrl + '/embeddings'`. An empty text has the zero vector and is not sent.
+ * `baseUrl + '/embeddings'`. An empty text has the zero vector and is not sent. Redirects are not
+ * followed: they could lead the key elsewhere.
  *
- * @throws UNKNOWN_OPTION, INVALID_OPTION; DATA_ENDPOINT while texts are embedded, for a server that
- *   does not answer, refuses, or answers with something else than one vector for each text
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; while texts are embedded DATA_LLM_UNREACHABLE and
+ *   DATA_LLM_REFUSED, and DATA_ENDPOINT for an answer that is not one vector for each text
  */
 export function endpointEmbedder(options: EndpointEmbedderOptions): Embedder {
-  return new EndpointEmbedder(
-    parseOptions(endpointOptions, options, { where: 'endpointEmbedder' }),
-  );
+  const where = 'endpointEmbedder';
+  const parsed = parseOptions(endpointOptions, options, { where });
+  return new EndpointEmbedder(parsed, endpointOf(parsed, '/embeddings', where));
 }
 
 class EndpointEmbedder implements Embedder {
-  constructor(private readonly options: z.output<typeof endpointOptions>) {}
+  constructor(
+    private readonly options: z.output<typeof endpointOptions>,
+    private readonly endpoint: Endpoint,
+  ) {}
 
   get name(): string {
-    return `${this.options.model} at ${new URL(this.options.baseUrl).host}`;
+    return `${this.options.model} at ${this.endpoint.url.host}`;
   }
 
   fingerprint(): PlainJson {
-    const { baseUrl, model, dimensions = null } = this.options;
-    return { baseUrl, model, dimensions };
+    const { model, dimensions = null } = this.options;
+    return { address: this.endpoint.address, model, dimensions };
   }
 
   async embed(
@@ -75,47 +86,24 @@ class EndpointEmbedder implements Embedder {
   }
 
   async #request(input: readonly string[], signal: AbortSignal | null): Promise<Float32Array[]> {
-    const text = await pRetry(() => this.#send(input, signal), {
-      retries: this.options.maxRetries,
-      ...(signal && { signal }),
+    const { maxRetries, retryDelayMs } = this.options;
+    const text = await retrying(() => this.#send(input, signal), {
+      maxRetries,
+      retryDelayMs,
+      signal,
     });
-    let answer: unknown;
-    try {
-      answer = JSON.parse(text);
-    } catch {
-      throw this.#wrong(`what is no JSON: ${JSON.stringify(text.slice(0, 80))}`);
-    }
+    const answer = parsedJson(text);
+    if (answer === undefined) throw this.#wrong(`an answer ${describeBody(text)}`);
     return this.#vectors(answer, input.length);
   }
 
   async #send(input: readonly string[], signal: AbortSignal | null): Promise<string> {
-    const { baseUrl, model, apiKey, dimensions, timeoutMs } = this.options;
-    const timeout = AbortSignal.timeout(timeoutMs);
-    let response: Response;
-    let body: string;
-    try {
-      response = await fetch(`${baseUrl.replace(/\/+$/, '')}/embeddings`, {
-        method: 'POST',
-        headers: {
-          'content-type': 'application/json',
-          ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }),
-        },
-        body: JSON.stringify({ model, input, ...(dimensions !== undefined && { dimensions }) }),
-        signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
-      });
-      body = await response.text();
-    } catch (cause) {
-      signal?.throwIfAborted();
-      const what = timeout.aborted ? `no answer within ${timeoutMs} ms` : 'no answer';
-      throw this.#failed(what, 'Check that the server runs and is reached.', cause);
-    }
-    if (response.ok) return body;
-    const error = this.#failed(
-      `status ${response.status}: ${JSON.stringify(body.slice(0, 200))}`,
-      'Check baseUrl, model and apiKey.',
-    );
-    const isPassing = response.status === 429 || response.status >= 500;
-    throw isPassing ? error : new AbortError(error);
+    const { endpoint } = this;
+    const { model, dimensions, timeoutMs } = this.options;
+    const body = { model, input, ...(dimensions !== undefined && { dimensions }) };
+    const response = await post({ endpoint, timeoutMs }, JSON.stringify(body), signal);
+    if (response.status >= 200 && response.status < 300) return response.text;
+    throw failureOf(endpoint, response, () => 'Check baseUrl, model and apiKey.');
   }
 
   #vectors(answer: unknown, count: number): Float32Array[] {
@@ -135,16 +123,11 @@ class EndpointEmbedder implements Embedder {
     return vectors as Float32Array[];
   }
 
-  #wrong = (what: string): AttuneError =>
-    this.#failed(
-      `it gave ${what}`,
-      'One vector of numbers for each text is expected, as OpenAI’s /v1/embeddings gives them.',
-    );
-
-  #failed(what: string, remedy: string, cause?: unknown): AttuneError {
-    return new AttuneError('DATA_ENDPOINT', `${this.options.baseUrl}/embeddings: ${what}.`, {
-      remedy,
-      ...(cause !== undefined && { cause }),
+  #wrong(what: string): AttuneError {
+    const { address, hideSecrets } = this.endpoint;
+    return new AttuneError('DATA_ENDPOINT', `${address} gave ${hideSecrets(what)}.`, {
+      remedy:
+        'One vector of numbers for each text is expected, as OpenAI’s /v1/embeddings gives them.',
     });
   }
 }

@@ -1,12 +1,13 @@
 export { cachedProvider } from './cachedProvider.js';
-export type {
-  LLMCallOptions,
-  LLMCompletion,
-  LLMFinishReason,
-  LLMMessage,
-  LLMProvider,
-  LLMRequest,
-  LLMUsage,
+export {
+  checkRequest as checkLLMRequest,
+  type LLMCallOptions,
+  type LLMCompletion,
+  type LLMFinishReason,
+  type LLMMessage,
+  type LLMProvider,
+  type LLMRequest,
+  type LLMUsage,
 } from './llmProvider.js';
 export {
   type ChatTokenizer,

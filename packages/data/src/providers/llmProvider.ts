@@ -96,7 +96,11 @@ const requestSchema = z.strictObject({
     .optional(),
 });
 
-/** @throws DATA_LLM_REQUEST for a request that no provider can answer */
+/**
+ * Looks at a request before it is answered.
+ *
+ * @throws DATA_LLM_REQUEST for one that no provider can answer
+ */
 export function checkRequest(request: LLMRequest): void {
   const parsed = requestSchema.safeParse(request);
   if (parsed.success) return;

@@ -66,7 +66,9 @@ describe('vectors of a server', () => {
         const body = JSON.parse(text);
         requests.push(body);
         const { status = 200, body: sent } = answer(body, requests.length);
-        response.writeHead(request.url === '/v1/embeddings' ? status : 404).end(sent);
+        response
+          .writeHead(request.url?.split('?')[0] === '/v1/embeddings' ? status : 404)
+          .end(sent);
       });
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
@@ -101,14 +103,14 @@ describe('vectors of a server', () => {
   test('a request that fails for a moment is sent again', async () => {
     requests = [];
     answer = (body, nth) => (nth === 1 ? { status: 429, body: 'slower' } : right(body));
-    await endpointEmbedder({ baseUrl, model: 'm', maxRetries: 1 }).embed(['a']);
+    await endpointEmbedder({ baseUrl, model: 'm', maxRetries: 1, retryDelayMs: 1 }).embed(['a']);
     expect(requests).toHaveLength(2);
   }, 10_000);
 
   test.each([
-    ['HTML', '<html>', 'it gave what is no JSON'],
+    ['HTML', '<html>', 'gave an answer with a page of HTML'],
     ['no data', '{"error":"x"}', 'an answer without a list "data"'],
-    ['too few', '{"data":[{"embedding":[1]}]}', 'it gave 1 vectors for 2 texts'],
+    ['too few', '{"data":[{"embedding":[1]}]}', 'gave 1 vectors for 2 texts'],
     ['null', '{"data":[{"embedding":[1]},{"embedding":[null]}]}', 'no vector of numbers at 1'],
     [
       'two lengths',
@@ -126,11 +128,29 @@ describe('vectors of a server', () => {
     await expect(embedder.embed(['a', 'b'])).rejects.toThrow(message);
   });
 
+  test('a key is in no message and no fingerprint', async () => {
+    const apiKey = 'sk-secret-of-the-test';
+    answer = () => ({ status: 400, body: `{"error": "the key ${apiKey} is odd"}` });
+    const embedder = endpointEmbedder({ baseUrl: `${baseUrl}?code=hidden`, model: 'm', apiKey });
+    const refused = await embedder.embed(['a']).catch((error) => error);
+    const bad = (() => {
+      try {
+        return endpointEmbedder({ baseUrl, model: 'm', apiKey: `${apiKey}\n` });
+      } catch (error) {
+        return error;
+      }
+    })();
+    const seen = `${refused} ${bad} ${JSON.stringify([await embedder.fingerprint(), embedder.name])}`;
+    expect(seen).toMatch('the API key is no text');
+    expect(seen).toMatch('answered 400');
+    expect(seen).not.toMatch(/secret|hidden/);
+  });
+
   test('a refusal is an error at once', async () => {
     requests = [];
     answer = () => ({ status: 401, body: 'no' });
     await expect(endpointEmbedder({ baseUrl, model: 'm' }).embed(['a'])).rejects.toThrow(
-      'status 401: "no"',
+      'answered 401 with what is no object of JSON: "no"',
     );
     expect(requests).toHaveLength(1);
   });

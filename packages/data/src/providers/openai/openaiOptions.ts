@@ -1,11 +1,6 @@
-import {
-  AttuneError,
-  isPlainObject,
-  type OptionsInput,
-  type PlainJson,
-  parseOptions,
-} from '@attune/core/util';
+import { isPlainObject, type OptionsInput, type PlainJson, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
+import { endpointOf } from '../http/endpoint.js';
 
 /** fetch gives up by itself when no header has come for five minutes. */
 const LONGEST_TIMEOUT_MS = 300_000;
@@ -75,89 +70,8 @@ export const openaiOptions = z.strictObject(openaiShape);
 
 const WHERE = 'openaiProvider';
 
-/** What requests are sent with. */
-export interface Endpoint {
-  readonly url: URL;
-  /** Without query: what messages and fingerprints say. */
-  readonly address: string;
-  readonly headers: Headers;
-  /** The text without what must not be seen. */
-  hideSecrets(text: string): string;
-}
-
 /** @throws UNKNOWN_OPTION, INVALID_OPTION; no message shows a key */
 export function readOptions(options: OpenAIProviderOptions) {
   const parsed = parseOptions(openaiOptions, options, { where: WHERE });
-  return { ...parsed, endpoint: endpointOf(parsed) };
-}
-
-type Parsed = z.output<typeof openaiOptions>;
-
-const bad = (found: string, remedy: string): AttuneError =>
-  new AttuneError('INVALID_OPTION', `${WHERE}: ${found}.`, { remedy });
-
-function endpointOf({ baseUrl, apiKey, apiKeyEnv, headers = {} }: Parsed): Endpoint {
-  const url = urlOf(baseUrl);
-  const key = keyOf(apiKey, apiKeyEnv);
-  const all = new Headers({ 'content-type': 'application/json', accept: 'application/json' });
-  if (key !== null) all.set('authorization', `Bearer ${key}`);
-  if (!isPlainObject(headers))
-    throw bad('headers is no object of texts', 'Pass headers: { name: value }.');
-  for (const [name, value] of Object.entries(headers))
-    try {
-      if (typeof value !== 'string') throw new TypeError();
-      all.set(name, value);
-    } catch {
-      // The reason would quote the value.
-      throw bad(
-        `the header ${JSON.stringify(name)} has a name or a value that HTTP does not allow`,
-        'A value is one line of text.',
-      );
-    }
-  const secrets = [key, ...Object.values(headers), ...url.searchParams.values()].filter(
-    (secret): secret is string => secret !== null && secret.length >= 4,
-  );
-  return {
-    url,
-    address: url.origin + url.pathname,
-    headers: all,
-    hideSecrets: (text) => secrets.reduce((left, secret) => left.replaceAll(secret, '***'), text),
-  };
-}
-
-function urlOf(baseUrl: string): URL {
-  const remedy = 'Pass where its paths begin, as "http://localhost:8000/v1".';
-  let url: URL;
-  try {
-    url = new URL(baseUrl);
-  } catch {
-    throw bad(`baseUrl is no address of http: "${baseUrl.slice(0, 80)}"`, remedy);
-  }
-  if (url.protocol !== 'http:' && url.protocol !== 'https:')
-    throw bad(`baseUrl begins with "${url.protocol}"; expected http: or https:`, remedy);
-  if (url.username !== '' || url.password !== '')
-    throw bad(
-      'baseUrl has a name or a password in it, which fetch refuses',
-      'Take them out, and pass headers: { authorization: "Basic ..." }.',
-    );
-  url.hash = '';
-  const path = url.pathname.replace(/\/+$/, '');
-  url.pathname = path.endsWith('/chat/completions') ? path : `${path}/chat/completions`;
-  return url;
-}
-
-/** The key is checked by hand: what checks options shows the value that is wrong. */
-function keyOf(apiKey: unknown, apiKeyEnv: string | undefined): string | null {
-  if (apiKey !== undefined && apiKeyEnv !== undefined)
-    throw bad('apiKey and apiKeyEnv are both given', 'Leave one of them out.');
-  if (apiKeyEnv !== undefined && process.env[apiKeyEnv] === undefined)
-    throw bad(`the environment has no variable ${apiKeyEnv}`, 'Set it, or correct apiKeyEnv.');
-  const key = apiKeyEnv === undefined ? apiKey : process.env[apiKeyEnv]!.trim();
-  if (key === undefined) return null;
-  if (typeof key !== 'string' || !/^[\x21-\x7e]+$/.test(key))
-    throw bad(
-      'the API key is no text of visible ASCII characters (it is not shown here)',
-      'Pass it as it was issued, without spaces and line ends.',
-    );
-  return key;
+  return { ...parsed, endpoint: endpointOf(parsed, '/chat/completions', WHERE) };
 }

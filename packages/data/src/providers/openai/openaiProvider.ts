@@ -1,6 +1,7 @@
 import { AttuneError, type PlainJson } from '@attune/core/util';
+import { failureOf, post } from '../http/post.js';
 import { RequestGate } from '../http/requestGate.js';
-import { RetryableFailure, retryAfterMs, retrying } from '../http/retry.js';
+import { RetryableFailure, retrying } from '../http/retry.js';
 import {
   checkRequest,
   type LLMCallOptions,
@@ -11,7 +12,7 @@ import {
 } from '../llmProvider.js';
 import { costOf, type LLMSpending, SpendingCount } from '../spending.js';
 import { type OpenAIProviderOptions, readOptions } from './openaiOptions.js';
-import { type Choice, describeBody, readCompletion } from './readCompletion.js';
+import { type Choice, readCompletion } from './readCompletion.js';
 
 /** An endpoint that counts what it was asked. */
 export interface OpenAIProvider extends LLMProvider {
@@ -164,13 +165,13 @@ async function askOnce(
   const passage = await gate.enter(estimateTokens(request), signal);
   let taken: number | undefined;
   try {
-    const { status, headers, text } = await post(settings, bodyOf(settings, request), signal);
-    if (status < 200 || status >= 300) throw failureOf(settings, status, headers, text);
-    const read = readCompletion(text, settings);
+    const response = await post(settings, bodyOf(settings, request), signal);
+    const refused = (status: number) =>
+      failureOf(settings.endpoint, { ...response, status }, (of) => remedyOf(of, settings.model));
+    if (response.status < 200 || response.status >= 300) throw refused(response.status);
+    const read = readCompletion(response.text, settings);
     if ('problem' in read)
-      throw read.status === null
-        ? noAnswer(settings, read.problem)
-        : failureOf(settings, read.status, headers, text);
+      throw read.status === null ? noAnswer(settings, read.problem) : refused(read.status);
     if (read.choices.length === 0) throw noAnswer(settings, 'with an empty list of choices');
     if (read.usage) taken = read.usage.promptTokens + read.usage.completionTokens;
     return read;
@@ -181,70 +182,6 @@ async function askOnce(
   } finally {
     passage.leave(taken);
   }
-}
-
-interface Response {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly text: string;
-}
-
-/** An answer that is longer is none. */
-const MOST_BYTES = 64 * 2 ** 20;
-
-async function post(
-  { endpoint, timeoutMs }: Settings,
-  body: string,
-  signal: AbortSignal | null,
-): Promise<Response> {
-  const timeout = AbortSignal.timeout(timeoutMs);
-  try {
-    const response = await fetch(endpoint.url, {
-      method: 'POST',
-      headers: endpoint.headers,
-      body,
-      redirect: 'manual',
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
-    });
-    const { status, headers } = response;
-    return { status, headers, text: await readBody(response) };
-  } catch (cause) {
-    signal?.throwIfAborted();
-    throw new RetryableFailure(
-      new AttuneError(
-        'DATA_LLM_UNREACHABLE',
-        timeout.aborted
-          ? `${endpoint.address} gave no whole answer within ${timeoutMs} ms.`
-          : `${endpoint.address} cannot be reached: ${endpoint.hideSecrets(reasonOf(cause))}.`,
-        {
-          remedy: timeout.aborted
-            ? 'Raise timeoutMs, lower maxTokens or maxConcurrent, or look at the server.'
-            : 'Check baseUrl, and that the server runs.',
-          cause,
-        },
-      ),
-    );
-  }
-}
-
-async function readBody({ body }: globalThis.Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = '';
-  let bytes = 0;
-  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
-    bytes += chunk.length;
-    if (bytes > MOST_BYTES) throw new Error(`its answer is longer than ${MOST_BYTES} bytes`);
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
-}
-
-/** fetch says "fetch failed", and why in its cause. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const inner = error.cause instanceof Error ? error.cause : error;
-  const { code } = inner as NodeJS.ErrnoException;
-  return inner.message || code || inner.name;
 }
 
 function noAnswer({ endpoint }: Settings, problem: string): RetryableFailure {
@@ -258,36 +195,6 @@ function noAnswer({ endpoint }: Settings, problem: string): RetryableFailure {
       },
     ),
   );
-}
-
-const mayPass = (status: number): boolean =>
-  status === 408 || status === 409 || status === 425 || status === 429 || status >= 500;
-
-/** An account without money answers 429, and goes on to. */
-const isOutOfQuota = (text: string): boolean => /"insufficient_quota"/.test(text);
-
-function failureOf(
-  { endpoint, model }: Settings,
-  status: number,
-  headers: Headers,
-  text: string,
-): AttuneError | RetryableFailure {
-  const words = endpoint.hideSecrets(describeBody(text));
-  if (status < 400) {
-    const to = endpoint.hideSecrets((headers.get('location') ?? '').split('?')[0]!);
-    return new AttuneError(
-      'DATA_LLM_REFUSED',
-      `${endpoint.address} leads on to ${to || 'nowhere'} (${status}); redirects are not followed.`,
-      { remedy: 'Pass the last address as baseUrl.', details: { status } },
-    );
-  }
-  const passes = mayPass(status) && !isOutOfQuota(text);
-  const error = new AttuneError(
-    passes ? 'DATA_LLM_UNREACHABLE' : 'DATA_LLM_REFUSED',
-    `${endpoint.address} answered ${status} ${words}.`,
-    { remedy: remedyOf(status, model), details: { status } },
-  );
-  return passes ? new RetryableFailure(error, retryAfterMs(headers, Date.now())) : error;
 }
 
 function remedyOf(status: number, model: string): string {

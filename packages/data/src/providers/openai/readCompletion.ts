@@ -1,4 +1,5 @@
 import { briefly, isPlainObject } from '@attune/core/util';
+import { describeBody, messageOf, parsedJson } from '../http/describeBody.js';
 import type { LLMFinishReason, LLMUsage } from '../llmProvider.js';
 
 /** One of the answers of a response. */
@@ -26,7 +27,7 @@ export function readCompletion(
   text: string,
   { dropThinking }: { readonly dropThinking: boolean },
 ): ReadCompletion {
-  const body = parse(text);
+  const body = parsedJson(text);
   if (!isPlainObject(body)) return { problem: describeBody(text), status: null };
   if (body.error !== undefined && body.error !== null)
     return { problem: `with an error: ${messageOf(body) ?? '?'}`, status: statusOf(body.error) };
@@ -44,14 +45,6 @@ export function readCompletion(
     usage: readUsage(body.usage),
     model: typeof body.model === 'string' ? body.model : null,
   };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function readChoice(choice: unknown, dropThinking: boolean): Choice | null {
@@ -122,35 +115,4 @@ function statusOf(error: unknown): number | null {
     .map(Number)
     .find((value) => Number.isInteger(value) && value >= 400 && value < 600);
   return found ?? null;
-}
-
-/** What a body that is no completion says, in its own words; null: it has none. */
-export function messageOf(body: unknown): string | null {
-  if (typeof body === 'string') return body === '' ? null : body.slice(0, 500);
-  if (Array.isArray(body))
-    return (
-      body
-        .map(messageOf)
-        .filter((message) => message !== null)
-        .join('; ') || null
-    );
-  if (!isPlainObject(body)) return null;
-  for (const key of ['error', 'message', 'detail', 'msg', 'error_description']) {
-    const message = messageOf(body[key]);
-    if (message !== null) return message;
-  }
-  return null;
-}
-
-/** The words of an error body: its message, the title of a page, or how it begins. */
-export function describeBody(text: string): string {
-  if (text.trim() === '') return 'with nothing';
-  const message = messageOf(parse(text));
-  if (message !== null) return `"${message}"`;
-  if (/^\s*</.test(text)) {
-    const title = /<title[^>]*>([^<]{0,200})/i.exec(text)?.[1]?.trim();
-    return title ? `with a page: "${title}"` : 'with a page of HTML';
-  }
-  const isCutOff = /^\s*[{[]/.test(text) && parse(text) === undefined;
-  return `${isCutOff ? 'with JSON that is cut off or broken' : 'with what is no object of JSON'}: ${briefly(text, 120)}`;
 }
