@@ -61,7 +61,9 @@ function startReader(job: TableJob): ChildProcess {
     job.kind === 'parquet'
       ? { hyparquet: url('hyparquet'), compressors: url('hyparquet-compressors') }
       : { arrow: url('apache-arrow'), zstd: url('fzstd') };
+  // What runs TypeScript may have put calls of __name, a helper of esbuild, into the functions.
   const program = `
+const __name = (value) => value;
 ${readerFunctions}
 const libraries = ${JSON.stringify(libraries)};
 const load = async (name) => {
