@@ -1,7 +1,7 @@
-// Rows of a JSONL file of a million short rows, each time in a process of its own: ours beside
-// Hugging Face datasets, streamed and mapped, in turn. `ms` is the reading alone, `cpuMs` its CPU
-// time: on a machine that others use as well it says more. `anonymousMegabytes` is the peak of the
-// process. Needs --torch PYTHON with datasets for the peers. No device takes part.
+// Rows of a JSONL file of a million short rows, each time in a process of its own: ours, read alone
+// and led through a chain (validate, exact duplicates, split, written), beside Hugging Face
+// datasets, streamed and mapped, in turn. `ms` is the work alone, `cpuMs` its CPU time: on a machine
+// that others use as well it says more. `anonymousMegabytes` is the peak of the process. Needs --torch PYTHON with datasets for the peers. No device takes part.
 import { open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,8 +42,13 @@ const { reps, torch, alone } = options;
 const path = join(tmpdir(), `attune-data-read-${process.pid}.jsonl`);
 const peer = (kind: string) => () =>
   runProcess(torch!, [script('peers/datasetsRead.py'), path, kind], { OMP_NUM_THREADS: '1' });
+const out = `${path}-out`;
 const contenders: Readonly<Record<string, () => Promise<ProcessRun>>> = {
   ours: () => runProcess(process.execPath, [script('models/dataRead.mjs'), path]),
+  chain: async () => {
+    await rm(out, { recursive: true, force: true });
+    return runProcess(process.execPath, [script('models/dataChain.mjs'), path, out]);
+  },
   ...(torch !== null && !alone && { stream: peer('stream'), map: peer('map') }),
 };
 try {
@@ -65,8 +70,9 @@ try {
       },
     ]),
   );
-  const { ours, ...peers } = figures;
-  printLine({ bench: 'data-read', case: `${ROWS} rows of JSONL`, ours, peers });
+  const { ours, chain, ...peers } = figures;
+  printLine({ bench: 'data-read', case: `${ROWS} rows of JSONL`, ours, chain, peers });
 } finally {
   await rm(path, { force: true });
+  await rm(out, { recursive: true, force: true });
 }
