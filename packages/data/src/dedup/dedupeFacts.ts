@@ -70,4 +70,4 @@ export class DedupeFacts {
 }
 
 const crowdedWarning = (rows: number, what: string): string =>
-  `${rows} rows have so much in common with so many others that they were compared with some of them alone; ${what} among them may be left.`;
+  `${rows} ${rows === 1 ? 'row has' : 'rows have'} so much in common with so many others that not all of them were compared; ${what} among them may be left.`;
