@@ -1,7 +1,8 @@
 // Rows of a JSONL file of a million short rows, each time in a process of its own: ours, read alone
 // and led through a chain (validate, exact duplicates, split, written), beside Hugging Face
-// datasets, streamed and mapped, in turn. `ms` is the work alone, `cpuMs` its CPU time: on a machine
-// that others use as well it says more. `anonymousMegabytes` is the peak of the process. Needs --torch PYTHON with datasets for the peers. No device takes part.
+// datasets, streamed and mapped, in turn. `ms` is the work alone, `cpuMs` its CPU time: on a
+// machine that others use as well it says more. `anonymousMegabytes` is the peak of the process.
+// Needs --torch PYTHON with datasets for the peers. No device takes part.
 import { open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
