@@ -7,7 +7,7 @@ const NAMES = {
   assistant: [
     ...['assistant', 'gpt', 'bot', 'model', 'ai', 'llm', 'agent', 'response', 'answer'],
     ...['chatgpt', 'gpt-3.5', 'gpt-3.5-turbo', 'gpt-4', 'gpt3', 'gpt4', 'chatbot', 'chatglm'],
-    ...['bing', 'bard', 'gemini', 'claude', 'llama', 'vicuna', 'alpaca', 'mistral', 'qwen'],
+    ...['bing', 'bard', 'gemini', 'llama', 'vicuna', 'alpaca', 'mistral', 'qwen'],
     ...['function_call', 'function-call', 'tool_call', 'tool-call'],
   ],
   system: ['system', 'system_prompt', 'system-prompt', 'sys'],
