@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { printLine } from './harness/lines.js';
 import { median } from './harness/measure.js';
-import { benchOptions, Refusal } from './harness/options.js';
+import { optionsOrExit } from './harness/options.js';
 import { type ProcessRun, runProcess } from './harness/process.js';
 import {
   type PlantedRows,
@@ -93,14 +93,7 @@ async function measured(
   );
 }
 
-let options: ReturnType<typeof benchOptions>;
-try {
-  options = benchOptions();
-} catch (error) {
-  if (!(error instanceof Refusal)) throw error;
-  console.error(error.message);
-  process.exit(1);
-}
+const options = optionsOrExit();
 const { reps, only, torch } = options;
 const peers: Record<string, Contender> =
   torch && !options.alone

@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { printLine } from './harness/lines.js';
-import { benchOptions, Refusal } from './harness/options.js';
+import { median } from './harness/measure.js';
+import { optionsOrExit } from './harness/options.js';
 import { type ProcessRun, runProcess } from './harness/process.js';
 
 const ROWS = 1_000_000;
@@ -28,17 +29,7 @@ async function writeRows(path: string): Promise<void> {
   await file.close();
 }
 
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
-
-let options: ReturnType<typeof benchOptions>;
-try {
-  options = benchOptions();
-} catch (error) {
-  if (!(error instanceof Refusal)) throw error;
-  console.error(error.message);
-  process.exit(1);
-}
+const options = optionsOrExit();
 const { reps, torch, alone } = options;
 const path = join(tmpdir(), `attune-data-read-${process.pid}.jsonl`);
 const peer = (kind: string) => () =>

@@ -7,7 +7,8 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { printLine } from './harness/lines.js';
-import { benchOptions, Refusal } from './harness/options.js';
+import { median } from './harness/measure.js';
+import { optionsOrExit } from './harness/options.js';
 import { type ProcessRun, runProcess } from './harness/process.js';
 import { type MergeFolders, randomModels, sparseModels } from './models/mergeFolders.js';
 
@@ -34,9 +35,6 @@ function yamlOf(method: string, models: readonly string[], dtype: string): strin
     '\n',
   );
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 const megabytes = (bytes: number): number => Math.round(bytes / 1e5) / 10;
 
@@ -91,14 +89,7 @@ const mergekit =
       threads === 0 ? {} : { OMP_NUM_THREADS: String(threads) },
     );
 
-let options: ReturnType<typeof benchOptions>;
-try {
-  options = benchOptions();
-} catch (error) {
-  if (!(error instanceof Refusal)) throw error;
-  console.error(error.message);
-  process.exit(1);
-}
+const options = optionsOrExit();
 const { reps, only, torch } = options;
 const bare = await runProcess(process.execPath, ['-e', 'setTimeout(() => console.log("{}"), 300)']);
 const bareNode = bare.anonymousBytes ?? 0;

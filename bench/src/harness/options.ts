@@ -41,6 +41,17 @@ export function benchOptions(): BenchOptions {
   };
 }
 
+/** The same for a program of processes alone: what is wrong with an option is said, and it ends. */
+export function optionsOrExit(): BenchOptions {
+  try {
+    return benchOptions();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    console.error(error.message);
+    process.exit(1);
+  }
+}
+
 function wholeNumber(name: string, text: string, least: number): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= least) return value;

@@ -20,12 +20,15 @@ export class ShingleSet {
   /** By which count a shingle was found last. */
   #found = new Int32Array(1024);
   #count = 0;
+  /** Both hashes of each run of tokens of the text at hand. */
+  #windowHashes = new Int32Array(1024);
+  #windowSeconds = new Int32Array(1024);
 
   constructor(private readonly tokensEach: number) {}
 
   /** Takes the place of the set that was here. */
   fill(tokens: Tokens): void {
-    const windows = this.#windows(tokens);
+    const windows = this.#hashWindows(tokens);
     let capacity = 64;
     while (capacity < 2 * windows) capacity *= 2;
     this.#mask = capacity - 1;
@@ -37,19 +40,10 @@ export class ShingleSet {
     this.seconds = roomFor(this.seconds, windows);
     this.#found = roomFor(this.#found, windows);
     this.#stamp++;
-    const { first, second } = tokens;
-    const each = Math.min(this.tokensEach, tokens.length);
     let size = 0;
     for (let i = 0; i < windows; i++) {
-      let a = SEED;
-      let b = SEED;
-      for (let j = i; j < i + each; j++) {
-        a = Math.imul(a ^ first[j]!, PRIME);
-        a = (a << 13) | (a >>> 19);
-        b = Math.imul(b ^ second[j]!, OTHER_PRIME);
-        b = (b << 15) | (b >>> 17);
-      }
-      a = mix(a);
+      const a = this.#windowHashes[i]!;
+      const b = this.#windowSeconds[i]!;
       let slot = a & this.#mask;
       for (;;) {
         if (this.#stamps[slot] !== this.#stamp) {
@@ -70,21 +64,12 @@ export class ShingleSet {
 
   /** How many different shingles of another text are in this set. */
   countShared(tokens: Tokens): number {
-    const windows = this.#windows(tokens);
-    const { first, second } = tokens;
-    const each = Math.min(this.tokensEach, tokens.length);
+    const windows = this.#hashWindows(tokens);
     const count = ++this.#count;
     let shared = 0;
     for (let i = 0; i < windows; i++) {
-      let a = SEED;
-      let b = SEED;
-      for (let j = i; j < i + each; j++) {
-        a = Math.imul(a ^ first[j]!, PRIME);
-        a = (a << 13) | (a >>> 19);
-        b = Math.imul(b ^ second[j]!, OTHER_PRIME);
-        b = (b << 15) | (b >>> 17);
-      }
-      a = mix(a);
+      const a = this.#windowHashes[i]!;
+      const b = this.#windowSeconds[i]!;
       for (let slot = a & this.#mask; this.#stamps[slot] === this.#stamp; ) {
         const place = this.#slots[slot]!;
         if (this.hashes[place] === a && this.seconds[place] === b) {
@@ -98,8 +83,27 @@ export class ShingleSet {
     return shared;
   }
 
-  #windows({ length }: Tokens): number {
-    return length === 0 ? 0 : Math.max(1, length - this.tokensEach + 1);
+  /** Hashes each run of tokens. @returns how many there are */
+  #hashWindows({ first, second, length }: Tokens): number {
+    const each = Math.min(this.tokensEach, length);
+    const windows = length === 0 ? 0 : length - each + 1;
+    this.#windowHashes = roomFor(this.#windowHashes, windows);
+    this.#windowSeconds = roomFor(this.#windowSeconds, windows);
+    const hashes = this.#windowHashes;
+    const seconds = this.#windowSeconds;
+    for (let i = 0; i < windows; i++) {
+      let a = SEED;
+      let b = SEED;
+      for (let j = i; j < i + each; j++) {
+        a = Math.imul(a ^ first[j]!, PRIME);
+        a = (a << 13) | (a >>> 19);
+        b = Math.imul(b ^ second[j]!, OTHER_PRIME);
+        b = (b << 15) | (b >>> 17);
+      }
+      hashes[i] = mix(a);
+      seconds[i] = b;
+    }
+    return windows;
   }
 }
 
