@@ -107,7 +107,7 @@ async function run<P extends PeerName>(
       if (!name.includes(options.only)) return;
       if (isOver()) return skip(name, 'no time was left');
       try {
-        print(await measure(facts, name, await make()));
+        print({ ...(await measure(facts, name, await make())) });
       } catch (error) {
         if (error instanceof Unfit) return skip(name, error.message);
         good = false;
