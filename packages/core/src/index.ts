@@ -77,6 +77,7 @@ export { causalLmRows } from './objectives/causalLmRows.js';
 export { collatePredictions } from './objectives/predictedRows.js';
 export { sequenceClassificationObjective } from './objectives/sequenceClassification.js';
 export { type SequenceLogProbs, sequenceLogProbs } from './objectives/sequenceLogProbs.js';
+export { sequenceScores } from './objectives/sequenceScores.js';
 export {
   defineOptimizer,
   defineSchedule,

@@ -1,4 +1,5 @@
-import { AttuneError, collateTokens, inference, type LanguageModel, upload } from '@attune/core';
+import { AttuneError, type LanguageModel, sequenceScores } from '@attune/core';
+import { longestInput } from '@attune/core/models';
 import type { TextTokenizer } from '@attune/core/text';
 import type { CompletionsToRate, Prompt } from './rewards.js';
 
@@ -68,7 +69,7 @@ export function modelScorer(
       const scores = new Float64Array(rows.length);
       for (let start = 0; start < rows.length; start += batchSize) {
         const some = rows.slice(start, start + batchSize);
-        scores.set(await scoresOf(reward, some), start);
+        scores.set(await sequenceScores(reward, some), start);
       }
       const bad = scores.findIndex((score) => !Number.isFinite(score));
       if (bad >= 0)
@@ -92,49 +93,20 @@ function tokensOf(tokenizer: TextTokenizer, prompt: Prompt, completion: Prompt):
   return tokenizer.encode(text, { addSpecialTokens: false });
 }
 
-function checkRow({ config }: LanguageModel, name: string, ids: readonly number[], row: number) {
-  const outside = ids.find((id) => id < 0 || id >= config.vocabSize);
+function checkRow(reward: LanguageModel, name: string, ids: readonly number[], row: number) {
+  const { vocabSize } = reward.config;
+  const longest = longestInput(reward);
+  const outside = ids.find((id) => id < 0 || id >= vocabSize);
   if (outside !== undefined)
     throw new AttuneError(
       'REWARD_TOKENIZER',
-      `${name}: completion ${row} has the token id ${outside}, outside of its vocabulary of ${config.vocabSize}.`,
+      `${name}: completion ${row} has the token id ${outside}, outside of its vocabulary of ${vocabSize}.`,
       { remedy: 'Pass rewardTokenizers with the tokenizer that belongs to the reward model.' },
     );
-  if (ids.length > config.maxPositionEmbeddings)
+  if (ids.length > longest)
     throw new AttuneError(
       'REWARD_MODEL',
-      `${name}: prompt and completion ${row} are ${ids.length} tokens for the reward model, which allows ${config.maxPositionEmbeddings}.`,
+      `${name}: prompt and completion ${row} are ${ids.length} tokens for the reward model, which allows ${longest}.`,
       { remedy: 'Shorten the prompts, or lower maxCompletionLength.' },
     );
-}
-
-async function scoresOf(
-  reward: LanguageModel,
-  rows: readonly (readonly number[])[],
-): Promise<ArrayLike<number>> {
-  const { inputIds, positions, segments } = collateTokens(
-    rows.map((ids) => ({ inputIds: ids, labels: ids })),
-    reward.config.maxPositionEmbeddings,
-  );
-  const lastTokens = {
-    data: Int32Array.from(rows, (ids) => Math.max(ids.length - 1, 0)),
-    shape: [rows.length],
-    dtype: 'int32',
-  } as const;
-  const { engine } = reward;
-  const scores = inference(reward, () => {
-    const batch = upload(engine, { inputIds, positions, segments, lastTokens }, reward);
-    const logits = reward.scores!({
-      inputIds: batch.inputIds!,
-      positions: batch.positions!,
-      segments: batch.segments!,
-      lastTokens: batch.lastTokens!,
-    });
-    return engine.keep(logits.reshape(rows.length));
-  });
-  try {
-    return await scores.data();
-  } finally {
-    scores.dispose();
-  }
 }

@@ -23,6 +23,7 @@ export {
 } from '../objectives/predictedRows.js';
 export * from '../objectives/sequenceClassification.js';
 export * from '../objectives/sequenceLogProbs.js';
+export * from '../objectives/sequenceScores.js';
 export * from '../optim/index.js';
 export * from '../trackers/index.js';
 export * from '../trainer/index.js';

@@ -1,7 +1,7 @@
 import type { LanguageModel } from '@attune/core';
-import { inference, longestInput } from '@attune/core/models';
-import { type ChatMessage, collateTokens } from '@attune/core/text';
-import { upload } from '@attune/core/training';
+import { longestInput } from '@attune/core/models';
+import type { ChatMessage } from '@attune/core/text';
+import { sequenceScores } from '@attune/core/training';
 import { AttuneError } from '@attune/core/util';
 import { judgeScore } from '../judge/askJudge.js';
 import { DEFAULT_CRITERIA } from '../judge/judgePrompts.js';
@@ -73,7 +73,7 @@ export function rewardScorer(model: LanguageModel, tokenizer: RewardTokenizer): 
     );
     // What is too long for the model has no score.
     const fits = rows.flatMap((ids, i) => (ids.length > 0 && ids.length <= longest ? [i] : []));
-    const scores = await scoresOf(
+    const scores = await sequenceScores(
       model,
       fits.map((i) => rows[i]!),
     );
@@ -83,36 +83,4 @@ export function rewardScorer(model: LanguageModel, tokenizer: RewardTokenizer): 
     });
     return all;
   };
-}
-
-async function scoresOf(
-  model: LanguageModel,
-  rows: readonly (readonly number[])[],
-): Promise<ArrayLike<number>> {
-  if (rows.length === 0) return [];
-  const { inputIds, positions, segments } = collateTokens(
-    rows.map((ids) => ({ inputIds: ids, labels: ids })),
-    longestInput(model),
-  );
-  const lastTokens = {
-    data: Int32Array.from(rows, (ids) => ids.length - 1),
-    shape: [rows.length],
-    dtype: 'int32',
-  } as const;
-  const { engine } = model;
-  const scores = inference(model, () => {
-    const batch = upload(engine, { inputIds, positions, segments, lastTokens }, model);
-    const logits = model.scores!({
-      inputIds: batch.inputIds!,
-      positions: batch.positions!,
-      segments: batch.segments!,
-      lastTokens: batch.lastTokens!,
-    });
-    return engine.keep(logits.reshape(rows.length));
-  });
-  try {
-    return Array.from(await scores.data());
-  } finally {
-    scores.dispose();
-  }
 }
