@@ -119,7 +119,7 @@ export async function rowsFile(texts: Iterable<string>): Promise<RowsFile> {
   const file = createWriteStream(path);
   for (const text of texts)
     if (!file.write(`${JSON.stringify({ text })}\n`))
-      await new Promise((resolve) => file.once('drain', resolve));
+      await new Promise<void>((resolve) => file.once('drain', () => resolve()));
   await new Promise<void>((resolve) => file.end(() => resolve()));
   return {
     path,
