@@ -2,6 +2,7 @@ import { type Attune, type ExtensionPoint, extensionPoint, type Logger } from '@
 import type { PlainJson } from '@attune/core/util';
 import type { z } from 'zod';
 import type { DataRow, RowProblem } from './dataRow.js';
+import type { RowsInput } from './rowsInput.js';
 
 /** Rows that are held for a stage that needs all of them: in a file beside the output. */
 export interface HeldRows extends AsyncIterable<DataRow>, AsyncDisposable {
@@ -73,6 +74,11 @@ export interface DataStageDefinition<S extends z.ZodObject> {
    */
   fingerprint?(options: z.output<S>): PlainJson | Promise<PlainJson>;
   /**
+   * Rows of other sets that its options name, or the paths of their files: an output must not take
+   * the place of one. Default: none.
+   */
+  inputs?(options: z.output<S>): readonly (RowsInput | string)[];
+  /**
    * Gives rows, one after the other. Each row that comes in is yielded (changed or not), dropped or
    * quarantined; rows that are new are `added`. The pipeline counts, and refuses a stage that loses
    * rows.
@@ -85,8 +91,10 @@ export interface DataStageDefinition<S extends z.ZodObject> {
 }
 
 /** A stage as the SDK uses it. {@link defineDataStage} makes one. */
-export interface DataStage extends Omit<DataStageDefinition<z.ZodObject>, 'run' | 'fingerprint'> {
+export interface DataStage
+  extends Omit<DataStageDefinition<z.ZodObject>, 'run' | 'fingerprint' | 'inputs'> {
   fingerprint?(options: Readonly<Record<string, unknown>>): PlainJson | Promise<PlainJson>;
+  inputs?(options: Readonly<Record<string, unknown>>): readonly (RowsInput | string)[];
   run(
     rows: AsyncIterable<DataRow>,
     options: Readonly<Record<string, unknown>>,

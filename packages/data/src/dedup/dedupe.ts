@@ -8,6 +8,7 @@ import { type DedupeOptions, dedupeSchema } from './options.js';
 export const dedupeStage = defineDataStage({
   name: 'dedupe',
   options: dedupeSchema,
+  inputs: ({ against }) => (against === null ? [] : [against]),
   run: (rows, plan, context: StageContext) => new DedupeRun(plan, context).run(rows),
 });
 
@@ -15,13 +16,14 @@ export const dedupeStage = defineDataStage({
  * Leaves out rows that are copies, or nearly, of one that stays. Reasons: 'duplicate',
  * 'near-duplicate', 'semantic-duplicate', looked for in this order. Rows without text stay.
  *
- * Rows are given as they come, unless they have a split, or `keep` or `grouping` needs all of them:
+ * Rows are given as they come, unless the first one has a split, or `keep` or `grouping` needs all of them:
  * then they are held in a file. Memory for each row that stays: 60 bytes, for near-duplicates 200
  * more and its text as UTF-8, for semantic ones its vector.
  *
  * @example
  * const { rows, report } = await dedupe(all, { near: { threshold: 0.8 } });
- * @throws DATA_TEXT, DATA_EMBEDDER, DATA_ENDPOINT, DATA_MODEL while rows are read
+ * @throws DATA_TEXT, DATA_EMBEDDER, DATA_ENDPOINT, DATA_MODEL while rows are read; DATA_SPLIT_LATE
+ *   where a row has a split and the first one has none
  * @see Broder 1997, "On the resemblance and containment of documents"; Lee et al. 2022,
  *   arXiv:2107.06499
  */

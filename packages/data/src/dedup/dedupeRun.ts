@@ -56,7 +56,10 @@ export class DedupeRun {
     }
   }
 
-  /** Whether a row that comes later can stay in the place of an earlier one. */
+  /**
+   * Whether a row that comes later can stay in the place of an earlier one. The first row
+   * tells whether there was a split: `#streamed` refuses a part that comes only later.
+   */
   #needsAll({ split }: DataRow): boolean {
     const { plan } = this;
     return split !== undefined || plan.keep !== 'first' || nearOf(plan)?.grouping === 'components';
@@ -90,6 +93,7 @@ export class DedupeRun {
   async *#streamed(rows: AsyncIterable<DataRow>): AsyncGenerator<DataRow> {
     let batch: Candidate[] = [];
     for await (const item of rows) {
+      if (item.split !== undefined) throw lateSplit(item);
       const candidate = this.#candidate(item, this.#note(item));
       if (!candidate) this.#facts.withoutText++;
       const verdict = candidate && this.#textVerdict(candidate);
@@ -235,6 +239,13 @@ export class DedupeRun {
     this.context.drop(item, reason, `of ${formatOrigin(this.#rows.originOf(of))}${how}`);
   }
 }
+
+const lateSplit = ({ origin, split }: DataRow): AttuneError =>
+  new AttuneError(
+    'DATA_SPLIT_LATE',
+    `dedupe: ${formatOrigin(origin)} is of "${split}", and the first row is of no part: rows before this one may have gone on already that it is to stay before.`,
+    { remedy: 'Give each row a `split` or none; the first row says which of the two it is.' },
+  );
 
 /** The numbers of the other set's rows, then those of the rows in their order. */
 function* numbers(others: number, order: Int32Array): Generator<number> {

@@ -34,7 +34,8 @@ export type FindLeaksOptions = OptionsInput<typeof leakShape>;
  *
  * The evaluation set is held in memory, the training set is read once, row by row.
  *
- * @returns each pair once, by evaluation row; at most 1000 training rows for one
+ * @returns each pair once, by evaluation row, the largest overlap first. At most 1000
+ *   training rows are named for one, and `trainRows` says how many there are
  * @throws UNKNOWN_OPTION, INVALID_OPTION, DATA_TEXT
  * @example
  * for (const { evalIndex, trainIndex, overlap } of await findLeaks(train, test, { n: 8 })) { ... }

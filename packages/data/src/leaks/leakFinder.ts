@@ -3,6 +3,7 @@ import { IntList, roomFor } from '../dedup/growing.js';
 import { SeenRows } from '../dedup/seenRows.js';
 import { mix, ShingleSet } from '../dedup/shingleSet.js';
 import { Tokens } from '../dedup/tokens.js';
+import { MostAlike } from './mostAlike.js';
 import { NgramTable, Postings } from './ngramTable.js';
 import { WordReader } from './wordReader.js';
 
@@ -14,6 +15,8 @@ export interface Leak {
   readonly trainIndex: number;
   /** Share of the n-grams of the evaluation row that the training row has; 1: all. */
   readonly overlap: number;
+  /** Training rows that have so much of the evaluation row; more than 1000 are not all named. */
+  readonly trainRows: number;
   readonly evalOrigin: RowOrigin;
   readonly trainOrigin: RowOrigin;
 }
@@ -53,8 +56,6 @@ const VERY_COMMON_ROWS = 10;
 const VERY_COMMON_SHARE = 0.1;
 /** Training rows after which no more of an n-gram are noted that many evaluation rows have. */
 const MOST_NOTED = 10_000;
-/** Training rows that are named for one evaluation row. */
-const MOST_PER_ROW = 1000;
 /** Passages that a report names. */
 const PASSAGES = 20;
 
@@ -127,8 +128,7 @@ export class LeakFinder {
   report(): LeakReport {
     const isBoilerplate = this.#boilerplate();
     const sizes = this.#sizesWithout(isBoilerplate);
-    const leaks: Leak[] = [];
-    const named = new Int32Array(this.#evalRows.length);
+    const found = new Map<number, MostAlike>();
     const shared = new Int32Array(this.#evalRows.length);
     let begin = 0;
     for (let hit = 0; hit < this.#hitIndex.length; hit++) {
@@ -146,21 +146,14 @@ export class LeakFinder {
       for (const row of new Set([...touched, ...whole])) {
         const overlap = whole.has(row) ? 1 : shared[row]! / sizes[row]!;
         shared[row] = 0;
-        if (overlap < this.rules.minOverlap || ++named[row]! > MOST_PER_ROW) continue;
-        leaks.push({
-          evalIndex: row,
-          trainIndex: this.#hitIndex.values[hit]!,
-          overlap,
-          evalOrigin: this.#evalRows.originOf(row),
-          trainOrigin: this.#hitRows.originOf(hit),
-        });
+        if (overlap < this.rules.minOverlap) continue;
+        const most = found.get(row) ?? new MostAlike();
+        found.set(row, most);
+        most.add(hit, overlap);
       }
     }
-    leaks.sort(
-      (a, b) => a.evalIndex - b.evalIndex || b.overlap - a.overlap || a.trainIndex - b.trainIndex,
-    );
     return {
-      leaks,
+      leaks: [...found].sort(([a], [b]) => a - b).flatMap(([row, most]) => this.#named(row, most)),
       boilerplate: this.#passages(isBoilerplate),
       onlyBoilerplate: Array.from(sizes.keys()).filter(
         (row) => sizes[row] === 0 && this.#evalSizes.values[row]! > 0,
@@ -168,6 +161,17 @@ export class LeakFinder {
       evalRows: this.#evalRows.length,
       trainRows: this.#numTrain,
     };
+  }
+
+  #named(row: number, most: MostAlike): Leak[] {
+    return most.first().map(({ hit, overlap }) => ({
+      evalIndex: row,
+      trainIndex: this.#hitIndex.values[hit]!,
+      overlap,
+      trainRows: most.count,
+      evalOrigin: this.#evalRows.originOf(row),
+      trainOrigin: this.#hitRows.originOf(hit),
+    }));
   }
 
   #read(text: string): void {

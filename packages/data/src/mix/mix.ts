@@ -16,6 +16,7 @@ import { mixRows } from './mixRows.js';
 export const mixStage = defineDataStage({
   name: 'mix',
   options: mixStageSchema,
+  inputs: ({ sources }) => sources.map(({ rows }) => rows),
   run: (rows, options, context) => mixRows(rows, options, context),
 });
 

@@ -17,7 +17,10 @@ interface Part extends Share {
   readonly size?: number | undefined;
 }
 
-/** Rows that come from each source. `own` stands first, where rows came in. */
+/**
+ * Rows that come from each source. `own` stands first, where rows came in. Where these were split,
+ * what is mixed in is of train, so that no later stage meets rows of no part among the others.
+ */
 export async function* mixRows(
   own: AsyncIterable<DataRow> | null,
   options: ParsedMix,
@@ -41,7 +44,9 @@ export async function* mixRows(
     for await (const { source, item, repeated } of mixed(parts, own !== null, options, context)) {
       given[source]!++;
       const name = parts[source]!.name;
-      const row = withSource(item, name, options.sourceColumn);
+      const isSplit = own !== null && parts[0]!.rows.first?.split !== undefined;
+      const split = isSplit && ({ split: 'train' } as const);
+      const row = withSource({ ...split, ...item }, name, options.sourceColumn);
       if (own === null || source > 0) context.added(row, name);
       else if (repeated) context.added(row, 'repeated');
       yield row;

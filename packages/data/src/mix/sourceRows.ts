@@ -15,6 +15,8 @@ export type Leave = (item: DataRow) => void;
 
 /** The rows of one source, pass by pass. Places that are no row are put aside in the first. */
 export class SourceRows implements AsyncDisposable {
+  /** The first row, once one was read. */
+  first: DataRow | null = null;
   #firstPass = true;
   #held: (AsyncIterable<DataRow> & AsyncDisposable) | null = null;
 
@@ -36,8 +38,10 @@ export class SourceRows implements AsyncDisposable {
     this.#firstPass = false;
     for await (const read of withOrigins(this.rows, this.name)) {
       this.context.signal?.throwIfAborted();
-      if (!isProblem(read)) yield read;
-      else if (first) this.context.quarantine(read, 'unreadable');
+      if (!isProblem(read)) {
+        this.first ??= read;
+        yield read;
+      } else if (first) this.context.quarantine(read, 'unreadable');
     }
   }
 

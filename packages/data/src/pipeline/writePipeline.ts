@@ -11,6 +11,8 @@ import {
 import { z } from 'zod';
 import { isProblem, type SplitName } from '../contract/dataRow.js';
 import { reportHtml } from '../report/reportHtml.js';
+import type { RowFiles } from '../sources/rowFiles.js';
+import { fromFiles } from '../sources/sources.js';
 import type { DataReport } from './dataReport.js';
 import { DiskCache } from './diskCache.js';
 import { KeptRows } from './keptRows.js';
@@ -64,7 +66,7 @@ export async function writePipeline(
   const { overwrite, cacheDir, progress } = parseOptions(writeOptions, options, {
     where: 'writeTo',
   });
-  const target = await checkOutput(folder, overwrite, await inputFiles(plan.source));
+  const target = await checkOutput(folder, overwrite, await inputFiles(plan));
   await using kept =
     cacheDir === null ? null : await Kept.open(cacheDir ?? cacheBeside(target), folder);
   using lines = new StageLines(progress === true ? process.stderr : progress || null);
@@ -86,10 +88,16 @@ export async function writePipeline(
   return report!;
 }
 
-/** Files that are read, where the rows know them. */
-async function inputFiles(source: unknown): Promise<readonly string[]> {
-  const { files } = source as { files?: unknown };
-  return typeof files === 'function' ? ((await files.call(source)) as readonly string[]) : [];
+/** Files that are read, where the rows know them: of the source, and of what stages read. */
+async function inputFiles({ source, stages }: Pick<PipelineRun, 'source' | 'stages'>) {
+  const inputs = [source, ...stages.flatMap(({ stage, options }) => stage.inputs?.(options) ?? [])];
+  const files = await Promise.all(
+    inputs.map((input) => {
+      const rows = (typeof input === 'string' ? fromFiles(input) : input) as Partial<RowFiles>;
+      return typeof rows.files === 'function' ? rows.files() : [];
+    }),
+  );
+  return files.flat();
 }
 
 /** What is kept between runs: rows of costly stages, results of single calls. */

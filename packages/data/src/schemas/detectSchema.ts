@@ -20,6 +20,13 @@ export function schemaOf(row: Row): SchemaName | null {
   return has('prompt') ? 'prompt' : null;
 }
 
+/**
+ * The format that `SFTTrainer` takes a row as which has the columns of several: it looks at no
+ * answers of a pair, and at no label.
+ */
+export const sftSchemaOf = (row: Row): SchemaName | null =>
+  schemaOf({ ...row, chosen: null, rejected: null, label: null });
+
 /** Whether a column called "label" is one of preferences: others are called so, too. */
 const isLabel = (value: unknown): boolean =>
   typeof value === 'boolean' ||

@@ -2,11 +2,11 @@ import { AttuneError, type Row } from '@attune/core';
 import { isPlainObject, type OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import { type DataRow, formatOrigin } from '../contract/dataRow.js';
-import { defineDataStage } from '../contract/dataStage.js';
+import { defineDataStage, type StageContext } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { checkRow, faultOf, type RowFault } from '../schemas/checkRow.js';
 import { convertRow, unpairRow } from '../schemas/convertRow.js';
-import { schemaOf } from '../schemas/detectSchema.js';
+import { schemaOf, sftSchemaOf } from '../schemas/detectSchema.js';
 import { SCHEMA_NAMES, type SchemaName } from '../schemas/rowSchemas.js';
 
 /** A schema of zod, or another library that follows https://standardschema.dev. */
@@ -74,6 +74,7 @@ export const validateStage = defineDataStage({
     const reasons = new Set<string>();
     let seen = 0;
     let first: string | null = null;
+    const others = new OtherFormats(convertTo == null ? schema : 'auto');
     for await (const item of rows) {
       seen++;
       let checked = check(item.row);
@@ -82,6 +83,7 @@ export const validateStage = defineDataStage({
         const [row, ...more] = checked;
         const found = schemaOf(row!) ?? 'other';
         counts.set(found, (counts.get(found) ?? 0) + 1);
+        others.see(item, found);
         yield row === item.row ? item : { ...item, row: row! };
         for (const extra of more) {
           const added: DataRow = { ...item, row: extra };
@@ -100,12 +102,47 @@ export const validateStage = defineDataStage({
     if (typeof schema === 'string' && seen > 0) context.fact('schemas', passed);
     if (seen > 0 && counts.size === 0)
       context.warn(`none of ${seen} rows is valid; the first: ${first}.`);
+    others.warn(context);
     if (counts.size > 1 && schema === 'auto')
       context.warn(
         `rows are of ${counts.size} formats (${[...counts].map(([name, count]) => `${name}: ${count}`).join(', ')}); convertTo makes them one.`,
       );
   },
 });
+
+/** Formats of `SFTTrainer`: a row with the columns of two is taken as one of them. */
+const SFT: readonly unknown[] = [
+  'messages',
+  'sharegpt',
+  'alpaca',
+  'prompt-completion',
+  'text',
+  'tokens',
+];
+
+/** Rows that are valid in the format that is asked for, and that a Trainer takes as another. */
+class OtherFormats {
+  readonly #found = new Map<SchemaName, { count: number; first: DataRow }>();
+
+  constructor(private readonly schema: unknown) {}
+
+  see(item: DataRow, found: SchemaName | 'other'): void {
+    const { schema } = this;
+    if (found === schema || !SFT.includes(schema)) return;
+    const taken = sftSchemaOf(item.row);
+    if (taken === null || taken === schema || isAlike(taken, schema as SchemaName)) return;
+    const known = this.#found.get(taken);
+    if (known) known.count++;
+    else this.#found.set(taken, { count: 1, first: item });
+  }
+
+  warn(context: StageContext): void {
+    for (const [taken, { count, first }] of this.#found)
+      context.warn(
+        `${count} ${count === 1 ? 'row is' : 'rows are'} valid ${this.schema}, with the columns of ${taken} beside, as which SFTTrainer takes such a row; the first: ${formatOrigin(first.origin)}. Leave these columns out with a map stage.`,
+      );
+  }
+}
 
 /** A reason that names an odd role, unless there are too many of them to count each. */
 function limited(reason: string, reasons: Set<string>): string {

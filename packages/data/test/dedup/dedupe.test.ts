@@ -125,6 +125,35 @@ describe('which row stays', () => {
     expect(report.facts.duplicates).toMatchObject({ acrossSplits: 2 });
   });
 
+  test('the first row says whether there are parts; one that has a part behind it is refused', async () => {
+    const [none, test] = [
+      { row: { text: 'a' }, origin: { file: 'a.jsonl', row: 0 } },
+      { row: { text: 'A' }, origin: { file: 'a.jsonl', row: 1 }, split: 'test' as const },
+    ];
+    await expect(dedupe([none, test])).rejects.toThrow(
+      'dedupe: a.jsonl[1] is of "test", and the first row is of no part',
+    );
+    const train = { ...none, split: 'train' as const };
+    for (const rows of [
+      [train, none, test],
+      [test, none],
+    ])
+      expect((await dedupe(rows)).rows).toEqual([{ text: 'A' }]);
+  });
+
+  test('what is mixed into split rows is of train, in whatever order it comes', async () => {
+    const rows = Array.from({ length: 20 }, (_, i) => ({ text: `row ${i}` }));
+    const more = Array.from({ length: 200 }, (_, i) => ({ text: `ROW ${i}` }));
+    const { splits, report } = await pipeline(rows)
+      .split({ testSize: 5 })
+      .mix([{ name: 'more', rows: more, weight: 10 }], { own: { weight: 1 }, order: 'spread' })
+      .dedupe()
+      .collect();
+    expect(splits.test).toHaveLength(5);
+    expect(splits.train).toHaveLength(195);
+    expect(report.dropped).toEqual({ duplicate: 20 });
+  });
+
   test('copies of rows of another set go', async () => {
     const { rows, dropped, report } = await pipeline(rowsOf(long, 'mine', 'THEIRS'))
       .dedupe({ near: true, against: rowsOf('theirs', changed) })

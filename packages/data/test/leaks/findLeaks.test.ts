@@ -39,6 +39,7 @@ describe('leaks', () => {
       evalIndex: 0,
       trainIndex: 5,
       overlap: 1,
+      trainRows: 1,
       evalOrigin: { file: 'eval', row: 0 },
       trainOrigin: { file: 'train', row: 5 },
     });
@@ -151,9 +152,30 @@ describe('boilerplate', () => {
     ]);
   });
 
-  test('an answer that is everywhere names a thousand rows, no million', async () => {
-    const yes = rowsOf(...Array.from({ length: 2000 }, () => 'yes'));
-    expect(await findLeaks(yes, yes.slice(0, 3))).toHaveLength(3000);
+  test('an answer that is everywhere names a thousand rows, no million, and says how many', async () => {
+    const yes = rowsOf(...Array.from({ length: 5000 }, () => 'yes'));
+    const leaks = await findLeaks(yes, yes.slice(0, 3));
+    expect(leaks).toHaveLength(3000);
+    expect(leaks.every(({ trainRows }) => trainRows === 5000)).toBe(true);
+  });
+
+  test('of more than a thousand rows those with the most are named, wherever they stand', async () => {
+    const text = words(30, 1);
+    const half = `${text.split(' ').slice(0, 15).join(' ')} ${words(15, 2)}`;
+    // Beside many others, or what 1500 rows have would be a template.
+    const others = many(14_000, 8, 100);
+    const train = [...Array.from({ length: 1500 }, () => half), ...others];
+    train.splice(700, 0, text);
+    train.push(text);
+    const leaks = await findLeaks(rowsOf(...train), rowsOf(text));
+    expect(leaks).toHaveLength(1000);
+    const [first, second, third] = leaks.map(({ trainIndex, overlap }) => [trainIndex, overlap]);
+    expect([first, second]).toEqual([
+      [700, 1],
+      [15_501, 1],
+    ]);
+    expect(third).toEqual([0, 8 / 23]);
+    expect(leaks[999]).toMatchObject({ trainIndex: 998, trainRows: 1502 });
   });
 });
 

@@ -87,6 +87,22 @@ describe('the folder', () => {
     );
   });
 
+  test('is not replaced where it holds what a stage reads', async () => {
+    await pipeline(rows).writeTo(at('clean'));
+    const [path, pattern] = [at('clean', 'train.jsonl'), at('clean', '*.jsonl')];
+    const own = pipeline(rows);
+    for (const plan of [
+      own.mix([{ name: 'old', rows: fromJsonl(path), ratio: 0.1 }]),
+      own.mix([{ name: 'old', rows: pattern, ratio: 0.1 }]),
+      own.dedupe({ against: path }),
+      own.filter({ keep: () => true }).dedupe({ against: fromJsonl(pattern) }),
+    ])
+      await expect(plan.writeTo(at('clean'), { overwrite: true })).rejects.toThrow(
+        /holds the input/,
+      );
+    expect(await linesOf('clean', 'train.jsonl')).toEqual(rows);
+  });
+
   test('does not appear where a stage fails, and the one before stays', async () => {
     await pipeline(rows).writeTo(at('clean'));
     const fails = pipeline(rows).map({

@@ -162,6 +162,32 @@ describe('rows that are wrong', () => {
   });
 });
 
+describe('rows with the columns of two formats', () => {
+  const [first, second] = [
+    { text: 'a', instruction: 'b', output: 'c' },
+    { text: 'a', input_ids: [1] },
+  ];
+  const warningsOf = async (...call: Parameters<typeof validate>) =>
+    (await validate(...call)).report.warnings;
+
+  test('are named where a Trainer takes them as the other one', async () => {
+    const rows = [{ text: 'a' }, first, second, first];
+    expect(await warningsOf(rows, { schema: 'text' })).toEqual([
+      '2 rows are valid text, with the columns of alpaca beside, as which SFTTrainer takes such a row; the first: rows[1]. Leave these columns out with a map stage.',
+      '1 row is valid text, with the columns of tokens beside, as which SFTTrainer takes such a row; the first: rows[2]. Leave these columns out with a map stage.',
+    ]);
+  });
+
+  test('are none of anybody’s business where it takes them as is asked', async () => {
+    const pair = { prompt: 'a', completion: 'b', label: true };
+    expect(await warningsOf([first], { schema: 'alpaca' })).toEqual([]);
+    expect(await warningsOf([pair], { schema: 'prompt-completion' })).toEqual([]);
+    expect(await warningsOf([pair], { schema: 'prompt' })).toEqual([]);
+    const chat = { messages: [{ from: 'human', value: 'a' }], chosen: 'b', rejected: 'c' };
+    expect(await warningsOf([chat], { schema: 'messages' })).toEqual([]);
+  });
+});
+
 test('a schema of zod: its output takes the place of the row, its paths are named', async () => {
   const schema = z.looseObject({ q: z.string(), n: z.coerce.number(), tags: z.array(z.string()) });
   const { rows, quarantined } = await validate(
