@@ -100,7 +100,9 @@ describe('stages in a row', () => {
         yield item;
       }
     });
-    await expect(run([makes], [{ n: 0 }])).rejects.toThrow('1 are new, and it did not say so');
+    await expect(run([makes], [{ n: 0 }])).rejects.toThrow(
+      'given 1 rows and gave 2, and dropped or quarantined 0: 1 too many',
+    );
   });
 
   test('rows are asked for one by one: nothing is read ahead', async () => {

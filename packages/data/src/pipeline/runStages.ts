@@ -4,6 +4,14 @@ import type { DataRow, ReadRow } from '../contract/dataRow.js';
 import { isProblem } from '../contract/dataRow.js';
 import type { DataStage, StageCache, StageContext } from '../contract/dataStage.js';
 import { holdRows } from './heldRows.js';
+import {
+  checkFact,
+  checkOutputRow,
+  checkOutputRows,
+  checkReason,
+  checkRowValues,
+  wholly,
+} from './stageGuard.js';
 import { type LostRow, type StageReport, StageTally } from './stageTally.js';
 
 /** A stage with its options, checked. */
@@ -69,7 +77,7 @@ export const READING = 'read';
  * Leads rows through stages, one after the other, as they are asked for. Every stage is counted:
  * one that loses rows without a word is an error.
  *
- * @throws DATA_ROWS_LOST while rows are read
+ * @throws DATA_ROWS_LOST, DATA_STAGE_OUTPUT, DATA_ROW_VALUE while rows are read
  */
 export function runStages(
   source: AsyncIterable<ReadRow>,
@@ -83,14 +91,15 @@ export function runStages(
     const tally = new StageTally(uniqueName(stage.name, tallies));
     tallies.push(tally);
     const given = counted(rows, tally, parts);
-    const run: StageRunning['run'] = (input, onLost) =>
+    const start: StageRunning['run'] = (input, onLost) =>
       stage.run(input, options, contextOf(stage, tally, { ...parts, onLost }));
-    const running = { stage, options, tally, rows: given, run };
+    const run: StageRunning['run'] = (input, onLost) =>
+      wholly(input, tally, (own) => start(own, onLost));
     const out =
       parts.keeper && stage.isCostly
-        ? parts.keeper.rowsOf(running, parts)
-        : run(given, parts.onLost);
-    rows = checked(out, tally, parts);
+        ? parts.keeper.rowsOf({ stage, options, tally, rows: given, run }, parts)
+        : start(given, parts.onLost);
+    rows = checked(out, given, tally, parts);
   }
   return { rows, reports: () => tallies.map((tally) => tally.report()) };
 }
@@ -110,6 +119,7 @@ async function* readRows(
     signal?.throwIfAborted();
     tally.rowsIn++;
     if (!isProblem(read)) {
+      checkRowValues(read, 'that was given');
       tally.rowsOut++;
       yield read;
       continue;
@@ -139,19 +149,27 @@ async function* counted(
       signal?.throwIfAborted();
       onProgress?.(progressOf(tally, null, null));
     }
+    tally.lastIn = row.row;
     yield row;
   }
+  tally.isRead = true;
 }
 
 async function* checked(
   rows: AsyncIterable<DataRow>,
+  given: AsyncGenerator<DataRow>,
   tally: StageTally,
   { onProgress }: RunParts,
 ): AsyncGenerator<DataRow> {
+  checkOutputRows(rows, tally.name);
   for await (const row of rows) {
+    checkOutputRow(row, tally.name, tally.lastIn);
     tally.rowsOut++;
     yield row;
   }
+  // A stage that does not ask for rows is right where there are none.
+  if (!tally.isRead) await given.next();
+  if (!tally.isRead) throw tally.endedEarly();
   tally.check();
   onProgress?.({ ...progressOf(tally, null, null), isDone: true });
 }
@@ -171,6 +189,7 @@ function contextOf(stage: DataStage, tally: StageTally, parts: Parts): StageCont
     reason: string,
     detail: string | undefined,
   ) => {
+    checkReason(reason, kind, tally.name);
     const lost = { stage: tally.name, reason, ...(detail !== undefined && { detail }), row };
     tally[kind](lost);
     parts.onLost?.(lost, kind);
@@ -179,7 +198,10 @@ function contextOf(stage: DataStage, tally: StageTally, parts: Parts): StageCont
     drop: (row, reason, detail) => lose('dropped', row, reason, detail),
     quarantine: (row, reason, detail) => lose('quarantined', row, reason, detail),
     added: (_row, reason) => tally.added(reason),
-    fact: (name, value) => tally.fact(name, value),
+    fact: (name, value) => {
+      checkFact(name, value, tally.name);
+      tally.fact(name, value);
+    },
     warn: (message) => tally.warn(message),
     progress: (done, total) => parts.onProgress?.(progressOf(tally, done, total)),
     hold: (rows) => holdRows(rows, parts.workFolder),

@@ -38,6 +38,10 @@ const SAMPLES = 5;
 export class StageTally {
   rowsIn = 0;
   rowsOut = 0;
+  /** Whether the stage was given all rows that there are. */
+  isRead = false;
+  /** What it was given last. */
+  lastIn: unknown = null;
   readonly #added = new Map<string, number>();
   readonly #dropped = new Map<string, number>();
   readonly #quarantined = new Map<string, number>();
@@ -81,16 +85,32 @@ export class StageTally {
    */
   check(): void {
     const gone = total(this.#dropped) + total(this.#quarantined) - this.#problems;
-    const difference = this.rowsIn + total(this.#added) - this.rowsOut - gone;
+    const added = total(this.#added);
+    const difference = this.rowsIn + added - this.rowsOut - gone;
     if (difference === 0) return;
+    const counts = `the stage "${this.name}" was given ${this.rowsIn} rows${added > 0 ? ` and ${added} that are new,` : ''} and gave ${this.rowsOut}`;
     throw new AttuneError(
       'DATA_ROWS_LOST',
-      `the stage "${this.name}" was given ${this.rowsIn} rows and gave ${this.rowsOut}; ${Math.abs(difference)} are ${difference > 0 ? 'neither among them nor dropped nor quarantined' : 'new, and it did not say so'}.`,
+      difference > 0
+        ? `${counts}; ${difference} are neither among them nor dropped nor quarantined.`
+        : `${counts}, and dropped or quarantined ${gone}: ${-difference} too many.`,
       {
         remedy:
           difference > 0
             ? 'A stage yields each row, or calls context.drop(row, reason) or context.quarantine(row, reason).'
-            : 'A stage that makes rows calls context.added(row, reason) for each.',
+            : 'A stage that makes rows calls context.added(row, reason) for each, and does only one thing with a row: it is yielded, dropped or quarantined.',
+      },
+    );
+  }
+
+  /** For a stage that ends before it was given all rows. */
+  endedEarly(): AttuneError {
+    return new AttuneError(
+      'DATA_ROWS_LOST',
+      `the stage "${this.name}" ended before it had read all rows; it was given ${this.rowsIn}.`,
+      {
+        remedy:
+          'A stage reads all rows. One that wants the first ones drops the others: context.drop(item, "beyond the limit").',
       },
     );
   }

@@ -84,12 +84,6 @@ export function dataStageKit(stage: DataStage, kit: DataStageKitOptions): KitChe
         fail('a second run loses other rows', 'Draw from context.seed alone, and keep no state.');
     }),
 
-    check('rows keep the place that they came from', async () => {
-      const { rows } = await run(kit.rows);
-      const lost = rows.findIndex(({ origin }) => typeof origin?.file !== 'string');
-      if (lost >= 0) fail(`row ${lost} has no origin`, 'Yield { ...item, row }, not { row }.');
-    }),
-
     check('no rows are no problem', async () => {
       await orExplained(() => run([]));
     }),
@@ -111,12 +105,15 @@ export function dataStageKit(stage: DataStage, kit: DataStageKitOptions): KitChe
   ];
 }
 
+/** Errors of a stage that is written badly. */
+const OF_THE_STAGE: readonly string[] = ['DATA_ROWS_LOST', 'DATA_STAGE_OUTPUT', 'DATA_ROW_VALUE'];
+
 /** An AttuneError is as good as a result. */
 async function orExplained(run: () => Promise<unknown>): Promise<void> {
   try {
     await run();
   } catch (error) {
-    if (!AttuneError.isInstance(error) || error.code === 'DATA_ROWS_LOST') throw error;
+    if (!AttuneError.isInstance(error) || OF_THE_STAGE.includes(error.code)) throw error;
   }
 }
 

@@ -71,7 +71,7 @@ const broken: Readonly<Record<string, [DataStage, RegExp]>> = {
     stage(async function* (given) {
       for await (const { row } of given) yield { row } as never;
     }),
-    /row 0 has no origin/,
+    /an object with row as a row; expected { row, origin }/,
   ],
   'fails without rows': [
     stage(async function* (given) {
@@ -81,7 +81,7 @@ const broken: Readonly<Record<string, [DataStage, RegExp]>> = {
       held[0]!.row.text;
       yield* held.slice(1);
     }),
-    /Cannot read properties of undefined/,
+    /gave nothing \(undefined\) as a row/,
   ],
   'fails on an odd row': [
     stage(async function* (given) {
