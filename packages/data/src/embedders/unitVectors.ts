@@ -33,7 +33,9 @@ export async function unitVectors(
   let dimension = 0;
   let chunk: string[] = [];
   const flush = async () => {
-    const vectors = await embedder.embed(chunk, { signal });
+    const vectors: readonly ArrayLike<number>[] = await embedder.embed(chunk, { signal });
+    if (!Array.isArray(vectors) || !vectors.every((vector) => vector?.length > 0))
+      throw wrong(embedder, 'gave no list of vectors with numbers');
     if (vectors.length !== chunk.length)
       throw wrong(embedder, `gave ${vectors.length} vectors for ${chunk.length} texts`);
     if (count === 0) dimension = vectors[0]!.length;

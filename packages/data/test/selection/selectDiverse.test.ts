@@ -175,6 +175,12 @@ describe('selectDiverse', () => {
       'gave numbers that are not finite for text 4',
       (texts: readonly string[]) => texts.map((_, i) => Float32Array.of(i === 4 ? Number.NaN : 1)),
     ],
+    [4, 'gave no list of vectors with numbers', () => undefined as never],
+    [
+      5,
+      'gave no list of vectors with numbers',
+      (texts: readonly string[]) => texts.map(() => new Float32Array(0)),
+    ],
   ])('an embedder that is wrong is an error: %i', async (_n, message, vectors) => {
     const embedder: Embedder = {
       name: 'wrong',
