@@ -7,11 +7,11 @@ import type { Embedder } from '../contract/embedder.js';
 import { chosenEmbedder } from '../embedders/embedderChoice.js';
 import { unitVectors } from '../embedders/unitVectors.js';
 import { isModel } from '../models/modelChoice.js';
-import { DeviceScreen } from './deviceScreen.js';
+import { DeviceScreen, GROUP, type Screened } from './deviceScreen.js';
 import { IntList } from './growing.js';
 import { HyperplaneIndex } from './hyperplaneIndex.js';
 import type { SemanticPlan } from './options.js';
-import { BLOCK, Nearest, searchBlock, VectorBlocks } from './vectorBlocks.js';
+import { BLOCK, Nearest, searchBlock, searchRange, VectorBlocks } from './vectorBlocks.js';
 import type { Verdict } from './verdicts.js';
 
 /** Rounding of the vectors: copies of a text have a cosine of 1 - 1e-7. */
@@ -57,20 +57,29 @@ export class SemanticJudge implements Disposable {
         { remedy: 'An embedder gives vectors of one length, whatever it is asked.' },
       );
     const nearest = new Nearest(texts.length);
-    await this.#search(data, texts.length, nearest);
+    const screened = await this.#search(data, texts.length, nearest);
     const before = vectors.count;
+    /** Which of the batch is the first vector, the second one, ... behind those before. */
+    const stayed: number[] = [];
     return rows.map((row, i) => {
       const at = i * dimension;
-      for (let place = before; place < vectors.count; place++)
-        nearest.offer(i, place, vectors.cosine(place, data, at));
+      for (const [n, other] of stayed.entries())
+        if (screened === null || screened.own[i * texts.length + other]! >= this.#leastOnDevice)
+          nearest.offer(i, before + n, vectors.cosine(before + n, data, at));
       const cosine = nearest.cosine[i]!;
       if (cosine >= this.plan.threshold - ROUNDING) {
         const of = this.#rows.values[nearest.at[i]!]!;
         return { reason: 'semantic-duplicate', of, similarity: Math.min(1, cosine) };
       }
       this.#add(data, at, row);
+      stayed.push(i);
       return null;
     });
+  }
+
+  /** Pairs that may reach the threshold, as far as the device can tell. */
+  get #leastOnDevice(): number {
+    return this.plan.threshold - DEVICE_ROUNDING;
   }
 
   #add(data: Float32Array, at: number, row: number): void {
@@ -80,32 +89,34 @@ export class SemanticJudge implements Disposable {
     this.index?.add(data, at);
   }
 
-  /** The most similar vector of those before this batch. */
-  async #search(data: Float32Array, count: number, nearest: Nearest): Promise<void> {
+  /**
+   * Finds the most similar vector of those before this batch, where one reaches the threshold.
+   *
+   * @returns what the device says; null where it was not asked
+   */
+  async #search(data: Float32Array, count: number, nearest: Nearest): Promise<Screened | null> {
     const vectors = this.#vectors!;
     if (this.index === null && vectors.count > this.plan.exactRows) this.#startIndex();
     if (this.index) {
       for (let i = 0; i < count; i++) this.index.search(data, i * vectors.dimension, i, nearest);
-      return;
+      return null;
     }
-    const all = Array.from({ length: count }, (_, i) => i);
-    const screened = await this.#screened(data);
-    for (let block = 0; block < vectors.blocks.length; block++) {
-      const maxima = screened[block];
-      const least = this.plan.threshold - DEVICE_ROUNDING;
-      const which = maxima ? all.filter((i) => maxima[i]! >= least) : all;
-      searchBlock(vectors, block, data, which, nearest);
+    if (this.engine === null) {
+      vectors.blocks.forEach((_, block) => {
+        searchBlock(vectors, block, data, nearest);
+      });
+      return null;
     }
-  }
-
-  /** What the device says of the blocks that are full. */
-  async #screened(data: Float32Array): Promise<Float32Array[]> {
-    const vectors = this.#vectors!;
-    const full = Math.floor(vectors.count / BLOCK);
-    if (this.engine === null || full === 0) return [];
-    this.#screen ??= new DeviceScreen(this.engine, vectors.dimension);
-    while (this.#screen.blocks < full) this.#screen.add(vectors.blocks[this.#screen.blocks]!);
-    return this.#screen.maxima(data);
+    this.#screen ??= new DeviceScreen(this.engine, vectors);
+    const screened = await this.#screen.screen(data);
+    for (let i = 0; i < count; i++)
+      for (let group = 0; group * GROUP < vectors.count; group++) {
+        if (screened.groups[i * screened.count + group]! < this.#leastOnDevice) continue;
+        const start = group * GROUP;
+        const end = Math.min(start + GROUP, vectors.count);
+        searchRange(vectors, [start, end], data, i, nearest);
+      }
+    return screened;
   }
 
   #startIndex(): void {

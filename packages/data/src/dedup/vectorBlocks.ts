@@ -49,24 +49,38 @@ export class Nearest {
   }
 }
 
+/** Compares one query with the vectors from `start` on, before `end`. */
+export function searchRange(
+  vectors: VectorBlocks,
+  [start, end]: readonly [number, number],
+  queries: Float32Array,
+  query: number,
+  nearest: Nearest,
+): void {
+  const at = query * vectors.dimension;
+  for (let place = start; place < end; place++)
+    nearest.offer(query, place, vectors.cosine(place, queries, at));
+}
+
 /**
  * Compares queries with all vectors of a block: [Q, D] x [B, D]^T. Four queries at a time, so that
  * a number of the block is loaded once for four products.
- *
- * @param which the queries that are compared
  */
 export function searchBlock(
   vectors: VectorBlocks,
   block: number,
   queries: Float32Array,
-  which: readonly number[],
   nearest: Nearest,
 ): void {
   const { dimension } = vectors;
   const data = vectors.blocks[block]!;
   const length = vectors.lengthOf(block);
-  for (let i = 0; i < which.length; i += 4) {
-    const [q0, q1 = q0, q2 = q0, q3 = q0] = which.slice(i, i + 4) as [number, ...number[]];
+  const most = queries.length / dimension - 1;
+  for (let q0 = 0; q0 <= most; q0 += 4) {
+    // Beyond the last one: that one again.
+    const q1 = Math.min(q0 + 1, most);
+    const q2 = Math.min(q0 + 2, most);
+    const q3 = Math.min(q0 + 3, most);
     const a0 = queries.subarray(q0 * dimension, (q0 + 1) * dimension);
     const a1 = queries.subarray(q1 * dimension, (q1 + 1) * dimension);
     const a2 = queries.subarray(q2 * dimension, (q2 + 1) * dimension);

@@ -138,7 +138,7 @@ describe('the search', () => {
     for (let i = 7; i < count; i++) others.add(data.subarray(i * dimension, (i + 1) * dimension));
     const nearest = new Nearest(7);
     others.blocks.forEach((_, block) => {
-      searchBlock(others, block, queries, [0, 1, 2, 3, 4, 5, 6], nearest);
+      searchBlock(others, block, queries, nearest);
     });
     for (let i = 0; i < 7; i++) {
       let best = -1;
