@@ -225,6 +225,18 @@ await attune.dispose();
   run(consumer, process.execPath, 'program.js');
 });
 
+check('tables are read by a process of their own', () => {
+  const tables = join(root, 'packages', 'data', 'test', 'fixtures', 'tables');
+  const files = ['chats-zstd.parquet', 'chats-lz4.feather'].map((name) => join(tables, name));
+  const program = `import { readRows } from '@attune/data';
+for (const file of ${JSON.stringify(files)}) {
+  let rows = 0;
+  for await (const read of readRows(file)) if ('row' in read) rows++;
+  if (rows !== 40) throw new Error(rows + ' rows of ' + file);
+}`;
+  run(consumer, process.execPath, '--input-type=module', '-e', program);
+});
+
 for (const [module, moduleResolution] of [
   ['NodeNext', 'NodeNext'],
   ['ESNext', 'Bundler'],

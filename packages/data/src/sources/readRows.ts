@@ -18,7 +18,7 @@ import { readJsonLines } from './jsonLines.js';
 import { type ReadRowsOptions, type ReadRules, readOptions } from './options.js';
 import { Places } from './places.js';
 import { readPlainText } from './plainText.js';
-import { readTable } from './tables.js';
+import { readTable } from './tables/readTable.js';
 import { toUtf8, type Utf8Text } from './transcode.js';
 import { unzstd } from './zstd.js';
 

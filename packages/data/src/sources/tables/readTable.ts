@@ -1,17 +1,15 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import type { Row } from '@attune/core';
-import type { ReadRow } from '../contract/dataRow.js';
-import type { TableRules } from './options.js';
-import type { Places } from './places.js';
-import { readerFunctions, serveName, type TableAnswer, type TableJob } from './tableReader.js';
+import { AttuneError, type Row } from '@attune/core';
+import type { ReadRow } from '../../contract/dataRow.js';
+import type { TableRules } from '../options.js';
+import type { Places } from '../places.js';
+import type { TableAnswer, TableJob } from './messages.js';
 
-/** Longest time for some rows. What takes longer hangs: 16 MB are decoded in a part of a second. */
-const PATIENCE_MS = 10_000;
-
-/** Memory of the reader: rows of 16 MB, many times over. */
-const MEMORY_MB = 1024;
+/** Memory of the reader for what it makes of the bytes. */
+const HEAP_MB = 1024;
 
 /**
  * Rows of a Parquet or Arrow file, by a process of its own. Integers are numbers below 2^53 and
@@ -23,12 +21,8 @@ export async function* readTable(
   places: Places,
   rules: TableRules,
 ): AsyncGenerator<ReadRow[]> {
-  const reader = startReader({
-    kind,
-    file,
-    columns: rules.columns ?? null,
-    binary: rules.binary,
-  });
+  const { columns = null, binary } = rules;
+  const reader = startReader({ kind, file, columns, binary });
   try {
     for (;;) {
       const answer = await nextAnswer(reader);
@@ -55,42 +49,29 @@ function readsOf(
 }
 
 function startReader(job: TableJob): ChildProcess {
-  const require = createRequire(import.meta.url);
-  const url = (name: string): string => pathToFileURL(require.resolve(name)).href;
-  const libraries =
-    job.kind === 'parquet'
-      ? { hyparquet: url('hyparquet'), compressors: url('hyparquet-compressors') }
-      : { arrow: url('apache-arrow'), zstd: url('fzstd') };
-  // What runs TypeScript may have put calls of __name, a helper of esbuild, into the functions.
-  const program = `
-const __name = (value) => value;
-${readerFunctions}
-const libraries = ${JSON.stringify(libraries)};
-const load = async (name) => {
-  if (libraries[name] === undefined) return null;
-  const module = await import(libraries[name]);
-  return module.default ?? module;
-};
-process.on('disconnect', () => process.exit());
-(async () => {
-  const [hyparquet, compressors, arrow, zstd] =
-    await Promise.all(['hyparquet', 'compressors', 'arrow', 'zstd'].map(load));
-  ${serveName}({
-    job: ${JSON.stringify(job)},
-    fs: require('node:fs'),
-    hyparquet,
-    compressors: compressors && compressors.compressors,
-    arrow,
-    decompressZstd: zstd && ((bytes) => zstd.decompress(bytes).slice()),
-  });
-})();`;
-  const flags = [`--max-old-space-size=${MEMORY_MB}`, '--no-warnings', '--input-type=commonjs'];
+  const here = import.meta.url;
+  // Beside this file in the bundle and in the sources, which tsx runs.
+  const isSource = here.endsWith('.ts');
+  const program = new URL(isSource ? './tableProcess.ts' : './tableProcess.js', here);
+  if (!existsSync(program))
+    throw new AttuneError('DATA_READER', `no program that reads tables at ${program.href}.`, {
+      remedy: 'A bundler left it behind: keep @attune/data external, or install it again.',
+    });
+  const typescript = isSource ? ['--import', tsxEverywhere(here)] : [];
   const { NODE_OPTIONS: _, ...env } = process.env;
-  return spawn(process.execPath, [...flags, '-e', program], {
+  return fork(program, [JSON.stringify(job)], {
+    execArgv: [`--max-old-space-size=${HEAP_MB}`, '--no-warnings', ...typescript],
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     serialization: 'advanced',
     env,
   });
+}
+
+/** A module that has tsx run TypeScript in threads, too, which `--import tsx` does not. */
+function tsxEverywhere(here: string): string {
+  const tsx = pathToFileURL(createRequire(here).resolve('tsx/package.json'));
+  const api = new URL('dist/esm/api/index.mjs', tsx).href;
+  return `data:text/javascript,import { register } from '${api}'; register();`;
 }
 
 /** An answer, or that there is none and never will be. */
@@ -101,7 +82,6 @@ type Answer =
 function nextAnswer(reader: ChildProcess): Promise<Answer> {
   return new Promise((resolve) => {
     const settle = (answer: Answer): void => {
-      clearTimeout(timer);
       reader.off('message', onMessage).off('error', onError).off('exit', onExit);
       resolve(answer);
     };
@@ -114,8 +94,10 @@ function nextAnswer(reader: ChildProcess): Promise<Answer> {
       });
     const onMessage = (answer: unknown): void => settle(answer as TableAnswer);
     const onError = (error: Error): void => fail(error.message);
-    const onExit = (): void => fail('its reader ran out of memory');
-    const timer = setTimeout(() => fail(`it took ${PATIENCE_MS / 1000} s`), PATIENCE_MS);
+    const onExit = (): void => {
+      if (reader.signalCode === 'SIGTERM') fail('its decoder did not come to an end');
+      else fail('its reader ran out of memory');
+    };
     reader.on('message', onMessage).on('error', onError).on('exit', onExit);
     if (reader.exitCode !== null || reader.signalCode !== null) onExit();
     else reader.send('next', (error) => error && fail(error.message));
