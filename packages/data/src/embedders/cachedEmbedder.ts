@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { PlainJson } from '@attune/core/util';
 import type { StageCache } from '../contract/dataStage.js';
 import type { EmbedCall, Embedder } from '../contract/embedder.js';
+import { askEmbedder } from './askEmbedder.js';
 
 /** An embedder whose vectors are kept, by what they depend on and the text. */
 export function cachedEmbedder(embedder: Embedder, cache: StageCache): Embedder {
@@ -19,12 +20,11 @@ export function cachedEmbedder(embedder: Embedder, cache: StageCache): Embedder 
       const vectors = (await Promise.all(keys.map((key) => cache.get(key)))).map(fromCache);
       const left = vectors.flatMap((vector, i) => (vector ? [] : [i]));
       if (left.length === 0) return vectors as Float32Array[];
-      const found = await embedder.embed(
+      const found = await askEmbedder(
+        embedder,
         left.map((i) => texts[i]!),
         call,
       );
-      // Too few vectors are told by who reads them.
-      if (found.length !== left.length) return found;
       await Promise.all(
         left.map((place, i) => {
           const vector = found[i]!;

@@ -1,5 +1,5 @@
-import { AttuneError } from '@attune/core';
 import type { EmbedCall, Embedder } from '../contract/embedder.js';
+import { askEmbedder, checkLength } from './askEmbedder.js';
 
 /** Vectors one after the other, [count, dimension], each of length 1 or all 0. */
 export interface UnitVectors {
@@ -33,11 +33,7 @@ export async function unitVectors(
   let dimension = 0;
   let chunk: string[] = [];
   const flush = async () => {
-    const vectors: readonly ArrayLike<number>[] = await embedder.embed(chunk, { signal });
-    if (!Array.isArray(vectors) || !vectors.every((vector) => vector?.length > 0))
-      throw wrong(embedder, 'gave no list of vectors with numbers');
-    if (vectors.length !== chunk.length)
-      throw wrong(embedder, `gave ${vectors.length} vectors for ${chunk.length} texts`);
+    const vectors = await askEmbedder(embedder, chunk, { signal });
     if (count === 0) dimension = vectors[0]!.length;
     const needed = (count + chunk.length) * dimension;
     if (needed > data.length) {
@@ -46,15 +42,10 @@ export async function unitVectors(
       data = larger;
     }
     for (const vector of vectors) {
-      if (vector.length !== dimension)
-        throw wrong(
-          embedder,
-          `gave a vector of ${vector.length} numbers after one of ${dimension}`,
-        );
+      checkLength(embedder, vector, dimension);
       const start = count * dimension;
       data.set(vector, start);
-      if (!toUnit(data.subarray(start, start + dimension)))
-        throw wrong(embedder, `gave numbers that are not finite for text ${count}`);
+      toUnit(data.subarray(start, start + dimension));
       count++;
     }
     chunk = [];
@@ -68,19 +59,12 @@ export async function unitVectors(
   return { data: data.subarray(0, count * dimension), count, dimension };
 }
 
-/** Divides a vector by its length; one of zeros stays. False: it has no finite length. */
-export function toUnit(vector: Float32Array): boolean {
+/** Divides a vector by its length; one of zeros stays. */
+function toUnit(vector: Float32Array): void {
+  // In float64: the square of no finite float32 is beyond it.
   let square = 0;
   for (const x of vector) square += x * x;
-  if (!Number.isFinite(square)) return false;
-  if (square > 0) {
-    const scale = 1 / Math.sqrt(square);
-    for (let i = 0; i < vector.length; i++) vector[i]! *= scale;
-  }
-  return true;
+  if (square === 0) return;
+  const scale = 1 / Math.sqrt(square);
+  for (let i = 0; i < vector.length; i++) vector[i]! *= scale;
 }
-
-const wrong = ({ name }: Embedder, what: string): AttuneError =>
-  new AttuneError('DATA_EMBEDDER', `the embedder ${JSON.stringify(name)} ${what}.`, {
-    remedy: 'An embedder gives one vector of finite numbers for each text, all of one length.',
-  });

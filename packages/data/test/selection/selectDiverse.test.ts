@@ -172,13 +172,13 @@ describe('selectDiverse', () => {
     ],
     [
       3,
-      'gave numbers that are not finite for text 4',
+      'gave numbers that are not finite for text "',
       (texts: readonly string[]) => texts.map((_, i) => Float32Array.of(i === 4 ? Number.NaN : 1)),
     ],
-    [4, 'gave no list of vectors with numbers', () => undefined as never],
+    [4, 'gave nothing (undefined) for 30 texts', () => undefined as never],
     [
       5,
-      'gave no list of vectors with numbers',
+      'gave no numbers for a text',
       (texts: readonly string[]) => texts.map(() => new Float32Array(0)),
     ],
   ])('an embedder that is wrong is an error: %i', async (_n, message, vectors) => {
