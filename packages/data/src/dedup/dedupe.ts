@@ -16,9 +16,9 @@ export const dedupeStage = defineDataStage({
  * Leaves out rows that are copies, or nearly, of one that stays. Reasons: 'duplicate',
  * 'near-duplicate', 'semantic-duplicate', looked for in this order. Rows without text stay.
  *
- * Rows are given as they come, unless the first one has a split, or `keep` or `grouping` needs all of them:
- * then they are held in a file. Memory for each row that stays: 60 bytes, for near-duplicates 200
- * more and its text as UTF-8, for semantic ones its vector.
+ * Rows are given as they come, unless the first one has a split, or `keep` or `grouping` needs all
+ * of them: then they are held in a file. Memory for each row that stays: 60 bytes, for
+ * near-duplicates 200 more and its text as UTF-8, for semantic ones its vector.
  *
  * @example
  * const { rows, report } = await dedupe(all, { near: { threshold: 0.8 } });
