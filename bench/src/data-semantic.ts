@@ -1,7 +1,8 @@
 // Rows of the same meaning among vectors that are given, each run in a process of its own: `dedupe`
 // exactly, on the device, and by its index, on the processor. With --torch PYTHON the same as
 // blocked products of PyTorch, which says what is right: `recall` and `precision` are of the rows
-// that go there. `cpuMs` is the CPU time of all threads; `anonymousMegabytes` the peak, vectors included.
+// that go there. `cpuMs` is the CPU time of all threads; `anonymousMegabytes` the peak, vectors
+// included.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
