@@ -5,10 +5,11 @@ import { defineDataStage } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { type Asking, providerFingerprint } from '../providers/asking.js';
 import { orderedMap } from '../providers/orderedMap.js';
+import type { Refusal } from '../providers/refusal.js';
 import { answerOf } from '../schemas/rowText.js';
 import { askOf, madeRow } from './askOf.js';
-import { askingOf, askingShape } from './augmentShape.js';
-import { bareText, isRefusal, saysNothing, unwrapped } from './textRules.js';
+import { askingOf, askingShape, leaveOut } from './augmentShape.js';
+import { bareText, isRefusal, textFault, unwrapped } from './textRules.js';
 
 /** Raised with any word below. */
 const PROMPT_VERSION = 1;
@@ -48,7 +49,7 @@ export const backTranslateStage = defineDataStage({
     prompt: PROMPT_VERSION,
   }),
   async *run(rows, parsed, context) {
-    const asking = askingOf(parsed.provider, context, WHERE);
+    const asking = askingOf(parsed.provider, parsed.onRefusal, context, WHERE);
     const seed = parsed.seed ?? context.seed;
     let withoutRequest = 0;
     const translated = orderedMap(rows, asking.provider.maxConcurrent, async (item) => {
@@ -79,7 +80,9 @@ export const backTranslateStage = defineDataStage({
         context.added(made, 'translated there and back');
         const isKnown = seen.has(bareText(text));
         seen.add(bareText(text));
-        if (fault === null && !isKnown) yield made;
+        if (fault !== null && typeof fault === 'object')
+          leaveOut(context, parsed.onRefusal, made, fault);
+        else if (fault === null && !isKnown) yield made;
         else context.drop(made, fault ?? 'unchanged', parsed.through[i]);
       }
     }
@@ -91,7 +94,7 @@ export const backTranslateStage = defineDataStage({
 interface Translated {
   readonly text: string;
   readonly model: string;
-  readonly fault: string | null;
+  readonly fault: string | Refusal | null;
 }
 
 async function thereAndBack(
@@ -102,14 +105,17 @@ async function thereAndBack(
   seed: number,
 ): Promise<Translated> {
   const translate = async (from: string, to: string): Promise<Translated> => {
-    const { texts, finishReasons, model } = await asking.complete({
+    const { completion, refusal } = await asking.ask({
       messages: [{ role: 'user', content: translatePrompt(from, to) }],
       temperature,
       maxTokens,
       seed,
     });
+    if (refusal) return { text: from, model: asking.provider.name, fault: refusal };
+    const { texts, finishReasons, model } = completion;
     const translation = unwrapped(texts[0]!.replace(/^\s*<text>|<\/text>\s*$/g, ''));
-    return { text: translation, model, fault: faultOf(translation, finishReasons[0] === 'length') };
+    const fault = textFault(translation, finishReasons[0], isRefusal(text));
+    return { text: translation, model, fault: fault === 'a refusal' ? 'refusal' : fault };
   };
   const there = await translate(text, pivot);
   if (there.fault !== null) return there;
@@ -119,12 +125,6 @@ async function thereAndBack(
   const [least, most] = lengthRatio;
   if (ratio < least || ratio > most) return { ...back, fault: 'length has changed' };
   return keeps(text, back.text) ? back : { ...back, fault: 'numbers or addresses have changed' };
-}
-
-function faultOf(text: string, isCutOff: boolean): string | null {
-  if (saysNothing(text)) return 'empty';
-  if (isCutOff) return 'cut off';
-  return isRefusal(text) ? 'refusal' : null;
 }
 
 /** Whether all numbers, addresses and code spans are still there, as often as before. */
@@ -140,8 +140,9 @@ function keeps(before: string, after: string): boolean {
  *
  * The row itself stays; paraphrases have its format, origin, part and other columns, and a column
  * `augmentation` with the language they went through. Left out are paraphrases that are
- * "unchanged", "empty", "cut off" or a "refusal", and where "length has changed" or "numbers or
- * addresses have changed". They count as added and as dropped.
+ * "unchanged", "empty", "filtered", "cut off" or a "refusal", where "length has changed" or
+ * "numbers or addresses have changed", and those whose requests the provider refuses, as
+ * `onRefusal` says. They count as added and as dropped.
  *
  * @see Sennrich et al., "Improving neural machine translation models with monolingual data",
  *   arXiv:1511.06709

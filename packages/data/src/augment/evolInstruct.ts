@@ -4,9 +4,11 @@ import type { DataRow } from '../contract/dataRow.js';
 import { defineDataStage } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { type Asking, providerFingerprint } from '../providers/asking.js';
+import type { LLMFinishReason } from '../providers/llmProvider.js';
 import { orderedMap } from '../providers/orderedMap.js';
+import type { Refusal } from '../providers/refusal.js';
 import { askOf, madeRow, rngOf } from './askOf.js';
-import { askingOf, askingShape } from './augmentShape.js';
+import { askingOf, askingShape, leaveOut } from './augmentShape.js';
 import {
   EVOL_OPERATIONS,
   EVOL_PROMPT_VERSION,
@@ -16,7 +18,7 @@ import {
   PROMPT_WORDS,
   readEquality,
 } from './evolPrompts.js';
-import { bareText, isRefusal, saysNothing, unwrapped } from './textRules.js';
+import { bareText, isRefusal, textFault, unwrapped } from './textRules.js';
 
 const evolShape = {
   ...askingShape,
@@ -55,7 +57,7 @@ interface Evolution {
   readonly instruction: string;
   readonly answer: string | null;
   readonly model: string;
-  readonly fault: string | null;
+  readonly fault: string | Refusal | null;
 }
 
 /** Adds harder and rarer versions of instructions. */
@@ -68,7 +70,7 @@ export const evolInstructStage = defineDataStage({
     prompt: prompt ? String(prompt) : EVOL_PROMPT_VERSION,
   }),
   async *run(rows, parsed, context) {
-    const asking = askingOf(parsed.provider, context, WHERE);
+    const asking = askingOf(parsed.provider, parsed.onRefusal, context, WHERE);
     const seed = parsed.seed ?? context.seed;
     let withoutRequest = 0;
     let unreadable = 0;
@@ -98,7 +100,8 @@ export const evolInstructStage = defineDataStage({
         };
         context.added(made, 'evolved');
         if (fault === null) yield made;
-        else context.drop(made, fault, operation);
+        else if (typeof fault === 'string') context.drop(made, fault, operation);
+        else leaveOut(context, parsed.onRefusal, made, fault);
       }
     }
     context.fact('spent', asking.spentFact);
@@ -146,42 +149,41 @@ async function evolveOnce(
   }: Options & { readonly operation: EvolOperation; readonly round: number; readonly seed: number },
 ): Promise<Evolution> {
   const request = (content: string) =>
-    asking.complete({
+    asking.ask({
       messages: [{ role: 'user', content }],
       temperature,
       maxTokens,
       seed: seed + round,
     });
-  const written = await request(prompt(operation, before));
+  const { completion: written, refusal } = await request(prompt(operation, before));
+  if (refusal) {
+    const model = asking.provider.name;
+    return { operation, round, instruction: before, model, answer: null, fault: refusal };
+  }
   const instruction = unwrapped(written.texts[0]!);
   const common = { operation, round, instruction, model: written.model };
-  const fault = faultOf(before, instruction, written.finishReasons[0] === 'length');
+  const fault = faultOf(before, instruction, written.finishReasons[0]);
   if (fault !== null || !wantsAnswer) return { ...common, answer: null, fault };
   const answered = await request(instruction);
-  const answer = answered.texts[0]!.trim();
-  return { ...common, answer, fault: answerFault(answer, answered.finishReasons[0] === 'length') };
+  if (answered.refusal) return { ...common, answer: null, fault: answered.refusal };
+  const answer = answered.completion.texts[0]!.trim();
+  const wrong = textFault(answer, answered.completion.finishReasons[0]);
+  return { ...common, answer, fault: wrong && `answer is ${wrong}` };
 }
 
 /** Elimination of the paper's section 3.3, by what can be seen without a model. */
-function faultOf(before: string, after: string, isCutOff: boolean): string | null {
-  if (saysNothing(after)) return 'evolution is empty';
-  if (isCutOff) return 'evolution is cut off';
+function faultOf(before: string, after: string, reason: LLMFinishReason | undefined) {
+  const fault = textFault(after, reason, isRefusal(before));
+  if (fault !== null) return `evolution is ${fault}`;
   if (bareText(after) === bareText(before)) return 'evolution is unchanged';
   const lower = after.toLowerCase();
   const copied = PROMPT_WORDS.some(
     (words) => lower.includes(words) && !before.toLowerCase().includes(words),
   );
-  if (copied) return 'evolution copies its prompt';
-  return isRefusal(after) ? 'evolution is a refusal' : null;
+  return copied ? 'evolution copies its prompt' : null;
 }
 
-function answerFault(answer: string, isCutOff: boolean): string | null {
-  if (saysNothing(answer)) return 'answer is empty';
-  if (isCutOff) return 'answer is cut off';
-  return isRefusal(answer) ? 'answer is a refusal' : null;
-}
-
-/** A reply that is neither word says nothing against the evolution: it is counted. */
+/** No reply, or one that is neither word, says nothing against the evolution: it is counted. */
 async function differs(
   asking: Asking,
   before: string,
@@ -189,13 +191,13 @@ async function differs(
   seed: number,
   onUnreadable: () => void,
 ): Promise<boolean> {
-  const reply = await asking.text({
+  const { completion } = await asking.ask({
     messages: [{ role: 'user', content: equalPrompt(before, after) }],
     temperature: 0,
     maxTokens: 64,
     seed,
   });
-  const word = readEquality(reply);
+  const word = completion && readEquality(completion.texts[0]!);
   if (word === null) onUnreadable();
   return word !== 'equal';
 }
@@ -211,8 +213,8 @@ async function differs(
  *
  * Eliminated are evolutions that say nothing, are cut off, are unchanged, copy words of the prompt,
  * refuse, or ask the same by the model's own word; and those whose answer says nothing, is cut off
- * or is a refusal ("sorry" and its like in fewer than 80 words). They count as added and as
- * dropped.
+ * or is a refusal ("sorry" and its like in fewer than 80 words); and those whose requests the
+ * provider refuses, as `onRefusal` says. They count as added and as dropped.
  *
  * @see Xu et al., "WizardLM: Empowering large language models to follow complex instructions",
  *   arXiv:2304.12244

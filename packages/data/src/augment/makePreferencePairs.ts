@@ -6,12 +6,12 @@ import { isModel } from '../models/modelChoice.js';
 import { modelFingerprint } from '../models/modelFingerprint.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { providerFingerprint } from '../providers/asking.js';
-import type { LLMMessage } from '../providers/llmProvider.js';
+import type { LLMCompletion, LLMMessage } from '../providers/llmProvider.js';
 import { orderedMap } from '../providers/orderedMap.js';
 import { providerChoice } from '../providers/providerChoice.js';
 import { answerOf } from '../schemas/rowText.js';
 import { askOf, madeRow } from './askOf.js';
-import { askingOf, askingShape } from './augmentShape.js';
+import { askingOf, askingShape, leaveOut } from './augmentShape.js';
 import { choosePair, LengthBalance, type Scored } from './choosePair.js';
 import {
   type CompletionScorer,
@@ -75,41 +75,41 @@ export const preferencePairsStage = defineDataStage({
     scorer: scorer ? String(scorer) : null,
   }),
   async *run(rows, parsed, context) {
-    const asking = askingOf(parsed.provider, context, WHERE);
+    const asking = askingOf(parsed.provider, parsed.onRefusal, context, WHERE);
     const seed = parsed.seed ?? context.seed;
-    const judging = parsed.judge ? askingOf(parsed.judge, context, WHERE) : null;
+    const judging = parsed.judge ? askingOf(parsed.judge, parsed.onRefusal, context, WHERE) : null;
     const score = scorerOf(parsed, judging && judgeScorer(judging, seed, parsed.criteria));
     const balance = new LengthBalance();
     const scoredRows = orderedMap(rows, asking.provider.maxConcurrent, async (item) => {
       const ask = askOf(item.row);
-      if (!ask) return { item, ask: null };
-      const { texts, model } = await asking.complete({
+      if (!ask) return { item, refusal: null, found: null };
+      const { completion, refusal } = await asking.ask({
         messages: messagesOf(item.row, ask.instruction),
         temperature: parsed.temperature,
         maxTokens: parsed.maxTokens,
         n: parsed.samples,
         seed,
       });
+      if (refusal) return { item, refusal, found: null };
       const own = parsed.includeAnswer ? answerOf(item.row) : null;
-      const candidates = [...new Set([...texts, ...(own === null ? [] : [own])])]
-        .map((text) => text.trim())
-        .filter((text) => text !== '');
+      const candidates = wholeTexts(completion, own);
       const scores = await score({ prompt: ask.instruction, completions: candidates });
       checkScores(scores, candidates.length);
       const scored = candidates.flatMap((text, i): Scored[] => {
         const value = scores[i]!;
         return value === null ? [] : [{ text, score: value }];
       });
-      return { item, ask, candidates, scored, model };
+      return { item, refusal: null, found: { candidates, scored, model: completion.model } };
     });
-    for await (const found of scoredRows) {
-      const { item, ask } = found;
-      if (!ask) {
-        context.drop(item, 'no single request');
+    for await (const { item, refusal, found } of scoredRows) {
+      if (refusal) leaveOut(context, parsed.onRefusal, item, refusal);
+      if (!found) {
+        if (!refusal) context.drop(item, 'no single request');
         continue;
       }
       const { candidates, scored, model } = found;
-      if (candidates.length < 2) context.drop(item, 'answers are all the same');
+      if (candidates.length === 0) context.drop(item, 'no whole answer');
+      else if (candidates.length === 1) context.drop(item, 'answers are all the same');
       else if (scored.length < 2) context.drop(item, 'answers have no scores');
       else {
         const pair = choosePair(
@@ -134,6 +134,13 @@ export const preferencePairsStage = defineDataStage({
     if (judging) context.fact('spent by the judge', judging.spentFact);
   },
 });
+
+/** Answers that differ, without those that are empty, cut off or filtered. */
+function wholeTexts({ texts, finishReasons }: LLMCompletion, own: string | null): string[] {
+  const whole = texts.filter((_, i) => !['length', 'content_filter'].includes(finishReasons[i]!));
+  const all = [...whole, ...(own === null ? [] : [own])].map((text) => text.trim());
+  return [...new Set(all)].filter((text) => text !== '');
+}
 
 /** @throws INVALID_OPTION unless exactly one scores */
 function scorerOf(
@@ -225,8 +232,10 @@ function pairRow(row: Row, chosen: Scored, rejected: Scored, model: string): Row
  *
  * A row becomes `{ prompt, chosen, rejected, chosen_score, rejected_score, augmentation }` with its
  * other columns: texts for rows of text, messages for conversations. Dropped are rows "no single
- * request", "answers are all the same", "answers have no scores", "scores are too close", "lengths
- * are too different". The report has `lengths`: the share of pairs whose chosen answer is the
+ * request", "no whole answer" (empty, cut off or filtered ones are none), "answers are all the
+ * same", "answers have no scores", "scores are too close", "lengths are too different", and those
+ * that the provider refuses, as `onRefusal` says. An answer that the judge's provider refuses has
+ * no score. The report has `lengths`: the share of pairs whose chosen answer is the
  * longer one, and the geometric mean of their length ratios (1 is balance).
  *
  * @throws INVALID_OPTION unless one of judge, rewardModel, scorer is given; DATA_SCORES

@@ -5,11 +5,12 @@ import { defineDataStage, type HeldRows, type StageContext } from '../contract/d
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { type Asking, providerFingerprint } from '../providers/asking.js';
 import { orderedMap } from '../providers/orderedMap.js';
+import type { Refusal } from '../providers/refusal.js';
 import { type Ask, askOf, madeRow, rngOf } from './askOf.js';
-import { askingOf, askingShape } from './augmentShape.js';
-import { BLOCKED_WORDS, instructionFault, readList } from './instructionFilter.js';
+import { askingOf, askingShape, leaveOut } from './augmentShape.js';
+import { BLOCKED_STARTS, BLOCKED_WORDS, instructionFault, readList } from './instructionFilter.js';
 import { RougePool } from './rouge.js';
-import { isRefusal, saysNothing } from './textRules.js';
+import { textFault } from './textRules.js';
 
 /** Raised with any word below. */
 const PROMPT_VERSION = 1;
@@ -31,15 +32,17 @@ const selfInstructShape = {
   maxRequests: z.int().min(1).optional(),
   /** ROUGE-L F above which an instruction is too like one of the pool. Default 0.7, the paper's. */
   maxRouge: z.number().min(0).max(1).default(0.7).meta({ aka: 'rougethreshold threshold' }),
-  /** Least words. Default 3. */
-  minWords: z.int().min(1).default(3),
+  /** Least words, between spaces. Default 4, as the authors' code has it. */
+  minWords: z.int().min(1).default(4),
   /** Most words. Default 150. */
   maxWords: z.int().min(1).default(150),
-  /** Words that no instruction may have. Default: image, graph, file, video and their like. */
+  /** Words that no instruction may have. Default the authors': image, graph, file, "go to". */
   blockedWords: z
-    .array(z.string())
+    .array(z.string().min(1))
     .default([...BLOCKED_WORDS])
     .meta({ aka: 'blacklist' }),
+  /** Words that no instruction may begin with. Default the authors': "write a program". */
+  blockedStarts: z.array(z.string().min(1)).default([...BLOCKED_STARTS]),
   /** Whether each new instruction is answered. Default true. */
   answer: z.boolean().default(true),
   /** Words of a request of one's own, for examples and a number. Default: ours. */
@@ -99,15 +102,17 @@ export const selfInstructStage = defineDataStage({
       context.warn('no row asks anything: there is nothing to make instructions after.');
       return;
     }
-    const asking = askingOf(parsed.provider, context, WHERE);
+    const asking = askingOf(parsed.provider, parsed.onRefusal, context, WHERE);
     const seed = parsed.seed ?? context.seed;
     const found = invent(asking, { parsed, context, seed, seeds, pool, held });
     for await (const made of orderedMap(found, asking.provider.maxConcurrent, (one) =>
       answered(asking, one, parsed, seed),
     )) {
       context.added(made.item, 'made up');
-      if (made.fault === null) yield made.item;
-      else context.drop(made.item, made.fault);
+      const { item, fault } = made;
+      if (fault === null) yield item;
+      else if (typeof fault === 'string') context.drop(item, fault);
+      else leaveOut(context, parsed.onRefusal, item, fault);
     }
     context.fact('spent', asking.spentFact);
   },
@@ -138,18 +143,20 @@ async function* invent(asking: Asking, parts: Inventing): AsyncGenerator<Invente
   const known: Known[] = [];
   let requests = 0;
   let filtered = 0;
+  let refused = 0;
+  let lastRefusal: Refusal | null = null;
   while (known.length < count && requests < maxRequests) {
     const round = Array.from(
       { length: Math.min(requestsPerRound, maxRequests - requests) },
       (_, i) => {
         const number = requests + i;
-        return { number, shown: draw(seeds, known, parsed.examples, seed, number) };
+        return { number, ...draw(seeds, known, parsed.examples, seed, number) };
       },
     );
     requests += round.length;
     const replies = await Promise.all(
       round.map(({ number, shown }) =>
-        asking.complete({
+        asking.ask({
           messages: [
             {
               role: 'user',
@@ -165,12 +172,18 @@ async function* invent(asking: Asking, parts: Inventing): AsyncGenerator<Invente
         }),
       ),
     );
-    for (const [i, reply] of replies.entries()) {
-      const { number, shown } = round[i]!;
+    for (const [i, { completion: reply, refusal }] of replies.entries()) {
+      const { number, shown, parent: first } = round[i]!;
+      if (refusal) {
+        refused++;
+        lastRefusal = refusal;
+        continue;
+      }
       const listed = readList(reply.texts[0]!);
       // The last of a list that is cut off is half an instruction.
-      const whole = reply.finishReasons[0] === 'length' ? listed.slice(0, -1) : listed;
-      const parent = await held.at(shown[0]!.index);
+      const isCut = ['length', 'content_filter'].includes(reply.finishReasons[0]!);
+      const whole = isCut ? listed.slice(0, -1) : listed;
+      const parent = await held.at(first.index);
       for (const text of whole) {
         if (known.length >= count) break;
         const like = pool.findLike(text, parsed.maxRouge);
@@ -200,32 +213,40 @@ async function* invent(asking: Asking, parts: Inventing): AsyncGenerator<Invente
           continue;
         }
         pool.add(text);
-        known.push({ text, index: shown[0]!.index });
+        known.push({ text, index: first.index });
         yield one;
       }
     }
     context.progress(known.length, count);
   }
+  if (lastRefusal)
+    context.warn(
+      `${refused} of ${requests} requests for instructions were refused; the last: ${lastRefusal.detail}`,
+    );
   if (known.length < count)
     context.warn(
       `${known.length} of ${count} instructions came of ${requests} requests; ${filtered} were filtered. Raise maxRequests, or maxRouge.`,
     );
 }
 
-/** Rows of the pool for one request: up to a quarter of them new ones, without repetition. */
+/**
+ * Rows of the pool for one request: up to a quarter of them new ones, without repetition, in an
+ * order of their own. What comes of it is written like the first that is a row.
+ */
 function draw(
   seeds: readonly Known[],
   known: readonly Known[],
   count: number,
   seed: number,
   request: number,
-): Known[] {
+): { readonly shown: readonly Known[]; readonly parent: Known } {
   const rng = rngOf(seed, WHERE, String(request));
   const pick = (from: readonly Known[], n: number) =>
     [...rng.permutation(from.length).slice(0, n)].map((i) => from[i]!);
   const newer = pick(known, Math.min(known.length, Math.floor(count / 4)));
-  // The parent of what comes of it is a row.
-  return [...pick(seeds, count - newer.length), ...newer];
+  const rows = pick(seeds, count - newer.length);
+  const all = [...rows, ...newer];
+  return { shown: [...rng.permutation(all.length)].map((i) => all[i]!), parent: rows[0]! };
 }
 
 const rowOf = ({ parent, ask, text, how }: Invented, answer: string | null): DataRow => ({
@@ -238,33 +259,31 @@ async function answered(
   one: Invented,
   { answer, temperature, maxTokens }: Options,
   seed: number,
-): Promise<{ readonly item: DataRow; readonly fault: string | null }> {
+): Promise<{ readonly item: DataRow; readonly fault: string | Refusal | null }> {
   if (!answer) return { item: rowOf(one, null), fault: null };
-  const { texts, finishReasons } = await asking.complete({
+  const { completion, refusal } = await asking.ask({
     messages: [{ role: 'user', content: one.text }],
     temperature,
     maxTokens,
     seed,
   });
-  const text = texts[0]!.trim();
-  const fault = saysNothing(text)
-    ? 'answer is empty'
-    : finishReasons[0] === 'length'
-      ? 'answer is cut off'
-      : isRefusal(text)
-        ? 'answer is a refusal'
-        : null;
-  return { item: rowOf(one, text), fault };
+  if (refusal) return { item: rowOf(one, null), fault: refusal };
+  const text = completion.texts[0]!.trim();
+  const fault = textFault(text, completion.finishReasons[0]);
+  // By the authors' rule what ends so is most often not all of it.
+  const wrong = fault ?? (text.endsWith(':') ? 'cut off' : null);
+  return { item: rowOf(one, text), fault: wrong && `answer is ${wrong}` };
 }
 
 /**
  * Adds new instructions that a model makes up after examples from the rows, with its answers.
  *
- * All rows stay, and come first. New ones have the format of the row that was shown first, its
- * origin and its other columns, and a column `augmentation` with the request and the origins of all
- * examples. Filtered are instructions "too short", "too long", with an "odd first character", a
- * "blocked word", or "like another" of the rows and of the new ones by ROUGE-L; and those whose
- * answer is empty, cut off or a refusal. They count as added and as dropped.
+ * All rows stay, and come first. New ones have the format of one row that was shown, its origin and
+ * its other columns, and a column `augmentation` with the request and the origins of all examples.
+ * Filtered by the rules of the authors' code are instructions "too short", "too long", with an "odd
+ * first character", a "blocked word", a "blocked start", or "like another" of the rows and of the
+ * new ones by ROUGE-L; and those whose answer is empty, filtered, cut off (it ends with a colon,
+ * too) or a refusal, or whose request the provider refuses. They count as added and as dropped.
  *
  * @see Wang et al., "Self-Instruct: Aligning language models with self-generated instructions",
  *   arXiv:2212.10560

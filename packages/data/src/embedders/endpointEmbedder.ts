@@ -37,8 +37,9 @@ export type EndpointEmbedderOptions = OptionsInput<typeof endpointShape>;
  * `baseUrl + '/embeddings'`. An empty text has the zero vector and is not sent. Redirects are not
  * followed: they could lead the key elsewhere.
  *
- * @throws UNKNOWN_OPTION, INVALID_OPTION; while texts are embedded DATA_LLM_UNREACHABLE and
- *   DATA_LLM_REFUSED, and DATA_ENDPOINT for an answer that is not one vector for each text
+ * @throws UNKNOWN_OPTION, INVALID_OPTION; while texts are embedded DATA_LLM_UNREACHABLE,
+ *   DATA_LLM_SETUP and DATA_LLM_REFUSED, and DATA_ENDPOINT for an answer that is not one vector for
+ *   each text
  */
 export function endpointEmbedder(options: EndpointEmbedderOptions): Embedder {
   const where = 'endpointEmbedder';

@@ -16,7 +16,7 @@ export interface JudgeManner {
 export interface Finding<V> {
   /** null: no words of it could be read. */
   readonly verdict: V | null;
-  /** Its last words. */
+  /** Its last words; those of its provider where that refused to ask it. */
   readonly words: string;
   /** Times it had to be asked. */
   readonly asked: number;
@@ -31,7 +31,9 @@ async function askUntilRead<V>(
 ): Promise<Finding<V>> {
   let conversation = messages;
   for (let asked = 1; ; asked++) {
-    const words = await judge.text({ messages: conversation, ...sampling });
+    const { completion, refusal } = await judge.ask({ messages: conversation, ...sampling });
+    if (refusal) return { verdict: null, words: refusal.detail, asked };
+    const words = completion.texts[0]!.trim();
     const verdict = read(words);
     if (verdict !== null || asked > maxParseRetries) return { verdict, words, asked };
     // A longer conversation is another request: what is kept of the last is not taken for it.

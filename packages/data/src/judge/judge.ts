@@ -21,6 +21,8 @@ export interface JudgeRow {
 interface Spent {
   /** What each judge took. */
   readonly spent: readonly ({ readonly judge: string } & LLMSpending)[];
+  /** Requests that judges' providers refused for their texts. What they were about is unparsed. */
+  readonly refused: number;
 }
 
 /** What `judge` gives: by `mode`. */
@@ -32,7 +34,8 @@ export type JudgeReport = (PairReport | ScoreReport) & Spent;
  * whatever the order they come back in.
  *
  * Words of a judge that hold no verdict are asked for again, then counted as unparsed: never as a
- * tie. A request that fails ends it with the provider's error; with `cache` the next run goes on.
+ * tie; so are requests that are refused for their texts (`onRefusal`). What concerns all requests
+ * ends it with the provider's error; with `cache` the next run goes on.
  *
  * @param rows every one with the same names of answers: two of them for "pairwise"
  * @throws DATA_JUDGE_ROW; UNKNOWN_OPTION, INVALID_OPTION; what the provider throws
@@ -54,6 +57,7 @@ export async function judge(
         cache: parsed.cache ?? null,
         signal: parsed.signal ?? null,
         where: 'judge',
+        refusalEnds: parsed.onRefusal === 'end',
       }),
   );
   const report =
@@ -61,7 +65,8 @@ export async function judge(
       ? await judgePairs(rows, judges, parsed)
       : await judgeScores(rows, judges, parsed);
   const spent = judges.map(({ provider, spent: each }) => ({ judge: provider.name, ...each }));
-  return { ...report, spent };
+  const refused = judges.reduce((sum, each) => sum + each.refused, 0);
+  return { ...report, spent, refused };
 }
 
 type Parsed = z.output<typeof judgeOptions>;

@@ -31,6 +31,11 @@ export const judgeShape = {
   onDisagreement: z.enum(['tie', 'leave-out']).default('tie'),
   /** Times that a judge is asked again whose words hold no verdict. Default 2. */
   maxParseRetries: z.int().min(0).default(2),
+  /**
+   * What a request does that a judge's provider refuses for its texts: filtered, too long.
+   * "unparsed": it is counted as such and as `refused`; "end": it ends all. Default "unparsed".
+   */
+  onRefusal: z.enum(['unparsed', 'end']).default('unparsed'),
   /** Default 0: the same words each time, as far as the provider can. */
   temperature: z.number().min(0).default(0),
   /** Most tokens of a judge's words. Default 512. */

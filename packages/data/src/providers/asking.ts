@@ -1,9 +1,10 @@
 import type { Attune } from '@attune/core';
-import type { PlainJson } from '@attune/core/util';
+import { AttuneError, type PlainJson } from '@attune/core/util';
 import type { StageCache } from '../contract/dataStage.js';
 import { cachedProvider } from './cachedProvider.js';
 import type { LLMCompletion, LLMProvider, LLMRequest } from './llmProvider.js';
 import { type ProviderChoice, resolveProvider } from './providerChoice.js';
+import { type Refusal, refusalOf } from './refusal.js';
 import { type LLMSpending, SpendingCount } from './spending.js';
 
 /** What a stage, or `judge`, asks with. */
@@ -14,12 +15,27 @@ export interface AskingParts {
   readonly signal: AbortSignal | null;
   /** For messages. */
   readonly where: string;
+  /** Whether a request that is refused ends all. */
+  readonly refusalEnds: boolean;
 }
+
+/** An answer, or why this one request has none. */
+export type Asked =
+  | { readonly completion: LLMCompletion; readonly refusal: null }
+  | { readonly completion: null; readonly refusal: Refusal };
+
+/** Requests that may be refused before one is answered: then something is wrong with all. */
+const MOST_REFUSED_FIRST = 10;
+/** Requests in a row without an answer, retries included: then the endpoint is gone. */
+const MOST_SILENT_IN_A_ROW = 3;
 
 /** A provider whose answers are kept and counted. */
 export class Asking {
   readonly provider: LLMProvider;
   readonly #spending = new SpendingCount();
+  #answered = 0;
+  #refused = 0;
+  #silentInARow = 0;
 
   constructor(
     choice: ProviderChoice,
@@ -29,16 +45,35 @@ export class Asking {
     this.provider = parts.cache === null ? provider : cachedProvider(provider, parts.cache);
   }
 
-  /** @throws what the provider throws */
-  async complete(request: LLMRequest): Promise<LLMCompletion> {
-    const completion = await this.provider.complete(request, { signal: this.parts.signal });
-    this.#spending.add(completion);
-    return completion;
+  /** Requests that were refused. */
+  get refused(): number {
+    return this.#refused;
   }
 
-  /** The first answer, without blanks around it. */
-  async text(request: LLMRequest): Promise<string> {
-    return (await this.complete(request)).texts[0]!.trim();
+  /**
+   * Asks. What is the matter with this one request alone is given as a refusal.
+   *
+   * @throws what the provider throws about all requests: DATA_LLM_SETUP, DATA_LLM_UNREACHABLE;
+   *   also where the first requests are all refused, or several in a row are not answered
+   */
+  async ask(request: LLMRequest): Promise<Asked> {
+    try {
+      const completion = await this.provider.complete(request, { signal: this.parts.signal });
+      this.#spending.add(completion);
+      this.#answered++;
+      this.#silentInARow = 0;
+      return { completion, refusal: null };
+    } catch (error) {
+      this.parts.signal?.throwIfAborted();
+      const refusal = this.parts.refusalEnds ? null : refusalOf(error);
+      if (!refusal) throw error;
+      this.#refused++;
+      this.#silentInARow = refusal.isSilence ? this.#silentInARow + 1 : 0;
+      if (this.#silentInARow >= MOST_SILENT_IN_A_ROW) throw error;
+      if (this.#answered === 0 && this.#refused >= MOST_REFUSED_FIRST)
+        throw allRefused(error as AttuneError, this.parts.where, this.#refused);
+      return { completion: null, refusal };
+    }
   }
 
   get spent(): LLMSpending {
@@ -47,8 +82,20 @@ export class Asking {
 
   /** For the report of a stage. */
   get spentFact(): PlainJson {
-    return { provider: this.provider.name, ...this.spent };
+    return {
+      provider: this.provider.name,
+      ...this.spent,
+      ...(this.#refused > 0 && { refused: this.#refused }),
+    };
   }
+}
+
+function allRefused(last: AttuneError, where: string, count: number): AttuneError {
+  return new AttuneError(
+    last.code,
+    `${where}: the first ${count} requests were all refused, none was answered. The last: ${last.description}`,
+    { ...(last.remedy !== undefined && { remedy: last.remedy }), cause: last },
+  );
 }
 
 /** What kept rows of a stage depend on, for the provider in its options. */

@@ -67,8 +67,9 @@ export interface LLMProvider {
   /**
    * Answers a request.
    *
-   * @throws DATA_LLM_REFUSED when the same request will be refused again; DATA_LLM_UNREACHABLE when
-   *   retries did not help; DATA_LLM_ANSWER when what came was no answer; the reason of the signal
+   * @throws DATA_LLM_REFUSED when the same request will be refused again, others need not be;
+   *   DATA_LLM_SETUP when all requests will be; DATA_LLM_UNREACHABLE when retries did not help;
+   *   DATA_LLM_ANSWER when what came was no answer; the reason of the signal
    */
   complete(request: LLMRequest, options?: LLMCallOptions): Promise<LLMCompletion>;
 }

@@ -99,11 +99,19 @@ test('rules about texts', () => {
     'Three',
     'Four',
   ]);
-  const rules = { minWords: 3, maxWords: 5, blockedWords: ['Image'] };
+  const rules = {
+    minWords: 3,
+    maxWords: 5,
+    blockedWords: ['Image', 'go to'],
+    blockedStarts: ['write a'],
+  };
   const fault = (text: string) => instructionFault(text, rules)?.reason ?? null;
   expect(
     ['a b', 'a b c d e f', '- a b c', 'draw an image now', 'imagine a b', '日本 a b'].map(fault),
   ).toEqual(['too short', 'too long', 'odd first character', 'blocked word', null, null]);
+  expect(
+    ['"a" b c', '¿a b c?', 'Go  to bed now', 'Let it go today', 'WRITE a b', '日本語'].map(fault),
+  ).toEqual(['odd first character', null, 'blocked word', null, 'blocked start', null]);
 });
 
 describe('evolInstruct', () => {

@@ -17,9 +17,11 @@ const row = (prompt: string, base: string, tuned: string): JudgeRow => ({
   answers: { base, tuned },
 });
 const pairs = (rows: readonly JudgeRow[], options: JudgeOptions) =>
-  judge(rows, options) as Promise<PairReport & { spent: unknown[] }>;
+  judge(rows, options) as Promise<PairReport & { spent: readonly unknown[]; refused: number }>;
 const scores = (rows: readonly JudgeRow[], options: JudgeOptions) =>
-  judge(rows, { mode: 'score', ...options }) as Promise<ScoreReport & { spent: unknown[] }>;
+  judge(rows, { mode: 'score', ...options }) as Promise<
+    ScoreReport & { spent: readonly unknown[]; refused: number }
+  >;
 
 /** What stands between the tags of a name. */
 const shown = (words: string, name: string): string =>

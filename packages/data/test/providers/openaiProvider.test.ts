@@ -318,32 +318,59 @@ describe('Retry-After', () => {
 });
 
 describe('failures that do not pass', () => {
+  const said = (message: string, more: object = {}) => ({ error: { message, ...more } });
   test.each([
-    [400, { error: { message: 'context length exceeded', code: 'x' } }, 'context length exceeded'],
-    [
-      401,
-      { error: { message: `Incorrect API key provided: ${KEY}.` } },
-      'Incorrect API key provided: ***',
-    ],
-    [403, { error: 'no access' }, 'no access'],
-    [404, { detail: 'Not Found' }, 'Not Found'],
-    [413, 'too large', 'too large'],
-    [422, { detail: [{ loc: ['body', 'n'], msg: 'n is too large' }] }, 'n is too large'],
-    [429, { error: { message: 'no money', code: 'insufficient_quota' } }, 'no money'],
-  ])('%i is not tried again, and its words are in the error', async (status, body, words) => {
-    const { error, seen } = await ask((_, response) => json(response, body, status));
-    expect(error.code).toBe('DATA_LLM_REFUSED');
-    expect(error.message).toContain(words);
-    expect(error.message).toContain(String(status));
-    expect(error.details).toMatchObject({ status });
-    expect(seen.length).toBe(1);
+    [400, said('context length exceeded', { code: 'x' }), 'context length exceeded', 'length'],
+    [400, said('This is too long: 9000 tokens'), 'too long', 'length'],
+    [400, said('x', { code: 'context_length_exceeded' }), '"x"', 'length'],
+    [413, 'too large', 'too large', 'length'],
+    [400, said('The response was filtered', { code: 'content_filter' }), 'filtered', 'content'],
+    [400, said("triggering Azure OpenAI's content management policy"), 'policy', 'content'],
+    [403, said('Your input was flagged', { code: 403 }), 'flagged', 'content'],
+    [400, said('Invalid value'), 'Invalid value', 'request'],
+    [422, { detail: [{ msg: 'n is too large', input: 'my api key' }] }, 'too large', 'request'],
+    [400, said('API key not valid. Please pass a valid API key.'), 'not valid', 'setup'],
+    [400, said('x', { code: 'unsupported_parameter' }), '"x"', 'setup'],
+    [400, said('The model `m` does not exist'), 'does not exist', 'setup'],
+    [401, said(`Incorrect API key provided: ${KEY}.`), 'API key provided: ***', 'setup'],
+    [402, said('pay'), 'pay', 'setup'],
+    [403, { error: 'no access' }, 'no access', 'setup'],
+    [404, { detail: 'Not Found' }, 'Not Found', 'setup'],
+    [429, said('no money', { code: 'insufficient_quota' }), 'no money', 'setup'],
+    [200, said('x', { code: 'content_filter' }), '"x"', 'content'],
+    [200, said('x', { code: 'invalid_api_key' }), '"x"', 'setup'],
+  ])(
+    '%i %j is not tried again, and its words are in the error',
+    async (status, body, words, kind) => {
+      const { error, seen } = await ask((_, response) => json(response, body, status));
+      expect(error.code).toBe(kind === 'setup' ? 'DATA_LLM_SETUP' : 'DATA_LLM_REFUSED');
+      expect(error.message).toContain(words);
+      expect(error.message).toContain(String(status));
+      expect(error.details).toMatchObject({ status, kind });
+      expect(seen.length).toBe(1);
+    },
+  );
+
+  test('there is no such host: it is not tried again', async () => {
+    const provider = openaiProvider({ baseUrl: 'http://no-such-host.invalid/v1', model: 'm' });
+    const begin = performance.now();
+    await expect(provider.complete(request)).rejects.toThrow(/no-such-host.invalid.*cannot be/);
+    expect(performance.now() - begin).toBeLessThan(400);
+    await expect(provider.complete(request)).rejects.toMatchObject({ code: 'DATA_LLM_SETUP' });
+  });
+
+  test('https to a server of http is not tried again', async () => {
+    await using server = await fakeEndpoint(() => {});
+    const baseUrl = server.baseUrl.replace('http:', 'https:');
+    const provider = openaiProvider({ baseUrl, model: 'm' });
+    await expect(provider.complete(request)).rejects.toMatchObject({ code: 'DATA_LLM_SETUP' });
   });
 
   test('an error within a 200 that will not pass', async () => {
     const { error, seen } = await ask((_, response) =>
       json(response, { error: { code: 401, message: 'who are you' } }),
     );
-    expect(error.code).toBe('DATA_LLM_REFUSED');
+    expect(error.code).toBe('DATA_LLM_SETUP');
     expect(seen.length).toBe(1);
   });
 

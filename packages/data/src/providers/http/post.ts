@@ -1,6 +1,7 @@
 import { AttuneError } from '@attune/core/util';
 import { describeBody } from './describeBody.js';
 import type { Endpoint } from './endpoint.js';
+import { type RefusalKind, refusalKind } from './refusal.js';
 import { RetryableFailure, retryAfterMs } from './retry.js';
 
 /** What a request is sent with. */
@@ -20,7 +21,15 @@ export interface EndpointResponse {
 /** An answer that is longer is none. */
 const MOST_BYTES = 64 * 2 ** 20;
 
-/** Sends JSON. @throws a RetryableFailure where no whole answer comes; the signal's reason */
+/** There is no such host, or not one that can be trusted: another try meets the same. */
+const NO_HOST = /^(?:ENOTFOUND|CERT_|ERR_TLS|ERR_SSL|.*SELF_SIGNED|UNABLE_TO_VERIFY|EPROTO)/;
+
+/**
+ * Sends JSON.
+ *
+ * @throws a RetryableFailure where no whole answer comes; DATA_LLM_SETUP where there is no such
+ *   host; the signal's reason
+ */
 export async function post(
   { endpoint, timeoutMs }: Sending,
   body: string,
@@ -39,20 +48,31 @@ export async function post(
     return { status, headers, text: await readBody(response) };
   } catch (cause) {
     signal?.throwIfAborted();
-    throw new RetryableFailure(
-      new AttuneError(
-        'DATA_LLM_UNREACHABLE',
-        timeout.aborted
-          ? `${endpoint.address} gave no whole answer within ${timeoutMs} ms.`
-          : `${endpoint.address} cannot be reached: ${endpoint.hideSecrets(reasonOf(cause))}.`,
-        {
-          remedy: timeout.aborted
-            ? 'Raise timeoutMs, lower maxTokens or maxConcurrent, or look at the server.'
-            : 'Check baseUrl, and that the server runs.',
-          cause,
-        },
-      ),
+    if (timeout.aborted)
+      throw new RetryableFailure(
+        new AttuneError(
+          'DATA_LLM_UNREACHABLE',
+          `${endpoint.address} gave no whole answer within ${timeoutMs} ms.`,
+          {
+            remedy: 'Raise timeoutMs, lower maxTokens or maxConcurrent, or look at the server.',
+            details: { timeoutMs },
+            cause,
+          },
+        ),
+      );
+    const { reason, code } = reasonOf(cause);
+    const hasNoHost = NO_HOST.test(code);
+    const error = new AttuneError(
+      hasNoHost ? 'DATA_LLM_SETUP' : 'DATA_LLM_UNREACHABLE',
+      `${endpoint.address} cannot be reached: ${endpoint.hideSecrets(reason)}.`,
+      {
+        remedy: hasNoHost
+          ? 'Check the name of the host in baseUrl, and whether it is http or https.'
+          : 'Check baseUrl, and that the server runs.',
+        cause,
+      },
     );
+    throw hasNoHost ? error : new RetryableFailure(error);
   }
 }
 
@@ -69,11 +89,11 @@ async function readBody({ body }: Response): Promise<string> {
 }
 
 /** fetch says "fetch failed", and why in its cause. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
+function reasonOf(error: unknown): { readonly reason: string; readonly code: string } {
+  if (!(error instanceof Error)) return { reason: String(error), code: '' };
   const inner = error.cause instanceof Error ? error.cause : error;
-  const { code } = inner as NodeJS.ErrnoException;
-  return inner.message || code || inner.name;
+  const { code = '' } = inner as NodeJS.ErrnoException;
+  return { reason: inner.message || code || inner.name, code: String(code) };
 }
 
 const mayPass = (status: number): boolean =>
@@ -82,26 +102,40 @@ const mayPass = (status: number): boolean =>
 /** An account without money answers 429, and goes on to. */
 const isOutOfQuota = (text: string): boolean => /"insufficient_quota"/.test(text);
 
-/** What a status that is no success means. @param remedyOf what to do about it */
+/**
+ * What a status that is no success means, or a 200 whose body is an error.
+ *
+ * @param remedyOf what to do about it
+ */
 export function failureOf(
   { address, hideSecrets }: Endpoint,
   { status, headers, text }: EndpointResponse,
-  remedyOf: (status: number) => string,
+  remedyOf: (status: number, kind: RefusalKind) => string,
 ): AttuneError | RetryableFailure {
   const words = hideSecrets(describeBody(text));
-  if (status < 400) {
+  if (status >= 300 && status < 400) {
     const to = hideSecrets((headers.get('location') ?? '').split('?')[0]!);
     return new AttuneError(
-      'DATA_LLM_REFUSED',
+      'DATA_LLM_SETUP',
       `${address} leads on to ${to || 'nowhere'} (${status}); redirects are not followed.`,
-      { remedy: 'Pass the last address as baseUrl.', details: { status } },
+      { remedy: 'Pass the last address as baseUrl.', details: { status, kind: 'setup' } },
     );
   }
-  const passes = mayPass(status) && !isOutOfQuota(text);
-  const error = new AttuneError(
-    passes ? 'DATA_LLM_UNREACHABLE' : 'DATA_LLM_REFUSED',
+  if (mayPass(status) && !isOutOfQuota(text)) {
+    const error = new AttuneError(
+      'DATA_LLM_UNREACHABLE',
+      `${address} answered ${status} ${words}.`,
+      {
+        remedy: remedyOf(status, 'request'),
+        details: { status },
+      },
+    );
+    return new RetryableFailure(error, retryAfterMs(headers, Date.now()));
+  }
+  const kind = refusalKind(status, text) ?? 'request';
+  return new AttuneError(
+    kind === 'setup' ? 'DATA_LLM_SETUP' : 'DATA_LLM_REFUSED',
     `${address} answered ${status} ${words}.`,
-    { remedy: remedyOf(status), details: { status } },
+    { remedy: remedyOf(status, kind), details: { status, kind } },
   );
-  return passes ? new RetryableFailure(error, retryAfterMs(headers, Date.now())) : error;
 }

@@ -183,7 +183,10 @@ function jobOf({ model, tokenizer }: Loaded, request: LLMRequest, options: Parse
     throw new AttuneError(
       'DATA_LLM_REFUSED',
       `${WHERE}: a request of ${inputIds.length} tokens leaves no room for an answer; the model takes ${longest}.`,
-      { remedy: 'Shorten the texts, or take a model with a longer context.' },
+      {
+        remedy: 'Shorten the texts, or take a model with a longer context.',
+        details: { kind: 'length' },
+      },
     );
   const { n = 1, seed = 0, temperature = 0 } = request;
   return {

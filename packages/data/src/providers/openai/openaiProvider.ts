@@ -1,5 +1,6 @@
 import { AttuneError, type PlainJson } from '@attune/core/util';
 import { failureOf, post } from '../http/post.js';
+import { type RefusalKind, refusalKind } from '../http/refusal.js';
 import { RequestGate } from '../http/requestGate.js';
 import { RetryableFailure, retrying } from '../http/retry.js';
 import {
@@ -24,10 +25,11 @@ export interface OpenAIProvider extends LLMProvider {
  * A model behind an endpoint that speaks OpenAI's chat completions: OpenAI, vLLM, llama.cpp's
  * server, Ollama (`/v1`), and most hosts.
  *
- * A request is tried again after failures that may pass, never after those that will not (400, 401,
- * 403, 404): their error has the endpoint's own words. Where an endpoint gives fewer answers than
- * `n`, it is asked for the others, with the next seeds. The key appears in no error, no cache and
- * no fingerprint. Redirects are not followed: they could lead the key elsewhere.
+ * A request is tried again after failures that may pass, never after those that will not: their
+ * error has the endpoint's own words, and is DATA_LLM_SETUP where all requests will meet it (401,
+ * 403, 404, no such host, no money), else DATA_LLM_REFUSED. Where an endpoint gives fewer answers
+ * than `n`, it is asked for the others, with the next seeds. The key appears in no error, no cache
+ * and no fingerprint. Redirects are not followed: they could lead the key elsewhere.
  *
  * @throws UNKNOWN_OPTION, INVALID_OPTION
  * @example
@@ -167,11 +169,16 @@ async function askOnce(
   try {
     const response = await post(settings, bodyOf(settings, request), signal);
     const refused = (status: number) =>
-      failureOf(settings.endpoint, { ...response, status }, (of) => remedyOf(of, settings.model));
+      failureOf(settings.endpoint, { ...response, status }, (of, kind) =>
+        remedyOf(of, kind, settings.model),
+      );
     if (response.status < 200 || response.status >= 300) throw refused(response.status);
     const read = readCompletion(response.text, settings);
-    if ('problem' in read)
-      throw read.status === null ? noAnswer(settings, read.problem) : refused(read.status);
+    if ('problem' in read) {
+      if (read.status !== null) throw refused(read.status);
+      const isFinal = read.isError && refusalKind(200, response.text) !== null;
+      throw isFinal ? refused(200) : noAnswer(settings, read.problem);
+    }
     if (read.choices.length === 0) throw noAnswer(settings, 'with an empty list of choices');
     if (read.usage) taken = read.usage.promptTokens + read.usage.completionTokens;
     return read;
@@ -197,12 +204,14 @@ function noAnswer({ endpoint }: Settings, problem: string): RetryableFailure {
   );
 }
 
-function remedyOf(status: number, model: string): string {
+function remedyOf(status: number, kind: RefusalKind, model: string): string {
   if (status === 401 || status === 403) return 'Check apiKey, and that it may use the model.';
   if (status === 404)
     return `Check baseUrl (it often ends in /v1), and that the endpoint has a model "${model}".`;
   if (status === 429)
     return 'Set requestsPerMinute and tokensPerMinute to the limits of the account, or lower maxConcurrent.';
   if (status >= 500) return 'Look at the server; raise maxRetries where it recovers by itself.';
-  return 'See its words: a prompt that is too long, or a field that it does not know (sendSeed, maxTokensField, extraBody).';
+  if (kind === 'content') return 'Leave the text out, or ask a model that takes it.';
+  if (kind === 'length') return 'Shorten the texts, lower maxTokens, or take a longer context.';
+  return 'See its words: a key, a model, or a field that it does not know (sendSeed, maxTokensField, extraBody).';
 }

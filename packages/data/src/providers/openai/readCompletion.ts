@@ -20,6 +20,8 @@ export type ReadCompletion =
       readonly problem: string;
       /** The status that an error within a 200 names. */
       readonly status: number | null;
+      /** Whether the body is an error of the endpoint: not one that nobody can read. */
+      readonly isError: boolean;
     };
 
 /** Reads the body of a response with status 200. Whatever stands there, it does not throw. */
@@ -28,24 +30,27 @@ export function readCompletion(
   { dropThinking }: { readonly dropThinking: boolean },
 ): ReadCompletion {
   const body = parsedJson(text);
-  if (!isPlainObject(body)) return { problem: describeBody(text), status: null };
+  if (!isPlainObject(body)) return unreadable(describeBody(text));
   if (body.error !== undefined && body.error !== null)
-    return { problem: `with an error: ${messageOf(body) ?? '?'}`, status: statusOf(body.error) };
+    return {
+      problem: `with an error: ${messageOf(body) ?? '?'}`,
+      status: statusOf(body.error),
+      isError: true,
+    };
   if (!Array.isArray(body.choices))
-    return { problem: `with an object without choices: ${briefly(body, 120)}`, status: null };
+    return unreadable(`with an object without choices: ${briefly(body, 120)}`);
   const choices = body.choices.map((choice) => readChoice(choice, dropThinking));
   const wrong = choices.indexOf(null);
   if (wrong >= 0)
-    return {
-      problem: `with a choice without a message: ${briefly(body.choices[wrong], 120)}`,
-      status: null,
-    };
+    return unreadable(`with a choice without a message: ${briefly(body.choices[wrong], 120)}`);
   return {
     choices: choices as Choice[],
     usage: readUsage(body.usage),
     model: typeof body.model === 'string' ? body.model : null,
   };
 }
+
+const unreadable = (problem: string) => ({ problem, status: null, isError: false });
 
 function readChoice(choice: unknown, dropThinking: boolean): Choice | null {
   if (!isPlainObject(choice)) return null;
