@@ -26,8 +26,10 @@ export {
 export type { EmbedCall, Embedder } from './contract/embedder.js';
 export type { RowsInput } from './contract/rowsInput.js';
 export { type CurriculumOptions, curriculum } from './curriculum/curriculum.js';
+export type { ClusterFacts } from './dedup/clusters.js';
 export { dedupe } from './dedup/dedupe.js';
-export type { DedupeOptions } from './dedup/options.js';
+export type { DedupeReport } from './dedup/dedupeFacts.js';
+export type { DedupeOptions, NearOptions, SemanticOptions } from './dedup/options.js';
 export type { EmbedderChoice } from './embedders/embedderChoice.js';
 export { type EndpointEmbedderOptions, endpointEmbedder } from './embedders/endpointEmbedder.js';
 export { type ModelEmbedderOptions, modelEmbedder } from './embedders/modelEmbedder.js';
@@ -44,6 +46,7 @@ export { type FindLeaksOptions, findLeaks, leakReport } from './leaks/findLeaks.
 export type { Boilerplate, Leak, LeakReport } from './leaks/leakFinder.js';
 export { type MixRun, type MixServices, type MixState, mix } from './mix/mix.js';
 export type { MixOptions, MixSource, MixStageOptions } from './mix/mixOptions.js';
+export type { MixReport } from './mix/mixRows.js';
 export type { ModelChoice, TokenizerChoice } from './models/modelChoice.js';
 export type { DataReport } from './pipeline/dataReport.js';
 export {
@@ -60,7 +63,7 @@ export {
   type StageServices,
   stageFunction,
 } from './pipeline/stageFunction.js';
-export type { LostRow, StageReport } from './pipeline/stageTally.js';
+export type { LostRow, StageFacts, StageReport } from './pipeline/stageTally.js';
 export type { PipelineWriteOptions } from './pipeline/writePipeline.js';
 export { data } from './plugin.js';
 export * from './providers/index.js';
@@ -72,9 +75,19 @@ export { detectSchema, schemaOf } from './schemas/detectSchema.js';
 export { rowSchemas, SCHEMA_NAMES, type SchemaName } from './schemas/rowSchemas.js';
 export { answerOf, promptOf, rowText } from './schemas/rowText.js';
 export { type KeepTopOptions, keepTop } from './selection/keepTop.js';
-export { type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
-export { type ScoreLevelOptions, scoreComplexity, scoreQuality } from './selection/scoreLevels.js';
-export { type SelectDiverseOptions, selectDiverse } from './selection/selectDiverse.js';
+export type { ScoreSummary } from './selection/scoreFacts.js';
+export { type IfdReport, type ScoreIfdOptions, scoreIfd } from './selection/scoreIfd.js';
+export {
+  type LevelReport,
+  type ScoreLevelOptions,
+  scoreComplexity,
+  scoreQuality,
+} from './selection/scoreLevels.js';
+export {
+  type SelectDiverseOptions,
+  type SelectDiverseReport,
+  selectDiverse,
+} from './selection/selectDiverse.js';
 export type { Paths } from './sources/expandPaths.js';
 export { type FromHubOptions, fromHub } from './sources/fromHub.js';
 export type {
@@ -101,4 +114,9 @@ export type { SplitOptions } from './split/splitStage.js';
 export type { StratumReport } from './split/strata.js';
 export { type FilterOptions, filter } from './stages/filter.js';
 export { type MapOptions, map } from './stages/map.js';
-export { type StandardSchema, type ValidateOptions, validate } from './stages/validate.js';
+export {
+  type StandardSchema,
+  type ValidateOptions,
+  type ValidateReport,
+  validate,
+} from './stages/validate.js';

@@ -1,4 +1,4 @@
-import { defineDataStage, filter, map } from '@attune/data';
+import { dedupe, defineDataStage, filter, map, mix, pipeline } from '@attune/data';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { stageFunction } from '../src/pipeline/stageFunction.js';
@@ -30,6 +30,38 @@ test('rows keep the origin that they have; what is no row is put aside', async (
   expect(quarantined.map(({ row, detail }) => [row.origin.file, detail])).toEqual([
     ['a.jsonl', 'not JSON'],
     ['rows', 'a row is an object with named fields; this is 7.'],
+  ]);
+});
+
+test('a function stands for the options of filter and map, here and in a pipeline', async () => {
+  const isEven = ({ n }: { readonly n?: unknown }) => Number(n) % 2 === 0;
+  const { rows: kept, dropped } = await filter(rows, isEven);
+  expect(kept).toEqual([{ n: 0 }, { n: 2 }, { n: 4 }]);
+  expect(dropped.map(({ reason }) => reason)).toEqual(['filtered', 'filtered', 'filtered']);
+  const { rows: changed } = await map(kept, ({ n }) => ({ n: -Number(n) }));
+  expect(changed).toEqual([{ n: -0 }, { n: -2 }, { n: -4 }]);
+  const piped = await pipeline(rows)
+    .filter(isEven)
+    .map(({ n }) => ({ n: -Number(n) }))
+    .collect();
+  expect(piped.rows).toEqual(changed);
+});
+
+test('facts of a report have types', async () => {
+  const { report } = await dedupe([
+    ...rows.map(({ n }) => ({ text: `row ${n}` })),
+    { text: 'Row 1' },
+  ]);
+  const copies: number = report.facts.duplicates.exact;
+  expect(copies).toBe(1);
+  expect(report.facts.clusters.largest[0]!.kept).toBe('rows[1]');
+  const mixed = await mix([
+    { name: 'a', rows },
+    { name: 'b', rows },
+  ]);
+  expect(mixed.report.facts.sources.map(({ name, share }) => [name, share])).toEqual([
+    ['a', 0.5],
+    ['b', 0.5],
   ]);
 });
 

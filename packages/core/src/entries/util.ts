@@ -24,6 +24,7 @@ export {
   parseOptions,
   problemError,
   problemsOf,
+  type Retyped,
   type Wording,
 } from '../util/options.js';
 export * from '../util/pythonRegex/index.js';

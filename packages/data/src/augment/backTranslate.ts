@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { DataRow } from '../contract/dataRow.js';
 import { defineDataStage } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
-import { type Asking, providerFingerprint } from '../providers/asking.js';
+import { type Asking, providerFingerprint, type SpentFact } from '../providers/asking.js';
 import { orderedMap } from '../providers/orderedMap.js';
 import type { Refusal } from '../providers/refusal.js';
 import { answerOf } from '../schemas/rowText.js';
@@ -26,6 +26,13 @@ const backTranslateShape = {
    * Least and most length of what comes back, as a share of the text before. Default 0.5 to 2.
    */
   lengthRatio: z.tuple([z.number().min(0), z.number().min(0)]).default([0.5, 2]),
+};
+
+/** What the report of `backTranslate` has beside its counts. */
+export type BackTranslateReport = {
+  readonly spent: SpentFact;
+  /** Rows that only passed. Absent: none did. */
+  readonly rowsWithoutRequest?: number;
 };
 
 /** Options of {@link backTranslate}. */
@@ -87,7 +94,7 @@ export const backTranslateStage = defineDataStage({
       }
     }
     context.fact('spent', asking.spentFact);
-    if (withoutRequest > 0) context.fact('rows without a single request', withoutRequest);
+    if (withoutRequest > 0) context.fact('rowsWithoutRequest', withoutRequest);
   },
 });
 
@@ -148,4 +155,6 @@ function keeps(before: string, after: string): boolean {
  *   arXiv:1511.06709
  * @example const { rows: more } = await backTranslate(rows, { provider, through: ['French', 'German'] });
  */
-export const backTranslate = stageFunction<BackTranslateOptions>(backTranslateStage);
+export const backTranslate = stageFunction<BackTranslateOptions, BackTranslateReport>(
+  backTranslateStage,
+);

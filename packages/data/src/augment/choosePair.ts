@@ -1,3 +1,13 @@
+/** How long chosen and rejected answers are, over all pairs. null where there are none. */
+export type PairLengths = {
+  readonly pairs: number;
+  /** Share of the pairs whose chosen answer is the longer one. */
+  readonly chosenLonger: number | null;
+  /** Geometric mean of length of chosen / length of rejected, in characters. */
+  readonly meanLengthRatio: number | null;
+  readonly meanMargin: number | null;
+};
+
 /** A completion with its score. */
 export interface Scored {
   readonly text: string;
@@ -32,8 +42,7 @@ export class LengthBalance {
     this.#margins += pair.chosen.score - pair.rejected.score;
   }
 
-  /** null where there are no pairs. */
-  get report() {
+  get report(): PairLengths {
     const n = this.#pairs;
     return {
       pairs: n,

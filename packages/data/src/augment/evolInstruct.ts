@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { DataRow } from '../contract/dataRow.js';
 import { defineDataStage } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
-import { type Asking, providerFingerprint } from '../providers/asking.js';
+import { type Asking, providerFingerprint, type SpentFact } from '../providers/asking.js';
 import type { LLMFinishReason } from '../providers/llmProvider.js';
 import { orderedMap } from '../providers/orderedMap.js';
 import type { Refusal } from '../providers/refusal.js';
@@ -40,6 +40,15 @@ const evolShape = {
       'expected a function of an operation and an instruction',
     )
     .optional(),
+};
+
+/** What the report of `evolInstruct` has beside its counts. */
+export type EvolInstructReport = {
+  readonly spent: SpentFact;
+  /** Rows that only passed. Absent: none did. */
+  readonly rowsWithoutRequest?: number;
+  /** Answers to "do these ask the same?" that say neither. Absent: there were none. */
+  readonly unreadableComparisons?: number;
 };
 
 /** Options of {@link evolInstruct}. */
@@ -105,8 +114,8 @@ export const evolInstructStage = defineDataStage({
       }
     }
     context.fact('spent', asking.spentFact);
-    if (withoutRequest > 0) context.fact('rows without a single request', withoutRequest);
-    if (unreadable > 0) context.fact('comparisons that could not be read', unreadable);
+    if (withoutRequest > 0) context.fact('rowsWithoutRequest', withoutRequest);
+    if (unreadable > 0) context.fact('unreadableComparisons', unreadable);
   },
 });
 
@@ -220,4 +229,6 @@ async function differs(
  *   arXiv:2304.12244
  * @example const { rows: more } = await evolInstruct(rows, { provider, rounds: 2 });
  */
-export const evolInstruct = stageFunction<EvolInstructOptions>(evolInstructStage);
+export const evolInstruct = stageFunction<EvolInstructOptions, EvolInstructReport>(
+  evolInstructStage,
+);

@@ -5,14 +5,14 @@ import { defineDataStage } from '../contract/dataStage.js';
 import { isModel } from '../models/modelChoice.js';
 import { modelFingerprint } from '../models/modelFingerprint.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
-import { providerFingerprint } from '../providers/asking.js';
+import { providerFingerprint, type SpentFact } from '../providers/asking.js';
 import type { LLMCompletion, LLMMessage } from '../providers/llmProvider.js';
 import { orderedMap } from '../providers/orderedMap.js';
 import { providerChoice } from '../providers/providerChoice.js';
 import { answerOf } from '../schemas/rowText.js';
 import { askOf, madeRow } from './askOf.js';
 import { askingOf, askingShape, leaveOut } from './augmentShape.js';
-import { choosePair, LengthBalance, type Scored } from './choosePair.js';
+import { choosePair, LengthBalance, type PairLengths, type Scored } from './choosePair.js';
 import {
   type CompletionScorer,
   judgeScorer,
@@ -53,6 +53,14 @@ const pairsShape = {
    * whole set: judges like long answers, and a model learns length from it. Default true.
    */
   balanceLengths: z.boolean().default(true).meta({ aka: 'lengthbalance' }),
+};
+
+/** What the report of `makePreferencePairs` has beside its counts. */
+export type PreferencePairsReport = {
+  readonly lengths: PairLengths;
+  readonly spent: SpentFact;
+  /** Absent: no `judge` was asked. */
+  readonly spentByJudge?: SpentFact;
 };
 
 /** Options of {@link makePreferencePairs}. */
@@ -131,7 +139,7 @@ export const preferencePairsStage = defineDataStage({
     }
     context.fact('lengths', balance.report);
     context.fact('spent', asking.spentFact);
-    if (judging) context.fact('spent by the judge', judging.spentFact);
+    if (judging) context.fact('spentByJudge', judging.spentFact);
   },
 });
 
@@ -242,4 +250,6 @@ function pairRow(row: Row, chosen: Scored, rejected: Scored, model: string): Row
  * @example
  * const { rows: pairs } = await makePreferencePairs(rows, { provider, judge: provider, margin: 2 });
  */
-export const makePreferencePairs = stageFunction<PreferencePairsOptions>(preferencePairsStage);
+export const makePreferencePairs = stageFunction<PreferencePairsOptions, PreferencePairsReport>(
+  preferencePairsStage,
+);

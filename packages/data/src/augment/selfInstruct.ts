@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { type DataRow, formatOrigin } from '../contract/dataRow.js';
 import { defineDataStage, type HeldRows, type StageContext } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
-import { type Asking, providerFingerprint } from '../providers/asking.js';
+import { type Asking, providerFingerprint, type SpentFact } from '../providers/asking.js';
 import { orderedMap } from '../providers/orderedMap.js';
 import type { Refusal } from '../providers/refusal.js';
 import { type Ask, askOf, madeRow, rngOf } from './askOf.js';
@@ -53,6 +53,9 @@ const selfInstructShape = {
     )
     .optional(),
 };
+
+/** What the report of `selfInstruct` has beside its counts. */
+export type SelfInstructReport = { readonly spent: SpentFact };
 
 /** Options of {@link selfInstruct}. */
 export type SelfInstructOptions = OptionsInput<typeof selfInstructShape>;
@@ -145,6 +148,7 @@ async function* invent(asking: Asking, parts: Inventing): AsyncGenerator<Invente
   let filtered = 0;
   let refused = 0;
   let lastRefusal: Refusal | null = null;
+  let withoutList = 0;
   while (known.length < count && requests < maxRequests) {
     const round = Array.from(
       { length: Math.min(requestsPerRound, maxRequests - requests) },
@@ -180,6 +184,7 @@ async function* invent(asking: Asking, parts: Inventing): AsyncGenerator<Invente
         continue;
       }
       const listed = readList(reply.texts[0]!);
+      if (listed.length === 0) withoutList++;
       // The last of a list that is cut off is half an instruction.
       const isCut = ['length', 'content_filter'].includes(reply.finishReasons[0]!);
       const whole = isCut ? listed.slice(0, -1) : listed;
@@ -225,7 +230,11 @@ async function* invent(asking: Asking, parts: Inventing): AsyncGenerator<Invente
     );
   if (known.length < count)
     context.warn(
-      `${known.length} of ${count} instructions came of ${requests} requests; ${filtered} were filtered. Raise maxRequests, or maxRouge.`,
+      `${known.length} of ${count} instructions came of ${requests} requests; ${filtered} were filtered. ${
+        withoutList === 0
+          ? 'Raise maxRequests, or maxRouge.'
+          : `${withoutList} replies have no list numbered "1. ...": look at what the model replies, or ask it with a prompt of yours.`
+      }`,
     );
 }
 
@@ -289,4 +298,6 @@ async function answered(
  *   arXiv:2212.10560
  * @example const { rows: more } = await selfInstruct(rows, { provider, count: 500 });
  */
-export const selfInstruct = stageFunction<SelfInstructOptions>(selfInstructStage);
+export const selfInstruct = stageFunction<SelfInstructOptions, SelfInstructReport>(
+  selfInstructStage,
+);

@@ -1,4 +1,3 @@
-import type { PlainJson } from '@attune/core/util';
 import { formatOrigin } from '../contract/dataRow.js';
 import { IntList } from './growing.js';
 import type { SeenRows } from './seenRows.js';
@@ -8,6 +7,20 @@ const SHOWN = 10;
 /** Rows of each of them that it names, and characters of one that it shows. */
 const MEMBERS = 5;
 const SAMPLE = 200;
+
+/** Clusters of rows that are copies of one another. */
+export type ClusterFacts = {
+  readonly count: number;
+  /** Clusters by their rows: "2", "3-4", "5-8", ... */
+  readonly sizes: Readonly<Record<string, number>>;
+  /** The ten largest: the row that stays, some that went, and the text of one of them. */
+  readonly largest: readonly {
+    readonly rows: number;
+    readonly kept: string;
+    readonly dropped: readonly string[];
+    readonly text: string | null;
+  }[];
+};
 
 /** Which row stays for which, and how many there are of each. */
 export class Clusters {
@@ -72,7 +85,7 @@ export class Clusters {
   }
 
   /** For the report: how many clusters of which size, and the largest ones. */
-  facts(rows: SeenRows): PlainJson {
+  facts(rows: SeenRows): ClusterFacts {
     const sizes = new Map<number, number>();
     let count = 0;
     for (let row = 0; row < this.#sizes.length; row++) {

@@ -1,6 +1,7 @@
 import type { StageContext } from '../contract/dataStage.js';
 import { defineDataStage } from '../contract/dataStage.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
+import type { DedupeReport } from './dedupeFacts.js';
 import { DedupeRun } from './dedupeRun.js';
 import { type DedupeOptions, dedupeSchema } from './options.js';
 
@@ -27,4 +28,4 @@ export const dedupeStage = defineDataStage({
  * @see Broder 1997, "On the resemblance and containment of documents"; Lee et al. 2022,
  *   arXiv:2107.06499
  */
-export const dedupe = stageFunction<DedupeOptions>(dedupeStage);
+export const dedupe = stageFunction<DedupeOptions, DedupeReport>(dedupeStage);

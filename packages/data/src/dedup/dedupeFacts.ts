@@ -1,10 +1,37 @@
 import { formatOrigin } from '../contract/dataRow.js';
 import type { StageContext } from '../contract/dataStage.js';
-import type { Clusters } from './clusters.js';
+import type { ClusterFacts, Clusters } from './clusters.js';
+import type { Banding } from './minHash.js';
 import type { NearIndex } from './nearIndex.js';
 import type { SeenRows } from './seenRows.js';
 import type { SemanticJudge } from './semanticJudge.js';
 import type { DuplicateReason } from './verdicts.js';
+
+/** How candidates were found, and what was left out of the search. */
+type Search = Readonly<Banding> & {
+  /** Rows that have too much in common with too many others to be compared with all of them. */
+  readonly crowded: number;
+};
+
+/** What the report of `dedupe` has beside its counts. */
+export type DedupeReport = {
+  /** Rows that went, by kind, and how many of them are copies of `against` or of another part. */
+  readonly duplicates: {
+    readonly exact: number;
+    readonly near: number;
+    readonly semantic: number;
+    readonly ofOtherSet: number;
+    readonly acrossSplits: number;
+  };
+  readonly clusters: ClusterFacts;
+  /** Absent: near-duplicates were not looked for. */
+  readonly near?: Search & {
+    /** Rows of too many shingles, which stay. */
+    readonly tooLong: number;
+  };
+  /** Absent: all vectors were compared, without an index. */
+  readonly semantic?: Search;
+};
 
 /** Clusters that a warning is about: so many rows, and such a share of all. */
 const LARGE = 1000;
@@ -43,13 +70,14 @@ export class DedupeFacts {
       semantic: this.#counts['semantic-duplicate'],
       ofOtherSet: this.#ofOtherSet,
       acrossSplits: this.#acrossSplits,
-    });
+    } satisfies DedupeReport['duplicates']);
     context.fact('clusters', clusters.facts(rows));
     if (this.withoutText > 0)
       context.warn(`${this.withoutText} rows have no text to compare; they stay.`);
     if (near) {
       const { banding, crowded, tooLong } = near;
-      context.fact('near', { ...banding, crowded, tooLong });
+      const found: DedupeReport['near'] = { ...banding, crowded, tooLong };
+      context.fact('near', found);
       if (crowded > 0) context.warn(crowdedWarning(crowded, 'near-duplicates'));
       if (tooLong > 0)
         context.warn(
@@ -58,7 +86,8 @@ export class DedupeFacts {
     }
     if (semantic?.index) {
       const { banding, crowded } = semantic.index;
-      context.fact('semantic', { ...banding, crowded });
+      const found: DedupeReport['semantic'] = { ...banding, crowded };
+      context.fact('semantic', found);
       if (crowded > 0) context.warn(crowdedWarning(crowded, 'rows of the same meaning'));
     }
     const { kept, size } = clusters.largest();

@@ -1,5 +1,5 @@
 import type { Row } from '@attune/core';
-import type { OptionsInput } from '@attune/core/util';
+import type { OptionsInput, Retyped } from '@attune/core/util';
 import { z } from 'zod';
 import type { RowsInput } from '../contract/rowsInput.js';
 import { embedderChoice } from '../embedders/embedderChoice.js';
@@ -66,12 +66,12 @@ const semanticShape = {
   exactRows: z.int().min(0).default(100_000),
 };
 
-const keepColumn = z.strictObject({
+const keepColumnShape = {
   /** A column with a number in each row. Rows without one come last. */
   column: z.string().min(1),
   /** Default 'highest'. */
   order: z.enum(['highest', 'lowest']).default('highest'),
-});
+};
 
 export const dedupeShape = {
   /** Leaves out rows of equal text. Default true: case, white space and width do not count. */
@@ -97,7 +97,7 @@ export const dedupeShape = {
    * with the best number in a column. Rows in `test` and `validation` stay before those in `train`
    * whatever this says.
    */
-  keep: z.union([z.enum(['first', 'longest']), keepColumn]).default('first'),
+  keep: z.union([z.enum(['first', 'longest']), z.strictObject(keepColumnShape)]).default('first'),
   /**
    * Rows of another set that none of these may be a copy of: an evaluation set. They are compared
    * with, and not given. Rows, or the path of their file. Default: none.
@@ -115,8 +115,25 @@ export const dedupeShape = {
     .default(null),
 };
 
+/** How near-duplicates are found. */
+export type NearOptions = Retyped<
+  OptionsInput<typeof nearShape>,
+  { shingle: OptionsInput<typeof shingleShape> | undefined }
+>;
+
+/** How rows of the same meaning are found. */
+export type SemanticOptions = OptionsInput<typeof semanticShape>;
+
 /** Options of {@link dedupe}. */
-export type DedupeOptions = OptionsInput<typeof dedupeShape>;
+export type DedupeOptions = Retyped<
+  OptionsInput<typeof dedupeShape>,
+  {
+    exact: boolean | OptionsInput<typeof normalizationShape> | undefined;
+    near: boolean | NearOptions | undefined;
+    semantic: SemanticOptions | null | undefined;
+    keep: 'first' | 'longest' | OptionsInput<typeof keepColumnShape> | undefined;
+  }
+>;
 
 export const dedupeSchema = z.strictObject(dedupeShape);
 

@@ -10,7 +10,7 @@ import {
   mixStageSchema,
   ownSchema,
 } from './mixOptions.js';
-import { mixRows } from './mixRows.js';
+import { type MixReport, mixRows } from './mixRows.js';
 
 /** Mixes sources into rows, with a share of the result for each. */
 export const mixStage = defineDataStage({
@@ -30,7 +30,7 @@ export interface MixState {
 }
 
 /** A mixture at work: iterate over it, or await it. */
-export interface MixRun extends StageRun {
+export interface MixRun extends StageRun<MixReport> {
   /** Where it stands. Give it back as `services.from`, with the same sources, to go on. */
   state(): MixState;
 }
@@ -83,7 +83,7 @@ export function mix(
       }
     },
   });
-  const run = stageFunction<MixOptions & { sources: readonly MixSource[] }>(stage)(
+  const run = stageFunction<MixOptions & { sources: readonly MixSource[] }, MixReport>(stage)(
     [],
     { ...options, sources },
     { ...services, seed },

@@ -1,4 +1,4 @@
-import type { OptionsInput } from '@attune/core/util';
+import type { OptionsInput, Retyped } from '@attune/core/util';
 import { z } from 'zod';
 import type { RowsInput } from '../contract/rowsInput.js';
 
@@ -20,7 +20,7 @@ const shareShape = {
   weight: z.number().min(0).optional().meta({ aka: 'fraction probability probabilities' }),
 };
 
-const sourceSchema = z.strictObject({
+const sourceShape = {
   /** What reports, errors and `sourceColumn` call it. */
   name: z.string().min(1),
   /**
@@ -31,13 +31,14 @@ const sourceSchema = z.strictObject({
   ...shareShape,
   /** How many rows it has, where that is known: saves a pass that counts them. */
   size: z.int().min(1).optional(),
-});
+};
 
-export const ownSchema = z.strictObject({
+const ownShape = {
   /** What reports and `sourceColumn` call the rows that came in. Default "rows". */
   name: z.string().min(1).default('rows'),
   ...shareShape,
-});
+};
+export const ownSchema = z.strictObject(ownShape);
 
 /** How shares of sources are set. */
 const MIX_STRATEGIES = [
@@ -102,20 +103,23 @@ const mixShape = {
 /** The shape of the options of the stage. */
 const mixStageShape = {
   /** What is mixed into the rows. */
-  sources: z.array(sourceSchema).min(1),
+  sources: z.array(z.strictObject(sourceShape)).min(1),
   /** The share of the rows that come in. Default: with `ratio`, what the others leave. */
   own: ownSchema.prefault({}),
   ...mixShape,
 };
 
 /** Rows with a share. */
-export type MixSource = OptionsInput<{ s: typeof sourceSchema }>['s'];
+export type MixSource = OptionsInput<typeof sourceShape>;
 
 /** Options of {@link mix}. */
 export type MixOptions = OptionsInput<typeof mixShape>;
 
 /** Options of the stage `mix` of a pipeline, which mixes sources into its rows. */
-export type MixStageOptions = OptionsInput<typeof mixStageShape>;
+export type MixStageOptions = Retyped<
+  OptionsInput<typeof mixStageShape>,
+  { sources: readonly MixSource[]; own: OptionsInput<typeof ownShape> | undefined }
+>;
 
 export const mixStageSchema = z.strictObject(mixStageShape);
 /** The function has no rows of its own. */

@@ -12,6 +12,16 @@ import { type DrawnRow, SourceRows } from './sourceRows.js';
 /** Streams of one seed: the order of the sources, then each source's draws. */
 const ORDER_STREAM = 0x6d69;
 
+/** What the report of `mix` has beside its counts. */
+export type MixReport = {
+  /** Rows that each source gave, and their share of all. */
+  readonly sources: readonly {
+    readonly name: string;
+    readonly rows: number;
+    readonly share: number;
+  }[];
+};
+
 interface Part extends Share {
   readonly rows: SourceRows;
   readonly size?: number | undefined;
@@ -55,10 +65,12 @@ export async function* mixRows(
     for (const { rows } of parts) await rows[Symbol.asyncDispose]();
   }
   const total = given.reduce((sum, rows) => sum + rows, 0);
-  context.fact(
-    'sources',
-    parts.map(({ name }, i) => ({ name, rows: given[i]!, share: given[i]! / total })),
-  );
+  const sources: MixReport['sources'] = parts.map(({ name }, i) => ({
+    name,
+    rows: given[i]!,
+    share: given[i]! / total,
+  }));
+  context.fact('sources', sources);
 }
 
 async function* mixed(
@@ -94,7 +106,7 @@ async function* mixed(
     sized.push({ ...part, size });
   }
   const counts = rowsOfEach(strategy, sized, options).map((count, i) =>
-    withinSize(count, sized[i]!, options.onShortage, strategy === 'ratio', context),
+    withinSize(count, sized[i]!, options.onShortage, context),
   );
   const take = options.take ?? (strategy === 'concatenate' ? 'first' : 'sample');
   const draws = sized.map(({ rows, size }, i) =>
@@ -122,7 +134,6 @@ function withinSize(
   count: number,
   { name, size }: { readonly name: string; readonly size: number },
   onShortage: ParsedMix['onShortage'],
-  warns: boolean,
   context: StageContext,
 ): number {
   if (count <= size) return count;
@@ -131,10 +142,12 @@ function withinSize(
     throw new AttuneError('DATA_MIX_SHORT', `${what}.`, {
       remedy: 'Give it more rows or a smaller share, or set onShortage to "repeat" or "fewer".',
     });
-  if (onShortage === 'fewer')
+  if (onShortage === 'fewer') {
     context.warn(`${what}: it gives what it has, and its share is smaller.`);
-  else if (warns) context.warn(`${what}: its rows come ${(count / size).toFixed(1)} times.`);
-  return onShortage === 'fewer' ? size : count;
+    return size;
+  }
+  context.warn(`${what}: its rows come ${(count / size).toFixed(1)} times.`);
+  return count;
 }
 
 const noRows = (name: string) =>

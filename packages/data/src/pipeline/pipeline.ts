@@ -25,9 +25,9 @@ import {
 } from '../selection/scoreLevels.js';
 import { type SelectDiverseOptions, selectDiverseStage } from '../selection/selectDiverse.js';
 import { type SplitOptions, splitStage } from '../split/splitStage.js';
-import { type FilterOptions, filterStage } from '../stages/filter.js';
+import { type FilterOptions, filterOptionsOf, filterStage } from '../stages/filter.js';
 import { builtinStages } from '../stages/index.js';
-import { type MapOptions, mapStage } from '../stages/map.js';
+import { type MapOptions, mapOptionsOf, mapStage } from '../stages/map.js';
 import { type ValidateOptions, validateStage } from '../stages/validate.js';
 import type { DataReport } from './dataReport.js';
 import { runPipeline } from './runPipeline.js';
@@ -73,7 +73,7 @@ interface Plan {
  * @example
  * const { report } = await pipeline(rows)
  *   .filter({ keep: (row) => row.language === 'en', reason: 'other language' })
- *   .map({ change: ({ question, answer }) => ({ prompt: question, completion: answer }) })
+ *   .map(({ question, answer }) => ({ prompt: question, completion: answer }))
  *   .collect();
  */
 export class DataPipeline {
@@ -89,9 +89,9 @@ export class DataPipeline {
     return this.stage(dedupeStage, options);
   }
 
-  /** Leaves out the rows that a function refuses. */
-  filter(options: FilterOptions): DataPipeline {
-    return this.stage(filterStage, options);
+  /** Leaves out the rows that a function refuses: it alone, or `{ keep, reason }`. */
+  filter(options: FilterOptions | FilterOptions['keep']): DataPipeline {
+    return this.stage(filterStage, filterOptionsOf(options));
   }
 
   /** Checks that rows are what a Trainer takes, and changes their format. */
@@ -99,9 +99,9 @@ export class DataPipeline {
     return this.stage(validateStage, options);
   }
 
-  /** Changes each row by a function. */
-  map(options: MapOptions): DataPipeline {
-    return this.stage(mapStage, options);
+  /** Changes each row by a function: it gives the row that takes the place of a row. */
+  map(options: MapOptions | MapOptions['change']): DataPipeline {
+    return this.stage(mapStage, mapOptionsOf(options));
   }
 
   /** Mixes other sources into the rows: `ratio` is the share of the result that a source is. */

@@ -7,7 +7,7 @@ import type { DataStage, StageCache } from '../contract/dataStage.js';
 import { type RowsInput, withOrigins } from '../contract/rowsInput.js';
 import { MemoryCache } from './memoryCache.js';
 import { runStages, type StageProgress } from './runStages.js';
-import type { LostRow, StageReport } from './stageTally.js';
+import type { LostRow, StageFacts, StageReport } from './stageTally.js';
 
 /** What a stage runs with beside its options, called as a function. */
 export interface StageServices {
@@ -24,43 +24,47 @@ export interface StageServices {
 }
 
 /** All that came of a stage. */
-export interface StageOutcome {
+export interface StageOutcome<Facts = StageFacts> {
   readonly rows: readonly Row[];
   /** Rows that were left out, in their order. */
   readonly dropped: readonly LostRow[];
   /** Rows, and places without one, that were put aside. */
   readonly quarantined: readonly LostRow[];
-  readonly report: StageReport;
+  readonly report: StageReport<Facts>;
 }
 
 /**
  * A stage at work. Iterate over it for one row after the other, or await it for all of them with a
  * report. Either of the two, once.
  */
-export interface StageRun extends AsyncIterable<Row>, PromiseLike<StageOutcome> {}
+export interface StageRun<Facts = StageFacts>
+  extends AsyncIterable<Row>,
+    PromiseLike<StageOutcome<Facts>> {}
 
-/** A stage as a function on rows. */
-export type StageFunction<Options> = (
+/** A stage as a function on rows. `Facts` is what its report has in `facts`. */
+export type StageFunction<Options, Facts = StageFacts> = (
   rows: RowsInput,
   ...rest: object extends Options
     ? [options?: Options, services?: StageServices]
     : [options: Options, services?: StageServices]
-) => StageRun;
+) => StageRun<Facts>;
 
 /** Makes the function of a stage. @throws UNKNOWN_OPTION, INVALID_OPTION when it is called */
-export function stageFunction<Options>(stage: DataStage): StageFunction<Options> {
+export function stageFunction<Options, Facts = StageFacts>(
+  stage: DataStage,
+): StageFunction<Options, Facts> {
   return (rows, options?: Options, services: StageServices = {}) => {
     const parsed = parseOptions(stage.options, options ?? {}, { where: stage.name });
-    return new RunningStage(stage, parsed, rows, services);
+    return new RunningStage<Facts>(stage, parsed, rows, services);
   };
 }
 
-class RunningStage implements StageRun {
+class RunningStage<Facts> implements StageRun<Facts> {
   readonly #lost: { readonly dropped: LostRow[]; readonly quarantined: LostRow[] } = {
     dropped: [],
     quarantined: [],
   };
-  #report: StageReport | null = null;
+  #report: StageReport<Facts> | null = null;
 
   constructor(
     private readonly stage: DataStage,
@@ -86,21 +90,21 @@ class RunningStage implements StageRun {
         },
       );
       for await (const { row } of running.rows) yield row;
-      this.#report = running.reports()[1]!;
+      this.#report = running.reports()[1] as StageReport<Facts>;
     } finally {
       await rm(workFolder, { recursive: true, force: true });
     }
   }
 
-  async #all(): Promise<StageOutcome> {
+  async #all(): Promise<StageOutcome<Facts>> {
     const rows: Row[] = [];
     for await (const row of this) rows.push(row);
     return { rows, ...this.#lost, report: this.#report! };
   }
 
   // biome-ignore lint/suspicious/noThenProperty: it is awaited.
-  then<A = StageOutcome, B = never>(
-    onDone?: ((outcome: StageOutcome) => A | PromiseLike<A>) | null,
+  then<A = StageOutcome<Facts>, B = never>(
+    onDone?: ((outcome: StageOutcome<Facts>) => A | PromiseLike<A>) | null,
     onFailed?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     return this.#all().then(onDone, onFailed);

@@ -11,8 +11,11 @@ export interface LostRow {
   readonly row: DataRow | RowProblem;
 }
 
+/** What stages find beside their counts, by name. */
+export type StageFacts = Readonly<Record<string, PlainJson>>;
+
 /** What a stage did, for the report. */
-export interface StageReport {
+export interface StageReport<Facts = StageFacts> {
   /** Its name; from the second of that name on "dedupe-2". */
   readonly name: string;
   readonly rowsIn: number;
@@ -26,7 +29,8 @@ export interface StageReport {
   readonly problems: number;
   /** The first rows of each reason. */
   readonly samples: readonly LostRow[];
-  readonly facts: Readonly<Record<string, PlainJson>>;
+  /** What it found beside: see the stage. */
+  readonly facts: Facts;
   readonly warnings: readonly string[];
   readonly seconds: number;
 }

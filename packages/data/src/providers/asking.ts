@@ -7,6 +7,13 @@ import { type ProviderChoice, resolveProvider } from './providerChoice.js';
 import { type Refusal, refusalOf } from './refusal.js';
 import { type LLMSpending, SpendingCount } from './spending.js';
 
+/** What requests of a stage took, and who was asked. */
+export type SpentFact = Readonly<LLMSpending> & {
+  readonly provider: string;
+  /** Requests that the endpoint refused for what they say. Absent: none. */
+  readonly refused?: number;
+};
+
 /** What a stage, or `judge`, asks with. */
 export interface AskingParts {
   readonly attune: Attune | null;
@@ -81,7 +88,7 @@ export class Asking {
   }
 
   /** For the report of a stage. */
-  get spentFact(): PlainJson {
+  get spentFact(): SpentFact {
     return {
       provider: this.provider.name,
       ...this.spent,

@@ -1,7 +1,20 @@
-import type { PlainJson } from '@attune/core/util';
-
 /** Bars of a histogram. */
 const BARS = 40;
+
+/** Scores of a report. Numbers are null where no row has a score. */
+export type ScoreSummary = {
+  /** Rows with a score. */
+  readonly scored: number;
+  readonly mean: number | null;
+  readonly least: number | null;
+  readonly largest: number | null;
+  /** Bars of equal width; what is beyond is in the first and the last one. */
+  readonly histogram: {
+    readonly from: number;
+    readonly to: number;
+    readonly counts: readonly number[];
+  };
+};
 
 /** Counts scores for a report: mean, least and largest, and a histogram. */
 export class ScoreFacts {
@@ -26,7 +39,7 @@ export class ScoreFacts {
     this.#counts[Math.min(BARS - 1, Math.max(0, at))]!++;
   }
 
-  summary(): Record<string, PlainJson> {
+  summary(): ScoreSummary {
     const isEmpty = this.#count === 0;
     return {
       scored: this.#count,

@@ -15,7 +15,7 @@ import { stageFunction } from '../pipeline/stageFunction.js';
 import { type AnswerTokens, answerTokens, encoderWithoutEos, hasAnswer } from './answerTokens.js';
 import { fillPrompt, IFD_PROMPTS, type IfdPrompts } from './ifdPrompts.js';
 import { instructionOf } from './instructionOf.js';
-import { ScoreFacts } from './scoreFacts.js';
+import { ScoreFacts, type ScoreSummary } from './scoreFacts.js';
 import { windows } from './windows.js';
 
 const ifdShape = {
@@ -55,6 +55,20 @@ const ifdOptions = z.strictObject(ifdShape);
 
 /** Options of {@link scoreIfd}. */
 export type ScoreIfdOptions = OptionsInput<typeof ifdShape>;
+
+/** What the report of `scoreIfd` has beside its counts. */
+export type IfdReport = {
+  readonly ifd: ScoreSummary & {
+    readonly variant: 'cherry' | 'superfiltering';
+    readonly prompts: Readonly<Record<keyof IfdPrompts, string>>;
+    readonly model: string;
+    readonly maxLength: number;
+    /** Rows whose answer did not fit into `maxLength`. */
+    readonly cutAnswers: number;
+    /** Rows whose instruction makes the answer less likely. */
+    readonly aboveOne: number;
+  };
+};
 
 /** Batches whose rows wait together, so that their lengths can be sorted. */
 const WINDOW = 32;
@@ -102,7 +116,7 @@ export const scoreIfdStage = defineDataStage({
         yield { ...item, row: { ...item.row, ifd, ...columns } };
       }
     }
-    context.fact('ifd', {
+    const report: IfdReport['ifd'] = {
       variant,
       prompts: { ...prompts },
       model: model.nameOrPath,
@@ -110,7 +124,8 @@ export const scoreIfdStage = defineDataStage({
       cutAnswers: numCut,
       aboveOne: numAbove,
       ...facts.summary(),
-    });
+    };
+    context.fact('ifd', report);
   },
 });
 
@@ -132,7 +147,7 @@ export const scoreIfdStage = defineDataStage({
  * const { rows } = await scoreIfd(data, { model, tokenizer, maxLength: 512 });
  * @throws DATA_MODEL, and what loading a model throws
  */
-export const scoreIfd = stageFunction<ScoreIfdOptions>(scoreIfdStage);
+export const scoreIfd = stageFunction<ScoreIfdOptions, IfdReport>(scoreIfdStage);
 
 function promptsOf({
   variant,

@@ -13,7 +13,7 @@ import { NextLevels } from '../models/nextLevels.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { encoderWithoutEos } from './answerTokens.js';
 import { instructionOf } from './instructionOf.js';
-import { ScoreFacts } from './scoreFacts.js';
+import { ScoreFacts, type ScoreSummary } from './scoreFacts.js';
 import { windows } from './windows.js';
 
 const levelShape = {
@@ -34,6 +34,16 @@ const levelShape = {
 
 /** Options of {@link scoreComplexity} and {@link scoreQuality}. */
 export type ScoreLevelOptions = OptionsInput<typeof levelShape>;
+
+/** What a report says of levels. */
+type LevelFacts = ScoreSummary & {
+  readonly prompt: string;
+  readonly model: string;
+  readonly maxLength: number;
+};
+
+/** What the report of `scoreComplexity` and of `scoreQuality` has beside its counts. */
+export type LevelReport<Column extends string> = { readonly [Name in Column]: LevelFacts };
 
 const COMPLEXITY =
   'You are a helpful assistant. Please identify the complexity score of the following user query. \n##Query: {instruction}  \n##Complexity: ';
@@ -90,7 +100,8 @@ const levelStage = (name: string, column: string, ownPrompt: string): DataStage 
           yield { ...item, row: { ...item.row, [column]: level } };
         }
       }
-      context.fact(column, { prompt, model: model.nameOrPath, maxLength, ...facts.summary() });
+      const report: LevelFacts = { prompt, model: model.nameOrPath, maxLength, ...facts.summary() };
+      context.fact(column, report);
     },
   });
 
@@ -112,7 +123,9 @@ export const scoreQualityStage = levelStage('scoreQuality', 'quality', QUALITY);
  *
  * @throws DATA_MODEL, and what loading a model throws
  */
-export const scoreComplexity = stageFunction<ScoreLevelOptions>(scoreComplexityStage);
+export const scoreComplexity = stageFunction<ScoreLevelOptions, LevelReport<'complexity'>>(
+  scoreComplexityStage,
+);
 
 /**
  * Adds `quality`, from 1 to 6: how well a row answers its instruction, to a model that judges. The
@@ -122,4 +135,6 @@ export const scoreComplexity = stageFunction<ScoreLevelOptions>(scoreComplexityS
  *
  * @throws DATA_MODEL, and what loading a model throws
  */
-export const scoreQuality = stageFunction<ScoreLevelOptions>(scoreQualityStage);
+export const scoreQuality = stageFunction<ScoreLevelOptions, LevelReport<'quality'>>(
+  scoreQualityStage,
+);

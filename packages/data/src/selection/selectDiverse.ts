@@ -59,6 +59,16 @@ const diverseShape = {
     .default(() => rowText),
 };
 
+/** What the report of `selectDiverse` has beside its counts. */
+export type SelectDiverseReport = {
+  /** How, and how many of how many rows with a score were chosen. */
+  readonly selectDiverse: {
+    readonly method: 'k-center' | 'repr-filter';
+    readonly of: number;
+    readonly chosen: number;
+  };
+};
+
 /** Options of {@link selectDiverse}. */
 export type SelectDiverseOptions = OptionsInput<typeof diverseShape>;
 
@@ -104,7 +114,8 @@ export const selectDiverseStage = defineDataStage({
       method === 'k-center'
         ? { chosen: kCenter(vectors, choice), tooNear: new Int32Array(held.length).fill(-1) }
         : reprFilter(vectors, choice, threshold);
-    context.fact('selectDiverse', { method, of: held.length, chosen: chosen.length });
+    const report = { method, of: held.length, chosen: chosen.length };
+    context.fact('selectDiverse', report satisfies SelectDiverseReport['selectDiverse']);
     const isChosen = new Uint8Array(held.length);
     for (const place of chosen) isChosen[place] = 1;
     let place = 0;
@@ -138,7 +149,9 @@ export const selectDiverseStage = defineDataStage({
  * await selectDiverse(rows, { by: 'ifd', count: 1000, method: 'repr-filter', threshold: 0.3 });
  * @throws DATA_COLUMN, DATA_EMBEDDER, DATA_MODEL
  */
-export const selectDiverse = stageFunction<SelectDiverseOptions>(selectDiverseStage);
+export const selectDiverse = stageFunction<SelectDiverseOptions, SelectDiverseReport>(
+  selectDiverseStage,
+);
 
 interface TextVectors {
   readonly embedder: typeof TF_IDF | EmbedderChoice;

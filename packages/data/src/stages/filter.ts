@@ -2,7 +2,8 @@ import type { Row } from '@attune/core';
 import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import { defineDataStage } from '../contract/dataStage.js';
-import { stageFunction } from '../pipeline/stageFunction.js';
+import type { RowsInput } from '../contract/rowsInput.js';
+import { type StageRun, type StageServices, stageFunction } from '../pipeline/stageFunction.js';
 
 const filterShape = {
   /** Whether a row stays. */
@@ -28,9 +29,20 @@ export const filterStage = defineDataStage({
   },
 });
 
+const run = stageFunction<FilterOptions>(filterStage);
+
+/** The options that a function alone stands for. */
+export const filterOptionsOf = (options: FilterOptions | FilterOptions['keep']): FilterOptions =>
+  typeof options === 'function' ? { keep: options } : options;
+
 /**
  * Leaves out the rows that a function refuses.
  *
- * @example for await (const row of filter(rows, { keep: (row) => row.language === 'en' })) use(row);
+ * @param options the function, or `{ keep, reason }`
+ * @example for await (const row of filter(rows, (row) => row.language === 'en')) use(row);
  */
-export const filter = stageFunction<FilterOptions>(filterStage);
+export const filter = (
+  rows: RowsInput,
+  options: FilterOptions | FilterOptions['keep'],
+  services?: StageServices,
+): StageRun => run(rows, filterOptionsOf(options), services);

@@ -2,7 +2,8 @@ import type { Row } from '@attune/core';
 import type { OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import { defineDataStage } from '../contract/dataStage.js';
-import { stageFunction } from '../pipeline/stageFunction.js';
+import type { RowsInput } from '../contract/rowsInput.js';
+import { type StageRun, type StageServices, stageFunction } from '../pipeline/stageFunction.js';
 
 const mapShape = {
   /** The row that takes the place of a row. */
@@ -26,9 +27,20 @@ export const mapStage = defineDataStage({
   },
 });
 
+const run = stageFunction<MapOptions>(mapStage);
+
+/** The options that a function alone stands for. */
+export const mapOptionsOf = (options: MapOptions | MapOptions['change']): MapOptions =>
+  typeof options === 'function' ? { change: options } : options;
+
 /**
  * Changes each row by a function.
  *
- * @example await map(rows, { change: ({ question, answer }) => ({ prompt: question, completion: answer }) });
+ * @param options the function, or `{ change }`
+ * @example await map(rows, ({ question, answer }) => ({ prompt: question, completion: answer }));
  */
-export const map = stageFunction<MapOptions>(mapStage);
+export const map = (
+  rows: RowsInput,
+  options: MapOptions | MapOptions['change'],
+  services?: StageServices,
+): StageRun => run(rows, mapOptionsOf(options), services);

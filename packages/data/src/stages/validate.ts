@@ -53,6 +53,12 @@ const validateShape = {
   onInvalid: z.enum(['quarantine', 'drop', 'error']).default('quarantine'),
 };
 
+/** What the report of `validate` has beside its counts. */
+export type ValidateReport = {
+  /** Valid rows by their format. Absent: no rows came, or the schema is your own. */
+  readonly schemas?: Readonly<Partial<Record<SchemaName, number>>>;
+};
+
 /** Options of {@link validate}. */
 export type ValidateOptions = OptionsInput<typeof validateShape>;
 
@@ -232,4 +238,4 @@ async function byUser(schema: StandardSchema, row: Row, to: SchemaName | null): 
  * @example
  * const { rows, quarantined } = await validate(raw, { schema: 'auto', convertTo: 'messages' });
  */
-export const validate = stageFunction<ValidateOptions>(validateStage);
+export const validate = stageFunction<ValidateOptions, ValidateReport>(validateStage);

@@ -210,8 +210,8 @@ describe('evolInstruct', () => {
       undefined,
     ]);
     expect(report.facts).toMatchObject({
-      'rows without a single request': 1,
-      'comparisons that could not be read': 1,
+      rowsWithoutRequest: 1,
+      unreadableComparisons: 1,
     });
   });
 
@@ -283,7 +283,9 @@ describe('selfInstruct', () => {
     const provider = scripted(() => 'I have no ideas.');
     const { rows: all, report } = await selfInstruct(seeds, { provider, count: 3, maxRequests: 2 });
     expect(all.length).toBe(10);
-    expect(report.warnings[0]).toMatch(/0 of 3 instructions came of 2 requests/);
+    expect(report.warnings[0]).toMatch(
+      /0 of 3 instructions came of 2 requests; 0 were filtered. 2 replies have no list/,
+    );
     const none = await selfInstruct([{ text: 'x' }], { provider, count: 3 });
     expect(none.report.warnings[0]).toMatch(/no row asks anything/);
   });
@@ -438,7 +440,7 @@ describe('makePreferencePairs', () => {
       judge,
     });
     expect(rows[0]).toMatchObject({ chosen: texts[3], chosen_score: 9, rejected_score: 4 });
-    expect(report.facts['spent by the judge']).toMatchObject({ requests: 3 + 3 });
+    expect(report.facts.spentByJudge).toMatchObject({ requests: 3 + 3 });
   });
 
   test('one of judge, reward model and function, and numbers of it', async () => {

@@ -92,6 +92,10 @@ test('a source that is too small is repeated in whole passes, or gives less, or 
     '"g" has 4 rows, and its share is 10: its rows come 2.5 times.',
   ]);
   expect(report.added).toEqual({ a: 90, g: 10 });
+  const weighted = await mix([source('a', 90, { weight: 1 }), source('g', 30, { weight: 1 })]);
+  expect(weighted.report.warnings).toEqual([
+    '"g" has 30 rows, and its share is 60: its rows come 2.0 times.',
+  ]);
   expect(countsOf(await idsOf(mix(sources, { onShortage: 'fewer' })))).toEqual({ a: 90, g: 4 });
   await expect(mix(sources, { onShortage: 'error' })).rejects.toThrow(
     'DATA_MIX_SHORT: "g" has 4 rows, and its share is 10.',
