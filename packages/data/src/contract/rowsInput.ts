@@ -1,5 +1,5 @@
-import type { Row } from '@attune/core';
-import { isPlainObject } from '@attune/core/util';
+import { AttuneError, type Row } from '@attune/core';
+import { describeValue, isPlainObject } from '@attune/core/util';
 import type { ReadRow } from './dataRow.js';
 
 /** Rows as a caller has them: plain ones, or with their origin as `readRows` gives them. */
@@ -12,8 +12,23 @@ function isReadRow(item: Row | ReadRow): item is ReadRow {
   return typeof origin.row === 'number' && ('row' in item || 'problem' in item);
 }
 
+/** A text is iterable, and no rows. @throws DATA_ROWS */
+export function checkRows(rows: unknown, name: string): void {
+  if (typeof rows === 'object' && rows !== null)
+    if (Symbol.iterator in rows || Symbol.asyncIterator in rows) return;
+  throw new AttuneError(
+    'DATA_ROWS',
+    `${name} is ${describeValue(rows)}; expected rows: an array, an iterable, or what fromJsonl and its like give.`,
+    {
+      remedy:
+        typeof rows === 'string' ? `Write fromFiles(${JSON.stringify(rows)}).` : 'Give such rows.',
+    },
+  );
+}
+
 /** Gives rows that have no origin the one of their place: "rows[3]". */
 export async function* withOrigins(rows: RowsInput, name = 'rows'): AsyncGenerator<ReadRow> {
+  checkRows(rows, name);
   let index = 0;
   for await (const item of rows) {
     yield isReadRow(item)

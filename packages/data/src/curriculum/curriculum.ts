@@ -38,9 +38,9 @@ const curriculumShape = {
   /** K of `step`. Default 4. */
   stages: z.int().min(2).optional().meta({ aka: 'buckets bins' }),
   /** c0, the share of rows that may come first. Default 0.01, as in the paper. */
-  start: z.number().gt(0).max(1).default(0.01).meta({ aka: 'initial_competence' }),
+  start: z.number().gt(0).max(1).optional().meta({ aka: 'initial_competence' }),
   /** T, the part of the result after which all rows may come. Default 1. */
-  duration: z.number().gt(0).max(1).default(1),
+  duration: z.number().gt(0).max(1).optional(),
   /** Rows without a number are an error, or come last. Default `error`. */
   onMissing: z.enum(['error', 'last']).default('error'),
   /** Seeds what is drawn. Default: the seed of the pipeline. */
@@ -55,7 +55,18 @@ const curriculumSchema = z
   .refine(({ stages, pacing }) => stages === undefined || (pacing ?? 'step') === 'step', {
     message: 'stages belong to the pacing "step"',
     path: ['stages'],
+  })
+  .refine(({ start, pacing }) => start === undefined || pacing === 'linear' || pacing === 'root', {
+    message: 'start belongs to the pacings "linear" and "root"',
+    path: ['start'],
+  })
+  .refine(({ duration, pacing, stages }) => duration === undefined || isPaced({ pacing, stages }), {
+    message: 'duration belongs to the pacings "linear", "root" and "step"',
+    path: ['duration'],
   });
+
+const isPaced = ({ pacing, stages }: Pick<CurriculumOptions, 'pacing' | 'stages'>): boolean =>
+  (pacing ?? (stages === undefined ? 'sorted' : 'step')) !== 'sorted';
 
 /** Stream of a seed. */
 const STREAM = 0x6375;
@@ -65,13 +76,15 @@ export const curriculumStage = defineDataStage({
   name: 'curriculum',
   options: curriculumSchema,
   async *run(rows, options, context) {
-    const { by, order, onMissing, start, duration } = options;
+    const { by, order, onMissing, start = 0.01, duration = 1 } = options;
     const pacing = options.pacing ?? (options.stages === undefined ? 'sorted' : 'step');
     let scores = new Float64Array(1024);
     let missing = 0;
+    let isTaken = false;
     let count = 0;
     async function* scored(): AsyncGenerator<DataRow> {
       for await (const item of rows) {
+        isTaken ||= by === 'length' && Object.hasOwn(item.row, by);
         const score = difficulty(item.row, by);
         if (score === null && onMissing === 'error') throw noScore(item, by);
         if (score === null) missing++;
@@ -91,6 +104,10 @@ export const curriculumStage = defineDataStage({
         remedy: 'Name a column that an earlier stage adds, or order by "length".',
       });
     if (missing > 0) context.warn(`${missing} of ${count} rows have no number; they come last.`);
+    if (isTaken)
+      context.warn(
+        'rows have a column "length", and by is "length": the characters of the text count, not the column. For that give by: (row) => row.length.',
+      );
     const sorted = Uint32Array.from({ length: count }, (_, i) => i).sort(
       (a, b) => scores[a]! - scores[b]! || a - b,
     );
@@ -100,21 +117,30 @@ export const curriculumStage = defineDataStage({
         : paced(
             sorted,
             (t) => competence(t, { pacing, start, duration, stages: options.stages ?? 4 }),
+            pacing === 'step' ? roundUp : Math.round,
             new Rng(options.seed ?? context.seed, STREAM),
           );
     for (const place of places) yield held.at(place);
   },
 });
 
+/** As many rows as the stage has places: j n / K, where it is no whole number the next one. */
+const roundUp = (rows: number): number => Math.ceil(rows - 1e-6);
+
 /** Every row once: each drawn from the easiest c(t) of all that did not come yet. */
-function* paced(sorted: Uint32Array, share: (t: number) => number, rng: Rng): Generator<number> {
+function* paced(
+  sorted: Uint32Array,
+  share: (t: number) => number,
+  round: (rows: number) => number,
+  rng: Rng,
+): Generator<number> {
   const count = sorted.length;
   const waiting = new Uint32Array(count);
   let open = 0;
   let joined = 0;
   for (let given = 0; given < count; given++) {
     // At least one waits: c(t) >= t but for rounding.
-    const until = Math.max(given + 1, Math.min(count, Math.round(share(given / count) * count)));
+    const until = Math.max(given + 1, Math.min(count, round(share(given / count) * count)));
     while (joined < until) waiting[open++] = sorted[joined++]!;
     const drawn = rng.below(open);
     yield waiting[drawn]!;
@@ -125,15 +151,15 @@ function* paced(sorted: Uint32Array, share: (t: number) => number, rng: Rng): Ge
 function difficulty(row: Row, by: string | ((row: Row) => number)): number | null {
   if (by === 'length') return rowText(row).length;
   if (typeof by === 'string') return columnNumber(row, by);
-  const value = by(row);
-  return Number.isFinite(value) ? value : null;
+  return columnNumber({ given: by(row) }, 'given');
 }
 
 const named = (by: string | ((row: Row) => number)) =>
   typeof by === 'string' ? `"${by}"` : 'what the function gives';
 
 function noScore({ row, origin }: DataRow, by: string | ((row: Row) => number)): AttuneError {
-  const near = typeof by === 'string' && !(by in row) ? nearest(by, Object.keys(row)) : undefined;
+  const near =
+    typeof by === 'string' && !Object.hasOwn(row, by) ? nearest(by, Object.keys(row)) : undefined;
   return new AttuneError(
     'DATA_COLUMN',
     `${formatOrigin(origin)} has no number in ${named(by)}.${near === undefined ? '' : ` Did you mean "${near}"?`}`,

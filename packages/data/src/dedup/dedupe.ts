@@ -23,8 +23,8 @@ export const dedupeStage = defineDataStage({
  *
  * @example
  * const { rows, report } = await dedupe(all, { near: { threshold: 0.8 } });
- * @throws DATA_TEXT, DATA_EMBEDDER, DATA_ENDPOINT, DATA_MODEL while rows are read; DATA_SPLIT_LATE
- *   where a row has a split and the first one has none
+ * @throws DATA_TEXT, DATA_COLUMN, DATA_EMBEDDER, DATA_ENDPOINT, DATA_MODEL while rows are read;
+ *   DATA_SPLIT_LATE where a row has a split and the first one has none
  * @see Broder 1997, "On the resemblance and containment of documents"; Lee et al. 2022,
  *   arXiv:2107.06499
  */

@@ -1,7 +1,7 @@
 import { formatOrigin } from '../contract/dataRow.js';
 import type { StageContext } from '../contract/dataStage.js';
 import type { ClusterFacts, Clusters } from './clusters.js';
-import type { Banding } from './minHash.js';
+import { type Banding, recallAt } from './minHash.js';
 import type { NearIndex } from './nearIndex.js';
 import type { SeenRows } from './seenRows.js';
 import type { SemanticJudge } from './semanticJudge.js';
@@ -26,6 +26,8 @@ export type DedupeReport = {
   readonly clusters: ClusterFacts;
   /** Absent: near-duplicates were not looked for. */
   readonly near?: Search & {
+    /** Share of the pairs right at the threshold that are found: 1 - (1 - t^rows)^bands. */
+    readonly recall: number;
     /** Rows of too many shingles, which stay. */
     readonly tooLong: number;
   };
@@ -36,6 +38,9 @@ export type DedupeReport = {
 /** Clusters that a warning is about: so many rows, and such a share of all. */
 const LARGE = 1000;
 const LARGE_SHARE = 0.1;
+
+/** Share of the pairs at the threshold below which a warning says so. */
+const RECALL = 0.9;
 
 /** What is told of one run. */
 export class DedupeFacts {
@@ -76,8 +81,13 @@ export class DedupeFacts {
       context.warn(`${this.withoutText} rows have no text to compare; they stay.`);
     if (near) {
       const { banding, crowded, tooLong } = near;
-      const found: DedupeReport['near'] = { ...banding, crowded, tooLong };
+      const recall = recallAt(near.threshold, banding);
+      const found: DedupeReport['near'] = { ...banding, recall, crowded, tooLong };
       context.fact('near', found);
+      if (recall < RECALL)
+        context.warn(
+          `bands x rows of ${banding.bands} x ${banding.rows} find ${(100 * recall).toFixed(1)} % of the near-duplicates right at the threshold ${near.threshold}; more permutations find more.`,
+        );
       if (crowded > 0) context.warn(crowdedWarning(crowded, 'near-duplicates'));
       if (tooLong > 0)
         context.warn(

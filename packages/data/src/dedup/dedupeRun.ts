@@ -1,8 +1,8 @@
 import { AttuneError } from '@attune/core';
-import { describeValue } from '@attune/core/util';
 import { type DataRow, formatOrigin, isProblem } from '../contract/dataRow.js';
 import type { HeldRows, StageContext } from '../contract/dataStage.js';
 import { withOrigins } from '../contract/rowsInput.js';
+import { type TextOf, textOf } from '../schemas/textOf.js';
 import { fromFiles } from '../sources/sources.js';
 import { Clusters } from './clusters.js';
 import { DedupeFacts } from './dedupeFacts.js';
@@ -27,6 +27,7 @@ export class DedupeRun {
   readonly #rows = new SeenRows();
   readonly #clusters = new Clusters();
   readonly #facts = new DedupeFacts();
+  readonly #textOf: TextOf;
   /** Rows with lower numbers are of the other set. */
   #others = 0;
 
@@ -34,6 +35,7 @@ export class DedupeRun {
     private readonly plan: DedupePlan,
     private readonly context: StageContext,
   ) {
+    this.#textOf = textOf(plan.text, 'dedupe');
     this.#judge = new TextJudge(exactOf(plan), nearOf(plan), context.seed);
   }
 
@@ -130,6 +132,12 @@ export class DedupeRun {
       }
     };
     await using held = await context.hold(noted.call(this));
+    if (priorities.withoutScore === held.length)
+      throw new AttuneError(
+        'DATA_COLUMN',
+        `dedupe: none of ${held.length} rows has a number in ${keptBy(this.plan)}, by which rows are to stay.`,
+        { remedy: 'Run the stage that adds it before, or leave `keep` out: the first row stays.' },
+      );
     if (priorities.withoutScore > 0)
       context.warn(`${priorities.withoutScore} rows have no number in the column to keep by.`);
     const verdicts = await this.#verdicts(held, priorities.order());
@@ -191,16 +199,6 @@ export class DedupeRun {
     return text.trim() === '' ? null : { item, row, text };
   }
 
-  #textOf({ row, origin }: DataRow): string {
-    const text: unknown = this.plan.text(row);
-    if (typeof text === 'string') return text;
-    throw new AttuneError(
-      'DATA_TEXT',
-      `dedupe: text gave ${describeValue(text)} for ${formatOrigin(origin)}; expected a string.`,
-      { remedy: 'Return "" for a row that has nothing to compare: it stays.' },
-    );
-  }
-
   #textVerdict({ row, text }: Candidate): Verdict | null {
     const verdict = this.#judge.judge(text, row);
     return verdict && this.#merge(row, verdict, text);
@@ -239,6 +237,9 @@ export class DedupeRun {
     this.context.drop(item, reason, `of ${formatOrigin(this.#rows.originOf(of))}${how}`);
   }
 }
+
+const keptBy = ({ keep }: DedupePlan): string =>
+  typeof keep === 'string' ? `"${keep}"` : `"${keep.column}"`;
 
 const lateSplit = ({ origin, split }: DataRow): AttuneError =>
   new AttuneError(

@@ -47,6 +47,7 @@ interface Space {
  */
 export class NearIndex {
   readonly banding: Banding;
+  readonly threshold: number;
   /** Searches that met more texts in a bucket than are compared. */
   crowded = 0;
   /** Texts that were too long to compare. */
@@ -78,6 +79,7 @@ export class NearIndex {
     private readonly texts: TextStore,
   ) {
     const { threshold, permutations, size, seed } = settings;
+    this.threshold = threshold;
     this.banding = settings.banding ?? bandingFor(threshold, permutations);
     this.#hasher = new MinHash(this.banding, seed);
     this.#manyWords = Math.ceil((1.2 * FEW_WORDS) / threshold);

@@ -124,6 +124,9 @@ export type NearOptions = Retyped<
 /** How rows of the same meaning are found. */
 export type SemanticOptions = OptionsInput<typeof semanticShape>;
 
+const isWithin = ({ banding, permutations }: Pick<NearPlan, 'banding' | 'permutations'>): boolean =>
+  banding === null || banding.bands * banding.rows <= permutations;
+
 /** Options of {@link dedupe}. */
 export type DedupeOptions = Retyped<
   OptionsInput<typeof dedupeShape>,
@@ -135,7 +138,16 @@ export type DedupeOptions = Retyped<
   }
 >;
 
-export const dedupeSchema = z.strictObject(dedupeShape);
+export const dedupeSchema = z
+  .strictObject(dedupeShape)
+  .refine(({ exact, near, semantic }) => exact !== false || near !== false || semantic !== null, {
+    message: 'with near false and no semantic nothing is looked for',
+    path: ['exact'],
+  })
+  .refine(({ near }) => typeof near === 'boolean' || isWithin(near), {
+    message: 'bands * rows are more hashes than permutations, of which there are 128 by default',
+    path: ['near', 'banding'],
+  });
 
 /** Options, checked and filled in. */
 export type DedupePlan = z.output<typeof dedupeSchema>;

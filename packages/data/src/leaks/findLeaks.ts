@@ -1,9 +1,10 @@
-import { AttuneError, type Row } from '@attune/core';
-import { describeValue, type OptionsInput, parseOptions } from '@attune/core/util';
+import type { Row } from '@attune/core';
+import { type OptionsInput, parseOptions } from '@attune/core/util';
 import { z } from 'zod';
-import { type DataRow, formatOrigin, isProblem } from '../contract/dataRow.js';
+import { type DataRow, isProblem, type ReadRow } from '../contract/dataRow.js';
 import { type RowsInput, withOrigins } from '../contract/rowsInput.js';
 import { rowText } from '../schemas/rowText.js';
+import { type TextOf, textOf } from '../schemas/textOf.js';
 import { type Leak, LeakFinder, type LeakReport } from './leakFinder.js';
 
 const leakShape = {
@@ -64,23 +65,12 @@ async function report(
 ): Promise<LeakReport> {
   const { n, minOverlap, text } = parseOptions(leakOptions, options, { where });
   const finder = new LeakFinder({ n, minOverlap });
-  const textOf = ({ row, origin }: DataRow): string => {
-    const found: unknown = text(row);
-    if (typeof found === 'string') return found;
-    throw new AttuneError(
-      'DATA_TEXT',
-      `${where}: text gave ${describeValue(found)} for ${formatOrigin(origin)}; expected a string.`,
-      { remedy: 'Return "" for a row that has nothing to compare.' },
-    );
-  };
-  for await (const read of withOrigins(evaluation, 'eval')) finder.addEval(...place(read, textOf));
-  for await (const read of withOrigins(train, 'train')) finder.addTrain(...place(read, textOf));
+  const asText = textOf(text, where);
+  for await (const read of withOrigins(evaluation, 'eval')) finder.addEval(...place(read, asText));
+  for await (const read of withOrigins(train, 'train')) finder.addTrain(...place(read, asText));
   return finder.report();
 }
 
 /** A place without a row counts, so that indices are places of what was given. */
-const place = (
-  read: Parameters<typeof isProblem>[0],
-  textOf: (row: DataRow) => string,
-): [DataRow, string] =>
-  isProblem(read) ? [{ row: {}, origin: read.origin }, ''] : [read, textOf(read)];
+const place = (read: ReadRow, asText: TextOf): [DataRow, string] =>
+  isProblem(read) ? [{ row: {}, origin: read.origin }, ''] : [read, asText(read)];

@@ -72,20 +72,23 @@ const mixShape = {
    */
   strategy: z.enum(MIX_STRATEGIES).optional(),
   /** T of `temperature`. 1: as large as they are; towards infinity: uniform. Default 2, as T5's. */
-  temperature: z.number().positive().default(2),
+  temperature: z.number().positive().optional(),
   /**
    * When `interleave` ends: with the first source that has no more rows; when each row came at
    * least once (shorter ones begin again); or when each came exactly once. Default
    * `first_exhausted`.
    */
-  stopping: z.enum(STOPPING).default('first_exhausted').meta({ aka: 'stopping_strategy' }),
-  /** N of `uniform`, `weighted`, `temperature`. Default: all sizes together. */
+  stopping: z.enum(STOPPING).optional().meta({ aka: 'stopping_strategy' }),
+  /**
+   * N of `uniform`, `weighted`, `temperature`, and of `ratio` where each source has one. Default:
+   * all sizes together; of `ratio` the largest without a repeated row.
+   */
   total: z.int().min(1).optional().meta({ aka: 'num_samples' }),
   /**
    * When a source has fewer rows than its share: they are repeated in whole passes, fewer come out,
    * or it is an error. Default `repeat`.
    */
-  onShortage: z.enum(['repeat', 'fewer', 'error']).default('repeat'),
+  onShortage: z.enum(['repeat', 'fewer', 'error']).optional(),
   /** Which rows come when not all do: evenly drawn by seed, or the first. Default `sample`. */
   take: z.enum(['sample', 'first']).optional(),
   /**

@@ -5,7 +5,7 @@ import type { StageContext } from '../contract/dataStage.js';
 import { fromFiles } from '../sources/sources.js';
 import { interleave, type SourcedRow } from './interleave.js';
 import type { ParsedMix } from './mixOptions.js';
-import { checkShares, defaultStrategy, rowsOfEach, type Share } from './shares.js';
+import { checkShares, defaultStrategy, inRange, rowsOfEach, type Share } from './shares.js';
 import { sourceOrder } from './sourceOrder.js';
 import { type DrawnRow, SourceRows } from './sourceRows.js';
 
@@ -81,7 +81,8 @@ async function* mixed(
 ): AsyncGenerator<SourcedRow> {
   const seed = options.seed ?? context.seed;
   const strategy = options.strategy ?? defaultStrategy(parts);
-  checkShares(strategy, parts);
+  checkShares(strategy, parts, options);
+  checkIterators(parts);
   const drop = (item: DataRow) => context.drop(item, 'not drawn');
   const leave = (source: number) => (hasOwn && source === 0 ? drop : null);
   const rng = new Rng(seed, ORDER_STREAM);
@@ -89,8 +90,9 @@ async function* mixed(
     yield* interleave(
       parts.map(({ rows }) => rows),
       {
-        weights: parts[0]!.weight === undefined ? null : parts.map(({ weight }) => weight!),
-        stopping: options.stopping,
+        weights:
+          parts[0]!.weight === undefined ? null : inRange(parts.map(({ weight }) => weight!)),
+        stopping: options.stopping ?? 'first_exhausted',
         rng,
         empty: ({ name }) => noRows(name),
         leave,
@@ -106,7 +108,7 @@ async function* mixed(
     sized.push({ ...part, size });
   }
   const counts = rowsOfEach(strategy, sized, options).map((count, i) =>
-    withinSize(count, sized[i]!, options.onShortage, context),
+    withinSize(count, sized[i]!, options.onShortage ?? 'repeat', context),
   );
   const take = options.take ?? (strategy === 'concatenate' ? 'first' : 'sample');
   const draws = sized.map(({ rows, size }, i) =>
@@ -129,11 +131,23 @@ async function drawnOf(draw: AsyncGenerator<DrawnRow>): Promise<DrawnRow> {
   return value;
 }
 
+/** @throws DATA_MIX_SHARES for one iterator as the rows of two sources: it gives each row once */
+function checkIterators(parts: readonly Part[]): void {
+  for (const [i, { name, rows }] of parts.entries())
+    for (const other of parts.slice(0, i))
+      if (rows.isSameIterator(other.rows))
+        throw new AttuneError(
+          'DATA_MIX_SHARES',
+          `"${other.name}" and "${name}" are the same iterator, which gives each row once.`,
+          { remedy: 'Give each its own: an array, or what fromJsonl and its like give.' },
+        );
+}
+
 /** @throws DATA_MIX_SHORT when a source has too few rows and shortages are errors */
 function withinSize(
   count: number,
   { name, size }: { readonly name: string; readonly size: number },
-  onShortage: ParsedMix['onShortage'],
+  onShortage: NonNullable<ParsedMix['onShortage']>,
   context: StageContext,
 ): number {
   if (count <= size) return count;
@@ -157,7 +171,7 @@ const noRows = (name: string) =>
 
 function withSource(item: DataRow, name: string, column: string | null): DataRow {
   if (column === null) return item;
-  if (column in item.row)
+  if (Object.hasOwn(item.row, column))
     throw new AttuneError(
       'DATA_COLUMN_TAKEN',
       `rows of "${name}" have a column "${column}" already.`,

@@ -25,8 +25,43 @@ export function defaultStrategy(shares: readonly Share[]): MixStrategy {
   return shares.some(({ weight }) => weight !== undefined) ? 'weighted' : 'uniform';
 }
 
-/** @throws DATA_MIX_SHARES when shares don't fit a strategy or one another */
-export function checkShares(strategy: MixStrategy, shares: readonly Share[]): void {
+/** Which strategies read an option. */
+const READ_BY: Readonly<Record<string, readonly MixStrategy[]>> = {
+  temperature: ['temperature'],
+  stopping: ['interleave'],
+  total: ['ratio', 'uniform', 'weighted', 'temperature'],
+  onShortage: ['ratio', 'uniform', 'weighted', 'temperature', 'concatenate'],
+  take: ['ratio', 'uniform', 'weighted', 'temperature', 'concatenate'],
+  order: ['ratio', 'uniform', 'weighted', 'temperature', 'concatenate'],
+};
+
+/** @throws DATA_MIX_SHARES for an option that the strategy does not read */
+function checkOptions(
+  strategy: MixStrategy,
+  shares: readonly Share[],
+  options: Readonly<Record<string, unknown>>,
+): void {
+  for (const [name, strategies] of Object.entries(READ_BY))
+    if (options[name] !== undefined && !strategies.includes(strategy))
+      throw sharesError(
+        `${name} is ${String(options[name])}, and the strategy is "${strategy}", which has none.`,
+        `Leave it out, or give a strategy that reads it: ${strategies.join(', ')}.`,
+      );
+  const whole = shares.find(({ ratio }) => ratio === undefined);
+  if (strategy === 'ratio' && options.total !== undefined && whole !== undefined)
+    throw sharesError(
+      `total is ${String(options.total)}, and "${whole.name}" has no ratio: it gives all of its rows.`,
+      'Give each source a ratio, or leave total out.',
+    );
+}
+
+/** @throws DATA_MIX_SHARES when shares don't fit a strategy, one another or other options */
+export function checkShares(
+  strategy: MixStrategy,
+  shares: readonly Share[],
+  options: Readonly<Record<string, unknown>>,
+): void {
+  checkOptions(strategy, shares, options);
   const names = shares.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined)
@@ -95,7 +130,7 @@ function checkRatios(shares: readonly Share[]): void {
 
 /** What {@link rowsOfEach} depends on beside the sources. */
 export interface CountOptions {
-  readonly temperature: number;
+  readonly temperature?: number | undefined;
   readonly total?: number | undefined;
 }
 
@@ -106,7 +141,7 @@ export interface CountOptions {
 export function rowsOfEach(
   strategy: Exclude<MixStrategy, 'interleave'>,
   sources: readonly SizedShare[],
-  { temperature, total }: CountOptions,
+  { temperature = 2, total }: CountOptions,
 ): number[] {
   const sizes = sources.map(({ size }) => size);
   const all = sizes.reduce((sum, size) => sum + size, 0);
@@ -143,7 +178,7 @@ export function rowsOfEach(
 export function temperatureShares(sizes: readonly number[], temperature: number): number[] {
   // By the largest, so that no power overflows when T is far below 1.
   const largest = Math.max(...sizes);
-  return sizes.map((size) => (size / largest) ** (1 / temperature));
+  return sizes.map((size) => (size === largest ? 1 : (size / largest) ** (1 / temperature)));
 }
 
 function rowsByRatio(sources: readonly SizedShare[], total: number | undefined): number[] {
@@ -159,14 +194,28 @@ function rowsByRatio(sources: readonly SizedShare[], total: number | undefined):
   }
   const kept = whole.reduce((sum, { size }) => sum + size, 0);
   const left = 1 - sources.reduce((sum, { ratio = 0 }) => sum + ratio, 0);
-  // N = kept / left.
+  const rows = kept / left; // N
+  if (rows > Number.MAX_SAFE_INTEGER)
+    throw sharesError(
+      `ratios sum to ${1 - left}, so that ${kept} rows are to be ${left} of the result: ${rows} rows.`,
+      `Leave more room for "${whole[0]!.name}".`,
+    );
   return sources.map(({ ratio, size }) =>
     ratio === undefined ? size : Math.round((ratio * kept) / left),
   );
 }
 
+/** Weights in the same proportions whose sum, `times` as large, does not overflow. */
+export function inRange(weights: readonly number[], times = 1): readonly number[] {
+  const sum = weights.reduce((all, weight) => all + weight, 0);
+  if (Number.isFinite(times * sum)) return weights;
+  const largest = Math.max(...weights);
+  return weights.map((weight) => weight / largest);
+}
+
 /** round(w * N) rows of each, N the largest with which none is asked for more than it has (TRL). */
-function withoutRepeats(weights: readonly number[], sizes: readonly number[]): number[] {
+function withoutRepeats(given: readonly number[], sizes: readonly number[]): number[] {
+  const weights = inRange(given);
   const sum = weights.reduce((total, weight) => total + weight, 0);
   const shares = weights.map((weight) => weight / sum);
   const total = Math.min(
@@ -185,7 +234,8 @@ const roundHalfEven = (x: number): number => {
  * Integers in proportion to weights that sum to `total`: each share rounded down, what is left to
  * the largest remainders, the first of equal ones first (Hamilton's method).
  */
-export function largestRemainder(total: number, weights: readonly number[]): number[] {
+export function largestRemainder(total: number, given: readonly number[]): number[] {
+  const weights = inRange(given, total);
   const sum = weights.reduce((all, weight) => all + weight, 0);
   const exact = weights.map((weight) => (total * weight) / sum);
   const counts = exact.map(Math.floor);

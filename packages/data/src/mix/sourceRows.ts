@@ -32,6 +32,11 @@ export class SourceRows implements AsyncDisposable {
       this.#held = await this.context.hold(this.pass());
   }
 
+  /** Whether both read from one iterator. */
+  isSameIterator({ rows }: SourceRows): boolean {
+    return this.rows === rows && !isRepeatable(rows);
+  }
+
   async *pass(): AsyncGenerator<DataRow> {
     if (this.#held !== null) return yield* this.#held;
     const first = this.#firstPass;
@@ -80,7 +85,8 @@ export class SourceRows implements AsyncDisposable {
           wanted--;
           yield { item, repeated: pass > 0 };
         } else if (pass === 0) leave?.(item);
-        if (wanted === 0 && leave === null) break;
+        // A pass that was read to its end has no more rows than was said.
+        if (wanted === 0 && leave === null && unseen > 0) break;
       }
       if (wanted > 0) throw this.#changed(size, `${size - unseen}`);
     }

@@ -9,7 +9,7 @@ import {
 import { type SelfInstructOptions, selfInstructStage } from '../augment/selfInstruct.js';
 import type { DataRow, SplitName } from '../contract/dataRow.js';
 import { type DataStage, DataStages } from '../contract/dataStage.js';
-import type { RowsInput } from '../contract/rowsInput.js';
+import { checkRows, type RowsInput } from '../contract/rowsInput.js';
 import { type CurriculumOptions, curriculumStage } from '../curriculum/curriculum.js';
 import { dedupeStage } from '../dedup/dedupe.js';
 import type { DedupeOptions } from '../dedup/options.js';
@@ -29,6 +29,7 @@ import { type FilterOptions, filterOptionsOf, filterStage } from '../stages/filt
 import { builtinStages } from '../stages/index.js';
 import { type MapOptions, mapOptionsOf, mapStage } from '../stages/map.js';
 import { type ValidateOptions, validateStage } from '../stages/validate.js';
+import { checkSeed } from './checkSeed.js';
 import type { DataReport } from './dataReport.js';
 import { runPipeline } from './runPipeline.js';
 import type { PlannedStage, StageProgress } from './runStages.js';
@@ -226,9 +227,13 @@ export class DataPipeline {
  * Begins a pipeline: rows, then stages, then where they go.
  *
  * @param rows an array, an iterable, or what `readRows` and its like give
+ * @throws DATA_ROWS for what is none; INVALID_OPTION for a seed that is no whole number
  */
-export const pipeline = (rows: RowsInput, options: PipelineOptions = {}): DataPipeline =>
-  DataPipeline.of(rows, options);
+export function pipeline(rows: RowsInput, options: PipelineOptions = {}): DataPipeline {
+  checkRows(rows, 'rows');
+  checkSeed(options.seed, 'pipeline');
+  return DataPipeline.of(rows, options);
+}
 
 /** Built-in stages, and those of an Attune's plugins. @throws DATA_STAGE_UNKNOWN */
 export function stageNamed(name: string, attune: Attune | null): DataStage {

@@ -3,7 +3,7 @@ import { AttuneError, type Row } from '@attune/core';
 /** A row without the columns that were read, with others in their place. */
 export function withColumns(row: Row, without: readonly string[], columns: Row): Row {
   const kept = Object.entries(row).filter(
-    ([name]) => !without.includes(name) && !(name in columns),
+    ([name]) => !without.includes(name) && !Object.hasOwn(columns, name),
   );
   return { ...columns, ...Object.fromEntries(kept) };
 }

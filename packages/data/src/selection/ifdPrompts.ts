@@ -28,14 +28,19 @@ export const IFD_PROMPTS: Readonly<Record<IfdVariant, IfdPrompts>> = {
   },
 };
 
-/** The prompt of a row. */
+/**
+ * The prompt of a row. Where a template has no place for the input, it follows the instruction, as
+ * where Alpaca's rows become conversations.
+ */
 export function fillPrompt(
   { withInput, withoutInput }: IfdPrompts,
   { instruction, input }: Instruction,
 ): string {
   const template = input === '' ? withoutInput : withInput;
+  const hasPlace = input === '' || template.includes('{input}');
+  const asked = hasPlace ? instruction : `${instruction}\n${input}`;
   // In one go: an instruction may have "{input}" in it.
   return template.replace(/\{(instruction|input)\}/g, (_all, name) =>
-    name === 'input' ? input : instruction,
+    name === 'input' ? input : asked,
   );
 }

@@ -32,6 +32,10 @@ export const keepTopStage = defineDataStage({
     .refine(({ ratio, count }) => ratio === undefined || count === undefined, {
       message: 'give ratio or count, not both',
       path: ['count'],
+    })
+    .refine(({ min, max }) => !(min! > max!), {
+      message: 'no number is at least min and at most max',
+      path: ['min'],
     }),
   async *run(rows, { by, ratio, count, max, min, order }, context) {
     const scores = new ScoreList();

@@ -35,8 +35,8 @@ const ifdShape = {
   /** Texts of a forward pass; a row has two. Default 16. */
   batchSize: z.int().min(1).default(16),
   /**
-   * What the answer follows, with `{instruction}` and `{input}` in it. Default: the prompt of the
-   * variant.
+   * What the answer follows, with `{instruction}` and `{input}` in it; without `{input}` the input
+   * is a line behind the instruction. Default: the prompt of the variant.
    */
   prompt: z
     .string()

@@ -25,7 +25,14 @@ const levelShape = {
    * What the model reads, with `{instruction}` and `{output}` in it; the token behind it is the
    * level. Default: the prompt of DEITA's scorers.
    */
-  prompt: z.string().min(1).optional().meta({ aka: 'prompttemplate template' }),
+  prompt: z
+    .string()
+    .refine(
+      (prompt) => /\{(instruction|output)\}/.test(prompt),
+      'expected a text with {instruction} or {output} in it',
+    )
+    .optional()
+    .meta({ aka: 'prompttemplate template' }),
   /** Rows whose prompt has more tokens are dropped. Default 2048. */
   maxLength: z.int().min(1).default(2048).meta({ aka: 'maxseqlength' }),
   /** Prompts of a forward pass. Default 16. */

@@ -13,6 +13,7 @@ import {
 import { unitVectors } from '../embedders/unitVectors.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { rowText } from '../schemas/rowText.js';
+import { type TextOf, textOf } from '../schemas/textOf.js';
 import { type Filtered, kCenter, reprFilter } from './kCenter.js';
 import { ScoreList, scoredRows } from './scoredRows.js';
 import { tfIdf } from './tfIdf.js';
@@ -31,7 +32,7 @@ const diverseShape = {
    * Default: no score; the first row comes first.
    */
   by: z
-    .union([z.string().min(1), z.array(z.string().min(1))])
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
     .optional()
     .meta({ aka: 'column score key sortkey' }),
   /**
@@ -41,10 +42,10 @@ const diverseShape = {
    */
   method: z.enum(['k-center', 'repr-filter']).default('k-center'),
   /**
-   * The least cosine distance, 1 - cos, of a row to each one that is chosen; 'repr-filter' alone
-   * reads it. Default 0.1, a cosine of 0.9, as in DEITA.
+   * The least cosine distance, 1 - cos, of a row to each one that is chosen, for 'repr-filter'.
+   * Default 0.1, a cosine of 0.9, as in DEITA.
    */
-  threshold: z.number().min(0).max(2).default(0.1).meta({ aka: 'mindistance distance' }),
+  threshold: z.number().min(0).max(2).optional().meta({ aka: 'mindistance distance' }),
   /**
    * What makes vectors of texts: an embedder, a model (the mean of its hidden states), or 'tf-idf':
    * the words, without a model. Default 'tf-idf'.
@@ -80,18 +81,27 @@ export const selectDiverseStage = defineDataStage({
     .refine(({ count, ratio }) => (count === undefined) !== (ratio === undefined), {
       message: 'give count or ratio, one of the two',
       path: ['count'],
+    })
+    .refine(({ method, threshold }) => threshold === undefined || method === 'repr-filter', {
+      message: 'threshold belongs to the method "repr-filter"',
+      path: ['threshold'],
     }),
   isCostly: true,
   fingerprint: async ({ embedder, text }) => ({
     embedder: embedder === TF_IDF ? TF_IDF : await embedderFingerprint(embedder),
     text: String(text),
   }),
-  async *run(rows, { count, ratio, by = [], method, threshold, embedder, text }, context) {
+  async *run(
+    rows,
+    { count, ratio, by = [], method, threshold = 0.1, embedder, text: given },
+    context,
+  ) {
+    const text = textOf(given, 'selectDiverse');
     const columns = typeof by === 'string' ? [by] : by;
     const scores = new ScoreList();
     const scored = async function* (): AsyncGenerator<DataRow> {
       for await (const { item, score } of scoredRows(rows, columns, context, 'selectDiverse')) {
-        if (text(item.row).trim() === '') {
+        if (text(item).trim() === '') {
           context.drop(item, 'no text');
           continue;
         }
@@ -147,7 +157,7 @@ export const selectDiverseStage = defineDataStage({
  *
  * @example
  * await selectDiverse(rows, { by: 'ifd', count: 1000, method: 'repr-filter', threshold: 0.3 });
- * @throws DATA_COLUMN, DATA_EMBEDDER, DATA_MODEL
+ * @throws DATA_COLUMN, DATA_EMBEDDER, DATA_MODEL, DATA_TEXT
  */
 export const selectDiverse = stageFunction<SelectDiverseOptions, SelectDiverseReport>(
   selectDiverseStage,
@@ -155,7 +165,7 @@ export const selectDiverse = stageFunction<SelectDiverseOptions, SelectDiverseRe
 
 interface TextVectors {
   readonly embedder: typeof TF_IDF | EmbedderChoice;
-  readonly text: (row: Row) => string;
+  readonly text: TextOf;
 }
 
 async function vectorsOf(
@@ -164,7 +174,7 @@ async function vectorsOf(
   context: StageContext,
 ): Promise<VectorSet> {
   const texts = async function* (): AsyncGenerator<string> {
-    for await (const { row } of held) yield text(row);
+    for await (const item of held) yield text(item);
   };
   if (embedder === TF_IDF) return tfIdf(texts());
   const chosen = await chosenEmbedder(embedder, context, 'selectDiverse');

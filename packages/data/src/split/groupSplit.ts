@@ -45,7 +45,8 @@ export interface SplitRows {
  * const { train, test } = await groupSplit(rows, { groupBy: 'document_id', testSize: 0.1, seed: 42
  * });
  * @throws DATA_SPLIT_EMPTY when a side would be empty; DATA_SPLIT_NO_GROUP when no row has a value
- * of `groupBy`; DATA_SPLIT_UNSTABLE when a function gives a row two groups
+ * of `groupBy`; DATA_SPLIT_NO_STRATUM of `stratifyBy`; DATA_KEY where a function gives no value;
+ * DATA_SPLIT_UNSTABLE when a function gives a row two groups
  */
 export async function groupSplit(
   rows: RowsInput,

@@ -2,7 +2,7 @@ import { AttuneError } from '@attune/core';
 import { nearest, type OptionsInput } from '@attune/core/util';
 import { z } from 'zod';
 import { type DataRow, formatOrigin } from '../contract/dataRow.js';
-import { defineDataStage, type StageContext } from '../contract/dataStage.js';
+import { defineDataStage, type HeldRows, type StageContext } from '../contract/dataStage.js';
 import { rowText } from '../schemas/rowText.js';
 import { describeValueOf, keyOf, type RowValue } from './groupKey.js';
 import { type Hash64, HashNumbers, hash64 } from './hash64.js';
@@ -88,18 +88,26 @@ export const splitStage = defineDataStage({
     const seed = options.seed ?? context.seed;
     const near =
       options.nearDuplicates === undefined ? null : new NearGroups(options.nearDuplicates, seed);
+    let withoutStratum = 0;
     async function* grouped() {
       for await (const item of rows) {
         const key = groupKey(item, options);
         missing.see(item, key === null);
         const group = groups.add(hashOf(item, key));
         near?.add(group, rowText(item.row));
-        strata?.add(group, keyOf(item.row, options.stratifyBy!) ?? 'none');
+        const stratum = strata && keyOf(item.row, options.stratifyBy!);
+        if (stratum === null) withoutStratum++;
+        strata?.add(group, stratum ?? 'none');
         yield item;
       }
     }
     await using held = await context.hold(grouped());
     missing.check(held.length);
+    if (strata && withoutStratum === held.length) throw await noStratum(held, options);
+    if (strata && withoutStratum > 0)
+      context.warn(
+        `${withoutStratum} rows have no value of ${describeValueOf(options.stratifyBy!)}; they are the stratum "none".`,
+      );
     const joined = near?.units(groups) ?? null;
     const units = joined?.units ?? groups;
     const all = strata?.finish(groups.length) ?? null;
@@ -182,6 +190,16 @@ class MissingGroups {
       },
     );
   }
+}
+
+async function noStratum(held: HeldRows, { stratifyBy }: ParsedSplit): Promise<AttuneError> {
+  const columns = Object.keys((await held.at(0)).row);
+  const near = typeof stratifyBy === 'string' ? nearest(stratifyBy, columns) : undefined;
+  return new AttuneError(
+    'DATA_SPLIT_NO_STRATUM',
+    `none of ${held.length} rows has a value of ${describeValueOf(stratifyBy!)}.${near === undefined ? '' : ` Did you mean "${near}"?`}`,
+    { remedy: `Columns of the first row: ${columns.slice(0, 12).join(', ')}.` },
+  );
 }
 
 const unstable = ({ origin }: DataRow, { groupBy }: ParsedSplit) =>

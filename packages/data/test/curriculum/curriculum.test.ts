@@ -44,6 +44,52 @@ test.each(['linear', 'root'] as const)(
   },
 );
 
+test('step: a stage has as many rows as places, where they do not divide either', async () => {
+  for (const [count, stages] of [
+    [10, 3],
+    [11, 4],
+    [7, 5],
+    [200, 7],
+  ] as const) {
+    const rows = Array.from({ length: count }, (_, loss) => ({ loss }));
+    const lasts = new Set<number>();
+    for (let seed = 0; seed < 20; seed++) {
+      const { rows: ordered } = await curriculum(rows, { by: 'loss', stages, seed });
+      const losses = ordered.map(({ loss }) => loss as number);
+      let begin = 0;
+      for (let stage = 1; stage <= stages; stage++) {
+        const end = Math.ceil((count * stage) / stages);
+        expect(Math.max(...losses.slice(begin, end))).toBe(end - 1);
+        expect(Math.min(...losses.slice(begin, end))).toBe(begin);
+        begin = end;
+      }
+      lasts.add(losses[Math.ceil(count / stages) - 1]!);
+    }
+    // No place of a stage is that of one row alone.
+    expect(lasts.size).toBeGreaterThan(1);
+  }
+});
+
+test('options that a pacing does not read; a column called length', async () => {
+  for (const [options, message] of [
+    [{ start: 0.5 }, 'start belongs to'],
+    [{ start: 0.5, stages: 3 }, 'start belongs to'],
+    [{ duration: 0.5 }, 'duration belongs to'],
+  ] as const)
+    expect(() => curriculum([], { by: 'loss', ...options })).toThrow(message);
+  const { report, rows } = await curriculum(
+    [
+      { text: 'aa', length: 1 },
+      { text: 'a', length: 2n },
+    ],
+    { by: 'length' },
+  );
+  expect(rows.map(({ text }) => text)).toEqual(['a', 'aa']);
+  expect(report.warnings).toEqual([expect.stringContaining('rows have a column "length"')]);
+  const byColumn = await curriculum(rows, { by: (row) => row.length as number });
+  expect(byColumn.rows.map(({ text }) => text)).toEqual(['aa', 'a']);
+});
+
 test('competence: as in the paper', () => {
   const options = { start: 0.1, duration: 0.5, stages: 4 };
   const at = (pacing: 'linear' | 'root' | 'step', t: number) =>

@@ -81,6 +81,32 @@ describe('exact', () => {
   });
 });
 
+test('options that look for nothing, or that MinHash cannot keep', async () => {
+  const refused = (options: Parameters<typeof dedupe>[1]) => expect(() => dedupe([], options));
+  refused({ exact: false }).toThrow('with near false and no semantic nothing is looked for');
+  refused({ near: { banding: { bands: 1e9, rows: 1e9 } } }).toThrow(
+    'more hashes than permutations',
+  );
+  refused({ near: { banding: { bands: 30, rows: 6 } } }).toThrow('more hashes than permutations');
+  const banding = { bands: 30, rows: 6 };
+  expect((await dedupe([], { near: { banding, permutations: 180 } })).rows).toEqual([]);
+  const { report } = await dedupe([{ text: 'a' }], { near: { threshold: 0.01 } });
+  expect(report.warnings).toEqual([
+    'bands x rows of 128 x 1 find 72.4 % of the near-duplicates right at the threshold 0.01; more permutations find more.',
+  ]);
+  expect(report.facts.near).toMatchObject({ bands: 128, rows: 1, recall: 1 - 0.99 ** 128 });
+});
+
+test('what is no rows is refused, the path of a file above all', async () => {
+  for (const rows of ['rows.jsonl', null, 7, {}] as never[])
+    await expect(dedupe(rows)).rejects.toThrow(/DATA_ROWS: rows is .*expected rows/);
+  expect(() => pipeline('rows.jsonl' as never)).toThrow('Write fromFiles("rows.jsonl")');
+  for (const seed of [-1, 1.5, Number.NaN, 2 ** 53, '1' as never]) {
+    expect(() => pipeline([], { seed })).toThrow(/INVALID_OPTION: pipeline: seed is/);
+    expect(() => dedupe([], {}, { seed })).toThrow(/INVALID_OPTION: dedupe: seed is/);
+  }
+});
+
 describe('which row stays', () => {
   const long = words(60, 7);
   const changed = long.replace(/^\S+/, 'other');
@@ -97,8 +123,12 @@ describe('which row stays', () => {
     expect(await kept({ keep: 'longest' })).toEqual([3]);
     expect(await kept({ keep: { column: 'score' } })).toEqual([3]);
     expect(await kept({ keep: { column: 'score', order: 'lowest' } })).toEqual([1]);
-    const { report } = await dedupe(rows, { keep: { column: 'quality' } });
-    expect(report.warnings).toEqual(['3 rows have no number in the column to keep by.']);
+    const rated = rows.map((row, i) => (i === 0 ? { ...row, quality: 1 } : row));
+    const { report } = await dedupe(rated, { keep: { column: 'quality' } });
+    expect(report.warnings).toEqual(['2 rows have no number in the column to keep by.']);
+    await expect(dedupe(rows, { keep: { column: 'quality' } })).rejects.toThrow(
+      'DATA_COLUMN: dedupe: none of 3 rows has a number in "quality"',
+    );
   });
 
   test('a row of the test set stays, and its copy in the training set goes', async () => {

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type MixSource, mix, pipeline } from '@attune/data';
-import { expect, test } from 'vitest';
+import { type MixOptions, type MixSource, mix, pipeline } from '@attune/data';
+import { describe, expect, test } from 'vitest';
 import { temperatureShares } from '../../src/mix/shares.js';
 
 const rowsOf = (name: string, size: number) =>
@@ -188,7 +188,8 @@ test('orders: random by seed with exact counts, or one behind the other', async 
 
 test.each(['uniform', 'interleave'] as const)('goes on where it was: %s', async (strategy) => {
   const sources = [source('a', 8), source('b', 5)];
-  const options = { strategy, stopping: 'all_exhausted', seed: 7 } as const;
+  const stopping = strategy === 'interleave' && ({ stopping: 'all_exhausted' } as const);
+  const options = { strategy, ...stopping, seed: 7 };
   const whole = await idsOf(mix(sources, options));
   for (let stop = 0; stop <= whole.length; stop++) {
     const run = mix(sources, options);
@@ -203,6 +204,89 @@ test.each(['uniform', 'interleave'] as const)('goes on where it was: %s', async 
   await expect(async () => mix(sources, options, { from: state() })).rejects.toThrow(
     'DATA_MIX_STATE',
   );
+});
+
+describe('a stranger’s options', () => {
+  const [a, b] = [source('a', 10), source('b', 30)];
+  const weighted = (weight: number): MixSource[] => [
+    { ...a, weight },
+    { ...b, weight },
+  ];
+
+  test.each([1e308, 5e-324])('weights of %d are in proportion', async (weight) => {
+    const countedBy = async (options: MixOptions) =>
+      countsOf(await idsOf(mix(weighted(weight), options)));
+    expect(await countedBy({})).toEqual({ a: 20, b: 20 });
+    expect(await countedBy({ strategy: 'concatenate' })).toEqual({ a: 10, b: 10 });
+    const turns = {
+      strategy: 'interleave',
+      stopping: 'all_exhausted_without_replacement',
+    } as const;
+    const ids = await idsOf(mix(weighted(weight), turns));
+    expect(countsOf(ids)).toEqual({ a: 10, b: 30 });
+    expect(countsOf(ids.slice(0, 10)).a).toBeGreaterThan(1);
+  });
+
+  test('a temperature near 0 takes the largest, one near infinity all alike', async () => {
+    const countedAt = async (temperature: number) =>
+      countsOf(await idsOf(mix([a, b], { strategy: 'temperature', temperature })));
+    for (const temperature of [1e-309, 1e-20])
+      expect(await countedAt(temperature)).toEqual({ b: 40 });
+    expect(await countedAt(1e308)).toEqual({ a: 20, b: 20 });
+  });
+
+  test.each<[MixOptions, string]>([
+    [{ stopping: 'all_exhausted' }, 'stopping is all_exhausted, and the strategy is "uniform"'],
+    [{ temperature: 3 }, 'temperature is 3, and the strategy is "uniform", which has none'],
+    [{ strategy: 'concatenate', total: 5 }, 'total is 5, and the strategy is "concatenate"'],
+    [{ strategy: 'interleave', take: 'first' }, 'take is first, and the strategy is "interleave"'],
+    [{ strategy: 'interleave', order: 'shuffle' }, 'order is shuffle, and the strategy'],
+    [{ strategy: 'interleave', onShortage: 'error' }, 'onShortage is error, and the strategy'],
+  ])('%j: an option that is not read is an error', async (options, message) => {
+    await expect(mix([a, b], options)).rejects.toThrow(`DATA_MIX_SHARES: ${message}`);
+  });
+
+  test('a ratio that asks for more rows than can be counted; a total that it does not read', async () => {
+    await expect(mix([a, { ...b, ratio: 1 - 2 ** -53 }])).rejects.toThrow(
+      'so that 10 rows are to be 1.1102230246251565e-16 of the result',
+    );
+    await expect(mix([a, { ...b, ratio: 0.5 }], { total: 8 })).rejects.toThrow(
+      'total is 8, and "a" has no ratio: it gives all of its rows',
+    );
+  });
+
+  test('one iterator for two sources', async () => {
+    const rows = (function* () {
+      yield* rowsOf('a', 4);
+    })();
+    const twice = [
+      { name: 'a', rows },
+      { name: 'b', rows },
+    ];
+    for (const strategy of ['uniform', 'interleave'] as const)
+      await expect(mix(twice, { strategy })).rejects.toThrow('"a" and "b" are the same iterator');
+    const same = rowsOf('a', 4);
+    const array = twice.map(({ name }) => ({ name, rows: same }));
+    expect(await idsOf(mix(array))).toHaveLength(8);
+  });
+
+  test('a size that is too small is noticed where a pass comes to its end', async () => {
+    await expect(mix([{ ...a, size: 5 }, b])).rejects.toThrow(
+      'DATA_MIX_CHANGED: "a" was to have 5 rows; this pass has more',
+    );
+  });
+
+  test('names that objects have', async () => {
+    const sources = ['__proto__', 'constructor'].map((name) => ({ ...a, name }));
+    const { rows, report } = await mix(sources, { sourceColumn: 'constructor' });
+    expect(Object.entries(report.added)).toEqual([
+      ['__proto__', 10],
+      ['constructor', 10],
+    ]);
+    expect(new Set(rows.map((row) => row.constructor))).toEqual(
+      new Set(['__proto__', 'constructor']),
+    );
+  });
 });
 
 test('streams: rows of sources whose sizes are given are not read ahead', async () => {

@@ -162,6 +162,12 @@ describe('rows that are wrong', () => {
   });
 });
 
+test('columns with names that objects have stay where a format changes', async () => {
+  const row = { instruction: 'a', output: 'b', constructor: 1, toString: 2 };
+  const { rows } = await validate([row as never], { convertTo: 'messages' });
+  expect(rows[0]).toMatchObject({ constructor: 1, toString: 2 });
+});
+
 describe('rows with the columns of two formats', () => {
   const [first, second] = [
     { text: 'a', instruction: 'b', output: 'c' },

@@ -126,6 +126,16 @@ describe('a score', () => {
     for (const other of others) expect(other).toBeCloseTo(first!, 6);
   });
 
+  test('is that of the input, too, where a prompt has no place for it', async () => {
+    const given = [
+      { instruction: 'a b', input: 'c d', output: 'e f' },
+      { instruction: 'a b\nc d', input: '', output: 'e f' },
+    ];
+    const prompt = 'USER: {instruction} ASSISTANT:';
+    const [apart, joined] = ifds((await scoreIfd(given, { model: small, tokenizer, prompt })).rows);
+    expect(apart).toBe(joined);
+  });
+
   test('is kept: a second run asks the model nothing', async () => {
     const cache = new CountingCache();
     const few = rows.slice(0, 5);

@@ -25,6 +25,12 @@ const rows = ['add', 'multiply these numbers', 'hi'].map((instruction, id) => ({
   output: 'x'.repeat(5 * id + 1),
 }));
 
+test('a prompt without a place for the row would give every row the same', () => {
+  expect(() => scoreQuality([], { model, tokenizer: bytes, prompt: 'Rate it: ' })).toThrow(
+    'expected a text with {instruction} or {output} in it',
+  );
+});
+
 test('a level is the expected value over the digits behind the prompt', async () => {
   const prompt = 'Q {instruction} A {output}:';
   const { rows: scored, report } = await scoreQuality(rows, { model, tokenizer: bytes, prompt });

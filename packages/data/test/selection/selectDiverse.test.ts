@@ -102,7 +102,8 @@ describe('selectDiverse', () => {
   }));
 
   test.each(['k-center', 'repr-filter'] as const)('%s: one row of each topic', async (method) => {
-    const options = { method, count: 3, threshold: 0.6, by: 'score' };
+    const threshold = method === 'repr-filter' ? { threshold: 0.6 } : {};
+    const options = { method, count: 3, ...threshold, by: 'score' };
     const { rows: chosen, dropped } = await selectDiverse(rows, options);
     expect(chosen.map(({ id }) => (id as number) % 3).sort()).toEqual([0, 1, 2]);
     const ids = chosen.map(({ id }) => id as number);
@@ -112,6 +113,17 @@ describe('selectDiverse', () => {
     expect(dropped).toHaveLength(27);
     const again = await selectDiverse(rows, options);
     expect(again.rows).toEqual(chosen);
+  });
+
+  test('what is no text, and options that are not read', async () => {
+    await expect(selectDiverse(rows, { count: 1, text: () => 3 as never })).rejects.toThrow(
+      'DATA_TEXT: selectDiverse: text gave number 3 for rows[0]',
+    );
+    for (const [options, message] of [
+      [{ count: 1, threshold: 0.5 }, 'threshold belongs to the method "repr-filter"'],
+      [{ count: 1, by: [] }, 'by is []'],
+    ] as const)
+      expect(() => selectDiverse(rows, options as never)).toThrow(message);
   });
 
   test('the filter may leave fewer rows than the budget, and says to what they are near', async () => {

@@ -1,4 +1,4 @@
-import { type DataRow, groupSplit, pipeline } from '@attune/data';
+import { type DataRow, groupSplit, pipeline, type SplitOptions } from '@attune/data';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { HashNumbers, hash64 } from '../../src/split/hash64.js';
@@ -244,6 +244,92 @@ test('what can not be split is explained', async () => {
   await fails(rowsOf(9, 1), { groupBy: () => calls++ }).toThrow(
     'DATA_SPLIT_UNSTABLE: a function gives rows[0] another group when it is asked again',
   );
+});
+
+describe('what groups a row', () => {
+  const sidesOf = async (keys: readonly unknown[], options: SplitOptions = {}) => {
+    const rows = keys.map((key, id) => ({ id, key }));
+    const {
+      train,
+      test: held,
+      report,
+    } = await groupSplit(rows, {
+      groupBy: 'key',
+      testSize: 1,
+      ...options,
+    });
+    const side = new Map(held.map(({ id }) => [id, 'test']));
+    expect(train.length + held.length).toBe(keys.length);
+    return { report, isTogether: (a: number, b: number) => side.get(a) === side.get(b) };
+  };
+
+  test('numbers that are none are no value, whatever they become in a file', async () => {
+    const { report } = await sidesOf([
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      1,
+      undefined,
+      null,
+      '',
+    ]);
+    expect(report).toMatchObject({ rowsWithoutGroup: 5, groups: { train: 5, test: 1 } });
+  });
+
+  test('dates and objects, in whatever order their keys stand', async () => {
+    const day = new Date('2026-01-02');
+    const { report, isTogether } = await sidesOf([
+      { a: 1, b: [{ c: 2, d: 3n }] },
+      day,
+      { b: [{ d: 3, c: 2 }], a: 1 },
+      day.toISOString(),
+      'other',
+    ]);
+    expect(report.groups).toMatchObject({ train: 2, test: 1 });
+    expect([isTogether(0, 2), isTogether(1, 3)]).toEqual([true, true]);
+  });
+
+  test('names that objects have are groups and strata as others are', async () => {
+    const keys = ['__proto__', 'constructor', 'toString', '__proto__', 'a', 'b'];
+    const { report, isTogether } = await sidesOf(keys, { stratifyBy: 'key', testSize: 2 });
+    expect(isTogether(0, 3)).toBe(true);
+    expect(report.groups).toMatchObject({ train: 3, test: 2 });
+    expect(report.strata!.map(({ name }) => name)).toEqual([
+      '__proto__',
+      'a',
+      'b',
+      'constructor',
+      'toString',
+    ]);
+    for (const groupBy of ['constructor', '__proto__'])
+      await expect(sidesOf(keys, { groupBy })).rejects.toThrow('DATA_SPLIT_NO_GROUP');
+  });
+
+  test('a place in a list is a number', async () => {
+    expect((await sidesOf([['a'], ['b'], ['a']], { groupBy: 'key.0' })).isTogether(0, 2)).toBe(
+      true,
+    );
+    for (const groupBy of ['key.', 'key.0x0', 'key.-1', 'key.length'])
+      await expect(sidesOf([['a'], ['b']], { groupBy })).rejects.toThrow('DATA_SPLIT_NO_GROUP');
+  });
+
+  test('what a function gives has to be there, and be a value', async () => {
+    for (const value of [Promise.resolve(1), Symbol('x'), () => 1])
+      for (const options of [{ groupBy: () => value }, { stratifyBy: () => value }])
+        await expect(sidesOf([1, 2, 3], options)).rejects.toThrow(
+          'DATA_KEY: split: a function gave',
+        );
+  });
+
+  test('a stratum that no row has is an error; one that some have not is told', async () => {
+    await expect(sidesOf([1, 2, 3], { stratifyBy: 'keys' })).rejects.toThrow(
+      'DATA_SPLIT_NO_STRATUM: none of 3 rows has a value of "keys". Did you mean "key"?',
+    );
+    const stratifyBy = ({ id }: { readonly id?: unknown }) => ((id as number) < 4 ? 'x' : null);
+    const { report } = await sidesOf([1, 2, 3, 4, 5, 6], { stratifyBy, testSize: 2 });
+    expect(report.warnings).toContain(
+      '2 rows have no value of a function; they are the stratum "none".',
+    );
+  });
 });
 
 test('in a pipeline: the report says that no group is shared', async () => {
