@@ -1,3 +1,4 @@
+import { Rng } from '@attune/core/util';
 import { quality } from '@attune/data';
 import { describe, expect, test } from 'vitest';
 import { wordFinder } from '../../src/quality/harmlessness/wordFinder.js';
@@ -24,6 +25,38 @@ describe('words', () => {
     'nothing in %s',
     (text) => expect(plain.find(text)).toBeNull(),
   );
+  test('are found where a regular expression for words finds them', () => {
+    const word = /[\p{L}\p{M}\p{N}_]+(?:['-][\p{L}\p{M}\p{N}_]+)*/gu;
+    const list = ['i', 'go', "don't", 'été', '𐐨x', 'a-b', 'x_1'];
+    const finder = wordFinder([...list, 'kill it'], { isObfuscated: false });
+    const pieces = [
+      ...'igokltdn',
+      ' ',
+      "'",
+      '-',
+      '.',
+      'é',
+      'ё',
+      '😀',
+      '_',
+      '𐐨',
+      'kill it',
+      ...list,
+    ];
+    const rng = new Rng(0);
+    let hits = 0;
+    for (let n = 0; n < 5000; n++) {
+      const text = Array.from({ length: 12 }, () => pieces[rng.below(pieces.length)]).join('');
+      const words = text.match(word) ?? [];
+      const read = words.map((found, i) => (words[i + 1] === 'it' ? `${found} it` : found));
+      const first = words.find((found, i) => list.includes(found) || read[i] === 'kill it');
+      const named = first === 'kill' ? 'kill it' : (first ?? null);
+      expect(finder.find(text), JSON.stringify(text)).toBe(named);
+      if (named !== null) hits++;
+    }
+    expect(hits).toBeGreaterThan(500);
+  });
+
   test('words of scripts without spaces have borders, too', () => {
     expect(wordFinder(['京都'], { isObfuscated: false }).find('東京都に住む')).toBeNull();
     expect(wordFinder(['京都'], { isObfuscated: false }).find('京都に住む')).toBe('京都');

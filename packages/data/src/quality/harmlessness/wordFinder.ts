@@ -49,53 +49,75 @@ const normalised = (text: string): string =>
 /** Words and phrases by their first word: each word of a text is looked up once. */
 class PhraseTable {
   readonly #byFirst = new Map<string, string[][]>();
-  /** Whether a word of the list begins with a character of ASCII. */
-  readonly #mayBegin = new Uint8Array(128);
+  /** Whether a word of the list begins with three units of UTF-16, by a hash of them. */
+  readonly #mayBegin = new Uint8Array(UNITS);
+  /** What units of UTF-16 are, as far as texts had them. */
+  readonly #kinds = new Uint8Array(UNITS);
 
   constructor(phrases: readonly string[]) {
     for (const phrase of phrases) {
       const words = wordsOf(phrase);
       if (words.length === 0) continue;
-      const begin = words[0]!.charCodeAt(0);
-      if (begin < 128) this.#mayBegin[begin] = 1;
-      const known = this.#byFirst.get(words[0]!);
+      const [first] = words as [string];
+      this.#mayBegin[this.#beginAt(first, 0, first.charCodeAt(0))] = 1;
+      const known = this.#byFirst.get(first);
       if (known) known.push(words);
-      else this.#byFirst.set(words[0]!, [words]);
+      else this.#byFirst.set(first, [words]);
     }
   }
 
+  /** Words are those of {@link WORD}; only such that may be meant are cut out. */
   find(text: string): string | null {
     if (this.#byFirst.size === 0) return null;
-    return ASCII.test(text) ? this.#findAscii(text) : this.#findAny(text);
-  }
-
-  #findAny(text: string): string | null {
-    for (const { 0: word, index } of text.matchAll(WORD)) {
-      const found = this.#at(text, word, index + word.length);
-      if (found !== null) return found;
-    }
-    return null;
-  }
-
-  /** The same for lower case ASCII, as most texts are: only words that may be meant are cut out. */
-  #findAscii(text: string): string | null {
-    for (let i = 0; i < text.length; ) {
-      if (!isWordCode(text.charCodeAt(i))) {
-        i++;
+    let isInWord = false;
+    // An apostrophe or a hyphen belongs to a word where a letter follows.
+    let isBehindJoint = false;
+    const kinds = this.#kinds;
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      const kind = kinds[code]!;
+      if (kind === 0 ? !this.#isOfWord(text, i, code) : kind === OTHER_UNIT) {
+        isBehindJoint = isInWord && isJoint(code);
+        isInWord = false;
         continue;
       }
-      const start = i;
-      // An apostrophe or a hyphen belongs to a word where a letter follows.
-      do i++;
-      while (
-        isWordCode(text.charCodeAt(i)) ||
-        (isJoint(text.charCodeAt(i)) && isWordCode(text.charCodeAt(i + 1)))
-      );
-      if (this.#mayBegin[text.charCodeAt(start)] !== 1) continue;
-      const found = this.#at(text, text.slice(start, i), i);
-      if (found !== null) return found;
+      if (!isInWord && !isBehindJoint && this.#mayBegin[this.#beginAt(text, i, code)] === 1) {
+        WORD_AT.lastIndex = i;
+        const word = WORD_AT.exec(text)?.[0] ?? '';
+        const found = this.#at(text, word, i + word.length);
+        if (found !== null) return found;
+      }
+      isInWord = true;
     }
     return null;
+  }
+
+  /** A hash of the first units of the word at a place. */
+  #beginAt(text: string, at: number, first: number): number {
+    const second = this.#unitOfWord(text, at + 1);
+    const third = second === 0 ? 0 : this.#unitOfWord(text, at + 2);
+    return (31 * (31 * first + second) + third) & (UNITS - 1);
+  }
+
+  /** A unit of a word; 0: another one, or the end. */
+  #unitOfWord(text: string, at: number): number {
+    if (at >= text.length) return 0;
+    const code = text.charCodeAt(at);
+    return this.#isOfWord(text, at, code) ? code : 0;
+  }
+
+  /** Whether a unit is of a letter, a mark, a digit or "_". */
+  #isOfWord(text: string, at: number, code: number): boolean {
+    const known = this.#kinds[code];
+    if (known !== 0) return known === WORD_UNIT;
+    if (code >= 0xd800 && code < 0xe000) {
+      // Half of a pair alone says nothing.
+      const first = code >= 0xdc00 ? at - 1 : at;
+      return WORD_CHARACTER.test(String.fromCodePoint(text.codePointAt(Math.max(0, first))!));
+    }
+    const isWord = WORD_CHARACTER.test(text[at]!);
+    this.#kinds[code] = isWord ? WORD_UNIT : OTHER_UNIT;
+    return isWord;
   }
 
   /** The phrase that begins with a word and goes on behind it. */
@@ -106,8 +128,12 @@ class PhraseTable {
   }
 
   #follows(text: string, from: number, phrase: readonly string[]): boolean {
-    const rest = wordsOf(text.slice(from, from + 64 * phrase.length));
-    return phrase.slice(1).every((word, i) => rest[i] === word);
+    let next = 1;
+    for (const [word] of text.slice(from, from + 64 * phrase.length).matchAll(WORD)) {
+      if (word !== phrase[next]) return false;
+      if (++next === phrase.length) return true;
+    }
+    return false;
   }
 }
 
@@ -115,9 +141,13 @@ class PhraseTable {
 const WORD = /[\p{L}\p{M}\p{N}_]+(?:['-][\p{L}\p{M}\p{N}_]+)*/gu;
 const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
-/** A lower case letter, a digit or "_". */
-const isWordCode = (code: number): boolean =>
-  (code >= 97 && code <= 122) || (code >= 48 && code <= 57) || code === 95;
+const WORD_AT = new RegExp(WORD.source, 'uy');
+const WORD_CHARACTER = /[\p{L}\p{M}\p{N}_]/u;
+
+/** Units of UTF-16 there are. */
+const UNITS = 2 ** 16;
+const WORD_UNIT = 1;
+const OTHER_UNIT = 2;
 const isJoint = (code: number): boolean => code === 39 || code === 45;
 
 function findUnspaced(text: string, words: readonly string[]): string | null {

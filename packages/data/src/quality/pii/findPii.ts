@@ -1,26 +1,27 @@
+import { type DigitRuns, digitRuns } from './digits.js';
 import { findEmails, findIpAddresses, findMacAddresses } from './internet.js';
 import { findCards, findIbans, findNationalIds, findSsns } from './numbers.js';
 import { findPhones } from './phones.js';
 import { PII_KINDS, type PiiFinding, type PiiKind } from './piiKinds.js';
 import { findSecrets } from './secrets.js';
 
-type Finder = (text: string) => Iterable<PiiFinding>;
+type Finder = (text: string, digits: DigitRuns) => Iterable<PiiFinding>;
 
-/** Those with the strongest evidence first: where two overlap, the first counts. */
-const FINDERS: readonly (readonly [kind: PiiKind, find: Finder, needs: 'digits' | 'any'])[] = [
-  ['api-key', findSecrets, 'any'],
-  ['email', findEmails, 'any'],
-  ['iban', findIbans, 'digits'],
-  ['credit-card', findCards, 'digits'],
-  ['national-id', findNationalIds, 'digits'],
-  ['ssn', findSsns, 'digits'],
-  ['mac-address', findMacAddresses, 'any'],
-  ['ip-address', findIpAddresses, 'any'],
-  ['phone', findPhones, 'digits'],
+/**
+ * Those with the strongest evidence first: where two overlap, the first counts. `least` is how many
+ * digits have to stand near one another.
+ */
+const FINDERS: readonly (readonly [kind: PiiKind, find: Finder, least: number])[] = [
+  ['api-key', findSecrets, 0],
+  ['email', findEmails, 0],
+  ['iban', findIbans, 0],
+  ['credit-card', findCards, 12],
+  ['national-id', findNationalIds, 6],
+  ['ssn', findSsns, 9],
+  ['mac-address', findMacAddresses, 0],
+  ['ip-address', findIpAddresses, 0],
+  ['phone', findPhones, 6],
 ];
-
-/** Digits near one another: without seven of them there is no number of a person. */
-const DIGITS = /\d[\d ().\-/A-Z]{5,40}\d/;
 
 /**
  * Personal data and secrets in a text, by their shapes and checksums, in the order of the text.
@@ -29,10 +30,10 @@ const DIGITS = /\d[\d ().\-/A-Z]{5,40}\d/;
  */
 export function findPii(text: string, kinds: readonly PiiKind[] = PII_KINDS): PiiFinding[] {
   let found: PiiFinding[] = [];
-  const hasDigits = DIGITS.test(text);
-  for (const [kind, find, needs] of FINDERS)
-    if (kinds.includes(kind) && (needs === 'any' || hasDigits))
-      found = withoutOverlaps(found, [...find(text)]);
+  const digits = digitRuns(text);
+  for (const [kind, find, least] of FINDERS)
+    if (digits.most >= least && kinds.includes(kind))
+      found = withoutOverlaps(found, [...find(text, digits)]);
   return found;
 }
 

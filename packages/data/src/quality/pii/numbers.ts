@@ -11,6 +11,7 @@ import {
   isSpanishId,
   isVerhoeff,
 } from './checksums.js';
+import type { DigitRuns } from './digits.js';
 import { isNamed, type PiiFinding, type Place } from './piiKinds.js';
 
 /** Lengths of IBANs by country (SWIFT, IBAN registry). */
@@ -81,70 +82,86 @@ export function* findCards(text: string): Generator<PiiFinding> {
   }
 }
 
+const sideBySide =
+  (least: number) =>
+  ({ longest }: DigitRuns): boolean =>
+    longest >= least;
+const near =
+  (least: number) =>
+  ({ most }: DigitRuns): boolean =>
+    most >= least;
+
 /** National numbers that are written with a shape of their own. */
 const SHAPES: readonly (readonly [
   country: string,
-  hint: RegExp,
+  /** Whether a text with such digits may have one. */
+  mayHave: (digits: DigitRuns) => boolean,
   shape: RegExp,
   isValid: (id: string) => boolean,
   name: RegExp | null,
 ])[] = [
-  ['China', /\d{17}/, /(?<![\w.-])[1-9]\d{5}(?:19|20)\d{9}[\dXx](?![\w-])/g, isChineseId, null],
-  ['Brazil', /\d\.\d{3}\./, /(?<![\w.-])\d{3}\.\d{3}\.\d{3}-\d{2}(?![\w-])/g, isCpf, null],
-  ['Brazil', /\d{11}/, /(?<![\w.-])\d{11}(?![\w-])/g, isCpf, /\bCPF\b/i],
+  [
+    'China',
+    sideBySide(17),
+    /(?<![\w.-])[1-9]\d{5}(?:19|20)\d{9}[\dXx](?![\w-])/g,
+    isChineseId,
+    null,
+  ],
+  ['Brazil', near(11), /(?<![\w.-])\d{3}\.\d{3}\.\d{3}-\d{2}(?![\w-])/g, isCpf, null],
+  ['Brazil', sideBySide(11), /(?<![\w.-])\d{11}(?![\w-])/g, isCpf, /\bCPF\b/i],
   [
     'Spain',
-    /\d{7}-?[A-Za-z]/,
+    sideBySide(7),
     /(?<![\w.-])(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z](?![\w-])/g,
     isSpanishId,
     null,
   ],
   [
     'France',
-    /[12] ?\d\d ?\d\d/,
+    near(13),
     /(?<![\w.-])[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-4]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}(?![\w-])/g,
     isFrenchNir,
     null,
   ],
   [
     'Italy',
-    /[A-Za-z]{6}\d\d/,
+    sideBySide(3),
     /(?<![\w-])[A-Z]{6}\d{2}[A-EHLMPR-T]\d{2}[A-Z]\d{3}[A-Z](?![\w-])/gi,
     isCodiceFiscale,
     null,
   ],
-  ['Poland', /\d{11}/, /(?<![\w.-])\d{11}(?![\w-])/g, isPesel, /\bPESEL\b/i],
+  ['Poland', sideBySide(11), /(?<![\w.-])\d{11}(?![\w-])/g, isPesel, /\bPESEL\b/i],
   [
     'Germany',
-    /\d\d ?\d{3} ?\d{3} ?\d{3}/,
+    near(11),
     /(?<![\w.-])\d{2} ?\d{3} ?\d{3} ?\d{3}(?![\w-])/g,
     isGermanTaxId,
     /steuer|\btax id|\bIdNr|\bTIN\b/i,
   ],
   [
     'Netherlands',
-    /\d{9}/,
+    sideBySide(9),
     /(?<![\w.-])\d{9}(?![\w-])/g,
     isBsn,
     /\bBSN\b|burgerservice|sofinummer/i,
   ],
   [
     'India',
-    /\d{4}/,
+    near(12),
     /(?<![\w.-])[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}(?![\w-])/g,
     isVerhoeff,
     /aadha+r|\bUIDAI?\b/i,
   ],
   [
     'Canada',
-    /\d{3}/,
+    near(9),
     /(?<![\w.-])[1-79]\d{2}[ -]?\d{3}[ -]?\d{3}(?![\w-])/g,
     isLuhn,
     /\bSIN\b|social insurance/,
   ],
   [
     'United Kingdom',
-    /\d\d ?\d\d/,
+    near(6),
     /(?<![\w-])(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D](?![\w-])/g,
     () => true,
     /national insurance|\bNI(?:NO)?\b/i,
@@ -152,9 +169,9 @@ const SHAPES: readonly (readonly [
 ];
 
 /** National numbers of persons, each with its check; weak checks need their name before them. */
-export function* findNationalIds(text: string): Generator<PiiFinding> {
-  for (const [what, hint, shape, isValid, name] of SHAPES) {
-    if (!hint.test(text) || (name !== null && !name.test(text))) continue;
+export function* findNationalIds(text: string, digits: DigitRuns): Generator<PiiFinding> {
+  for (const [what, mayHave, shape, isValid, name] of SHAPES) {
+    if (!mayHave(digits) || (name !== null && !name.test(text))) continue;
     for (const { 0: found, index } of text.matchAll(shape)) {
       const place: Place = { text, start: index, end: index + found.length };
       if ((name === null || isNamed(place, name)) && isValid(found))

@@ -1,3 +1,4 @@
+import type { DigitRuns } from './digits.js';
 import { isNamed, type PiiFinding, type Place } from './piiKinds.js';
 
 /** What stands before a telephone number. */
@@ -14,33 +15,46 @@ const TWO_DIGITS = new Set(
 
 const INTERNATIONAL = /(?<![\w+])(?:\+|00)[1-9](?:[ .()/-]{0,2}\d){6,14}(?!\w)/g;
 
-/** National numbers that are written with separators of their own: the shape and who has it. */
-const NATIONAL: readonly (readonly [what: string, shape: RegExp, needsName: boolean])[] = [
+/** National numbers that are written with separators of their own: who has it, its least digits. */
+const NATIONAL: readonly (readonly [
+  what: string,
+  least: number,
+  shape: RegExp,
+  needsName: boolean,
+])[] = [
   [
     'North America',
+    10,
     /(?<![\w.+/-])(?:1[ .-])?\([2-9]\d{2}\) ?[2-9]\d{2}[ .-]\d{4}(?![\w-])/g,
     false,
   ],
-  ['North America', /(?<![\w.+/-])(?:1[ .-])?[2-9]\d{2}([ .-])[2-9]\d{2}\1\d{4}(?![\w-])/g, false],
-  ['North America', /(?<![\w.+/-])[2-9]\d{2}[2-9]\d{6}(?![\w-])/g, true],
-  ['France', /(?<![\w.+/-])0[1-9]([ .-])\d{2}\1\d{2}\1\d{2}\1\d{2}(?![\w-])/g, false],
+  [
+    'North America',
+    10,
+    /(?<![\w.+/-])(?:1[ .-])?[2-9]\d{2}([ .-])[2-9]\d{2}\1\d{4}(?![\w-])/g,
+    false,
+  ],
+  ['North America', 10, /(?<![\w.+/-])[2-9]\d{2}[2-9]\d{6}(?![\w-])/g, true],
+  ['France', 10, /(?<![\w.+/-])0[1-9]([ .-])\d{2}\1\d{2}\1\d{2}\1\d{2}(?![\w-])/g, false],
   [
     'United Kingdom',
+    9,
     /(?<![\w.+/-])07\d{3} ?\d{6}(?![\w-])|(?<![\w.+/-])\(?0(?:1\d{2,3}|2\d)\)? \d{3,4} \d{3,4}(?![\w-])/g,
     false,
   ],
-  ['Germany', /(?<![\w.+/-])0[1-9]\d{1,4}[ /-]{1,3}\d{3,8}(?:[ -]?\d{1,4})?(?![\w-])/g, true],
-  ['China', /(?<![\w.+/-])1[3-9]\d(?:([ -])\d{4}\1\d{4}|\d{8})(?![\w-])/g, false],
+  ['Germany', 6, /(?<![\w.+/-])0[1-9]\d{1,4}[ /-]{1,3}\d{3,8}(?:[ -]?\d{1,4})?(?![\w-])/g, true],
+  ['China', 11, /(?<![\w.+/-])1[3-9]\d(?:([ -])\d{4}\1\d{4}|\d{8})(?![\w-])/g, false],
   [
     'Japan',
+    8,
     /(?<![\w.+/-])0[5789]0-\d{4}-\d{4}(?![\w-])|(?<![\w.+/-])0[1-9]\d{0,2}-\d{2,4}-\d{4}(?![\w-])/g,
     false,
   ],
-  ['India', /(?<![\w.+/-])[6-9]\d{4}[ -]?\d{5}(?![\w-])/g, true],
+  ['India', 10, /(?<![\w.+/-])[6-9]\d{4}[ -]?\d{5}(?![\w-])/g, true],
 ];
 
 /** Telephone numbers: E.164 with a country code that exists, and common national shapes. */
-export function* findPhones(text: string): Generator<PiiFinding> {
+export function* findPhones(text: string, { most }: DigitRuns): Generator<PiiFinding> {
   for (const { 0: found, index } of text.matchAll(INTERNATIONAL)) {
     const digits = found.replace(/\D/g, '').replace(/^00/, '');
     const place: Place = { text, start: index, end: index + found.length };
@@ -51,7 +65,8 @@ export function* findPhones(text: string): Generator<PiiFinding> {
     if (/[\d)]\s?$/.test(text.slice(Math.max(0, index - 2), index))) continue;
     yield { kind: 'phone', start: index, end: place.end, isReserved: isFictional(digits) };
   }
-  for (const [what, shape, needsName] of NATIONAL)
+  for (const [what, least, shape, needsName] of NATIONAL) {
+    if (most < least) continue;
     for (const { 0: found, index } of text.matchAll(shape)) {
       const place: Place = { text, start: index, end: index + found.length };
       const digits = found.replace(/\D/g, '');
@@ -60,6 +75,7 @@ export function* findPhones(text: string): Generator<PiiFinding> {
         continue;
       yield { kind: 'phone', what, start: index, end: place.end, isReserved: isFictional(digits) };
     }
+  }
 }
 
 function isE164(digits: string): boolean {
