@@ -2,6 +2,7 @@
 // the worst kind cost. One JSON line a case.
 //
 //   node scripts/bench.mjs data-quality DATASETS     a folder with nl2bash, gsm8k and tinystories
+//   ... --million diversity                          a million short rows through these checks alone
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -89,7 +90,33 @@ async function worstLines(): Promise<void> {
   }
 }
 
+/** Time and memory of checks, named with commas between, on a million rows that all differ. */
+async function million(names: string, rows: Rows): Promise<void> {
+  const checks = names.split(',').map((name) => CHECKS.find((check) => nameOf(check) === name)!);
+  async function* stream() {
+    for (let i = 0; i < 1e6; i++) {
+      const { prompt, completion } = rows[i % rows.length]!;
+      yield { prompt: `${String(prompt)} Number ${i}.`, completion };
+    }
+  }
+  const before = process.cpuUsage();
+  let [left, resident] = [0, 0];
+  for await (const _row of quality(stream(), { checks }))
+    if (++left % 1000 === 0) resident = Math.max(resident, process.memoryUsage.rss());
+  const { user, system } = process.cpuUsage(before);
+  const cpuSeconds = Math.round((user + system) / 1e6);
+  print({ checks: names, rows: 1e6, left, cpuSeconds, residentMB: Math.round(resident / 1e6) });
+}
+
+const nameOf = (check: QualityCheckOption): string =>
+  typeof check === 'string' ? check : check.name;
+
 const nl2bash = jsonl('nl2bash/train.jsonl');
+const asked = process.argv.indexOf('--million');
+if (asked > 0) {
+  await million(process.argv[asked + 1]!, nl2bash);
+  process.exit(0);
+}
 const gsm8k = jsonl('gsm8k/train-1500.jsonl');
 const stories = lines('tinystories/valid-sample.txt').map((text) => ({ text }));
 // Compiled before it is measured.

@@ -155,3 +155,38 @@ describe('held rows', () => {
     );
   });
 });
+
+test('seconds of a stage are those of its own work, whether it streams or waits for all', async () => {
+  const work = (ms: number) => {
+    const until = performance.now() + ms;
+    while (performance.now() < until);
+  };
+  const streaming = (name: string, ms: number) =>
+    defineDataStage({
+      name,
+      options: z.strictObject({}),
+      async *run(rows) {
+        for await (const row of rows) {
+          work(ms);
+          yield row;
+        }
+      },
+    });
+  const waiting = defineDataStage({
+    name: 'waiting',
+    options: z.strictObject({}),
+    async *run(rows, _options, context) {
+      await using held = await context.hold(rows);
+      work(40);
+      yield* held;
+    },
+  });
+  const reads = Array.from({ length: 20 }, (_, i) => ({ text: `${i}` }));
+  const { reports } = await run([streaming('slow', 5), waiting, streaming('quick', 0)], reads);
+  const seconds = Object.fromEntries(reports.map((report) => [report.name, report.seconds]));
+  expect(seconds.slow).toBeGreaterThanOrEqual(0.1);
+  expect(seconds.waiting).toBeGreaterThanOrEqual(0.04);
+  // Those before it took 140 ms.
+  expect(seconds.quick).toBeLessThan(0.1);
+  expect(seconds.read).toBeLessThan(0.1);
+});

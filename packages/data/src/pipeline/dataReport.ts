@@ -25,6 +25,7 @@ export interface DataReport {
   /** The reading first, then stage by stage. */
   readonly stages: readonly StageReport[];
   readonly warnings: readonly string[];
+  /** From the first row to the last: all stages, and what is done with the rows. */
   readonly seconds: number;
 }
 
@@ -33,6 +34,7 @@ export function dataReport(
   stages: readonly StageReport[],
   splits: Readonly<Record<SplitName, number>>,
   statistics: RowStatistics,
+  seconds: number,
 ): DataReport {
   const added = sums(stages.map((stage) => stage.added));
   // Those of the reading are among its rows.
@@ -49,7 +51,7 @@ export function dataReport(
     statistics,
     stages,
     warnings: stages.flatMap(({ name, warnings }) => warnings.map((text) => `${name}: ${text}`)),
-    seconds: Math.max(...stages.map((stage) => stage.seconds)),
+    seconds,
   };
 }
 

@@ -64,5 +64,8 @@ export function runPipeline({
       await rm(workFolder, { recursive: true, force: true });
     }
   }
-  return { rows: rows(), report: () => dataReport(running!.reports(), splits, counter.summary()) };
+  return {
+    rows: rows(),
+    report: () => dataReport(running!.reports(), splits, counter.summary(), running!.seconds()),
+  };
 }

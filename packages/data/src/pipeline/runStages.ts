@@ -4,6 +4,7 @@ import type { DataRow, ReadRow } from '../contract/dataRow.js';
 import { isProblem } from '../contract/dataRow.js';
 import type { DataStage, StageCache, StageContext } from '../contract/dataStage.js';
 import { holdRows } from './heldRows.js';
+import { StageClock } from './stageClock.js';
 import {
   checkFact,
   checkOutputRow,
@@ -28,6 +29,8 @@ export interface StageProgress {
   /** Where a stage sees all rows before it gives any: how many it has seen, of how many. */
   readonly done: number | null;
   readonly total: number | null;
+  /** Time of its own work, without that of the stages before it. */
+  readonly seconds: number;
   /** Whether all of its rows are through. */
   readonly isDone: boolean;
 }
@@ -68,6 +71,8 @@ export interface RunningStages {
   readonly rows: AsyncIterable<DataRow>;
   /** The reading first, then stage by stage. Whole when `rows` has come to its end. */
   reports(): readonly StageReport[];
+  /** Since the run began: the stages and what is done with their rows. */
+  seconds(): number;
 }
 
 /** The reading of rows, as reports call it. */
@@ -84,9 +89,10 @@ export function runStages(
   stages: readonly PlannedStage[],
   parts: RunParts,
 ): RunningStages {
+  const clock = new StageClock();
   const reading = new StageTally(READING);
   const tallies = [reading];
-  let rows = readRows(source, reading, parts);
+  let rows = readRows(source, reading, clock, parts);
   for (const { stage, options } of stages) {
     const tally = new StageTally(uniqueName(stage.name, tallies));
     tallies.push(tally);
@@ -99,9 +105,13 @@ export function runStages(
       parts.keeper && stage.isCostly
         ? parts.keeper.rowsOf({ stage, options, tally, rows: given, run }, parts)
         : start(given, parts.onLost);
-    rows = checked(out, given, tally, parts);
+    rows = checked(out, given, tally, clock, parts);
   }
-  return { rows, reports: () => tallies.map((tally) => tally.report()) };
+  return {
+    rows,
+    reports: () => tallies.map((tally) => tally.report()),
+    seconds: () => clock.totalMs / 1000,
+  };
 }
 
 function uniqueName(name: string, tallies: readonly StageTally[]): string {
@@ -113,25 +123,29 @@ function uniqueName(name: string, tallies: readonly StageTally[]): string {
 async function* readRows(
   source: AsyncIterable<ReadRow>,
   tally: StageTally,
+  clock: StageClock,
   { onLost, signal }: RunParts,
 ): AsyncGenerator<DataRow> {
-  for await (const read of source) {
-    signal?.throwIfAborted();
-    tally.rowsIn++;
-    if (!isProblem(read)) {
-      checkRowValues(read, 'that was given');
-      tally.rowsOut++;
-      yield read;
-      continue;
+  let caller = clock.turn(tally);
+  try {
+    for await (const read of source) {
+      signal?.throwIfAborted();
+      tally.rowsIn++;
+      if (!isProblem(read)) {
+        checkRowValues(read, 'that was given');
+        tally.rowsOut++;
+        clock.turn(caller);
+        yield read;
+        caller = clock.turn(tally);
+        continue;
+      }
+      const detail = read.problem;
+      const lost: LostRow = { stage: tally.name, reason: 'unreadable', detail, row: read };
+      tally.quarantined(lost);
+      onLost?.(lost, 'quarantined');
     }
-    const lost: LostRow = {
-      stage: tally.name,
-      reason: 'unreadable',
-      detail: read.problem,
-      row: read,
-    };
-    tally.quarantined(lost);
-    onLost?.(lost, 'quarantined');
+  } finally {
+    clock.turn(caller);
   }
 }
 
@@ -159,13 +173,21 @@ async function* checked(
   rows: AsyncIterable<DataRow>,
   given: AsyncGenerator<DataRow>,
   tally: StageTally,
+  clock: StageClock,
   { onProgress }: RunParts,
 ): AsyncGenerator<DataRow> {
   checkOutputRows(rows, tally.name);
-  for await (const row of rows) {
-    checkOutputRow(row, tally.name, tally.lastIn);
-    tally.rowsOut++;
-    yield row;
+  let caller = clock.turn(tally);
+  try {
+    for await (const row of rows) {
+      checkOutputRow(row, tally.name, tally.lastIn);
+      tally.rowsOut++;
+      clock.turn(caller);
+      yield row;
+      caller = clock.turn(tally);
+    }
+  } finally {
+    clock.turn(caller);
   }
   // A stage that does not ask for rows is right where there are none.
   if (!tally.isRead) await given.next();
@@ -175,10 +197,18 @@ async function* checked(
 }
 
 const progressOf = (
-  { name, rowsIn, rowsOut }: StageTally,
+  { name, rowsIn, rowsOut, workMs }: StageTally,
   done: number | null,
   total: number | null,
-): StageProgress => ({ stage: name, rowsIn, rowsOut, done, total, isDone: false });
+): StageProgress => ({
+  stage: name,
+  rowsIn,
+  rowsOut,
+  done,
+  total,
+  seconds: workMs / 1000,
+  isDone: false,
+});
 
 type Parts = Omit<RunParts, 'onLost'> & { readonly onLost: RunParts['onLost'] };
 

@@ -7,7 +7,7 @@ import type { DataStage, StageCache } from '../contract/dataStage.js';
 import { type RowsInput, withOrigins } from '../contract/rowsInput.js';
 import { checkSeed } from './checkSeed.js';
 import { MemoryCache } from './memoryCache.js';
-import { runStages, type StageProgress } from './runStages.js';
+import { type RunParts, runStages, type StageProgress } from './runStages.js';
 import type { LostRow, StageFacts, StageReport } from './stageTally.js';
 
 /** What a stage runs with beside its options, called as a function. */
@@ -62,10 +62,6 @@ export function stageFunction<Options, Facts = StageFacts>(
 }
 
 class RunningStage<Facts> implements StageRun<Facts> {
-  readonly #lost: { readonly dropped: LostRow[]; readonly quarantined: LostRow[] } = {
-    dropped: [],
-    quarantined: [],
-  };
   #report: StageReport<Facts> | null = null;
 
   constructor(
@@ -75,7 +71,12 @@ class RunningStage<Facts> implements StageRun<Facts> {
     private readonly services: StageServices,
   ) {}
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Row> {
+  [Symbol.asyncIterator](): AsyncGenerator<Row> {
+    return this.#run();
+  }
+
+  /** @param onLost lost rows are kept by who asks for them: a stream forgets them */
+  async *#run(onLost?: RunParts['onLost']): AsyncGenerator<Row> {
     const { seed = 0, attune = null, cache = new MemoryCache(), ...rest } = this.services;
     const workFolder = await mkdtemp(join(tmpdir(), 'attune-data-'));
     try {
@@ -88,7 +89,7 @@ class RunningStage<Facts> implements StageRun<Facts> {
           attune,
           workFolder,
           cacheOf: () => cache,
-          onLost: (lost, kind) => void this.#lost[kind].push(lost),
+          ...(onLost && { onLost }),
         },
       );
       for await (const { row } of running.rows) yield row;
@@ -100,8 +101,9 @@ class RunningStage<Facts> implements StageRun<Facts> {
 
   async #all(): Promise<StageOutcome<Facts>> {
     const rows: Row[] = [];
-    for await (const row of this) rows.push(row);
-    return { rows, ...this.#lost, report: this.#report! };
+    const lost = { dropped: [] as LostRow[], quarantined: [] as LostRow[] };
+    for await (const row of this.#run((one, kind) => lost[kind].push(one))) rows.push(row);
+    return { rows, ...lost, report: this.#report! };
   }
 
   // biome-ignore lint/suspicious/noThenProperty: it is awaited.

@@ -37,9 +37,9 @@ export class StageLines implements Disposable {
 
 const amount = (count: number): string => count.toLocaleString('en-US');
 
-/** "dedupe: 20,000 rows in, 18,400 out". */
-export const doneLine = ({ stage, rowsIn, rowsOut }: StageProgress): string =>
-  `${stage}: ${amount(rowsIn)} rows in, ${amount(rowsOut)} out`;
+/** "dedupe: 20,000 rows in, 18,400 out, 3.2 s". */
+export const doneLine = ({ stage, rowsIn, rowsOut, seconds }: StageProgress): string =>
+  `${stage}: ${amount(rowsIn)} rows in, ${amount(rowsOut)} out, ${seconds.toFixed(1)} s`;
 
 /** Stages at work in at most so many columns: a bar for one that knows its end, else its rows. */
 export function runningLine(stages: readonly StageProgress[], width: number): string {

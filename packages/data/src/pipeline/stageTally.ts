@@ -32,6 +32,7 @@ export interface StageReport<Facts = StageFacts> {
   /** What it found beside: see the stage. */
   readonly facts: Facts;
   readonly warnings: readonly string[];
+  /** Time of its own work, without that of the stages before it. */
   readonly seconds: number;
 }
 
@@ -46,13 +47,14 @@ export class StageTally {
   isRead = false;
   /** What it was given last. */
   lastIn: unknown = null;
+  /** Of its own, without that of the stages before and behind it. */
+  workMs = 0;
   readonly #added = new Map<string, number>();
   readonly #dropped = new Map<string, number>();
   readonly #quarantined = new Map<string, number>();
   readonly #samples: LostRow[] = [];
   readonly #facts = new Map<string, PlainJson>();
   readonly #warnings = new Set<string>();
-  readonly #startedMs = performance.now();
   #problems = 0;
 
   constructor(readonly name: string) {}
@@ -131,7 +133,7 @@ export class StageTally {
       samples: this.#samples,
       facts: Object.fromEntries(this.#facts),
       warnings: [...this.#warnings],
-      seconds: (performance.now() - this.#startedMs) / 1000,
+      seconds: this.workMs / 1000,
     };
   }
 }

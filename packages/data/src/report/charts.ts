@@ -7,15 +7,17 @@ export interface Bar {
   readonly count: number;
   /** Beside the number. */
   readonly note?: string;
+  /** In place of the number. */
+  readonly shown?: string;
 }
 
 /** Bars below one another, the longest as wide as there is room. */
 export function bars(entries: readonly Bar[], whole: number): string {
-  const top = Math.max(1, ...entries.map(({ count }) => count));
+  const top = Math.max(0, ...entries.map(({ count }) => count)) || 1;
   return `<div class="bars">${entries
     .map(
-      ({ label, count, note }) =>
-        `<div class="bar"><span dir="auto">${escaped(cut(label, CELL_SHOWN))}</span><b style="--w:${widthOf(count / top)}"></b><span class="n">${grouped(count)}${note === undefined ? ` <small>${escaped(percent(count, whole))}</small>` : ` <small>${escaped(note)}</small>`}</span></div>`,
+      ({ label, count, note, shown = grouped(count) }) =>
+        `<div class="bar"><span dir="auto">${escaped(cut(label, CELL_SHOWN))}</span><b style="--w:${widthOf(count / top)}"></b><span class="n">${shown}${note === undefined ? ` <small>${escaped(percent(count, whole))}</small>` : ` <small>${escaped(note)}</small>`}</span></div>`,
     )
     .join('')}</div>`;
 }
@@ -45,13 +47,35 @@ export function histogramChart({ edges, counts }: Histogram, label: string): str
         : `<rect x="${(x + 0.5).toFixed(1)}" width="${Math.max(1, step - 1).toFixed(1)}" y="${y(count).toFixed(1)}" height="${Math.max(1, height - bottom - y(count)).toFixed(1)}"><title>${range}</title></rect>`;
     })
     .join('');
-  const every = Math.ceil(edges.length / 6);
-  const labels = edges
-    .map((edge, i) =>
-      i % every === 0
-        ? `<text x="${(left + i * step).toFixed(1)}" y="${height - 6}" text-anchor="middle">${brief(edge)}</text>`
-        : '',
-    )
+  const texts = edges.map(brief);
+  const labels = shownLabels(texts, step)
+    .map((i) => {
+      const x = (left + i * step).toFixed(1);
+      const anchor = i === edges.length - 1 ? 'end' : 'middle';
+      return `<text x="${x}" y="${height - 6}" text-anchor="${anchor}">${texts[i]}</text>`;
+    })
     .join('');
-  return `<svg viewBox="0 0 ${width + 20} ${height}" role="img" aria-label="${escaped(label)}">${grid}${shapes}${labels}</svg>`;
+  return `<svg viewBox="0 0 ${width + 8} ${height}" role="img" aria-label="${escaped(label)}">${grid}${shapes}${labels}</svg>`;
+}
+
+/** Width of a character of a label, and the room between two. */
+const CHARACTER = 6.6;
+const GAP = 10;
+
+/** The edges that are labelled: both ends, and as many between as have room. */
+function shownLabels(texts: readonly string[], step: number): number[] {
+  const last = texts.length - 1;
+  const halfWidth = (i: number) => (texts[i]!.length * CHARACTER) / 2;
+  // The label of the last edge ends there.
+  const room = last * step - 2 * halfWidth(last) - GAP;
+  const every = Math.max(1, Math.ceil(last / 6));
+  const shown = [0];
+  let end = halfWidth(0) + GAP;
+  for (let i = 1; i < last; i++) {
+    const isNext = i - shown.at(-1)! >= every || i === last - 1;
+    if (!isNext || i * step - halfWidth(i) < end || i * step + halfWidth(i) > room) continue;
+    shown.push(i);
+    end = i * step + halfWidth(i) + GAP;
+  }
+  return last > 0 ? [...shown, last] : shown;
 }

@@ -27,13 +27,42 @@ function partHtml(name: string, value: PlainJson): string {
   if (histogram !== null) return histogramChart(histogram, words(name));
   const entries = Object.entries(record);
   if (entries.length === 0) return '<p>none</p>';
+  const table = tableOfAlike(entries);
+  if (table !== null) return table;
   const counts = entries.flatMap(([label, count]) =>
     isCount(count) ? [{ label, count: count as number }] : [],
   );
   if (counts.length < entries.length) return `<div class="inner">${factsHtml(record)}</div>`;
-  const whole = counts.reduce((sum, { count }) => sum + count, 0);
+  // Nobody knows whether they are parts of a whole.
   const most = counts.toSorted((a, b) => b.count - a.count).slice(0, MOST_ENTRIES);
-  return bars(most, whole) + left(counts.length - most.length);
+  return (
+    bars(
+      most.map((bar) => ({ ...bar, note: '' })),
+      1,
+    ) + left(counts.length - most.length)
+  );
+}
+
+/** Records of the same single values as lines of one table; null: they are none. */
+function tableOfAlike(entries: readonly (readonly [string, PlainJson])[]): string | null {
+  const records = entries.map(([, value]) => value);
+  if (records.length < 2 || records.length > MOST_ENTRIES || !records.every(isPlainObject))
+    return null;
+  const lists = records.map((record) =>
+    Object.entries(record as Readonly<Record<string, PlainJson>>),
+  );
+  const names = lists[0]!.map(([name]) => name);
+  const isAlike = lists.every(
+    (list) =>
+      list.length === names.length &&
+      list.every(([name, value], i) => name === names[i] && isScalar(value)),
+  );
+  if (!isAlike || names.length === 0) return null;
+  const rows = lists.map((list, i) => [
+    words(entries[i]![0]),
+    ...list.map(([, value]) => (typeof value === 'number' ? value : compact(value))),
+  ]);
+  return tableOf(['', ...names.map(words)], rows);
 }
 
 function listHtml(list: readonly PlainJson[]): string {

@@ -24,6 +24,7 @@ export function reportHtml(report: DataReport, title = 'Data report'): string {
 ${summary(report)}
 ${warnings(report.warnings)}
 ${funnel(report.stages)}
+${times(report)}
 ${losses(report)}
 ${statistics(report.statistics)}
 <section><h2>Stage by stage</h2>
@@ -96,6 +97,18 @@ function funnel(stages: readonly StageReport[]): string {
         : `${rowsOut > rowsIn ? '+' : '−'}${grouped(Math.abs(rowsOut - rowsIn))}`,
   }));
   return `<section><h2>Rows behind each stage</h2>${bars(entries, 1)}</section>`;
+}
+
+/** Time of each stage's own work, and what is left for counting and writing the rows. */
+function times({ stages, seconds }: DataReport): string {
+  const rest = seconds - stages.reduce((sum, stage) => sum + stage.seconds, 0);
+  const all = [...stages, { name: 'counting and writing', seconds: Math.max(0, rest) }];
+  const entries = all.map((part) => ({
+    label: part.name,
+    count: part.seconds,
+    shown: `${part.seconds.toFixed(1)} s`,
+  }));
+  return `<section><h2>Where the time went</h2>${bars(entries, seconds)}</section>`;
 }
 
 function losses({ dropped, quarantined, rowsIn, stages }: DataReport): string {

@@ -1,7 +1,11 @@
 import type { Row } from '@attune/core';
 import { rowText } from '../schemas/rowText.js';
+import { ValueBars } from './valueBars.js';
 
-/** Counts of numbers in bars side by side: bar i holds numbers from edge i up to edge i + 1. */
+/**
+ * Counts of numbers in bars side by side: bar i holds numbers from edge i up to edge i + 1. The bars
+ * need not be equally wide.
+ */
 export type Histogram = {
   readonly edges: readonly number[];
   readonly counts: readonly number[];
@@ -18,7 +22,7 @@ export type NumberSummary = {
 
 /** What the rows at the end of a pipeline are like. */
 export type RowStatistics = {
-  /** Characters of the text of a row, in bars that grow by the square root of two. */
+  /** Characters of the text of a row. */
   readonly characters: NumberSummary | null;
   /** Columns with numbers: scores. */
   readonly numbers: Readonly<Record<string, NumberSummary>>;
@@ -37,8 +41,8 @@ const MOST_COLUMNS = 50;
 /** Counts rows as they pass. Memory does not grow with them. */
 export class RowCounter {
   #rows = 0;
-  readonly #characters = new LengthBars();
-  readonly #numbers = new Map<string, NumberBars>();
+  readonly #characters = new Numbers();
+  readonly #numbers = new Map<string, Numbers>();
   /** null: too many different texts. */
   readonly #values = new Map<string, Map<string, number> | null>();
 
@@ -56,7 +60,7 @@ export class RowCounter {
     let bars = this.#numbers.get(name);
     if (bars === undefined) {
       if (this.#numbers.size === MOST_COLUMNS) return;
-      bars = new NumberBars();
+      bars = new Numbers();
       this.#numbers.set(name, bars);
     }
     bars.add(value);
@@ -90,101 +94,29 @@ export class RowCounter {
   }
 }
 
-class Moments {
-  count = 0;
-  least = Number.POSITIVE_INFINITY;
-  largest = Number.NEGATIVE_INFINITY;
-  mean = 0;
+/** Numbers in bars, with their mean and span. */
+class Numbers {
+  #count = 0;
+  #least = Number.POSITIVE_INFINITY;
+  #largest = Number.NEGATIVE_INFINITY;
+  #mean = 0;
+  readonly #bars = new ValueBars();
 
   add(value: number): void {
-    this.count++;
-    this.least = Math.min(this.least, value);
-    this.largest = Math.max(this.largest, value);
-    this.mean += (value - this.mean) / this.count;
-  }
-
-  with(histogram: Histogram): NumberSummary {
-    const { count, least, largest, mean } = this;
-    return { count, least, largest, mean, histogram };
-  }
-}
-
-/** Lengths in bars of half an octave: lengths of texts span powers of ten. */
-class LengthBars {
-  readonly #counts: number[] = [];
-  readonly #moments = new Moments();
-
-  add(length: number): void {
-    this.#moments.add(length);
-    const bar = length === 0 ? 0 : 1 + Math.floor(2 * Math.log2(length));
-    while (this.#counts.length <= bar) this.#counts.push(0);
-    this.#counts[bar]!++;
+    this.#count++;
+    this.#least = Math.min(this.#least, value);
+    this.#largest = Math.max(this.#largest, value);
+    this.#mean += (value - this.#mean) / this.#count;
+    this.#bars.add(value);
   }
 
   summary(): NumberSummary {
-    const first = this.#counts.findIndex((count) => count > 0);
-    const edge = (bar: number) => (bar === 0 ? 0 : Math.ceil(2 ** ((bar - 1) / 2)));
-    const counts = this.#counts.slice(first);
-    return this.#moments.with({ edges: [...counts, 0].map((_, i) => edge(first + i)), counts });
-  }
-}
-
-const BARS = 40;
-/** Numbers that are kept until the span is known. */
-const FIRST_NUMBERS = 1000;
-
-/** Numbers in 40 bars whose span doubles when a number is beyond it. */
-class NumberBars {
-  #first: number[] | null = [];
-  #from = 0;
-  #width = 1;
-  #counts = new Array<number>(BARS).fill(0);
-  readonly #moments = new Moments();
-
-  add(value: number): void {
-    this.#moments.add(value);
-    if (this.#first === null) this.#count(value);
-    else if (this.#first.push(value) === FIRST_NUMBERS) this.#open();
-  }
-
-  #open(): void {
-    const { least, largest } = this.#moments;
-    this.#from = least;
-    this.#width = (largest - least) / BARS || Math.abs(least) / BARS || 1 / BARS;
-    const first = this.#first!;
-    this.#first = null;
-    for (const value of first) this.#count(value);
-  }
-
-  #count(value: number): void {
-    let bar = this.#barOf(value);
-    // The largest number of a span that is known lies on its last edge.
-    if (bar === BARS && value === this.#moments.largest && value <= this.#edge(BARS)) bar--;
-    while (bar < 0 || bar >= BARS) {
-      this.#double(bar < 0);
-      bar = this.#barOf(value);
-    }
-    this.#counts[bar]!++;
-  }
-
-  #barOf = (value: number) => Math.floor((value - this.#from) / this.#width);
-  #edge = (bar: number) => this.#from + bar * this.#width;
-
-  #double(isDown: boolean): void {
-    if (isDown) this.#from -= BARS * this.#width;
-    this.#width *= 2;
-    const offset = isDown ? BARS / 2 : 0;
-    const wider = new Array<number>(BARS).fill(0);
-    for (const [bar, count] of this.#counts.entries()) wider[offset + (bar >> 1)]! += count;
-    this.#counts = wider;
-  }
-
-  summary(): NumberSummary {
-    if (this.#first !== null) this.#open();
-    const counts = this.#counts;
-    return this.#moments.with({
-      edges: Array.from({ length: BARS + 1 }, (_, i) => this.#edge(i)),
-      counts: [...counts],
-    });
+    return {
+      count: this.#count,
+      least: this.#least,
+      largest: this.#largest,
+      mean: this.#mean,
+      histogram: this.#bars.histogram(),
+    };
   }
 }
