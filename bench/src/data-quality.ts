@@ -1,8 +1,8 @@
 // How often the checks of `quality` are wrong on clean data, how long they take, and what lines of
 // the worst kind cost. One JSON line a case.
 //
-//   node scripts/bench.mjs data-quality DATASETS     a folder with nl2bash, gsm8k and tinystories
-//   ... --million diversity                          a million short rows through these checks alone
+//   node scripts/bench.mjs data-quality DATASETS     a folder with nl2bash, gsm8k, tinystories
+//   ... --million diversity     a million short rows through these checks alone
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

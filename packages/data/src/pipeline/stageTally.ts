@@ -47,7 +47,7 @@ export class StageTally {
   isRead = false;
   /** What it was given last. */
   lastIn: unknown = null;
-  /** Of its own, without that of the stages before and behind it. */
+  /** Time of its own work, without that of the stages before and behind it. */
   workMs = 0;
   readonly #added = new Map<string, number>();
   readonly #dropped = new Map<string, number>();

@@ -3,7 +3,7 @@ import { rowText } from '../schemas/rowText.js';
 import { ValueBars } from './valueBars.js';
 
 /**
- * Counts of numbers in bars side by side: bar i holds numbers from edge i up to edge i + 1. The bars
+ * Counts of numbers in bars side by side: bar i holds numbers from edge i up to edge i + 1. Bars
  * need not be equally wide.
  */
 export type Histogram = {

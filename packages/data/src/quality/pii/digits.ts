@@ -2,7 +2,7 @@
 export interface DigitRuns {
   /** Side by side. */
   readonly longest: number;
-  /** With no more between them than the signs, spaces and capitals that numbers are written with. */
+  /** With nothing between but signs, spaces and capitals that numbers are written with. */
   readonly most: number;
 }
 
