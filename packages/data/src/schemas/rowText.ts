@@ -63,7 +63,8 @@ export function answerOf(row: Row): string | null {
   return isAlpaca(row) ? contentText(row.output) : null;
 }
 
-interface Turn {
+/** One message of a conversation. */
+export interface Turn {
   readonly role: string;
   readonly text: string | null;
 }
@@ -71,7 +72,7 @@ interface Turn {
 const isAnswer = ({ role }: Turn): boolean => (roleOf(role) ?? role) === 'assistant';
 
 /** The turns of a conversation; null for another row. */
-function turnsOf(row: Row): Turn[] | null {
+export function turnsOf(row: Row): Turn[] | null {
   const messages = row.messages ?? row.conversations;
   return Array.isArray(messages) ? messages.map(turnOf) : null;
 }

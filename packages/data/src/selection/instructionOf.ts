@@ -1,5 +1,6 @@
 import type { Row } from '@attune/core';
-import { answerOf, promptOf } from '../schemas/rowText.js';
+import { roleOf } from '@attune/core/text';
+import { answerOf, promptOf, turnsOf } from '../schemas/rowText.js';
 
 /** What a row asks and answers. */
 export interface Instruction {
@@ -21,4 +22,21 @@ export function instructionOf(row: Row): Instruction {
   if (typeof instruction === 'string' && typeof output === 'string' && isPlain)
     return { instruction, input: text(input), answer: output };
   return { instruction: promptOf(row) ?? '', input: '', answer: answerOf(row) ?? '' };
+}
+
+/**
+ * Each question of a conversation by itself, with the answer behind it ('': none); a row of another
+ * format is one.
+ */
+export function exchangesOf(row: Row): Instruction[] {
+  const turns = turnsOf(row);
+  if (!turns) return [instructionOf(row)];
+  const roles = turns.map(({ role }) => roleOf(role) ?? role);
+  const exchanges = turns.flatMap(({ text }, i): Instruction[] => {
+    if (roles[i] !== 'user') return [];
+    const next = roles.findIndex((role, at) => at > i && role !== 'tool');
+    const answer = roles[next] === 'assistant' ? turns[next]!.text : null;
+    return [{ instruction: text ?? '', input: '', answer: answer ?? '' }];
+  });
+  return exchanges.length > 0 ? exchanges : [instructionOf(row)];
 }

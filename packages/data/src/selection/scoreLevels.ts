@@ -12,7 +12,7 @@ import {
 import { NextLevels } from '../models/nextLevels.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { encoderWithoutEos } from './answerTokens.js';
-import { instructionOf } from './instructionOf.js';
+import { exchangesOf, type Instruction, instructionOf } from './instructionOf.js';
 import { ScoreFacts, type ScoreSummary } from './scoreFacts.js';
 import { windows } from './windows.js';
 
@@ -33,6 +33,13 @@ const levelShape = {
     )
     .optional()
     .meta({ aka: 'prompttemplate template' }),
+  /**
+   * What of a conversation is judged. "last": its last answer, and all before it as the question;
+   * one number. "each": every question of the user by itself, with the answer behind it, as DEITA
+   * does; the column is a list then, and `selectDiverse` and `keepTop` take the sum over the turns.
+   * Default "last".
+   */
+  turns: z.enum(['last', 'each']).default('last').meta({ aka: 'multiturn' }),
   /** Rows whose prompt has more tokens are dropped. Default 2048. */
   maxLength: z.int().min(1).default(2048).meta({ aka: 'maxseqlength' }),
   /** Prompts of a forward pass. Default 16. */
@@ -45,6 +52,8 @@ export type ScoreLevelOptions = OptionsInput<typeof levelShape>;
 /** What a report says of levels. */
 type LevelFacts = ScoreSummary & {
   readonly prompt: string;
+  /** What of a conversation was judged. */
+  readonly turns: 'last' | 'each';
   readonly model: string;
   readonly maxLength: number;
 };
@@ -71,7 +80,7 @@ const levelStage = (name: string, column: string, ownPrompt: string): DataStage 
       tokenizer: tokenizerFingerprint(tokenizer),
     }),
     async *run(rows, options, context) {
-      const { prompt = ownPrompt, batchSize } = options;
+      const { prompt = ownPrompt, batchSize, turns } = options;
       const { model, tokenizer } = await loadModel(options, context.attune, name);
       const maxLength = Math.min(options.maxLength, longestInput(model));
       const encode = encoderWithoutEos(tokenizer);
@@ -80,37 +89,51 @@ const levelStage = (name: string, column: string, ownPrompt: string): DataStage 
       const facts = new ScoreFacts(1, 6);
       for await (const window of windows(rows, WINDOW * batchSize)) {
         const asked = window.flatMap((item) => {
-          const { instruction, input, answer } = instructionOf(item.row);
           const drop = (reason: string, detail?: string) => {
             context.drop(item, reason, detail);
             return [];
           };
-          if (instruction.trim() === '') return drop('no instruction');
-          if (answer.trim() === '' && prompt.includes('{output}')) return drop('no answer');
-          const question = input === '' ? instruction : `${instruction}\n${input}`;
-          const text = prompt.replace(/\{(instruction|output)\}/g, (_all, part) =>
-            part === 'output' ? answer : question,
-          );
-          const ids = encode(text);
-          return ids.length <= maxLength
-            ? [{ item, ids }]
-            : drop('prompt too long', `${ids.length} tokens of ${maxLength}`);
+          const exchanges = turns === 'each' ? exchangesOf(item.row) : [instructionOf(item.row)];
+          if (exchanges.some(({ instruction }) => instruction.trim() === ''))
+            return drop('no instruction');
+          const needsAnswer = prompt.includes('{output}');
+          if (needsAnswer && exchanges.every(({ answer }) => answer.trim() === ''))
+            return drop('no answer');
+          const texts = exchanges.map((exchange) => encode(filled(prompt, exchange)));
+          const most = Math.max(...texts.map(({ length }) => length));
+          return most <= maxLength
+            ? [{ item, texts }]
+            : drop('prompt too long', `${most} tokens of ${maxLength}`);
         });
-        const found = await levels.expected(asked.map(({ ids }) => ids));
-        for (const [i, { item }] of asked.entries()) {
-          const level = found[i]!;
-          if (!Number.isFinite(level)) {
+        const found = await levels.expected(asked.flatMap(({ texts }) => texts));
+        let at = 0;
+        for (const { item, texts } of asked) {
+          const own = found.slice(at, at + texts.length);
+          at += texts.length;
+          if (!own.every(Number.isFinite)) {
             context.drop(item, 'score not finite');
             continue;
           }
-          facts.add(level);
-          yield { ...item, row: { ...item.row, [column]: level } };
+          for (const level of own) facts.add(level);
+          const value = turns === 'each' ? own : own[0]!;
+          yield { ...item, row: { ...item.row, [column]: value } };
         }
       }
-      const report: LevelFacts = { prompt, model: model.nameOrPath, maxLength, ...facts.summary() };
+      const report: LevelFacts = {
+        prompt,
+        turns,
+        model: model.nameOrPath,
+        maxLength,
+        ...facts.summary(),
+      };
       context.fact(column, report);
     },
   });
+
+const filled = (prompt: string, { instruction, input, answer }: Instruction): string =>
+  prompt.replace(/\{(instruction|output)\}/g, (_all, part) =>
+    part === 'output' ? answer : input === '' ? instruction : `${instruction}\n${input}`,
+  );
 
 /** Adds `complexity` to each row. See {@link scoreComplexity}. */
 export const scoreComplexityStage = levelStage('scoreComplexity', 'complexity', COMPLEXITY);
@@ -123,7 +146,8 @@ export const scoreQualityStage = levelStage('scoreQuality', 'quality', QUALITY);
  * is the expected value of the digit that the model would write behind the prompt, sum_i i p(i)
  * with the softmax over the logits of "1" to "6", as DEITA has it (Liu et al. 2024,
  * https://arxiv.org/abs/2312.15685). DEITA's scorers were trained for its prompt; another model
- * wants a prompt that ends where it writes a digit.
+ * wants a prompt that ends where it writes a digit. Rows of conversations are one number, or with
+ * `turns: 'each'` one for each turn.
  *
  * Rows are dropped as 'no instruction', 'prompt too long' and 'score not finite'. Levels are kept
  * in the cache of the stage by model and text.

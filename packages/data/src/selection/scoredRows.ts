@@ -1,8 +1,8 @@
-import { AttuneError } from '@attune/core';
+import { AttuneError, type Row } from '@attune/core';
 import type { DataRow } from '../contract/dataRow.js';
 import type { StageContext } from '../contract/dataStage.js';
 import { roomFor } from '../dedup/growing.js';
-import { columnNumber } from './columnNumber.js';
+import { columnNumbers } from './columnNumber.js';
 
 /** A row with what it is chosen by. */
 export interface ScoredRow {
@@ -26,8 +26,25 @@ export class ScoreList {
 }
 
 /**
- * Rows that have a number in each of the columns, with the product of these numbers; the others are
- * dropped as 'no score'. Without columns every row has 0.
+ * The product of the numbers in the columns; of lists, one number for each turn, the sum over the
+ * turns of the products: DEITA's score of a conversation. 0 without columns; words: what is
+ * missing.
+ */
+function scoreOf(row: Row, columns: readonly string[]): number | string {
+  let products: readonly number[] = [];
+  for (const [i, column] of columns.entries()) {
+    const values = columnNumbers(row, column);
+    if (values === null) return `no number in ${JSON.stringify(column)}`;
+    if (i > 0 && values.length !== products.length)
+      return `${values.length} numbers in ${JSON.stringify(column)}, ${products.length} in ${JSON.stringify(columns[0])}`;
+    products = i === 0 ? values : products.map((product, turn) => product * values[turn]!);
+  }
+  return products.reduce((sum, product) => sum + product, 0);
+}
+
+/**
+ * Rows that have a number in each of the columns, with their {@link scoreOf}; the others are
+ * dropped as 'no score'.
  *
  * @throws DATA_COLUMN where no row has them
  */
@@ -41,15 +58,9 @@ export async function* scoredRows(
   let hasScore = false;
   for await (const item of rows) {
     first ??= item;
-    let score = columns.length === 0 ? 0 : 1;
-    let missing: string | null = null;
-    for (const column of columns) {
-      const value = columnNumber(item.row, column);
-      if (value === null) missing ??= column;
-      else score *= value;
-    }
-    if (missing !== null) {
-      context.drop(item, 'no score', `no number in ${JSON.stringify(missing)}`);
+    const score = scoreOf(item.row, columns);
+    if (typeof score === 'string') {
+      context.drop(item, 'no score', score);
       continue;
     }
     hasScore = true;
