@@ -1,13 +1,15 @@
 import { parseArgs } from 'node:util';
-import { AttuneError, createAttune } from '@attune/core';
-import { type DataReport, data, planDataPipeline } from '@attune/data';
+import { AttuneError } from '@attune/core';
+import { type DataReport, planDataPipeline } from '@attune/data';
 import type { CliOutput } from './index.js';
+import { namesModel, openForModels, openForStages } from './openAttune.js';
 
 export const runDataHelp = `Usage: attune data PIPELINE.yaml [options]
 
 Runs a data pipeline that YAML describes: sources, stages, output. All names and
 options are checked before a row is read; the folder appears when it is whole. A
 run that was stopped goes on where it was when the same command is given again.
+Models that stages name run on the GPU, with @attune/backend-dawn.
 
   --dry-run     shows files and stages, and reads no row
   --overwrite   replaces the folder, if a pipeline wrote it
@@ -40,10 +42,11 @@ export async function runData(args: readonly string[], output: CliOutput): Promi
     );
   process.once('SIGINT', onInterrupt);
   try {
-    await using attune = await createAttune({ plugins: [data()], backend: 'reference' });
-    const planned = await planDataPipeline(file, { attune, signal: stop.signal });
-    const { pipeline, files, stages, folder, writeOptions } = planned;
+    const { signal } = stop;
+    await using forStages = await openForStages();
+    const checked = await planDataPipeline(file, { attune: forStages, signal });
     if (values['dry-run']) {
+      const { files, stages, folder } = checked;
       output.out(
         [
           ...files.map((path) => `read    ${path}`),
@@ -55,12 +58,18 @@ export async function runData(args: readonly string[], output: CliOutput): Promi
       );
       return 0;
     }
+    const warn = (message: string) => output.err(`warning: ${message}`);
+    const computes = checked.stages.some((stage) => namesModel(stage.options));
+    await using forModels = computes ? await openForModels(warn) : null;
+    const { pipeline, folder, writeOptions } = forModels
+      ? await planDataPipeline(file, { attune: forModels, signal })
+      : checked;
     const report = await pipeline.writeTo(folder, {
       ...writeOptions,
       ...(values.overwrite && { overwrite: true }),
       progress: values.quiet ? false : (output.progress ?? false),
     });
-    for (const warning of report.warnings) output.err(`warning: ${warning}`);
+    report.warnings.forEach(warn);
     output.out(describeReport(report, folder));
     return report.rowsOut === 0 ? 1 : 0;
   } finally {

@@ -1,5 +1,5 @@
 import { type Attune, AttuneError, type Logger, type Row } from '@attune/core';
-import { nearest, parseOptions } from '@attune/core/util';
+import { nearest, parseOptions, snakeToCamel } from '@attune/core/util';
 import { type BackTranslateOptions, backTranslateStage } from '../augment/backTranslate.js';
 import { type EvolInstructOptions, evolInstructStage } from '../augment/evolInstruct.js';
 import {
@@ -235,12 +235,14 @@ export function pipeline(rows: RowsInput, options: PipelineOptions = {}): DataPi
   return DataPipeline.of(rows, options);
 }
 
-/** Built-in stages, and those of an Attune's plugins. @throws DATA_STAGE_UNKNOWN */
+/** Built-in stages, and those of an Attune's plugins; `keep_top` is `keepTop`. @throws DATA_STAGE_UNKNOWN */
 export function stageNamed(name: string, attune: Attune | null): DataStage {
   const registry = attune?.registry(DataStages);
-  const builtin = builtinStages.find((stage) => stage.name === name);
-  if (registry?.names.includes(name)) return registry.get(name);
-  if (builtin) return builtin;
+  for (const spelt of [name, snakeToCamel(name)]) {
+    if (registry?.names.includes(spelt)) return registry.get(spelt);
+    const builtin = builtinStages.find((stage) => stage.name === spelt);
+    if (builtin) return builtin;
+  }
   const known = [
     ...new Set([...builtinStages.map((stage) => stage.name), ...(registry?.names ?? [])]),
   ];

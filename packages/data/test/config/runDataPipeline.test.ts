@@ -42,6 +42,8 @@ test('sources, stages and output; snake_case and camelCase; the same as in TypeS
   const test = await readFile(at('out/test.jsonl'), 'utf8');
   await runDataPipeline(await yaml(whole.replace('group_by', 'groupBy')), { progress: false });
   expect(await readFile(at('out/test.jsonl'), 'utf8')).toBe(test);
+  const top = whole.replace('- dedupe', '- keep_top: { by: n, count: 1 }');
+  await expect(planDataPipeline(await yaml(top))).resolves.toBeDefined();
   const planned = await planDataPipeline(await yaml(whole));
   expect(planned.files).toEqual([at('a.jsonl'), at('b.csv')]);
   expect(planned.stages.map(({ name }) => name)).toEqual(['validate', 'dedupe', 'split']);
