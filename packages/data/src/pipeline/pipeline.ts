@@ -235,7 +235,11 @@ export function pipeline(rows: RowsInput, options: PipelineOptions = {}): DataPi
   return DataPipeline.of(rows, options);
 }
 
-/** Built-in stages, and those of an Attune's plugins; `keep_top` is `keepTop`. @throws DATA_STAGE_UNKNOWN */
+/**
+ * Built-in stages, and those of an Attune's plugins; `keep_top` is `keepTop`.
+ *
+ * @throws DATA_STAGE_UNKNOWN
+ */
 export function stageNamed(name: string, attune: Attune | null): DataStage {
   const registry = attune?.registry(DataStages);
   for (const spelt of [name, snakeToCamel(name)]) {
