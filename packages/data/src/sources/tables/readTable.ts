@@ -68,7 +68,7 @@ function startReader(job: TableJob): ChildProcess {
 }
 
 /** A module that has tsx run TypeScript in threads, too, which `--import tsx` does not. */
-function tsxEverywhere(here: string): string {
+export function tsxEverywhere(here: string): string {
   const tsx = pathToFileURL(createRequire(here).resolve('tsx/package.json'));
   const api = new URL('dist/esm/api/index.mjs', tsx).href;
   return `data:text/javascript,import { register } from '${api}'; register();`;

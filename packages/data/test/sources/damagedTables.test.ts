@@ -1,0 +1,138 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { deflateRawSync, gzipSync } from 'node:zlib';
+import { Rng } from '@attune/core/util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { TableAnswer } from '../../src/sources/tables/messages.js';
+import { parquetRows } from '../../src/sources/tables/parquet.js';
+import { checkRuns, checkValues } from '../../src/sources/tables/parquetChecks.js';
+import { decompressed, ownConversion } from '../../src/sources/tables/parquetValues.js';
+import { Patience } from '../../src/sources/tables/patience.js';
+import { plainValue } from '../../src/sources/tables/plainValue.js';
+import { Files } from './reading.js';
+
+let files: Files;
+beforeAll(async () => {
+  files = await Files.create();
+});
+afterAll(() => files.remove());
+
+const fixture = (name: string): string => join(import.meta.dirname, '../fixtures/tables', name);
+
+/** What the process would answer, here: nothing may loop. */
+async function answers(file: string): Promise<TableAnswer[]> {
+  const told: TableAnswer[] = [];
+  const job = { kind: 'parquet', file, columns: null, binary: 'base64' } as const;
+  for await (const answer of parquetRows(job, new Patience())) told.push(answer);
+  return told;
+}
+
+function damaged(bytes: Buffer, rng: Rng): Buffer {
+  const copy = Buffer.from(bytes);
+  const at = 6 + rng.below(copy.length - 12);
+  const how = rng.below(6);
+  if (how === 0) return copy.subarray(0, at);
+  if (how === 1) return Buffer.concat([copy, copy.subarray(0, at)]);
+  if (how === 2) copy.fill(rng.below(2) * 0xff, at, at + 1 + rng.below(20));
+  else if (how === 3) copy.writeInt32LE([-1, 0, 2 ** 31 - 1, 2 ** 24][rng.below(4)]!, at & ~3);
+  else copy[at]! ^= 1 << rng.below(8);
+  return copy;
+}
+
+const names = [
+  ...['none', 'snappy', 'gzip', 'zstd', 'lz4', 'brotli', 'v2'].map(
+    (name) => `chats-${name}.parquet`,
+  ),
+  'types.parquet',
+];
+
+test.each(names)('%s, damaged, comes to an end in rows and problems', async (name) => {
+  const bytes = await readFile(fixture(name));
+  const rng = new Rng(18, 5);
+  for (let i = 0; i < 60; i++) {
+    const file = await files.write(`${i}-${name}`, damaged(bytes, rng));
+    const begun = performance.now();
+    for (const answer of await answers(file).catch((error: Error) => [error])) {
+      if (answer instanceof Error) expect(answer.message).toMatch(/./);
+      else if (answer.kind === 'gap') expect(answer.problem).toMatch(/^[^\n]{10,}\.$/);
+      else if (answer.kind === 'rows') expect(answer.rows.length).toBeGreaterThan(0);
+    }
+    expect(performance.now() - begun).toBeLessThan(1000);
+  }
+});
+
+describe('pages that lie', () => {
+  const runs = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes);
+
+  test.each([
+    ['a run longer than the page', runs(0xfe, 0xff, 0xff, 0xff, 0x0f, 1), /a run of 2147483647/],
+    ['a run of nothing', runs(0, 1, 0, 1), /a run of 0 values/],
+    ['too few', runs(4, 1), /2 levels or indices where there are 8/],
+    ['packed values behind the end', runs(0x03), /ends behind its page/],
+  ])('%s', (_, page, problem) => {
+    expect(() => checkRuns(page, 0, page.length, 1, 8)).toThrow(problem);
+    checkRuns(runs(16, 1), 0, 2, 1, 8);
+    checkRuns(runs(3, 0xaa), 0, 2, 1, 5);
+  });
+
+  const values = (type: string, encoding: string, count: number, bytes: number[]) => () =>
+    checkValues({ page: runs(...bytes), at: 0, count, type, encoding, typeLength: 3 } as never);
+
+  test.each([
+    ['fewer bytes than numbers', 'INT32', 'PLAIN', 2, [1, 2, 3, 4], /4 bytes for 2 values of 4/],
+    ['split bytes', 'FLOAT', 'BYTE_STREAM_SPLIT', 2, [1, 2, 3, 4], /4 bytes for 2 values of 4/],
+    ['indices of 40 bits', 'INT32', 'RLE_DICTIONARY', 2, [40, 2, 2], /indices of 40 bits/],
+    ['deltas of others', 'INT32', 'DELTA_BINARY_PACKED', 2, [128, 1, 4, 9, 0], /9 deltas where/],
+    ['blocks of none', 'INT32', 'DELTA_BINARY_PACKED', 2, [0, 4, 2, 0], /deltas in blocks of 0/],
+    [
+      'a prefix of what is not there',
+      'BYTE_ARRAY',
+      'DELTA_BYTE_ARRAY',
+      1,
+      [128, 1, 4, 1, 10, 128, 1, 4, 1, 2, 65],
+      /a prefix of 5 bytes/,
+    ],
+  ])('%s', (_, type, encoding, count, bytes, problem) => {
+    expect(values(type, encoding, count, bytes)).toThrow(problem);
+  });
+
+  test('pages of another size than they say', () => {
+    const text = Buffer.from('attune '.repeat(20));
+    expect(decompressed('GZIP', gzipSync(text), text.length)).toEqual(Uint8Array.from(text));
+    expect(() => decompressed('GZIP', gzipSync(text), text.length + 1)).toThrow(/that says 141/);
+    expect(() => decompressed('GZIP', gzipSync(text), 10)).toThrow();
+    expect(() => decompressed('GZIP', deflateRawSync(text), text.length)).toThrow();
+    // One literal of two bytes.
+    const block = Uint8Array.from([0x20, 65, 66]);
+    expect(decompressed('LZ4_RAW', block, 2)).toEqual(Uint8Array.from([65, 66]));
+    expect(() => decompressed('LZ4_RAW', block, 3)).toThrow(/a page of 2 bytes that says 3/);
+    expect(() => decompressed('LZ4_RAW', block, 1)).toThrow(/more than 1 bytes/);
+    expect(() => decompressed('LZO', text, 3)).toThrow(/compressed by LZO, which is not read/);
+  });
+
+  test.each([
+    [
+      'of a day',
+      { logical_type: { type: 'TIME', unit: 'MILLIS' } },
+      86_400_000,
+      /no time of a day/,
+    ],
+    ['too many digits', { converted_type: 'DECIMAL', precision: 3, scale: 1 }, 1000, /3 digits/],
+    ['an int8', { converted_type: 'INT_8' }, 128, /128 is no integer of 8 bits/],
+    ['a uint16', { converted_type: 'UINT_16' }, -1, /-1 is no integer of 16 bits/],
+  ])('values that cannot be are a problem of their row: %s', (_, element, value, problem) => {
+    const convert = ownConversion(element as never)!;
+    expect(() => plainValue(convert(value), 'refuse')).toThrow(problem);
+  });
+
+  test('decimals are the nearest numbers, times of a day are texts', () => {
+    const decimal = ownConversion({
+      converted_type: 'DECIMAL',
+      precision: 30,
+      scale: 10,
+    } as never)!;
+    expect(decimal(191015408231753887654321098765n)).toBe(1.9101540823175389e19);
+    const time = ownConversion({ converted_type: 'TIME_MICROS' } as never)!;
+    expect(time(31211277973n)).toBe('08:40:11.277973');
+  });
+});
