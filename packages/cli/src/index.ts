@@ -58,7 +58,7 @@ const processOutput: CliOutput = {
  *
  * @param args without node and the program's own name
  * @returns the exit status: 0, 1 where a command found something to refuse, 2 for a wrong command
- *   line or input
+ *   line or input, 130 where Ctrl-C stopped it
  */
 export async function main(
   args: readonly string[],
@@ -85,6 +85,9 @@ export async function main(
   } catch (error) {
     if (!AttuneError.isInstance(error)) throw error;
     output.err(error.message);
-    return 2;
+    return STOPPED.includes(error.code) ? 130 : 2;
   }
 }
+
+/** Codes of errors that Ctrl-C makes. */
+const STOPPED: readonly string[] = ['ABORTED', 'MERGE_STOPPED'];

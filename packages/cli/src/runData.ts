@@ -1,24 +1,33 @@
 import { parseArgs } from 'node:util';
 import { AttuneError } from '@attune/core';
-import { type DataReport, planDataPipeline } from '@attune/data';
+import { type DataReport, type PlannedDataPipeline, planDataPipeline } from '@attune/data';
 import type { CliOutput } from './index.js';
-import { namesModel, openForModels, openForStages } from './openAttune.js';
+import { openBackend, openForModels, openForStages } from './openAttune.js';
+import { loadPlugins } from './plugins.js';
 
 export const runDataHelp = `Usage: attune data PIPELINE.yaml [options]
 
 Runs a data pipeline that YAML describes: sources, stages, output. All names and
 options are checked before a row is read; the folder appears when it is whole. A
 run that was stopped goes on where it was when the same command is given again.
-Models that stages name run on the GPU, with @attune/backend-dawn.
 
-  --dry-run     shows files and stages, and reads no row
-  --overwrite   replaces the folder, if a pipeline wrote it
-  --quiet       no progress
+  --dry-run         shows files and stages, and reads no row
+  --overwrite       replaces the folder, if a pipeline wrote it
+  --plugin PACKAGE  a package with stages, checks or providers, or the path of
+                    its file: its default export; PACKAGE#NAME: another one.
+                    As often as there are packages
+  --backend NAME    what computes models and compares vectors. Default: dawn,
+                    the GPU or a software one, opened where a stage has a model
+                    and if @attune/backend-dawn is installed; else "reference",
+                    the processor, slowly
+  --quiet           no progress
 `;
 
 const options = {
   'dry-run': { type: 'boolean' },
   overwrite: { type: 'boolean' },
+  plugin: { type: 'string', multiple: true },
+  backend: { type: 'string' },
   quiet: { type: 'boolean' },
 } as const;
 
@@ -26,7 +35,7 @@ const options = {
  * `attune data PIPELINE.yaml`.
  *
  * @returns 0, or 1 where no row came out
- * @throws CLI_ARGUMENTS, DATA_YAML, and what stages and writing throw
+ * @throws CLI_ARGUMENTS, CLI_PLUGIN, DATA_YAML, ABORTED, and what stages and writing throw
  */
 export async function runData(args: readonly string[], output: CliOutput): Promise<number> {
   const { values, positionals } = parse(args);
@@ -42,29 +51,24 @@ export async function runData(args: readonly string[], output: CliOutput): Promi
     );
   process.once('SIGINT', onInterrupt);
   try {
-    const { signal } = stop;
-    await using forStages = await openForStages();
-    const checked = await planDataPipeline(file, { attune: forStages, signal });
+    const plugins = await loadPlugins(values.plugin ?? []);
+    const warn = (message: string) => output.err(`warning: ${message}`);
+    // Names and options are checked before a device is opened, which takes a second.
+    await using attune = await openForStages(plugins);
+    const planned = await planDataPipeline(file, { attune, signal: stop.signal });
+    const { pipeline, folder, writeOptions, needsDevice } = planned;
+    const backend = values.backend ?? (needsDevice ? 'dawn' : 'reference');
     if (values['dry-run']) {
-      const { files, stages, folder } = checked;
-      output.out(
-        [
-          ...files.map((path) => `read    ${path}`),
-          ...stages.map(({ name, options: given }) =>
-            `stage   ${name} ${optionsText(given)}`.trimEnd(),
-          ),
-          `write   ${folder}`,
-        ].join('\n'),
-      );
+      output.out(describePlan(planned, backend));
       return 0;
     }
-    const warn = (message: string) => output.err(`warning: ${message}`);
-    const computes = checked.stages.some((stage) => namesModel(stage.options));
-    await using forModels = computes ? await openForModels(warn) : null;
-    const { pipeline, folder, writeOptions } = forModels
-      ? await planDataPipeline(file, { attune: forModels, signal })
-      : checked;
-    const report = await pipeline.writeTo(folder, {
+    await using device =
+      values.backend !== undefined
+        ? await openBackend(values.backend, plugins)
+        : needsDevice
+          ? await openForModels(plugins, warn)
+          : null;
+    const report = await pipeline.with({ attune: device ?? attune }).writeTo(folder, {
       ...writeOptions,
       ...(values.overwrite && { overwrite: true }),
       progress: values.quiet ? false : (output.progress ?? false),
@@ -76,6 +80,16 @@ export async function runData(args: readonly string[], output: CliOutput): Promi
     process.off('SIGINT', onInterrupt);
   }
 }
+
+/** What would be read, done and written. */
+const describePlan = ({ files, hub, stages, folder }: PlannedDataPipeline, backend: string) =>
+  [
+    ...files.map((path) => `read    ${path}`),
+    ...hub.map((name) => `read    ${name} of the Hub`),
+    ...stages.map(({ name, options: given }) => `stage   ${name} ${optionsText(given)}`.trimEnd()),
+    ...(backend === 'reference' ? [] : [`device  ${backend}`]),
+    `write   ${folder}`,
+  ].join('\n');
 
 const WIDTH = 80;
 

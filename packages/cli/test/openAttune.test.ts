@@ -1,27 +1,7 @@
 import { AttuneError, Backends, definePlugin } from '@attune/core';
 import { ReferenceBackend } from '@attune/core/backend';
 import { expect, test } from 'vitest';
-import { namesModel, openForModels } from '../src/openAttune.js';
-
-test('which options name a model that is loaded here', () => {
-  const local = [
-    { model: 'models/small' },
-    { reward_model: 'owner/reward' },
-    { near: true, semantic: { embedder: 'models/small' } },
-    { provider: { type: 'local', model: 'm' } },
-    { judge: { type: 'openai', base_url: 'http://localhost', model: 'm' }, rewardModel: 'r' },
-  ];
-  expect(local.filter((options) => !namesModel(options))).toEqual([]);
-  const none = [
-    {},
-    { schema: 'messages' },
-    { embedder: 'tf-idf' },
-    { provider: { type: 'openai', base_url: 'http://localhost', model: 'm' } },
-    { provider: { type: 'openai', baseUrl: 'http://localhost', model: 'm' } },
-    { checks: ['completeness', { name: 'language', languages: ['en'] }] },
-  ];
-  expect(none.filter(namesModel)).toEqual([]);
-});
+import { openForModels } from '../src/openAttune.js';
 
 const acme = definePlugin({
   name: 'acme',
@@ -34,7 +14,7 @@ const device = Object.assign(new ReferenceBackend(), { name: 'acme' });
 test('models run on the device; where there is none on the processor, with a warning', async () => {
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
-  await using onDevice = await openForModels(warn, async () => acme);
+  await using onDevice = await openForModels([], warn, async () => acme);
   expect(onDevice.backend).toBe(device);
   expect(warnings).toEqual([]);
   const missing = Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' });
@@ -43,11 +23,11 @@ test('models run on the device; where there is none on the processor, with a war
     [missing, 'backend-dawn is not installed'],
     [noAdapter, 'there is no GPU'],
   ] as const) {
-    await using onProcessor = await openForModels(warn, () => Promise.reject(error));
+    await using onProcessor = await openForModels([], warn, () => Promise.reject(error));
     expect(onProcessor.backend).toBeInstanceOf(ReferenceBackend);
     expect(warnings.pop()).toMatch(said);
   }
-  await expect(openForModels(warn, () => Promise.reject(new Error('other')))).rejects.toThrow(
+  await expect(openForModels([], warn, () => Promise.reject(new Error('other')))).rejects.toThrow(
     'other',
   );
 });

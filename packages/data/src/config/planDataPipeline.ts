@@ -5,9 +5,10 @@ import type { ReadRow } from '../contract/dataRow.js';
 import { type DataPipeline, pipeline, stageNamed } from '../pipeline/pipeline.js';
 import type { StageProgress } from '../pipeline/runStages.js';
 import type { PipelineWriteOptions } from '../pipeline/writePipeline.js';
+import { namedRows } from '../sources/namedRows.js';
 import type { RowFiles } from '../sources/rowFiles.js';
-import { fromFiles } from '../sources/sources.js';
-import { camelOptions } from './camelOptions.js';
+import { builtinStages } from '../stages/index.js';
+import { FileOptions } from './fileOptions.js';
 import { YamlFile } from './yamlPlaces.js';
 
 /** What a pipeline of a file runs with. */
@@ -23,14 +24,20 @@ export interface PlanDataPipelineOptions {
 /** A pipeline as a file says it, checked; nothing is read yet. */
 export interface PlannedDataPipeline {
   readonly pipeline: DataPipeline;
-  /** Files that are read. */
+  /** Files of the sources. */
   readonly files: readonly string[];
+  /** Data sets of the Hub among the sources: their files are found when they are read. */
+  readonly hub: readonly string[];
   /** Stages by their names, with the options that the file gives. */
   readonly stages: readonly { readonly name: string; readonly options: object }[];
+  /** Whether a stage has a model, or an embedder, that a device computes. */
+  readonly needsDevice: boolean;
   /** The folder that is written. */
   readonly folder: string;
   readonly writeOptions: PipelineWriteOptions;
 }
+
+type Path = readonly PropertyKey[];
 
 const KEYS = ['seed', 'sources', 'stages', 'output'];
 const OUTPUT_KEYS = ['folder', 'overwrite', 'cacheDir'];
@@ -46,8 +53,10 @@ const OUTPUT_KEYS = ['folder', 'overwrite', 'cacheDir'];
  *       - split: { group_by: document_id, test_size: 0.1 }
  *     output: data/clean
  *
- * A source is a path, a pattern, or `{ path, ...options of fromFiles }`; several are a list. Paths
- * are relative to the working folder.
+ * A source is a path, a pattern, `{ path, ...options of fromFiles }` or `{ hub: owner/name,
+ * ...options of fromHub }`; several are a list. So are the rows of `mix` and `against` of `dedupe`.
+ * Paths are relative to the working folder. A provider is `{ type, ...its options }`, an embedder
+ * the folder or Hub id of a model, or `{ type: endpoint, ...options of endpointEmbedder }`.
  *
  * @throws DATA_YAML with line and column; DATA_FILE
  */
@@ -68,51 +77,72 @@ export async function planDataPipeline(
   if (!Number.isSafeInteger(seed)) throw yaml.error(['seed'], 'seed is to be a whole number.');
   if (!Array.isArray(stages))
     throw yaml.error(['stages'], 'stages is to be a list: "- validate: { schema: messages }".');
-  const source = sourcesOf(sources, yaml);
+  const found = sourcesOf(sources, yaml);
+  const source = found.length === 1 ? found[0]!.rows : new AllFiles(found.map(({ rows }) => rows));
+  const { attune = null } = options;
   let built = pipeline(source, { ...options, seed: seed as number });
+  let needsDevice = false;
   const planned = stages.map((entry: unknown, i) => {
     const [name, given, path] = stageOf(entry, i, yaml);
-    const made = at(yaml, path, () => {
-      const stage = stageNamed(name, options.attune ?? null);
-      const changed = camelOptions(given, stage.options) as Record<string, unknown>;
-      return { stage, options: name === 'mix' ? withSources(changed) : changed };
-    });
-    built = at(yaml, path, () => built.stage(made.stage, made.options));
+    const stage = at(yaml, path, () => stageNamed(name, attune));
+    const reader = new FileOptions(attune, (inner, run) => at(yaml, [...path, ...inner], run));
+    const read = reader.read(given, stage.options) as Record<string, unknown>;
+    built = at(yaml, path, () => built.stage(stage, read));
+    // What a stage of a plugin does with the names of models is not known.
+    needsDevice ||= reader.needsDevice || (!builtinStages.includes(stage) && !!stage.isCostly);
     return { name, options: given };
   });
-  const files = await source.files();
-  for (const path of files)
-    if (
-      !(await access(path).then(
-        () => true,
-        () => false,
-      ))
-    )
-      throw yaml.error(['sources'], `there is no file ${path}.`, 'Mend the path.');
+  const files: string[] = [];
+  for (const { rows, hub, path } of found)
+    if (hub === null) files.push(...(await filesOf(rows, yaml, path)));
   return {
     pipeline: built,
     files,
+    hub: found.flatMap(({ hub }) => hub ?? []),
     stages: planned,
+    needsDevice,
     ...outputOf(output, yaml),
   };
 }
 
+async function filesOf(rows: RowFiles, yaml: YamlFile, path: Path): Promise<readonly string[]> {
+  const files = await rows.files().catch((error: unknown) => {
+    throw placed(error, yaml, path);
+  });
+  for (const file of files)
+    await access(file).catch((cause: NodeJS.ErrnoException) => {
+      throw yaml.error(
+        path,
+        cause.code === 'ENOENT'
+          ? `there is no file ${file}.`
+          : `${file} cannot be read: ${cause.code}.`,
+        'Mend the path.',
+      );
+    });
+  return files;
+}
+
 /** Runs; errors get the place that they are about. */
-function at<T>(yaml: YamlFile, path: readonly PropertyKey[], run: () => T): T {
+function at<T>(yaml: YamlFile, path: Path, run: () => T): T {
   try {
     return run();
   } catch (error) {
-    if (!AttuneError.isInstance(error)) throw error;
-    const message = error.message.replace(`${error.code}: `, '');
-    const [said, remedy] = message.split('\n  Fix: ');
-    const option = (error.details as { option?: unknown } | undefined)?.option;
-    const spelt = typeof option === 'string' ? keyAs(yaml, path, option) : null;
-    throw yaml.error(spelt === null ? path : [...path, spelt], said!, remedy);
+    throw placed(error, yaml, path);
   }
 }
 
+/** An error with the place that it is about. */
+function placed(error: unknown, yaml: YamlFile, path: Path): unknown {
+  if (!AttuneError.isInstance(error) || error.code === 'DATA_YAML') return error;
+  const message = error.message.replace(`${error.code}: `, '');
+  const [said, remedy] = message.split('\n  Fix: ');
+  const option = (error.details as { option?: unknown } | undefined)?.option;
+  const spelt = typeof option === 'string' ? keyAs(yaml, path, option) : null;
+  return yaml.error(spelt === null ? path : [...path, spelt], said!, remedy);
+}
+
 /** A key as the file spells it. */
-function keyAs(yaml: YamlFile, path: readonly PropertyKey[], option: string): string | null {
+function keyAs(yaml: YamlFile, path: Path, option: string): string | null {
   const inside = path.reduce<unknown>(
     (value, key) => (value as Record<PropertyKey, unknown> | null)?.[key],
     yaml.value,
@@ -121,12 +151,7 @@ function keyAs(yaml: YamlFile, path: readonly PropertyKey[], option: string): st
   return Object.keys(inside).find((key) => key === option || snakeToCamel(key) === option) ?? null;
 }
 
-function checkKeys(
-  value: object,
-  known: readonly string[],
-  yaml: YamlFile,
-  path: readonly PropertyKey[],
-): void {
+function checkKeys(value: object, known: readonly string[], yaml: YamlFile, path: Path): void {
   const wrong = Object.keys(value).find((key) => !known.includes(snakeToCamel(key)));
   if (wrong !== undefined)
     throw yaml.error(
@@ -136,7 +161,7 @@ function checkKeys(
     );
 }
 
-type Stage = readonly [name: string, options: object, path: readonly PropertyKey[]];
+type Stage = readonly [name: string, options: object, path: Path];
 
 /** "- shuffle" or "- dedupe: { ... }". */
 function stageOf(entry: unknown, index: number, yaml: YamlFile): Stage {
@@ -153,18 +178,15 @@ function stageOf(entry: unknown, index: number, yaml: YamlFile): Stage {
   return [name, options ?? {}, [...path, name]];
 }
 
-/** Sources of `mix` are files. */
-function withSources(options: Record<string, unknown>): Record<string, unknown> {
-  if (!Array.isArray(options.sources)) return options;
-  const sources = options.sources.map((source: unknown) =>
-    isPlainObject(source) && (typeof source.rows === 'string' || Array.isArray(source.rows))
-      ? { ...source, rows: fromFiles(source.rows as string) }
-      : source,
-  );
-  return { ...options, sources };
+interface Source {
+  readonly rows: RowFiles;
+  /** The name of a data set of the Hub; null: files that are here. */
+  readonly hub: string | null;
+  /** Where the file says so. */
+  readonly path: Path;
 }
 
-function sourcesOf(sources: unknown, yaml: YamlFile): RowFiles {
+function sourcesOf(sources: unknown, yaml: YamlFile): readonly Source[] {
   const list = Array.isArray(sources) ? sources : [sources];
   if (sources == null || list.length === 0)
     throw yaml.error(
@@ -172,18 +194,11 @@ function sourcesOf(sources: unknown, yaml: YamlFile): RowFiles {
       'sources is missing: the files to read.',
       'Write "sources: raw/*.jsonl".',
     );
-  const found = list.map((source: unknown, i) => {
+  return list.map((source: unknown, i) => {
     const path = Array.isArray(sources) ? ['sources', i] : ['sources'];
-    if (typeof source === 'string') return at(yaml, path, () => fromFiles(source));
-    if (!isPlainObject(source) || typeof source.path !== 'string')
-      throw yaml.error(path, 'a source is a path, or { path: ... } with options.');
-    const { path: file, ...rest } = source;
-    const camel = Object.fromEntries(
-      Object.entries(rest).map(([key, item]) => [snakeToCamel(key), item]),
-    );
-    return at(yaml, path, () => fromFiles(file as string, camel));
+    const rows = at(yaml, path, () => namedRows(source));
+    return { rows, hub: isPlainObject(source) && source.hub ? String(source.hub) : null, path };
   });
-  return found.length === 1 ? found[0]! : new AllFiles(found);
 }
 
 /** Several sources, one behind the other. */

@@ -1,9 +1,11 @@
 import type { Row } from '@attune/core';
 import type { OptionsInput, Retyped } from '@attune/core/util';
 import { z } from 'zod';
+import { inFiles } from '../contract/inFiles.js';
 import type { RowsInput } from '../contract/rowsInput.js';
 import { embedderChoice } from '../embedders/embedderChoice.js';
 import { rowText } from '../schemas/rowText.js';
+import { namedRows } from '../sources/namedRows.js';
 import { normalizationShape } from './normalizeText.js';
 
 const shingleShape = {
@@ -102,15 +104,17 @@ export const dedupeShape = {
    * Rows of another set that none of these may be a copy of: an evaluation set. They are compared
    * with, and not given. Rows, or the path of their file. Default: none.
    */
-  against: z
-    .custom<RowsInput | string>(
+  against: inFiles(
+    z.custom<RowsInput | string>(
       (value) =>
         (typeof value === 'string' && value !== '') ||
         (typeof value === 'object' &&
           value !== null &&
           (Symbol.iterator in value || Symbol.asyncIterator in value)),
       'expected rows: an array, an iterable, what fromJsonl gives, or the path of a file',
-    )
+    ),
+    { read: namedRows },
+  )
     .nullable()
     .default(null),
 };

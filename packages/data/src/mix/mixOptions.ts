@@ -1,17 +1,22 @@
 import type { OptionsInput, Retyped } from '@attune/core/util';
 import { z } from 'zod';
+import { inFiles } from '../contract/inFiles.js';
 import type { RowsInput } from '../contract/rowsInput.js';
+import { namedRows } from '../sources/namedRows.js';
 
-const rowsSchema = z.union([
-  z.string().min(1),
-  z.custom<RowsInput>(
-    (value) =>
-      typeof value === 'object' &&
-      value !== null &&
-      (Symbol.asyncIterator in value || Symbol.iterator in value),
-    'expected rows: an array, an iterable, what fromJsonl and its like give, or the path of a file',
-  ),
-]);
+const rowsSchema = inFiles(
+  z.union([
+    z.string().min(1),
+    z.custom<RowsInput>(
+      (value) =>
+        typeof value === 'object' &&
+        value !== null &&
+        (Symbol.asyncIterator in value || Symbol.iterator in value),
+      'expected rows: an array, an iterable, what fromJsonl and its like give, or the path of a file',
+    ),
+  ]),
+  { read: namedRows },
+);
 
 const shareShape = {
   /** Share of the RESULT that these rows are: 0.08 makes 8 of 100 rows that come out. */

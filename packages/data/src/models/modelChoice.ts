@@ -10,6 +10,7 @@ import {
 import type { TextTokenizer } from '@attune/core/text';
 import { isPlainObject, type PlainJson } from '@attune/core/util';
 import { z } from 'zod';
+import { inFiles } from '../contract/inFiles.js';
 import { modelFingerprint } from './modelFingerprint.js';
 
 /** A model that is loaded, or the folder or Hub id of one. */
@@ -34,9 +35,12 @@ const isTokenizer = (value: unknown): value is Encoder =>
   typeof (value as { encode?: unknown }).encode === 'function';
 
 /** For shapes of options. */
-export const modelChoice = z.custom<ModelChoice>(
-  (value) => (typeof value === 'string' && value !== '') || isModel(value),
-  'expected a model that is loaded, or its folder or Hub id',
+export const modelChoice = inFiles(
+  z.custom<ModelChoice>(
+    (value) => (typeof value === 'string' && value !== '') || isModel(value),
+    'expected a model that is loaded, or its folder or Hub id',
+  ),
+  { needsDevice: (value) => typeof value === 'string' },
 );
 
 /** For shapes of options. */

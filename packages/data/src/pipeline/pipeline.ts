@@ -186,6 +186,14 @@ export class DataPipeline {
   }
 
   /**
+   * The same rows and stages, run with other options: on a device that is opened when the stages
+   * are known.
+   */
+  with(options: PipelineOptions): DataPipeline {
+    return new DataPipeline({ ...this.plan, options: { ...this.plan.options, ...options } });
+  }
+
+  /**
    * The rows at the end, one after the other, each with its origin and, after a split, its part.
    */
   rows(): AsyncIterable<DataRow> {

@@ -1,6 +1,7 @@
 import { type Attune, type ExtensionPoint, extensionPoint } from '@attune/core';
-import { AttuneError, isPlainObject, nearest, parseOptions } from '@attune/core/util';
+import { AttuneError, isPlainObject, nearest, parseOptions, snakeToCamel } from '@attune/core/util';
 import { z } from 'zod';
+import { inFiles } from '../contract/inFiles.js';
 import { isLLMProvider, type LLMProvider } from './llmProvider.js';
 import { type LocalProviderOptions, localOptions, localProvider } from './local/localProvider.js';
 import { type OpenAIProviderOptions, openaiOptions } from './openai/openaiOptions.js';
@@ -61,10 +62,28 @@ export type ProviderChoice =
   | ({ readonly type: string } & Readonly<Record<string, unknown>>);
 
 /** For shapes of options. */
-export const providerChoice = z.custom<ProviderChoice>(
-  (value) => isLLMProvider(value) || (isPlainObject(value) && typeof value.type === 'string'),
-  "expected a provider, as openaiProvider({ baseUrl, model }), or { type: 'openai', ... }",
+export const providerChoice = inFiles(
+  z.custom<ProviderChoice>(
+    (value) => isLLMProvider(value) || (isPlainObject(value) && typeof value.type === 'string'),
+    "expected a provider, as openaiProvider({ baseUrl, model }), or { type: 'openai', ... }",
+  ),
+  {
+    read: (value, attune) => checkedChoice(value, attune),
+    needsDevice: (value) => isPlainObject(value) && value.type !== openai.type,
+  },
 );
+
+/** A choice of a file: its options in camelCase, and checked. */
+function checkedChoice(value: unknown, attune: Attune | null): unknown {
+  if (!isPlainObject(value) || typeof value.type !== 'string') return value;
+  const { type, ...rest } = value;
+  const options = Object.fromEntries(
+    Object.entries(rest).map(([key, item]) => [snakeToCamel(key), item]),
+  );
+  const kind = kindNamed(type as string, attune, 'provider');
+  parseOptions(kind.options, options, { where: type as string });
+  return { type, ...options };
+}
 
 /**
  * Makes what is named, and takes what is there.
@@ -79,11 +98,17 @@ export function resolveProvider(
 ): LLMProvider {
   if (isLLMProvider(choice)) return choice;
   const { type, ...options } = choice as { readonly type: string };
+  const kind = kindNamed(type, attune, where);
+  return kind.create(parseOptions(kind.options, options, { where: type }), attune);
+}
+
+/** @throws DATA_PROVIDER_UNKNOWN */
+function kindNamed(type: string, attune: Attune | null, where: string): LLMProviderKind {
   const registry = attune?.registry(LLMProviders);
   const kind = registry?.names.includes(type)
     ? registry.get(type)
     : builtinProviders.find((builtin) => builtin.type === type);
-  if (kind) return kind.create(parseOptions(kind.options, options, { where: type }), attune);
+  if (kind) return kind;
   const known = [
     ...new Set([...builtinProviders.map((builtin) => builtin.type), ...(registry?.names ?? [])]),
   ];

@@ -8,6 +8,7 @@ import {
 } from '@attune/core/util';
 import { z } from 'zod';
 import { defineDataStage } from '../contract/dataStage.js';
+import { inFiles } from '../contract/inFiles.js';
 import { stageFunction } from '../pipeline/stageFunction.js';
 import { type BuiltinChecks, builtinChecks } from './builtinChecks.js';
 import { type QualityCheck, QualityChecks, type QualityContext } from './qualityCheck.js';
@@ -45,16 +46,18 @@ const qualityShape = {
    * The checks, in the order in which they judge a row: names, or names with options. The first
    * that refuses a row gives the reason.
    */
-  checks: z
-    .array(
-      z.custom<QualityCheckOption>(
-        (value) =>
-          typeof value === 'string' || (isPlainObject(value) && typeof value.name === 'string'),
-        'expected a name such as "completeness", or { name, ...options }',
-      ),
-    )
-    .min(1, 'expected at least one check, such as "completeness"')
-    .meta({ aka: 'filters' }),
+  checks: inFiles(
+    z
+      .array(
+        z.custom<QualityCheckOption>(
+          (value) =>
+            typeof value === 'string' || (isPlainObject(value) && typeof value.name === 'string'),
+          'expected a name such as "completeness", or { name, ...options }',
+        ),
+      )
+      .min(1, 'expected at least one check, such as "completeness"'),
+    { read: checkedOfFile },
+  ).meta({ aka: 'filters' }),
   /**
    * 'drop' leaves out rows whose score is below the `minScore` of a check. 'score' leaves out
    * nothing and adds two columns for each check: `quality_<check>`, the score, and
@@ -93,8 +96,28 @@ export const qualityStage = defineDataStage({
  */
 export const quality = stageFunction<QualityOptions>(qualityStage);
 
+/** Checks of a file as they are, known and with options that are right. */
+function checkedOfFile(value: unknown, attune: Attune | null): unknown {
+  if (!Array.isArray(value)) return value;
+  for (const [i, option] of value.entries())
+    if (typeof option === 'string' || (isPlainObject(option) && typeof option.name === 'string'))
+      checked(option as QualityCheckOption, i, attune);
+  return value;
+}
+
 function startCheck(option: QualityCheckOption, i: number, context: QualityContext): RunningCheck {
-  const { check, given } = resolve(option, i, context.attune);
+  const { check, options, minScore } = checked(option, i, context.attune);
+  const started = check.start(options, context);
+  const judge =
+    typeof started === 'function'
+      ? { judge: (all: Parameters<typeof started>[0][]) => all.map(started) }
+      : started;
+  return { name: check.name, minScore, judge: judge as RunningCheck['judge'] };
+}
+
+/** A check with its options, complete. @throws DATA_CHECK_UNKNOWN, and for wrong options */
+function checked(option: QualityCheckOption, i: number, attune: Attune | null) {
+  const { check, given } = resolve(option, i, attune);
   const { minScore, ...options } = given;
   const where = `quality: checks[${i}] (${check.name})`;
   const rule = z
@@ -103,12 +126,11 @@ function startCheck(option: QualityCheckOption, i: number, context: QualityConte
     .max(1)
     .default(check.minScore ?? 0.5);
   const parsedRule = parseOptions(z.strictObject({ minScore: rule }), { minScore }, { where });
-  const started = check.start(parseOptions(check.options, options, { where }), context);
-  const judge =
-    typeof started === 'function'
-      ? { judge: (all: Parameters<typeof started>[0][]) => all.map(started) }
-      : started;
-  return { name: check.name, minScore: parsedRule.minScore, judge: judge as RunningCheck['judge'] };
+  return {
+    check,
+    options: parseOptions(check.options, options, { where }),
+    minScore: parsedRule.minScore,
+  };
 }
 
 interface Resolved {

@@ -2,10 +2,17 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAttune, definePlugin } from '@attune/core';
-import { data, defineDataStage, planDataPipeline, runDataPipeline } from '@attune/data';
+import {
+  DataPipeline,
+  data,
+  defineDataStage,
+  planDataPipeline,
+  runDataPipeline,
+} from '@attune/data';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { DataStages } from '../../src/contract/dataStage.js';
+import { builtinStages } from '../../src/stages/index.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -85,6 +92,118 @@ output: DIR/anchors
   expect(rowsOut).toBe(22);
 });
 
+const endpoint =
+  '{ type: openai, base_url: "http://127.0.0.1:9/v1", model: m, api_key_env: NO_KEY }';
+
+/** The options of each stage as a file may give them; null: functions alone, which no file has. */
+const inYaml: Readonly<Record<string, string | null>> = {
+  backTranslate: `{ provider: ${endpoint}, through: [French], length_ratio: [0.5, 2] }`,
+  curriculum: '{ by: length, pacing: linear }',
+  dedupe: '{ near: { threshold: 0.7 }, semantic: { embedder: tiny, exact_rows: 5 } }',
+  evolInstruct: `{ provider: ${endpoint} }`,
+  filter: null,
+  keepTop: '{ by: document_id, count: 3 }',
+  map: null,
+  mix: '{ sources: [{ name: general, rows: { path: DIR/b.csv, delimiter: "," }, ratio: 0.1 }] }',
+  makePreferencePairs: `{ provider: ${endpoint}, judge: ${endpoint} }`,
+  quality: '{ checks: [completeness, { name: completeness, min_score: 0.3 }] }',
+  scoreComplexity: '{ model: tiny, batch_size: 2 }',
+  scoreIfd: '{ model: tiny, batch_size: 2 }',
+  scoreQuality: '{ model: tiny, batch_size: 2 }',
+  selectDiverse: '{ count: 3 }',
+  selfInstruct: `{ provider: ${endpoint}, count: 3 }`,
+  split: '{ group_by: document_id, test_size: 0.2 }',
+  validate: '{ schema: text, on_invalid: drop }',
+};
+
+describe('all stages', () => {
+  test('of the code form have a name in files', () => {
+    const {
+      stage,
+      with: withOptions,
+      rows,
+      collect,
+      writeTo,
+      ...methods
+    } = Object.fromEntries(
+      Object.getOwnPropertyNames(DataPipeline.prototype).map((name) => [name, name]),
+    );
+    expect({ stage, withOptions, rows, collect, writeTo }).toEqual({
+      stage: 'stage',
+      withOptions: 'with',
+      rows: 'rows',
+      collect: 'collect',
+      writeTo: 'writeTo',
+    });
+    const named = builtinStages.map(({ name }) => name).sort();
+    expect(
+      Object.keys(methods)
+        .filter((name) => name !== 'constructor')
+        .sort(),
+    ).toEqual(named);
+    expect(Object.keys(inYaml).sort()).toEqual(named);
+  });
+
+  test.each(Object.entries(inYaml))('%s takes its options from a file', async (name, options) => {
+    const of = (given: string) =>
+      `sources: DIR/a.jsonl\nstages:\n  - ${name}: ${given}\noutput: DIR/none\n`;
+    if (options === null) {
+      await expect(planDataPipeline(await yaml(of('{}')))).rejects.toThrow(/DATA_YAML.*:3:\d+:/);
+      return;
+    }
+    const { stages } = await planDataPipeline(await yaml(of(options)));
+    expect(stages.map((stage) => stage.name)).toEqual([name]);
+    const wrong = options.replace(/ \}$/, ', no_such: 1 }');
+    await expect(planDataPipeline(await yaml(of(wrong)))).rejects.toThrow(
+      /DATA_YAML: .*:3:\d+: .*there is no option "no_?[sS]uch"/,
+    );
+  });
+
+  test('those with a model or an embedder need a device', async () => {
+    const needs = async (name: string, options: string) => {
+      const text = `sources: DIR/a.jsonl\nstages: [{ ${name}: ${options} }]\noutput: DIR/none\n`;
+      return (await planDataPipeline(await yaml(text))).needsDevice;
+    };
+    const model = '{ provider: { type: local, model: tiny } }';
+    for (const [name, options] of Object.entries({ ...inYaml, evolInstruct: model }))
+      if (options)
+        expect([name, await needs(name, options)]).toEqual([
+          name,
+          /^(dedupe|evolInstruct|scoreComplexity|scoreIfd|scoreQuality)$/.test(name),
+        ]);
+    const embedder = '{ type: endpoint, base_url: "http://127.0.0.1:9/v1", model: m }';
+    expect(await needs('selectDiverse', `{ count: 1, embedder: ${embedder} }`)).toBe(true);
+    expect(await needs('selectDiverse', '{ count: 1, embedder: tf-idf }')).toBe(false);
+  });
+});
+
+describe('data sets of the Hub', () => {
+  test('are named with their options; they are fetched when rows are read', async () => {
+    const file = await yaml(`sources:
+  - DIR/a.jsonl
+  - { hub: owner/set, config: main, split: test, revision: v1, local_files_only: true, cache_dir: DIR }
+stages:
+  - mix: { sources: [{ name: more, rows: { hub: owner/more, files: "*.jsonl", local_files_only: true, cache_dir: DIR }, ratio: 0.1 }] }
+  - dedupe: { against: { hub: owner/test, local_files_only: true, cache_dir: DIR } }
+output: DIR/none
+`);
+    const { files, hub, pipeline } = await planDataPipeline(file);
+    expect({ files, hub }).toEqual({ files: [at('a.jsonl')], hub: ['owner/set'] });
+    await expect(pipeline.collect()).rejects.toThrow(/HUB_NOT_CACHED: .*datasets--owner--/);
+  });
+
+  test.each([
+    ['{ hub: owner/set, splt: x }', /:1:\d+: fromHub: .*"splt".*Did you mean "split"/],
+    ['{ hub: owner/set, path: x }', /:1:10: .*it has both path and hub/],
+    ['{ config: x }', /:1:10: .*it has neither path nor hub/],
+    ['{ hub: [a] }', /:1:10: .*hub is /],
+    ['{ path: 7 }', /:1:10: .*path is .*7/],
+  ])('%s', async (source, message) => {
+    const text = `sources: ${source}\noutput: DIR/none\n`;
+    await expect(planDataPipeline(await yaml(text))).rejects.toThrow(message);
+  });
+});
+
 const bomb = `a: &a [x, x, x, x, x, x, x, x, x, x]
 b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]
 c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]
@@ -127,6 +246,23 @@ describe('what is wrong is said with its place', () => {
       'sources: { path: DIR/b.csv, delimitr: x }\noutput: x\n',
       /:1:\d+: fromFiles: .*Did you mean "delimiter"/,
     ],
+    [
+      `sources: DIR/a.jsonl\nstages:\n  - evolInstruct:\n      provider:\n        type: opnai\noutput: x\n`,
+      /:5:\d+: provider: there is no provider "opnai"\. Did you mean "openai"/,
+    ],
+    [
+      'sources: DIR/a.jsonl\nstages:\n  - evolInstruct:\n      provider:\n        type: openai\n        base_ur: x\noutput: x\n',
+      /:6:18: openai: .*"baseUr".*Did you mean "baseUrl"/s,
+    ],
+    [
+      'sources: DIR/a.jsonl\nstages:\n  - dedupe:\n      semantic: { embedder: { type: openai } }\noutput: x\n',
+      /:4:\d+: the type of an embedder is "openai"/,
+    ],
+    [
+      'sources: DIR/a.jsonl\nstages:\n  - quality: { checks: [completness] }\noutput: x\n',
+      /:3:\d+: quality: checks\[0\] is "completness"/,
+    ],
+    ['sources: [DIR/a.jsonl, DIR/no*.x]\noutput: x\n', /:1:\d+: fromFiles: no file matches/],
     ['seed: many\nsources: DIR/a.jsonl\noutput: x\n', /:1:7: seed is to be a whole number/],
     [
       'sources: DIR/a.jsonl\noutput: { folder: x, over_write: true }\n',
