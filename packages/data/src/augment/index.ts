@@ -1,4 +1,9 @@
 export {
+  type BackInstructOptions,
+  type BackInstructReport,
+  backInstruct,
+} from './backInstruct.js';
+export {
   type BackTranslateOptions,
   type BackTranslateReport,
   backTranslate,

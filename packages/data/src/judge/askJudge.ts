@@ -1,6 +1,14 @@
 import type { Asking } from '../providers/asking.js';
 import type { LLMMessage } from '../providers/llmProvider.js';
-import { askAgain, type Judged, pairMessages, scoreMessages } from './judgePrompts.js';
+import type { Refusal } from '../providers/refusal.js';
+import {
+  askAgain,
+  type Judged,
+  PAIR_FORM,
+  pairMessages,
+  SCORE_FORM,
+  scoreMessages,
+} from './judgePrompts.js';
 import { type PairVerdict, readPairVerdict, readScore } from './readVerdict.js';
 
 /** How a judge is asked. */
@@ -14,30 +22,38 @@ export interface JudgeManner {
 
 /** What a judge found. */
 export interface Finding<V> {
-  /** null: no words of it could be read. */
+  /** null: no words of it could be read, or it was not answered. */
   readonly verdict: V | null;
   /** Its last words; those of its provider where that refused to ask it. */
   readonly words: string;
+  /** Why its provider did not answer; null: it did. */
+  readonly refusal: Refusal | null;
   /** Times it had to be asked. */
   readonly asked: number;
 }
 
-async function askUntilRead<V>(
+/**
+ * Asks until the words hold a verdict, or the request is refused.
+ *
+ * @param form what the reply is to be, for those that cannot be read
+ */
+export async function askUntilRead<V>(
   judge: Asking,
   messages: readonly LLMMessage[],
-  mode: 'pairwise' | 'score',
+  form: string,
   read: (text: string) => V | null,
   { maxParseRetries, ...sampling }: JudgeManner,
 ): Promise<Finding<V>> {
   let conversation = messages;
   for (let asked = 1; ; asked++) {
     const { completion, refusal } = await judge.ask({ messages: conversation, ...sampling });
-    if (refusal) return { verdict: null, words: refusal.detail, asked };
+    if (refusal) return { verdict: null, words: refusal.detail, refusal, asked };
     const words = completion.texts[0]!.trim();
     const verdict = read(words);
-    if (verdict !== null || asked > maxParseRetries) return { verdict, words, asked };
+    if (verdict !== null || asked > maxParseRetries)
+      return { verdict, words, refusal: null, asked };
     // A longer conversation is another request: what is kept of the last is not taken for it.
-    conversation = [...conversation, ...askAgain(words, mode)];
+    conversation = [...conversation, ...askAgain(words, form)];
   }
 }
 
@@ -48,7 +64,7 @@ export const judgePair = (
   [a, b]: readonly [string, string],
   manner: JudgeManner,
 ): Promise<Finding<PairVerdict>> =>
-  askUntilRead(judge, pairMessages(judged, a, b), 'pairwise', readPairVerdict, manner);
+  askUntilRead(judge, pairMessages(judged, a, b), PAIR_FORM, readPairVerdict, manner);
 
 /** How good an answer is, 1 to 10. */
 export const judgeScore = (
@@ -57,4 +73,4 @@ export const judgeScore = (
   answer: string,
   manner: JudgeManner,
 ): Promise<Finding<number>> =>
-  askUntilRead(judge, scoreMessages(judged, answer), 'score', readScore, manner);
+  askUntilRead(judge, scoreMessages(judged, answer), SCORE_FORM, readScore, manner);

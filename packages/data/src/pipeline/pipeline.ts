@@ -1,5 +1,6 @@
 import { type Attune, AttuneError, type Logger, type Row } from '@attune/core';
 import { nearest, parseOptions, snakeToCamel } from '@attune/core/util';
+import { type BackInstructOptions, backInstructStage } from '../augment/backInstruct.js';
 import { type BackTranslateOptions, backTranslateStage } from '../augment/backTranslate.js';
 import { type EvolInstructOptions, evolInstructStage } from '../augment/evolInstruct.js';
 import {
@@ -158,6 +159,11 @@ export class DataPipeline {
   /** Adds instructions that a model makes up after those of the rows, with its answers. */
   selfInstruct(options: SelfInstructOptions): DataPipeline {
     return this.stage(selfInstructStage, options);
+  }
+
+  /** Makes pairs of texts: a model writes the instruction that each answers, and scores it. */
+  backInstruct(options: BackInstructOptions): DataPipeline {
+    return this.stage(backInstructStage, options);
   }
 
   /** Adds paraphrases of instructions, translated into another language and back. */

@@ -1,3 +1,4 @@
+import { backInstructStage } from '../augment/backInstruct.js';
 import { backTranslateStage } from '../augment/backTranslate.js';
 import { evolInstructStage } from '../augment/evolInstruct.js';
 import { preferencePairsStage } from '../augment/makePreferencePairs.js';
@@ -18,6 +19,7 @@ import { validateStage } from './validate.js';
 
 /** The stages of this package. */
 export const builtinStages: readonly DataStage[] = [
+  backInstructStage,
   backTranslateStage,
   curriculumStage,
   dedupeStage,

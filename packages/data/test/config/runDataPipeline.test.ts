@@ -97,6 +97,7 @@ const endpoint =
 
 /** The options of each stage as a file may give them; null: functions alone, which no file has. */
 const inYaml: Readonly<Record<string, string | null>> = {
+  backInstruct: `{ provider: ${endpoint}, curator: ${endpoint}, min_score: 4 }`,
   backTranslate: `{ provider: ${endpoint}, through: [French], length_ratio: [0.5, 2] }`,
   curriculum: '{ by: length, pacing: linear }',
   dedupe: '{ near: { threshold: 0.7 }, semantic: { embedder: tiny, exact_rows: 5 } }',

@@ -13,6 +13,7 @@ const rows = Array.from({ length: 24 }, (_, n) => ({
 
 /** Options of built-in stages; null: it needs a model, and has tests of its own. */
 const options: Readonly<Record<string, object | null>> = {
+  backInstruct: null,
   backTranslate: null,
   curriculum: { by: 'score' },
   dedupe: {},
