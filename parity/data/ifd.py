@@ -32,11 +32,14 @@ PROMPTS = {
 
 
 class Pieces:
-    """Words, numbers, spaces and signs as tokens; the test has the same one."""
+    """Words, numbers, spaces and signs as tokens, with a BOS or without one; the test has the same one."""
+
+    def __init__(self, bos=True):
+        self.before = [1] if bos else []
 
     def encode(self, text):
         pieces = re.findall(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]", text)
-        return [1] + [3 + sum(ord(c) * (i + 1) for i, c in enumerate(piece)) % 253 for piece in pieces]
+        return self.before + [3 + sum(ord(c) * (i + 1) for i, c in enumerate(piece)) % 253 for piece in pieces]
 
 
 def part_loss(model, tokenizer, text, answer, limit):
@@ -81,6 +84,8 @@ ROWS = [
     ["Write a long sentence about the sea.", "", "The sea is wide and deep; ships cross it for weeks, and gulls follow them until the land is out of sight."],
     ["Say it again.", "again and again", "again and again and again"],
     ["Translate to French: the cat", "", "le chat"],
+    ["Say hello.", "", "Grüße, 日本語 🙂!\n"],
+    ["One word.", "", "Yes"],
     [" ".join(["long"] * 40), "", "Too long for its answer."],
 ]
 
@@ -88,9 +93,16 @@ ROWS = [
 def main():
     model = AutoModelForCausalLM.from_pretrained(FIXTURES / "tiny-llama", dtype=torch.float64, attn_implementation="eager").eval()
     cases = []
-    for variant, max_length in [("cherry", 128), ("superfiltering", 128), ("cherry", 80)]:
-        scores = [ifd(model, Pieces(), row, variant, max_length) for row in ROWS]
-        cases.append({"variant": variant, "maxLength": max_length, "scores": scores, "kept": kept(scores, 0.7)})
+    for variant, max_length, bos in [
+        ("cherry", 128, True),
+        ("superfiltering", 128, True),
+        ("cherry", 80, True),
+        ("cherry", 80, False),
+        ("superfiltering", 128, False),
+        ("superfiltering", 30, False),
+    ]:
+        scores = [ifd(model, Pieces(bos), row, variant, max_length) for row in ROWS]
+        cases.append({"variant": variant, "maxLength": max_length, "bos": bos, "scores": scores, "kept": kept(scores, 0.7)})
     value = {"versions": VERSIONS, "rows": ROWS, "rate": 0.7, "cases": cases}
     (OUT / "ifd.json").write_text(json.dumps(value, indent=1) + "\n")
 

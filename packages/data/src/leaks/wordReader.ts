@@ -1,3 +1,4 @@
+import { foldCase } from '../dedup/normalizeText.js';
 import type { Tokens } from '../dedup/tokens.js';
 
 enum Kind {
@@ -72,7 +73,7 @@ export class WordReader {
   }
 }
 
-const normalized = (text: string): string => text.normalize('NFKC').toLowerCase();
+const normalized = (text: string): string => foldCase(text.normalize('NFKC')).normalize('NFKC');
 
 function kindOf(point: number): Kind {
   const character = String.fromCodePoint(point);

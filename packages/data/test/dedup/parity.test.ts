@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { dedupe, findLeaks } from '@attune/data';
 import { describe, expect, test } from 'vitest';
 import { NearIndex, type ShingleUnit } from '../../src/dedup/nearIndex.js';
-
+import { normalizeText } from '../../src/dedup/normalizeText.js';
 import { TextBytes, TextStore } from '../../src/dedup/textStore.js';
 
 interface Case {
@@ -29,6 +29,29 @@ const fixture = JSON.parse(
 };
 
 const rowsOf = (texts: readonly string[]) => texts.map((text, place) => ({ text, place }));
+
+describe('texts by NFKC, casefold and split of Python', () => {
+  // parity/data/normalize.py
+  const texts = JSON.parse(
+    readFileSync(new URL('../fixtures/normalize.json', import.meta.url), 'utf8'),
+  ) as Record<'equal' | 'different', readonly (readonly [string, string])[]> & {
+    readonly space: readonly string[];
+  };
+  const normal = (text: string) =>
+    normalizeText(`a${text}b`, { ignoreCase: true, ignoreSpace: true, ignoreWidth: true });
+
+  test('equal ones of all scripts are equal, others are not', () => {
+    expect(texts.equal.filter(([a, b]) => normal(a) !== normal(b))).toEqual([]);
+    expect(texts.different.filter(([a, b]) => normal(a) === normal(b))).toEqual([]);
+    expect(texts.space.filter((space) => normal(`${space} ${space}`) !== 'a b')).toEqual([]);
+  });
+
+  test('a leak in capitals is one', async () => {
+    const text = 'die große Straße führt bis zum Fluß hinab';
+    const [leak] = await findLeaks([{ text: text.toUpperCase() }], [{ text }]);
+    expect(leak).toMatchObject({ overlap: 1 });
+  });
+});
 
 describe.each(fixture.cases)(
   'by $unit',

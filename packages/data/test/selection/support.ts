@@ -30,8 +30,8 @@ export const pieces = {
   bosTokenId: 1,
   encode: (text: string): number[] => [
     1,
-    ...(text.match(/[A-Za-z]+|[0-9]+|[^A-Za-z0-9]/g) ?? []).map(
-      (piece) => 3 + ([...piece].reduce((sum, c, i) => sum + c.charCodeAt(0) * (i + 1), 0) % 253),
+    ...(text.match(/[A-Za-z]+|[0-9]+|[^A-Za-z0-9]/gu) ?? []).map(
+      (piece) => 3 + ([...piece].reduce((sum, c, i) => sum + c.codePointAt(0)! * (i + 1), 0) % 253),
     ),
   ],
 };
