@@ -2,7 +2,18 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deflateRawSync, gzipSync } from 'node:zlib';
 import { Rng } from '@attune/core/util';
+import { isProblem } from '@attune/data';
+import {
+  type Data,
+  Table,
+  tableFromIPC,
+  tableToIPC,
+  Utf8,
+  type Vector,
+  vectorFromArray,
+} from 'apache-arrow';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { valuesOf } from '../../src/sources/tables/arrowValues.js';
 import type { TableAnswer } from '../../src/sources/tables/messages.js';
 import { parquetRows } from '../../src/sources/tables/parquet.js';
 import { checkRuns, checkValues } from '../../src/sources/tables/parquetChecks.js';
@@ -59,6 +70,63 @@ test.each(names)('%s, damaged, comes to an end in rows and problems', async (nam
     }
     expect(performance.now() - begun).toBeLessThan(1000);
   }
+});
+
+test.each(['chats-uncompressed.feather', 'chats-lz4.feather', 'chats-stream.arrow'])(
+  '%s, damaged, comes to an end in rows and problems',
+  async (name) => {
+    const bytes = await readFile(fixture(name));
+    const rng = new Rng(18, 6);
+    for (let i = 0; i < 6; i++) {
+      const reads = await files.read(`${i}-${name}`, damaged(bytes, rng));
+      const problems = reads.filter(isProblem).map(({ problem }) => problem);
+      expect(problems.filter((problem) => !/^[^\n]{10,}\.$/.test(problem))).toEqual([]);
+      expect(reads.length).toBeGreaterThan(0);
+    }
+  },
+);
+
+describe('batches that lie', () => {
+  const table = (name: string, values: Vector): Data => {
+    const bytes = tableToIPC(new Table({ [name]: values }), 'stream');
+    return tableFromIPC(bytes).batches[0]!.data.children[0]!;
+  };
+  const texts = () => table('a', vectorFromArray(['one', null, 'three'], new Utf8()));
+
+  test('as they are', () => {
+    const read = valuesOf(texts(), 'refuse');
+    expect([0, 1, 2].map(read)).toEqual(['one', null, 'three']);
+  });
+
+  test('offsets that go elsewhere are a problem of their row', () => {
+    const data = texts();
+    (data.valueOffsets as Int32Array)[3] = 99;
+    const read = valuesOf(data, 'refuse');
+    expect(read(0)).toBe('one');
+    expect(() => read(2)).toThrow(/a value from 3 to 99 of 8/);
+  });
+
+  test('bytes that are no text, where the library would have put U+FFFD', () => {
+    const data = texts();
+    data.values[1] = 0xff;
+    const read = valuesOf(data, 'refuse');
+    expect(() => read(0)).toThrow(/3 bytes that are no text/);
+    expect(read(2)).toBe('three');
+  });
+
+  test('another number of nulls', () => {
+    const data = texts();
+    data.nullBitmap[0] = 0;
+    expect(() => valuesOf(data, 'refuse')).toThrow(/3 nulls where there should be 1/);
+  });
+
+  test('an index behind the dictionary', () => {
+    const data = table('a', vectorFromArray(['a', 'b', 'a']));
+    data.values[1] = 7;
+    const read = valuesOf(data, 'refuse');
+    expect(read(0)).toBe('a');
+    expect(() => read(1)).toThrow(/value 7 of a dictionary of 2/);
+  });
 });
 
 describe('pages that lie', () => {

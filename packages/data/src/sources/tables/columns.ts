@@ -42,3 +42,12 @@ export function* rowsOf(
     yield { kind: 'rows', rows, faults };
   }
 }
+
+/** Errors name the column. */
+export function within<T>(name: string, work: () => T, end = ''): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new Error(`column ${JSON.stringify(name)}: ${(error as Error).message}${end}`);
+  }
+}

@@ -7,7 +7,7 @@ import {
   type SchemaTree,
 } from 'hyparquet';
 import { assembleNested } from 'hyparquet/src/assemble.js';
-import { missingColumns, nameProblems, rowsOf } from './columns.js';
+import { missingColumns, nameProblems, rowsOf, within } from './columns.js';
 import { type BytesOfFile, bytesOfFile } from './fileBytes.js';
 import type { TableAnswer, TableJob } from './messages.js';
 import { ParquetColumn } from './parquetColumn.js';
@@ -214,13 +214,4 @@ function isShapedAs(a: unknown, b: unknown, depth: number): boolean {
   return (
     a.length === b.length && (depth === 0 || a.every((one, i) => isShapedAs(one, b[i], depth - 1)))
   );
-}
-
-/** Errors name the column. */
-function within<T>(name: string, work: () => T, end = ''): T {
-  try {
-    return work();
-  } catch (error) {
-    throw new Error(`column ${JSON.stringify(name)}: ${(error as Error).message}${end}`);
-  }
 }
