@@ -25,11 +25,14 @@ export class TextStore implements Disposable {
   readonly #page = new IntList();
   readonly #start = new IntList();
   readonly #end = new IntList();
-  #used = PAGE;
+  #used = Number.POSITIVE_INFINITY;
   #inMemory = 0;
   #file: TextFile | null = null;
 
-  constructor(private readonly mostInMemory = IN_MEMORY) {}
+  constructor(
+    private readonly mostInMemory = IN_MEMORY,
+    private readonly pageBytes = PAGE,
+  ) {}
 
   get length(): number {
     return this.#page.length;
@@ -66,7 +69,7 @@ export class TextStore implements Disposable {
         this.#pages[this.#pages.length - 1] = null;
       } else this.#inMemory += last.length;
     }
-    this.#pages.push(new Uint8Array(Math.max(PAGE, length)));
+    this.#pages.push(new Uint8Array(Math.max(this.pageBytes, length)));
     this.#used = 0;
   }
 

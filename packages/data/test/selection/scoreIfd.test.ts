@@ -63,6 +63,7 @@ describe('row 116: as the authors compute it', () => {
       variant,
       maxLength,
       withLosses: true,
+      batchSize: 4,
     };
     const { rows: scored, dropped, report } = await scoreIfd(alpaca, options);
     const byId = new Map(scored.map((row) => [row.id, row]));
@@ -91,7 +92,7 @@ describe('row 116: as the authors compute it', () => {
 const rows: Row[] = Array.from({ length: 24 }, (_, i) => ({
   instruction: `Say the word ${'very '.repeat(i % 7)}often, ${i} times.`,
   input: i % 3 === 0 ? `word ${i}` : '',
-  output: Array.from({ length: 1 + ((5 * i) % 11) }, (_, n) => `word${n}`).join(' '),
+  output: Array.from({ length: 1 + ((5 * i) % 11) }, (_, n) => `word${i + n}`).join(' '),
 }));
 const ifds = (scored: readonly Row[]) => scored.map(({ ifd }) => ifd as number);
 
@@ -101,7 +102,7 @@ describe('a score', () => {
     small = await AutoModelForCausalLM.fromConfig(tinyConfig, { attune });
   });
   test('does not depend on what else is in its batch', async () => {
-    const options = { model: small, tokenizer };
+    const options = { model: small, tokenizer, variant: 'superfiltering' } as const;
     const alone = ifds((await scoreIfd(rows, { ...options, batchSize: 1 })).rows);
     const together = ifds((await scoreIfd(rows, { ...options, batchSize: 16 })).rows);
     expect(alone).toHaveLength(rows.length);
@@ -110,7 +111,7 @@ describe('a score', () => {
   });
 
   test('is 1 where what is before the answer is the same in both passes', async () => {
-    const options = { model, tokenizer, prompt: '{instruction}', directPrompt: 'Say it.' };
+    const options = { model: small, tokenizer, prompt: '{instruction}', directPrompt: 'Say it.' };
     const same = rows.map(({ output }) => ({ instruction: 'Say it.', output }));
     for (const score of ifds((await scoreIfd(same, options)).rows)) expect(score).toBe(1);
   });
@@ -157,12 +158,13 @@ describe('a score', () => {
   test('is kept: a second run asks the model nothing', async () => {
     const cache = new CountingCache();
     const few = rows.slice(0, 5);
-    const first = await scoreIfd(few, { model: small, tokenizer }, { cache });
+    const options = { model: small, tokenizer, variant: 'superfiltering' } as const;
+    const first = await scoreIfd(few, options, { cache });
     expect(cache.hits).toBe(0);
-    const second = await scoreIfd(few, { model: small, tokenizer }, { cache });
+    const second = await scoreIfd(few, options, { cache });
     expect(cache.hits).toBe(2 * few.length);
     expect(second.rows).toEqual(first.rows);
-    await scoreIfd(few, { model, tokenizer }, { cache });
+    await scoreIfd(few, { ...options, model }, { cache });
     expect(cache.hits).toBe(2 * few.length);
   });
 
@@ -174,7 +176,7 @@ describe('a score', () => {
       await set(key, value);
       if (cache.values.size === 20) stop.abort(new Error('stopped'));
     };
-    const options = { model: small, tokenizer, batchSize: 4 };
+    const options = { model: small, tokenizer, variant: 'superfiltering', batchSize: 4 } as const;
     const whole = await scoreIfd(rows, options);
     await expect(scoreIfd(rows, options, { cache, signal: stop.signal })).rejects.toThrow(
       'stopped',
