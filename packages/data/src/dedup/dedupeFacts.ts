@@ -39,6 +39,9 @@ export type DedupeReport = {
 const LARGE = 1000;
 const LARGE_SHARE = 0.1;
 
+/** Rows from which on it is odd that most of them mean the same. */
+const MANY = 20;
+
 /** Share of the pairs at the threshold below which a warning says so. */
 const RECALL = 0.9;
 
@@ -100,6 +103,11 @@ export class DedupeFacts {
       context.fact('semantic', found);
       if (crowded > 0) context.warn(crowdedWarning(crowded, 'rows of the same meaning'));
     }
+    const alike = this.#counts['semantic-duplicate'];
+    if (semantic && rows.length >= MANY && alike > rows.length / 2)
+      context.warn(
+        `${alike} of ${rows.length} rows mean the same as another, says ${JSON.stringify(semantic.embedder.name)} at the threshold ${semantic.plan.threshold}. Vectors of models that were not trained for it lie near one another whatever the texts say: raise the threshold, or take an embedding model.`,
+      );
     const { kept, size } = clusters.largest();
     if (size >= LARGE && size > LARGE_SHARE * rows.length)
       context.warn(

@@ -31,9 +31,9 @@ export class SemanticJudge implements Disposable {
   readonly #rows = new IntList();
 
   private constructor(
-    private readonly plan: SemanticPlan,
+    readonly plan: SemanticPlan,
     private readonly context: StageContext,
-    private readonly embedder: Embedder,
+    readonly embedder: Embedder,
     private readonly fingerprint: string,
     private readonly engine: Engine | null,
   ) {}

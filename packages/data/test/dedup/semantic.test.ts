@@ -44,6 +44,17 @@ describe('rows that mean the same', () => {
     expect(wider.rows).toHaveLength(2);
   });
 
+  test('where most rows mean the same, the embedder is asked into question', async () => {
+    const { embedder } = tableEmbedder({ other: [1, 0, 0] });
+    const alike = rowsOf(...Array.from({ length: 30 }, (_, i) => `text ${i}`));
+    const { report } = await dedupe([...alike, { text: 'other' }], { semantic: { embedder } });
+    expect(report.warnings).toEqual([
+      expect.stringMatching(/^29 of 31 rows mean the same as another, says "table" at .* 0.95\./),
+    ]);
+    const few = await dedupe(rowsOf('a', 'b', 'c'), { semantic: { embedder } });
+    expect(few.report.warnings).toEqual([]);
+  });
+
   test('rows without text, and vectors of zeros, are like no other', async () => {
     const { embedder } = tableEmbedder({ a: [0, 0], b: [0, 0], c: [1, 0] });
     const { rows } = await dedupe(rowsOf('a', '', 'b', '', 'c'), { semantic: { embedder } });
