@@ -94,7 +94,8 @@ class EndpointEmbedder implements Embedder {
       signal,
     });
     const answer = parsedJson(text);
-    if (answer === undefined) throw this.#wrong(`an answer ${describeBody(text)}`);
+    if (answer === undefined)
+      throw this.#wrong(`an answer ${describeBody(text, this.endpoint.hideSecrets)}`);
     return this.#vectors(answer, input.length);
   }
 

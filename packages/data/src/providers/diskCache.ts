@@ -7,7 +7,7 @@ import type { StageCache } from '../contract/dataStage.js';
 const BLOCK = 2 ** 20;
 const NEWLINE = 10;
 
-/** Where the value of a record lies in the file. */
+/** Where a record lies in the file, without its line end. */
 interface Place {
   readonly at: number;
   readonly length: number;
@@ -20,13 +20,15 @@ interface Place {
  * A record is written with one call that appends, between two line ends: what several caches of one
  * folder write, in one process or in several, does not mix, and a record that a kill cut off spoils
  * none behind it. A record that cannot be read is missing, and is written again. Where two have one
- * key, the later counts.
+ * key, the later counts. A file that somebody replaced is read anew.
  */
 export class DiskCache implements StageCache {
   readonly path: string;
   readonly #places = new Map<string, Place>();
   /** Bytes of the file that are known: up to the end of a line. */
   #known = 0;
+  /** Whether another record was found where one was known. */
+  #isReplaced = false;
   /** One look at the file after the other. */
   #reading: Promise<void> = Promise.resolve();
 
@@ -37,18 +39,23 @@ export class DiskCache implements StageCache {
   /** @throws DATA_CACHE when the file cannot be read */
   async get(key: string): Promise<PlainJson | undefined> {
     const known = this.#places.get(key);
-    const value = known && (await this.#read(known));
+    const value = known && (await this.#read(key, known));
     if (value !== undefined) return value;
     // Not there, or not readable: somebody else may have written it since.
     await this.#readOn();
     const place = this.#places.get(key);
-    return place && place !== known ? this.#read(place) : undefined;
+    return place && place !== known ? this.#read(key, place) : undefined;
   }
 
-  async #read(place: Place): Promise<PlainJson | undefined> {
-    const text = await this.#withFile('r', (file) => readAt(file, place));
+  async #read(key: string, place: Place): Promise<PlainJson | undefined> {
+    const line = (await this.#withFile('r', (file) => readAt(file, place))) ?? '';
+    if (!line.startsWith(`${key}\t`)) {
+      // What stands there now is not what stood there: nothing that is known holds.
+      this.#isReplaced = true;
+      return undefined;
+    }
     try {
-      return JSON.parse(text ?? '') as PlainJson;
+      return JSON.parse(line.slice(key.length + 1)) as PlainJson;
     } catch {
       return undefined;
     }
@@ -76,10 +83,11 @@ export class DiskCache implements StageCache {
     const reading = this.#reading.then(() =>
       this.#withFile('r', async (file) => {
         const { size } = await file.stat();
-        // Somebody emptied it: what was known is gone.
-        if (size < this.#known) {
+        // Somebody emptied it, or wrote another: what was known is gone.
+        if (size < this.#known || this.#isReplaced) {
           this.#places.clear();
           this.#known = 0;
+          this.#isReplaced = false;
         }
         if (size > this.#known) await this.#index(file, size);
       }),
@@ -116,7 +124,7 @@ export class DiskCache implements StageCache {
     const tab = line.indexOf(9);
     if (tab < 1) return;
     const key = line.toString('latin1', 0, tab);
-    if (isKey(key)) this.#places.set(key, { at: at + tab + 1, length: line.length - tab - 1 });
+    if (isKey(key)) this.#places.set(key, { at, length: line.length });
   }
 
   /** @returns undefined where there is no file yet */

@@ -194,6 +194,61 @@ describe('DiskCache', () => {
     expect(await again.get('a')).toBe(3);
   });
 
+  test('a file that somebody else replaced gives no value of another key', async () => {
+    const cache = new DiskCache(folder);
+    await cache.set('a', 'value of a');
+    await cache.set('b', 'value of b');
+    expect(await cache.get('a')).toBe('value of a');
+    // The same places, other records; and longer than it was.
+    const other = new DiskCache(join(folder, 'other'));
+    for (const key of ['c', 'd', 'a']) await other.set(key, `value of ${key}`);
+    await writeFile(path(), await readFile(other.path));
+    expect(await cache.get('a')).toBe('value of a');
+    expect(await cache.get('b')).toBeUndefined();
+    expect(await cache.get('c')).toBe('value of c');
+  });
+
+  test('two processes with one folder lose nothing, and each finds what the other wrote', async () => {
+    const script = `
+      import { DiskCache } from './src/providers/diskCache.ts';
+      const [folder, name] = process.argv.slice(1);
+      const cache = new DiskCache(folder);
+      const jobs = [];
+      for (let i = 0; i < 150; i++) {
+        const value = { from: name, text: name.repeat(1 + (i * 997) % 20000) };
+        jobs.push(cache.set(name + i, value), cache.set('both' + i, i));
+        if (i % 10 === 9) await Promise.all(jobs.splice(0));
+      }`;
+    const run = (name: string) =>
+      new Promise<string>((resolve) => {
+        const child = spawn(
+          process.execPath,
+          [
+            ...['--conditions=attune-source', '--import', 'tsx', '--input-type=module'],
+            ...['-e', script, folder, name],
+          ],
+          { cwd: new URL('../..', import.meta.url) },
+        );
+        let errors = '';
+        child.stderr.on('data', (data) => {
+          errors += data;
+        });
+        child.on('close', (code) => resolve(`${code}${errors}`));
+      });
+    const reader = new DiskCache(folder);
+    const done = Promise.all([run('x'), run('y')]);
+    await reader.get('x0');
+    expect(await done).toEqual(['0', '0']);
+    for (let i = 0; i < 150; i++) {
+      expect(await reader.get(`both${i}`)).toBe(i);
+      for (const name of ['x', 'y'])
+        expect(await reader.get(name + i)).toEqual({
+          from: name,
+          text: name.repeat(1 + ((i * 997) % 20000)),
+        });
+    }
+  });
+
   test('values larger than a block, and a file that somebody emptied', async () => {
     const cache = new DiskCache(folder);
     const large = 'é'.repeat(2 ** 20);

@@ -46,9 +46,11 @@ export function endpointOf(options: EndpointOptions, path: string, where: string
         'A value is one line of text.',
       );
     }
-  const secrets = [key, ...Object.values(headers), ...url.searchParams.values()].filter(
-    (secret): secret is string => secret !== null && secret.length >= 4,
-  );
+  const secrets = [key, ...Object.values(headers), ...url.searchParams.values()]
+    .filter((secret): secret is string => secret !== null && secret.length >= 4)
+    // As an address has it, and as JSON.
+    .flatMap((secret) => [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)])
+    .sort((a, b) => b.length - a.length);
   return {
     url,
     address: url.origin + url.pathname,

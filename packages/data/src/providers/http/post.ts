@@ -112,9 +112,9 @@ export function failureOf(
   { status, headers, text }: EndpointResponse,
   remedyOf: (status: number, kind: RefusalKind) => string,
 ): AttuneError | RetryableFailure {
-  const words = hideSecrets(describeBody(text));
+  const words = describeBody(text, hideSecrets);
   if (status >= 300 && status < 400) {
-    const to = hideSecrets((headers.get('location') ?? '').split('?')[0]!);
+    const to = hideSecrets(headers.get('location') ?? '').split('?')[0]!;
     return new AttuneError(
       'DATA_LLM_SETUP',
       `${address} leads on to ${to || 'nowhere'} (${status}); redirects are not followed.`,

@@ -113,8 +113,10 @@ export class RequestGate {
     const passed = this.#passed;
     while (passed.length > 0 && passed[0]!.atMs <= now - MINUTE_MS) passed.shift();
     let waitMs = this.#pausedUntilMs - now;
-    if (requestsPerMinute !== null && passed.length >= requestsPerMinute)
-      waitMs = Math.max(waitMs, passed[passed.length - requestsPerMinute]!.atMs + MINUTE_MS - now);
+    const most =
+      requestsPerMinute === null ? Number.POSITIVE_INFINITY : Math.floor(requestsPerMinute);
+    if (passed.length >= most)
+      waitMs = Math.max(waitMs, passed[passed.length - most]!.atMs + MINUTE_MS - now);
     if (tokensPerMinute !== null) {
       // One that is larger than the limit passes alone.
       let over = passed.reduce((sum, entry) => sum + entry.tokens, tokens) - tokensPerMinute;

@@ -83,15 +83,19 @@ async function pause(ms: number, signal?: AbortSignal | null): Promise<void> {
 
 /**
  * Milliseconds that the headers of a response ask to wait: `retry-after-ms`, or `Retry-After` in
- * seconds or as a date (RFC 9110, 10.2.3). null: they do not say, or not in a way that is known.
+ * seconds or as a date (RFC 9110, 10.2.3). null: they do not say, not in a way that is known, or
+ * no time that is left: our own waits hold, so that not all tries are made at once.
  */
 export function retryAfterMs(headers: Headers, nowMs: number): number | null {
   const inMs = Number(headers.get('retry-after-ms') ?? Number.NaN);
-  if (Number.isFinite(inMs) && inMs >= 0) return inMs;
+  if (Number.isFinite(inMs) && inMs > 0) return inMs;
   const text = headers.get('retry-after')?.trim();
   if (!text) return null;
-  const seconds = Number(text);
-  if (Number.isFinite(seconds)) return seconds >= 0 ? seconds * 1000 : null;
-  const atMs = Date.parse(text);
-  return Number.isFinite(atMs) ? Math.max(atMs - nowMs, 0) : null;
+  if (/^\d/.test(text)) {
+    const seconds = /^\d+(?:\.\d+)?(?:e\d+)?$/.test(text) ? Number(text) : Number.NaN;
+    return seconds > 0 ? seconds * 1000 : null;
+  }
+  // Date.parse takes many a word for a date.
+  const atMs = /^[A-Z][a-z]+, /.test(text) ? Date.parse(text) : Number.NaN;
+  return atMs > nowMs ? atMs - nowMs : null;
 }

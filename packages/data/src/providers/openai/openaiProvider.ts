@@ -173,7 +173,11 @@ async function askOnce(
         remedyOf(of, kind, settings.model),
       );
     if (response.status < 200 || response.status >= 300) throw refused(response.status);
-    const read = readCompletion(response.text, settings);
+    const read = readCompletion(
+      response.text,
+      settings.dropThinking,
+      settings.endpoint.hideSecrets,
+    );
     if ('problem' in read) {
       if (read.status !== null) throw refused(read.status);
       const isFinal = read.isError && refusalKind(200, response.text) !== null;

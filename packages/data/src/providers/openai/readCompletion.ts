@@ -1,5 +1,5 @@
-import { briefly, isPlainObject } from '@attune/core/util';
-import { describeBody, messageOf, parsedJson } from '../http/describeBody.js';
+import { isPlainObject } from '@attune/core/util';
+import { describeBody, excerpt, type Hide, messageOf, parsedJson } from '../http/describeBody.js';
 import type { LLMFinishReason, LLMUsage } from '../llmProvider.js';
 
 /** One of the answers of a response. */
@@ -25,24 +25,26 @@ export type ReadCompletion =
     };
 
 /** Reads the body of a response with status 200. Whatever stands there, it does not throw. */
-export function readCompletion(
-  text: string,
-  { dropThinking }: { readonly dropThinking: boolean },
-): ReadCompletion {
+export function readCompletion(text: string, dropThinking: boolean, hide: Hide): ReadCompletion {
   const body = parsedJson(text);
-  if (!isPlainObject(body)) return unreadable(describeBody(text));
+  if (!isPlainObject(body)) return unreadable(describeBody(text, hide));
   if (body.error !== undefined && body.error !== null)
     return {
-      problem: `with an error: ${messageOf(body) ?? '?'}`,
+      problem: `with an error: ${hide(messageOf(body) ?? '?').slice(0, 500)}`,
       status: statusOf(body.error),
       isError: true,
     };
   if (!Array.isArray(body.choices))
-    return unreadable(`with an object without choices: ${briefly(body, 120)}`);
-  const choices = body.choices.map((choice) => readChoice(choice, dropThinking));
+    return unreadable(`with an object without choices: ${excerpt(body, hide)}`);
+  const failed = body.choices.find(hasFailed);
+  if (failed !== undefined)
+    return unreadable(`with a choice that failed: ${excerpt(failed, hide)}`);
+  const choices = inOrder(body.choices).map((choice) => readChoice(choice, dropThinking));
   const wrong = choices.indexOf(null);
   if (wrong >= 0)
-    return unreadable(`with a choice without a message: ${briefly(body.choices[wrong], 120)}`);
+    return unreadable(
+      `with a choice without a message: ${excerpt(inOrder(body.choices)[wrong], hide)}`,
+    );
   return {
     choices: choices as Choice[],
     usage: readUsage(body.usage),
@@ -51,6 +53,22 @@ export function readCompletion(
 }
 
 const unreadable = (problem: string) => ({ problem, status: null, isError: false });
+
+/** The model broke off: what there is of its answer is no answer. */
+const hasFailed = (choice: unknown): boolean =>
+  isPlainObject(choice) &&
+  ((choice.error !== undefined && choice.error !== null) ||
+    choice.finish_reason === 'error' ||
+    choice.finish_reason === 'abort');
+
+/** By their `index`, where each has one of its own. */
+function inOrder(choices: readonly unknown[]): readonly unknown[] {
+  const indexOf = (choice: unknown) => (isPlainObject(choice) ? choice.index : undefined);
+  const indexes = new Set(choices.map(indexOf).filter(Number.isInteger));
+  return indexes.size < choices.length
+    ? choices
+    : choices.toSorted((a, b) => Number(indexOf(a)) - Number(indexOf(b)));
+}
 
 function readChoice(choice: unknown, dropThinking: boolean): Choice | null {
   if (!isPlainObject(choice)) return null;
@@ -85,7 +103,7 @@ const withoutThinking = (text: string): string =>
   text.replace(/^\s*<think>[\s\S]*?(?:<\/think>\s*|$)/, '');
 
 function finishReasonOf(reason: unknown): LLMFinishReason {
-  switch (reason) {
+  switch (typeof reason === 'string' ? reason.toLowerCase() : null) {
     case 'stop':
     case 'eos':
     case 'eos_token':
@@ -96,6 +114,10 @@ function finishReasonOf(reason: unknown): LLMFinishReason {
     case 'max_tokens':
       return 'length';
     case 'content_filter':
+    case 'safety':
+    case 'recitation':
+    case 'prohibited_content':
+    case 'blocklist':
       return 'content_filter';
     default:
       return 'other';
