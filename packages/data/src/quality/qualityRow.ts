@@ -1,6 +1,7 @@
 import type { Row } from '@attune/core';
 import { roleOf } from '@attune/core/text';
 import { isPlainObject } from '@attune/core/util';
+import { isBlank } from './text/lines.js';
 
 /** Who says something in a row. */
 export type Speaker = 'system' | 'user' | 'assistant' | 'tool' | 'other';
@@ -78,7 +79,7 @@ class ReadQualityRow implements QualityRow {
     this.turns = read.turns;
     this.expectsAnswer = read.expectsAnswer;
     this.answers = read.turns.flatMap(({ speaker, text, isRejected }) =>
-      speaker === 'assistant' && !isRejected && text.trim() !== '' ? [text] : [],
+      speaker === 'assistant' && !isRejected && !isBlank(text) ? [text] : [],
     );
     this.answer = this.answers.at(-1) ?? null;
   }

@@ -38,6 +38,17 @@ describe('code that parses as what it claims to be', () => {
     ['python', 'async def f():\n    async with a as b:\n        return [x async for x in b]'],
     ['python', 'x = 4.\ny = (4., 1./2.)\nmatch a:\n    case ast.B():\n        pass'],
     ['python', 'try:\n    pass\nexcept* ValueError as e:\n    raise X from e'],
+    ['python', 'with (open("a") as f, open("b") as g):\n    pass'],
+    ['python', 'type P[T] = list[T]\nclass A[T: int]:\n    ...\nprint(f"{d["a"]} {f"{x}"}")'],
+    ['python', '# A session\n>>> add(1, 2)\n3'],
+    ['python', 'In [1]: import os\n\nIn [2]: os.getcwd()\nOut[2]: "/home"'],
+    ['python', 'files = !ls\nnp.sum?\n?df\nimport x'],
+    ['python', 'Traceback (most recent call last):\n  File "a.py", line 1\nValueError: no'],
+    ['js', "TypeError: Cannot read properties of undefined (reading 'a')"],
+    ['js', '// @flow\nfunction f(x: ?number): string { return ""; }'],
+    ['ts', 'class A { accessor b = 1; }\nusing c = f();'],
+    ['json5', '{ ünï: \'a\\\nb\', "c": "\\x41" }'],
+    ['json', '{ "id": <id>, "key": <your key> }'],
     ['json', '{"a": [1, -2.5e3, "\\u00e9", null]}'],
     ['json', '"name": "x",\n"version": "1.0.0"'],
     ['json', '{"a": 1}\n{"a": 2}'],
@@ -70,6 +81,8 @@ describe('code that does not parse', () => {
     ['json', '{"a": 1', 'json, line 3, column 8: it ends too early'],
     ['json', '{"a": undefined}', 'json, line 3, column 7'],
     ['json', '{"a" 1}', 'json, line 3, column 6'],
+    ['json', '{"a": "\\x41"}', 'json, line 3, column 7: unexpected ""\\x41"}"'],
+    ['tsx', 'const a = <div>;', 'tsx, line 3, column 16: Unexpected token'],
   ])('%s %j', async (language, code, detail) => {
     expect(await found(block(language, code))).toContain(`code does not parse: ${detail}`);
   });

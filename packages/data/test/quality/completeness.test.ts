@@ -58,14 +58,23 @@ describe('whole answers stay', () => {
 
 describe('what is missing is found', () => {
   test.each([
-    ['cut off', 'The capital of France is Paris. It lies on the river Seine and has many old'],
+    [
+      'cut off',
+      'Paris is the capital. It is large. It is old. It lies on the river Seine and has many old',
+    ],
     ['cut off', 'She had been so happy. She did not know what to do. She'],
     ['cut off', 'The best known of all of them is the'],
     ['cut off', 'You need apples, pears, plums,'],
     ['cut off', 'There are three steps. Here is the list of them:'],
     ['cut off', 'Die Stadt liegt am Fluss. Sie ist sehr alt und'],
-    ['cut off', '法国的首都是巴黎。它位于塞纳河畔，有许多古老的'],
+    ['cut off', '法国的首都是巴黎。巴黎很大。巴黎很老。它位于塞纳河畔，有许多古老的'],
     ['cut off', 'フランスの首都はパリです。パリは、'],
+    ['cut off', 'Москва — столица России. Она стоит на реке и на'],
+    ['cut off', 'القاهرة هي عاصمة مصر وهي تقع على'],
+    ['cut off', 'まず、お湯を'],
+    ['unclosed bracket', 'He came home (after a long'],
+    ['unclosed quote', 'She looked up and said, "I will come'],
+    ['no answer', ' \u200b\n'],
     ['unclosed fence', 'Here it is:\n\n```python\nprint("hi")'],
     ['unclosed tag', '<think>\nLet me see. First I look at it.'],
     ['unclosed formula', 'So we have\n$$\n\\frac{1}{2}'],

@@ -123,6 +123,8 @@ describe('language', () => {
     ['ja', '今日は雨です。'],
     ['ko', '안녕하세요'],
     ['el', 'Καλημέρα'],
+    ['und', 'View line 500 in gzipped file "bigfile.z"'],
+    ['und', "Search /var for files matching '.*/tmp/.*[0-9]*.file'"],
     ['und', 'ok'],
     ['und', '42'],
     ['und', ''],

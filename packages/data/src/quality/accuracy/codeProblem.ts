@@ -35,13 +35,34 @@ export function afterDiff(code: string): string | null {
 
 /** Signs that something was left out, or is to be filled in, on purpose. */
 const PARTIAL =
-  /…|^[ \t]*\.{3,}[ \t]*[,;]?[ \t]*$|[([{,=:][ \t]*\.{3}[ \t]*(?:[)\]},;]|$)|\.{3}[ \t]*(?:rest|etc|more|and so on)|<[a-z][a-z_ -]{2,40}>|\{\{|\}\}|\[\[?(?:your|insert)\b/im;
+  /…|^[ \t]*\.{3,}[ \t]*[,;]?[ \t]*$|[([{,=:][ \t]*\.{3}[ \t]*(?:[)\]},;]|$)|\.{3}[ \t]*(?:rest|etc|more|and so on)|<[a-z][a-z_ -]{0,40}[_ -][a-z_ -]{1,40}>|\{\{|\}\}|\[\[?(?:your|insert)\b/im;
+
+/** A slot of one word: in JSX it is a tag. */
+const WORD_SLOT = /<[a-z]{2,40}>/i;
 
 /** Lines around an error in which a sign of a sketch explains it. */
 const AROUND = 3;
 
 /** Whether code is a sketch around a line: an ellipsis, a slot; or a hunk of a diff. */
-export function isPartialAt(code: string, line: number): boolean {
-  const near = code.split('\n').slice(Math.max(0, line - 1 - AROUND), line + AROUND);
-  return PARTIAL.test(near.join('\n')) || /^@@ /m.test(code);
+export function isPartialAt(code: string, line: number, hasTags = false): boolean {
+  const lines = code.split('\n').slice(Math.max(0, line - 1 - AROUND), line + AROUND);
+  const near = lines.join('\n');
+  return PARTIAL.test(near) || (!hasTags && WORD_SLOT.test(near)) || /^@@ /m.test(code);
+}
+
+/** What an interpreter says when it stops, shown in a block of its language. */
+const ERROR_SHOWN =
+  /^\s*(?:Traceback \(most recent call last\):|(?:Uncaught )?(?:[A-Z]\w*)?Error: )/;
+
+/** Whether a block shows an error, and no code. */
+export const showsError = (code: string): boolean => ERROR_SHOWN.test(code);
+
+/** Commands that are typed beside code: "pip install numpy", "$ node main.js". */
+const COMMAND =
+  /^[ \t]*(?:\$ .*|(?:sudo |[!%])?(?:pip3?|conda|npm|npx|yarn|pnpm|apt|apt-get|brew|git|cd|mkdir|curl|wget|python3?|node|docker|uv|poetry) [\w./@-].*)$/gm;
+
+/** Code without lines that are for a shell; null: it has none. */
+export function withoutCommands(code: string): string | null {
+  const rest = code.replace(COMMAND, '');
+  return rest === code ? null : rest;
 }

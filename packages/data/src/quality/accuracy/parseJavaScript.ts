@@ -1,5 +1,11 @@
 import { type ParserOptions, type ParserPlugin, parse } from '@babel/parser';
-import { afterDiff, type CodeProblem, isPartialAt } from './codeProblem.js';
+import {
+  afterDiff,
+  type CodeProblem,
+  isPartialAt,
+  showsError,
+  withoutCommands,
+} from './codeProblem.js';
 
 /** Errors about meaning: an excerpt may show the same name twice. */
 const OF_MEANING = new Set([
@@ -46,6 +52,9 @@ const AROUND_TYPES: readonly (readonly [before: string, after: string])[] = [
 
 type Dialect = 'javascript' | 'typescript';
 
+/** What is on its way into the language. */
+const NEW: readonly ParserPlugin[] = ['decoratorAutoAccessors'];
+
 const PLUGINS: Readonly<Record<Dialect, readonly (readonly ParserPlugin[])[]>> = {
   javascript: [['jsx', 'decorators']],
   typescript: [
@@ -54,13 +63,17 @@ const PLUGINS: Readonly<Record<Dialect, readonly (readonly ParserPlugin[])[]>> =
   ],
 };
 
+/** What a file that says so is written in. */
+const FLOW: readonly (readonly ParserPlugin[])[] = [['flow', 'jsx', 'decorators']];
+
 /**
  * What is wrong with JavaScript or TypeScript, with or without JSX. Excerpts are taken: the inside
  * of a class, of an object or of a call, a chain of calls, sketches with an ellipsis, a diff.
  */
 export function javaScriptProblem(code: string, dialect: Dialect): CodeProblem | null {
   const problem = firstProblem(code, dialect);
-  if (problem === null || isPartialAt(code, problem.line) || isTranscript(code)) return null;
+  if (problem === null || isPartialAt(code, problem.line, true)) return null;
+  if (isTranscript(code) || showsError(code)) return null;
   const around = dialect === 'typescript' ? [...AROUND, ...AROUND_TYPES] : AROUND;
   if (around.some(([before, after]) => firstProblem(before + code + after, dialect) === null))
     return null;
@@ -68,6 +81,9 @@ export function javaScriptProblem(code: string, dialect: Dialect): CodeProblem |
   if (diff !== null && firstProblem(diff, dialect) === null) return null;
   if (dialect === 'javascript' && firstProblem(code, 'typescript') === null)
     return { ...problem, message: 'it is TypeScript', isRelative: true };
+  const rest = withoutCommands(code);
+  if (rest !== null && firstProblem(rest, dialect) === null)
+    return { ...problem, message: 'it has a command of a shell', isRelative: true };
   return problem;
 }
 
@@ -76,9 +92,10 @@ const isTranscript = (code: string): boolean => /^> /m.test(code);
 
 function firstProblem(code: string, dialect: Dialect): CodeProblem | null {
   let first: CodeProblem | null = null;
-  for (const plugins of PLUGINS[dialect])
+  const isFlow = dialect === 'javascript' && /@flow\b/.test(code);
+  for (const plugins of isFlow ? FLOW : PLUGINS[dialect])
     for (const sourceType of ['module', 'script'] as const) {
-      const problem = problemOf(code, { ...ANYWHERE, sourceType, plugins: [...plugins] });
+      const problem = problemOf(code, { ...ANYWHERE, sourceType, plugins: [...plugins, ...NEW] });
       if (problem === null) return null;
       first ??= problem;
     }

@@ -1,4 +1,4 @@
-import { type CodeProblem, placeOf } from './codeProblem.js';
+import { type CodeProblem, isPartialAt, placeOf } from './codeProblem.js';
 import { type JsonExtra, scanJson } from './scanJson.js';
 
 /** What a block may have beside JSON, by what it claims to be. */
@@ -14,18 +14,18 @@ export function jsonProblem(
   code: string,
   claim: 'json' | 'jsonc' | 'json5' | 'jsonl',
 ): CodeProblem | null {
-  const scan = scanJson(code);
+  const scan = scanJson(code, claim === 'json5');
   // Pairs without the object around them are a common excerpt.
   const isExcerpt = scan.errorAt !== null && /^\s*"[^"\n]*"\s*:/.test(code);
-  const { errorAt, extras } = isExcerpt ? scanJson(`{${code}\n}`) : scan;
+  const { errorAt, extras } = isExcerpt ? scanJson(`{${code}\n}`, claim === 'json5') : scan;
   if (extras.has('ellipsis')) return null;
   if (errorAt !== null) {
     const at = Math.min(code.length, isExcerpt ? Math.max(0, errorAt - 1) : errorAt);
     const rest = code.slice(at, at + 20).split('\n')[0]!;
-    return {
-      message: at >= code.trimEnd().length ? 'it ends too early' : `unexpected "${rest}"`,
-      ...placeOf(code, at),
-    };
+    const place = placeOf(code, at);
+    if (isPartialAt(code, place.line)) return null;
+    const message = at >= code.trimEnd().length ? 'it ends too early' : `unexpected "${rest}"`;
+    return { message, ...place };
   }
   const extra = [...extras].find((one) => !ALLOWED[claim]!.includes(one));
   if (extra === undefined) return null;

@@ -1,6 +1,13 @@
 import { parser } from '@lezer/python';
 
-import { afterDiff, type CodeProblem, isPartialAt, placeOf } from './codeProblem.js';
+import {
+  afterDiff,
+  type CodeProblem,
+  isPartialAt,
+  placeOf,
+  showsError,
+  withoutCommands,
+} from './codeProblem.js';
 
 /**
  * What is wrong with Python. Excerpts are taken: indented ones, sessions with `>>>`, notebooks with
@@ -9,21 +16,28 @@ import { afterDiff, type CodeProblem, isPartialAt, placeOf } from './codeProblem
 export function pythonProblem(code: string): CodeProblem | null {
   const read = withoutMagics(dedented(sessionInput(code) ?? code));
   const problem = firstProblem(read);
-  if (problem === null || isPartialAt(read, problem.line)) return null;
+  if (problem === null || isPartialAt(read, problem.line) || showsError(code)) return null;
   const diff = afterDiff(code);
   if (diff !== null && firstProblem(dedented(diff)) === null) return null;
   const modern = fromPython2(read);
   if (modern !== read && firstProblem(modern) === null)
     return { ...problem, message: 'it is Python 2', isRelative: true };
+  const rest = withoutCommands(read);
+  if (rest !== null && firstProblem(rest) === null)
+    return { ...problem, message: 'it has a command of a shell', isRelative: true };
   return problem;
 }
 
 /**
  * What the grammar does not know, as something of the same length that it does: `yield` without a
- * value, "4.", and patterns of a class in a module or without attributes.
+ * value, "4.", names within the brackets of `with`, and patterns of a class in a module or without attributes.
  */
 const withoutQuirks = (code: string): string =>
   code
+    .replace(
+      /^([ \t]*(?:async[ \t]+)?with[ \t]*\()([^:]{1,2000}\)[ \t]*:)/gm,
+      (_all, begin: string, items: string) => begin + items.replace(/\bas\b/g, ' ,'),
+    )
     .replace(/\byield(?=[ \t]*(?:$|[)\]},#;]))/gm, 'None ')
     .replace(
       /(?<![\w.])(\d{1,20})\.(?=[ \t]*(?:$|[)\]},:*/+-]))/gm,
@@ -87,20 +101,29 @@ function oddIndent(block: Block, code: string): number {
   return -1;
 }
 
-/** Lines behind `>>>` and `...` of a session; null for what is none. Answers are left out. */
+/** Where lines of a session begin: of Python, and of IPython. */
+const PROMPT = /^[ \t]*(?:>>>|In ?\[\d*\]:)(?: |$)/m;
+
+/** What was typed in a session; null for what is none. Answers are left out. */
 function sessionInput(code: string): string | null {
-  if (!/^\s*>>>(?: |\n|$)/.test(code)) return null;
+  if (!PROMPT.test(code)) return null;
+  // An example in a docstring is a part of code.
+  if (!PROMPT.test(code.replace(/^(?:[ \t]*#.*|[ \t]*)\n/gm, '').split('\n')[0]!)) return null;
   return code
     .split('\n')
     .flatMap((line) => {
-      const match = /^[ \t]*(?:>>>|\.\.\.)(?: (.*))?$/.exec(line);
+      const match = /^[ \t]*(?:>>>|\.{3,}:?|In ?\[\d*\]:)(?: (.*))?$/.exec(line);
       return match ? [match[1] ?? ''] : [];
     })
     .join('\n');
 }
 
-/** Lines of a notebook that are for it and not for Python: "%time", "!pip install". */
-const withoutMagics = (code: string): string => code.replace(/^([ \t]*)[%!][%\w].*$/gm, '$1pass');
+/** Lines of a notebook that are for it and not for Python: "%time", "!pip install", "np.sum?". */
+const withoutMagics = (code: string): string =>
+  code
+    .replace(/^([ \t]*)[%!][%\w].*$/gm, '$1pass')
+    .replace(/^([ \t]*[\w, ]{1,80}=[ \t]*)[%!]\w.*$/gm, '$1None')
+    .replace(/^([ \t]*)(?:\?{1,2}[\w.]+|[\w.]+\?{1,2})[ \t]*$/gm, '$1pass');
 
 /** Without the indentation that all lines have. */
 function dedented(code: string): string {
@@ -128,6 +151,7 @@ const fromPython2 = (code: string): string =>
     )
     .replace(/^([ \t]*except[ \t]+[\w.()]{1,80}),[ \t]*(\w+):/gm, '$1 as $2:')
     .replace(/^([ \t]*)(exec|raise[ \t]+\w+),?[ \t]+(["'].*)$/gm, '$1$2($3)')
+    .replace(/`([^`\n]{1,200})`/g, 'repr($1)')
     .replace(/<>/g, '!=')
     .replace(/\b(\d+)[lL]\b/g, '$1')
     .replace(/\b0(\d+)\b/g, '0o$1')

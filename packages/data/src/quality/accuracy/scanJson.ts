@@ -26,7 +26,8 @@ type Want =
   | 'commaOrClose';
 
 /** A token of JSON or of its relatives: a string, a number or word, or a sign. */
-const TOKEN = /"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*'|[\w$+.-]+|[{}[\],:]|…/y;
+const TOKEN =
+  /"(?:[^"\\\n]|\\(?:\r\n|[\s\S]))*"|'(?:[^'\\\n]|\\(?:\r\n|[\s\S]))*'|[\p{L}\p{M}\p{N}_$+.-]+|[{}[\],:]|…/uy;
 const SPACE = /[\s\ufeff]+/y;
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const NUMBER5 =
@@ -36,8 +37,10 @@ const ESCAPES = /^"(?:[^\\\t\r]|\\(?:["\\/bfnrt]|u[\da-fA-F]{4}))*"$/;
 /**
  * Reads one or several values of JSON, and notes what only JSON5, JSON with comments or a sketch
  * ("...") would have. Nothing is built, and no depth is too deep.
+ *
+ * @param isLoose whether strings have the escapes of JSON5: any, and ends of lines
  */
-export function scanJson(text: string): JsonScan {
+export function scanJson(text: string, isLoose = false): JsonScan {
   const extras = new Set<JsonExtra>();
   const open: string[] = [];
   let want: Want = 'value';
@@ -49,6 +52,8 @@ export function scanJson(text: string): JsonScan {
     TOKEN.lastIndex = at;
     const token = TOKEN.exec(text)?.[0];
     if (token === undefined) return found(at);
+    const isString = token[0] === '"';
+    if (isString && !isLoose && !ESCAPES.test(token)) return found(at);
     const next = step(token, want, open, extras);
     if (next === null) return found(at);
     want = next;
@@ -111,14 +116,14 @@ function step(token: string, want: Want, open: string[], extras: Set<JsonExtra>)
 }
 
 function isScalar(token: string, isKey: boolean, extras: Set<JsonExtra>): boolean {
-  if (token[0] === '"') return ESCAPES.test(token);
+  if (token[0] === '"') return true;
   if (token[0] === "'") {
     extras.add('single quotes');
     return true;
   }
   if (isKey) {
     extras.add('bare key');
-    return /^[A-Za-z_$][\w$-]*$/.test(token);
+    return /^[\p{L}_$][\p{L}\p{M}\p{N}_$-]*$/u.test(token);
   }
   if (token === 'true' || token === 'false' || token === 'null' || NUMBER.test(token)) return true;
   if (!NUMBER5.test(token)) return false;

@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { defineQualityCheck, type Verdict, worstOf } from '../qualityCheck.js';
 import type { QualityRow, Turn } from '../qualityRow.js';
 import { openFenceOf, readFences } from '../text/fences.js';
-import { endingOf } from './endings.js';
+import { isBlank } from '../text/lines.js';
+import { endingOf, endsOpen } from './endings.js';
 import { placeholderIn } from './placeholders.js';
 import { refusalIn } from './refusals.js';
 import { openInLastLine, unclosedIn } from './unclosed.js';
@@ -58,7 +59,7 @@ function missingIn({ turns, expectsAnswer }: QualityRow): Verdict | null {
 
 /** An empty system prompt says that there is none, and an empty result of a tool is one. */
 const isSilent = ({ speaker, text, saysMore }: Turn): boolean =>
-  (speaker === 'user' || speaker === 'assistant') && !saysMore && text.trim() === '';
+  (speaker === 'user' || speaker === 'assistant') && !saysMore && isBlank(text);
 
 function answerFaults(answer: string, prompt: string | null, rules: Rules): Verdict[] {
   const fenced = readFences(answer, openFenceOf(prompt));
@@ -67,7 +68,7 @@ function answerFaults(answer: string, prompt: string | null, rules: Rules): Verd
   if (rules.cutOff && !endsInBlock && found.length === 0) {
     const { score, detail } = endingOf(prose);
     if (score < 1) found.push({ score, reason: 'cut off', ...(detail && { detail }) });
-    const open = openInLastLine(prose, score === 1);
+    const open = openInLastLine(prose, endsOpen(prose));
     if (open !== null) found.push(open);
   }
   const placeholder = rules.placeholders ? placeholderIn(prose, answer, prompt) : null;

@@ -1,3 +1,5 @@
+import { voteByWords } from '../language/functionWords.js';
+
 /** Marks that end a sentence, in the scripts that have them. */
 const ENDS = new Set('.!?…。！？｡．؟۔।॥።፧።၊။៕៖།՝։⁇⁈⁉‼;;；'.split(''));
 /** Marks that may follow the end of a sentence. */
@@ -10,23 +12,38 @@ const CONTINUES = new Set(',、，،:：;–—([{（「『«„'.split(''));
 const UNMARKED =
   /[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Tibetan}]/u;
 
-/** Endings of Japanese sentences that are often written without a full stop. */
-const JAPANESE_ENDS =
-  /(?:です|ます|ました|ません|でした|ください|だ|である|た|い|う|る|ね|よ|か|な)$/;
+/** Endings of Japanese and Chinese sentences that are often written without a full stop. */
+const UNMARKED_ENDS =
+  /(?:です|ます|ました|ません|でした|ください|だ|である|た|い|う|る|ね|よ|か|な|吧|吗|呢|啊|呀|啦|哦|嘛)$/;
 
-/** Words behind which another one comes: English, German, French, Spanish, Italian, Dutch. */
-const OPEN_WORDS = new Set(
-  (
-    'the an and or because which whose from into than their our your my its of if although whereas ' +
-    'unless whether between during toward towards every is are was were ' +
-    'der die das den dem des ein eine einen einem einer und oder weil dass sowie ' +
-    'le la les un une des du et ou parce avec pour dans sur ' +
-    'el los las unos unas porque con para del ' +
-    'il gli uno perché per della delle ' +
-    'umas com ' +
-    'het een en omdat'
-  ).split(' '),
+/** Words behind which another one comes, by the language of the text. */
+const OPEN_WORDS = bySet({
+  en: 'the an and or because their our your my although whereas unless every',
+  de: 'der die den dem des ein eine einen einem einer und weil dass sowie',
+  fr: 'le la les un une des du et ou parce avec pour dans sur',
+  es: 'el la los las un una unos unas porque con para del y',
+  it: 'il gli lo uno una perché per della delle e',
+  pt: 'os as um uma umas com e',
+  nl: 'de een en omdat',
+});
+/** Words that end a sentence now and then: "where they are", "made of". */
+const OPENING_WORDS = bySet({
+  en: 'whose which from into than its of if whether between during toward towards is are was were',
+  de: 'das oder',
+});
+
+/** Words of one script: no other language has them. */
+const OPEN_IN_SCRIPT = new Set(
+  'и в на с для от к из о об при без или чтобы потому і з що щоб في على من إلى عن أو التي الذي'.split(
+    ' ',
+  ),
 );
+
+function bySet(words: Readonly<Record<string, string>>): Readonly<Record<string, Set<string>>> {
+  return Object.fromEntries(
+    Object.entries(words).map(([language, list]) => [language, new Set(list.split(' '))]),
+  );
+}
 
 const SMILEY = /[:;=8][-'^]?[()[\]DPpOo/\\|*3]$/;
 
@@ -43,6 +60,10 @@ const WHOLE: Ending = { score: 1 };
 const TAIL = 2000;
 /** Words of a last line that tell a sentence from a name, a title or a signature. */
 const SENTENCE_WORDS = 4;
+/** Sentences with an end from which on the last one is thought to want its end, too. */
+const SURE_SENTENCES = 3;
+/** In a text of so many words two are enough. */
+const LONG_TEXT = 40;
 
 /**
  * How a text ends: whole, or within a sentence. Only prose can be cut off in this sense; code,
@@ -64,17 +85,32 @@ export function endingOf(prose: string): Ending {
   const words = bare.split(/\s+/);
   if (words.length < SENTENCE_WORDS) return WHOLE;
   if (quoted === 0 && isBeginning(bare)) return { score: 0.3, detail: `ends in "${tailOf(bare)}"` };
-  if (quoted === 0 && CONTINUES.has(end))
-    return { score: 0.2, detail: `ends in "${tailOf(bare)}"` };
+  if (quoted === 0 && CONTINUES.has(end)) {
+    const isVerse = end === ',' && linesEnding(text, /,$/);
+    return { score: isVerse ? 0.6 : 0.2, detail: `ends in "${tailOf(bare)}"` };
+  }
   if (quoted === 0 && end === '-' && /\p{L}-$/u.test(bare))
     return { score: 0.2, detail: `ends within a word: "${tailOf(bare)}"` };
   if (!/[\p{L}\p{M}]$/u.test(bare)) return WHOLE;
+  const sentences = sentencesIn(text, last);
   const word = words.at(-1)!.toLowerCase();
-  if (quoted === 0 && OPEN_WORDS.has(word) && isMidSentence(words))
-    return { score: 0.2, detail: `ends in "${tailOf(bare)}"` };
-  if (quoted === 0 && hasSentences(text, last) && !isAside(last, words))
-    return { score: 0.4, detail: `the last sentence has no end: "${tailOf(bare)}"` };
-  return WHOLE;
+  const language = voteByWords(wordsOf(bare).slice(0, -1))?.language ?? '';
+  if (quoted === 0 && !SPEAKS_OF_WORDS.test(bare)) {
+    const detail = `ends in "${tailOf(bare)}"`;
+    if (OPEN_IN_SCRIPT.has(word) || OPEN_WORDS[language]?.has(word)) return { score: 0.2, detail };
+    if (OPENING_WORDS[language]?.has(word)) return { score: sentences > 0 ? 0.4 : 0.6, detail };
+  }
+  if (quoted > 0 || sentences === 0 || isAside(last, words) || isUnmarked(text)) return WHOLE;
+  const detail = `the last sentence has no end: "${tailOf(bare)}"`;
+  const isSure =
+    sentences >= SURE_SENTENCES || (sentences === 2 && text.split(/\s+/).length >= LONG_TEXT);
+  return { score: isSure ? 0.4 : 0.6, detail };
+}
+
+/** Whether a text ends in prose that has no mark of an end: not in code, nor in an item. */
+export function endsOpen(prose: string): boolean {
+  const last = lastLine(prose.slice(-TAIL).trimEnd());
+  return isProse(last) && !ENDS.has(lastCharacter(withoutClosers(last)));
 }
 
 const tailOf = (text: string): string => (text.length > 40 ? `...${text.slice(-40)}` : text);
@@ -111,26 +147,39 @@ function cjkEnding(text: string, bare: string, end: string): Ending {
   if (bare.length < 6) return WHOLE;
   if (CONTINUES.has(end)) return { score: 0.2, detail: `ends in "${tailOf(bare)}"` };
   const before = text.slice(0, text.length - bare.length);
-  const isAfterSentences = /[。！？]/.test(before) || /[。！？]/.test(bare);
-  if (/(?:を|には|では|という)$/.test(bare) && bare.length >= 8)
+  const sentences = `${before}${bare}`.match(/[。！？]/g)?.length ?? 0;
+  if (/(?:を|には|では|という)$/.test(bare))
     return { score: 0.3, detail: `ends in "${tailOf(bare)}"` };
   const rest = bare.slice(
     Math.max(...['。', '！', '？'].map((mark) => bare.lastIndexOf(mark))) + 1,
   );
-  if (!isAfterSentences || rest.length < 6 || JAPANESE_ENDS.test(bare)) return WHOLE;
-  return { score: 0.4, detail: `the last sentence has no end: "${tailOf(rest)}"` };
+  if (sentences === 0 || rest.length < 6 || UNMARKED_ENDS.test(bare) || isUnmarked(text))
+    return WHOLE;
+  const detail = `the last sentence has no end: "${tailOf(rest)}"`;
+  return { score: sentences >= SURE_SENTENCES ? 0.4 : 0.6, detail };
 }
 
-/** "the answer is the" is cut off; "option a" and "the word the" are not. */
-const isMidSentence = (words: readonly string[]): boolean =>
-  !/^(?:word|words|article|conjunction|preposition|option|choice|token|string)$/i.test(
-    words.at(-2) ?? '',
-  );
+/** "The most common word is the": a word of a language may end what is said about it. */
+const SPEAKS_OF_WORDS =
+  /\b(?:words?|articles?|artikel|conjunctions?|prepositions?|pronouns?|option|choice|token|string|mot|palabra|wort)\b/i;
 
-/** Whether sentences with an end stand before the last one. */
-function hasSentences(text: string, last: string): boolean {
+const wordsOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{M}]+/gu) ?? [];
+
+/** How many sentences with an end stand before the last one. */
+function sentencesIn(text: string, last: string): number {
   const before = text.slice(0, text.length - last.length);
-  return /[\p{L}\p{M}\d)"”][.!?]["”)]*\s/u.test(`${before.slice(-600)}${last}`);
+  return `${before.slice(-600)}${last}`.match(/[\p{L}\p{M}\d)"”][.!?…؟।]["”)]*\s/gu)?.length ?? 0;
+}
+
+/** Whether lines before the last one end without a mark, too: a poem, a song, a chat. */
+const isUnmarked = (text: string): boolean => linesEnding(text, /[\p{L}\p{M}]$/u);
+
+/** Whether half of the lines of prose before the last one, or more, have such an end. */
+function linesEnding(text: string, end: RegExp): boolean {
+  const lines = text.split('\n').map((line) => line.trim());
+  const before = lines.slice(0, -1).filter((line) => line !== '' && isProse(line));
+  const alike = before.filter((line) => end.test(line));
+  return alike.length > 0 && 2 * alike.length >= before.length;
 }
 
 /** "The answer is Paris": what follows is a name or a value, often without a full stop. */

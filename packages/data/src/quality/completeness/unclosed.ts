@@ -104,25 +104,27 @@ const PAIRS: readonly (readonly [open: string, close: string, reason: string])[]
 ];
 
 /**
- * Brackets and quotes that the last line opens. With an end of a sentence behind it that is a slip
- * of the pen, not a text that stops.
+ * Brackets and quotes that the last line opens.
+ *
+ * @param isOpen whether it is prose without an end: else it is a slip of the pen, not a text that
+ *   stops
  */
-export function openInLastLine(prose: string, endsWhole: boolean): Verdict | null {
+export function openInLastLine(prose: string, isOpen: boolean): Verdict | null {
   const text = prose.trimEnd();
   const line = text.slice(text.lastIndexOf('\n') + 1);
   if (line.length > LONGEST_LINE) return null;
-  const score = endsWhole ? 0.8 : 0.3;
+  const score = isOpen ? 0.3 : 0.8;
   const detail = line.length > 40 ? `...${line.slice(-40)}` : line;
   for (const [open, close, reason] of PAIRS) {
     const at = line.lastIndexOf(open);
     if (at < 0 || line.indexOf(close, at) >= 0 || /[:;=][-']?$/.test(line.slice(0, at))) continue;
+    // A half-open interval: (0, 1].
+    if (open === '(' && /^\([^()]{1,40}\]/.test(line.slice(at))) continue;
     if (/[`\\$|{}]/.test(line) || line.length - at < 3) continue;
     return { score, reason, detail };
   }
   const quotes = line.split('"').length - 1;
-  if (quotes % 2 === 1 && !/\d"/.test(line) && !/[`\\$|{}=<>]/.test(line) && /\w\s/.test(line))
-    return endsWhole
-      ? { score: 0.8, reason: 'unclosed quote', detail }
-      : { score: 0.4, reason: 'unclosed quote', detail };
+  if (quotes % 2 === 1 && !/\d"|[“”]/.test(line) && !/[`\\$|{}=<>]/.test(line) && /\w\s/.test(line))
+    return { score: isOpen ? 0.4 : 0.8, reason: 'unclosed quote', detail };
   return null;
 }

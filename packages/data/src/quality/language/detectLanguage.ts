@@ -21,9 +21,14 @@ const LEAST_LETTERS = 12;
 const SURE_LETTERS = 80;
 /** The share of function words among all from which on they tell the language. */
 const SURE_SHARE = 0.12;
+/** Votes of function words that are needed beside sequences of letters. */
+const LEAST_VOTES = 0.6;
 /** Languages in Latin script that are told by their letters: those that many people write. */
 const LATIN =
   'en de fr es it pt nl sv da no fi is pl cs sk hu ro lt lv et sr tr vi id tl ga af'.split(' ');
+
+/** What every script but Latin has: Greek and all behind it, without punctuation. */
+const BEYOND_LATIN = /[\u0370-\u1fff\u2e80-\uffdc]/;
 
 /** Scripts that one language writes, or nearly so: a few letters tell. */
 const OWN_SCRIPTS: readonly (readonly [language: string, shape: RegExp])[] = [
@@ -55,7 +60,7 @@ export function detectLanguage(text: string): DetectedLanguage {
   const plain = plainText(text);
   const letters = plain.match(/[\p{L}\p{M}]/gu)?.length ?? 0;
   if (letters === 0) return UNKNOWN;
-  for (const [language, shape] of OWN_SCRIPTS) {
+  for (const [language, shape] of BEYOND_LATIN.test(plain) ? OWN_SCRIPTS : []) {
     const own = plain.match(shape)?.length ?? 0;
     // Japanese is written with Chinese characters, too: a fifth of kana tells.
     if (own >= (language === 'ja' ? 0.2 : 0.5) * letters && own > 0)
@@ -67,24 +72,38 @@ export function detectLanguage(text: string): DetectedLanguage {
   if (vote !== null && vote.votes >= Math.max(1.5, SURE_SHARE * words.length) && vote.share > 0.5)
     return { language: vote.language, confidence: vote.share };
   const isLatin = /\p{Script=Latin}/u.test(plain);
+  // Names, commands and lists of words look like any language that is written in Latin letters.
+  const mayBack = vote !== null && vote.votes >= LEAST_VOTES;
+  if (isLatin && !mayBack && letters < SURE_LETTERS) return UNKNOWN;
   const [first, second] = detectAll(plain, { only: isLatin ? LATIN : [] });
   if (first === undefined) return UNKNOWN;
   const lead = first.accuracy / (first.accuracy + (second?.accuracy ?? 0));
-  // Names, commands and lists of words look like any language that is written in Latin letters.
-  if (isLatin && vote?.language !== first.lang && (letters < SURE_LETTERS || lead < 0.8))
-    return UNKNOWN;
+  const isBacked = mayBack && vote.language === first.lang;
+  if (isLatin && !isBacked && (letters < SURE_LETTERS || lead < 0.8)) return UNKNOWN;
   return { language: first.lang, confidence: lead };
 }
 
-/** Characters from which the letters are taken. */
-const WINDOW = 4000;
+/** Characters from which the letters are taken: the second where the first has too few. */
+const WINDOWS = [1000, 4000];
 
 /** Addresses, paths, names of files, options and signs of code. */
-const NO_WORD = /https?:|www\.|@|\/.*\/|[\\={}_|#$<>]|\w\.\w{2,4}$|^--?\w/;
+const NO_WORD = /https?:|www\.|@|\/.*\/|[\\={}_|#$<>]|\w\.\w{1,4}["'”)]*$|^--?\w|^\/\w/;
 
 /** Words of a language in a text: without blocks of code, addresses, tags, formulas, commands. */
 function plainText(text: string): string {
-  const plain = readFences(text.slice(0, WINDOW))
+  let plain = '';
+  for (const window of WINDOWS) {
+    plain = plainWindow(text.slice(0, window));
+    // What a window cuts in two is at its end.
+    if (plain.length >= 2 * LETTERS || text.length <= window) break;
+  }
+  if (plain.length <= LETTERS) return plain;
+  const end = plain.lastIndexOf(' ', LETTERS);
+  return plain.slice(0, end > LETTERS / 2 ? end : LETTERS);
+}
+
+const plainWindow = (text: string): string =>
+  readFences(text)
     .prose.replace(/`[^`\n]{1,200}`/g, ' ')
     .replace(/\$\$?[^$\n]{1,200}\$\$?/g, ' ')
     .replace(/<\/?[a-zA-Z][^<>\n]{0,200}>/g, ' ')
@@ -95,7 +114,3 @@ function plainText(text: string): string {
     .replace(/[\p{N}\p{S}*#>|[\]()]+/gu, ' ')
     .replace(/\s+/g, ' ')
     .trim();
-  if (plain.length <= LETTERS) return plain;
-  const end = plain.lastIndexOf(' ', LETTERS);
-  return plain.slice(0, end > LETTERS / 2 ? end : LETTERS);
-}

@@ -1,7 +1,7 @@
 import type { PiiFinding } from './piiKinds.js';
 
 const LOCAL = /[A-Za-z0-9._%+'-]/;
-const DOMAIN = /[A-Za-z0-9.-]/;
+const DOMAIN = /[\p{Script=Latin}0-9.-]/u;
 
 /** Domains that RFC 2606 and RFC 6761 keep for examples. */
 const RESERVED_DOMAIN =
@@ -42,9 +42,12 @@ export function* findEmails(text: string): Generator<PiiFinding> {
 const isDomain = (domain: string): boolean =>
   !domain.includes('..') &&
   !/^\d+\.\d+\./.test(domain) &&
-  /^[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,24}$/.test(domain);
+  /^[\p{Script=Latin}0-9][\p{Script=Latin}0-9.-]*\.[A-Za-z]{2,24}$/u.test(domain);
 
-const OCTETS = /(?<![\w.:/-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)/g;
+const OCTETS = /(?<![\w.:-]|(?<!\/)\/)(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)/g;
+/** What is numbered as an address is: versions, sections. */
+const NUMBERED =
+  /(?:\b(?:version|release|build|section|chapter|clause|figure|fig\.|table|rule|ver\.?|v)|[=<>~^]=)\s?$/i;
 const HEX_GROUPS = /(?<![\w:.-])[0-9A-Fa-f:]{2,39}(?![\w:])/g;
 const MAC = /(?<![\w:.-])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])/g;
 
@@ -55,10 +58,7 @@ export function* findIpAddresses(text: string): Generator<PiiFinding> {
       const octets = found.split('.');
       if (octets.some((octet) => Number(octet) > 255 || (octet.length > 1 && octet[0] === '0')))
         continue;
-      const isVersion = /(?:version|release|ver\.?|v)\s?$/i.test(
-        text.slice(Math.max(0, index - 9), index),
-      );
-      if (isVersion) continue;
+      if (NUMBERED.test(text.slice(Math.max(0, index - 10), index))) continue;
       yield {
         kind: 'ip-address',
         start: index,

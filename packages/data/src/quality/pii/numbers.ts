@@ -114,7 +114,8 @@ const SHAPES: readonly (readonly [
     sideBySide(7),
     /(?<![\w.-])(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z](?![\w-])/g,
     isSpanishId,
-    null,
+    // One of 23 letters is right by chance.
+    /\b(?:DNI|NIF|NIE|documento|identidad|identificaci[oó]n)\b/i,
   ],
   [
     'France',
@@ -180,7 +181,7 @@ export function* findNationalIds(text: string, digits: DigitRuns): Generator<Pii
   }
 }
 
-const SSN = /(?<![\w.,+-])(\d{3})([ -])(\d{2})\2(\d{4})(?![\w-]|\.\d)/g;
+const SSN = /(?<![\w.,+-])(\d{3})([ -]?)(\d{2})\2(\d{4})(?![\w-]|\.\d)/g;
 const SSN_NAME = /\bSSN\b|social security/i;
 /** Numbers that were printed on cards in shops and in advertisements. */
 const KNOWN_SSN = new Set(['078051120', '219099999', '457555462']);
@@ -192,7 +193,7 @@ export function* findSsns(text: string): Generator<PiiFinding> {
     if (area === '000' || area === '666' || area[0] === '9' || group === '00' || serial === '0000')
       continue;
     const place: Place = { text, start: index, end: index + found.length };
-    if (part[2] === ' ' && !isNamed(place, SSN_NAME)) continue;
+    if (part[2] !== '-' && !isNamed(place, SSN_NAME)) continue;
     const isReserved =
       KNOWN_SSN.has(area + group + serial) || (area + group + serial).startsWith('9876543');
     yield { kind: 'ssn', start: index, end: place.end, isReserved };

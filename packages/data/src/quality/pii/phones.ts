@@ -63,7 +63,7 @@ export function* findPhones(text: string, { most }: DigitRuns): Generator<PiiFin
     if (digits.length < 10 && /^\+\d+$/.test(found) && !isNamed(place, NAME)) continue;
     // +1234567890 in a sum, or the time zone of a date, is no number that one may dial.
     if (/[\d)]\s?$/.test(text.slice(Math.max(0, index - 2), index))) continue;
-    yield { kind: 'phone', start: index, end: place.end, isReserved: isFictional(digits) };
+    yield { kind: 'phone', start: index, end: place.end, isReserved: isNobodys(digits) };
   }
   for (const [what, least, shape, needsName] of NATIONAL) {
     if (most < least) continue;
@@ -73,7 +73,7 @@ export function* findPhones(text: string, { most }: DigitRuns): Generator<PiiFin
       if (new Set(digits).size < 3 || (needsName && !isNamed(place, NAME))) continue;
       if (what === 'China' && !/\D/.test(found) && !isNamed(place, NAME) && isPartOfSum(place))
         continue;
-      yield { kind: 'phone', what, start: index, end: place.end, isReserved: isFictional(digits) };
+      yield { kind: 'phone', what, start: index, end: place.end, isReserved: isNobodys(digits) };
     }
   }
 }
@@ -88,8 +88,12 @@ function isE164(digits: string): boolean {
   );
 }
 
+/** Free of charge for the caller: numbers of firms, help lines, offices. */
+const TOLL_FREE = /^1?8(?:00|33|44|55|66|77|88)[2-9]\d{6}$/;
+
 /** 555-0100 to 555-0199, and Ofcom's numbers for drama: nobody has them. Neither 123-456-7890. */
-const isFictional = (digits: string): boolean =>
+const isNobodys = (digits: string): boolean =>
+  TOLL_FREE.test(digits) ||
   /^1?[2-9]\d{2}55501\d{2}$/.test(digits) ||
   /^(?:44|0)7700900\d{3}$/.test(digits) ||
   /^1?[2-9]\d{2}555(?:1212|1234|5555)$/.test(digits) ||

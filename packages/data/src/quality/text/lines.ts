@@ -9,3 +9,6 @@ export function* linesOf(text: string): Generator<string> {
   }
   yield text.slice(start);
 }
+
+/** Whether a text shows nothing: white space, and characters without width. */
+export const isBlank = (text: string): boolean => /^[\s\p{Cf}]*$/u.test(text);
