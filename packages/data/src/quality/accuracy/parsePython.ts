@@ -30,7 +30,8 @@ export function pythonProblem(code: string): CodeProblem | null {
 
 /**
  * What the grammar does not know, as something of the same length that it does: `yield` without a
- * value, "4.", names within the brackets of `with`, and patterns of a class in a module or without attributes.
+ * value, "4.", names within the brackets of `with`, and patterns of a class in a module or without
+ * attributes.
  */
 const withoutQuirks = (code: string): string =>
   code
