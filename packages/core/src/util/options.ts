@@ -3,6 +3,7 @@ import { briefly } from './briefly.js';
 import { describeValue, isPromise } from './describeValue.js';
 import { AttuneError } from './errors.js';
 import { isPlainObject, snakeToCamel } from './json.js';
+import { expectedKinds, optionsAt, plainIssues } from './optionIssues.js';
 import { explainUnknown, type OptionHints } from './unknownOptions.js';
 
 // Options are written once, as the keys of a zod schema: JSDoc on the key is what an editor shows,
@@ -90,11 +91,21 @@ export function problemsOf(
   const unknown: string[] = [];
   const messages: string[] = [];
   const remedies = new Set<string>();
-  for (const issue of issues)
+  for (const issue of plainIssues(issues))
     if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
       unknown.push(...issue.keys);
       messages.push(...issue.keys.map((name) => explain(name)));
       remedies.add(optionList(Object.keys(schema.shape)));
+    } else if (issue.code === 'unrecognized_keys') {
+      const inner = optionsAt(schema, issue.path);
+      const hints = inner ? hintsOf(inner) : { known: [] };
+      for (const key of issue.keys) {
+        const name = label([...issue.path, key]);
+        unknown.push(name);
+        messages.push(explainUnknown(key, hints, `there is no option "${name}"`));
+      }
+      const place = label(issue.path);
+      remedies.add(inner ? optionList(hints.known, ` of ${place}`) : `Change ${place}.`);
     } else {
       const name = label(issue.path);
       const message = messageOf(issue);
@@ -214,11 +225,13 @@ export function spellingOf(
 function messageOf(issue: z.core.$ZodIssue): string {
   if (issue.code !== 'invalid_union' || issue.errors.length === 0 || !isGeneric(issue.message))
     return issue.message;
+  const kinds = expectedKinds(issue.errors);
+  if (kinds !== null) return kinds;
   return [...new Set(issue.errors.flat().map((e) => e.message))].join('; or ');
 }
 
-const optionList = (names: readonly string[]): string =>
-  names.length > 0 ? `Options: ${names.join(', ')}.` : 'It takes none.';
+const optionList = (names: readonly string[], of = ''): string =>
+  names.length > 0 ? `Options${of}: ${names.join(', ')}.` : 'It takes none.';
 
 const isGeneric = (message: string) => message === 'Invalid input';
 

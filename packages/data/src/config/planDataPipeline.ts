@@ -137,19 +137,25 @@ function placed(error: unknown, yaml: YamlFile, path: Path): unknown {
   const message = error.message.replace(`${error.code}: `, '');
   const [said, remedy] = message.split('\n  Fix: ');
   const option = (error.details as { option?: unknown } | undefined)?.option;
-  const spelt = typeof option === 'string' ? keyAs(yaml, path, option) : null;
-  return yaml.error(spelt === null ? path : [...path, spelt], said!, remedy);
+  const place = typeof option === 'string' ? pathOf(yaml, path, option.split('.')) : path;
+  return yaml.error(place, said!, remedy);
 }
 
-/** A key as the file spells it. */
-function keyAs(yaml: YamlFile, path: Path, option: string): string | null {
-  const inside = path.reduce<unknown>(
-    (value, key) => (value as Record<PropertyKey, unknown> | null)?.[key],
-    yaml.value,
-  );
-  if (!isPlainObject(inside)) return null;
-  return Object.keys(inside).find((key) => key === option || snakeToCamel(key) === option) ?? null;
+/** Where an option, "near.threshold", stands: keys as the file spells them, as far as it goes. */
+function pathOf(yaml: YamlFile, path: Path, option: readonly string[]): Path {
+  let inside = path.reduce<unknown>((value, key) => memberOf(value, key), yaml.value);
+  const place = [...path];
+  for (const name of option) {
+    const key = Object.keys(inside ?? {}).find((at) => at === name || snakeToCamel(at) === name);
+    if (key === undefined) break;
+    place.push(Array.isArray(inside) ? Number(key) : key);
+    inside = memberOf(inside, key);
+  }
+  return place;
 }
+
+const memberOf = (value: unknown, key: PropertyKey): unknown =>
+  (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
 
 function checkKeys(value: object, known: readonly string[], yaml: YamlFile, path: Path): void {
   const wrong = Object.keys(value).find((key) => !known.includes(snakeToCamel(key)));

@@ -229,6 +229,10 @@ describe('what is wrong is said with its place', () => {
       /:3:14: there is no stage "valdate"\. Did you mean "validate"\?/,
     ],
     [
+      'sources: DIR/a.jsonl\nstages:\n  - dedupe:\n      near:\n        treshold: 0.7\noutput: x\n',
+      /:5:19: dedupe: there is no option "near\.treshold"\. Did you mean "threshold"\?/,
+    ],
+    [
       'sources: DIR/a.jsonl\nstages:\n  - validate:\n      schema: text\n      on_invald: drop\noutput: x\n',
       /:5:18: validate: there is no option "on_?[iI]nvald"\. Did you mean "onInvalid"\?/,
     ],
