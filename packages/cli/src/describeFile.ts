@@ -5,13 +5,15 @@ import { type FileInspection, formatOrigin } from '@attune/data';
 const WIDTH = 80;
 const COLUMNS_SHOWN = 30;
 const FIELDS_SHOWN = 12;
+/** Lines that a problem or a column takes at most. */
+const LINES_SHOWN = 4;
 
 /** What is in a file, for a terminal of 80 columns. */
 export function describeFile(inspection: FileInspection): string {
   const { file, format, rows, problems, duplicates, withoutText, firstProblems } = inspection;
   const facts: [string, string][] = [
     ['format', formatText(format)],
-    ['rows', grouped(rows)],
+    ['rows', rows === 0 ? 'none' : grouped(rows)],
     ['problems', problems === 0 ? 'none' : `${counted(problems, 'place is', 'places are')} no row`],
     ['schema', schemaText(inspection)],
     ['languages', languageText(inspection)],
@@ -19,9 +21,11 @@ export function describeFile(inspection: FileInspection): string {
     ...(inspection.tokens ? [['tokens', lengthText(inspection.tokens)] as [string, string]] : []),
     [
       'duplicates',
-      duplicates === 0
-        ? 'no two rows have the same text'
-        : `${counted(duplicates, 'row repeats', 'rows repeat')} the text of another (${percent(duplicates, rows)})`,
+      rows === 0
+        ? '-'
+        : duplicates === 0
+          ? 'no two rows have the same text'
+          : `${counted(duplicates, 'row repeats', 'rows repeat')} the text of another (${percent(duplicates, rows)})`,
     ],
     ...(withoutText > 0
       ? [
@@ -39,8 +43,8 @@ export function describeFile(inspection: FileInspection): string {
       ? []
       : [
           heading('Problems', firstProblems.length, problems),
-          ...firstProblems.map(
-            ({ origin, problem }) => `  ${placeOf(inspection, origin)}  ${shown(problem)}`,
+          ...firstProblems.flatMap(({ origin, problem }) =>
+            wrapped(`  ${placeOf(inspection, origin)}  `, shown(problem)),
           ),
         ],
     rowLines(inspection),
@@ -89,7 +93,7 @@ function columnLines({ columns, rows, hasMoreColumns }: FileInspection): string[
   const some = columns.slice(0, COLUMNS_SHOWN);
   const names = some.map(({ name }) => cut(shown(name), 28));
   const width = Math.max(8, ...names.map(displayWidth));
-  const lines = some.map(({ types, nulls, absent }, i) => {
+  const lines = some.flatMap(({ types, nulls, absent }, i) => {
     const all = Object.entries(types) as [string, number][];
     const text = all
       .map(([type, count]) => (all.length === 1 ? type : `${type} ${percent(count, rows)}`))
@@ -98,7 +102,8 @@ function columnLines({ columns, rows, hasMoreColumns }: FileInspection): string[
       ...(nulls > 0 ? [`null ${percent(nulls, rows)}`] : []),
       ...(absent > 0 ? [`absent ${percent(absent, rows)}`] : []),
     ];
-    return `  ${padded(names[i]!, width)}  ${[text === '' ? [] : text, gaps].flat().join(', ')}`;
+    const facts = [text === '' ? [] : text, gaps].flat().join(', ');
+    return wrapped(`  ${padded(names[i]!, width)}  `, facts);
   });
   const total = hasMoreColumns ? `more than ${columns.length}` : grouped(columns.length);
   return [
@@ -155,6 +160,21 @@ const shown = (text: string): string =>
 
 const padded = (text: string, width: number): string =>
   text + ' '.repeat(Math.max(0, width - displayWidth(text)));
+
+/** A text behind its head, on as many lines as it takes, up to four; they begin side by side. */
+function wrapped(head: string, text: string): string[] {
+  const indent = ' '.repeat(displayWidth(head));
+  const lines: string[] = [];
+  let line = head;
+  for (const word of text.split(' ')) {
+    const isFirst = line === head;
+    if (!isFirst && displayWidth(`${line} ${word}`) > WIDTH && lines.length < LINES_SHOWN - 1) {
+      lines.push(line);
+      line = indent + word;
+    } else line += isFirst ? word : ` ${word}`;
+  }
+  return [...lines, line];
+}
 
 /** The beginning of a text that is at most `columns` wide. */
 function cut(text: string, columns: number): string {

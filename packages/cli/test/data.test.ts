@@ -109,6 +109,22 @@ test('other formats; files that are none, or empty', async () => {
   expect(isFolder).toMatchObject({ status: 2, err: expect.stringMatching(/DATA_FILE/) });
 });
 
+test('what is wrong is told to its end, on as many lines as it takes', async () => {
+  const csv = await attune(
+    'data',
+    'inspect',
+    await write('a.csv', Buffer.from('n\nJos\xe9', 'latin1')),
+  );
+  expect(csv.out).toMatch(/rows +none\n/);
+  expect(csv.out).toMatch(/duplicates +-\n/);
+  expect(csv.out).toMatch(/encoding, name it, e\.g\. encoding:\s+"windows-1252"\.$/m);
+  const mixed = [1, 'x', null, [1], {}, true, 1.5].map((a) => JSON.stringify({ a })).join('\n');
+  const { out } = await attune('data', 'inspect', await write('m.jsonl', mixed));
+  expect(out).toMatch(/boolean\n {12}14\.3 %, number 14\.3 %, null 14\.3 %\n/);
+  for (const line of (out + csv.out).split('\n'))
+    expect(displayWidth(line)).toBeLessThanOrEqual(80);
+});
+
 test('a wrong command line is explained', async () => {
   const fails = async (...args: string[]) => {
     const { status, err } = await attune('data', ...args);

@@ -125,6 +125,7 @@ describe('language', () => {
     ['el', 'Καλημέρα'],
     ['und', 'View line 500 in gzipped file "bigfile.z"'],
     ['und', "Search /var for files matching '.*/tmp/.*[0-9]*.file'"],
+    ['und', 'b'.repeat(300)],
     ['und', 'ok'],
     ['und', '42'],
     ['und', ''],

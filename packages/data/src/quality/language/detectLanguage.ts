@@ -19,6 +19,8 @@ const LEAST_LETTERS = 12;
 
 /** Letters from which on sequences of letters alone tell a language in Latin script. */
 const SURE_LETTERS = 80;
+/** Different words, at least, where none of them is a function word. */
+const LEAST_WORDS = 5;
 /** The share of function words among all from which on they tell the language. */
 const SURE_SHARE = 0.12;
 /** Votes of function words that are needed beside sequences of letters. */
@@ -74,7 +76,7 @@ export function detectLanguage(text: string): DetectedLanguage {
   const isLatin = /\p{Script=Latin}/u.test(plain);
   // Names, commands and lists of words look like any language that is written in Latin letters.
   const mayBack = vote !== null && vote.votes >= LEAST_VOTES;
-  if (isLatin && !mayBack && letters < SURE_LETTERS) return UNKNOWN;
+  if (isLatin && !mayBack && (letters < SURE_LETTERS || words.length < LEAST_WORDS)) return UNKNOWN;
   const [first, second] = detectAll(plain, { only: isLatin ? LATIN : [] });
   if (first === undefined) return UNKNOWN;
   const lead = first.accuracy / (first.accuracy + (second?.accuracy ?? 0));
