@@ -1,5 +1,6 @@
 import { AttuneError } from '@attune/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { dataOptionCalls } from './dataOptionCalls.js';
 import { makeThings, optionCalls, type Things } from './optionCalls.js';
 
 // That the table has every call is held by optionTypes.test.ts, which asks the compiler.
@@ -23,7 +24,9 @@ async function refusal(call: () => unknown): Promise<AttuneError> {
 /** Its last two letters the other way round: "bufferSize" -> "bufferSiez". */
 const misspelt = (option: string): string => option.replace(/(.)(.)$/, '$2$1');
 
-describe.each(Object.entries(optionCalls))('%s', (_, { option, wrong, call }) => {
+const all = { ...optionCalls, ...dataOptionCalls };
+
+describe.each(Object.entries(all))('%s', (_, { option, wrong, call }) => {
   test('refuses a misspelt option, with its name', async () => {
     const written = misspelt(option);
     const error = await refusal(() => call({ [written]: 1 } as never, things));

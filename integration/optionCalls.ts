@@ -317,6 +317,7 @@ export const unchecked: Readonly<Record<string, string>> = {
   attendCached: ops,
   causalLmLoss: ops,
   checkTrainerOptions: 'it is what refuses them',
+  'DataPipeline.of': 'pipeline, which calls it, refuses them',
   'new Conv1D': parts,
   'new DecodeStream': parts,
   'new DecoderWithHead': parts,

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { trainingArgumentsSchema } from '@attune/core/training';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
+import { dataOptionCalls } from './dataOptionCalls.js';
 import { optionCalls, unchecked } from './optionCalls.js';
 import { optionTaking } from './optionTaking.js';
 
@@ -22,6 +23,7 @@ options.paths = {
   '@attune/core/*': [join(root, 'packages/core/src/entries/*')],
   '@attune/peft': [join(root, 'packages/peft/src/index')],
   '@attune/merge': [join(root, 'packages/merge/src/index')],
+  '@attune/data': [join(root, 'packages/data/src/index')],
 };
 
 /** Where files come from, beside those that exist only here. */
@@ -64,7 +66,7 @@ const entryFiles = [
   ),
   ...[
     ...['peft/src/index', 'peft/src/testing/index', 'merge/src/index', 'merge/src/testing/index'],
-    ...['backend-dawn/src/index', 'cli/src/index'],
+    ...['backend-dawn/src/index', 'cli/src/index', 'data/src/index', 'data/src/testing/index'],
   ].map((name) => `packages/${name}.ts`),
 ].map((name) => join(root, name));
 
@@ -316,5 +318,6 @@ test('every exported call that takes options is in the table of those that refus
     symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol,
   );
   const taking = [...optionTaking(checker, exported)].sort();
-  expect(taking).toEqual([...Object.keys(optionCalls), ...Object.keys(unchecked)].sort());
+  const tables = [optionCalls, dataOptionCalls, unchecked].flatMap((table) => Object.keys(table));
+  expect(taking).toEqual(tables.sort());
 });

@@ -1,8 +1,10 @@
 import { access } from 'node:fs/promises';
 import { type Attune, AttuneError, type Logger } from '@attune/core';
-import { explainUnknown, isPlainObject, snakeToCamel } from '@attune/core/util';
+import { explainUnknown, isPlainObject, parseOptions, snakeToCamel } from '@attune/core/util';
+import { z } from 'zod';
 import type { ReadRow } from '../contract/dataRow.js';
 import { type DataPipeline, pipeline, stageNamed } from '../pipeline/pipeline.js';
+import { runShape } from '../pipeline/runOptions.js';
 import type { StageProgress } from '../pipeline/runStages.js';
 import type { PipelineWriteOptions } from '../pipeline/writePipeline.js';
 import { namedRows } from '../sources/namedRows.js';
@@ -64,6 +66,7 @@ export async function planDataPipeline(
   file: string,
   options: PlanDataPipelineOptions = {},
 ): Promise<PlannedDataPipeline> {
+  parseOptions(z.strictObject(runShape), options, { where: 'planDataPipeline' });
   const yaml = await YamlFile.read(file);
   const { value } = yaml;
   if (!isPlainObject(value))

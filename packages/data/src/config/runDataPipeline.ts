@@ -1,5 +1,8 @@
+import { parseOptions } from '@attune/core/util';
+import { z } from 'zod';
 import type { DataReport } from '../pipeline/dataReport.js';
-import type { PipelineWriteOptions } from '../pipeline/writePipeline.js';
+import { runShape } from '../pipeline/runOptions.js';
+import { type PipelineWriteOptions, writeShape } from '../pipeline/writePipeline.js';
 import { type PlanDataPipelineOptions, planDataPipeline } from './planDataPipeline.js';
 
 /** What {@link runDataPipeline} runs with: what is given here counts before what the file says. */
@@ -15,6 +18,9 @@ export async function runDataPipeline(
   file: string,
   options: RunDataPipelineOptions = {},
 ): Promise<DataReport> {
+  parseOptions(z.strictObject({ ...runShape, ...writeShape }), options, {
+    where: 'runDataPipeline',
+  });
   const { attune, onProgress, signal, logger, ...write } = options;
   const planned = await planDataPipeline(file, {
     ...(attune !== undefined && { attune }),

@@ -1,3 +1,5 @@
+import { parseOptions } from '@attune/core/util';
+import { z } from 'zod';
 import { type DataRow, isProblem, type RowProblem } from '../contract/dataRow.js';
 import { normalizeText } from '../dedup/normalizeText.js';
 import { schemaOf } from '../schemas/detectSchema.js';
@@ -22,6 +24,15 @@ export interface InspectFileOptions {
   /** Told of the rows so far, every 10,000. */
   readonly onProgress?: (rows: number) => void;
 }
+
+const isFunction = (value: unknown): boolean => typeof value === 'function';
+const inspectOptions = z.strictObject({
+  rows: z.int().min(0).default(3),
+  countTokens: z.custom(isFunction, 'expected a function').optional(),
+  // `readRows` looks at it.
+  read: z.looseObject({}).optional(),
+  onProgress: z.custom(isFunction, 'expected a function').optional(),
+});
 
 /** What is in a file of rows. */
 export interface FileInspection {
@@ -64,7 +75,8 @@ export async function inspectFile(
   file: string,
   options: InspectFileOptions = {},
 ): Promise<FileInspection> {
-  const { rows: shown = 3, countTokens, read, onProgress } = options;
+  const { countTokens, read, onProgress } = options;
+  const { rows: shown } = parseOptions(inspectOptions, options, { where: 'inspectFile' });
   const format = await formatOfFile(file, read);
   const columns = new ColumnTally();
   const characters = new LengthTally();

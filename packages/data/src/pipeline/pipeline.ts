@@ -30,8 +30,8 @@ import { type FilterOptions, filterOptionsOf, filterStage } from '../stages/filt
 import { builtinStages } from '../stages/index.js';
 import { type MapOptions, mapOptionsOf, mapStage } from '../stages/map.js';
 import { type ValidateOptions, validateStage } from '../stages/validate.js';
-import { checkSeed } from './checkSeed.js';
 import type { DataReport } from './dataReport.js';
+import { checkPipelineOptions } from './runOptions.js';
 import { runPipeline } from './runPipeline.js';
 import type { PlannedStage, StageProgress } from './runStages.js';
 import type { LostRow } from './stageTally.js';
@@ -194,8 +194,11 @@ export class DataPipeline {
   /**
    * The same rows and stages, run with other options: on a device that is opened when the stages
    * are known.
+   *
+   * @throws UNKNOWN_OPTION, INVALID_OPTION
    */
   with(options: PipelineOptions): DataPipeline {
+    checkPipelineOptions(options, 'with');
     return new DataPipeline({ ...this.plan, options: { ...this.plan.options, ...options } });
   }
 
@@ -241,11 +244,11 @@ export class DataPipeline {
  * Begins a pipeline: rows, then stages, then where they go.
  *
  * @param rows an array, an iterable, or what `readRows` and its like give
- * @throws DATA_ROWS for what is none; INVALID_OPTION for a seed that is no whole number
+ * @throws DATA_ROWS for what is none; UNKNOWN_OPTION, INVALID_OPTION
  */
 export function pipeline(rows: RowsInput, options: PipelineOptions = {}): DataPipeline {
   checkRows(rows, 'rows');
-  checkSeed(options.seed, 'pipeline');
+  checkPipelineOptions(options, 'pipeline');
   return DataPipeline.of(rows, options);
 }
 

@@ -5,8 +5,8 @@ import type { Attune, Logger, Row } from '@attune/core';
 import { parseOptions } from '@attune/core/util';
 import type { DataStage, StageCache } from '../contract/dataStage.js';
 import { type RowsInput, withOrigins } from '../contract/rowsInput.js';
-import { checkSeed } from './checkSeed.js';
 import { MemoryCache } from './memoryCache.js';
+import { checkServices } from './runOptions.js';
 import { type RunParts, runStages, type StageProgress } from './runStages.js';
 import type { LostRow, StageFacts, StageReport } from './stageTally.js';
 
@@ -56,7 +56,7 @@ export function stageFunction<Options, Facts = StageFacts>(
 ): StageFunction<Options, Facts> {
   return (rows, options?: Options, services: StageServices = {}) => {
     const parsed = parseOptions(stage.options, options ?? {}, { where: stage.name });
-    checkSeed(services.seed, stage.name);
+    checkServices(services, stage.name);
     return new RunningStage<Facts>(stage, parsed, rows, services);
   };
 }

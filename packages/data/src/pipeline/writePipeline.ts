@@ -23,7 +23,8 @@ import { type PipelineRun, runPipeline } from './runPipeline.js';
 import { StageLines } from './stageLines.js';
 import type { LostRow } from './stageTally.js';
 
-const writeShape = {
+/** The shape of the options of `writeTo`. */
+export const writeShape = {
   /**
    * Replaces the folder, where a pipeline wrote it. Default false: a folder that is there is an
    * error.

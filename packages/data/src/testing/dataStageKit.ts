@@ -10,6 +10,7 @@ import type { DataStage } from '../contract/dataStage.js';
 import { MemoryCache } from '../pipeline/memoryCache.js';
 import { runStages } from '../pipeline/runStages.js';
 import type { LostRow, StageReport } from '../pipeline/stageTally.js';
+import { stageKitSchema } from './kitOptions.js';
 
 /** What {@link dataStageKit} runs a stage with. */
 export interface DataStageKitOptions {
@@ -46,6 +47,7 @@ const ODD: readonly Row[] = [
  * more; options that it does not know are refused.
  */
 export function dataStageKit(stage: DataStage, kit: DataStageKitOptions): KitCheck[] {
+  parseOptions(stageKitSchema, kit, { where: 'dataStageKit' });
   const { check, fail } = kitOf(`data stage "${stage.name}"`);
   const options = parseOptions(stage.options, kit.options ?? {}, { where: stage.name });
   const run = (rows: readonly Row[], changes: Partial<KitRun> = {}) =>

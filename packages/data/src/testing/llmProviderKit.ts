@@ -4,6 +4,7 @@ import { type KitCheck, kitOf } from '@attune/core/testing';
 import { parseOptions } from '@attune/core/util';
 import type { LLMRequest } from '../providers/llmProvider.js';
 import type { LLMProviderKind } from '../providers/providerChoice.js';
+import { providerKitSchema } from './kitOptions.js';
 
 /** What {@link llmProviderKit} runs a kind of provider with. */
 export interface LLMProviderKitOptions {
@@ -27,6 +28,7 @@ export interface LLMProviderKitOptions {
  * options that it does not know are refused.
  */
 export function llmProviderKit(kind: LLMProviderKind, kit: LLMProviderKitOptions = {}): KitCheck[] {
+  parseOptions(providerKitSchema, kit, { where: 'llmProviderKit' });
   const { check, fail } = kitOf(`LLM provider "${kind.type}"`);
   const options = parseOptions(kind.options, kit.options ?? {}, { where: kind.type });
   const make = () => kind.create(options, kit.attune ?? null);

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { QualityCheck } from '../quality/qualityCheck.js';
 import { quality, qualityStage } from '../quality/qualityStage.js';
 import { dataStageKit } from './dataStageKit.js';
+import { checkKitSchema } from './kitOptions.js';
 
 /** What {@link qualityCheckKit} runs a check with. */
 export interface QualityCheckKitOptions {
@@ -23,6 +24,7 @@ export interface QualityCheckKitOptions {
  * it does not know are refused; and all that `dataStageKit` asks of the stage with this check.
  */
 export function qualityCheckKit(check: QualityCheck, kit: QualityCheckKitOptions): KitCheck[] {
+  parseOptions(checkKitSchema, kit, { where: 'qualityCheckKit' });
   const { check: checkOf, fail } = kitOf(`quality check "${check.name}"`);
   const options = parseOptions(check.options, kit.options ?? {}, { where: check.name });
   const bound: QualityCheck = {

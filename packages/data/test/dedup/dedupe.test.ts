@@ -105,6 +105,13 @@ test('what is no rows is refused, the path of a file above all', async () => {
     expect(() => pipeline([], { seed })).toThrow(/INVALID_OPTION: pipeline: seed is/);
     expect(() => dedupe([], {}, { seed })).toThrow(/INVALID_OPTION: dedupe: seed is/);
   }
+  for (const [services, message] of [
+    [{ sede: 1 }, 'there is no option "sede". Did you mean "seed"?'],
+    [{ signal: 'stop' }, 'signal is "stop"; expected an AbortSignal'],
+    [{ attune: {} }, 'attune is {}; expected an Attune of createAttune(...)'],
+    [{ cache: new Set() }, 'expected a cache with get and set'],
+  ] as const)
+    expect(() => dedupe([], {}, services as never)).toThrow(message);
 });
 
 describe('which row stays', () => {
