@@ -1,13 +1,21 @@
 import type { Row } from '@attune/core';
 import type { DataRow, RowOrigin, SplitName } from '../contract/dataRow.js';
 
-// JSON.stringify refuses a BigInt, and JSON.parse rounds an integer above 2^53. Rows with such
-// numbers are rare: only they take the slow way.
+// JSON.stringify refuses a BigInt, writes 1e20 as an integer, which is read as a BigInt, and
+// JSON.parse rounds an integer above 2^53. Rows with such numbers are rare: only they take the slow
+// way.
 
-/** A row as a line of JSON. Integers above 2^53 (BigInt) are written as integers. */
+/** What 2^53 and more are written as, if not as a BigInt. */
+const LONG_INTEGER = /\d{16}/;
+
+/**
+ * A row as a line of JSON. Integers above 2^53 (BigInt) are written as integers, other numbers from
+ * there on with an exponent: each is read as what it was.
+ */
 export function rowToJson(row: Row): string {
   try {
-    return JSON.stringify(row);
+    const text = JSON.stringify(row);
+    return LONG_INTEGER.test(text) ? valueToJson(row) : text;
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     return valueToJson(row);
@@ -16,13 +24,17 @@ export function rowToJson(row: Row): string {
 
 /** Marks a BigInt within a JSON text: no file holds these characters side by side. */
 const MARK = '\u{f0001}\u{f0002}';
-const MARKED = new RegExp(`"${MARK}(-?\\d+)"`, 'gu');
+const MARKED = new RegExp(`"${MARK}(-?[\\d.e+]+)"`, 'gu');
 
-/** Any value as JSON; integers above 2^53 (BigInt) as integers. */
+/** Any value as JSON; integers above 2^53 (BigInt) as integers, other such numbers as floats. */
 export const valueToJson = (value: unknown, indent = 0): string =>
   JSON.stringify(
     value,
-    (_key, item: unknown) => (typeof item === 'bigint' ? `${MARK}${item}` : item),
+    (_key, item: unknown) => {
+      if (typeof item === 'bigint') return `${MARK}${item}`;
+      const isLarge = Number.isInteger(item) && !Number.isSafeInteger(item);
+      return isLarge ? `${MARK}${(item as number).toExponential()}` : item;
+    },
     indent,
   ).replace(MARKED, '$1');
 

@@ -13,7 +13,7 @@ export class BrokenBytes extends Error {}
 /** An open file. */
 export interface OpenFile {
   readonly size: number;
-  /** All its bytes from the first on, each time. */
+  /** All bytes that it had when it was opened, from the first on, each time. */
   chunks(): Chunks;
   /** Bytes from `start` on; fewer than asked for at the end of the file. */
   read(start: number, length: number): Promise<Buffer>;
@@ -50,13 +50,17 @@ export async function openFile(path: string): Promise<OpenFile> {
       for (let at = 0; ; ) {
         let chunk: Buffer;
         try {
-          chunk = await read(at, CHUNK_BYTES);
+          chunk = await read(at, Math.min(CHUNK_BYTES, size > 0 ? size - at : CHUNK_BYTES));
         } catch (error) {
           throw new BrokenBytes(`the disk gave an error: ${(error as Error).message}`);
         }
+        if (chunk.length === 0 && at < size)
+          throw new BrokenBytes(`the file became shorter while it was read, from ${size} bytes`);
         if (chunk.length === 0) return;
         at += chunk.length;
         yield chunk;
+        // What somebody appends meanwhile is not there: a log would never come to an end.
+        if (size > 0 && at >= size) return;
       }
     },
     close: () => handle.close(),

@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { sep } from 'node:path';
 import { AttuneError } from '@attune/core';
@@ -42,7 +43,7 @@ export async function expandPaths(
     else {
       const matches = await matching(pattern);
       if (matches.length === 0) throw await noMatch(pattern, where);
-      for (const file of matches) files.add(file);
+      for (const file of matches) files.add(await checkedName(file));
     }
   }
   return [...files];
@@ -71,19 +72,40 @@ function split(pattern: string): { readonly root: string; readonly parts: readon
 const under = (folder: string, name: string): string =>
   folder === '' ? name : folder === '/' ? `/${name}` : `${folder}/${name}`;
 
+/** @throws DATA_FILE where the folder is there and cannot be listed: what is in it would be lost */
+export const unlisted =
+  (folder: string) =>
+  (error: NodeJS.ErrnoException): never[] => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
+    const isDenied = error.code === 'EACCES' || error.code === 'EPERM';
+    const why = isDenied ? 'may not be listed by this user' : `cannot be listed: ${error.message}`;
+    throw new AttuneError('DATA_FILE', `the folder ${error.path ?? folder} ${why}.`, {
+      remedy: 'Give this user the right to, or name the files.',
+    });
+  };
+
+/** @throws DATA_FILE for a name that no text can spell, by which no file is found again */
+export async function checkedName(file: string): Promise<string> {
+  if (!file.includes('\ufffd') || (await stat(file).catch(() => null))) return file;
+  throw new AttuneError('DATA_FILE', `the name of the file ${file} is not UTF-8.`, {
+    remedy: 'Rename the file: Node cannot open it by that name.',
+  });
+}
+
 async function walk(folder: string, parts: readonly string[], found: string[]): Promise<void> {
-  const [part, ...rest] = parts as [string, ...string[]];
+  const [part, ...rest] = parts;
+  if (part === undefined) return; // It names folders: 'raw/*/'.
   if (part === '') return walk(folder, rest, found);
-  const entries = await readdir(folder || (folder === '' ? '.' : '/'), {
-    withFileTypes: true,
-  }).catch(() => []);
+  const entries = await readdir(folder || '.', { withFileTypes: true }).catch(
+    unlisted(folder || '.'),
+  );
   if (part === '**') {
     if (rest.length > 0) await walk(folder, rest, found);
     for (const entry of entries) {
       if (entry.name.startsWith('.')) continue;
       const path = under(folder, entry.name);
       if (entry.isDirectory()) await walk(path, parts, found);
-      else if (rest.length === 0) found.push(path);
+      else if (rest.length === 0 && !(await isFolderBehind(entry, path))) found.push(path);
     }
     return;
   }
@@ -91,15 +113,18 @@ async function walk(folder: string, parts: readonly string[], found: string[]): 
   for (const entry of entries) {
     if (!matches(entry.name)) continue;
     const path = under(folder, entry.name);
-    // What a link leads to is a file or a folder, too.
-    const isFolder = entry.isSymbolicLink()
-      ? ((await stat(path).catch(() => null))?.isDirectory() ?? false)
-      : entry.isDirectory();
+    const isFolder = await isFolderBehind(entry, path);
     if (rest.length === 0) {
       if (!isFolder) found.push(path);
     } else if (isFolder) await walk(path, rest, found);
   }
 }
+
+/** What a link leads to is a file or a folder, too. */
+const isFolderBehind = async (entry: Dirent, path: string): Promise<boolean> =>
+  entry.isSymbolicLink()
+    ? ((await stat(path).catch(() => null))?.isDirectory() ?? false)
+    : entry.isDirectory();
 
 /** Whether a path, with `/` between its names, matches a pattern. */
 export function pathMatcher(pattern: string): (path: string) => boolean {

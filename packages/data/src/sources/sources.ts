@@ -3,7 +3,7 @@ import { join, relative, sep } from 'node:path';
 import { AttuneError } from '@attune/core';
 import { z } from 'zod';
 import { type Format, formatOfName } from './detect.js';
-import type { Paths } from './expandPaths.js';
+import { checkedName, type Paths, unlisted } from './expandPaths.js';
 import {
   csvShape,
   jsonShape,
@@ -129,13 +129,18 @@ async function filesBelow(
   folder: string,
   isWanted: (format: Format | null) => boolean,
 ): Promise<readonly string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(
+    unlisted(folder),
+  );
   const below = entries
     .filter((entry) => !entry.isDirectory())
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join('/'))
     .sort();
   const found = below.filter((name) => !/(^|\/)\./.test(name) && isWanted(formatOfName(name)));
-  if (found.length > 0) return found.map((name) => `${folder.replace(/(?<=.)\/+$/, '')}/${name}`);
+  if (found.length > 0)
+    return Promise.all(
+      found.map((name) => checkedName(`${folder.replace(/(?<=.)\/+$/, '')}/${name}`)),
+    );
   const there = below.length === 0 ? 'it is empty' : `it has ${below.slice(0, 8).join(', ')}`;
   throw new AttuneError('DATA_FILE', `no data files in the folder ${folder}: ${there}.`, {
     remedy: 'Name the files, or a pattern: "raw/*.jsonl".',

@@ -21,6 +21,16 @@ const linesOf = async (...names: string[]) =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 const rows = Array.from({ length: 10 }, (_, n) => ({ text: `row ${n}`, group: n % 5 }));
 
+test('numbers beyond 2^53 are read again as what they were', async () => {
+  const large = [1e20, -1.9101540823175389e19, 2 ** 53, 9007199254740993n, 1e300, 4e-7, 50];
+  const given = [{ large, text: '1234567890123456789 "é"' }];
+  await pipeline(given).writeTo(at('large'), { progress: false });
+  const reads = [];
+  for await (const read of fromJsonl(at('large', 'train.jsonl'))) reads.push(read);
+  expect(reads).toMatchObject([{ row: given[0] }]);
+  expect(JSON.parse(await readFile(at('large', 'train.jsonl'), 'utf8')).large[0]).toBe(1e20);
+});
+
 test('a folder with the rows, what was put aside, and the report; the Trainer reads it', async () => {
   await writeFile(at('raw.jsonl'), '{"text":"a","id":9007199254740993}\nnot JSON\n{"text":7}\n');
   const report = await pipeline(fromJsonl(at('raw.jsonl')))
