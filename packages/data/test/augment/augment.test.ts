@@ -17,7 +17,7 @@ import { lastWords, scripted } from '../providers/scripted.js';
 
 const turn = (role: string, content: string) => ({ role, content });
 const between = (words: string, tag: string) =>
-  new RegExp(`<${tag}>\n([\\s\\S]*?)\n</${tag}>`).exec(words)?.[1];
+  new RegExp(`<(${tag}(?:-\\w{8})?)>\n([\\s\\S]*?)\n</\\1>`).exec(words)?.[2];
 
 describe('what a row asks', () => {
   test.each([
@@ -324,6 +324,23 @@ describe('backTranslate', () => {
       added: { 'translated there and back': 2 },
       dropped: { unchanged: 1 },
     });
+  });
+
+  test('a text keeps tags of its own, and loses those of the prompt', async () => {
+    const prompt = 'What does this draw, in 3 words: <svg><text>Hi</text>';
+    for (const tags of [false, true]) {
+      const provider = scripted((request) => {
+        const words = lastWords(request);
+        const text = between(words, 'text')!.replace(
+          'What does this draw',
+          'What is drawn by this',
+        );
+        const tag = /<(text-\w{8})>/.exec(words)![1];
+        return tags ? `<${tag}>\n${text}\n</${tag}>` : text;
+      });
+      const { rows: all } = await backTranslate([{ prompt }], { provider });
+      expect(all[1]!.prompt).toBe('What is drawn by this, in 3 words: <svg><text>Hi</text>');
+    }
   });
 
   test.each([

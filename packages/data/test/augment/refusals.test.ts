@@ -218,6 +218,31 @@ describe('what concerns all requests', () => {
     expect(down.seen.length).toBe(6);
   });
 
+  test('a signal ends it with its reason, at once, and what was answered is kept', async () => {
+    await using server = await fakeEndpoint((seen, response) =>
+      setTimeout(() => touchy(seen, response), seen.index < 20 ? 5 : 60_000),
+    );
+    const cache: StageCache = new MemoryCache();
+    const controller = new AbortController();
+    const provider = providerOf(server, { maxConcurrent: 2 });
+    const options = { provider, ...NOTHING };
+    const { signal } = controller;
+    const running = evolInstruct(many, options, { cache, signal }).then(() => 'done');
+    const begin = performance.now();
+    while (server.seen.length < 21 && performance.now() - begin < 4000)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    const atMs = performance.now();
+    controller.abort(new Error('enough'));
+    await expect(running).rejects.toThrow('enough');
+    expect(performance.now() - atMs).toBeLessThan(1000);
+    await using other = await fakeEndpoint(touchy);
+    // The same provider to the cache: its address is that of the first.
+    const fingerprint = () => provider.fingerprint();
+    const again = { ...providerOf(other, { maxConcurrent: 2 }), fingerprint };
+    await evolInstruct(many, { ...options, provider: again }, { cache });
+    expect(other.seen.length).toBe(20);
+  });
+
   test('a pipeline in a folder keeps what was answered before it', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'attune-refusals-'));
     try {
