@@ -24,6 +24,8 @@ export interface AskingParts {
   readonly where: string;
   /** Whether a request that is refused ends all. */
   readonly refusalEnds: boolean;
+  /** Milliseconds that requests under way have after one that ends all. Default 10,000. */
+  readonly graceMs?: number;
 }
 
 /** An answer, or why this one request has none. */
@@ -36,6 +38,8 @@ const MOST_REFUSED_FIRST = 10;
 /** Requests in a row without an answer, retries included: then the endpoint is gone. */
 const MOST_SILENT_IN_A_ROW = 3;
 
+const GRACE_MS = 10_000;
+
 /** A provider whose answers are kept and counted. */
 export class Asking {
   readonly provider: LLMProvider;
@@ -43,11 +47,17 @@ export class Asking {
   #answered = 0;
   #refused = 0;
   #silentInARow = 0;
+  /** What ended all. */
+  #end: unknown = null;
+  readonly #ending = new AbortController();
+  readonly #signal: AbortSignal;
 
   constructor(
     choice: ProviderChoice,
     private readonly parts: AskingParts,
   ) {
+    const { signal } = this.#ending;
+    this.#signal = parts.signal ? AbortSignal.any([parts.signal, signal]) : signal;
     const provider = resolveProvider(choice, parts.attune, parts.where);
     this.provider = parts.cache === null ? provider : cachedProvider(provider, parts.cache);
   }
@@ -58,29 +68,40 @@ export class Asking {
   }
 
   /**
-   * Asks. What is the matter with this one request alone is given as a refusal.
+   * Asks. What is the matter with this one request alone is given as a refusal. After an error that
+   * ends all nothing more is asked; requests under way have a while to be answered and kept, so
+   * that one which waits for its next try holds up no error.
    *
    * @throws what the provider throws about all requests: DATA_LLM_SETUP, DATA_LLM_UNREACHABLE;
    *   also where the first requests are all refused, or several in a row are not answered
    */
   async ask(request: LLMRequest): Promise<Asked> {
+    if (this.#end !== null) throw this.#end;
     try {
-      const completion = await this.provider.complete(request, { signal: this.parts.signal });
+      const completion = await this.provider.complete(request, { signal: this.#signal });
       this.#spending.add(completion);
       this.#answered++;
       this.#silentInARow = 0;
       return { completion, refusal: null };
     } catch (error) {
-      this.parts.signal?.throwIfAborted();
+      this.#signal.throwIfAborted();
       const refusal = this.parts.refusalEnds ? null : refusalOf(error);
-      if (!refusal) throw error;
+      if (!refusal) throw this.#endAll(error);
       this.#refused++;
       this.#silentInARow = refusal.isSilence ? this.#silentInARow + 1 : 0;
-      if (this.#silentInARow >= MOST_SILENT_IN_A_ROW) throw error;
+      if (this.#silentInARow >= MOST_SILENT_IN_A_ROW) throw this.#endAll(error);
       if (this.#answered === 0 && this.#refused >= MOST_REFUSED_FIRST)
-        throw allRefused(error as AttuneError, this.parts.where, this.#refused);
+        throw this.#endAll(allRefused(error as AttuneError, this.parts.where, this.#refused));
       return { completion: null, refusal };
     }
+  }
+
+  #endAll(error: unknown): unknown {
+    if (this.#end !== null) return this.#end;
+    this.#end = error;
+    const timer = setTimeout(() => this.#ending.abort(error), this.parts.graceMs ?? GRACE_MS);
+    timer.unref();
+    return error;
   }
 
   get spent(): LLMSpending {

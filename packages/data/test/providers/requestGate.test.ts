@@ -23,7 +23,7 @@ async function passing(gate: RequestGate, tokens: readonly number[], minutes: nu
 
 test('no more requests than the limit within any 60 seconds', async () => {
   const gate = new RequestGate({ maxConcurrent: 9, requestsPerMinute: 3, tokensPerMinute: null });
-  expect(await passing(gate, Array(8).fill(0), 3)).toEqual([0, 0, 0, 60, 60, 60, 120, 120]);
+  expect(await passing(gate, Array(8).fill(0), 3)).toEqual([0, 0, 0, 61, 61, 61, 122, 122]);
 });
 
 test('no more tokens than the limit, and one that is larger passes alone', async () => {
@@ -32,7 +32,7 @@ test('no more tokens than the limit, and one that is larger passes alone', async
     requestsPerMinute: null,
     tokensPerMinute: 100,
   });
-  expect(await passing(gate, [60, 40, 10, 500, 10], 5)).toEqual([0, 0, 60, 120, 180]);
+  expect(await passing(gate, [60, 40, 10, 500, 10], 5)).toEqual([0, 0, 61, 122, 183]);
 });
 
 test('tokens that were not taken are free again', async () => {

@@ -1,7 +1,10 @@
 import { LONGEST_RETRY_AFTER_MS } from './retry.js';
 
-/** Milliseconds that limits per minute look back. */
-const MINUTE_MS = 60_000;
+/**
+ * Milliseconds that limits per minute look back. An endpoint counts from when a request arrives,
+ * which is some time after it left: up to a second, with a connection to be opened.
+ */
+const MINUTE_MS = 61_000;
 
 /** Limits of an endpoint; null: none. */
 export interface GateLimits {
@@ -27,10 +30,10 @@ interface Entry {
 }
 
 /**
- * Lets requests pass in their order, as the limits allow: so many at once, and so many (and so many
- * tokens) within any 60 seconds. All of them wait while it is paused. p-queue counts within fixed
- * windows, which allows twice the limit around their borders, knows no tokens and no pause by an
- * endpoint's word.
+ * Lets requests pass in their order, as the limits allow: so many at once, and so many (and so
+ * many tokens) within any 60 seconds at the endpoint. All of them wait while it is paused. p-queue
+ * counts within fixed windows, which allows twice the limit around their borders, knows no tokens
+ * and no pause by an endpoint's word.
  */
 export class RequestGate {
   readonly #waiting: Waiting[] = [];
