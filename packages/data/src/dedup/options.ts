@@ -119,11 +119,15 @@ export const dedupeShape = {
     .default(null),
 };
 
+// Interfaces have a name in an editor, where Retyped alone would be written out.
+
+type ExactOptions = OptionsInput<typeof normalizationShape>;
+type ShingleOptions = OptionsInput<typeof shingleShape>;
+type KeepColumn = OptionsInput<typeof keepColumnShape>;
+
 /** How near-duplicates are found. */
-export type NearOptions = Retyped<
-  OptionsInput<typeof nearShape>,
-  { shingle: OptionsInput<typeof shingleShape> | undefined }
->;
+export interface NearOptions
+  extends Retyped<OptionsInput<typeof nearShape>, { shingle: ShingleOptions | undefined }> {}
 
 /** How rows of the same meaning are found. */
 export type SemanticOptions = OptionsInput<typeof semanticShape>;
@@ -132,15 +136,16 @@ const isWithin = ({ banding, permutations }: Pick<NearPlan, 'banding' | 'permuta
   banding === null || banding.bands * banding.rows <= permutations;
 
 /** Options of {@link dedupe}. */
-export type DedupeOptions = Retyped<
-  OptionsInput<typeof dedupeShape>,
-  {
-    exact: boolean | OptionsInput<typeof normalizationShape> | undefined;
-    near: boolean | NearOptions | undefined;
-    semantic: SemanticOptions | null | undefined;
-    keep: 'first' | 'longest' | OptionsInput<typeof keepColumnShape> | undefined;
-  }
->;
+export interface DedupeOptions
+  extends Retyped<
+    OptionsInput<typeof dedupeShape>,
+    {
+      exact: boolean | ExactOptions | undefined;
+      near: boolean | NearOptions | undefined;
+      semantic: SemanticOptions | null | undefined;
+      keep: 'first' | 'longest' | KeepColumn | undefined;
+    }
+  > {}
 
 export const dedupeSchema = z
   .strictObject(dedupeShape)

@@ -124,10 +124,11 @@ export type MixSource = OptionsInput<typeof sourceShape>;
 export type MixOptions = OptionsInput<typeof mixShape>;
 
 /** Options of the stage `mix` of a pipeline, which mixes sources into its rows. */
-export type MixStageOptions = Retyped<
-  OptionsInput<typeof mixStageShape>,
-  { sources: readonly MixSource[]; own: OptionsInput<typeof ownShape> | undefined }
->;
+export interface MixStageOptions
+  extends Retyped<
+    OptionsInput<typeof mixStageShape>,
+    { sources: readonly MixSource[]; own: OptionsInput<typeof ownShape> | undefined }
+  > {}
 
 export const mixStageSchema = z.strictObject(mixStageShape);
 /** The function has no rows of its own. */
