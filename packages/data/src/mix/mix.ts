@@ -1,5 +1,6 @@
 import { AttuneError } from '@attune/core';
-import { type PlainJson, parseOptions } from '@attune/core/util';
+import { describeValue, type PlainJson, parseOptions } from '@attune/core/util';
+import { z } from 'zod';
 import type { DataRow } from '../contract/dataRow.js';
 import { defineDataStage } from '../contract/dataStage.js';
 import { type StageRun, type StageServices, stageFunction } from '../pipeline/stageFunction.js';
@@ -81,6 +82,10 @@ export function mix(
           yield row;
         }
       }
+      if (skipped > 0)
+        throw stateError(
+          `the state is behind ${from!.given} rows, and the mixture has ${from!.given - skipped}.`,
+        );
     },
   });
   const run = stageFunction<MixOptions & { sources: readonly MixSource[] }, MixReport>(stage)(
@@ -99,12 +104,18 @@ export function mix(
 const planOf = (options: object): PlainJson =>
   JSON.parse(JSON.stringify(options, (key, value) => (key === 'rows' ? undefined : value)));
 
-function checkState({ plan: saved }: MixState, plan: PlainJson): void {
-  const [was, is] = [JSON.stringify(saved), JSON.stringify(plan)];
-  if (was === is) return;
-  throw new AttuneError(
-    'DATA_MIX_STATE',
-    `the state belongs to another mixture: ${was} then, ${is} now.`,
-    { remedy: 'Give the sources, options and seed with which the state was taken.' },
-  );
+const stateSchema = z.looseObject({ version: z.literal(1), given: z.int().min(0) });
+
+function checkState(from: MixState, plan: PlainJson): void {
+  if (!stateSchema.safeParse(from).success)
+    throw stateError(
+      `${describeValue(from)} is no state: { version: 1, given: a number of rows, plan }.`,
+    );
+  const [was, is] = [JSON.stringify(from.plan), JSON.stringify(plan)];
+  if (was !== is) throw stateError(`the state belongs to another mixture: ${was} then, ${is} now.`);
 }
+
+const stateError = (message: string): AttuneError =>
+  new AttuneError('DATA_MIX_STATE', message, {
+    remedy: 'Give the sources, options and seed with which the state was taken.',
+  });

@@ -276,6 +276,16 @@ describe('a stranger’s options', () => {
     );
   });
 
+  test('a state that is none, or of more rows than there are', async () => {
+    const { plan } = mix([a, b]).state();
+    for (const from of [{}, 'x', { version: 1, given: -1, plan }, { version: 1, given: 0.5, plan }])
+      expect(() => mix([a, b], {}, { from: from as never })).toThrow('DATA_MIX_STATE');
+    await expect(mix([a, b], {}, { from: { version: 1, given: 41, plan } })).rejects.toThrow(
+      'DATA_MIX_STATE: the state is behind 41 rows, and the mixture has 40',
+    );
+    expect((await mix([a, b], {}, { from: { version: 1, given: 40, plan } })).rows).toEqual([]);
+  });
+
   test('names that objects have', async () => {
     const sources = ['__proto__', 'constructor'].map((name) => ({ ...a, name }));
     const { rows, report } = await mix(sources, { sourceColumn: 'constructor' });
