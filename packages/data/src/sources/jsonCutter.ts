@@ -1,26 +1,21 @@
 import { Buffer } from 'node:buffer';
+import { Joiner } from './joiner.js';
+import {
+  BACKSLASH,
+  CLOSE_LIST,
+  CLOSE_OBJECT,
+  COMMA,
+  type Cut,
+  NEWLINE,
+  OPEN_LIST,
+  OPEN_OBJECT,
+  QUOTE,
+  SPACE,
+  textEnd,
+} from './jsonCut.js';
 
-/** A value of a JSON file, cut out; or what stands where one should be. */
-export interface Cut {
-  readonly bytes: Buffer;
-  /** The line that it begins on, from 1 on. */
-  readonly line: number;
-  /** The place of its first byte in the text. */
-  readonly offset: number;
-  /** Why it is none; a sentence. Null: only its brackets were looked at. */
-  readonly fault: string | null;
-  /** Bytes of a value that is longer than is read. 0: it is not. */
-  readonly tooLong: number;
-}
-
-const code = (character: string): number => character.charCodeAt(0);
-const [NEWLINE, SPACE, QUOTE, BACKSLASH, COMMA] = [10, 32, code('"'), code('\\'), code(',')];
-const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [...'[]{}'].map(code) as [
-  number,
-  number,
-  number,
-  number,
-];
+/** Open brackets of the deepest value: with more, it is no row, and they would fill the memory. */
+const MOST_OPEN = 2 ** 16;
 
 /** What is kept of a value that is longer than is read. */
 const SHOWN_BYTES = 2 ** 14;
@@ -38,6 +33,7 @@ type State = 'between' | 'value' | 'scalar' | 'lost';
  */
 export class JsonCutter {
   #buffer: Buffer = Buffer.alloc(0);
+  readonly #joiner = new Joiner();
   #at = 0;
   /** Bytes before the buffer. */
   #offset = 0;
@@ -71,7 +67,7 @@ export class JsonCutter {
   *push(chunk: Buffer): Generator<Cut> {
     const from = this.#state === 'between' ? this.#at : Math.min(this.#begin, this.#at);
     const rest = this.#buffer.subarray(from);
-    this.#buffer = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    this.#buffer = this.#joiner.join(rest, chunk);
     this.#at -= from;
     this.#begin -= from;
     this.#lineStart -= from;
@@ -205,16 +201,15 @@ export class JsonCutter {
     const buffer = this.#buffer;
     const open = this.#open;
     for (let at = this.#at; at < buffer.length; at++) {
-      const byte = buffer[at]!;
       if (this.#inString) {
-        if (this.#isEscaped) this.#isEscaped = false;
-        else if (byte === BACKSLASH) this.#isEscaped = true;
-        else if (byte === QUOTE) this.#inString = false;
-        if (byte !== NEWLINE) continue;
+        ({ at, isEscaped: this.#isEscaped } = textEnd(buffer, at, this.#isEscaped));
+        this.#inString = buffer[at] !== QUOTE;
+        if (buffer[at] !== NEWLINE) continue;
         this.#at = at;
         yield* this.#broken('a text does not end on its line');
         return;
       }
+      const byte = buffer[at]!;
       if (byte <= SPACE) {
         if (byte === NEWLINE) {
           this.#at = at;
@@ -231,6 +226,11 @@ export class JsonCutter {
             yield* this.#broken('its brackets do not close');
             return;
           }
+        }
+        if (open.length === MOST_OPEN) {
+          this.#at = at;
+          yield* this.#broken('lists and objects are nested more than 256 deep');
+          return;
         }
         open.push(byte);
       } else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {

@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { ReadRow } from '../contract/dataRow.js';
 import { BrokenBytes } from './bytes.js';
-import { type Cut, JsonCutter } from './jsonCutter.js';
+import type { Cut } from './jsonCut.js';
+import { JsonCutter } from './jsonCutter.js';
 import type { JsonRules } from './options.js';
 import { NoRow, parseRow } from './parseRow.js';
 import { cutOff, notText, type Places, tooLong } from './places.js';
