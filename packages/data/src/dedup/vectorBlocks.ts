@@ -19,6 +19,11 @@ export class VectorBlocks {
     return Math.min(BLOCK, this.count - block * BLOCK);
   }
 
+  at(index: number): Float32Array {
+    const start = (index % BLOCK) * this.dimension;
+    return this.blocks[Math.floor(index / BLOCK)]!.subarray(start, start + this.dimension);
+  }
+
   cosine(index: number, vector: Float32Array, at: number): number {
     const { dimension } = this;
     const block = this.blocks[Math.floor(index / BLOCK)]!;

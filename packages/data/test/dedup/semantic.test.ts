@@ -182,6 +182,32 @@ describe('the search', () => {
   });
 });
 
+test('vectors that all point one way are kept apart by hyperplanes through their mean', () => {
+  const [count, dimension] = [12_000, 32];
+  const rng = new Rng(2);
+  const toward = (center: ArrayLike<number>, cosine: number) => {
+    const other = Float32Array.from({ length: dimension }, () => rng.normal());
+    const along = other.reduce((sum, x, d) => sum + x * center[d]!, 0);
+    const across = other.map((x, d) => x - along * center[d]!);
+    const scale = Math.sqrt(1 - cosine * cosine) / Math.hypot(...across);
+    return across.map((x, d) => scale * x + cosine * center[d]!);
+  };
+  const center = Float32Array.from({ length: dimension }, (_, d) => (d === 0 ? 1 : 0));
+  const vectors = new VectorBlocks(dimension);
+  // Two of them have a cosine of 0.9.
+  for (let i = 0; i < count; i++) vectors.add(toward(center, Math.sqrt(0.9)));
+  const index = new HyperplaneIndex(vectors, 0.97, 0);
+  for (let i = 0; i < count; i++) index.add(vectors.at(i), 0);
+  let found = 0;
+  for (let i = 0; i < 200; i++) {
+    const nearest = new Nearest(1);
+    index.search(toward(vectors.at(i), 0.971), 0, 0, nearest);
+    if (nearest.cosine[0]! >= 0.97) found++;
+  }
+  expect(found).toBeGreaterThanOrEqual(198);
+  expect(index.crowded).toBe(0);
+});
+
 describe('with a model', () => {
   let attune: Attune;
   beforeAll(async () => {
