@@ -99,8 +99,11 @@ function reasonOf(error: unknown): { readonly reason: string; readonly code: str
 const mayPass = (status: number): boolean =>
   status === 408 || status === 409 || status === 425 || status === 429 || status >= 500;
 
-/** An account without money answers 429, and goes on to. */
-const isOutOfQuota = (text: string): boolean => /"insufficient_quota"/.test(text);
+/**
+ * An account without money answers 429, and goes on to; so does one whose limit for a minute is
+ * less than the request.
+ */
+const isForGood = (text: string): boolean => /"insufficient_quota"|"Request too large/.test(text);
 
 /**
  * What a status that is no success means, or a 200 whose body is an error.
@@ -121,7 +124,7 @@ export function failureOf(
       { remedy: 'Pass the last address as baseUrl.', details: { status, kind: 'setup' } },
     );
   }
-  if (mayPass(status) && !isOutOfQuota(text)) {
+  if (mayPass(status) && !isForGood(text)) {
     const error = new AttuneError(
       'DATA_LLM_UNREACHABLE',
       `${address} answered ${status} ${words}.`,

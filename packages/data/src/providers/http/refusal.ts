@@ -11,9 +11,9 @@ const SETUP_STATUSES = new Set([401, 402, 404, 405, 407, 410]);
 const SETUP =
   /api.?key|model_not_found|model .{0,80}(?:does not exist|not found)|(?:unsupported|unknown|unrecognized)_(?:parameter|value|argument)|insufficient_quota|billing|deactivated/i;
 const CONTENT =
-  /content.?(?:filter|policy|management)|moderation|flagged|\bsafety\b|responsible.?ai/i;
+  /content.?(?:filter|policy|management|exists.risk)|inappropriate|data_inspection|moderation|flagged|\bsafety\b|responsible.?ai/i;
 const LENGTH =
-  /context.?(?:length|window|size)|maximum (?:context|input|prompt)|too (?:long|many (?:input )?tokens)|exceed\w* .{0,40}(?:token|length|context)|above_max_length/i;
+  /context.?(?:length|window|size)|maximum (?:context|input|prompt)|too (?:long|many (?:input )?tokens)|exceed\w* .{0,40}(?:token|length|context)|above_max_length|request too large|tokens?`? must be (?:<=|less|at most)/i;
 
 /**
  * What a status that will not pass means, by itself and by the endpoint's words. Fields that may
