@@ -2,7 +2,12 @@ import type { Attune } from '@attune/core';
 import { AttuneError, type PlainJson } from '@attune/core/util';
 import type { StageCache } from '../contract/dataStage.js';
 import { cachedProvider } from './cachedProvider.js';
-import type { LLMCompletion, LLMProvider, LLMRequest } from './llmProvider.js';
+import {
+  isLLMProvider,
+  type LLMCompletion,
+  type LLMProvider,
+  type LLMRequest,
+} from './llmProvider.js';
 import { type ProviderChoice, resolveProvider } from './providerChoice.js';
 import { type Refusal, refusalOf } from './refusal.js';
 import { type LLMSpending, SpendingCount } from './spending.js';
@@ -128,4 +133,4 @@ function allRefused(last: AttuneError, where: string, count: number): AttuneErro
 
 /** What kept rows of a stage depend on, for the provider in its options. */
 export const providerFingerprint = async (choice: ProviderChoice): Promise<PlainJson> =>
-  typeof choice.fingerprint === 'function' ? await choice.fingerprint() : (choice as PlainJson);
+  isLLMProvider(choice) ? choice.fingerprint() : (choice as unknown as PlainJson);

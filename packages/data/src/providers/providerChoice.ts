@@ -59,7 +59,10 @@ export const builtinProviders: readonly LLMProviderKind[] = [openai, local];
 /** A provider, or its type with its options: `{ type: 'openai', baseUrl, model, apiKeyEnv }`. */
 export type ProviderChoice =
   | LLMProvider
-  | ({ readonly type: string } & Readonly<Record<string, unknown>>);
+  | ({ readonly type: 'openai' } & OpenAIProviderOptions)
+  | ({ readonly type: 'local' } & LocalProviderOptions)
+  // A plugin's. An editor still offers the names above.
+  | ({ readonly type: string & Record<never, never> } & Readonly<Record<string, unknown>>);
 
 /** For shapes of options. */
 export const providerChoice = inFiles(
