@@ -96,13 +96,14 @@ export const selfInstructStage = defineDataStage({
       const item = await held.at(index);
       const ask = askOf(item.row);
       if (ask) {
-        seeds.push({ text: ask.instruction, index });
+        // Rows that are held out are never shown; what is like them is filtered all the same.
+        if ((item.split ?? 'train') === 'train') seeds.push({ text: ask.instruction, index });
         pool.add(ask.instruction);
       }
       yield item;
     }
     if (seeds.length === 0) {
-      context.warn('no row asks anything: there is nothing to make instructions after.');
+      context.warn('no row of train asks anything: there is nothing to make instructions after.');
       return;
     }
     const asking = askingOf(parsed.provider, parsed.onRefusal, context, WHERE);
@@ -287,12 +288,13 @@ async function answered(
 /**
  * Adds new instructions that a model makes up after examples from the rows, with its answers.
  *
- * All rows stay, and come first. New ones have the format of one row that was shown, its origin and
- * its other columns, and a column `augmentation` with the request and the origins of all examples.
- * Filtered by the rules of the authors' code are instructions "too short", "too long", with an "odd
- * first character", a "blocked word", a "blocked start", or "like another" of the rows and of the
- * new ones by ROUGE-L; and those whose answer is empty, filtered, cut off (it ends with a colon,
- * too) or a refusal, or whose request the provider refuses. They count as added and as dropped.
+ * All rows stay, and come first. After a split the examples are of train alone. New ones have the
+ * format of one row that was shown, its origin and its other columns, and a column `augmentation`
+ * with the request and the origins of all examples. Filtered by the rules of the authors' code are
+ * instructions "too short", "too long", with an "odd first character", a "blocked word", a "blocked
+ * start", or "like another" of the rows and of the new ones by ROUGE-L; and those whose answer is
+ * empty, filtered, cut off (it ends with a colon, too) or a refusal, or whose request the provider
+ * refuses. They count as added and as dropped.
  *
  * @see Wang et al., "Self-Instruct: Aligning language models with self-generated instructions",
  *   arXiv:2212.10560

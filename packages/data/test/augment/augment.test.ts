@@ -279,6 +279,22 @@ describe('selfInstruct', () => {
     expect(other.report.dropped).toEqual(report.dropped);
   });
 
+  test('after a split, examples are of train alone, and what is like the others is filtered', async () => {
+    const provider = scripted(() => `1. ${seeds[9]!.instruction}\n2. Name three slow rivers here`);
+    const split = seeds.map((row, i) => ({
+      row,
+      origin: { file: 'a', row: i },
+      split: i < 5 ? ('train' as const) : ('test' as const),
+    }));
+    const options = { provider, count: 1, maxRequests: 1, answer: false };
+    const { report } = await selfInstruct(split, options);
+    const [{ messages }] = provider.requests as [(typeof provider.requests)[0]];
+    for (const letter of 'fghij') expect(messages[0]!.content).not.toContain(`subject ${letter}`);
+    expect(messages[0]!.content).toContain('subject e');
+    expect(report.dropped).toEqual({ 'like another': 1 });
+    expect(report.added).toEqual({ 'made up': 2 });
+  });
+
   test('says when it gives up', async () => {
     const provider = scripted(() => 'I have no ideas.');
     const { rows: all, report } = await selfInstruct(seeds, { provider, count: 3, maxRequests: 2 });
@@ -287,7 +303,7 @@ describe('selfInstruct', () => {
       /0 of 3 instructions came of 2 requests; 0 were filtered. 2 replies have no list/,
     );
     const none = await selfInstruct([{ text: 'x' }], { provider, count: 3 });
-    expect(none.report.warnings[0]).toMatch(/no row asks anything/);
+    expect(none.report.warnings[0]).toMatch(/no row of train asks anything/);
   });
 });
 
