@@ -271,6 +271,8 @@ export function stageNamed(name: string, attune: Attune | null): DataStage {
   throw new AttuneError(
     'DATA_STAGE_UNKNOWN',
     `there is no stage "${name}".${near === undefined ? '' : ` Did you mean "${near}"?`}`,
-    { remedy: `Stages: ${known.sort().join(', ')}. A plugin's are found through { attune }.` },
+    {
+      remedy: `Stages: ${known.sort().join(', ')}. A plugin's are found through { attune }, or --plugin of the command.`,
+    },
   );
 }

@@ -119,6 +119,8 @@ function kindNamed(type: string, attune: Attune | null, where: string): LLMProvi
   throw new AttuneError(
     'DATA_PROVIDER_UNKNOWN',
     `${where}: there is no provider "${type}".${near === undefined ? '' : ` Did you mean "${near}"?`}`,
-    { remedy: `Providers: ${known.sort().join(', ')}. A plugin's are found through { attune }.` },
+    {
+      remedy: `Providers: ${known.sort().join(', ')}. A plugin's are found through { attune }, or --plugin of the command.`,
+    },
   );
 }
