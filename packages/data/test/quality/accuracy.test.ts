@@ -40,6 +40,13 @@ describe('code that parses as what it claims to be', () => {
     ['python', 'try:\n    pass\nexcept* ValueError as e:\n    raise X from e'],
     ['python', 'with (open("a") as f, open("b") as g):\n    pass'],
     ['python', 'type P[T] = list[T]\nclass A[T: int]:\n    ...\nprint(f"{d["a"]} {f"{x}"}")'],
+    ['python', 'def f(x):\n    # your code\n\nclass A:\n    # TODO'],
+    ['python', '"a": 1,\n"b": [2],'],
+    ['python', 'x=1, y=2'],
+    ['python', 'def f(x: int) -> int'],
+    ['python', '@a.b(c)(d)\n@e[0].f\ndef g(): pass'],
+    ['json', '{ "name": string, "age": number }'],
+    ['json', 'POST /a HTTP/1.1\nAccept: */*\n\n{"a": 1}'],
     ['python', '# A session\n>>> add(1, 2)\n3'],
     ['python', 'In [1]: import os\n\nIn [2]: os.getcwd()\nOut[2]: "/home"'],
     ['python', 'files = !ls\nnp.sum?\n?df\nimport x'],
@@ -82,6 +89,8 @@ describe('code that does not parse', () => {
     ['json', '{"a": undefined}', 'json, line 3, column 7'],
     ['json', '{"a" 1}', 'json, line 3, column 6'],
     ['json', '{"a": "\\x41"}', 'json, line 3, column 7: unexpected ""\\x41"}"'],
+    ['python', 'def f():\nreturn 1', 'python, line 4, column 1: unexpected "return 1"'],
+    ['python', '# all of them\nfor x in y:\nprint(x)', 'python, line 5, column 1'],
     ['tsx', 'const a = <div>;', 'tsx, line 3, column 16: Unexpected token'],
   ])('%s %j', async (language, code, detail) => {
     expect(await found(block(language, code))).toContain(`code does not parse: ${detail}`);
@@ -159,3 +168,18 @@ test('JSON of any depth is scanned', () => {
   ])
     expect(scanJson(text).errorAt, text).not.toBeNull();
 });
+
+test('long code of the worst kind costs no more than its length', async () => {
+  const began = process.cpuUsage();
+  for (const [language, unit] of [
+    ['js', 'x = "'],
+    ['python', 'if a:\n'],
+    ['python', 'def f():\n# x\n'],
+    ['json5', '{a:'],
+  ] as const)
+    await found(block(language, unit.repeat(150_000 / unit.length)));
+  expect(process.cpuUsage(began).user / 1e6).toBeLessThan(5);
+  const long = 'b();\n'.repeat(10_000);
+  expect(await found(block('js', `const a = 1;\nconst a = 2;\n${long}`))).toBeNull();
+  expect(await found(block('js', `${long}(`))).toContain('code does not parse');
+}, 30_000);

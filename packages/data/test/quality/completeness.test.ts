@@ -50,6 +50,7 @@ describe('whole answers stay', () => {
     ['a word about it', 'Write a TODO list with three items.'],
     ['reasoning', '<think>\nHm.\n</think>\nYes.'],
     ['a word about a tag', 'Use the <think> tag for it.'],
+    ['a word about a formula', 'Use \\begin{align} to start several lines.'],
     ['a bare table', 'It is so. See:\n\n| a | b |\n|---|---|\n| 1 | 2 |'],
   ])('%s', async (_name, text) => {
     expect(await answer(text)).toBeNull();

@@ -37,6 +37,41 @@ describe('consistency', () => {
     expect(report.facts.answerStyles).toHaveLength(2);
   });
 
+  test('what the question asks for is not odd', async () => {
+    const asking = (thing: string, how: string) =>
+      `Tell me about the ${thing} number 7 of your neighbour${how}.`;
+    // Each has a word of its own, as questions have.
+    const tell = (i: number) => ({
+      prompt: asking(
+        THINGS[i % 10]!,
+        ` called x${'abcdefghij'[i % 10]}${'klmnopqrstuvwxyzabcd'[Math.floor(i / 10)]}`,
+      ),
+      completion: `The ${THINGS[i % 10]} is red. It has the size ${i}.`,
+    });
+    const asked = [
+      { prompt: asking('chair', ' as JSON'), completion: '{"a": 1}' },
+      { prompt: asking('chair', ' in how many words'), completion: '42' },
+      { prompt: asking('door', ' in Russian'), completion: 'Она красная.' },
+      {
+        prompt: asking(
+          'door',
+          ': как она выглядит сегодня и какого она цвета, скажи мне сейчас же пожалуйста, дорогой друг',
+        ),
+        completion: 'Она красная.',
+      },
+    ];
+    const odd = [
+      { prompt: asking('chair', ''), completion: '{"a": 1}' },
+      { prompt: asking('door', ''), completion: 'Она красная.' },
+    ];
+    const given = [...Array.from({ length: 200 }, (_, i) => tell(i)), ...asked, ...odd];
+    const { dropped } = await quality(given, { checks: [{ name: 'consistency', clusters: 1 }] });
+    expect(dropped.map(({ row, reason }) => [row.origin.row, reason])).toEqual([
+      [204, 'odd format'],
+      [205, 'odd script'],
+    ]);
+  });
+
   test('nothing is odd in small clusters, in mixed ones, and in clean data', async () => {
     const odd = { ...rows[0]!, completion: 'It is 201.' };
     expect((await quality(rows, { checks })).dropped).toEqual([]);

@@ -19,6 +19,8 @@ export function placeOf(text: string, offset: number): { line: number; column: n
 
 /** Longer code is not judged. */
 export const LONGEST_CODE = 200_000;
+/** Longer code is no excerpt of something. */
+export const LONGEST_EXCERPT = 20_000;
 
 /** Lines of a diff: what was there and what is there now. */
 const DIFF_LINE = /^[+-](?![+-])/m;

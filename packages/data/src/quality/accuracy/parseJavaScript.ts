@@ -3,6 +3,7 @@ import {
   afterDiff,
   type CodeProblem,
   isPartialAt,
+  LONGEST_EXCERPT,
   showsError,
   withoutCommands,
 } from './codeProblem.js';
@@ -34,7 +35,6 @@ const ANYWHERE: ParserOptions = {
   allowSuperOutsideMethod: true,
   allowUndeclaredExports: true,
   allowYieldOutsideFunction: true,
-  errorRecovery: true,
 };
 
 /** What an excerpt may be the inside of. */
@@ -75,7 +75,10 @@ export function javaScriptProblem(code: string, dialect: Dialect): CodeProblem |
   if (problem === null || isPartialAt(code, problem.line, true)) return null;
   if (isTranscript(code) || showsError(code)) return null;
   const around = dialect === 'typescript' ? [...AROUND, ...AROUND_TYPES] : AROUND;
-  if (around.some(([before, after]) => firstProblem(before + code + after, dialect) === null))
+  if (
+    code.length <= LONGEST_EXCERPT &&
+    around.some(([before, after]) => firstProblem(before + code + after, dialect) === null)
+  )
     return null;
   const diff = afterDiff(code);
   if (diff !== null && firstProblem(diff, dialect) === null) return null;
@@ -104,12 +107,15 @@ function firstProblem(code: string, dialect: Dialect): CodeProblem | null {
 
 function problemOf(code: string, options: ParserOptions): CodeProblem | null {
   try {
-    const { errors } = parse(code, options);
+    // To go on behind an error costs the square of their number.
+    const errorRecovery = code.length <= LONGEST_EXCERPT;
+    const { errors } = parse(code, { ...options, errorRecovery });
     const error = errors?.find(({ reasonCode }) => !OF_MEANING.has(reasonCode));
     return error === undefined ? null : toProblem(error);
   } catch (error) {
     // Nested deeper than the parser can go: it says nothing about the code.
     if (error instanceof RangeError) return null;
+    if (OF_MEANING.has((error as { readonly reasonCode?: string }).reasonCode ?? '')) return null;
     return toProblem(error as { readonly message: string });
   }
 }

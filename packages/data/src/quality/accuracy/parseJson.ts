@@ -9,11 +9,15 @@ const ALLOWED: Readonly<Record<string, readonly JsonExtra[]>> = {
   jsonl: [],
 };
 
+/** A request or an answer of a server, shown with its head. */
+const HTTP = /^\s*(?:HTTP\/[\d.]+ \d|(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) \S)/;
+
 /** What is wrong with JSON, JSON with comments, JSON5 or JSON lines. null: nothing. */
 export function jsonProblem(
   code: string,
   claim: 'json' | 'jsonc' | 'json5' | 'jsonl',
 ): CodeProblem | null {
+  if (HTTP.test(code)) return null;
   const scan = scanJson(code, claim === 'json5');
   // Pairs without the object around them are a common excerpt.
   const isExcerpt = scan.errorAt !== null && /^\s*"[^"\n]*"\s*:/.test(code);

@@ -4,6 +4,7 @@ import {
   afterDiff,
   type CodeProblem,
   isPartialAt,
+  LONGEST_EXCERPT,
   placeOf,
   showsError,
   withoutCommands,
@@ -19,6 +20,13 @@ export function pythonProblem(code: string): CodeProblem | null {
   if (problem === null || isPartialAt(read, problem.line) || showsError(code)) return null;
   const diff = afterDiff(code);
   if (diff !== null && firstProblem(dedented(diff)) === null) return null;
+  if (
+    read.length <= LONGEST_EXCERPT &&
+    AROUND.some(([before, after]) => firstProblem(before + read.trimEnd() + after) === null)
+  )
+    return null;
+  const filled = withBodies(read);
+  if (filled !== read && firstProblem(filled) === null) return null;
   const modern = fromPython2(read);
   if (modern !== read && firstProblem(modern) === null)
     return { ...problem, message: 'it is Python 2', isRelative: true };
@@ -26,6 +34,35 @@ export function pythonProblem(code: string): CodeProblem | null {
   if (rest !== null && firstProblem(rest) === null)
     return { ...problem, message: 'it has a command of a shell', isRelative: true };
   return problem;
+}
+
+/** What an excerpt may be the inside of: a dictionary, a call, a list; or a signature alone. */
+const AROUND: readonly (readonly [before: string, after: string])[] = [
+  ['{', '\n}'],
+  ['f(', '\n)'],
+  ['[', '\n]'],
+  ['', ': pass'],
+];
+
+const OPENS_BODY =
+  /^([ \t]*)(?:async[ \t]+)?(?:def|class|if|elif|else|for|while|try|except|finally|with)\b.*:[ \t]*(?:#.*)?$/;
+
+/** Bodies that are a comment for the reader to fill in, with a statement. */
+function withBodies(code: string): string {
+  const filled: string[] = [];
+  // From the end: what stands behind a line, and how far the statement behind it is indented.
+  let isComment = false;
+  let below = 0;
+  for (const line of code.split('\n').reverse()) {
+    const indent = OPENS_BODY.exec(line)?.[1];
+    if (indent !== undefined && isComment && below <= indent.length)
+      filled.push(`${indent}    pass`);
+    filled.push(line);
+    const isStatement = !/^[ \t]*(?:#.*)?$/.test(line);
+    if (isStatement) below = /^[ \t]*/.exec(line)![0].length;
+    isComment = !isStatement && (isComment || line.trim() !== '');
+  }
+  return filled.reverse().join('\n');
 }
 
 /**
@@ -39,6 +76,7 @@ const withoutQuirks = (code: string): string =>
       /^([ \t]*(?:async[ \t]+)?with[ \t]*\()([^:]{1,2000}\)[ \t]*:)/gm,
       (_all, begin: string, items: string) => begin + items.replace(/\bas\b/g, ' ,'),
     )
+    .replace(/^([ \t]*@)[\w.]+(?:\[.*|\(.*\)[(.[].*)$/gm, '$1x')
     .replace(/\byield(?=[ \t]*(?:$|[)\]},#;]))/gm, 'None ')
     .replace(
       /(?<![\w.])(\d{1,20})\.(?=[ \t]*(?:$|[)\]},:*/+-]))/gm,

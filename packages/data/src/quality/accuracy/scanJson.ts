@@ -32,6 +32,8 @@ const SPACE = /[\s\ufeff]+/y;
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const NUMBER5 =
   /^[+-]?(?:0[xX][\da-fA-F]+|Infinity|NaN|(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)$/;
+/** What a sketch of JSON has for a value. */
+const TYPES = /^(?:string|number|integer|boolean|object|array|any|str|int|float|bool|date)$/;
 const ESCAPES = /^"(?:[^\\\t\r]|\\(?:["\\/bfnrt]|u[\da-fA-F]{4}))*"$/;
 
 /**
@@ -126,6 +128,10 @@ function isScalar(token: string, isKey: boolean, extras: Set<JsonExtra>): boolea
     return /^[\p{L}_$][\p{L}\p{M}\p{N}_$-]*$/u.test(token);
   }
   if (token === 'true' || token === 'false' || token === 'null' || NUMBER.test(token)) return true;
+  if (TYPES.test(token)) {
+    extras.add('ellipsis');
+    return true;
+  }
   if (!NUMBER5.test(token)) return false;
   extras.add('bare word');
   return true;

@@ -62,7 +62,8 @@ function unclosedEnvironment(prose: string): string | null {
   for (const [, word, name] of prose.matchAll(/\\(begin|end)\{([a-z]{1,20}\*?)\}/g))
     if (word === 'begin') open.push(name!);
     else if (open.at(-1) === name) open.pop();
-  return open.at(-1) ?? null;
+  // With the end of a sentence behind it, it is spoken of.
+  return /[.!?。]["')]*\s*$/.test(prose) ? null : (open.at(-1) ?? null);
 }
 
 /** An answer that is JSON up to a place where it stops. */

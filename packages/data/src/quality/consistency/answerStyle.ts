@@ -27,6 +27,32 @@ export function answerStyle(answer: string): AnswerStyle {
   };
 }
 
+/** Questions that ask for an answer of such a format. */
+const ASKS_FOR: Readonly<Record<string, RegExp>> = {
+  JSON: /\bjson\b/i,
+  XML: /\b(?:xml|html|svg)\b/i,
+  'code block':
+    /\b(?:code|function|script|program|class|method|query|command|regex|snippet|implement|javascript|typescript|python|sql)\b/i,
+  table: /\b(?:table|tabular|columns?|markdown)\b/i,
+  number:
+    /\bhow (?:many|much|old|long|far|tall|big|fast)\b|\b(?:numbers?|calculate|compute|sum|count|percent\w*|year|solve|evaluate|value|round|average|digits?)\b|\d\s*[-+*/×÷^%]\s*\d/i,
+};
+
+/** Questions that ask for another language. */
+const ASKS_FOR_LANGUAGE =
+  /\b(?:translat\w*|chinese|japanese|russian|arabic|korean|hindi|ukrainian)\b/i;
+
+/** Characters of the end of a prompt that are read. */
+const ASKED = 2000;
+
+/** Whether the question asks for what would else be odd. */
+export function isAskedFor(side: keyof AnswerStyle, style: string, prompt: string): boolean {
+  const asked = prompt.slice(-ASKED);
+  if (side === 'format') return ASKS_FOR[style]?.test(asked) ?? false;
+  if (side === 'tag') return /\bboxed|<answer>|\banswer:|####/i.test(asked);
+  return ASKS_FOR_LANGUAGE.test(asked) || scriptOf(asked.slice(-400)) === style;
+}
+
 function formatOf(text: string): string {
   if (isJson(text)) return 'JSON';
   if (/^<(?:\?xml|!doctype|[a-z][\w-]{0,30}(?:\s[^>]{0,200})?>)/i.test(text) && text.endsWith('>'))

@@ -9,7 +9,7 @@ import {
   worstOf,
 } from '../qualityCheck.js';
 import type { QualityRow } from '../qualityRow.js';
-import { type AnswerStyle, answerStyle, STYLE_SIDES } from './answerStyle.js';
+import { type AnswerStyle, answerStyle, isAskedFor, STYLE_SIDES } from './answerStyle.js';
 
 const consistencyShape = {
   /**
@@ -36,8 +36,9 @@ type Rules = z.output<z.ZodObject<typeof consistencyShape>>;
 /**
  * Whether answers to one kind of question are written in one way. Questions are clustered by their
  * words; where nearly all answers of a cluster agree in a side of their style, the few others are
- * odd. Sides: the format (JSON, XML, a code block, a table, a number, text), the tag that marks the
- * result ("#### 42", \boxed, <answer>, "Answer:"), the script.
+ * odd, unless the question asks for it ("as JSON"). Sides: the format (JSON, XML, a code block, a
+ * table, a number, text), the tag that marks the result ("#### 42", \boxed, <answer>, "Answer:"),
+ * the script.
  *
  * Score: the share of the cluster that is written as this answer is, by the share of the style that
  * leads, where that one has the agreement; the lowest of the sides; else 1. Reasons: "odd format",
@@ -112,7 +113,11 @@ class ConsistencyJudge implements QualityJudge {
       // A question at the rim of its cluster may be of another kind.
       if (cosine < (RIM * cosines) / size) return FAULTLESS;
       const style = answerStyle(answer);
-      return worstOf(STYLE_SIDES.map((side) => this.#verdict(center, side, style[side])));
+      const verdicts = STYLE_SIDES.map((side) => {
+        const verdict = this.#verdict(center, side, style[side]);
+        return verdict.score < 1 && isAskedFor(side, style[side], prompt) ? FAULTLESS : verdict;
+      });
+      return worstOf(verdicts);
     });
   }
 
