@@ -56,7 +56,7 @@ test('help fits a terminal; what is wrong is said', async () => {
   const wrong = [
     [[config, 'x'], '"x" is one argument too many'],
     [[config, '--ovewrite'], 'ovewrite'],
-    [[join(folder, 'none.yaml')], 'none.yaml cannot be read'],
+    [[join(folder, 'none.yaml')], 'none.yaml does not exist'],
   ] as const;
   for (const [args, message] of wrong) {
     const run = await attune('data', ...args);

@@ -6,7 +6,7 @@ import type { ReadRow } from '../contract/dataRow.js';
 import { type DataPipeline, pipeline, stageNamed } from '../pipeline/pipeline.js';
 import { runShape } from '../pipeline/runOptions.js';
 import type { StageProgress } from '../pipeline/runStages.js';
-import type { PipelineWriteOptions } from '../pipeline/writePipeline.js';
+import { type PipelineWriteOptions, writeShape } from '../pipeline/writePipeline.js';
 import { namedRows } from '../sources/namedRows.js';
 import type { RowFiles } from '../sources/rowFiles.js';
 import { builtinStages } from '../stages/index.js';
@@ -42,6 +42,9 @@ export interface PlannedDataPipeline {
 type Path = readonly PropertyKey[];
 
 const KEYS = ['seed', 'sources', 'stages', 'output'];
+/** More are not written by hand, and would take minutes to check. */
+const MAX_STAGES = 1000;
+
 const OUTPUT_KEYS = ['folder', 'overwrite', 'cacheDir'];
 
 /**
@@ -77,9 +80,13 @@ export async function planDataPipeline(
     );
   checkKeys(value, KEYS, yaml, []);
   const { seed = 0, sources, stages = [], output } = value;
-  if (!Number.isSafeInteger(seed)) throw yaml.error(['seed'], 'seed is to be a whole number.');
+  if (!Number.isSafeInteger(seed) || (seed as number) < 0)
+    throw yaml.error(['seed'], 'seed is to be a whole number from 0 on.');
   if (!Array.isArray(stages))
     throw yaml.error(['stages'], 'stages is to be a list: "- validate: { schema: messages }".');
+  if (stages.length > MAX_STAGES)
+    throw yaml.error(['stages'], `stages has ${stages.length} entries; at most ${MAX_STAGES}.`);
+  const written = outputOf(output, yaml);
   const found = sourcesOf(sources, yaml);
   const source = found.length === 1 ? found[0]!.rows : new AllFiles(found.map(({ rows }) => rows));
   const { attune = null } = options;
@@ -104,7 +111,7 @@ export async function planDataPipeline(
     hub: found.flatMap(({ hub }) => hub ?? []),
     stages: planned,
     needsDevice,
-    ...outputOf(output, yaml),
+    ...written,
   };
 }
 
@@ -227,8 +234,8 @@ function outputOf(
   output: unknown,
   yaml: YamlFile,
 ): Pick<PlannedDataPipeline, 'folder' | 'writeOptions'> {
-  if (typeof output === 'string') return { folder: output, writeOptions: {} };
-  if (!isPlainObject(output) || typeof output.folder !== 'string')
+  if (isFolder(output)) return { folder: output, writeOptions: {} };
+  if (!isPlainObject(output) || !isFolder(output.folder))
     throw yaml.error(
       ['output'],
       'output is missing: the folder to write.',
@@ -239,5 +246,11 @@ function outputOf(
   const writeOptions = Object.fromEntries(
     Object.entries(rest).map(([key, item]) => [snakeToCamel(key), item]),
   );
+  at(yaml, ['output'], () => parseOptions(outputSchema, writeOptions, { where: 'output' }));
   return { folder, writeOptions };
 }
+
+const isFolder = (value: unknown): value is string =>
+  typeof value === 'string' && value.trim() !== '';
+
+const outputSchema = z.strictObject(writeShape);

@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { AttuneError } from '@attune/core';
+import { openRegular } from '@attune/core/io';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 
 /** Aliases that a file may use: one that grows without end is refused. */
@@ -19,35 +19,25 @@ export class YamlFile {
 
   /** @throws DATA_YAML with line and column */
   static async read(path: string): Promise<YamlFile> {
-    let text: string;
-    try {
-      const bytes = await readFile(path);
-      if (bytes.length > MAX_BYTES)
-        throw new Error(`it has ${bytes.length} bytes, at most ${MAX_BYTES} are read`);
-      text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    } catch (cause) {
-      throw new AttuneError('DATA_YAML', `${path} cannot be read: ${(cause as Error).message}.`, {
-        remedy: 'Give the path of a YAML file.',
-        cause,
-      });
-    }
+    const text = await textOf(path);
     const counter = new LineCounter();
     const document = parseDocument(text, {
       lineCounter: counter,
       merge: true,
       prettyErrors: false,
+      logLevel: 'error',
     });
     const place = (offset: number) => {
       const { line, col } = counter.linePos(offset);
       return `${path}:${line}:${col}`;
     };
-    const [error] = document.errors;
-    if (error)
-      throw yamlError(place(error.pos[0]), `${error.message.split('\n')[0]!.replace(/\.$/, '')}.`);
+    // A tag that nobody knows is a warning there, and what it stands for would be guessed.
+    const [error] = [...document.errors, ...document.warnings];
+    if (error) throw yamlError(place(error.pos[0]), said(error));
     try {
       return new YamlFile(path, document.toJS({ maxAliasCount: MAX_ALIASES }), document, counter);
     } catch (cause) {
-      throw yamlError(path, `${(cause as Error).message}.`);
+      throw yamlError(path, said(cause as Error));
     }
   }
 
@@ -67,5 +57,43 @@ export class YamlFile {
   }
 }
 
+const REMEDY = 'Give the path of a YAML file.';
+
+/** @throws DATA_YAML for what is no file of text: a folder, a pipe, a device */
+async function textOf(path: string): Promise<string> {
+  const file = await openRegular(path, { code: 'DATA_YAML', remedy: REMEDY });
+  try {
+    const { size } = await file.stat();
+    if (size > MAX_BYTES) throw new Error(`it has ${size} bytes, at most ${MAX_BYTES} are read`);
+    const bytes = new Uint8Array(size);
+    let length = 0;
+    for (let last = -1; length < size && last !== 0; length += last)
+      last = (await file.read(bytes, length, size - length, length)).bytesRead;
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length));
+  } catch (cause) {
+    const message = `${path} cannot be read: ${(cause as Error).message}.`;
+    throw new AttuneError('DATA_YAML', message, { remedy: REMEDY, cause });
+  } finally {
+    await file.close();
+  }
+}
+
+/** What is wrong with a text, in one line. */
+function said({ name, code, message }: Error & { readonly code?: unknown }): string {
+  if (code === 'MULTIPLE_DOCS') return 'a second document begins here; a pipeline is one.';
+  if (name === 'RangeError' || message.startsWith('Maximum call stack'))
+    return 'it is nested too deeply.';
+  return `${message.split('\n')[0]!.replace(/\.$/, '')}.`;
+}
+
+/** Text of a file says nothing to a terminal but what is read. */
+const visible = (text: string): string =>
+  text.replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (c) =>
+    c === '\n' ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
 const yamlError = (place: string, message: string, remedy = 'Mend that line.'): AttuneError =>
-  new AttuneError('DATA_YAML', `${place}: ${message}`, { remedy, details: { place } });
+  new AttuneError('DATA_YAML', `${place}: ${visible(message)}`, {
+    remedy: visible(remedy),
+    details: { place },
+  });

@@ -268,6 +268,24 @@ describe('what is wrong is said with its place', () => {
       /:3:\d+: quality: checks\[0\] is "completness"/,
     ],
     ['sources: [DIR/a.jsonl, DIR/no*.x]\noutput: x\n', /:1:\d+: fromFiles: no file matches/],
+    ['seed: -1\nsources: DIR/a.jsonl\noutput: x\n', /:1:7: seed is to be a whole number from 0 on/],
+    ["sources: DIR/a.jsonl\noutput: ''\n", /:2:9: output is missing/],
+    [
+      'sources: DIR/a.jsonl\noutput: { folder: x, overwrite: yes please }\n',
+      /:2:\d+: output: overwrite is "yes please"/,
+    ],
+    [
+      'sources: DIR/a.jsonl\noutput: { folder: x, cache_dir: 7 }\n',
+      /:2:\d+: output: cacheDir is 7/,
+    ],
+    ["sources: !!js/function 'DIR/a.jsonl'\noutput: x\n", /:1:10: Unresolved tag/],
+    ['sources: DIR/a.jsonl\noutput: x\n---\nsources: x\n', /:3:1: a second document begins here/],
+    ['"\\x1b[31mred": 1\nsources: DIR/a.jsonl\noutput: x\n', /there is no key "\\u001b\[31mred"/],
+    [`sources: ${'['.repeat(5000)}\n`, /it is nested too deeply/],
+    [
+      `sources: DIR/a.jsonl\noutput: x\nstages:\n${'  - dedupe\n'.repeat(1001)}`,
+      /:4:\d+: stages has 1001 entries; at most 1000/,
+    ],
     ['seed: many\nsources: DIR/a.jsonl\noutput: x\n', /:1:7: seed is to be a whole number/],
     [
       'sources: DIR/a.jsonl\noutput: { folder: x, over_write: true }\n',
@@ -279,9 +297,9 @@ describe('what is wrong is said with its place', () => {
   });
 
   test('a file that is none', async () => {
-    await expect(planDataPipeline(at('none.yaml'))).rejects.toThrow(
-      /none\.yaml cannot be read: ENOENT/,
-    );
+    await expect(planDataPipeline(at('none.yaml'))).rejects.toThrow(/none\.yaml /);
+    for (const none of [folder, '/dev/zero'])
+      await expect(planDataPipeline(none)).rejects.toThrow(/DATA_YAML: .*YAML file/s);
     await writeFile(at('bytes.yaml'), new Uint8Array([0xff, 0xfe, 0x00]));
     await expect(planDataPipeline(at('bytes.yaml'))).rejects.toThrow(/bytes\.yaml cannot be read/);
   });
