@@ -1,5 +1,6 @@
 import { type FileHandle, mkdir, mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { AttuneError } from '@attune/core';
 import type { DataRow } from '../contract/dataRow.js';
 import type { HeldRows } from '../contract/dataStage.js';
 import { RowLines } from './rowLines.js';
@@ -12,6 +13,7 @@ const BLOCK = 2 ** 20;
  *
  * @param lines numbers the files that rows come from
  * @param onBytes is given all that is written, as it is
+ * @throws DATA_HELD_ROWS when the folder cannot be written
  */
 export async function holdRows(
   rows: AsyncIterable<DataRow>,
@@ -19,11 +21,13 @@ export async function holdRows(
   lines = new RowLines(),
   onBytes?: (bytes: Buffer) => void,
 ): Promise<HeldRows> {
-  await mkdir(folder, { recursive: true });
-  const own = await mkdtemp(join(folder, 'rows-'));
-  const file = await open(join(own, 'rows.jsonl'), 'w+');
+  const [own, file] = await holding(folder, async () => {
+    await mkdir(folder, { recursive: true });
+    const path = await mkdtemp(join(folder, 'rows-'));
+    return [path, await open(join(path, 'rows.jsonl'), 'w+')] as const;
+  });
   try {
-    const ends = await writeRows(rows, file, lines, onBytes);
+    const ends = await writeRows(rows, file, folder, lines, onBytes);
     return new FileRows(own, file, lines, ends);
   } catch (error) {
     await file.close();
@@ -32,9 +36,23 @@ export async function holdRows(
   }
 }
 
+/** Not the output is what cannot be written: the folder has another disk, and another remedy. */
+async function holding<T>(folder: string, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (cause) {
+    throw new AttuneError(
+      'DATA_HELD_ROWS',
+      `rows cannot be held in ${folder}: ${(cause as Error).message}.`,
+      { remedy: 'Free space there, or have temporary files elsewhere (TMPDIR).', cause },
+    );
+  }
+}
+
 async function writeRows(
   rows: AsyncIterable<DataRow>,
   file: FileHandle,
+  folder: string,
   lines: RowLines,
   onBytes?: (bytes: Buffer) => void,
 ): Promise<Float64Array> {
@@ -44,7 +62,7 @@ async function writeRows(
   let pending: Buffer[] = [];
   let size = 0;
   const flush = async () => {
-    const { bytesWritten } = await file.writev(pending);
+    const { bytesWritten } = await holding(folder, () => file.writev(pending));
     if (bytesWritten !== size) throw new Error(`the disk took ${bytesWritten} of ${size} bytes`);
     pending = [];
     size = 0;
