@@ -28,9 +28,12 @@ const OPEN_WORDS = bySet({
 });
 /** Words that end a sentence now and then: "where they are", "made of". */
 const OPENING_WORDS = bySet({
-  en: 'whose which from into than its of if whether between during toward towards is are was were',
+  en: 'whose which from into than its of if whether between during toward towards is are was were to for with by at as that',
   de: 'das oder',
 });
+
+/** A clause that has begun: "France, which". */
+const JOINED = /,\s+(?:which|who|whose|where|but|so|und|aber|weil|mais|pero)$/i;
 
 /** Words of one script: no other language has them. */
 const OPEN_IN_SCRIPT = new Set(
@@ -61,8 +64,8 @@ const TAIL = 2000;
 /** Words of a last line that tell a sentence from a name, a title or a signature. */
 const SENTENCE_WORDS = 4;
 /** Sentences with an end from which on the last one is thought to want its end, too. */
-const SURE_SENTENCES = 3;
-/** In a text of so many words two are enough. */
+const SURE_SENTENCES = 2;
+/** In a text of so many words one is enough. */
 const LONG_TEXT = 40;
 
 /**
@@ -97,13 +100,14 @@ export function endingOf(prose: string): Ending {
   const language = voteByWords(wordsOf(bare).slice(0, -1))?.language ?? '';
   if (quoted === 0 && !SPEAKS_OF_WORDS.test(bare)) {
     const detail = `ends in "${tailOf(bare)}"`;
-    if (OPEN_IN_SCRIPT.has(word) || OPEN_WORDS[language]?.has(word)) return { score: 0.2, detail };
+    if (JOINED.test(bare) || OPEN_IN_SCRIPT.has(word) || OPEN_WORDS[language]?.has(word))
+      return { score: 0.2, detail };
     if (OPENING_WORDS[language]?.has(word)) return { score: sentences > 0 ? 0.4 : 0.6, detail };
   }
   if (quoted > 0 || sentences === 0 || isAside(last, words) || isUnmarked(text)) return WHOLE;
   const detail = `the last sentence has no end: "${tailOf(bare)}"`;
   const isSure =
-    sentences >= SURE_SENTENCES || (sentences === 2 && text.split(/\s+/).length >= LONG_TEXT);
+    sentences >= SURE_SENTENCES || (sentences === 1 && text.split(/\s+/).length >= LONG_TEXT);
   return { score: isSure ? 0.4 : 0.6, detail };
 }
 
@@ -168,7 +172,10 @@ const wordsOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{M
 /** How many sentences with an end stand before the last one. */
 function sentencesIn(text: string, last: string): number {
   const before = text.slice(0, text.length - last.length);
-  return `${before.slice(-600)}${last}`.match(/[\p{L}\p{M}\d)"”][.!?…؟।]["”)]*\s/gu)?.length ?? 0;
+  return (
+    `${before.slice(-600)}${last}`.match(/[\p{L}\p{M}\d)"”][.!?…؟।]["”)]*\s+(?!\p{Ll})/gu)
+      ?.length ?? 0
+  );
 }
 
 /** Whether lines before the last one end without a mark, too: a poem, a song, a chat. */
@@ -186,8 +193,9 @@ function linesEnding(text: string, end: RegExp): boolean {
 const RESULT =
   /\b(?:answer|result|solution|total|output|option|choice|sum|value|name|title)\b.{0,40}\b(?:is|are|be|was|called)\s+\S+(?:\s+\S+){0,2}$/i;
 
-/** A line of its own that is no sentence: a title, a signature, a name, a key and its value. */
+/** A line of its own that is no sentence: speech, a title, a signature, a name, a key and value. */
 function isAside(last: string, words: readonly string[]): boolean {
+  if (/^[—–]\s/.test(last)) return true;
   const sentence = lastSentence(last);
   const own = sentence.split(/\s+/).filter((word) => word !== '');
   if (own.length < SENTENCE_WORDS) return true;
