@@ -128,11 +128,16 @@ async function restore(
 
 /** Lines of a file; JSON has no line break within. */
 async function* linesOf(path: string): AsyncGenerator<string> {
-  let rest = '';
+  // The beginning of a line, in pieces: it may be as long as a row is.
+  let begun: string[] = [];
   for await (const chunk of createReadStream(path, { encoding: 'utf8', highWaterMark: 2 ** 20 })) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop()!;
-    yield* lines;
+    const [first, ...others] = (chunk as string).split('\n') as [string, ...string[]];
+    begun.push(first);
+    if (others.length === 0) continue;
+    yield begun.join('');
+    begun = [others.pop()!];
+    yield* others;
   }
+  const rest = begun.join('');
   if (rest !== '') yield rest;
 }
