@@ -3,7 +3,13 @@
  *
  * @module
  */
-export { syncFolder, syncTree, writeFileAtomic, writeFolderAtomic } from '../io/atomic.js';
+export {
+  makeFolder,
+  syncFolder,
+  syncTree,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from '../io/atomic.js';
 export { filesIn } from '../io/filesIn.js';
 export { FolderLock, type LockUse } from '../io/folderLock.js';
 export * from '../io/hfConfig.js';

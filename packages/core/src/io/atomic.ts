@@ -15,6 +15,11 @@ import {
 import { writing } from '../util/diskError.js';
 import { isOrphan, ownerPattern, ownerTag } from './owner.js';
 
+/** A folder, with those around it that are missing. One that is there stays as it is. */
+export async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+}
+
 /**
  * A file is either the old one or the whole new one, also after a crash: written beside its place,
  * fsynced, renamed. Makes the folder if it is missing.

@@ -12,6 +12,19 @@ export type * from './types.js';
 
 const END_SIGNALS: readonly EndSignal[] = ['SIGINT', 'SIGTERM'];
 
+/** A folder and those around it. Not Node's own way, which never comes to an end below /proc. */
+async function makeFolders(path: string): Promise<void> {
+  const isThere = async () => (await files.stat(path).catch(() => null))?.isDirectory() === true;
+  if (await isThere()) return;
+  if (paths.dirname(path) !== path) await makeFolders(paths.dirname(path));
+  try {
+    await files.mkdir(path);
+  } catch (error) {
+    // Another process may have made it in between.
+    if (!(await isThere())) throw error;
+  }
+}
+
 // Looked up at each call: Node's functions may be exchanged, as tests of full disks do.
 const platform: Platform = {
   readFile: (path, encoding) => files.readFile(path, encoding),
@@ -27,7 +40,7 @@ const platform: Platform = {
   rename: (from, to) => files.rename(from, to),
   rm: (path, options) => files.rm(path, options),
   utimes: (path, read, written) => files.utimes(path, read, written),
-  mkdir: (path, options) => files.mkdir(path, options),
+  mkdir: (path, options) => (options?.recursive ? makeFolders(path) : files.mkdir(path)),
   readdir: ((path: string, options: object) => files.readdir(path, options)) as Platform['readdir'],
   statfs: (path) => files.statfs(path),
   hubCacheFolder: getHFHubCachePath,

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeFileAtomic, writeFolderAtomic } from '@attune/core/io';
+import { makeFolder, writeFileAtomic, writeFolderAtomic } from '@attune/core/io';
 import { afterAll, beforeEach, expect, it } from 'vitest';
 
 const made: string[] = [];
@@ -58,4 +58,23 @@ it('what the system refuses names the path and the reason', async () => {
   const refused = new RegExp(`DISK_WRITE: ${path} cannot be written: .*ENOTDIR|EEXIST`);
   await expect(writeFileAtomic(path, '{}')).rejects.toThrow(refused);
   await expect(writeFolderAtomic(path, async () => {})).rejects.toThrow(refused);
+});
+
+it('makes a folder with those around it, however many do so at once', async () => {
+  const folder = join(scratch, 'a/b/c');
+  await Promise.all(Array.from({ length: 8 }, () => makeFolder(folder)));
+  await makeFolder(`${folder}/`);
+  await writeFile(join(folder, 'file'), 'kept');
+  await makeFolder(folder);
+  expect(await readdir(folder)).toEqual(['file']);
+  await expect(makeFolder(join(folder, 'file'))).rejects.toThrow('EEXIST');
+  await expect(makeFolder(join(folder, 'file/d'))).rejects.toThrow(`mkdir '${folder}/file'`);
+});
+
+// Node's recursive mkdir never comes to an end there.
+it.runIf(process.platform === 'linux')('a folder below /proc is refused', async () => {
+  await expect(makeFolder('/proc/attune/out')).rejects.toThrow('ENOENT');
+  await expect(writeFolderAtomic('/proc/attune/out/x', async () => {})).rejects.toThrow(
+    'DISK_WRITE: /proc/attune/out/x cannot be written',
+  );
 });

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, truncate } from 'node:fs/promises';
+import { type FileHandle, open, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeFolder } from '@attune/core/io';
 import { diskError, isSystemError, type PlainJson } from '@attune/core/util';
 import type { StageCache } from '../contract/dataStage.js';
 
@@ -65,7 +66,7 @@ export class DiskCache implements StageCache {
 
   async #read(): Promise<FileHandle> {
     try {
-      await mkdir(dirname(this.path), { recursive: true });
+      await makeFolder(dirname(this.path));
       await this.#index();
       const file = await open(this.path, 'a').then(async (made) => {
         await made.close();

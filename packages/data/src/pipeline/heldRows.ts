@@ -1,6 +1,7 @@
-import { type FileHandle, mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AttuneError } from '@attune/core';
+import { makeFolder } from '@attune/core/io';
 import type { DataRow } from '../contract/dataRow.js';
 import type { HeldRows } from '../contract/dataStage.js';
 import { RowLines } from './rowLines.js';
@@ -22,7 +23,7 @@ export async function holdRows(
   onBytes?: (bytes: Buffer) => void,
 ): Promise<HeldRows> {
   const [own, file] = await holding(folder, async () => {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const path = await mkdtemp(join(folder, 'rows-'));
     return [path, await open(join(path, 'rows.jsonl'), 'w+')] as const;
   });

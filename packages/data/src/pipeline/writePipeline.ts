@@ -1,6 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FolderLock, writeFolderAtomic } from '@attune/core/io';
+import { FolderLock, makeFolder, writeFolderAtomic } from '@attune/core/io';
 import {
   diskError,
   type OptionsInput,
@@ -116,7 +115,7 @@ class Kept implements AsyncDisposable {
   /** @throws OUTPUT_DIR_IN_USE where another run is at work; DISK_WRITE */
   static async open(folder: string, output: string): Promise<Kept> {
     try {
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder);
       const use = { folder: output, doing: 'running a data pipeline' };
       return new Kept(folder, await FolderLock.take(join(folder, 'lock'), use, silentLogger));
     } catch (error) {

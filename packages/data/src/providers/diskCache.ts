@@ -1,5 +1,6 @@
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeFolder } from '@attune/core/io';
 import { AttuneError, diskError, type PlainJson } from '@attune/core/util';
 import type { StageCache } from '../contract/dataStage.js';
 
@@ -66,7 +67,7 @@ export class DiskCache implements StageCache {
     if (!isKey(key)) throw new Error(`a key of a cache is a word, not ${JSON.stringify(key)}`);
     const record = Buffer.from(`\n${key}\t${JSON.stringify(value)}\n`);
     try {
-      await mkdir(this.folder, { recursive: true });
+      await makeFolder(this.folder);
       const file = await open(this.path, 'a');
       try {
         for (let done = 0; done < record.length; )

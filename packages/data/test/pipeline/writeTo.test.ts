@@ -21,6 +21,16 @@ const linesOf = async (...names: string[]) =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 const rows = Array.from({ length: 10 }, (_, n) => ({ text: `row ${n}`, group: n % 5 }));
 
+test.runIf(process.platform === 'linux')(
+  'a folder below /proc is refused, not waited for',
+  async () => {
+    for (const options of [{}, { cacheDir: null }])
+      await expect(
+        pipeline(rows).writeTo('/proc/attune/out', { ...options, progress: false }),
+      ).rejects.toThrow('DISK_WRITE: /proc/attune');
+  },
+);
+
 test('numbers beyond 2^53 are read again as what they were', async () => {
   const large = [1e20, -1.9101540823175389e19, 2 ** 53, 9007199254740993n, 1e300, 4e-7, 50];
   const given = [{ large, text: '1234567890123456789 "é"' }];

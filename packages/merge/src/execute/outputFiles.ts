@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, open, stat, statfs as statfsOfNode, writeFile } from 'node:fs/promises';
+import { copyFile, open, stat, statfs as statfsOfNode, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeJson } from '@attune/core/io';
+import { makeFolder, writeJson } from '@attune/core/io';
 import { AttuneError, diskError, formatBytes } from '@attune/core/util';
 import type { TensorTask } from '../contract/tensorTask.js';
 import type { MergePlan } from '../plan/mergePlan.js';
@@ -69,7 +69,7 @@ const sizeOf = async (path: string): Promise<number> => {
  */
 export async function makeShards(folder: string, output: OutputPlan): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     for (const { name, header, numBytes } of output.shards) {
       const path = join(folder, name);
       const file = await open(path, 'a').then((made) => made.close().then(() => open(path, 'r+')));
@@ -96,7 +96,7 @@ export async function writeFiles(
     if (output.index) await writeJson(join(folder, 'model.safetensors.index.json'), output.index);
     for (const { name, contents } of files) {
       const path = join(folder, name);
-      await mkdir(dirname(path), { recursive: true });
+      await makeFolder(dirname(path));
       if (typeof contents === 'string') await writeFile(path, contents);
       else {
         await sizeOf(contents.copyOf);

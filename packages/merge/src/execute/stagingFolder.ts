@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
-import { lstat, mkdir, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
-import { FolderLock, syncFolder, syncTree } from '@attune/core/io';
+import { FolderLock, makeFolder, syncFolder, syncTree } from '@attune/core/io';
 import { AttuneError, diskError, isSystemError, silentLogger } from '@attune/core/util';
 import { Journal } from './journal.js';
 
@@ -111,18 +111,6 @@ export const statOf = (path: string): Promise<Stats | null> =>
     if (isSystemError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw error;
   });
-
-/** A folder and those around it. Not Node's own way, which waits for ever below /proc. */
-async function makeFolder(path: string): Promise<void> {
-  if ((await statOf(path))?.isDirectory()) return;
-  if (dirname(path) !== path) await makeFolder(dirname(path));
-  try {
-    await mkdir(path);
-  } catch (error) {
-    // Another process may have made it in between.
-    if (!(await statOf(path))?.isDirectory()) throw error;
-  }
-}
 
 const bad = (message: string, remedy: string): AttuneError =>
   new AttuneError('MERGE_OUTPUT', message, { remedy });
