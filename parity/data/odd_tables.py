@@ -1,9 +1,10 @@
-"""Small Parquet and Arrow files for packages/data/test/sources: what pyarrow writes."""
+"""Small Parquet and Arrow files for packages/data/test/sources: what pyarrow and Polars write."""
 
 import datetime
 import decimal
 import pathlib
 
+import polars
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
@@ -66,6 +67,13 @@ def main():
         writer.write_table(table, max_chunksize=25)
     feather.write_feather(types(), OUT / "types.feather", compression="uncompressed")
     feather.write_feather(pa.table({"id": [1, 2]}), OUT / "version1.feather", version=1)
+    # The schema in the footer alone, texts as views; and what pyarrow wrote before 0.15.
+    polars.from_arrow(table).write_ipc(OUT / "chats-polars.arrow", compression="lz4")
+    polars.from_arrow(table).write_parquet(OUT / "chats-polars.parquet")
+    with pa.ipc.new_file(
+        OUT / "chats-legacy.arrow", table.schema, options=pa.ipc.IpcWriteOptions(use_legacy_format=True)
+    ) as writer:
+        writer.write_table(table, max_chunksize=25)
     # One text of 300 kB: blocks of LZ4 that lean on one another.
     long = pa.table({"text": ["".join(f"word {i * i % 997} " for i in range(30_000))]})
     feather.write_feather(long, OUT / "long.feather", compression="lz4")

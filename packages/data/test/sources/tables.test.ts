@@ -30,6 +30,9 @@ const whole = [
   ),
   ...['uncompressed', 'lz4', 'zstd'].map((name) => `chats-${name}.feather`),
   'chats-stream.arrow',
+  'chats-legacy.arrow',
+  'chats-polars.arrow',
+  'chats-polars.parquet',
 ];
 
 describe('tables', () => {

@@ -1,7 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { CompressionType, compressionRegistry, RecordBatchReader } from 'apache-arrow';
 import { decompress } from 'fzstd';
-import { messagesOf } from './arrowMessages.js';
+import { type ArrowFooter, readFooter } from './arrowFooter.js';
+import { type ArrowStream, messagesOf } from './arrowMessages.js';
 import { valuesOf } from './arrowValues.js';
 import { missingColumns, nameProblems, rowsOf, within } from './columns.js';
 import { type BytesOfFile, bytesOfFile } from './fileBytes.js';
@@ -14,14 +15,14 @@ export async function* arrowRows(job: TableJob, patience: Patience): AsyncGenera
   compressionRegistry.set(CompressionType.LZ4_FRAME, { decode: lz4Frame });
   compressionRegistry.set(CompressionType.ZSTD, { decode: (bytes) => decompress(bytes).slice() });
   const file = bytesOfFile(job.file);
-  const { begin, end, isWhole } = streamOf(file);
+  const { isWhole, ...stream } = streamOf(file);
   let count = 0;
   try {
     let fault: unknown = null;
     // The library asks for the next message before it gives the batch of this one.
     function* wholeMessages(): Generator<Uint8Array> {
       try {
-        yield* messagesOf(file, begin, end, patience);
+        yield* messagesOf(file, stream, patience);
       } catch (error) {
         fault = error;
       }
@@ -71,8 +72,8 @@ export async function* arrowRows(job: TableJob, patience: Patience): AsyncGenera
     };
 }
 
-/** A file is a stream with a beginning, and a footer that only repeats where things are. */
-function streamOf(file: BytesOfFile) {
+/** A file is a stream with a beginning, and a footer that says where things are. */
+function streamOf(file: BytesOfFile): ArrowStream & { readonly isWhole: boolean } {
   const { byteLength: size } = file;
   const edge = (from: number) =>
     Buffer.from(file.slice(Math.max(0, from), Math.min(size, Math.max(0, from) + 10)));
@@ -81,5 +82,15 @@ function streamOf(file: BytesOfFile) {
   const isWhole = !isFile || tail.toString('latin1', 4) === 'ARROW1';
   const footer = isFile && isWhole && size > 18 ? tail.readInt32LE(0) + 10 : 0;
   const end = footer >= 10 && footer < size - 8 ? size - footer : size;
-  return { begin: isFile ? Math.min(8, end) : 0, end, isWhole };
+  return { begin: isFile ? Math.min(8, end) : 0, end, footer: footerOf(file, end), isWhole };
+}
+
+/** null: there is no footer, or none that can be read. */
+function footerOf(file: BytesOfFile, end: number): ArrowFooter | null {
+  const size = file.byteLength - 10 - end;
+  try {
+    return size > 0 ? readFooter(file, size) : null;
+  } catch {
+    return null;
+  }
 }
