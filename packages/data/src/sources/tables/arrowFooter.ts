@@ -17,7 +17,7 @@ export interface ArrowFooter {
   schemaMessage(): Uint8Array;
 }
 
-/** Bytes of a block: its place (8), length of the head (4, and 4 that are empty), of the body (8). */
+/** Bytes of a block: its place (8), the length of its head (4, and 4 empty), of its body (8). */
 const BLOCK_BYTES = 24;
 /** Fields of the footer that are lists of blocks: dictionaries, then batches. */
 const LISTS = [2, 3];
