@@ -316,7 +316,7 @@ describe('a disk that refuses', () => {
       const args = { outputDir, maxSteps: 2, reportTo: name, loggingDir: join(inTheWay, 'logs') };
       const { error } = await run({ args });
       expect(error?.message).toMatch(
-        /CALLBACK_FAILED: .*DISK_WRITE: .*file.logs.* cannot be written: .* \(ENOTDIR\)\./,
+        /CALLBACK_FAILED: .*DISK_WRITE: .*file.logs.* cannot be written: a file is where a folder must be, .*file \(EEXIST\)\./,
       );
     },
   );

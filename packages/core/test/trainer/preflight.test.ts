@@ -188,13 +188,13 @@ describe('train() refuses', () => {
 
 describe('the option', () => {
   test.each([
-    ['a check that is none', { allow: ['no-stop'] }],
-    ['too many rows', { rows: 1000 }],
-    ['a key that is none', { skip: true }],
-    ['another word', 'maybe'],
-  ])('%s', async (_, preflight) => {
+    ['a check that is none', { allow: ['no-stop'] }, 'ARGUMENTS_INVALID'],
+    ['too many rows', { rows: 1000 }, 'ARGUMENTS_INVALID'],
+    ['a key that is none', { skip: true }, 'UNKNOWN_OPTION'],
+    ['another word', 'maybe', 'ARGUMENTS_INVALID'],
+  ])('%s', async (_, preflight, code) => {
     await expect(sft(good, { preflight } as never)).rejects.toMatchObject({
-      code: 'ARGUMENTS_INVALID',
+      code,
       message: expect.stringContaining('preflight'),
     });
   });
