@@ -2,6 +2,7 @@ import { AttuneError } from '@attune/core';
 import { Rng } from '@attune/core/util';
 import type { DataRow } from '../contract/dataRow.js';
 import type { StageContext } from '../contract/dataStage.js';
+import { schemaOf } from '../schemas/detectSchema.js';
 import { fromFiles } from '../sources/sources.js';
 import { interleave, type SourcedRow } from './interleave.js';
 import type { ParsedMix } from './mixOptions.js';
@@ -71,6 +72,20 @@ export async function* mixRows(
     share: given[i]! / total,
   }));
   context.fact('sources', sources);
+  warnOfFormats(parts, context);
+}
+
+/** A trainer takes rows of one format: those of another are an error there, or left out. */
+function warnOfFormats(parts: readonly Part[], context: StageContext): void {
+  const formats = parts.flatMap(({ name, rows }) => {
+    const format = rows.first && schemaOf(rows.first.row);
+    return format ? [{ name, format }] : [];
+  });
+  if (new Set(formats.map(({ format }) => format)).size < 2) return;
+  const listed = formats.map(({ name, format }) => `"${name}" ${format}`).join(', ');
+  context.warn(
+    `the sources begin with rows of several formats: ${listed}. validate({ convertTo }) behind mix makes them one.`,
+  );
 }
 
 async function* mixed(

@@ -35,6 +35,26 @@ const fixture = JSON.parse(
   fractions: (Case & { weights: readonly number[] })[];
 };
 
+test('sources whose rows have several formats are told', async () => {
+  const sft = [{ prompt: 'a', completion: 'b' }];
+  const chats = [{ messages: [{ role: 'user', content: 'a' }] }];
+  const { report } = await mix([
+    { name: 'task', rows: sft },
+    { name: 'general', rows: chats },
+    { name: 'other', rows: [{ id: 1 }] },
+  ]);
+  expect(report.warnings).toEqual([
+    expect.stringMatching(
+      /several formats: "task" prompt-completion, "general" messages\. .*convertTo/,
+    ),
+  ]);
+  const alike = await mix([
+    { name: 'task', rows: sft },
+    { name: 'general', rows: sft },
+  ]);
+  expect(alike.report.warnings).toEqual([]);
+});
+
 test.each(fixture.interleaved)(
   'interleaved as by datasets: $sizes, $stopping',
   async ({ sizes, stopping, ids }) => {
