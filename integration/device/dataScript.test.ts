@@ -89,4 +89,49 @@ describe.skipIf(!hasStories)('the script of a pipeline (needs the shared model)'
     expect(train.length + (await lines('test.jsonl')).length).toBe(report.rowsOut);
     expect(await lines('quarantine.jsonl')).toHaveLength(3);
   });
+
+  test('its own numbers, on commands and sums', async () => {
+    const folder = await temporaryFolder();
+    const model = await AutoModelForCausalLM.fromPretrained(shared('models/stories260k'), {
+      attune,
+    });
+    const tokenizer = await AutoTokenizer.fromPretrained(shared('models/stories260k'));
+    const rowsOf = async (name: string, count: number) =>
+      (await loadDataset('json', { dataFiles: shared(name) })).select(count);
+    const chat = (user: unknown, assistant: unknown, group: unknown) => ({
+      document_id: group,
+      messages: [
+        { role: 'user', content: user },
+        { role: 'assistant', content: assistant },
+      ],
+    });
+    const raw: Row[] = [];
+    for (const row of await rowsOf('datasets/nl2bash/train.jsonl', 400))
+      raw.push(chat(row.prompt, row.completion, row.group));
+    for (const row of await rowsOf('datasets/gsm8k/train-1500.jsonl', 200))
+      raw.push(chat(row.question, row.answer, `sum ${raw.length}`));
+    await writeFile(join(folder, 'raw.jsonl'), jsonl(raw));
+    await writeFile(join(folder, 'general.jsonl'), jsonl(conversations));
+
+    const report = await pipeline(fromJsonl(join(folder, 'raw.jsonl')))
+      .validate({ schema: 'messages', onInvalid: 'quarantine' })
+      .dedupe({
+        exact: true,
+        near: { method: 'minhash', threshold: 0.8, shingle: { unit: 'word', size: 5 } },
+        semantic: { threshold: 0.95, embedder: model },
+      })
+      .quality({ checks: ['completeness', 'consistency', 'diversity', 'harmlessness'] })
+      .scoreIfd({ model, tokenizer, variant: 'cherry', maxLength: 512 })
+      .keepTop({ by: 'ifd', ratio: 0.3, max: 1 })
+      .mix([{ name: 'general', rows: fromJsonl(join(folder, 'general.jsonl')), ratio: 0.08 }])
+      .split({ groupBy: 'document_id', testSize: 0.1, seed: 42 })
+      .writeTo(join(folder, 'clean'), { progress: false });
+
+    const dropped = Object.values(report.dropped).reduce((sum, n) => sum + n, 0);
+    expect(report.rowsIn).toBe(report.rowsOut + report.quarantined + dropped);
+    expect(report.splits.test).toBeGreaterThan(0);
+    expect(report.groupsShared).toBe(0);
+    // All vectors of so small a model lie near one another.
+    expect(report.warnings).toContainEqual(expect.stringMatching(/rows mean the same as another/));
+  });
 });
