@@ -40,13 +40,37 @@ const conversations: readonly Row[] = subjects.flatMap((subject, i) =>
 const jsonl = (rows: readonly unknown[]): string =>
   rows.map((row) => (typeof row === 'string' ? row : JSON.stringify(row))).join('\n');
 
+interface Numbers {
+  /** Least cosine of rows that mean the same. */
+  readonly meaning: number;
+  readonly ratio: number;
+  readonly max: number;
+  readonly testSize: number;
+}
+
+/** From raw/*.jsonl and general.jsonl to the folder "clean". */
+async function script(folder: string, { meaning, ratio, max, testSize }: Numbers) {
+  const stories = shared('models/stories260k');
+  const model = await AutoModelForCausalLM.fromPretrained(stories, { attune });
+  const tokenizer = await AutoTokenizer.fromPretrained(stories);
+  return pipeline(fromJsonl(join(folder, 'raw/*.jsonl')))
+    .validate({ schema: 'messages', onInvalid: 'quarantine' })
+    .dedupe({
+      exact: true,
+      near: { method: 'minhash', threshold: 0.8, shingle: { unit: 'word', size: 5 } },
+      semantic: { threshold: meaning, embedder: model },
+    })
+    .quality({ checks: ['completeness', 'consistency', 'diversity', 'harmlessness'] })
+    .scoreIfd({ model, tokenizer, variant: 'cherry', maxLength: 512 })
+    .keepTop({ by: 'ifd', ratio, max })
+    .mix([{ name: 'general', rows: fromJsonl(join(folder, 'general.jsonl')), ratio: 0.08 }])
+    .split({ groupBy: 'document_id', testSize, seed: 42 })
+    .writeTo(join(folder, 'clean'), { progress: false });
+}
+
 describe.skipIf(!hasStories)('the script of a pipeline (needs the shared model)', () => {
   test('raw rows become a set whose every row is accounted for', async () => {
     const folder = await temporaryFolder();
-    const model = await AutoModelForCausalLM.fromPretrained(shared('models/stories260k'), {
-      attune,
-    });
-    const tokenizer = await AutoTokenizer.fromPretrained(shared('models/stories260k'));
     await mkdir(join(folder, 'raw'));
     const [first, second] = conversations;
     const broken = ['{"messages": [', { messages: [] }, { nothing: 'known' }];
@@ -63,19 +87,7 @@ describe.skipIf(!hasStories)('the script of a pipeline (needs the shared model)'
     }));
     await writeFile(join(folder, 'general.jsonl'), jsonl(general));
 
-    const report = await pipeline(fromJsonl(join(folder, 'raw/*.jsonl')))
-      .validate({ schema: 'messages', onInvalid: 'quarantine' })
-      .dedupe({
-        exact: true,
-        near: { method: 'minhash', threshold: 0.8, shingle: { unit: 'word', size: 5 } },
-        semantic: { threshold: 0.9999, embedder: model },
-      })
-      .quality({ checks: ['completeness', 'consistency', 'diversity', 'harmlessness'] })
-      .scoreIfd({ model, tokenizer, variant: 'cherry', maxLength: 512 })
-      .keepTop({ by: 'ifd', ratio: 0.5, max: 2 })
-      .mix([{ name: 'general', rows: fromJsonl(join(folder, 'general.jsonl')), ratio: 0.08 }])
-      .split({ groupBy: 'document_id', testSize: 0.2, seed: 42 })
-      .writeTo(join(folder, 'clean'));
+    const report = await script(folder, { meaning: 0.9999, ratio: 0.5, max: 2, testSize: 0.2 });
 
     const dropped = Object.values(report.dropped).reduce((sum, n) => sum + n, 0);
     expect(report.rowsIn).toBe(report.rowsOut + report.quarantined + dropped);
@@ -92,10 +104,6 @@ describe.skipIf(!hasStories)('the script of a pipeline (needs the shared model)'
 
   test('its own numbers, on commands and sums', async () => {
     const folder = await temporaryFolder();
-    const model = await AutoModelForCausalLM.fromPretrained(shared('models/stories260k'), {
-      attune,
-    });
-    const tokenizer = await AutoTokenizer.fromPretrained(shared('models/stories260k'));
     const rowsOf = async (name: string, count: number) =>
       (await loadDataset('json', { dataFiles: shared(name) })).select(count);
     const chat = (user: unknown, assistant: unknown, group: unknown) => ({
@@ -110,22 +118,11 @@ describe.skipIf(!hasStories)('the script of a pipeline (needs the shared model)'
       raw.push(chat(row.prompt, row.completion, row.group));
     for (const row of await rowsOf('datasets/gsm8k/train-1500.jsonl', 200))
       raw.push(chat(row.question, row.answer, `sum ${raw.length}`));
-    await writeFile(join(folder, 'raw.jsonl'), jsonl(raw));
+    await mkdir(join(folder, 'raw'));
+    await writeFile(join(folder, 'raw/all.jsonl'), jsonl(raw));
     await writeFile(join(folder, 'general.jsonl'), jsonl(conversations));
 
-    const report = await pipeline(fromJsonl(join(folder, 'raw.jsonl')))
-      .validate({ schema: 'messages', onInvalid: 'quarantine' })
-      .dedupe({
-        exact: true,
-        near: { method: 'minhash', threshold: 0.8, shingle: { unit: 'word', size: 5 } },
-        semantic: { threshold: 0.95, embedder: model },
-      })
-      .quality({ checks: ['completeness', 'consistency', 'diversity', 'harmlessness'] })
-      .scoreIfd({ model, tokenizer, variant: 'cherry', maxLength: 512 })
-      .keepTop({ by: 'ifd', ratio: 0.3, max: 1 })
-      .mix([{ name: 'general', rows: fromJsonl(join(folder, 'general.jsonl')), ratio: 0.08 }])
-      .split({ groupBy: 'document_id', testSize: 0.1, seed: 42 })
-      .writeTo(join(folder, 'clean'), { progress: false });
+    const report = await script(folder, { meaning: 0.95, ratio: 0.3, max: 1, testSize: 0.1 });
 
     const dropped = Object.values(report.dropped).reduce((sum, n) => sum + n, 0);
     expect(report.rowsIn).toBe(report.rowsOut + report.quarantined + dropped);
