@@ -17,6 +17,7 @@ export * from '../util/formatJson.js';
 export * from '../util/json.js';
 export * from '../util/logger.js';
 export * from '../util/losslessJson.js';
+export { innerSchema } from '../util/optionIssues.js';
 export {
   type FilledOptions,
   hintsOf,

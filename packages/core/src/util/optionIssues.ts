@@ -55,19 +55,21 @@ export function optionsAt(schema: unknown, path: readonly PropertyKey[]): z.ZodO
   return inner instanceof z.ZodObject ? optionsAt(inner.shape[key as string], rest) : null;
 }
 
-/** A schema without what is around it: defaults, "optional", transformations. */
+/** What a schema is around: without a default, "optional", a transformation; null: it is bare. */
+export function innerSchema(schema: unknown): unknown {
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodReadonly ||
+    schema instanceof z.ZodNonOptional
+  )
+    return schema.unwrap();
+  return schema instanceof z.ZodPipe ? schema.in : null;
+}
+
 function unwrapped(schema: unknown): unknown {
-  for (let inner = schema; ; ) {
-    if (
-      inner instanceof z.ZodOptional ||
-      inner instanceof z.ZodNullable ||
-      inner instanceof z.ZodDefault ||
-      inner instanceof z.ZodPrefault ||
-      inner instanceof z.ZodReadonly ||
-      inner instanceof z.ZodNonOptional
-    )
-      inner = inner.unwrap();
-    else if (inner instanceof z.ZodPipe) inner = inner.in;
-    else return inner;
-  }
+  const inner = innerSchema(schema);
+  return inner === null ? schema : unwrapped(inner);
 }

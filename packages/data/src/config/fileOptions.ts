@@ -1,5 +1,5 @@
 import type { Attune } from '@attune/core';
-import { isPlainObject, snakeToCamel } from '@attune/core/util';
+import { innerSchema, isPlainObject, snakeToCamel } from '@attune/core/util';
 import { z } from 'zod';
 import { inFilesOf } from '../contract/inFiles.js';
 
@@ -25,7 +25,7 @@ export class FileOptions {
     const { read, needsDevice } = inFilesOf(schema);
     if (needsDevice?.(value)) this.needsDevice = true;
     if (read) return this.at(path, () => read(value, this.attune));
-    const inner = inside(schema);
+    const inner = innerSchema(schema);
     if (inner !== null) return this.read(value, inner, path);
     if (schema instanceof z.ZodUnion) return this.#union(value, schema, path);
     if (Array.isArray(value) && schema instanceof z.ZodArray)
@@ -62,18 +62,4 @@ export class FileOptions {
       }),
     );
   }
-}
-
-/** What a schema is around: without a default, "optional", a transformation; null: it is bare. */
-function inside(schema: z.ZodType): unknown {
-  if (
-    schema instanceof z.ZodOptional ||
-    schema instanceof z.ZodNullable ||
-    schema instanceof z.ZodDefault ||
-    schema instanceof z.ZodPrefault ||
-    schema instanceof z.ZodReadonly ||
-    schema instanceof z.ZodNonOptional
-  )
-    return schema.unwrap();
-  return schema instanceof z.ZodPipe ? schema.in : null;
 }
